@@ -4,13 +4,14 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use super::ClusterError;
 
 /// The variable that names the directory of the programs, when it is not one of the usual ones.
 const DIRECTORY_VARIABLE: &str = "CLOACINA_PG_BIN";
 
-const HINT: &str = "install the PostgreSQL server, version 13 or later (Debian and Ubuntu: `apt-get install postgresql`, Fedora: \
+const HINT: &str = "install the PostgreSQL server (Debian and Ubuntu: `apt-get install postgresql`, Fedora: \
 `dnf install postgresql-server`, macOS: `brew install postgresql@17`), set CLOACINA_PG_BIN to the directory that holds \
 `initdb` and `postgres`, or set CLOACINA_TEST_PG_URL to a superuser's URL of a running server";
 
@@ -33,6 +34,12 @@ impl Binaries {
                 ))
             });
         }
+        if let Some(found) = Self::find() {
+            return Ok(found);
+        }
+        // The tests of one binary start at once: the first installs, the others find.
+        static INSTALLING: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = Self::find() {
             return Ok(found);
         }
