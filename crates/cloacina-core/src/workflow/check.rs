@@ -1,69 +1,251 @@
-//! The check of a workflow's graph while the program is compiled.
+//! The check of tasks and of a workflow's graph while the program is compiled.
 //!
-//! `#[workflow]` calls [`graph`] in a constant for the tasks it sees in the body of the function, so that a
-//! mistake there is a compile error. What it cannot see is checked when a runner starts.
+//! The output of `#[task]` and `#[workflow]` calls these functions in constants, where a panic is a compile error
+//! at the place of the call. What the macros cannot see is checked when a runner starts.
 
-/// Ends the build with a message if two tasks have one id, a dependency is not in the workflow, or the
-/// dependencies go round in a circle.
+use super::Task;
+
+/// The id of this task.
+#[must_use]
+pub const fn id<T: Task>(_: &T) -> &'static str {
+    T::ID
+}
+
+/// The dependencies of this task.
+#[must_use]
+pub const fn dependencies<T: Task>(_: &T) -> &'static [&'static str] {
+    T::DEPENDENCIES
+}
+
+/// Checks one task by itself.
 ///
 /// # Panics
 ///
-/// In those cases: in a constant, a panic is a compile error.
-pub const fn graph(ids: &[&str], dependencies: &[&[&str]]) {
-    let mut task = 0;
-    while task < ids.len() {
-        let mut other = task + 1;
-        while other < ids.len() {
-            assert!(!same(ids[task], ids[other]), "two tasks of this workflow have the same id");
+/// If it depends on itself, or twice on the same task.
+#[track_caller]
+pub const fn task(id: &str, dependencies: &[&str]) {
+    let mut one = 0;
+    while one < dependencies.len() {
+        if same(id, dependencies[one]) {
+            fail(&["task `", id, "` depends on itself"]);
+        }
+        let mut other = 0;
+        while other < one {
+            if same(dependencies[other], dependencies[one]) {
+                fail(&["task `", id, "` names its dependency `", dependencies[one], "` twice"]);
+            }
             other += 1;
         }
-        let mut dependency = 0;
-        while dependency < dependencies[task].len() {
-            assert!(
-                position(ids, dependencies[task][dependency]) < ids.len(),
-                "a task of this workflow depends on a task that is not in it: add it with `.task(…)`"
-            );
-            dependency += 1;
-        }
-        task += 1;
-    }
-    // Kahn's algorithm without a queue: as many rounds as tasks, each marking those whose dependencies are done.
-    let mut done = [false; 256];
-    if ids.len() > done.len() {
-        return;
-    }
-    let mut round = 0;
-    while round < ids.len() {
-        let mut task = 0;
-        while task < ids.len() {
-            let mut met = true;
-            let mut dependency = 0;
-            while dependency < dependencies[task].len() {
-                met = met && done[position(ids, dependencies[task][dependency])];
-                dependency += 1;
-            }
-            done[task] = done[task] || met;
-            task += 1;
-        }
-        round += 1;
-    }
-    let mut task = 0;
-    while task < ids.len() {
-        assert!(done[task], "the dependencies of this workflow go round in a circle");
-        task += 1;
+        one += 1;
     }
 }
 
-/// Where `id` stands in `ids`; their number if it does not.
-const fn position(ids: &[&str], id: &str) -> usize {
-    let mut at = 0;
-    while at < ids.len() {
-        if same(ids[at], id) {
-            return at;
+/// The tasks of a workflow, as far as they are known at compile time.
+#[derive(Debug)]
+pub struct Graph<const N: usize> {
+    workflow: &'static str,
+    ids: [&'static str; N],
+    dependencies: [&'static [&'static str]; N],
+    /// Compared first, since the compiler runs this slowly.
+    hashes: [u64; N],
+    /// Whether every task has its id at compile time. If not, nothing can be said.
+    is_known: bool,
+}
+
+impl<const N: usize> Graph<N> {
+    /// The graph of these tasks.
+    #[must_use]
+    pub const fn new(
+        workflow: &'static str,
+        ids: [&'static str; N],
+        dependencies: [&'static [&'static str]; N],
+    ) -> Self {
+        let mut hashes = [0; N];
+        let mut is_known = true;
+        let mut task = 0;
+        while task < N {
+            hashes[task] = hash(ids[task]);
+            is_known = is_known && !ids[task].is_empty();
+            task += 1;
         }
+        Self { workflow, ids, dependencies, hashes, is_known }
+    }
+
+    /// Checks the task at this place.
+    ///
+    /// # Panics
+    ///
+    /// If a task before it has the same id, or one of its dependencies is not in the workflow.
+    #[track_caller]
+    pub const fn check_task(&self, task: usize) {
+        if !self.is_known {
+            return;
+        }
+        let id = self.ids[task];
+        if self.position(id) < task {
+            fail(&["workflow `", self.workflow, "` has two tasks with the id `", id, "`"]);
+        }
+        let mut at = 0;
+        while at < self.dependencies[task].len() {
+            let dependency = self.dependencies[task][at];
+            if self.position(dependency) == N {
+                fail(&[
+                    "task `",
+                    id,
+                    "` depends on `",
+                    dependency,
+                    "`, which is not in the workflow `",
+                    self.workflow,
+                    "`: add it with `.task(…)`",
+                ]);
+            }
+            at += 1;
+        }
+    }
+
+    /// Checks that the tasks can be put in an order: a search in depth that marks what it is within.
+    ///
+    /// # Panics
+    ///
+    /// If the dependencies go round in a circle.
+    #[track_caller]
+    pub const fn check_order(&self) {
+        if !self.is_known {
+            return;
+        }
+        let mut is_open = [false; N];
+        let mut is_done = [false; N];
+        let mut next = [0; N];
+        let mut path = [0; N];
+        let mut root = 0;
+        while root < N {
+            let mut depth = 0;
+            if !is_done[root] {
+                path[0] = root;
+                is_open[root] = true;
+                depth = 1;
+            }
+            while depth > 0 {
+                let task = path[depth - 1];
+                if next[task] == self.dependencies[task].len() {
+                    is_open[task] = false;
+                    is_done[task] = true;
+                    depth -= 1;
+                    continue;
+                }
+                let dependency = self.position(self.dependencies[task][next[task]]);
+                next[task] += 1;
+                if dependency == N || is_done[dependency] {
+                    continue;
+                }
+                if is_open[dependency] {
+                    self.fail_with_circle(path.split_at(depth).0, dependency);
+                }
+                path[depth] = dependency;
+                is_open[dependency] = true;
+                depth += 1;
+            }
+            root += 1;
+        }
+    }
+
+    /// `path` ends with a task that depends on `first`, which is in it.
+    #[track_caller]
+    const fn fail_with_circle(&self, path: &[usize], first: usize) -> ! {
+        let mut message = Message::new();
+        message.push("the tasks of workflow `");
+        message.push(self.workflow);
+        message.push("` wait for each other in a circle: ");
+        let mut at = 0;
+        while path[at] != first {
+            at += 1;
+        }
+        while at < path.len() && message.length < MESSAGE / 2 {
+            message.push("`");
+            message.push(self.ids[path[at]]);
+            message.push("` depends on ");
+            at += 1;
+        }
+        if at < path.len() {
+            message.push("…");
+        } else {
+            message.push("`");
+            message.push(self.ids[first]);
+            message.push("`");
+        }
+        panic!("{}", message.text())
+    }
+
+    /// Where `id` stands first; `N` if it does not.
+    const fn position(&self, id: &str) -> usize {
+        let wanted = hash(id);
+        let mut at = 0;
+        while at < N && !(self.hashes[at] == wanted && same(self.ids[at], id)) {
+            at += 1;
+        }
+        at
+    }
+}
+
+#[track_caller]
+const fn fail(parts: &[&str]) -> ! {
+    let mut message = Message::new();
+    let mut part = 0;
+    while part < parts.len() {
+        message.push(parts[part]);
+        part += 1;
+    }
+    panic!("{}", message.text())
+}
+
+/// The most bytes of a message.
+const MESSAGE: usize = 2048;
+
+/// A text that is put together at compile time, where there is no `String`.
+struct Message {
+    bytes: [u8; MESSAGE],
+    length: usize,
+}
+
+impl Message {
+    const fn new() -> Self {
+        Self { bytes: [0; MESSAGE], length: 0 }
+    }
+
+    /// Adds `text`, or as much of it as there is room for.
+    const fn push(&mut self, text: &str) {
+        let text = text.as_bytes();
+        let mut at = 0;
+        while at < text.len() && self.length < MESSAGE {
+            self.bytes[self.length] = text[at];
+            self.length += 1;
+            at += 1;
+        }
+    }
+
+    const fn text(&self) -> &str {
+        let written = self.bytes.split_at(self.length).0;
+        match core::str::from_utf8(written) {
+            Ok(text) => text,
+            // Only the last character can have been cut.
+            Err(error) => match core::str::from_utf8(written.split_at(error.valid_up_to()).0) {
+                Ok(text) => text,
+                Err(_) => "",
+            },
+        }
+    }
+}
+
+/// FNV-1a, by a constant function.
+const fn hash(text: &str) -> u64 {
+    let text = text.as_bytes();
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut at = 0;
+    while at < text.len() {
+        hash = (hash ^ text[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
         at += 1;
     }
-    at
+    hash
 }
 
 const fn same(left: &str, right: &str) -> bool {
@@ -79,4 +261,64 @@ const fn same(left: &str, right: &str) -> bool {
         at += 1;
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<const N: usize>(tasks: [(&'static str, &'static [&'static str]); N]) {
+        let graph = Graph::new("w", tasks.map(|task| task.0), tasks.map(|task| task.1));
+        (0..N).for_each(|task| graph.check_task(task));
+        graph.check_order();
+    }
+
+    #[test]
+    fn a_graph_in_any_order_passes() {
+        check([]);
+        check([("join", &["left", "right"]), ("right", &["root"]), ("left", &["root"]), ("root", &[])]);
+    }
+
+    #[test]
+    fn a_task_without_an_id_leaves_the_check_to_the_runner() {
+        check([("", &[]), ("a", &["elsewhere"])]);
+    }
+
+    #[test]
+    #[should_panic(expected = "workflow `w` has two tasks with the id `a`")]
+    fn a_duplicate_is_named() {
+        check([("a", &[]), ("b", &[]), ("a", &[])]);
+    }
+
+    #[test]
+    #[should_panic(expected = "task `b` depends on `a`, which is not in the workflow `w`")]
+    fn a_missing_dependency_is_named() {
+        check([("b", &["a"])]);
+    }
+
+    #[test]
+    #[should_panic(expected = "in a circle: `a` depends on `b` depends on `c` depends on `a`")]
+    fn a_circle_is_told_without_what_leads_to_it() {
+        check([("start", &["a"]), ("a", &["b"]), ("b", &["c"]), ("c", &["a"])]);
+    }
+
+    #[test]
+    #[should_panic(expected = "task `a` depends on itself")]
+    fn a_task_cannot_wait_for_itself() {
+        task("a", &["b", "a"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "task `a` names its dependency `b` twice")]
+    fn a_dependency_is_named_once() {
+        task("a", &["b", "c", "b"]);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let mut message = Message::new();
+        message.push(&"x".repeat(MESSAGE - 1));
+        message.push("…");
+        assert_eq!(message.text().len(), MESSAGE - 1);
+    }
 }

@@ -7,6 +7,7 @@
 pub mod check;
 mod fingerprint;
 mod graph;
+mod registry;
 mod task;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub use fingerprint::Fingerprint;
 pub(crate) use graph::Graph;
 pub use graph::WorkflowError;
+pub use registry::{WorkflowRegistration, registered};
 pub use task::{Task, TaskBody, TaskDefinition, TaskFuture};
 
 /// A DAG of tasks with a name.
