@@ -109,16 +109,16 @@ fn list(
         };
         if let Err(error) = read() {
             errors.add(error);
-            while !input.is_empty() && !input.peek(Token![,]) {
-                if input.parse::<TokenTree>().is_err() {
-                    return;
-                }
-            }
+            skip_while(input, |input| !input.peek(Token![,]));
         }
         if !input.is_empty() && input.parse::<Token![,]>().is_err() {
             return;
         }
     }
+}
+
+fn skip_while(input: ParseStream<'_>, skips: impl Fn(ParseStream<'_>) -> bool) {
+    while !input.is_empty() && skips(input) && input.parse::<TokenTree>().is_ok() {}
 }
 
 fn key(input: ParseStream<'_>, known: &[&str]) -> Result<Ident> {
@@ -173,20 +173,8 @@ fn dependencies(key: &Ident, input: ParseStream<'_>) -> Result<Vec<Dependency>> 
     }
     let content;
     syn::bracketed!(content in input);
-    let found = Punctuated::<Dependency, Token![,]>::parse_terminated_with(&content, |input| {
-        if input.peek(LitStr) {
-            let id: LitStr = input.parse()?;
-            check_id(&id)?;
-            return Ok(Dependency::Id(id));
-        }
-        let expected =
-            "a dependency is the path of a task, or the id of one as a string: `[first, \"second\"]`";
-        let path = input.call(Path::parse_mod_style).map_err(|error| Error::new(error.span(), expected))?;
-        if !input.is_empty() && !input.peek(Token![,]) {
-            return Err(input.error(expected));
-        }
-        Ok(Dependency::Task(path))
-    })?;
+    let found = Punctuated::<Dependency, Token![,]>::parse_terminated_with(&content, dependency);
+    let found = found.inspect_err(|_| skip_while(&content, |_| true))?;
     let mut seen: Vec<String> = Vec::new();
     for dependency in &found {
         let name = dependency.to_token_stream().to_string();
@@ -196,6 +184,22 @@ fn dependencies(key: &Ident, input: ParseStream<'_>) -> Result<Vec<Dependency>> 
         seen.push(name);
     }
     Ok(found.into_iter().collect())
+}
+
+fn dependency(input: ParseStream<'_>) -> Result<Dependency> {
+    const EXPECTED: &str =
+        "a dependency is the path of a task, or the id of one as a string: `[first, \"second\"]`";
+    if input.peek(LitStr) {
+        let id: LitStr = input.parse()?;
+        check_id(&id)?;
+        return Ok(Dependency::Id(id));
+    }
+    let path = input.call(Path::parse_mod_style).map_err(|error| Error::new(error.span(), EXPECTED))?;
+    if input.is_empty() || input.peek(Token![,]) {
+        Ok(Dependency::Task(path))
+    } else {
+        Err(input.error(EXPECTED))
+    }
 }
 
 fn retry(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Result<Retry> {

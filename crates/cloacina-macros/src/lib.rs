@@ -24,8 +24,8 @@ use proc_macro::TokenStream;
 /// /// Tells the sum.
 /// #[task(dependencies = [sum])]
 /// async fn tell(context: &mut Context) -> Result<(), String> {
-///     let sum: i64 = context.get("sum").ok_or("no sum")?;
-///     context.set("text", format!("the sum is {sum}"));
+///     let total: i64 = context.get("sum").ok_or("no sum")?;
+///     context.set("text", format!("the sum is {total}"));
 ///     Ok(())
 /// }
 /// ```
@@ -59,7 +59,8 @@ use proc_macro::TokenStream;
 /// ```
 ///
 /// What bears its name is a unit struct, which implements `Task` and dereferences to a pointer to the function. Hence a
-/// local variable in its scope cannot have the same name: `let total = sum(context)`, not `let sum = sum(context)`.
+/// variable in its scope cannot have the same name: the compiler takes the `sum` of `let sum = …` for the struct. Nor can
+/// it stand in an `impl`.
 ///
 /// # The arguments
 ///
@@ -93,7 +94,7 @@ use proc_macro::TokenStream;
 /// checked by [`#[workflow]`](macro@workflow).
 #[proc_macro_attribute]
 pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    task::expand(arguments.into(), item.into()).into()
+    task::expand(arguments.into(), &item.into()).into()
 }
 
 /// Registers the workflow that a function returns, under the workflow's name.
@@ -145,5 +146,5 @@ pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// In any other workflow they are errors when a runner starts.
 #[proc_macro_attribute]
 pub fn workflow(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    workflow::expand(arguments.into(), item.into()).into()
+    workflow::expand(arguments.into(), &item.into()).into()
 }

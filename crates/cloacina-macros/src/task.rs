@@ -10,11 +10,11 @@
 //! };
 //! ```
 
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote, quote_spanned};
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, FnArg, ItemFn, LitStr, ReturnType, Type};
+use syn::{Attribute, Error, FnArg, Ident, ItemFn, LitStr, ReturnType, Type};
 
 use crate::arguments::{Arguments, Dependency};
 use crate::function::{self, Errors};
@@ -26,7 +26,7 @@ enum Parameter {
     InPlace(Type),
 }
 
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {
     let function = match function::parse("task", item.clone()) {
         Ok(function) => function,
         Err(error) => {
@@ -34,9 +34,21 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
             return quote!(#error #item);
         }
     };
+    if let Some(receiver) = function.sig.receiver() {
+        // Nothing but the function itself can stand where a method stands.
+        let error = Error::new_spanned(
+            receiver,
+            "a task has no `self`: make it a function outside of the `impl`, whose one parameter is the context",
+        );
+        let error = error.to_compile_error();
+        return quote!(#error #item);
+    }
     let mut errors = Errors::default();
     let arguments = Arguments::parse(arguments, &mut errors);
-    check_dependencies(&function, &arguments, &mut errors);
+    for dependency in arguments.dependencies.iter().filter(|it| is_itself(&function, &arguments, it)) {
+        let id = id(&function, &arguments).value();
+        errors.add(Error::new_spanned(dependency, format!("task `{id}` depends on itself")));
+    }
     let mut mismatches = Errors::default();
     let signature = check(&function, &arguments, &mut mismatches);
     let task = match signature {
@@ -54,16 +66,11 @@ fn id(function: &ItemFn, arguments: &Arguments) -> LitStr {
     arguments.id.clone().unwrap_or_else(|| LitStr::new(&name.unraw().to_string(), name.span()))
 }
 
-fn check_dependencies(function: &ItemFn, arguments: &Arguments, errors: &mut Errors) {
-    let id = id(function, arguments).value();
-    for dependency in &arguments.dependencies {
-        let is_itself = match dependency {
-            Dependency::Id(dependency) => dependency.value() == id,
-            Dependency::Task(path) => path.is_ident(&function.sig.ident),
-        };
-        if is_itself {
-            errors.add(Error::new_spanned(dependency, format!("task `{id}` depends on itself")));
-        }
+/// Whether this dependency is the task, as far as it can be seen. For a path with `::` a constant finds out.
+fn is_itself(function: &ItemFn, arguments: &Arguments, dependency: &Dependency) -> bool {
+    match dependency {
+        Dependency::Id(dependency) => dependency.value() == id(function, arguments).value(),
+        Dependency::Task(path) => path.is_ident(&function.sig.ident),
     }
 }
 
@@ -112,9 +119,6 @@ fn check(function: &ItemFn, arguments: &Arguments, errors: &mut Errors) -> Optio
 fn parameter(function: &ItemFn) -> Result<Parameter, Error> {
     const FORMS: &str = "a task has one parameter, `context: Context` or `context: &mut Context`";
     let inputs = &function.sig.inputs;
-    if let Some(FnArg::Receiver(receiver)) = inputs.first() {
-        return Err(Error::new_spanned(receiver, format!("a task has no `self`: {}", &FORMS[2..])));
-    }
     let Some(FnArg::Typed(argument)) = inputs.first() else {
         return Err(Error::new(function.sig.paren_token.span.join(), FORMS));
     };
@@ -158,13 +162,15 @@ fn output(function: &ItemFn, arguments: &Arguments, parameter: &Parameter, resul
     let allow_deprecated = is_deprecated.then(|| quote!(#[allow(deprecated)]));
     let structure = structure(function, &on_struct);
 
+    // Of this macro, since the name of the function may come from another one, with other variables.
+    let context = Ident::new("context", Span::mixed_site());
     // At the name, so that the compiler points there if the future is not `Send`.
-    let boxed = quote_spanned!(name.span()=> ::cloacina::__private::Box::pin(#name(context)));
+    let boxed = quote_spanned!(name.span()=> ::cloacina::__private::Box::pin(#name(#context)));
     let (target, pointer, constructor) = match (parameter, &arguments.blocking) {
         (Parameter::ByValue(ty), None) => (
             quote!(fn(#ty) -> ::cloacina::__private::BoxFuture<'static, #result>),
             quote!({
-                fn call(context: #ty) -> ::cloacina::__private::BoxFuture<'static, #result> { #boxed }
+                fn call(#context: #ty) -> ::cloacina::__private::BoxFuture<'static, #result> { #boxed }
                 &(call as _)
             }),
             quote!(by_value::<#ty, #result>),
@@ -172,7 +178,7 @@ fn output(function: &ItemFn, arguments: &Arguments, parameter: &Parameter, resul
         (Parameter::InPlace(ty), None) => (
             quote!(for<'context> fn(&'context mut #ty) -> ::cloacina::__private::BoxFuture<'context, #result>),
             quote!({
-                fn call(context: &mut #ty) -> ::cloacina::__private::BoxFuture<'_, #result> { #boxed }
+                fn call(#context: &mut #ty) -> ::cloacina::__private::BoxFuture<'_, #result> { #boxed }
                 &(call as _)
             }),
             quote!(in_place::<#ty, #result>),
@@ -213,12 +219,20 @@ fn output(function: &ItemFn, arguments: &Arguments, parameter: &Parameter, resul
     }
 }
 
-/// The output for a function that cannot be a task: what other code refers to, so that there are no errors but the real ones.
+/// The output for a function that cannot be a task: what other code refers to, and the function as it is, so that there
+/// are no errors but the real ones.
 fn placeholder(function: &ItemFn, arguments: &Arguments) -> TokenStream {
     let structure = structure(function, &Attributes::of(function).on_struct);
     let definition = quote!({ ::cloacina::__private::unreachable!("this program does not compile") });
     let implementation = implementation(function, arguments, &definition);
-    quote!(#structure const _: () = { #implementation };)
+    quote! {
+        #structure
+        const _: () = {
+            #[allow(dead_code)]
+            #function
+            #implementation
+        };
+    }
 }
 
 fn structure(function: &ItemFn, attributes: &[&Attribute]) -> TokenStream {
@@ -236,21 +250,22 @@ fn implementation(function: &ItemFn, arguments: &Arguments, definition: &TokenSt
     let id = id(function, arguments);
     let dependencies = arguments.dependencies.iter().map(|dependency| match dependency {
         Dependency::Id(id) => quote!(#id),
-        // Itself is an error already, and the function, not the task, in this scope.
+        // An error already, and in this scope the name of the function.
         Dependency::Task(path) if path.is_ident(name) => quote!(#id),
         Dependency::Task(path) => quote_spanned!(path.span()=> ::cloacina::__private::check::id(&#path)),
     });
-    let check = format_ident!("task", span = id.span());
-    let has_errors = arguments.dependencies.iter().any(|dependency| match dependency {
-        Dependency::Id(dependency) => dependency.value() == id.value(),
-        Dependency::Task(path) => path.is_ident(name),
-    });
-    let check = (!has_errors && arguments.dependencies.len() > 0).then(|| {
-        quote_spanned!(id.span()=> const _: () = ::cloacina::__private::check::#check(
-            <#name as ::cloacina::__private::Task>::ID,
-            <#name as ::cloacina::__private::Task>::DEPENDENCIES,
-        );)
-    });
+    let checks = arguments
+        .dependencies
+        .iter()
+        .enumerate()
+        .filter(|(_, dependency)| !is_itself(function, arguments, dependency))
+        .map(|(place, dependency)| {
+            quote_spanned!(dependency.span()=> const _: () = ::cloacina::__private::check::dependency(
+                <#name as ::cloacina::__private::Task>::ID,
+                <#name as ::cloacina::__private::Task>::DEPENDENCIES,
+                #place,
+            );)
+        });
     quote! {
         #[automatically_derived]
         impl ::cloacina::__private::Task for #name {
@@ -258,7 +273,7 @@ fn implementation(function: &ItemFn, arguments: &Arguments, definition: &TokenSt
             const DEPENDENCIES: &'static [&'static str] = &[#(#dependencies),*];
             fn definition(self) -> ::cloacina::__private::TaskDefinition #definition
         }
-        #check
+        #(#checks)*
     }
 }
 

@@ -10,7 +10,7 @@ use crate::function::{self, Errors};
 /// The calls that a chain may consist of for its tasks to be known. Others, of an extension trait, may add tasks.
 const METHODS: &[&str] = &["description", "task", "build"];
 
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {
     let function = match function::parse("workflow", item.clone()) {
         Ok(function) => function,
         Err(error) => {
@@ -66,7 +66,14 @@ fn registration(function: &ItemFn) -> TokenStream {
     let is_deprecated = function.attrs.iter().any(|attribute| attribute.path().is_ident("deprecated"));
     let allow_deprecated = is_deprecated.then(|| quote!(#[allow(deprecated)]));
     // At the return type, so that the compiler points there if it is another.
-    let make = quote_spanned!(function.sig.output.span()=> #name());
+    let make = match &function.sig.output {
+        ReturnType::Type(_, result) => {
+            let mut name = name.clone();
+            name.set_span(result.span());
+            quote_spanned!(result.span()=> #name())
+        }
+        ReturnType::Default => quote!(#name()),
+    };
     quote! {
         ::cloacina::__private::inventory::submit! {
             ::cloacina::__private::WorkflowRegistration::new(
@@ -140,7 +147,7 @@ impl<'a> Chain<'a> {
                     if method == "task" {
                         match call.args.first()? {
                             Expr::Path(task) if !is_variable(&task.path, &variables) => {
-                                tasks.push(&task.path)
+                                tasks.push(&task.path);
                             }
                             _ => return None,
                         }

@@ -49,7 +49,6 @@ impl TaskParameter for Context {
     note = "a task that changes the context in place takes `&mut Context` and returns `Result<(), E>`"
 )]
 pub trait ReturnsContext: 'static {
-    #[expect(clippy::missing_errors_doc, reason = "not for readers")]
     fn into_result(self) -> Result<Context, TaskError>;
 }
 
@@ -69,7 +68,6 @@ impl<E: Into<Box<dyn StdError + Send + Sync>> + 'static> ReturnsContext for Resu
     note = "a task that returns the context takes `Context`"
 )]
 pub trait ReturnsNothing: 'static {
-    #[expect(clippy::missing_errors_doc, reason = "not for readers")]
     fn into_result(self) -> Result<(), TaskError>;
 }
 

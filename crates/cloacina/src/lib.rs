@@ -5,7 +5,7 @@ pub mod __private;
 
 pub use cloacina_core::execution::TaskInfo;
 pub use cloacina_core::workflow::{
-    Task, TaskBody, TaskDefinition, WorkflowError, registered as registered_workflows,
+    Task, TaskBody, TaskDefinition, WorkflowBuilder, WorkflowError, registered as registered_workflows,
 };
 pub use cloacina_core::{
     Backoff, Context, ContextError, ErrorKind, Jitter, PipelineError, RetryPolicy, TaskError, TriggerRule,

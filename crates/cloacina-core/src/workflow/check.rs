@@ -17,26 +17,23 @@ pub const fn dependencies<T: Task>(_: &T) -> &'static [&'static str] {
     T::DEPENDENCIES
 }
 
-/// Checks one task by itself.
+/// Checks the dependency of a task at this place.
 ///
 /// # Panics
 ///
-/// If it depends on itself, or twice on the same task.
+/// If it is the task itself, or was named before.
 #[track_caller]
-pub const fn task(id: &str, dependencies: &[&str]) {
-    let mut one = 0;
-    while one < dependencies.len() {
-        if same(id, dependencies[one]) {
-            fail(&["task `", id, "` depends on itself"]);
+pub const fn dependency(id: &str, dependencies: &[&str], place: usize) {
+    let dependency = dependencies[place];
+    if same(id, dependency) {
+        fail(&["task `", id, "` depends on itself"]);
+    }
+    let mut before = 0;
+    while before < place {
+        if same(dependencies[before], dependency) {
+            fail(&["task `", id, "` names its dependency `", dependency, "` twice"]);
         }
-        let mut other = 0;
-        while other < one {
-            if same(dependencies[other], dependencies[one]) {
-                fail(&["task `", id, "` names its dependency `", dependencies[one], "` twice"]);
-            }
-            other += 1;
-        }
-        one += 1;
+        before += 1;
     }
 }
 
@@ -46,8 +43,11 @@ pub struct Graph<const N: usize> {
     workflow: &'static str,
     ids: [&'static str; N],
     dependencies: [&'static [&'static str]; N],
-    /// Compared first, since the compiler runs this slowly.
-    hashes: [u64; N],
+    /// The first task of each bucket of a hash table over the ids, `N` if there is none: the compiler runs constants
+    /// slowly, so that a search through all tasks for each dependency would be felt.
+    first: [usize; N],
+    /// The task behind each in its bucket.
+    next: [usize; N],
     /// Whether every task has its id at compile time. If not, nothing can be said.
     is_known: bool,
 }
@@ -60,15 +60,19 @@ impl<const N: usize> Graph<N> {
         ids: [&'static str; N],
         dependencies: [&'static [&'static str]; N],
     ) -> Self {
-        let mut hashes = [0; N];
+        let mut first = [N; N];
+        let mut next = [N; N];
         let mut is_known = true;
-        let mut task = 0;
-        while task < N {
-            hashes[task] = hash(ids[task]);
+        // From the last, so that of two tasks with one id the first is found.
+        let mut task = N;
+        while task > 0 {
+            task -= 1;
+            let bucket = bucket(ids[task], N);
+            next[task] = first[bucket];
+            first[bucket] = task;
             is_known = is_known && !ids[task].is_empty();
-            task += 1;
         }
-        Self { workflow, ids, dependencies, hashes, is_known }
+        Self { workflow, ids, dependencies, first, next, is_known }
     }
 
     /// Checks the task at this place.
@@ -160,10 +164,12 @@ impl<const N: usize> Graph<N> {
         while path[at] != first {
             at += 1;
         }
+        let mut verb = "` depends on ";
         while at < path.len() && message.length < MESSAGE / 2 {
             message.push("`");
             message.push(self.ids[path[at]]);
-            message.push("` depends on ");
+            message.push(verb);
+            verb = "`, which depends on ";
             at += 1;
         }
         if at < path.len() {
@@ -178,10 +184,9 @@ impl<const N: usize> Graph<N> {
 
     /// Where `id` stands first; `N` if it does not.
     const fn position(&self, id: &str) -> usize {
-        let wanted = hash(id);
-        let mut at = 0;
-        while at < N && !(self.hashes[at] == wanted && same(self.ids[at], id)) {
-            at += 1;
+        let mut at = self.first[bucket(id, N)];
+        while at < N && !same(self.ids[at], id) {
+            at = self.next[at];
         }
         at
     }
@@ -236,16 +241,16 @@ impl Message {
     }
 }
 
-/// FNV-1a, by a constant function.
-const fn hash(text: &str) -> u64 {
-    let text = text.as_bytes();
+/// The bucket of `id` among `buckets`, by FNV-1a.
+const fn bucket(id: &str, buckets: usize) -> usize {
+    let id = id.as_bytes();
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut at = 0;
-    while at < text.len() {
-        hash = (hash ^ text[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+    while at < id.len() {
+        hash = (hash ^ id[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
         at += 1;
     }
-    hash
+    (hash % buckets as u64) as usize
 }
 
 const fn same(left: &str, right: &str) -> bool {
@@ -297,21 +302,30 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "in a circle: `a` depends on `b` depends on `c` depends on `a`")]
+    #[should_panic(expected = "in a circle: `a` depends on `b`, which depends on `c`, which depends on `a`")]
     fn a_circle_is_told_without_what_leads_to_it() {
         check([("start", &["a"]), ("a", &["b"]), ("b", &["c"]), ("c", &["a"])]);
     }
 
     #[test]
+    #[should_panic(expected = "…")]
+    fn a_long_circle_is_cut() {
+        let ids: [&'static str; 40] =
+            std::array::from_fn(|n| &*Box::leak(format!("{n:050}").into_boxed_str()));
+        let tasks = std::array::from_fn(|n| (ids[n], &*Vec::leak(vec![ids[(n + 1) % ids.len()]])));
+        check::<40>(tasks);
+    }
+
+    #[test]
     #[should_panic(expected = "task `a` depends on itself")]
     fn a_task_cannot_wait_for_itself() {
-        task("a", &["b", "a"]);
+        dependency("a", &["b", "a"], 1);
     }
 
     #[test]
     #[should_panic(expected = "task `a` names its dependency `b` twice")]
     fn a_dependency_is_named_once() {
-        task("a", &["b", "c", "b"]);
+        dependency("a", &["b", "c", "b"], 2);
     }
 
     #[test]
