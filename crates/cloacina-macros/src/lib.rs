@@ -39,7 +39,7 @@ use proc_macro::TokenStream;
 /// | the same without `async`, with `blocking` | runs on a thread where it may block |
 ///
 /// `E` is an error that is `Send + Sync`, or anything that becomes one: `PipelineError`, `TaskError`, `anyhow::Error`,
-/// `String`. Any error is retried as the task's policy says; a `TaskError` can say otherwise.
+/// `String`; its type has to be as visible as the task. Any error is retried as the task's policy says; a `TaskError` can say otherwise.
 ///
 /// The function keeps its name, its visibility and its documentation, and a unit test calls it as it would any other:
 ///

@@ -192,6 +192,8 @@ fn output(function: &ItemFn, arguments: &Arguments, parameter: &Parameter, resul
             quote!(blocking_in_place::<#ty, #result>),
         ),
     };
+    // At the return type, so that the compiler points there if its error is less visible than the task.
+    let target = quote_spanned!(result.span()=> type Target = #target;);
     let retry = arguments.retry.as_ref().map(|retry| quote!(.retry(#retry)));
     let timeout = arguments.timeout.as_ref().map(|timeout| quote!(.timeout(#timeout)));
     let rule = arguments.rule.as_ref().map(|rule| quote!(.rule(::cloacina::TriggerRule::#rule)));
@@ -211,7 +213,7 @@ fn output(function: &ItemFn, arguments: &Arguments, parameter: &Parameter, resul
 
             #[automatically_derived]
             impl ::cloacina::__private::Deref for #name {
-                type Target = #target;
+                #target
                 fn deref(&self) -> &Self::Target { #pointer }
             }
             #implementation
