@@ -1,1 +1,8 @@
-//! cloacina-testing
+//! What the tests of the workspace share.
+
+#[cfg(feature = "engine")]
+pub mod clock;
+#[cfg(feature = "engine")]
+pub mod conformance;
+#[cfg(feature = "engine")]
+pub mod memory;
