@@ -1,3 +1,10 @@
 //! What the tests of the workspace share.
 
 pub mod cluster;
+
+#[cfg(feature = "engine")]
+pub mod clock;
+#[cfg(feature = "engine")]
+pub mod conformance;
+#[cfg(feature = "engine")]
+pub mod memory;
