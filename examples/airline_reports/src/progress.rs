@@ -5,34 +5,48 @@ use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The steps that this process has run; tasks report to it, whichever runner they belong to.
-static STEPS: Mutex<Steps> = Mutex::new(Steps { ran: BTreeMap::new() });
+/// The tasks that this process has run, by airline; they report to it, whichever runner they belong to.
+static RAN: Mutex<BTreeMap<String, Ran>> = Mutex::new(BTreeMap::new());
 
-struct Steps {
-    ran: BTreeMap<String, usize>,
+#[derive(Default, Clone, Copy)]
+struct Ran {
+    finished: usize,
+    failed: usize,
 }
 
-fn steps() -> MutexGuard<'static, Steps> {
-    STEPS.lock().unwrap_or_else(PoisonError::into_inner)
+fn ran() -> MutexGuard<'static, BTreeMap<String, Ran>> {
+    RAN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says on standard error that a task of an airline is finished.
 pub(crate) fn finished(carrier: &str, task: &str, took: Duration, what: &str) {
-    let mut steps = steps();
-    *steps.ran.entry(carrier.to_owned()).or_default() += 1;
+    let mut ran = ran();
+    ran.entry(carrier.to_owned()).or_default().finished += 1;
     // Still under the lock, so that lines of parallel tasks do not mix.
-    line(&format!("{carrier:<3} {task:<16} {:>8}  {what}", seconds(took)));
+    line(&format!("{carrier:<3} {task:<14} {:>8}  {what}", seconds(took)));
+}
+
+/// Says on standard error that an attempt of a task failed.
+pub(crate) fn failed(carrier: &str, task: &str, took: Duration, error: &dyn std::error::Error) {
+    let mut ran = ran();
+    ran.entry(carrier.to_owned()).or_default().failed += 1;
+    line(&format!("{carrier:<3} {task:<14} {:>8}  failed: {error}", seconds(took)));
 }
 
 /// Says something about an airline on standard error.
 pub(crate) fn note(carrier: &str, what: &str) {
-    let _steps = steps();
+    let _ran = ran();
     line(&format!("{carrier:<3} {what}"));
 }
 
 /// How many tasks of the airline this process has finished.
-pub(crate) fn ran_here(carrier: &str) -> usize {
-    steps().ran.get(carrier).copied().unwrap_or_default()
+pub(crate) fn finished_here(carrier: &str) -> usize {
+    ran().get(carrier).map_or(0, |ran| ran.finished)
+}
+
+/// Whether this process has run any task of the airline, well or badly.
+pub(crate) fn worked_here(carrier: &str) -> bool {
+    ran().get(carrier).is_some_and(|ran| ran.finished + ran.failed > 0)
 }
 
 /// A closed standard error is no reason to stop the work, so its error is dropped.
