@@ -26,6 +26,9 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
+/// The hour when the day's flights begin.
+const DAYBREAK: u8 = 5;
+
 /// The page.
 pub(crate) fn page(report: &Report) -> String {
     let airline = escape(&report.airline);
@@ -58,7 +61,7 @@ pub(crate) fn page(report: &Report) -> String {
         tiles = tiles(&report.total),
         strip = chart::outcomes(&report.total, 20),
         outcome_legend = outcome_legend(&report.total),
-        by_month_caption = extremes(&months, "The latest month was", "the most punctual"),
+        by_month_caption = extremes(&months, "The worst month was", "the best"),
         by_month = chart::bars("mean delay by month", &months),
         by_hour_caption = extremes(&hours, "The worst hour to leave was", "the best"),
         by_hour = chart::bars("mean delay by hour of departure", &hours),
@@ -161,16 +164,9 @@ fn months(report: &Report) -> Vec<Column<'_>> {
 fn hours(report: &Report) -> Vec<Column<'_>> {
     let keys = || report.by_hour.iter().map(|group| group.key);
     let (Some(first), Some(last)) = (keys().min(), keys().max()) else { return Vec::new() };
-    // A lone flight in the small hours would stretch the axis over empty hours.
-    let usual = report
-        .by_hour
-        .iter()
-        .filter(|group| group.figures.flights >= FEW_ARRIVALS)
-        .map(|group| group.key)
-        .min()
-        .unwrap_or(first);
-    let mut hours: Vec<u8> = keys().filter(|&hour| hour < usual).collect();
-    hours.extend(usual..=last);
+    // A lone flight in the small hours would stretch the axis over empty hours, so those without any are left out.
+    let mut hours: Vec<u8> = keys().filter(|&hour| hour < DAYBREAK).collect();
+    hours.extend(first.max(DAYBREAK)..=last);
     hours
         .into_iter()
         .map(|hour| Column {
@@ -224,12 +220,7 @@ fn destinations_caption(report: &Report) -> String {
 }
 
 fn destinations(destinations: &[Destination]) -> String {
-    // A destination with a handful of flights may have any mean; it must not flatten the bars of all others.
-    let means = || {
-        let many = destinations.iter().filter(|destination| destination.figures.arrived >= FEW_ARRIVALS);
-        many.filter_map(|destination| destination.figures.mean_delay_minutes)
-    };
-    let (lowest, highest) = (means().fold(0.0, f64::min), means().fold(0.0, f64::max));
+    let (lowest, highest) = scale(destinations);
     let mut html = String::from(
         "<table>\n<thead><tr><th data-sort=\"descending\" data-kind=\"text\">Destination</th>\
          <th data-sort aria-sort=\"descending\">Flights</th><th style=\"text-align: left\">Mean delay</th><th data-sort>Mean</th><th data-sort>Median</th>\
@@ -251,6 +242,16 @@ fn destinations(destinations: &[Destination]) -> String {
         );
     }
     html + "</tbody>\n</table>"
+}
+
+/// The lowest and the highest mean, and zero. A destination with a handful of flights may have any mean and must not flatten
+/// the bars of all others, unless nearly all are such.
+fn scale(destinations: &[Destination]) -> (f64, f64) {
+    let many = |destination: &&Destination| destination.figures.arrived >= FEW_ARRIVALS;
+    let all = destinations.iter().filter(many).count() < 2;
+    let means = destinations.iter().filter(|destination| all || many(destination));
+    let means = means.filter_map(|destination| destination.figures.mean_delay_minutes);
+    means.fold((0.0, 0.0), |(lowest, highest), mean| (f64::min(lowest, mean), f64::max(highest, mean)))
 }
 
 /// A table cell with a count; none is a quiet dash.
