@@ -59,7 +59,7 @@ fn killed_and_started_again_it_goes_on_where_it_was() {
         .unwrap();
     let mut lines = BufReader::new(first.stderr.take().unwrap()).lines();
     let mut seen = String::new();
-    while let Some(line) = lines.next() {
+    for line in lines.by_ref() {
         let line = line.unwrap();
         writeln!(seen, "{line}").unwrap();
         if READERS.iter().any(|reader| line.contains(reader)) {
