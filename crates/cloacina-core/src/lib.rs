@@ -1,1 +1,22 @@
-//! cloacina-core
+//! The engine of Cloacina: durable workflows for many tenants.
+//!
+//! This crate decides; it knows no SQL, no HTTP and no wall clock. What it needs of a database is the trait
+//! [`store::Store`]; what it needs of time is the trait [`clock::Clock`]. Users depend on the crate `cloacina`, which
+//! brings the two together.
+
+pub mod clock;
+mod context;
+mod error;
+pub mod execution;
+pub mod id;
+pub mod lease;
+mod retry;
+mod rule;
+pub mod store;
+pub mod workflow;
+
+pub use context::{Context, ContextError, Values};
+pub use error::{ErrorKind, PipelineError, TaskError};
+pub use retry::{Backoff, Jitter, RetryPolicy};
+pub use rule::TriggerRule;
+pub use workflow::Workflow;

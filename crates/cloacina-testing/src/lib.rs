@@ -1,1 +1,3 @@
-//! cloacina-testing
+//! What the tests of the workspace share.
+
+pub mod cluster;

@@ -1,0 +1,402 @@
+//! The JSON object that flows through an execution.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::execution::TaskInfo;
+
+/// The values of a context by key.
+pub type Values<T = Value> = BTreeMap<String, T>;
+
+/// The data of an execution: a JSON object that every task is given and may change.
+///
+/// A task sees the input of its execution overlaid by what all its ancestors changed. Only what the task
+/// itself [`set`](Context::set) or [`remove`](Context::remove)d is stored; keys it did not touch stay as
+/// they are, also when it returns a context that it made anew.
+///
+/// ```
+/// use cloacina_core::Context;
+///
+/// let mut context = Context::new().with("city", "Rome");
+/// context.set("population", 2_750_000);
+/// assert_eq!(context.get::<String>("city").as_deref(), Some("Rome"));
+/// assert_eq!(context.get::<u64>("area"), None);
+/// ```
+///
+/// Cloning is cheap for what was not changed: clones share it.
+#[derive(Clone)]
+pub struct Context<T = Value> {
+    base: Arc<Values<T>>,
+    /// What was written on top of `base`; `None` is a removed key.
+    changes: BTreeMap<String, Option<T>>,
+    /// The first value that could not be serialised. It is kept because `with` and `set` cannot fail, and
+    /// reported when the context is used.
+    error: Option<ContextError>,
+    task: Option<Arc<TaskInfo>>,
+}
+
+impl Context {
+    /// An empty context.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::from_values(Arc::default())
+    }
+
+    /// A context with the fields of a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// [`ContextError::NotAnObject`] for any other JSON value.
+    pub fn from_value(value: Value) -> Result<Self, ContextError> {
+        match value {
+            Value::Object(fields) => Ok(Self::from_values(Arc::new(fields.into_iter().collect()))),
+            other => Err(ContextError::NotAnObject { found: kind_of(&other) }),
+        }
+    }
+
+    /// A context that shares `values`.
+    #[must_use]
+    pub fn from_values(values: Arc<Values>) -> Self {
+        Self { base: values, changes: BTreeMap::new(), error: None, task: None }
+    }
+
+    /// The context that a task is given.
+    #[must_use]
+    pub(crate) fn for_task(values: Arc<Values>, task: Arc<TaskInfo>) -> Self {
+        Self { task: Some(task), ..Self::from_values(values) }
+    }
+
+    /// This context with `key` set; see [`set`](Self::set).
+    #[must_use]
+    pub fn with(mut self, key: impl Into<String>, value: impl Serialize) -> Self {
+        self.set(key, value);
+        self
+    }
+
+    /// This context with `key` set.
+    ///
+    /// # Errors
+    ///
+    /// [`ContextError::NotSerializable`] if `value` has no JSON form.
+    pub fn try_with(mut self, key: impl Into<String>, value: impl Serialize) -> Result<Self, ContextError> {
+        self.try_set(key, value)?;
+        Ok(self)
+    }
+
+    /// Sets `key` to the JSON form of `value`.
+    ///
+    /// A value that has none (a map with keys that are not strings, say) leaves the context as it is; the
+    /// first such error is returned by `execute`, or fails the attempt of the task that caused it.
+    pub fn set(&mut self, key: impl Into<String>, value: impl Serialize) {
+        if let Err(error) = self.try_set(key, value) {
+            self.error.get_or_insert(error);
+        }
+    }
+
+    /// Sets `key` to the JSON form of `value`.
+    ///
+    /// # Errors
+    ///
+    /// [`ContextError::NotSerializable`] if `value` has none; the context is as before.
+    pub fn try_set(&mut self, key: impl Into<String>, value: impl Serialize) -> Result<(), ContextError> {
+        let key = key.into();
+        match serde_json::to_value(value) {
+            Ok(value) => {
+                self.changes.insert(key, Some(value));
+                Ok(())
+            }
+            Err(source) => Err(ContextError::NotSerializable { key, reason: source.to_string() }),
+        }
+    }
+
+    /// Removes `key`, for this task and all that follow it.
+    pub fn remove(&mut self, key: &str) {
+        if self.base.contains_key(key) {
+            self.changes.insert(key.to_owned(), None);
+        } else {
+            self.changes.remove(key);
+        }
+    }
+
+    /// The value of `key` as a `V`; `None` if there is none or it does not fit. [`try_get`](Self::try_get)
+    /// says why.
+    #[must_use]
+    pub fn get<V: DeserializeOwned>(&self, key: &str) -> Option<V> {
+        self.try_get(key).ok()
+    }
+
+    /// The value of `key` as a `V`.
+    ///
+    /// # Errors
+    ///
+    /// [`ContextError::Missing`] if there is none, [`ContextError::WrongType`] if it does not fit.
+    pub fn try_get<V: DeserializeOwned>(&self, key: &str) -> Result<V, ContextError> {
+        let value = self.value(key).ok_or_else(|| ContextError::Missing { key: key.to_owned() })?;
+        V::deserialize(value)
+            .map_err(|source| ContextError::WrongType { key: key.to_owned(), reason: source.to_string() })
+    }
+
+    /// The value of `key` as it is.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        match self.changes.get(key) {
+            Some(changed) => changed.as_ref(),
+            None => self.base.get(key),
+        }
+    }
+
+    /// The keys and values, in the order of the keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let unchanged = self.base.iter().filter(|(key, _)| !self.changes.contains_key(*key));
+        let changed = self.changes.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        let mut all: Vec<_> = unchanged.chain(changed).map(|(key, value)| (key.as_str(), value)).collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all.into_iter()
+    }
+
+    /// The context as a JSON object.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        Value::Object(self.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect())
+    }
+
+    /// What runs this context: execution, task, attempt, idempotency token, cancellation.
+    ///
+    /// # Panics
+    ///
+    /// Outside a task, where there is nothing to tell; [`try_task`](Self::try_task) does not.
+    #[must_use]
+    pub fn task(&self) -> &TaskInfo {
+        self.try_task().expect("Context::task is for code that the engine runs as a task")
+    }
+
+    /// What runs this context, if a task does.
+    #[must_use]
+    pub fn try_task(&self) -> Option<&TaskInfo> {
+        self.task.as_deref()
+    }
+
+    /// The values with all changes applied.
+    pub(crate) fn into_values(self) -> Result<Arc<Values>, ContextError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let mut values = self.base;
+        if !self.changes.is_empty() {
+            Patch { changes: self.changes }.apply(Arc::make_mut(&mut values));
+        }
+        Ok(values)
+    }
+
+    /// What was changed since the context was handed out.
+    pub(crate) fn into_patch(self) -> Result<Patch, ContextError> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(Patch { changes: self.changes }),
+        }
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl PartialEq for Context {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Serialize for Context {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+/// What one task changed in the context.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Patch {
+    changes: BTreeMap<String, Option<Value>>,
+}
+
+/// How a patch is stored.
+#[derive(Serialize, Deserialize)]
+struct StoredPatch<M> {
+    set: M,
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    removed: Vec<String>,
+}
+
+impl Patch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    pub(crate) fn apply(&self, values: &mut Values) {
+        for (key, change) in &self.changes {
+            match change {
+                Some(value) => {
+                    values.insert(key.clone(), value.clone());
+                }
+                None => {
+                    values.remove(key);
+                }
+            }
+        }
+    }
+
+    /// The stored form: `{"set": {…}, "removed": […]}`.
+    pub(crate) fn to_json(&self) -> Result<String, ContextError> {
+        check_values(self.changes.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))))?;
+        let set: BTreeMap<&String, &Value> =
+            self.changes.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))).collect();
+        let removed: Vec<String> =
+            self.changes.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| key.clone()).collect();
+        to_json(&StoredPatch { set, removed })
+    }
+
+    pub(crate) fn from_json(json: &str) -> Result<Self, ContextError> {
+        let stored: StoredPatch<BTreeMap<String, Value>> = from_json(json)?;
+        let set = stored.set.into_iter().map(|(key, value)| (key, Some(value)));
+        Ok(Self { changes: set.chain(stored.removed.into_iter().map(|key| (key, None))).collect() })
+    }
+}
+
+/// The stored form of an execution's input.
+pub(crate) fn values_to_json(values: &Values) -> Result<String, ContextError> {
+    check_values(values)?;
+    to_json(values)
+}
+
+pub(crate) fn values_from_json(json: &str) -> Result<Values, ContextError> {
+    from_json(json)
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, ContextError> {
+    serde_json::to_string(value).map_err(|source| ContextError::Invalid { reason: source.to_string() })
+}
+
+fn from_json<V: DeserializeOwned>(json: &str) -> Result<V, ContextError> {
+    serde_json::from_str(json).map_err(|source| ContextError::Invalid { reason: source.to_string() })
+}
+
+/// Refuses what not every database can keep, before it gets there: a NUL character, and numbers outside
+/// the range of a double (they exist when another crate turns on serde_json's `arbitrary_precision`).
+fn check_values<'a>(values: impl IntoIterator<Item = (&'a String, &'a Value)>) -> Result<(), ContextError> {
+    values.into_iter().try_for_each(|(key, value)| {
+        check_text(key, key)?;
+        check_value(key, value)
+    })
+}
+
+fn check_value(key: &str, value: &Value) -> Result<(), ContextError> {
+    match value {
+        Value::String(text) => check_text(key, text),
+        Value::Array(items) => items.iter().try_for_each(|item| check_value(key, item)),
+        Value::Object(fields) => fields.iter().try_for_each(|(name, field)| {
+            check_text(key, name)?;
+            check_value(key, field)
+        }),
+        Value::Number(number) if !number.as_f64().is_some_and(f64::is_finite) => {
+            Err(ContextError::Unstorable {
+                key: key.to_owned(),
+                what: "a number outside the range of a 64-bit float",
+            })
+        }
+        Value::Number(_) | Value::Null | Value::Bool(_) => Ok(()),
+    }
+}
+
+fn check_text(key: &str, text: &str) -> Result<(), ContextError> {
+    if text.contains('\0') {
+        return Err(ContextError::Unstorable {
+            key: key.replace('\0', "\\u0000"),
+            what: "the character \\u0000",
+        });
+    }
+    Ok(())
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// Why a context, or a value in it, cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContextError {
+    /// The JSON value is not an object.
+    #[error("a context is a JSON object, not {found}")]
+    NotAnObject {
+        /// What it is instead.
+        found: &'static str,
+    },
+    /// A value has no JSON form.
+    #[error("the value of `{key}` cannot be written as JSON: {reason}")]
+    NotSerializable {
+        /// The key it was to be stored under.
+        key: String,
+        /// What serde said.
+        reason: String,
+    },
+    /// There is no such key.
+    #[error("the context has no `{key}`")]
+    Missing {
+        /// The key asked for.
+        key: String,
+    },
+    /// The value is of another type than the one asked for.
+    #[error("the value of `{key}` does not fit the type asked for: {reason}")]
+    WrongType {
+        /// The key asked for.
+        key: String,
+        /// What serde said.
+        reason: String,
+    },
+    /// A value that not every database can keep.
+    #[error("the value of `{key}` contains {what}, which cannot be stored")]
+    Unstorable {
+        /// The key of the context under which it lies.
+        key: String,
+        /// What is in it.
+        what: &'static str,
+    },
+    /// The JSON form is larger than the limit.
+    #[error(
+        "the {what} is {size} bytes of JSON, more than the {limit} allowed; store large data elsewhere and pass its address"
+    )]
+    TooLarge {
+        /// `input` or `patch`.
+        what: &'static str,
+        /// Its size in bytes.
+        size: usize,
+        /// The most that is allowed, in bytes.
+        limit: usize,
+    },
+    /// Stored data that is no context.
+    #[error("not a stored context: {reason}")]
+    Invalid {
+        /// What serde said.
+        reason: String,
+    },
+}

@@ -1,0 +1,233 @@
+//! What callers and tasks are told when something goes wrong.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use crate::context::ContextError;
+use crate::store::StoreError;
+use crate::workflow::WorkflowError;
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What a caller can branch on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The configuration, a URL or a name cannot be used.
+    Configuration,
+    /// No such workflow in this program, or its graph is wrong.
+    Workflow,
+    /// The context cannot be used as it is.
+    Context,
+    /// No such execution in this tenant's place.
+    NotFound,
+    /// The idempotency key was used before, with another input.
+    Conflict,
+    /// The execution is in a state that does not allow what was asked.
+    WrongState,
+    /// The runner was shut down.
+    ShutDown,
+    /// The database could not be reached, or does not let us in.
+    Unavailable,
+    /// The tenant's place is missing, damaged, read-only, full, or of a version that this program does not know.
+    Place,
+    /// Something a task did; only inside tasks.
+    Task,
+    /// Anything else, a defect of the engine included.
+    Internal,
+}
+
+/// What went wrong, to which tenant and execution, and what to do about it.
+///
+/// [`kind`](Self::kind) is for branching; `Display` tells this level, and [`source`](StdError::source) what lies beneath it.
+/// No password and no connection string is ever in it.
+pub struct PipelineError {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    source: Option<BoxError>,
+}
+
+impl PipelineError {
+    /// An error of this kind.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { inner: Box::new(Inner { kind, message: message.into(), source: None }) }
+    }
+
+    /// With what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.inner.source = Some(source.into());
+        self
+    }
+
+    /// What a caller can branch on.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// Whether the same call may succeed later with nothing changed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.inner.kind == ErrorKind::Unavailable
+    }
+}
+
+impl fmt::Display for PipelineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl fmt::Debug for PipelineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("PipelineError");
+        debug.field("kind", &self.inner.kind).field("message", &self.inner.message);
+        if let Some(source) = &self.inner.source {
+            debug.field("source", source);
+        }
+        debug.finish()
+    }
+}
+
+impl StdError for PipelineError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<ContextError> for PipelineError {
+    fn from(error: ContextError) -> Self {
+        Self::new(ErrorKind::Context, error.to_string())
+    }
+}
+
+impl From<WorkflowError> for PipelineError {
+    fn from(error: WorkflowError) -> Self {
+        Self::new(ErrorKind::Workflow, error.to_string())
+    }
+}
+
+impl From<StoreError> for PipelineError {
+    fn from(error: StoreError) -> Self {
+        Self::new(error.kind().into(), error.to_string()).with_source(error)
+    }
+}
+
+/// What a task returns when it cannot do its work: an error, and what the engine should make of it.
+///
+/// Any error that a task returns becomes one that is retried as the task's policy says. Return a `TaskError` to say
+/// something else.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloacina_core::{Context, TaskError};
+///
+/// async fn charge(context: Context) -> Result<Context, TaskError> {
+///     let Some(card) = context.get::<String>("card") else {
+///         return Err(TaskError::fatal("no card"));
+///     };
+///     if card.is_empty() {
+///         return Err(TaskError::retry_after(Duration::from_secs(90), "the bank is closed"));
+///     }
+///     Ok(context)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct TaskError {
+    advice: Advice,
+    error: BoxError,
+}
+
+/// What the engine should make of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Advice {
+    /// As the task's retry policy says.
+    Retry,
+    /// Retry, if an attempt is left, but wait this long.
+    RetryAfter(Duration),
+    /// No further attempt.
+    Fatal,
+}
+
+impl TaskError {
+    /// An error that is retried as the task's policy says. A `TaskError` inside the box keeps its own advice.
+    pub fn new(error: impl Into<BoxError>) -> Self {
+        match error.into().downcast::<Self>() {
+            Ok(error) => *error,
+            Err(error) => Self { advice: Advice::Retry, error },
+        }
+    }
+
+    /// An error after which the next attempt waits for `delay`, whatever the backoff says. It counts as a failure: when no
+    /// attempt is left, the task fails.
+    pub fn retry_after(delay: Duration, error: impl Into<BoxError>) -> Self {
+        Self { advice: Advice::RetryAfter(delay), error: error.into() }
+    }
+
+    /// An error that another attempt would not mend: the task fails at once.
+    pub fn fatal(error: impl Into<BoxError>) -> Self {
+        Self { advice: Advice::Fatal, error: error.into() }
+    }
+
+    pub(crate) fn advice(&self) -> Advice {
+        self.advice
+    }
+
+    /// The error and all its causes in one line, for the history.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.error.to_string();
+        let mut source = self.error.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !text.ends_with(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl StdError for TaskError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<ContextError> for TaskError {
+    fn from(error: ContextError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<PipelineError> for TaskError {
+    fn from(error: PipelineError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<String> for TaskError {
+    fn from(error: String) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<&str> for TaskError {
+    fn from(error: &str) -> Self {
+        Self::new(error)
+    }
+}

@@ -1,0 +1,9 @@
+//! What one run of a workflow is, and what it came to.
+
+mod result;
+mod state;
+mod task_info;
+
+pub use result::{AttemptRecord, PipelineResult, TaskResult};
+pub use state::{AttemptOutcome, PipelineStatus, SkipReason, TaskState};
+pub use task_info::{Cancellation, TaskInfo};

@@ -1,0 +1,98 @@
+//! What an execution, its tasks and their attempts came to.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{AttemptOutcome, PipelineStatus, SkipReason, TaskState};
+use crate::Context;
+
+/// An execution as it was when it was looked at; when it is terminal, for ever.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct PipelineResult {
+    /// Its id.
+    pub execution_id: Uuid,
+    /// The name of its workflow.
+    pub workflow_name: String,
+    /// Its state.
+    pub status: PipelineStatus,
+    /// When its first task was claimed, or it was recorded if none was.
+    pub start_time: Timestamp,
+    /// When it ended.
+    pub end_time: Option<Timestamp>,
+    /// From start to end.
+    pub duration: Option<Duration>,
+    /// The input overlaid by what every completed task changed. In a listing: empty, since contexts are not
+    /// merged there.
+    pub final_context: Context,
+    /// Its tasks, in the order of declaration. In a listing: empty.
+    pub task_results: Vec<TaskResult>,
+    /// Why it did not complete: the error of the first failed task that nothing handled, or the reason of
+    /// its cancellation.
+    pub error_message: Option<String>,
+}
+
+/// A task of an execution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TaskResult {
+    /// Its id.
+    pub task_id: String,
+    /// Its state.
+    pub state: TaskState,
+    /// How often it was claimed.
+    pub attempts: u32,
+    /// When its latest attempt began.
+    pub start_time: Option<Timestamp>,
+    /// When it ended.
+    pub end_time: Option<Timestamp>,
+    /// The error of its latest failed attempt.
+    pub error_message: Option<String>,
+    /// Why it was skipped.
+    pub skip_reason: Option<SkipReason>,
+}
+
+/// One try of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AttemptRecord {
+    /// The id of the task.
+    pub task_id: String,
+    /// Its number, from 1, in the order of claims.
+    pub attempt: u32,
+    /// The runner that made it.
+    pub runner_id: Uuid,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// Its error.
+    pub error_message: Option<String>,
+    /// When it was claimed.
+    pub start_time: Timestamp,
+    /// When it ended.
+    pub end_time: Option<Timestamp>,
+}
+
+impl AttemptRecord {
+    /// For the stores, which are crates of their own.
+    #[must_use]
+    pub fn new(
+        task_id: String,
+        attempt: u32,
+        runner_id: Uuid,
+        outcome: AttemptOutcome,
+        start_time: Timestamp,
+    ) -> Self {
+        Self { task_id, attempt, runner_id, outcome, error_message: None, start_time, end_time: None }
+    }
+
+    /// With how and when it ended.
+    #[must_use]
+    pub fn ended(mut self, end_time: Option<Timestamp>, error_message: Option<String>) -> Self {
+        self.end_time = end_time;
+        self.error_message = error_message;
+        self
+    }
+}

@@ -1,0 +1,87 @@
+//! What a running task can learn about itself.
+
+use std::fmt;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// What runs: which task of which execution, for which time.
+#[derive(Debug, Clone)]
+pub struct TaskInfo {
+    pub(crate) execution_id: Uuid,
+    pub(crate) workflow: String,
+    pub(crate) task_id: String,
+    pub(crate) attempt: u32,
+    pub(crate) idempotency_token: Uuid,
+    pub(crate) cancellation: Cancellation,
+}
+
+impl TaskInfo {
+    /// The execution this task belongs to.
+    #[must_use]
+    pub fn execution_id(&self) -> Uuid {
+        self.execution_id
+    }
+
+    /// The name of the workflow.
+    #[must_use]
+    pub fn workflow(&self) -> &str {
+        &self.workflow
+    }
+
+    /// The id of the task.
+    #[must_use]
+    pub fn task_id(&self) -> &str {
+        &self.task_id
+    }
+
+    /// Which attempt this is, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// A token that is the same in every attempt of this task of this execution and nowhere else: hand it to
+    /// services that drop repeated requests.
+    ///
+    /// It is the UUID of version 5 over the execution's id and the position of the task.
+    #[must_use]
+    pub fn idempotency_token(&self) -> Uuid {
+        self.idempotency_token
+    }
+
+    /// Tells when this attempt should stop.
+    #[must_use]
+    pub fn cancellation(&self) -> &Cancellation {
+        &self.cancellation
+    }
+}
+
+/// Tells a running task that its work is not wanted any more: its execution was cancelled, its deadline or
+/// the task's timeout passed, or the runner lost its lease.
+///
+/// An async task is dropped at its next await after the grace period, whether it looks or not. A blocking one cannot
+/// be stopped from outside: it keeps its slot until it returns, so it should look from time to time.
+#[derive(Clone, Default)]
+pub struct Cancellation {
+    pub(crate) token: CancellationToken,
+}
+
+impl Cancellation {
+    /// Whether the attempt should stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// Returns when the attempt should stop.
+    pub async fn cancelled(&self) {
+        self.token.cancelled().await;
+    }
+}
+
+impl fmt::Debug for Cancellation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancellation").field("is_cancelled", &self.is_cancelled()).finish()
+    }
+}

@@ -1,0 +1,94 @@
+//! What a store says when it fails.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::error::ErrorKind;
+
+/// What the engine does about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StoreErrorKind {
+    /// Nothing was written; the same call may succeed: a deadlock, a serialization failure, a lock timeout, no connection,
+    /// a busy file.
+    Transient,
+    /// The connection broke around the commit: it may or may not have happened, but it is decided.
+    Unknown,
+    /// The runner was declared dead; nothing was written.
+    Fenced,
+    /// This place cannot be used: its schema is gone, its file is damaged, full or read-only, rights are missing.
+    Place,
+    /// The database is newer than this program, or older than it knows.
+    Version,
+    /// A value that this database cannot keep.
+    Data,
+    /// The address, the login or the name cannot be used.
+    Configuration,
+    /// Something that should not happen.
+    Internal,
+}
+
+/// A failure of the database.
+pub struct StoreError {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: StoreErrorKind,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl StoreError {
+    /// An error of this kind. The message says to which place it happened and what to do, and holds no password.
+    pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        Self { inner: Box::new(Inner { kind, message: message.into(), source: None }) }
+    }
+
+    /// With what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.inner.source = Some(source.into());
+        self
+    }
+
+    /// What the engine does about it.
+    #[must_use]
+    pub fn kind(&self) -> StoreErrorKind {
+        self.inner.kind
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl fmt::Debug for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("StoreError");
+        debug.field("kind", &self.inner.kind).field("message", &self.inner.message);
+        if let Some(source) = &self.inner.source {
+            debug.field("source", source);
+        }
+        debug.finish()
+    }
+}
+
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<StoreErrorKind> for ErrorKind {
+    fn from(kind: StoreErrorKind) -> Self {
+        match kind {
+            StoreErrorKind::Transient | StoreErrorKind::Unknown | StoreErrorKind::Fenced => Self::Unavailable,
+            StoreErrorKind::Place | StoreErrorKind::Version => Self::Place,
+            StoreErrorKind::Data => Self::Context,
+            StoreErrorKind::Configuration => Self::Configuration,
+            StoreErrorKind::Internal => Self::Internal,
+        }
+    }
+}

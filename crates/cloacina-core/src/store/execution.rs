@@ -1,0 +1,143 @@
+//! Executions as they are read and controlled.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::WorkflowKey;
+use crate::execution::{AttemptRecord, PipelineStatus, SkipReason, TaskState};
+use crate::id::{ExecutionId, RunnerId};
+
+/// An execution without its tasks.
+#[derive(Debug, Clone)]
+pub struct ExecutionHeader {
+    /// Its id.
+    pub id: ExecutionId,
+    /// What it runs.
+    pub workflow: WorkflowKey,
+    /// Its state.
+    pub status: PipelineStatus,
+    /// From 0 to 9.
+    pub priority: i16,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+    /// When its first task was claimed.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// When it is cancelled if it is not over.
+    pub deadline: Option<Timestamp>,
+    /// Why it was cancelled, or the error of the first unhandled failure.
+    pub error: Option<String>,
+}
+
+/// An execution with its tasks.
+#[derive(Debug, Clone)]
+pub struct ExecutionRecord {
+    /// What is known of it without its tasks.
+    pub header: ExecutionHeader,
+    /// Its input: a JSON object.
+    pub input: Arc<str>,
+    /// Its tasks by position.
+    pub tasks: Vec<TaskRecord>,
+}
+
+/// A task of an execution.
+#[derive(Debug, Clone)]
+pub struct TaskRecord {
+    /// Its id.
+    pub name: String,
+    /// Its state.
+    pub state: TaskState,
+    /// How often it was claimed.
+    pub attempt: i32,
+    /// How many attempts failed.
+    pub failures: i32,
+    /// How many attempts were lost with their runner.
+    pub lost: i32,
+    /// Who holds it, or held it last.
+    pub runner: Option<RunnerId>,
+    /// When its latest attempt was claimed.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// The stored form of its patch.
+    pub patch: Option<Arc<str>>,
+    /// The error of its latest failed attempt.
+    pub error: Option<String>,
+    /// Why it was skipped.
+    pub skip_reason: Option<SkipReason>,
+    /// Whether a completed task handled its failure.
+    pub handled: bool,
+}
+
+/// What can be done to an execution from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Control {
+    /// Pending, Running or Paused becomes Cancelled, with all unfinished tasks.
+    Cancel {
+        /// Kept as the execution's error.
+        reason: String,
+    },
+    /// Pending or Running becomes Paused; its ready rows are taken out of the ready table.
+    Pause,
+    /// Paused becomes Running or Pending again; its ready rows are put back, and it is closed if nothing is left.
+    Resume,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Controlled {
+    /// It was done, and this is the state now.
+    Done(PipelineStatus),
+    /// The state was this one, from which it cannot be done; nothing was changed.
+    Refused(PipelineStatus),
+    /// There is no such execution in this place.
+    NotFound,
+}
+
+/// Which executions to list. Everything that is set must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecutionFilter {
+    /// In one of these states; empty for any.
+    pub statuses: Vec<PipelineStatus>,
+    /// Of this workflow.
+    pub workflow: Option<String>,
+}
+
+impl ExecutionFilter {
+    /// Every execution.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Those in this state, besides the states named before.
+    #[must_use]
+    pub fn status(mut self, status: PipelineStatus) -> Self {
+        self.statuses.push(status);
+        self
+    }
+
+    /// Those of this workflow.
+    #[must_use]
+    pub fn workflow(mut self, name: impl Into<String>) -> Self {
+        self.workflow = Some(name.into());
+        self
+    }
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone)]
+pub struct ExecutionList {
+    /// Which ones.
+    pub filter: ExecutionFilter,
+    /// Only those with a smaller id: the last one of the page before.
+    pub before: Option<ExecutionId>,
+    /// The most to return.
+    pub limit: usize,
+}
+
+/// The attempts of an execution.
+pub type AttemptList = Vec<AttemptRecord>;

@@ -1,0 +1,231 @@
+//! One commit: what the engine hands to a store, and what it learns.
+//!
+//! The steps, for each place in the order of tenants, all under one commit:
+//!
+//! 1. *Fence*, once: the runner's row is locked `FOR KEY SHARE` and must be `live`; otherwise nothing is written and the error is
+//!    [`StoreErrorKind::Fenced`](super::StoreErrorKind::Fenced).
+//! 2. *Submit*: new executions and their tasks.
+//! 3. *Lock* the executions that have outcomes, in the order of ids, in a statement of its own.
+//! 4. *Record* the outcomes whose row is still running under this runner and attempt; count their successors down; a successor
+//!    that has nothing left to wait for becomes running if it is wanted, otherwise ready.
+//! 5. *Close* the executions that have nothing left.
+//! 6. *Claim* ready work.
+//!
+//! Whatever leaves a row in the ready table rings the place's bell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Place;
+use crate::execution::{AttemptOutcome, PipelineStatus, SkipReason};
+use crate::id::{ExecutionId, RunnerId, TaskIndex};
+use crate::workflow::Fingerprint;
+
+/// A batch of transitions.
+#[derive(Debug)]
+pub struct Flush {
+    /// Who writes. `None` is a process that only submits: it records no outcomes, claims nothing and needs no fence.
+    pub runner: Option<RunnerId>,
+    /// The time, if the clock of a test overrides the database's.
+    pub now: Option<Timestamp>,
+    /// What happens in each place; every place stands here once.
+    pub places: Vec<PlaceFlush>,
+}
+
+/// The transitions of one place.
+#[derive(Debug)]
+pub struct PlaceFlush {
+    /// Where.
+    pub place: Arc<Place>,
+    /// Whether the runner has claimed nothing here before: the store then notes that it has, so that a rescue finds it.
+    pub first_claim: bool,
+    /// New executions.
+    pub submits: Vec<Arc<NewExecution>>,
+    /// What became of tasks that this runner holds; no task stands here twice.
+    pub outcomes: Vec<Arc<Outcome>>,
+    /// What to claim from the ready table.
+    pub claim: Option<Claim>,
+}
+
+/// Which version of which workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkflowKey {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version.
+    pub fingerprint: Fingerprint,
+}
+
+/// An execution to be recorded.
+#[derive(Debug)]
+pub struct NewExecution {
+    /// Its id, chosen by the caller, so that a repeat after a lost answer is recognised.
+    pub id: ExecutionId,
+    /// What it runs.
+    pub workflow: WorkflowKey,
+    /// From 0 to 9; 9 is claimed first.
+    pub priority: i16,
+    /// A JSON object.
+    pub input: Arc<str>,
+    /// A key under which it may be recorded only once.
+    pub idempotency: Option<Idempotency>,
+    /// Not before this time. With it `claimed` is empty.
+    pub start_at: Option<Timestamp>,
+    /// Cancelled if it is not over by then.
+    pub deadline: Option<Timestamp>,
+    /// Its tasks by position. Those that wait for nothing are ready.
+    pub tasks: Arc<[NewTask]>,
+    /// The ready ones that the runner of the flush has claimed, for attempt 1.
+    pub claimed: Vec<TaskIndex>,
+}
+
+/// A task of a new execution.
+#[derive(Debug)]
+pub struct NewTask {
+    /// Its id.
+    pub name: String,
+    /// How many dependencies it has.
+    pub waiting_on: i16,
+}
+
+/// A key under which one execution of a workflow may be recorded in a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The key.
+    pub key: String,
+    /// A hash over the input, to tell a repeat from a conflict.
+    pub input_hash: i64,
+}
+
+/// What became of a running task.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its execution.
+    pub execution: ExecutionId,
+    /// Its position.
+    pub task: TaskIndex,
+    /// The attempt that this is the outcome of.
+    pub attempt: i32,
+    /// What became of it.
+    pub outcome: TaskOutcome,
+    /// If the task is over: those that wait for it, and whether the runner has a slot for it should this have been the last.
+    pub successors: Vec<(TaskIndex, bool)>,
+    /// If the task completed: the failed dependencies that it handles.
+    pub handles: Vec<TaskIndex>,
+}
+
+/// What became of a task.
+#[derive(Debug)]
+pub enum TaskOutcome {
+    /// It is over, and this is what it changed in the context: JSON, or `None` for nothing.
+    Completed {
+        /// The stored form of the patch.
+        patch: Option<Arc<str>>,
+    },
+    /// It is over, and this is the error of its last attempt.
+    Failed {
+        /// How the attempt ended.
+        how: AttemptOutcome,
+        /// Its error.
+        error: String,
+    },
+    /// It is over without having been run: the rule said no.
+    Skipped {
+        /// Why.
+        reason: SkipReason,
+    },
+    /// The attempt failed and another one follows: the task is ready again.
+    Retry {
+        /// How the attempt ended.
+        how: AttemptOutcome,
+        /// Its error.
+        error: String,
+        /// How long from now the next attempt is due.
+        after: Duration,
+    },
+    /// The runner gives the task back; this attempt is no failure.
+    Released,
+}
+
+/// A claim from the ready table.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The most tasks to claim; not 0.
+    pub limit: usize,
+    /// What this process can run.
+    pub workflows: Arc<[WorkflowKey]>,
+}
+
+/// What a flush did. Success means that every statement succeeded.
+#[derive(Debug)]
+pub struct Flushed {
+    /// The time of the flush: what every `started_at` and `finished_at` in it was set to.
+    pub now: Timestamp,
+    /// What happened in each place, in the order of [`Flush::places`].
+    pub places: Vec<PlaceFlushed>,
+}
+
+/// What a flush did in one place.
+#[derive(Debug, Default)]
+pub struct PlaceFlushed {
+    /// The new executions that are recorded now. One that is missing met its idempotency key.
+    pub submitted: Vec<ExecutionId>,
+    /// The outcomes that were recorded. One that is missing found its row changed: the other side won.
+    pub recorded: Vec<Recorded>,
+    /// The successors that have nothing left to wait for.
+    pub freed: Vec<Freed>,
+    /// The executions that ended.
+    pub closed: Vec<Closed>,
+    /// The tasks that were claimed from the ready table.
+    pub claimed: Vec<Claimed>,
+}
+
+/// An outcome that was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its execution.
+    pub execution: ExecutionId,
+    /// Its position.
+    pub task: TaskIndex,
+}
+
+/// A task that has nothing left to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freed {
+    /// Its execution.
+    pub execution: ExecutionId,
+    /// Its position.
+    pub task: TaskIndex,
+    /// The attempt that this runner has claimed it for; `None` if it went to the ready table.
+    pub claimed: Option<i32>,
+}
+
+/// An execution that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// Which.
+    pub execution: ExecutionId,
+    /// How: completed or failed.
+    pub status: PipelineStatus,
+}
+
+/// A task that this runner holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Its execution.
+    pub execution: ExecutionId,
+    /// Its position.
+    pub task: TaskIndex,
+    /// What it is a task of.
+    pub workflow: WorkflowKey,
+    /// The priority of its execution.
+    pub priority: i16,
+    /// The attempt that it was claimed for.
+    pub attempt: i32,
+    /// How many attempts failed before.
+    pub failures: i32,
+    /// How many attempts were lost with their runner before.
+    pub lost: i32,
+}

@@ -1,0 +1,189 @@
+//! What the engine asks of a database.
+//!
+//! A [`Store`] is one database: a PostgreSQL database with any number of places in it, or one SQLite file. Every method is
+//! one transaction, unless it says otherwise; the stores are twins that do the same named steps.
+//! *SQL counts, core decides*: trigger rules, retries and who may run how much are decided by the engine, the store only
+//! moves rows from a state that the caller names to another. A write that finds another state changes nothing and says so.
+//!
+//! The order of locks is the same everywhere: tenant, execution, task, bell. Every transaction that changes the tasks of an
+//! execution locks the execution first, in a statement of its own, so that the next statement's snapshot sees what the
+//! previous holder of the lock wrote.
+
+mod error;
+mod execution;
+mod flush;
+mod runner;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+pub use error::{StoreError, StoreErrorKind};
+pub use execution::{
+    AttemptList, Control, Controlled, ExecutionFilter, ExecutionHeader, ExecutionList, ExecutionRecord,
+    TaskRecord,
+};
+pub use flush::{
+    Claim, Claimed, Closed, Flush, Flushed, Freed, Idempotency, NewExecution, NewTask, Outcome, PlaceFlush,
+    PlaceFlushed, Recorded, TaskOutcome, WorkflowKey,
+};
+pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
+
+use crate::id::{ExecutionId, RunnerId, TenantId};
+
+/// The result of a store's method.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Where a tenant's rows are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The PostgreSQL schema, exactly as it was given; `main` for a SQLite file.
+    pub name: String,
+}
+
+/// Which place to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlaceName {
+    /// The one that the login, the environment or the file stands for.
+    Default,
+    /// The PostgreSQL schema of this name.
+    Named(String),
+}
+
+/// A tenant that has work due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Whose work it is.
+    pub tenant: TenantId,
+}
+
+/// What the doorbell says.
+#[derive(Debug, Clone, Default)]
+pub struct Bells {
+    /// The tenants whose bell is due.
+    pub due: Vec<Due>,
+    /// Executions that were cancelled or paused in the last seconds, by whatever process. The same one is told several times.
+    pub notices: Vec<(TenantId, ExecutionId)>,
+}
+
+/// The earliest rows of a place that are not claimed, whatever workflow they belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextDue {
+    /// What time it is there.
+    pub now: Timestamp,
+    /// When the earliest ready task is due.
+    pub work: Option<Timestamp>,
+    /// When the earliest deadline is due.
+    pub deadline: Option<Timestamp>,
+}
+
+/// One database with the engine's tables in it.
+///
+/// `now`, wherever it is a parameter, is `None` in production: the database's own time counts. A manual clock passes its own.
+///
+/// The futures run on [`runtime`](Self::runtime) and may block its threads.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Which database this is, for messages: host, port and database, or the path of the file. Never a password.
+    fn label(&self) -> &str;
+
+    /// Where this store's futures must be run.
+    fn runtime(&self) -> Handle;
+
+    /// How many flushes may be under way at once.
+    fn lanes(&self) -> usize;
+
+    /// Changes whenever another process hints that there may be work or a notice. Only a hint: the bells decide.
+    fn hints(&self) -> watch::Receiver<u64>;
+
+    /// Finds a place, makes or migrates it where that is needed and allowed. A place that is current sees no DDL.
+    async fn place_open(&self, name: &PlaceName) -> Result<Place>;
+
+    /// Writes a batch of transitions and claims work, in one commit. `lane` is less than [`lanes`](Self::lanes); two
+    /// flushes of one lane are never under way at once.
+    ///
+    /// An error of the kind [`StoreErrorKind::Unknown`] means that the commit may or may not have happened, and that it is
+    /// decided now: whatever transaction was under way is over.
+    async fn flush(&self, lane: usize, flush: &Flush) -> Result<Flushed>;
+
+    /// Cancels, pauses or resumes an execution, and leaves a notice for the runner that works on it.
+    async fn execution_control(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        control: Control,
+        now: Option<Timestamp>,
+    ) -> Result<Controlled>;
+
+    /// Cancels the executions whose deadline has passed, at most 1,000 of them, and leaves notices.
+    async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>>;
+
+    /// The executions of these ids with all their tasks. Those that are not there are left out.
+    async fn execution_load(&self, place: &Place, executions: &[ExecutionId])
+    -> Result<Vec<ExecutionRecord>>;
+
+    /// The executions of these ids without tasks and input. Those that are not there are left out.
+    async fn execution_headers(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<ExecutionHeader>>;
+
+    /// The execution that was recorded under an idempotency key, and the hash of its input.
+    async fn execution_find(
+        &self,
+        place: &Place,
+        workflow: &str,
+        key: &str,
+    ) -> Result<Option<(ExecutionId, i64)>>;
+
+    /// Executions, newest first.
+    async fn execution_list(&self, place: &Place, list: &ExecutionList) -> Result<Vec<ExecutionHeader>>;
+
+    /// Every attempt of every task of an execution, in the order of tasks and attempts; `None` if there is no such
+    /// execution.
+    async fn attempt_list(&self, place: &Place, execution: ExecutionId) -> Result<Option<AttemptList>>;
+
+    /// The tasks that are running in this place under this runner.
+    async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>>;
+
+    /// Deletes executions, with all that belongs to them, that ended before `before`; at most `limit`. Returns how many.
+    async fn execution_prune(&self, place: &Place, before: Timestamp, limit: usize) -> Result<usize>;
+
+    /// The tenants with work due, and recent notices. One statement, whatever the number of tenants.
+    async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells>;
+
+    /// Sets the bell of a place to its earliest due row, and says what that is.
+    async fn bell_lower(&self, place: &Place, now: Option<Timestamp>) -> Result<NextDue>;
+
+    /// Records a new runner as live.
+    async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()>;
+
+    /// Counts the runner's heartbeat up and announces what it can run. `Dead` if somebody has declared it dead.
+    async fn runner_heartbeat(
+        &self,
+        runner: RunnerId,
+        workflows: &Arc<[WorkflowKey]>,
+        now: Option<Timestamp>,
+    ) -> Result<Liveness>;
+
+    /// All runners, the dead ones whose work is not returned yet included.
+    async fn runner_list(&self) -> Result<Vec<RunnerRecord>>;
+
+    /// Declares a runner dead if its heartbeat is still at `beat`; waits for a flush of it that is under way. True if the
+    /// runner is dead now, by whomever.
+    async fn runner_condemn(&self, runner: RunnerId, beat: i64) -> Result<bool>;
+
+    /// Returns the work of a dead runner to the ready table, place by place, each in a transaction of its own, and removes
+    /// the runner when all are clean. May be repeated, and done by several processes at once. An error of one place
+    /// does not keep the others from being cleaned; the first is returned at the end.
+    async fn runner_rescue(&self, runner: RunnerId, now: Option<Timestamp>) -> Result<Vec<RescuedPlace>>;
+
+    /// Removes a live runner that holds nothing any more. One that still holds something is declared dead instead.
+    async fn runner_retire(&self, runner: RunnerId) -> Result<()>;
+}

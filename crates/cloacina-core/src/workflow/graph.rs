@@ -1,0 +1,187 @@
+//! The edges of a workflow, resolved to positions.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::fingerprint::StableHash;
+use super::{Fingerprint, TaskDefinition};
+use crate::id::TaskIndex;
+
+/// The most tasks that one workflow may have.
+const MAX_TASKS: usize = 10_000;
+
+/// The longest name of a workflow or a task, in bytes.
+const MAX_NAME: usize = 200;
+
+/// The edges of a workflow.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    nodes: Vec<Node>,
+    fingerprint: Fingerprint,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    dependencies: Vec<TaskIndex>,
+    successors: Vec<TaskIndex>,
+    /// Its place in the order in which patches are merged.
+    rank: usize,
+}
+
+impl Graph {
+    pub(crate) fn new(workflow: &str, tasks: &[TaskDefinition]) -> Result<Self, WorkflowError> {
+        let fail = |problem| WorkflowError { workflow: workflow.to_owned(), problem };
+        check_name(workflow).map_err(|reason| fail(Problem::Name { what: "name".into(), reason }))?;
+        if tasks.is_empty() {
+            return Err(fail(Problem::Empty));
+        }
+        if tasks.len() > MAX_TASKS {
+            return Err(fail(Problem::TooMany { tasks: tasks.len() }));
+        }
+        let mut positions: HashMap<&str, TaskIndex> = HashMap::new();
+        for (position, task) in (0..).zip(tasks) {
+            check_name(&task.id).map_err(|reason| {
+                fail(Problem::Name { what: format!("task id `{}`", task.id.escape_debug()), reason })
+            })?;
+            if task.retry.attempts == 0 {
+                return Err(fail(Problem::NoAttempts { task: task.id.clone() }));
+            }
+            if positions.insert(&task.id, position).is_some() {
+                return Err(fail(Problem::Duplicate { task: task.id.clone() }));
+            }
+        }
+        let mut nodes: Vec<Node> = tasks.iter().map(|_| Node::default()).collect();
+        for (position, task) in (0..).zip(tasks) {
+            for dependency in &task.dependencies {
+                let Some(&from) = positions.get(dependency.as_str()) else {
+                    let (task, dependency) = (task.id.clone(), dependency.clone());
+                    return Err(fail(Problem::Unknown { task, dependency }));
+                };
+                if nodes[position as usize].dependencies.contains(&from) {
+                    let (task, dependency) = (task.id.clone(), dependency.clone());
+                    return Err(fail(Problem::Repeated { task, dependency }));
+                }
+                nodes[position as usize].dependencies.push(from);
+                nodes[from as usize].successors.push(position);
+            }
+        }
+        rank(&mut nodes).map_err(|stuck| fail(Problem::Cycle { task: tasks[stuck].id.clone() }))?;
+        let fingerprint = fingerprint(tasks, &nodes);
+        Ok(Self { nodes, fingerprint })
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    pub(crate) fn dependencies(&self, task: TaskIndex) -> &[TaskIndex] {
+        &self.nodes[task as usize].dependencies
+    }
+
+    pub(crate) fn successors(&self, task: TaskIndex) -> &[TaskIndex] {
+        &self.nodes[task as usize].successors
+    }
+
+    /// All that `task` comes after, in the order in which their patches are merged.
+    pub(crate) fn ancestors(&self, task: TaskIndex) -> Vec<TaskIndex> {
+        let mut seen = BTreeSet::new();
+        let mut open: Vec<TaskIndex> = self.dependencies(task).to_vec();
+        while let Some(next) = open.pop() {
+            if seen.insert((self.nodes[next as usize].rank, next)) {
+                open.extend(self.dependencies(next));
+            }
+        }
+        seen.into_iter().map(|(_, task)| task).collect()
+    }
+
+    /// All tasks, in the order in which their patches are merged.
+    pub(crate) fn merge_order(&self) -> Vec<TaskIndex> {
+        let mut order: Vec<TaskIndex> = (0..).take(self.nodes.len()).collect();
+        order.sort_unstable_by_key(|task| self.nodes[*task as usize].rank);
+        order
+    }
+}
+
+/// Gives every node its rank: topological, and between equals in the order of declaration. Otherwise: a node of a
+/// cycle, or behind one.
+fn rank(nodes: &mut [Node]) -> Result<(), usize> {
+    let mut missing: Vec<usize> = nodes.iter().map(|node| node.dependencies.len()).collect();
+    let mut free: BTreeSet<usize> = (0..nodes.len()).filter(|node| missing[*node] == 0).collect();
+    let mut rank = 0;
+    while let Some(next) = free.pop_first() {
+        nodes[next].rank = rank;
+        rank += 1;
+        for &successor in &nodes[next].successors {
+            missing[successor as usize] -= 1;
+            if missing[successor as usize] == 0 {
+                free.insert(successor as usize);
+            }
+        }
+    }
+    match missing.iter().position(|missing| *missing > 0) {
+        Some(stuck) => Err(stuck),
+        None => Ok(()),
+    }
+}
+
+fn fingerprint(tasks: &[TaskDefinition], nodes: &[Node]) -> Fingerprint {
+    let hash = tasks.iter().zip(nodes).fold(StableHash::new().number(tasks.len()), |hash, (task, node)| {
+        let mut dependencies = node.dependencies.clone();
+        dependencies.sort_unstable();
+        let hash = hash.text(&task.id).text(task.rule.name()).number(dependencies.len());
+        dependencies.iter().fold(hash, |hash, dependency| hash.number(*dependency as usize))
+    });
+    Fingerprint(hash.finish())
+}
+
+fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() {
+        return Err("is empty");
+    }
+    if name.len() > MAX_NAME {
+        return Err("is longer than 200 bytes");
+    }
+    if name.chars().any(char::is_control) {
+        return Err("contains a control character");
+    }
+    Ok(())
+}
+
+/// What is wrong with a workflow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("workflow `{}` {problem}", .workflow.escape_debug())]
+pub struct WorkflowError {
+    workflow: String,
+    problem: Problem,
+}
+
+impl WorkflowError {
+    /// The name of the workflow.
+    #[must_use]
+    pub fn workflow(&self) -> &str {
+        &self.workflow
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Problem {
+    #[error("has no tasks: add one with `.task(…)`")]
+    Empty,
+    #[error("has {tasks} tasks, more than the 10000 allowed")]
+    TooMany { tasks: usize },
+    #[error("cannot be used: its {what} {reason}")]
+    Name { what: String, reason: &'static str },
+    #[error("has two tasks with the id `{task}`")]
+    Duplicate { task: String },
+    #[error(
+        "has a task `{task}` that depends on `{dependency}`, which is not in the workflow: add it with `.task(…)`"
+    )]
+    Unknown { task: String, dependency: String },
+    #[error("has a task `{task}` that names its dependency `{dependency}` twice")]
+    Repeated { task: String, dependency: String },
+    #[error("has dependencies that go round in a circle, at the task `{task}`")]
+    Cycle { task: String },
+    #[error(
+        "has a task `{task}` with a retry policy of no attempts: the first try counts, so use at least 1"
+    )]
+    NoAttempts { task: String },
+}

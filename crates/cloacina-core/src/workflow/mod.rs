@@ -1,0 +1,113 @@
+//! Workflows: what is run.
+//!
+//! A [`Workflow`] is a DAG of tasks with a name. Building one cannot fail; what is wrong with its graph is kept
+//! and told when a runner starts, or at once by [`WorkflowBuilder::try_build`]. The `#[workflow]` macro finds
+//! most of it when the program is compiled.
+
+pub mod check;
+mod fingerprint;
+mod graph;
+mod task;
+
+use std::sync::Arc;
+
+pub use fingerprint::Fingerprint;
+pub(crate) use graph::Graph;
+pub use graph::WorkflowError;
+pub use task::{Task, TaskBody, TaskDefinition, TaskFuture};
+
+/// A DAG of tasks with a name.
+#[derive(Debug, Clone)]
+pub struct Workflow {
+    name: Arc<str>,
+    description: String,
+    tasks: Arc<[TaskDefinition]>,
+    graph: Result<Arc<Graph>, WorkflowError>,
+}
+
+impl Workflow {
+    /// Starts the definition of a workflow.
+    #[must_use]
+    pub fn builder(name: impl Into<String>) -> WorkflowBuilder {
+        WorkflowBuilder { name: name.into(), description: String::new(), tasks: Vec::new() }
+    }
+
+    /// The name that executions are asked for by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn shared_name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What it is for, in words.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// Its tasks, in the order of declaration.
+    #[must_use]
+    pub fn tasks(&self) -> &[TaskDefinition] {
+        &self.tasks
+    }
+
+    /// A hash over task ids, edges and rules: two workflows of one name and one fingerprint are the same to the
+    /// engine. Retry policies, timeouts and code do not change it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the graph.
+    pub fn fingerprint(&self) -> Result<Fingerprint, WorkflowError> {
+        self.graph.as_ref().map(|graph| graph.fingerprint()).map_err(Clone::clone)
+    }
+
+    pub(crate) fn graph(&self) -> Result<&Arc<Graph>, WorkflowError> {
+        self.graph.as_ref().map_err(Clone::clone)
+    }
+}
+
+/// Defines a [`Workflow`].
+#[derive(Debug, Clone)]
+pub struct WorkflowBuilder {
+    name: String,
+    description: String,
+    tasks: Vec<TaskDefinition>,
+}
+
+impl WorkflowBuilder {
+    /// Says what the workflow is for.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = description.into();
+        self
+    }
+
+    /// Adds a task. The order of these calls is the order in which patches of equals are merged.
+    #[must_use]
+    pub fn task(mut self, task: impl Task) -> Self {
+        self.tasks.push(task.definition());
+        self
+    }
+
+    /// The workflow. What is wrong with it is told when a runner starts.
+    #[must_use]
+    pub fn build(self) -> Workflow {
+        let graph = Graph::new(&self.name, &self.tasks).map(Arc::new);
+        Workflow { name: self.name.into(), description: self.description, tasks: self.tasks.into(), graph }
+    }
+
+    /// The workflow, if nothing is wrong with it.
+    ///
+    /// # Errors
+    ///
+    /// A name or task id that is empty, too long or contains a control character; no task or more than 10,000;
+    /// two tasks of one id; a dependency that is not in the workflow or named twice; a cycle; a retry policy without attempts.
+    pub fn try_build(self) -> Result<Workflow, WorkflowError> {
+        let workflow = self.build();
+        workflow.graph()?;
+        Ok(workflow)
+    }
+}

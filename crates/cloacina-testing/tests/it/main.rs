@@ -1,0 +1,4 @@
+//! The tests of what the other tests stand on.
+#![allow(clippy::unwrap_used, reason = "clippy takes only the test functions for tests, not their helpers")]
+
+mod cluster;
