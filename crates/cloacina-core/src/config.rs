@@ -129,7 +129,9 @@ impl DefaultRunnerConfig {
             return refuse("heartbeat_interval is 0");
         }
         if self.lease < self.heartbeat_interval * 3 {
-            return refuse("lease is shorter than three times heartbeat_interval: a single late heartbeat would lose it");
+            return refuse(
+                "lease is shorter than three times heartbeat_interval: a single late heartbeat would lose it",
+            );
         }
         if self.max_lost == 0 {
             return refuse("max_lost is 0: a task has to be started before it can be lost");

@@ -5,6 +5,34 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
+/// Wakes whoever waits for a slot, and costs next to nothing while nobody does.
+#[derive(Debug, Default)]
+pub(crate) struct SlotWatch {
+    armed: AtomicBool,
+    notify: Notify,
+}
+
+impl SlotWatch {
+    /// Asks to be woken at the next slot that comes back.
+    pub(crate) fn arm(&self) {
+        self.armed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn wake(&self) {
+        self.notify.notify_one();
+    }
+
+    pub(crate) async fn woken(&self) {
+        self.notify.notified().await;
+    }
+
+    fn freed(&self) {
+        if self.armed.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+}
+
 /// A number of slots.
 #[derive(Debug)]
 struct Slots {
@@ -44,7 +72,7 @@ struct ProcessSlots {
     /// Whether somebody got less than it wanted since the last slot came back.
     starved: AtomicBool,
     /// Whom to wake when one does.
-    waiting: Mutex<Vec<Arc<Notify>>>,
+    waiting: Mutex<Vec<Arc<SlotWatch>>>,
 }
 
 /// How many tasks a process runs at once unless it is told otherwise.
@@ -65,13 +93,12 @@ pub(crate) fn set_process_limit(limit: usize) {
 #[derive(Debug)]
 pub(crate) struct TenantSlots {
     slots: Slots,
-    /// Woken when a slot comes back.
-    freed: Arc<Notify>,
+    watch: Arc<SlotWatch>,
 }
 
 impl TenantSlots {
-    pub(crate) fn new(limit: usize, freed: Arc<Notify>) -> Arc<Self> {
-        Arc::new(Self { slots: Slots::new(limit), freed })
+    pub(crate) fn new(limit: usize, watch: Arc<SlotWatch>) -> Arc<Self> {
+        Arc::new(Self { slots: Slots::new(limit), watch })
     }
 
     pub(crate) fn set_limit(&self, limit: usize) {
@@ -88,8 +115,8 @@ impl TenantSlots {
         if granted < here {
             self.slots.give(here - granted);
             let mut waiting = PROCESS.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            if !waiting.iter().any(|notify| Arc::ptr_eq(notify, &self.freed)) {
-                waiting.push(Arc::clone(&self.freed));
+            if !waiting.iter().any(|watch| Arc::ptr_eq(watch, &self.watch)) {
+                waiting.push(Arc::clone(&self.watch));
             }
             PROCESS.starved.store(true, Ordering::Release);
         }
@@ -115,9 +142,10 @@ impl Drop for Permit {
         self.slots.slots.give(1);
         PROCESS.slots.give(1);
         if PROCESS.starved.swap(false, Ordering::AcqRel) {
-            let waiting = std::mem::take(&mut *PROCESS.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-            waiting.iter().for_each(|notify| notify.notify_one());
+            let waiting =
+                std::mem::take(&mut *PROCESS.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            waiting.iter().for_each(|watch| watch.wake());
         }
-        self.slots.freed.notify_one();
+        self.slots.watch.freed();
     }
 }

@@ -12,8 +12,10 @@ mod task;
 use std::sync::Arc;
 
 pub use fingerprint::Fingerprint;
+pub(crate) use fingerprint::StableHash;
 pub(crate) use graph::Graph;
 pub use graph::WorkflowError;
+pub(crate) use task::TaskTimeout;
 pub use task::{Task, TaskBody, TaskDefinition, TaskFuture};
 
 /// A DAG of tasks with a name.
