@@ -14,7 +14,7 @@ use crate::args::Database;
 use crate::inputs::Source;
 use crate::progress;
 use crate::report::{self, Report};
-use crate::tasks::{Input, TASKS, WORKFLOW};
+use crate::tasks::{self, Input, TASKS, WORKFLOW};
 
 /// How many airlines are worked on at a time. They share the machine's cores, so more would not be done sooner; fewer
 /// finished reports would be there if the program were killed.
@@ -108,13 +108,16 @@ async fn report(runner: &DefaultRunner, job: &Job, settings: &Settings) -> anyho
     let input =
         Input { carrier, airline, source, airports: settings.airports.clone(), out: settings.out.clone() };
     let carrier = &job.carrier;
-    let made_from = serde_json::to_string(&input)?;
+    // A digest, since two paths may be longer than a key.
+    let made_from = Uuid::new_v5(&Uuid::NAMESPACE_OID, &serde_json::to_vec(&input)?);
+    // An execution of another shape of the workflow is not this program's to go on with.
+    let shape = tasks::airline_report().fingerprint()?;
     // Ids are in the order of time: an execution with a lower one was there before.
     let now = Uuid::now_v7();
     for turn in 1.. {
         let key = match settings.fresh {
             true => format!("{made_from} {now} {turn}"),
-            false => format!("{made_from} {} {turn}", env!("CARGO_PKG_VERSION")),
+            false => format!("{made_from} {shape} {} {turn}", env!("CARGO_PKG_VERSION")),
         };
         let context = Context::new().with("input", &input);
         let execution = runner.submit(WORKFLOW).input(context).idempotency_key(key).send().await;
