@@ -7,6 +7,7 @@
 pub mod check;
 mod fingerprint;
 mod graph;
+mod registry;
 mod task;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::StableHash;
 pub(crate) use graph::Graph;
 pub use graph::WorkflowError;
+pub use registry::{WorkflowRegistration, registered};
 pub(crate) use task::TaskTimeout;
 pub use task::{Task, TaskBody, TaskDefinition, TaskFuture};
 
