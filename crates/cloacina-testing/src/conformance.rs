@@ -21,6 +21,7 @@ pub mod dependency;
 pub mod outcome;
 pub mod place;
 mod process;
+pub mod random;
 pub mod read;
 pub mod runner;
 pub mod submit;
@@ -170,6 +171,9 @@ macro_rules! store_conformance {
                 one_flush_may_write_in_several_places
                 an_error_in_one_place_aborts_the_flush
                 places_do_not_see_each_other
+            }
+            random {
+                every_execution_ends_as_its_model_says
             }
         }
     };

@@ -4,7 +4,7 @@ use cloacina_core::execution::{PipelineStatus, TaskState};
 use cloacina_core::store::{Idempotency, NewExecution, WorkflowKey};
 
 use super::Fixture;
-use super::process::{WORKFLOW, World, at, completed, draft, key};
+use super::process::{Batch, WORKFLOW, World, at, completed, draft, key};
 
 /// With the idempotency key `key`.
 fn keyed(workflow: &WorkflowKey, key: &str, input_hash: i64) -> NewExecution {
@@ -53,8 +53,7 @@ pub async fn many_executions_are_recorded_in_one_flush(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
     let drafts: Vec<_> = (0..50).map(|_| draft(&[0, 1, 1, 2])).collect();
     let mut expected: Vec<_> = drafts.iter().map(|new| new.id).collect();
-    let mut submitted =
-        drafts.into_iter().fold(world.batch(at(0)), super::process::Batch::submit).write().await.submitted;
+    let mut submitted = drafts.into_iter().fold(world.batch(at(0)), Batch::submit).write().await.submitted;
     expected.sort_unstable();
     submitted.sort_unstable();
     assert_eq!(submitted, expected);
@@ -106,7 +105,7 @@ pub async fn an_idempotency_key_counts_within_one_flush(fixture: &impl Fixture) 
     let runner = world.runner().await;
     let drafts = [keyed(&key(WORKFLOW, 1), "order-1", 1), keyed(&key(WORKFLOW, 1), "order-1", 1)];
     let ids = [drafts[0].id, drafts[1].id];
-    let flushed = drafts.into_iter().fold(world.batch(at(0)), super::process::Batch::submit).write().await;
+    let flushed = drafts.into_iter().fold(world.batch(at(0)), Batch::submit).write().await;
     let [winner] = flushed.submitted[..] else {
         panic!("one of two executions with one key is recorded, not {:?}", flushed.submitted)
     };
