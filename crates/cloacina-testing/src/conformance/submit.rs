@@ -152,3 +152,34 @@ pub async fn a_repeated_submit_changes_nothing(fixture: &impl Fixture) {
     assert_eq!(runner.claim(10, at(4)).await.len(), 1, "the ready row is there once");
     assert_eq!(world.attempts(id).await.expect("the execution is there").len(), 2);
 }
+
+/// The same key at the same moment in several processes.
+pub async fn an_idempotency_key_is_won_by_one_process(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let processes = [world.process().await, world.process().await, world.process().await];
+    for order in ["order-1", "order-2", "order-3", "order-4", "order-5"] {
+        let mut submits = Vec::new();
+        for process in processes.clone() {
+            let new = keyed(&key(WORKFLOW, 1), order, 1);
+            submits
+                .push(tokio::spawn(async move { process.batch(at(0)).submit(new).write().await.submitted }));
+        }
+        let mut submitted = Vec::new();
+        for submit in submits {
+            submitted.extend(submit.await.expect("the submit is answered"));
+        }
+        let [winner] = submitted[..] else { panic!("one process wins the key, not {submitted:?}") };
+        assert_eq!(world.find(WORKFLOW, order).await, Some((winner, 1)));
+    }
+    assert_eq!(world.runner().await.claim(100, at(1)).await.len(), 5);
+}
+
+pub async fn an_empty_flush_does_nothing(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    for batch in [runner.batch(at(0)), world.batch(at(0))] {
+        let flushed = batch.write().await;
+        assert_eq!((flushed.submitted.len(), flushed.recorded.len(), flushed.claimed.len()), (0, 0, 0));
+    }
+    assert!(!world.is_rung(at(1)).await);
+}
