@@ -1,0 +1,134 @@
+-- The tables of one SQLite file: the place of one tenant.
+--
+-- Ids are UUIDs as 16 bytes, times are microseconds since 1970 in UTC, contexts are JSON. `tenant_id` comes first in every key of the
+-- four tables of work, although a file has one tenant, so that the statements and the rows are those of every other placement.
+--
+-- The tables have no rowid: every row is found by its key, and a second b-tree per table would be one more page to write in every commit.
+-- The columns that may be long come last, so that reading the others does not follow their overflow pages.
+
+-- What this file is. One row.
+CREATE TABLE cloacina_place (
+    tenant_id      BLOB    NOT NULL PRIMARY KEY CHECK (length(tenant_id) = 16),
+    one            INTEGER NOT NULL UNIQUE DEFAULT 1 CHECK (one = 1),
+    schema_version INTEGER NOT NULL,
+    -- The oldest program that can work with this file, as the number of its last migration.
+    min_reader     INTEGER NOT NULL CHECK (min_reader <= schema_version),
+    created_at     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE cloacina_migration (
+    number     INTEGER NOT NULL PRIMARY KEY,
+    checksum   INTEGER NOT NULL,
+    applied_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE cloacina_runner (
+    id              BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    state           TEXT    NOT NULL CHECK (state IN ('live', 'dead')),
+    beat            INTEGER NOT NULL,
+    lease_us        INTEGER NOT NULL CHECK (lease_us >= 0),
+    host            TEXT,
+    pid             INTEGER,
+    process_started INTEGER,
+    registered_at   INTEGER NOT NULL,
+    beat_at         INTEGER NOT NULL,
+    -- What it can run: a JSON array of [name, fingerprint].
+    workflows       TEXT    NOT NULL,
+    CHECK ((host IS NULL) = (pid IS NULL) AND (host IS NULL) = (process_started IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- Executions that somebody cancelled, paused or resumed within the last minute.
+CREATE TABLE cloacina_notice (
+    tenant_id    BLOB    NOT NULL,
+    noticed_at   INTEGER NOT NULL,
+    execution_id BLOB    NOT NULL,
+    PRIMARY KEY (tenant_id, noticed_at, execution_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE workflow_executions (
+    tenant_id       BLOB    NOT NULL CHECK (length(tenant_id) = 16),
+    id              BLOB    NOT NULL CHECK (length(id) = 16),
+    workflow        TEXT    NOT NULL,
+    fingerprint     INTEGER NOT NULL,
+    state           TEXT    NOT NULL
+                    CHECK (state IN ('pending', 'running', 'paused', 'completed', 'failed', 'cancelled')),
+    priority        INTEGER NOT NULL CHECK (priority BETWEEN 0 AND 9),
+    created_at      INTEGER NOT NULL,
+    started_at      INTEGER,
+    finished_at     INTEGER,
+    deadline        INTEGER,
+    idempotency_key TEXT,
+    input_hash      INTEGER,
+    error           TEXT,
+    input           TEXT    NOT NULL,
+    PRIMARY KEY (tenant_id, id),
+    CHECK ((finished_at IS NOT NULL) = (state IN ('completed', 'failed', 'cancelled'))),
+    CHECK (state <> 'pending' OR started_at IS NULL),
+    CHECK (state <> 'running' OR started_at IS NOT NULL),
+    CHECK ((idempotency_key IS NULL) = (input_hash IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- The open ones (`finished_at IS NULL`, newest last) for rescue and listing, the others by their end for pruning. One index for both: an
+-- execution that ends moves within it, which is one page less than leaving one partial index and entering another.
+CREATE INDEX workflow_executions_finished ON workflow_executions (tenant_id, finished_at);
+
+CREATE UNIQUE INDEX workflow_executions_idempotency ON workflow_executions (tenant_id, workflow, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+
+CREATE TABLE task_executions (
+    tenant_id    BLOB    NOT NULL,
+    execution_id BLOB    NOT NULL,
+    task         INTEGER NOT NULL CHECK (task >= 0),
+    name         TEXT    NOT NULL,
+    state        TEXT    NOT NULL
+                 CHECK (state IN ('waiting', 'ready', 'running', 'completed', 'failed', 'skipped', 'cancelled')),
+    waiting_on   INTEGER NOT NULL CHECK (waiting_on >= 0),
+    attempt      INTEGER NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+    failures     INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    lost         INTEGER NOT NULL DEFAULT 0 CHECK (lost >= 0),
+    handled      INTEGER NOT NULL DEFAULT 0 CHECK (handled IN (0, 1)),
+    runner_id    BLOB CHECK (length(runner_id) = 16),
+    due_at       INTEGER,
+    started_at   INTEGER,
+    finished_at  INTEGER,
+    -- Of the latest attempt, once it is over and the task with it. An attempt that another one follows lies in `task_attempts`.
+    outcome      TEXT,
+    skip_reason  TEXT CHECK (skip_reason IN ('by_rule', 'upstream_failed')),
+    error        TEXT,
+    patch        TEXT,
+    PRIMARY KEY (tenant_id, execution_id, task),
+    CHECK ((finished_at IS NOT NULL) = (state IN ('completed', 'failed', 'skipped', 'cancelled'))),
+    CHECK (state <> 'waiting' OR waiting_on > 0),
+    CHECK (state <> 'ready' OR (waiting_on = 0 AND due_at IS NOT NULL)),
+    CHECK (state <> 'running' OR (runner_id IS NOT NULL AND started_at IS NOT NULL AND attempt > 0)),
+    CHECK (outcome IS NULL OR finished_at IS NOT NULL),
+    CHECK ((skip_reason IS NOT NULL) = (state = 'skipped'))
+) STRICT, WITHOUT ROWID;
+
+-- What may be claimed, and when: the tasks that are `ready` in executions that are not paused. Besides them one row of priority -1 and
+-- task -1 for each open execution with a deadline; it is never claimed, and its own priority keeps it out of the way of those that are.
+CREATE TABLE ready_tasks (
+    tenant_id    BLOB    NOT NULL,
+    priority     INTEGER NOT NULL CHECK (priority BETWEEN -1 AND 9),
+    due_at       INTEGER NOT NULL,
+    execution_id BLOB    NOT NULL,
+    task         INTEGER NOT NULL,
+    workflow     TEXT    NOT NULL,
+    fingerprint  INTEGER NOT NULL,
+    PRIMARY KEY (tenant_id, priority, due_at, execution_id, task),
+    CHECK ((priority = -1) = (task = -1))
+) STRICT, WITHOUT ROWID;
+
+-- The attempts that are over and were followed, or are to be followed, by another one.
+CREATE TABLE task_attempts (
+    tenant_id    BLOB    NOT NULL,
+    execution_id BLOB    NOT NULL,
+    task         INTEGER NOT NULL,
+    attempt      INTEGER NOT NULL,
+    runner_id    BLOB    NOT NULL,
+    outcome      TEXT    NOT NULL,
+    started_at   INTEGER NOT NULL,
+    finished_at  INTEGER NOT NULL,
+    error        TEXT,
+    PRIMARY KEY (tenant_id, execution_id, task, attempt)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,3 @@
+INSERT INTO task_attempts (
+    tenant_id, execution_id, task, attempt, runner_id, outcome, started_at, finished_at, error
+) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)

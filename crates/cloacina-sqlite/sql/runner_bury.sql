@@ -1,0 +1,1 @@
+UPDATE cloacina_runner SET state = 'dead' WHERE id = ?1 AND state = 'live'

@@ -1,0 +1,1 @@
+SELECT state = 'live' FROM cloacina_runner WHERE id = ?1

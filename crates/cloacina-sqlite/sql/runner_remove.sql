@@ -1,0 +1,1 @@
+DELETE FROM cloacina_runner WHERE id = ?1

@@ -1,0 +1,2 @@
+UPDATE task_executions SET handled = 1
+WHERE tenant_id = ?1 AND execution_id = ?2 AND task = ?3 AND state = 'failed'

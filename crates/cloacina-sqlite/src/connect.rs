@@ -1,0 +1,322 @@
+//! Addresses of files, and connections to them.
+
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cloacina_core::store::{StoreError, StoreErrorKind};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::Failure;
+
+/// How long a writer waits for another process.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which file a URL means.
+///
+/// Two addresses are equal if they mean the same file, however it was written: `./a.db`, `a.db`, an absolute path, a path through a
+/// symbolic link. Every `:memory:` is a database of its own and equal to nothing but its clones.
+#[derive(Debug, Clone)]
+pub struct SqliteAddress {
+    location: Location,
+    label: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Location {
+    File(PathBuf),
+    Memory(u64),
+}
+
+impl PartialEq for SqliteAddress {
+    fn eq(&self, other: &Self) -> bool {
+        self.location == other.location
+    }
+}
+
+impl Eq for SqliteAddress {}
+
+impl Hash for SqliteAddress {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.location.hash(state);
+    }
+}
+
+impl SqliteAddress {
+    /// Understands `sqlite://dir/id.db` (from the working directory), `sqlite:///abs/id.db`, `sqlite::memory:` and a bare path.
+    /// In a URL `%20` and the like stand for bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Configuration`] if the address cannot be understood, or its directory is not there.
+    pub fn parse(url_or_path: &str) -> Result<Self, StoreError> {
+        let path = match url_or_path.strip_prefix("sqlite:") {
+            Some(rest) => {
+                let rest = rest.strip_prefix("//").unwrap_or(rest);
+                if rest.contains('?') {
+                    return Err(configuration(format!(
+                        "`sqlite:` addresses take no parameters: remove everything from the `?` in {rest:?} (a `?` that belongs to \
+                         the name is written %3F)"
+                    )));
+                }
+                percent_decode(rest)?
+            }
+            None => match url_or_path.split_once("://") {
+                // The rest of the URL is not repeated: it may hold a password.
+                Some((scheme, _)) => {
+                    return Err(configuration(format!(
+                        "the SQLite store cannot open an address that begins with `{scheme}://`; it understands `sqlite://path/to/file.db`"
+                    )));
+                }
+                None => url_or_path.to_owned(),
+            },
+        };
+        if path == ":memory:" {
+            return Ok(Self::memory());
+        }
+        if path.is_empty() {
+            return Err(configuration(
+                "the SQLite address names no file; write `sqlite://path/to/file.db`".into(),
+            ));
+        }
+        if path.contains('\0') {
+            return Err(configuration("the SQLite address contains a NUL character".into()));
+        }
+        Self::file(Path::new(&path))
+    }
+
+    /// A new database in memory.
+    #[must_use]
+    pub fn memory() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            location: Location::Memory(NEXT.fetch_add(1, Ordering::Relaxed)),
+            label: ":memory:".to_owned(),
+        }
+    }
+
+    fn file(path: &Path) -> Result<Self, StoreError> {
+        let shown = path.display();
+        let Some(name) = path.file_name().filter(|_| !path.as_os_str().to_string_lossy().ends_with('/'))
+        else {
+            return Err(configuration(format!("the SQLite address {shown} is a directory, not a file")));
+        };
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let resolved = directory.canonicalize().map_err(|error| {
+            configuration(format!(
+                "the directory {} of the SQLite file {shown} cannot be used ({error}); create it first",
+                directory.display()
+            ))
+            .with_source(error)
+        })?;
+        if !resolved.is_dir() {
+            return Err(configuration(format!("{} is not a directory", directory.display())));
+        }
+        let file = resolved.join(name);
+        // A file that is not there yet cannot be resolved, and needs not be.
+        let file = file.canonicalize().unwrap_or(file);
+        if file.is_dir() {
+            return Err(configuration(format!("the SQLite address {shown} is a directory, not a file")));
+        }
+        let label = file.display().to_string();
+        Ok(Self { location: Location::File(file), label })
+    }
+
+    /// For messages: the path.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The path of the file; `None` in memory.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match &self.location {
+            Location::File(path) => Some(path),
+            Location::Memory(_) => None,
+        }
+    }
+}
+
+fn configuration(message: String) -> StoreError {
+    StoreError::new(StoreErrorKind::Configuration, message)
+}
+
+fn percent_decode(text: &str) -> Result<String, StoreError> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte != b'%' {
+            bytes.push(byte);
+            rest = after;
+            continue;
+        }
+        let value = after
+            .get(..2)
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match value {
+            Some(value) => bytes.push(value),
+            None => {
+                return Err(configuration(format!(
+                    "the SQLite address {text:?} has a `%` that is not followed by two hexadecimal digits; a `%` itself is written %25"
+                )));
+            }
+        }
+        rest = &after[2..];
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| configuration(format!("the SQLite address {text:?} is not UTF-8 once it is decoded")))
+}
+
+/// Opens the connection that writes; makes the file if it is not there.
+pub(crate) fn open_writer(address: &SqliteAddress) -> Result<Connection, Failure> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = match address.path() {
+        Some(path) => {
+            let is_new = !path.exists();
+            let connection = Connection::open_with_flags(path, flags)?;
+            if is_new {
+                restrict(path);
+            }
+            connection
+        }
+        None => Connection::open_in_memory_with_flags(flags)?,
+    };
+    prepare(&connection)?;
+    if connection.is_readonly(rusqlite::MAIN_DB)? {
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY),
+            None,
+        )
+        .into());
+    }
+    if let Some(path) = address.path() {
+        write_ahead(&connection, path)?;
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+/// Opens a connection that only reads. It may write the -shm file, as every reader of a write-ahead log does.
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, Failure> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    prepare(&connection)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+/// What the file holds is no program: no trigger, view or function in it is run by our statements.
+fn prepare(connection: &Connection) -> Result<(), Failure> {
+    connection.busy_timeout(PATIENCE)?;
+    connection.set_prepared_statement_cache_capacity(96);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    Ok(())
+}
+
+/// The change to the write-ahead log needs the file alone, and SQLite does not wait for that in every case.
+fn write_ahead(connection: &Connection, path: &Path) -> Result<(), Failure> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let mode = connection
+            .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
+            .map_err(Failure::from);
+        match mode {
+            Ok(mode) if mode == "wal" => return Ok(()),
+            Ok(_) => {
+                return Err(StoreError::new(
+                    StoreErrorKind::Place,
+                    format!(
+                        "the file system of {} does not support SQLite's write-ahead log; use a local disk",
+                        path.display()
+                    ),
+                )
+                .into());
+            }
+            Err(failure) if failure.is_busy() && waited < PATIENCE => {
+                let pause = Duration::from_millis(10);
+                std::thread::sleep(pause);
+                waited += pause;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Only the owner reads a new file; the -wal and -shm files take its mode over. Where the file system has no modes there is nothing to do.
+fn restrict(path: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {
+            tracing::debug!(path = %path.display(), %error, "the mode of a new SQLite file was not restricted");
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_file_is_the_same_address() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().display();
+        let plain = SqliteAddress::parse(&format!("sqlite://{base}/a.db")).unwrap();
+        assert_eq!(plain, SqliteAddress::parse(&format!("sqlite://{base}/./a.db")).unwrap());
+        assert_eq!(plain, SqliteAddress::parse(&format!("sqlite:{base}/%61.db")).unwrap());
+        assert_eq!(plain, SqliteAddress::parse(&format!("{base}/a.db")).unwrap());
+        assert_ne!(plain, SqliteAddress::parse(&format!("sqlite://{base}/b.db")).unwrap());
+        assert_eq!(
+            SqliteAddress::parse("sqlite://./x.db").unwrap(),
+            SqliteAddress::parse("sqlite://x.db").unwrap()
+        );
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(directory.path(), directory.path().join("link")).unwrap();
+            assert_eq!(plain, SqliteAddress::parse(&format!("sqlite://{base}/link/a.db")).unwrap());
+        }
+    }
+
+    #[test]
+    fn every_database_in_memory_is_its_own() {
+        let one = SqliteAddress::parse("sqlite::memory:").unwrap();
+        assert_eq!(one, one.clone());
+        assert_ne!(one, SqliteAddress::parse("sqlite::memory:").unwrap());
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_used_says_why() {
+        for (url, words) in [
+            ("sqlite://a.db?mode=rwc", "no parameters"),
+            ("postgres://u:secret@h/d", "postgres://"),
+            ("sqlite://", "names no file"),
+            ("sqlite:///", "directory"),
+            ("sqlite://./", "directory"),
+            ("sqlite:///tmp", "directory"),
+            ("sqlite:///no/such/dir/a.db", "/no/such/dir"),
+            ("sqlite://a%2.db", "hexadecimal"),
+            ("sqlite://a%+1.db", "hexadecimal"),
+            ("sqlite://a%00.db", "NUL"),
+            ("sqlite://a%ff.db", "UTF-8"),
+        ] {
+            let error = SqliteAddress::parse(url).unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Configuration, "{url}");
+            assert!(error.to_string().contains(words), "{url}: {error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What SQLite's errors mean to the engine.
+
+use cloacina_core::store::{StoreError, StoreErrorKind};
+use rusqlite::ErrorCode;
+
+/// What stops a transaction: SQLite, or something that the store says itself.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Sqlite(rusqlite::Error),
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Failure {
+    /// A row that no engine wrote.
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
+        let what: String = what.into();
+        Self::Sqlite(rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Null, what.into()))
+    }
+
+    /// Whether somebody else holds the write lock.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(
+            self,
+            Self::Sqlite(error) if matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+            )
+        )
+    }
+
+    /// What the engine is told; `label` is the path of the file.
+    pub(crate) fn into_store_error(self, label: &str) -> StoreError {
+        match self {
+            Self::Store(error) => error,
+            Self::Sqlite(error) => store_error(error, label),
+        }
+    }
+}
+
+fn store_error(error: rusqlite::Error, label: &str) -> StoreError {
+    use StoreErrorKind::{Data, Internal, Place, Transient};
+
+    let (kind, message) = match &error {
+        rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+                (Transient, format!("the SQLite file {label} is locked by somebody else"))
+            }
+            ErrorCode::SchemaChanged | ErrorCode::OperationInterrupted | ErrorCode::OperationAborted => {
+                (Transient, format!("a statement on the SQLite file {label} was interrupted"))
+            }
+            ErrorCode::NotADatabase => (
+                Place,
+                format!("{label} is not an SQLite database; name another file, or move this one away"),
+            ),
+            ErrorCode::DatabaseCorrupt => (
+                Place,
+                format!("the SQLite file {label} is damaged; restore it from a backup, or move it away"),
+            ),
+            ErrorCode::ReadOnly | ErrorCode::PermissionDenied => (
+                Place,
+                format!(
+                    "the SQLite file {label} cannot be written; check the rights on it and its directory"
+                ),
+            ),
+            ErrorCode::DiskFull => (Place, format!("no space is left for the SQLite file {label}")),
+            ErrorCode::CannotOpen => (
+                Place,
+                format!(
+                    "the SQLite file {label} cannot be opened; check that its directory is there and can be written"
+                ),
+            ),
+            ErrorCode::SystemIoFailure => {
+                (Place, format!("the SQLite file {label} cannot be read or written; check its disk"))
+            }
+            ErrorCode::FileLockingProtocolFailed | ErrorCode::NoLargeFileSupport => (
+                Place,
+                format!("the file system of {label} cannot lock files as SQLite needs it; use a local disk"),
+            ),
+            ErrorCode::TooBig => (Data, format!("a value is too large for the SQLite file {label}")),
+            // Somebody dropped or changed a table: this is the only error of ours whose code says no more than that.
+            ErrorCode::Unknown if failure.extended_code == rusqlite::ffi::SQLITE_ERROR => {
+                (Place, format!("the tables in the SQLite file {label} are not those of this program"))
+            }
+            _ => (Internal, format!("a statement on the SQLite file {label} failed")),
+        },
+        rusqlite::Error::SqlInputError { .. } => {
+            (Place, format!("the tables in the SQLite file {label} are not those of this program"))
+        }
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::Utf8Error(..)
+        | rusqlite::Error::QueryReturnedNoRows => (
+            Place,
+            format!(
+                "the SQLite file {label} holds a row that cannot be understood; restore it from a backup, or repair the row"
+            ),
+        ),
+        _ => (Internal, format!("a statement on the SQLite file {label} failed")),
+    };
+    // SQLite's own words belong to the message as well: not every caller prints the chain of sources.
+    StoreError::new(kind, format!("{message} ({error})")).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_sqlite_say_what_to_do() {
+        use rusqlite::ffi;
+        for (code, kind, words) in [
+            (ffi::SQLITE_BUSY, StoreErrorKind::Transient, "locked"),
+            (ffi::SQLITE_CORRUPT, StoreErrorKind::Place, "backup"),
+            (ffi::SQLITE_NOTADB, StoreErrorKind::Place, "not an SQLite database"),
+            (ffi::SQLITE_READONLY_DIRECTORY, StoreErrorKind::Place, "rights"),
+            (ffi::SQLITE_FULL, StoreErrorKind::Place, "no space"),
+            (ffi::SQLITE_IOERR_FSYNC, StoreErrorKind::Place, "disk"),
+            (ffi::SQLITE_TOOBIG, StoreErrorKind::Data, "too large"),
+        ] {
+            let failure = Failure::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+            let error = failure.into_store_error("/data/acme.db");
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(error.to_string().contains("/data/acme.db"), "{error}");
+        }
+    }
+}

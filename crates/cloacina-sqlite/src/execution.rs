@@ -1,0 +1,360 @@
+//! Executions as they are read, controlled and pruned.
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use cloacina_core::execution::{AttemptRecord, PipelineStatus};
+use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
+use cloacina_core::store::{
+    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, TaskRecord,
+    WorkflowKey,
+};
+use cloacina_core::workflow::Fingerprint;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
+
+use crate::error::Failure;
+use crate::flush::{DEADLINE, Known, execution_close, execution_lock, ready_delete, ready_insert};
+use crate::{doorbell, optional_timestamp, timestamp};
+
+const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
+const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
+const EXECUTION_RESUME: &str = include_str!("../sql/execution_resume.sql");
+const EXECUTION_HEADER: &str = include_str!("../sql/execution_header.sql");
+const EXECUTION_LOAD: &str = include_str!("../sql/execution_load.sql");
+const EXECUTION_FIND: &str = include_str!("../sql/execution_find.sql");
+const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
+const EXECUTION_LIST: &str = include_str!("../sql/execution_list.sql");
+const EXECUTION_LIST_OPEN: &str = include_str!("../sql/execution_list_open.sql");
+const TASK_CANCEL: &str = include_str!("../sql/task_cancel.sql");
+const TASK_READY: &str = include_str!("../sql/task_ready.sql");
+const TASK_LOAD: &str = include_str!("../sql/task_load.sql");
+const TASK_HELD: &str = include_str!("../sql/task_held.sql");
+const ATTEMPT_LIST: &str = include_str!("../sql/attempt_list.sql");
+const DEADLINE_DUE: &str = include_str!("../sql/deadline_due.sql");
+const PRUNE_PICK: &str = include_str!("../sql/prune_pick.sql");
+const PRUNE_ATTEMPTS: &str = include_str!("../sql/prune_attempts.sql");
+const PRUNE_TASKS: &str = include_str!("../sql/prune_tasks.sql");
+const PRUNE_EXECUTION: &str = include_str!("../sql/prune_execution.sql");
+
+/// The error of an execution whose deadline passed.
+const DEADLINE_PASSED: &str = "the deadline has passed";
+
+/// The most executions that one `execution_expire` cancels.
+const EXPIRE_LIMIT: i64 = 1_000;
+
+/// A state, an outcome or a reason.
+pub(crate) fn state<T: FromStr<Err: std::fmt::Display>>(row: &Row<'_>, column: usize) -> Result<T, Failure> {
+    let text = row.get_ref(column)?.as_str().map_err(|error| Failure::damaged(error.to_string()))?;
+    text.parse().map_err(|error: T::Err| Failure::damaged(error.to_string()))
+}
+
+pub(crate) fn control(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    control: &Control,
+    now: i64,
+) -> Result<Controlled, Failure> {
+    let Some(known) = execution_lock(connection, tenant, execution)? else {
+        return Ok(Controlled::NotFound);
+    };
+    let status = match control {
+        Control::Cancel { reason } => cancel(connection, tenant, execution, &known, reason, now)?,
+        Control::Pause => pause(connection, tenant, execution, &known)?,
+        Control::Resume => resume(connection, tenant, execution, &known, now)?,
+    };
+    let Some(status) = status else {
+        return Ok(Controlled::Refused(known.status));
+    };
+    doorbell::notice(connection, tenant, execution, now)?;
+    Ok(Controlled::Done(status))
+}
+
+fn cancel(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    known: &Known,
+    reason: &str,
+    now: i64,
+) -> Result<Option<PipelineStatus>, Failure> {
+    let changed =
+        connection.prepare_cached(EXECUTION_CANCEL)?.execute(params![tenant.0, execution.0, now, reason])?;
+    if changed == 0 {
+        return Ok(None);
+    }
+    for (task, due) in ready_of(connection, tenant, execution)? {
+        ready_delete(connection, tenant, execution, task, known.priority, due)?;
+    }
+    if let Some(deadline) = known.deadline {
+        let (priority, task) = DEADLINE;
+        ready_delete(connection, tenant, execution, task, priority, deadline)?;
+    }
+    connection.prepare_cached(TASK_CANCEL)?.execute(params![tenant.0, execution.0, now])?;
+    Ok(Some(PipelineStatus::Cancelled))
+}
+
+fn pause(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    known: &Known,
+) -> Result<Option<PipelineStatus>, Failure> {
+    if connection.prepare_cached(EXECUTION_PAUSE)?.execute(params![tenant.0, execution.0])? == 0 {
+        return Ok(None);
+    }
+    for (task, due) in ready_of(connection, tenant, execution)? {
+        ready_delete(connection, tenant, execution, task, known.priority, due)?;
+    }
+    Ok(Some(PipelineStatus::Paused))
+}
+
+fn resume(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    known: &Known,
+    now: i64,
+) -> Result<Option<PipelineStatus>, Failure> {
+    let status = {
+        let mut statement = connection.prepare_cached(EXECUTION_RESUME)?;
+        let mut rows = statement.query(params![tenant.0, execution.0])?;
+        match rows.next()? {
+            Some(row) => state(row, 0)?,
+            None => return Ok(None),
+        }
+    };
+    for (task, due) in ready_of(connection, tenant, execution)? {
+        let workflow = (&*known.workflow, known.fingerprint);
+        ready_insert(connection, tenant, execution, task, known.priority, due, workflow)?;
+    }
+    Ok(Some(execution_close(connection, tenant, execution, now)?.unwrap_or(status)))
+}
+
+/// The ready tasks of an execution and when they are due.
+fn ready_of(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+) -> Result<Vec<(TaskIndex, i64)>, Failure> {
+    let mut statement = connection.prepare_cached(TASK_READY)?;
+    let rows = statement.query_map(params![tenant.0, execution.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn expire(
+    connection: &Connection,
+    tenant: TenantId,
+    now: i64,
+) -> Result<Vec<ExecutionId>, Failure> {
+    let due: Vec<(i64, Uuid)> = connection
+        .prepare_cached(DEADLINE_DUE)?
+        .query_map(params![tenant.0, now, EXPIRE_LIMIT], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut expired = Vec::new();
+    for (deadline, id) in due {
+        let execution = ExecutionId(id);
+        let (priority, task) = DEADLINE;
+        ready_delete(connection, tenant, execution, task, priority, deadline)?;
+        let Some(known) = execution_lock(connection, tenant, execution)? else {
+            continue;
+        };
+        if cancel(connection, tenant, execution, &known, DEADLINE_PASSED, now)?.is_some() {
+            doorbell::notice(connection, tenant, execution, now)?;
+            expired.push(execution);
+        }
+    }
+    Ok(expired)
+}
+
+pub(crate) fn headers(
+    connection: &Connection,
+    tenant: TenantId,
+    executions: &[ExecutionId],
+) -> Result<Vec<ExecutionHeader>, Failure> {
+    let mut found = Vec::with_capacity(executions.len());
+    let mut statement = connection.prepare_cached(EXECUTION_HEADER)?;
+    for execution in executions {
+        let mut rows = statement.query(params![tenant.0, execution.0])?;
+        if let Some(row) = rows.next()? {
+            found.push(header(row)?);
+        }
+    }
+    Ok(found)
+}
+
+pub(crate) fn load(
+    connection: &Connection,
+    tenant: TenantId,
+    executions: &[ExecutionId],
+) -> Result<Vec<ExecutionRecord>, Failure> {
+    let mut found = Vec::with_capacity(executions.len());
+    let mut statement = connection.prepare_cached(EXECUTION_LOAD)?;
+    for &execution in executions {
+        let mut rows = statement.query(params![tenant.0, execution.0])?;
+        if let Some(row) = rows.next()? {
+            found.push(ExecutionRecord {
+                header: header(row)?,
+                input: row.get(10)?,
+                tasks: tasks(connection, tenant, execution)?,
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn tasks(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+) -> Result<Vec<TaskRecord>, Failure> {
+    let mut statement = connection.prepare_cached(TASK_LOAD)?;
+    let mut rows = statement.query(params![tenant.0, execution.0])?;
+    let mut tasks = Vec::new();
+    while let Some(row) = rows.next()? {
+        let skipped = row.get_ref(10)? != rusqlite::types::ValueRef::Null;
+        tasks.push(TaskRecord {
+            name: row.get(0)?,
+            state: state(row, 1)?,
+            attempt: row.get(2)?,
+            failures: row.get(3)?,
+            lost: row.get(4)?,
+            runner: row.get::<_, Option<Uuid>>(5)?.map(RunnerId),
+            started_at: optional_timestamp(row.get(6)?)?,
+            finished_at: optional_timestamp(row.get(7)?)?,
+            patch: row.get(8)?,
+            error: row.get(9)?,
+            skip_reason: if skipped { Some(state(row, 10)?) } else { None },
+            handled: row.get(11)?,
+        });
+    }
+    Ok(tasks)
+}
+
+fn header(row: &Row<'_>) -> Result<ExecutionHeader, Failure> {
+    Ok(ExecutionHeader {
+        id: ExecutionId(row.get(0)?),
+        workflow: WorkflowKey { name: row.get(1)?, fingerprint: Fingerprint(row.get(2)?) },
+        status: state(row, 3)?,
+        priority: row.get(4)?,
+        created_at: timestamp(row.get(5)?)?,
+        started_at: optional_timestamp(row.get(6)?)?,
+        finished_at: optional_timestamp(row.get(7)?)?,
+        deadline: optional_timestamp(row.get(8)?)?,
+        error: row.get(9)?,
+    })
+}
+
+pub(crate) fn find(
+    connection: &Connection,
+    tenant: TenantId,
+    workflow: &str,
+    key: &str,
+) -> Result<Option<(ExecutionId, i64)>, Failure> {
+    let mut statement = connection.prepare_cached(EXECUTION_FIND)?;
+    let found = statement
+        .query_row(params![tenant.0, workflow, key], |row| Ok((ExecutionId(row.get(0)?), row.get(1)?)))
+        .optional()?;
+    Ok(found)
+}
+
+pub(crate) fn list(
+    connection: &Connection,
+    tenant: TenantId,
+    list: &ExecutionList,
+) -> Result<Vec<ExecutionHeader>, Failure> {
+    let statuses = &list.filter.statuses;
+    let wanted = (!statuses.is_empty()).then(|| {
+        statuses.iter().fold(",".to_owned(), |mut text, status| {
+            write!(text, "{status},").expect("a string takes everything");
+            text
+        })
+    });
+    let only_open = wanted.is_some() && statuses.iter().all(|status| !status.is_terminal());
+    let before = list.before.map_or(Uuid::max(), Uuid::from);
+    let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
+    let sql = if only_open { EXECUTION_LIST_OPEN } else { EXECUTION_LIST };
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![tenant.0, before, wanted, list.filter.workflow, limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(header(row)?);
+    }
+    Ok(found)
+}
+
+pub(crate) fn attempts(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+) -> Result<Option<AttemptList>, Failure> {
+    let key = params![tenant.0, execution.0];
+    if !connection.prepare_cached(EXECUTION_EXISTS)?.exists(key)? {
+        return Ok(None);
+    }
+    let mut statement = connection.prepare_cached(ATTEMPT_LIST)?;
+    let mut rows = statement.query(key)?;
+    let mut attempts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let record = AttemptRecord::new(
+            row.get(0)?,
+            row.get(1)?,
+            row.get(2)?,
+            state(row, 3)?,
+            timestamp(row.get(5)?)?,
+        );
+        attempts.push(record.ended(optional_timestamp(row.get(6)?)?, row.get(4)?));
+    }
+    Ok(Some(attempts))
+}
+
+/// A task that runs, and the state of its execution.
+pub(crate) struct Held {
+    pub(crate) claimed: Claimed,
+    pub(crate) status: PipelineStatus,
+}
+
+pub(crate) fn held(
+    connection: &Connection,
+    tenant: TenantId,
+    runner: RunnerId,
+) -> Result<Vec<Held>, Failure> {
+    let mut statement = connection.prepare_cached(TASK_HELD)?;
+    let mut rows = statement.query(params![tenant.0, runner.0])?;
+    let mut held = Vec::new();
+    while let Some(row) = rows.next()? {
+        let claimed = Claimed {
+            execution: ExecutionId(row.get(0)?),
+            task: row.get(1)?,
+            workflow: WorkflowKey { name: row.get::<_, Arc<str>>(2)?, fingerprint: Fingerprint(row.get(3)?) },
+            priority: row.get(4)?,
+            attempt: row.get(5)?,
+            failures: row.get(6)?,
+            lost: row.get(7)?,
+        };
+        held.push(Held { claimed, status: state(row, 8)? });
+    }
+    Ok(held)
+}
+
+pub(crate) fn prune(
+    connection: &Connection,
+    tenant: TenantId,
+    before: i64,
+    limit: usize,
+) -> Result<usize, Failure> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let executions: Vec<Uuid> = connection
+        .prepare_cached(PRUNE_PICK)?
+        .query_map(params![tenant.0, before, limit], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for sql in [PRUNE_ATTEMPTS, PRUNE_TASKS, PRUNE_EXECUTION] {
+        let mut statement = connection.prepare_cached(sql)?;
+        for execution in &executions {
+            statement.execute(params![tenant.0, execution])?;
+        }
+    }
+    Ok(executions.len())
+}

@@ -1,0 +1,525 @@
+//! One commit; `cloacina_core::store::flush` tells the steps and why they come in this order.
+//!
+//! Each step is a statement per row: between SQLite and its caller there is no way that would make larger statements pay. The write lock of
+//! the file stands for all the locks of the twin.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use cloacina_core::execution::{AttemptOutcome, PipelineStatus, TaskState};
+use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
+use cloacina_core::store::{
+    Claim, Claimed, Closed, Flush, Flushed, Freed, NewExecution, Outcome, PlaceFlush, PlaceFlushed, Recorded,
+    StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
+};
+use cloacina_core::workflow::Fingerprint;
+use rusqlite::types::Value;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use crate::error::Failure;
+use crate::{micros, timestamp};
+
+const RUNNER_FENCE: &str = include_str!("../sql/runner_fence.sql");
+const EXECUTION_INSERT: &str = include_str!("../sql/execution_insert.sql");
+const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
+const EXECUTION_LOCK: &str = include_str!("../sql/execution_lock.sql");
+const EXECUTION_START: &str = include_str!("../sql/execution_start.sql");
+const EXECUTION_CLOSE: &str = include_str!("../sql/execution_close.sql");
+const TASK_INSERT: &str = include_str!("../sql/task_insert.sql");
+const TASK_FINISH: &str = include_str!("../sql/task_finish.sql");
+const TASK_RETURN: &str = include_str!("../sql/task_return.sql");
+const TASK_FREE: &str = include_str!("../sql/task_free.sql");
+const TASK_HANDLE: &str = include_str!("../sql/task_handle.sql");
+const TASK_CLAIM: &str = include_str!("../sql/task_claim.sql");
+const ATTEMPT_INSERT: &str = include_str!("../sql/attempt_insert.sql");
+const READY_INSERT: &str = include_str!("../sql/ready_insert.sql");
+const READY_DELETE: &str = include_str!("../sql/ready_delete.sql");
+const READY_PICK: &str = include_str!("../sql/ready_pick.sql");
+
+/// Where the deadlines lie in the ready table.
+pub(crate) const DEADLINE: (i16, TaskIndex) = (-1, -1);
+
+/// What the steps need to know of an execution.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) status: PipelineStatus,
+    pub(crate) priority: i16,
+    pub(crate) workflow: Arc<str>,
+    pub(crate) fingerprint: i64,
+    pub(crate) deadline: Option<i64>,
+}
+
+/// Writes a batch, in the transaction that is open on `connection`.
+pub(crate) fn flush(connection: &Connection, flush: &Flush) -> Result<Flushed, Failure> {
+    let now = micros(flush.now);
+    if let Some(runner) = flush.runner {
+        fence(connection, runner)?;
+    }
+    let places = flush
+        .places
+        .iter()
+        .map(|place| {
+            let steps = Steps {
+                connection,
+                tenant: place.place.tenant,
+                runner: flush.runner,
+                now,
+                known: HashMap::new(),
+                done: PlaceFlushed::default(),
+            };
+            steps.run(place)
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Flushed { now: timestamp(now)?, places })
+}
+
+fn fence(connection: &Connection, runner: RunnerId) -> Result<(), Failure> {
+    let live: Option<bool> =
+        connection.prepare_cached(RUNNER_FENCE)?.query_row([runner.0], |row| row.get(0)).optional()?;
+    if live == Some(true) {
+        return Ok(());
+    }
+    Err(StoreError::new(StoreErrorKind::Fenced, format!("runner {runner} was declared dead")).into())
+}
+
+struct Steps<'a> {
+    connection: &'a Connection,
+    tenant: TenantId,
+    runner: Option<RunnerId>,
+    now: i64,
+    known: HashMap<ExecutionId, Option<Known>>,
+    done: PlaceFlushed,
+}
+
+impl Steps<'_> {
+    fn run(mut self, place: &PlaceFlush) -> Result<PlaceFlushed, Failure> {
+        self.submit(&place.submits)?;
+        let ended = self.record(&place.outcomes)?;
+        for execution in ended {
+            if let Some(status) = execution_close(self.connection, self.tenant, execution, self.now)? {
+                self.done.closed.push(Closed { execution, status });
+            }
+        }
+        if let Some((claim, runner)) = place.claim.as_ref().zip(self.runner) {
+            self.claim(claim, runner)?;
+        }
+        Ok(self.done)
+    }
+
+    fn submit(&mut self, submits: &[Arc<NewExecution>]) -> Result<(), Failure> {
+        if submits.is_empty() {
+            return Ok(());
+        }
+        let mut insert = self.connection.prepare_cached(EXECUTION_INSERT)?;
+        let mut insert_task = self.connection.prepare_cached(TASK_INSERT)?;
+        for new in submits {
+            let claims = self.runner.is_some() && !new.claimed.is_empty();
+            let status = if claims { PipelineStatus::Running } else { PipelineStatus::Pending };
+            let deadline = new.deadline.map(|deadline| deadline.as_microsecond());
+            let inserted = insert.execute(params![
+                self.tenant.0,
+                new.id.0,
+                &*new.workflow.name,
+                new.workflow.fingerprint.0,
+                status.as_str(),
+                new.priority,
+                self.now,
+                claims.then_some(self.now),
+                deadline,
+                new.idempotency.as_ref().map(|idempotency| &idempotency.key),
+                new.idempotency.as_ref().map(|idempotency| idempotency.input_hash),
+                &*new.input,
+            ])?;
+            if inserted == 1 {
+                self.submit_tasks(new, &mut insert_task)?;
+                if let Some(deadline) = deadline {
+                    let (priority, task) = DEADLINE;
+                    let workflow = (&*new.workflow.name, new.workflow.fingerprint.0);
+                    self.ready(new.id, task, priority, deadline, workflow)?;
+                }
+            } else if !self.exists(new.id)? {
+                continue;
+            }
+            self.done.submitted.push(new.id);
+        }
+        Ok(())
+    }
+
+    fn submit_tasks(&self, new: &NewExecution, insert: &mut CachedStatement<'_>) -> Result<(), Failure> {
+        let due = new.start_at.map_or(self.now, |start_at| start_at.as_microsecond().max(self.now));
+        let workflow = (&*new.workflow.name, new.workflow.fingerprint.0);
+        for (position, task) in (0..).zip(new.tasks.iter()) {
+            let (state, runner) = match self.runner {
+                _ if task.waiting_on > 0 => (TaskState::Waiting, None),
+                Some(runner) if new.claimed.contains(&position) => (TaskState::Running, Some(runner)),
+                _ => (TaskState::Ready, None),
+            };
+            insert.execute(params![
+                self.tenant.0,
+                new.id.0,
+                position,
+                &task.name,
+                state.as_str(),
+                task.waiting_on,
+                i32::from(runner.is_some()),
+                runner.map(Uuid::from),
+                (state != TaskState::Waiting).then_some(due),
+                runner.map(|_| self.now),
+            ])?;
+            if state == TaskState::Ready {
+                self.ready(new.id, position, new.priority, due, workflow)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn exists(&self, execution: ExecutionId) -> Result<bool, Failure> {
+        let mut statement = self.connection.prepare_cached(EXECUTION_EXISTS)?;
+        Ok(statement.exists(params![self.tenant.0, execution.0])?)
+    }
+
+    /// Records what became of tasks. Returns the executions that may have nothing left.
+    fn record(&mut self, outcomes: &[Arc<Outcome>]) -> Result<BTreeSet<ExecutionId>, Failure> {
+        let mut ended = BTreeSet::new();
+        let Some(runner) = self.runner.filter(|_| !outcomes.is_empty()) else {
+            return Ok(ended);
+        };
+        let mut finish = self.connection.prepare_cached(TASK_FINISH)?;
+        for outcome in outcomes {
+            let (state, how, patch, error, reason) = match &outcome.outcome {
+                TaskOutcome::Completed { patch } => {
+                    (TaskState::Completed, Some(AttemptOutcome::Completed), patch.as_deref(), None, None)
+                }
+                TaskOutcome::Failed { how, error } => {
+                    (TaskState::Failed, Some(*how), None, Some(error.as_str()), None)
+                }
+                TaskOutcome::Skipped { reason } => (TaskState::Skipped, None, None, None, Some(*reason)),
+                TaskOutcome::Retry { how, error, after } => {
+                    let after = i64::try_from(after.as_micros()).unwrap_or(i64::MAX);
+                    let due = self.now.saturating_add(after);
+                    self.hand_back(outcome, runner, (*how, Some(error)), due)?;
+                    continue;
+                }
+                TaskOutcome::Released => {
+                    self.hand_back(outcome, runner, (AttemptOutcome::Released, None), self.now)?;
+                    continue;
+                }
+            };
+            let recorded = finish.execute(params![
+                self.tenant.0,
+                outcome.execution.0,
+                outcome.task,
+                state.as_str(),
+                how.map(AttemptOutcome::as_str),
+                self.now,
+                patch,
+                error,
+                reason.map(|reason| reason.as_str()),
+                runner.0,
+                outcome.attempt,
+            ])?;
+            if recorded == 0 {
+                continue;
+            }
+            self.done.recorded.push(Recorded { execution: outcome.execution, task: outcome.task });
+            self.handle(outcome, state)?;
+            self.free(outcome, runner)?;
+            ended.insert(outcome.execution);
+        }
+        // What has just become ready or running keeps its execution open; this saves the look at all its tasks.
+        for freed in &self.done.freed {
+            ended.remove(&freed.execution);
+        }
+        Ok(ended)
+    }
+
+    fn handle(&self, outcome: &Outcome, state: TaskState) -> Result<(), Failure> {
+        if state != TaskState::Completed {
+            return Ok(());
+        }
+        for handled in &outcome.handles {
+            let mut statement = self.connection.prepare_cached(TASK_HANDLE)?;
+            statement.execute(params![self.tenant.0, outcome.execution.0, handled])?;
+        }
+        Ok(())
+    }
+
+    fn free(&mut self, outcome: &Outcome, runner: RunnerId) -> Result<(), Failure> {
+        if outcome.successors.is_empty() {
+            return Ok(());
+        }
+        let execution = outcome.execution;
+        let Some(known) = self.know(execution)? else {
+            return Ok(());
+        };
+        let paused = known.status == PipelineStatus::Paused;
+        let mut statement = self.connection.prepare_cached(TASK_FREE)?;
+        for &(task, wanted) in &outcome.successors {
+            let claimant = (wanted && !paused).then_some(runner.0);
+            let freed: Option<(i64, i32)> = statement
+                .query_row(params![self.tenant.0, execution.0, task, self.now, claimant], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .optional()?;
+            let Some((0, attempt)) = freed else {
+                continue;
+            };
+            if claimant.is_none() && !paused {
+                self.ready(execution, task, known.priority, self.now, (&known.workflow, known.fingerprint))?;
+            }
+            self.done.freed.push(Freed { execution, task, claimed: claimant.map(|_| attempt) });
+        }
+        Ok(())
+    }
+
+    /// Ends an attempt of a task that goes on with another one.
+    fn hand_back(
+        &mut self,
+        outcome: &Outcome,
+        runner: RunnerId,
+        (how, error): (AttemptOutcome, Option<&String>),
+        due: i64,
+    ) -> Result<(), Failure> {
+        let execution = outcome.execution;
+        let Some(known) = self.know(execution)? else {
+            return Ok(());
+        };
+        let ended =
+            Ended { execution, task: outcome.task, attempt: outcome.attempt, runner, how, error, due };
+        if task_return(self.connection, self.tenant, &known, &ended, self.now)? {
+            self.done.recorded.push(Recorded { execution, task: outcome.task });
+        }
+        Ok(())
+    }
+
+    fn know(&mut self, execution: ExecutionId) -> Result<Option<Known>, Failure> {
+        match self.known.entry(execution) {
+            Entry::Occupied(known) => Ok(known.get().clone()),
+            Entry::Vacant(vacant) => {
+                Ok(vacant.insert(execution_lock(self.connection, self.tenant, execution)?).clone())
+            }
+        }
+    }
+
+    fn ready(
+        &self,
+        execution: ExecutionId,
+        task: TaskIndex,
+        priority: i16,
+        due: i64,
+        workflow: (&str, i64),
+    ) -> Result<(), Failure> {
+        ready_insert(self.connection, self.tenant, execution, task, priority, due, workflow)
+    }
+
+    fn claim(&mut self, claim: &Claim, runner: RunnerId) -> Result<(), Failure> {
+        let mut delete = self.connection.prepare_cached(READY_DELETE)?;
+        let mut start = self.connection.prepare_cached(EXECUTION_START)?;
+        let mut take = self.connection.prepare_cached(TASK_CLAIM)?;
+        for picked in self.pick(claim)? {
+            let (execution, task) = (picked.execution, picked.task);
+            delete.execute(params![self.tenant.0, picked.priority, picked.due, execution.0, task])?;
+            // Only a file that somebody else wrote to has ready rows that are not claimed here.
+            let open = match self.know(execution)? {
+                Some(known) => matches!(known.status, PipelineStatus::Pending | PipelineStatus::Running),
+                None => false,
+            };
+            if !open {
+                continue;
+            }
+            let claimed = take
+                .query_row(params![self.tenant.0, execution.0, task, runner.0, self.now], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })
+                .optional()?;
+            let Some((attempt, failures, lost)) = claimed else {
+                continue;
+            };
+            start.execute(params![self.tenant.0, execution.0, self.now])?;
+            self.done.claimed.push(Claimed {
+                execution,
+                task,
+                workflow: picked.workflow,
+                priority: picked.priority,
+                attempt,
+                failures,
+                lost,
+            });
+        }
+        Ok(())
+    }
+
+    /// Looks for what to claim. Priority by priority, because the key has the due time after the priority: what is not due yet is not
+    /// looked at.
+    fn pick(&self, claim: &Claim) -> Result<Vec<Picked>, Failure> {
+        let wanted: HashSet<(&str, i64)> =
+            claim.workflows.iter().map(|key| (&*key.name, key.fingerprint.0)).collect();
+        let mut picked = Vec::new();
+        let mut statement = self.connection.prepare_cached(READY_PICK)?;
+        for priority in (0..=9_i16).rev() {
+            if picked.len() >= claim.limit {
+                break;
+            }
+            let mut rows = statement.query(params![self.tenant.0, priority, self.now])?;
+            while picked.len() < claim.limit
+                && let Some(row) = rows.next()?
+            {
+                let name = row.get_ref(3)?.as_str().map_err(|error| Failure::damaged(error.to_string()))?;
+                let fingerprint = row.get(4)?;
+                if wanted.contains(&(name, fingerprint)) {
+                    picked.push(Picked {
+                        priority,
+                        due: row.get(0)?,
+                        execution: ExecutionId(row.get(1)?),
+                        task: row.get(2)?,
+                        workflow: WorkflowKey { name: name.into(), fingerprint: Fingerprint(fingerprint) },
+                    });
+                }
+            }
+        }
+        Ok(picked)
+    }
+}
+
+struct Picked {
+    priority: i16,
+    due: i64,
+    execution: ExecutionId,
+    task: TaskIndex,
+    workflow: WorkflowKey,
+}
+
+/// An attempt that is over while its task is not.
+pub(crate) struct Ended<'a> {
+    pub(crate) execution: ExecutionId,
+    pub(crate) task: TaskIndex,
+    pub(crate) attempt: i32,
+    pub(crate) runner: RunnerId,
+    pub(crate) how: AttemptOutcome,
+    pub(crate) error: Option<&'a String>,
+    /// When the next one is due.
+    pub(crate) due: i64,
+}
+
+/// Makes a running task ready again and keeps a record of its attempt. False if it is not running under this runner and attempt.
+pub(crate) fn task_return(
+    connection: &Connection,
+    tenant: TenantId,
+    known: &Known,
+    ended: &Ended<'_>,
+    now: i64,
+) -> Result<bool, Failure> {
+    let is_lost = ended.how == AttemptOutcome::Lost && ended.error.is_none();
+    let started: Option<Value> = connection
+        .prepare_cached(TASK_RETURN)?
+        .query_row(
+            params![
+                tenant.0,
+                ended.execution.0,
+                ended.task,
+                ended.due,
+                i32::from(ended.error.is_some()),
+                i32::from(is_lost),
+                ended.error,
+                ended.runner.0,
+                ended.attempt,
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(started) = started else {
+        return Ok(false);
+    };
+    connection.prepare_cached(ATTEMPT_INSERT)?.execute(params![
+        tenant.0,
+        ended.execution.0,
+        ended.task,
+        ended.attempt,
+        ended.runner.0,
+        ended.how.as_str(),
+        started,
+        now,
+        ended.error,
+    ])?;
+    if known.status != PipelineStatus::Paused {
+        let workflow = (&*known.workflow, known.fingerprint);
+        ready_insert(connection, tenant, ended.execution, ended.task, known.priority, ended.due, workflow)?;
+    }
+    Ok(true)
+}
+
+pub(crate) fn execution_lock(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+) -> Result<Option<Known>, Failure> {
+    let mut statement = connection.prepare_cached(EXECUTION_LOCK)?;
+    let mut rows = statement.query(params![tenant.0, execution.0])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    Ok(Some(Known {
+        status: crate::execution::state(row, 0)?,
+        priority: row.get(1)?,
+        workflow: row.get(2)?,
+        fingerprint: row.get(3)?,
+        deadline: row.get(4)?,
+    }))
+}
+
+pub(crate) fn ready_insert(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    task: TaskIndex,
+    priority: i16,
+    due: i64,
+    (workflow, fingerprint): (&str, i64),
+) -> Result<(), Failure> {
+    connection.prepare_cached(READY_INSERT)?.execute(params![
+        tenant.0,
+        priority,
+        due,
+        execution.0,
+        task,
+        workflow,
+        fingerprint
+    ])?;
+    Ok(())
+}
+
+pub(crate) fn ready_delete(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    task: TaskIndex,
+    priority: i16,
+    due: i64,
+) -> Result<(), Failure> {
+    connection.prepare_cached(READY_DELETE)?.execute(params![tenant.0, priority, due, execution.0, task])?;
+    Ok(())
+}
+
+/// Ends an execution that has nothing left; not one that is paused.
+pub(crate) fn execution_close(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    now: i64,
+) -> Result<Option<PipelineStatus>, Failure> {
+    let (status, deadline): (PipelineStatus, Option<i64>) = {
+        let mut statement = connection.prepare_cached(EXECUTION_CLOSE)?;
+        let mut rows = statement.query(params![tenant.0, execution.0, now])?;
+        match rows.next()? {
+            Some(row) => (crate::execution::state(row, 0)?, row.get(1)?),
+            None => return Ok(None),
+        }
+    };
+    if let Some(deadline) = deadline {
+        let (priority, task) = DEADLINE;
+        ready_delete(connection, tenant, execution, task, priority, deadline)?;
+    }
+    Ok(Some(status))
+}
