@@ -78,11 +78,11 @@ CREATE TABLE runner_place (
 -- refused too: the client has sent its COMMIT already and cannot branch.
 --
 -- FOR KEY SHARE lets heartbeats pass and makes whoever declares this runner dead (FOR UPDATE) wait for the commit.
-CREATE FUNCTION fence(runner uuid) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION fence(runner_id uuid) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM 1 FROM cloacina.runner WHERE id = runner AND state = 'live' FOR KEY SHARE;
+    PERFORM 1 FROM cloacina.runner WHERE id = runner_id AND state = 'live' FOR KEY SHARE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'runner % is not live', runner USING ERRCODE = 'CL001';
+        RAISE EXCEPTION 'runner % is not live', runner_id USING ERRCODE = 'CL001';
     END IF;
 END
 $$;
