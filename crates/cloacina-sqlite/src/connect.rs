@@ -214,7 +214,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-/// What the file holds is no program: no trigger, view or function in it is run by our statements.
+/// What the file holds is no program: no trigger, view, function or foreign key in it is run by our statements.
 fn prepare(connection: &Connection) -> Result<(), Failure> {
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(96);
@@ -222,6 +222,9 @@ fn prepare(connection: &Connection) -> Result<(), Failure> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
+    // Without this guarantee SQLite may compile a prepared statement again whenever it is bound to another value.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
