@@ -1,1 +1,72 @@
-fn main() {}
+//! The chores of the repository: `cargo xtask help`.
+
+mod cargo;
+mod check;
+mod edges;
+mod postgres;
+
+use std::process::ExitCode;
+
+use cargo::{Failure, cargo};
+
+const USAGE: &str = "\
+usage: cargo xtask <command> [arguments]
+
+  check               everything CI runs: format, lints, each feature alone, docs, dependencies, tests
+  test [arguments]    the tests of the workspace, against a PostgreSQL cluster of their own;
+                      the arguments are those of `cargo test`
+  bench [arguments]   the benchmarks, in release mode, with a PostgreSQL cluster of their own
+  pg                  a PostgreSQL cluster to try things on, until Ctrl-C; prints the superuser's URL
+
+CLOACINA_TEST_PG_URL   a superuser's URL of a running server, to use instead of starting one
+CLOACINA_PG_BIN        the directory of PostgreSQL's programs, where it is not one of the usual ones
+";
+
+/// The exit code for a command line that we do not understand, as most Unix programs have it.
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next();
+    let arguments: Vec<String> = arguments.collect();
+    let result = match (command.as_deref(), arguments.as_slice()) {
+        (Some("check"), []) => check::check(),
+        (Some("test"), _) => test(&arguments),
+        (Some("bench"), _) => bench(&arguments),
+        (Some("pg"), []) => postgres::keep(),
+        (Some("help" | "--help" | "-h"), _) => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn test(arguments: &[String]) -> Result<(), Failure> {
+    let server = postgres::Postgres::start()?;
+    let mut command = cargo(["test"]);
+    if !names_a_package(arguments) {
+        command.arg("--workspace");
+    }
+    server.hand_to(command.args(arguments)).run()
+}
+
+fn bench(arguments: &[String]) -> Result<(), Failure> {
+    let server = postgres::Postgres::start()?;
+    let mut command = cargo(["run", "--release", "--package", "cloacina-bench", "--"]);
+    server.hand_to(command.args(arguments)).run()
+}
+
+/// Whether the arguments of `cargo test` already say which packages are meant.
+fn names_a_package(arguments: &[String]) -> bool {
+    arguments.iter().take_while(|argument| *argument != "--").any(|argument| {
+        argument == "--package" || argument.starts_with("--package=") || argument.starts_with("-p")
+    })
+}

@@ -5,18 +5,25 @@
 //! brings the two together.
 
 pub mod clock;
+mod config;
 mod context;
 mod error;
 pub mod execution;
+mod hub;
 pub mod id;
 pub mod lease;
 mod retry;
 mod rule;
+mod runner;
+mod slots;
 pub mod store;
 pub mod workflow;
 
+pub use config::{DefaultRunnerConfig, DefaultRunnerConfigBuilder};
 pub use context::{Context, ContextError, Values};
 pub use error::{ErrorKind, PipelineError, TaskError};
+pub use hub::Hub;
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use rule::TriggerRule;
+pub use runner::{PipelineExecution, Runner, Submission};
 pub use workflow::Workflow;

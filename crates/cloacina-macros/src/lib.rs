@@ -1,1 +1,150 @@
-//! cloacina-macros
+//! The macros `#[task]` and `#[workflow]` of the crate `cloacina`, which re-exports them.
+
+mod arguments;
+mod duration;
+mod function;
+mod task;
+mod workflow;
+
+use proc_macro::TokenStream;
+
+/// Makes a function a task.
+///
+/// ```
+/// use cloacina::{Context, PipelineError, task};
+///
+/// /// Adds up the amounts.
+/// #[task(id = "sum", retry(attempts = 5, base = "500ms"), timeout = "30s")]
+/// async fn sum(mut context: Context) -> Result<Context, PipelineError> {
+///     let amounts: Vec<i64> = context.get("amounts").unwrap_or_default();
+///     context.set("sum", amounts.iter().sum::<i64>());
+///     Ok(context)
+/// }
+///
+/// /// Tells the sum.
+/// #[task(dependencies = [sum])]
+/// async fn tell(context: &mut Context) -> Result<(), String> {
+///     let total: i64 = context.get("sum").ok_or("no sum")?;
+///     context.set("text", format!("the sum is {total}"));
+///     Ok(())
+/// }
+/// ```
+///
+/// # The function
+///
+/// | | |
+/// |---|---|
+/// | `async fn f(context: Context) -> Result<Context, E>` | takes the context and returns it, or another |
+/// | `async fn f(context: &mut Context) -> Result<(), E>` | changes the context in place |
+/// | the same without `async`, with `blocking` | runs on a thread where it may block |
+///
+/// `E` is an error that is `Send + Sync`, or anything that becomes one: `PipelineError`, `TaskError`, `anyhow::Error`,
+/// `String`; its type has to be as visible as the task. Any error is retried as the task's policy says; a `TaskError` can say otherwise.
+///
+/// The function keeps its name, its visibility and its documentation, and a unit test calls it as it would any other:
+///
+/// ```
+/// # use cloacina::{Context, task};
+/// # #[task]
+/// # async fn sum(context: Context) -> Result<Context, String> { Ok(context.with("sum", 3)) }
+/// # #[task]
+/// # async fn tell(context: &mut Context) -> Result<(), String> { Ok(context.set("text", "the sum is 3")) }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), String> {
+/// let mut context = sum(Context::new().with("amounts", [1, 2])).await?;
+/// tell(&mut context).await?;
+/// assert_eq!(context.get::<String>("text").as_deref(), Some("the sum is 3"));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// What bears its name is a unit struct, which implements `Task` and dereferences to a pointer to the function. Hence a
+/// variable in its scope cannot have the same name: the compiler takes the `sum` of `let sum = …` for the struct. Nor can
+/// it stand in an `impl`.
+///
+/// # The arguments
+///
+/// All of them are optional.
+///
+/// | argument | meaning | without it |
+/// |---|---|---|
+/// | `id = "sum"` | the id, unique in a workflow and stored with every execution | the function's name |
+/// | `dependencies = [sum, other::task, "id"]` | the tasks it comes after, by path or by id | none |
+/// | `retry(attempts = 5, …)` | when it is tried again, see below | 3 attempts |
+/// | `retry = none` | it is not: `attempts = 1` | |
+/// | `timeout = "30s"` | how long one attempt may take | as the runner is configured |
+/// | `timeout = none` | as long as it likes | |
+/// | `rule = all_done` | whether it runs, given how its dependencies ended | `all_success` |
+/// | `blocking` | the function is not `async` and may block | |
+///
+/// In `retry(…)`:
+///
+/// | argument | meaning | without it |
+/// |---|---|---|
+/// | `attempts = 5` | tries in all, the first included | 3 |
+/// | `backoff = exponential` | how the wait between tries grows; also `linear`, `fixed` | `exponential` |
+/// | `base = "1s"` | the wait after the first failure | `"1s"` |
+/// | `cap = "1m"` | the longest wait | `"1m"` |
+/// | `jitter = full` | waits are drawn evenly from 0 to the whole; also `none` | `full` |
+///
+/// The rules are `all_success`, `all_done`, `any_success`, `any_failed` and `none_failed`; `TriggerRule` explains them.
+/// Durations are whole numbers with a unit, the larger one first: `"250ms"`, `"30s"`, `"5m"`, `"1h30m"`, `"2d"`.
+///
+/// A dependency that is given by path has to exist for the program to compile; whether it is in the workflow is
+/// checked by [`#[workflow]`](macro@workflow).
+#[proc_macro_attribute]
+pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    task::expand(arguments.into(), &item.into()).into()
+}
+
+/// Registers the workflow that a function returns, under the workflow's name.
+///
+/// ```
+/// use cloacina::{Context, Workflow, task, workflow};
+///
+/// #[task]
+/// async fn fetch(context: Context) -> Result<Context, String> {
+///     Ok(context.with("amounts", [1, 2]))
+/// }
+///
+/// #[task(dependencies = [fetch])]
+/// async fn sum(mut context: Context) -> Result<Context, String> {
+///     let amounts: Vec<i64> = context.get("amounts").unwrap_or_default();
+///     context.set("sum", amounts.iter().sum::<i64>());
+///     Ok(context)
+/// }
+///
+/// #[workflow]
+/// fn daily_report() -> Workflow {
+///     Workflow::builder("daily_report").description("What came in today").task(fetch).task(sum).build()
+/// }
+///
+/// # fn main() {
+/// let workflows = cloacina::registered_workflows().expect("their names differ");
+/// assert_eq!(workflows[0].name(), "daily_report");
+/// # }
+/// ```
+///
+/// Runners of this program know it from their start. The function has no parameters and stays callable.
+///
+/// If its body ends with one chain of calls `Workflow::builder(…)….task(x)….build()`, and every `x` is the path of a task,
+/// then two tasks of one id, a dependency that is not in the workflow and dependencies that go round in a circle are
+/// compile errors:
+///
+/// ```compile_fail
+/// # use cloacina::{Context, Workflow, task, workflow};
+/// # #[task]
+/// # async fn fetch(context: Context) -> Result<Context, String> { Ok(context) }
+/// # #[task(dependencies = [fetch])]
+/// # async fn sum(context: Context) -> Result<Context, String> { Ok(context) }
+/// #[workflow]
+/// fn daily_report() -> Workflow {
+///     Workflow::builder("daily_report").task(sum).build() // `fetch` is missing
+/// }
+/// ```
+///
+/// In any other workflow they are errors when a runner starts.
+#[proc_macro_attribute]
+pub fn workflow(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    workflow::expand(arguments.into(), &item.into()).into()
+}

@@ -1,1 +1,10 @@
-//! cloacina-testing
+//! What the tests of the workspace share.
+
+pub mod cluster;
+
+#[cfg(feature = "engine")]
+pub mod clock;
+#[cfg(feature = "engine")]
+pub mod conformance;
+#[cfg(feature = "engine")]
+pub mod memory;

@@ -1,1 +1,26 @@
-//! cloacina
+//! Durable workflows for many tenants, embedded in your program.
+//!
+//! Tasks are async functions, workflows are DAGs of them, and every step survives a crash in a database that you already run:
+//! a SQLite file, or PostgreSQL. Start with [`runner::DefaultRunner`].
+//!
+//! Features: `sqlite`, `postgres` and `macros`, all on by default.
+
+#[doc(hidden)]
+pub mod __private;
+pub mod executor;
+pub mod runner;
+
+pub use cloacina_core::execution::{
+    AttemptOutcome, AttemptRecord, Cancellation, PipelineResult, PipelineStatus, SkipReason, TaskInfo, TaskResult, TaskState,
+};
+pub use cloacina_core::store::ExecutionFilter;
+pub use cloacina_core::workflow::{
+    Fingerprint, Task, TaskBody, TaskDefinition, WorkflowBuilder, WorkflowError, registered as registered_workflows,
+};
+pub use cloacina_core::{
+    Backoff, Context, ContextError, ErrorKind, Jitter, PipelineError, PipelineExecution, RetryPolicy, Submission, TaskError,
+    TriggerRule, Workflow,
+};
+#[cfg(feature = "macros")]
+pub use cloacina_macros::{task, workflow};
+pub use runner::{DefaultRunner, DefaultRunnerConfig};

@@ -186,4 +186,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes a live runner that holds nothing any more. One that still holds something is declared dead instead.
     async fn runner_retire(&self, runner: RunnerId) -> Result<()>;
+
+    /// Closes all connections, in good order. Nothing is called after it.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
 }

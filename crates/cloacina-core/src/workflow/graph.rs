@@ -155,6 +155,10 @@ pub struct WorkflowError {
 }
 
 impl WorkflowError {
+    pub(super) fn registered_twice(workflow: &str, first: String, second: String) -> Self {
+        Self { workflow: workflow.to_owned(), problem: Problem::RegisteredTwice { first, second } }
+    }
+
     /// The name of the workflow.
     #[must_use]
     pub fn workflow(&self) -> &str {
@@ -184,4 +188,6 @@ enum Problem {
         "has a task `{task}` with a retry policy of no attempts: the first try counts, so use at least 1"
     )]
     NoAttempts { task: String },
+    #[error("is registered twice, by {first} and by {second}: give one of them another name")]
+    RegisteredTwice { first: String, second: String },
 }

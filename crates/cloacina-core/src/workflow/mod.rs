@@ -7,13 +7,17 @@
 pub mod check;
 mod fingerprint;
 mod graph;
+mod registry;
 mod task;
 
 use std::sync::Arc;
 
 pub use fingerprint::Fingerprint;
+pub(crate) use fingerprint::StableHash;
 pub(crate) use graph::Graph;
 pub use graph::WorkflowError;
+pub use registry::{WorkflowRegistration, registered};
+pub(crate) use task::TaskTimeout;
 pub use task::{Task, TaskBody, TaskDefinition, TaskFuture};
 
 /// A DAG of tasks with a name.

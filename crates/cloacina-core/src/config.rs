@@ -1,0 +1,201 @@
+//! How a runner behaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::error::{ErrorKind, PipelineError};
+use crate::workflow::Workflow;
+
+/// How a runner behaves. Checked when the runner starts.
+///
+/// What concerns the whole database in this process (connections, lease, heartbeat) is taken from the first runner that
+/// is opened on it; the connection pool grows to the largest size asked for.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DefaultRunnerConfig {
+    /// How many connections to the database this process may open. PostgreSQL only.
+    ///
+    /// Defaults to 10.
+    pub max_connections: u32,
+    /// How many tasks of this tenant may run at once in this process. More work waits in the database.
+    ///
+    /// Defaults to 64.
+    pub max_concurrent_tasks: usize,
+    /// How many tasks of all tenants together may run at once in this process. The value given last holds.
+    ///
+    /// Defaults to 1,024 (`None` leaves what was set before).
+    pub max_process_tasks: Option<usize>,
+    /// How long one attempt of a task may take if the task does not say so itself; `None` for no limit.
+    ///
+    /// Defaults to 300 seconds.
+    pub task_timeout: Option<Duration>,
+    /// How long claimed work stays ours without a heartbeat.
+    ///
+    /// Too short and a runner that was held up loses its work to another; too long and the work of a machine that is gone
+    /// waits. (The work of a process that died on this machine is taken back at once.) At least three times
+    /// [`heartbeat_interval`](Self::heartbeat_interval).
+    ///
+    /// Defaults to 30 seconds.
+    pub lease: Duration,
+    /// How often a runner renews its lease.
+    ///
+    /// Defaults to 5 seconds.
+    pub heartbeat_interval: Duration,
+    /// How long `shutdown` waits for running tasks before it gives them back.
+    ///
+    /// Defaults to 30 seconds.
+    pub shutdown_timeout: Duration,
+    /// How long a cancelled async task may go on before it is dropped.
+    ///
+    /// Defaults to 5 seconds.
+    pub cancel_grace: Duration,
+    /// The largest input of an execution, in bytes of JSON.
+    ///
+    /// Defaults to 1 MiB.
+    pub max_context_bytes: usize,
+    /// The largest change that one task may make to the context, in bytes of JSON.
+    ///
+    /// Defaults to 1 MiB.
+    pub max_patch_bytes: usize,
+    /// After how many attempts that were lost with their runner a task fails: it may be what kills the process.
+    ///
+    /// Defaults to 3.
+    pub max_lost: u32,
+    /// How long finished executions are kept; `None` for ever.
+    ///
+    /// Defaults to 30 days.
+    pub retention: Option<Duration>,
+    /// Whether this runner only submits: it records executions of the workflows it knows and runs none of them.
+    ///
+    /// Defaults to false.
+    pub submit_only: bool,
+    /// Workflows besides those that `#[workflow]` registered.
+    pub workflows: Vec<Workflow>,
+    /// Where time comes from; for tests.
+    #[doc(hidden)]
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for DefaultRunnerConfig {
+    fn default() -> Self {
+        Self {
+            max_connections: 10,
+            max_concurrent_tasks: 64,
+            max_process_tasks: None,
+            task_timeout: Some(Duration::from_secs(300)),
+            lease: Duration::from_secs(30),
+            heartbeat_interval: Duration::from_secs(5),
+            shutdown_timeout: Duration::from_secs(30),
+            cancel_grace: Duration::from_secs(5),
+            max_context_bytes: 1 << 20,
+            max_patch_bytes: 1 << 20,
+            max_lost: 3,
+            retention: Some(Duration::from_secs(30 * 24 * 3600)),
+            submit_only: false,
+            workflows: Vec::new(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl DefaultRunnerConfig {
+    /// Starts from the defaults.
+    #[must_use]
+    pub fn builder() -> DefaultRunnerConfigBuilder {
+        DefaultRunnerConfigBuilder { config: Self::default() }
+    }
+
+    /// Whether a runner can work with this.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`], naming the setting.
+    pub fn validate(&self) -> Result<(), PipelineError> {
+        let refuse = |message: &str| Err(PipelineError::new(ErrorKind::Configuration, message));
+        if self.max_connections == 0 {
+            return refuse("max_connections is 0: at least 1 connection is needed");
+        }
+        if self.max_concurrent_tasks == 0 && !self.submit_only {
+            return refuse("max_concurrent_tasks is 0: use submit_only for a runner that runs nothing");
+        }
+        if self.max_process_tasks == Some(0) {
+            return refuse("max_process_tasks is 0: use submit_only for a runner that runs nothing");
+        }
+        if self.task_timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return refuse("task_timeout is 0: use `None` for no limit");
+        }
+        if self.heartbeat_interval.is_zero() {
+            return refuse("heartbeat_interval is 0");
+        }
+        if self.lease < self.heartbeat_interval * 3 {
+            return refuse(
+                "lease is shorter than three times heartbeat_interval: a single late heartbeat would lose it",
+            );
+        }
+        if self.max_lost == 0 {
+            return refuse("max_lost is 0: a task has to be started before it can be lost");
+        }
+        Ok(())
+    }
+}
+
+/// Sets a [`DefaultRunnerConfig`] field by field; each method is named after the field it sets.
+#[derive(Debug, Clone)]
+pub struct DefaultRunnerConfigBuilder {
+    config: DefaultRunnerConfig,
+}
+
+macro_rules! setters {
+    ($($name:ident: $type:ty,)*) => {
+        impl DefaultRunnerConfigBuilder {
+            $(
+                #[doc = concat!("Sets [`", stringify!($name), "`](DefaultRunnerConfig::", stringify!($name), ").")]
+                #[must_use]
+                pub fn $name(mut self, $name: $type) -> Self {
+                    self.config.$name = $name.into();
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters! {
+    max_connections: u32,
+    max_concurrent_tasks: usize,
+    max_process_tasks: usize,
+    task_timeout: impl Into<Option<Duration>>,
+    lease: Duration,
+    heartbeat_interval: Duration,
+    shutdown_timeout: Duration,
+    cancel_grace: Duration,
+    max_context_bytes: usize,
+    max_patch_bytes: usize,
+    max_lost: u32,
+    retention: impl Into<Option<Duration>>,
+    submit_only: bool,
+}
+
+impl DefaultRunnerConfigBuilder {
+    /// Adds a workflow to those that `#[workflow]` registered.
+    #[must_use]
+    pub fn workflow(mut self, workflow: Workflow) -> Self {
+        self.config.workflows.push(workflow);
+        self
+    }
+
+    /// Where time comes from; for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.config.clock = clock;
+        self
+    }
+
+    /// The configuration. It is checked when the runner starts.
+    #[must_use]
+    pub fn build(self) -> DefaultRunnerConfig {
+        self.config
+    }
+}

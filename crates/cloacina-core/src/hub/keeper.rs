@@ -1,0 +1,298 @@
+//! The hub's clockwork: heartbeat, watch over other runners, doorbell, executions that run elsewhere, pruning.
+//!
+//! The runner row decides who is alive, not a clock. A runner is declared dead if its heartbeat has stood still for its whole
+//! lease while we could see the database all that time, so a database that was down kills nobody; or at once if its process ran
+//! on this host and is provably gone.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use super::auditor::Audit;
+use super::{Hub, OpenPlace};
+use crate::id::{ExecutionId, RunnerId};
+use crate::lease::ProcessIdentity;
+use crate::store::{Liveness, RunnerRecord, StoreError};
+
+/// How often the doorbell is looked at when nobody hints.
+const BELL: Duration = Duration::from_secs(1);
+
+/// How often other runners are looked at, at least.
+const WATCH: Duration = Duration::from_secs(2);
+
+/// How long to wait before asking for an execution that runs elsewhere: at first, and at most.
+const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How many finished executions are pruned in one transaction, and how often the pruner looks.
+const PRUNE_BATCH: usize = 1000;
+const PRUNE: Duration = Duration::from_secs(3600);
+
+impl Hub {
+    /// Waits; false once the hub is being closed.
+    async fn pause(&self, duration: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => false,
+            () = self.clock.sleep(duration) => true,
+        }
+    }
+
+    /// Renews the lease, and once per lease has the held tasks compared with the database.
+    pub(super) async fn beat(self: Arc<Self>) {
+        let mut audited = self.clock.monotonic();
+        while self.pause(self.heartbeat_interval).await {
+            let Some(incarnation) = self.incarnation() else { continue };
+            let announced = self.announced();
+            match self.store.runner_heartbeat(incarnation.id, &announced, self.clock.database_now()).await {
+                Ok(Liveness::Live) => {}
+                Ok(Liveness::Dead) => self.renew(&incarnation).await,
+                Err(error) => {
+                    warn!(database = self.label(), %error, "failed to renew the lease; will try again")
+                }
+            }
+            let now = self.clock.monotonic();
+            if now.saturating_sub(audited) >= self.lease {
+                audited = now;
+                for place in self.all_places() {
+                    if place.state().noted == Some(incarnation.id) {
+                        self.request_audit(Audit::Held(place));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Declares runners dead whose heartbeat stands still, and returns their work.
+    pub(super) async fn watch_runners(self: Arc<Self>) {
+        let here = ProcessIdentity::current();
+        // Since when which heartbeat has been seen unchanged; emptied when the database could not be seen.
+        let mut seen: HashMap<RunnerId, (i64, Duration)> = HashMap::new();
+        while self.pause(WATCH.min(self.heartbeat_interval)).await {
+            let Some(incarnation) = self.incarnation() else { continue };
+            let runners = match self.store.runner_list().await {
+                Ok(runners) => runners,
+                Err(error) => {
+                    debug!(database = self.label(), %error, "failed to look at the other runners");
+                    seen.clear();
+                    continue;
+                }
+            };
+            let now = self.clock.monotonic();
+            let others: Vec<RunnerRecord> =
+                runners.into_iter().filter(|runner| runner.id != incarnation.id).collect();
+            seen.retain(|id, _| others.iter().any(|runner| runner.id == *id));
+            self.alone.store(others.is_empty(), Ordering::Relaxed);
+            for runner in others {
+                let since = seen.entry(runner.id).or_insert((runner.beat, now));
+                if since.0 != runner.beat {
+                    *since = (runner.beat, now);
+                }
+                let stood_still = now.saturating_sub(since.1) >= runner.lease;
+                if stood_still || is_provably_gone(&runner, here.as_ref()) {
+                    self.rescue(&runner).await;
+                    // If it is still there the next attempt waits for another whole lease, unless it is dead already.
+                    seen.remove(&runner.id);
+                }
+            }
+        }
+    }
+
+    /// Takes back what processes of this host that have ended left behind.
+    pub(super) async fn rescue_the_provably_dead(self: Arc<Self>) -> Result<(), StoreError> {
+        let Some(here) = ProcessIdentity::current() else { return Ok(()) };
+        let store = Arc::clone(&self.store);
+        let runners = self.ask(async move { store.runner_list().await }).await?;
+        for runner in runners.into_iter().filter(|runner| is_provably_gone(runner, Some(&here))) {
+            let hub = Arc::clone(&self);
+            self.ask(async move {
+                hub.rescue(&runner).await;
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Declares a runner dead and returns its work. What fails is tried again by the next look at the runners.
+    async fn rescue(self: &Arc<Self>, runner: &RunnerRecord) {
+        let dead = match runner.liveness {
+            Liveness::Dead => Ok(true),
+            Liveness::Live => self.store.runner_condemn(runner.id, runner.beat).await,
+        };
+        match dead {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                warn!(database = self.label(), runner = %runner.id, %error, "failed to declare a runner dead; will try again");
+                return;
+            }
+        }
+        match self.store.runner_rescue(runner.id, self.clock.database_now()).await {
+            Ok(rescued) => {
+                let executions: usize = rescued.iter().map(|rescued| rescued.executions.len()).sum();
+                info!(database = self.label(), runner = %runner.id, executions, "took back the work of a runner that died");
+                for rescued in rescued {
+                    let place = self.open_place(rescued.place.tenant);
+                    if let Some(place) = place {
+                        place.state().note_backlog(i16::MIN);
+                        self.look(&place);
+                    }
+                }
+            }
+            Err(error) => {
+                warn!(database = self.label(), runner = %runner.id, %error, "failed to take back all the work of a runner that died; will try again");
+            }
+        }
+    }
+
+    /// Asks the doorbell once a second, and whenever somebody hints that it rang.
+    pub(super) async fn ring_bells(self: Arc<Self>) {
+        let mut hints = self.store.hints();
+        loop {
+            let hint = async {
+                if hints.changed().await.is_err() {
+                    // This store does not hint.
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = hint => {}
+                () = self.clock.sleep(BELL) => {}
+            }
+            if self.places().open.is_empty() {
+                continue;
+            }
+            let bells = match self.store.bell_due(self.clock.database_now()).await {
+                Ok(bells) => bells,
+                Err(error) => {
+                    debug!(database = self.label(), %error, "failed to look at the doorbell");
+                    continue;
+                }
+            };
+            for due in bells.due {
+                let place = self.open_place(due.tenant);
+                if let Some(place) = place {
+                    {
+                        let mut state = place.state();
+                        // Looked at already, or looked at lately with nothing for us in it.
+                        if state.backlog.is_some() || state.claiming || state.patience.is_some() {
+                            continue;
+                        }
+                        state.note_backlog(i16::MIN);
+                    }
+                    self.look(&place);
+                }
+            }
+            for (tenant, execution) in bells.notices {
+                let place = self.open_place(tenant);
+                if let Some(place) = place {
+                    let concerned = {
+                        let state = place.state();
+                        state.live.contains_key(&execution) || state.waiting.contains_key(&execution)
+                    };
+                    if concerned {
+                        self.request_audit(Audit::Execution(place, execution));
+                    }
+                }
+            }
+        }
+    }
+
+    /// When an execution that may run elsewhere is first asked for.
+    pub(crate) fn first_poll(&self) -> (Duration, Duration) {
+        (self.clock.monotonic() + POLL.0, POLL.0)
+    }
+
+    /// Asks for executions that are waited for here and run elsewhere: many in one query, at 50 ms doubling to 1 s.
+    pub(super) async fn watch_elsewhere(self: Arc<Self>) {
+        while self.pause(POLL.0).await {
+            for place in self.all_places() {
+                let due = self.due_polls(&place);
+                if due.is_empty() {
+                    continue;
+                }
+                match self.store.execution_headers(&place.place, &due).await {
+                    Ok(headers) => {
+                        let open = |id: &ExecutionId| {
+                            headers.iter().any(|header| header.id == *id && !header.status.is_terminal())
+                        };
+                        for ended in due.iter().filter(|id| !open(id)) {
+                            self.request_audit(Audit::Execution(Arc::clone(&place), *ended));
+                        }
+                    }
+                    Err(error) => {
+                        debug!(tenant = place.place.name, %error, "failed to ask for executions that run elsewhere")
+                    }
+                }
+            }
+        }
+    }
+
+    /// The executions that it is time to ask for.
+    fn due_polls(&self, place: &OpenPlace) -> Vec<ExecutionId> {
+        let now = self.clock.monotonic();
+        let alone = self.alone.load(Ordering::Relaxed);
+        let mut guard = place.state();
+        let state = &mut *guard;
+        if state.waiting.is_empty() {
+            return Vec::new();
+        }
+        // What this process is the only one to run needs no asking: its end is learned from the commit.
+        let alone = alone && state.claims();
+        let held: HashSet<ExecutionId> =
+            if alone { HashSet::new() } else { state.held.keys().map(|(execution, _)| *execution).collect() };
+        let mut due = Vec::new();
+        for (execution, waiting) in &mut state.waiting {
+            let (next, step) = waiting.poll.get_or_insert((now + POLL.1, POLL.1));
+            if *next > now {
+                continue;
+            }
+            let here = alone || held.contains(execution);
+            *step = if here { POLL.1 } else { (*step * 2).min(POLL.1) };
+            *next = now + *step;
+            if !here {
+                due.push(*execution);
+            }
+        }
+        due
+    }
+
+    /// Deletes finished executions that are older than the retention of their place, in small batches.
+    pub(super) async fn prune(self: Arc<Self>) {
+        let mut wait = Duration::from_secs(60);
+        while self.pause(wait).await {
+            wait = PRUNE;
+            for place in self.all_places() {
+                let Some(retention) = place.state().settings.retention else { continue };
+                let now = self.clock.database_now().unwrap_or_else(|| self.clock.now());
+                let Ok(before) = now.checked_sub(retention) else { continue };
+                loop {
+                    match self.store.execution_prune(&place.place, before, PRUNE_BATCH).await {
+                        Ok(pruned) if pruned == PRUNE_BATCH => {}
+                        Ok(_) => break,
+                        Err(error) => {
+                            warn!(tenant = place.place.name, %error, "failed to prune finished executions; will try again");
+                            break;
+                        }
+                    }
+                    if !self.pause(Duration::from_millis(100)).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn is_provably_gone(runner: &RunnerRecord, here: Option<&ProcessIdentity>) -> bool {
+    match (runner.liveness, &runner.process, here) {
+        (Liveness::Dead, ..) => true,
+        (Liveness::Live, Some(process), Some(here)) => process.is_gone(here),
+        (Liveness::Live, ..) => false,
+    }
+}

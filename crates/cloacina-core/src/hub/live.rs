@@ -1,0 +1,317 @@
+//! What a process knows of the executions it works on.
+//!
+//! A [`Live`] is knowledge, not authority: the database decides. Only what is terminal in it is relied upon, because a
+//! terminal task never changes again; anything else may have been moved on by another process.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::context::{Context, ContextError, Patch, Values, values_from_json};
+use crate::error::{ErrorKind, PipelineError};
+use crate::execution::{PipelineResult, PipelineStatus, SkipReason, TaskResult, TaskState};
+use crate::id::{ExecutionId, RunnerId, TaskIndex};
+use crate::store::{ExecutionHeader, ExecutionRecord, NewExecution, TaskRecord};
+use crate::workflow::{Graph, Workflow};
+
+/// What is known of one execution.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) id: ExecutionId,
+    pub(crate) workflow: Arc<Workflow>,
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) priority: i16,
+    pub(crate) input: Arc<Values>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) tasks: Vec<LiveTask>,
+}
+
+/// What is known of one task.
+#[derive(Debug, Clone)]
+pub(crate) struct LiveTask {
+    pub(crate) state: TaskState,
+    /// Whether an outcome that ends the task is on its way to the database.
+    pub(crate) ending: bool,
+    pub(crate) attempt: i32,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) finished_at: Option<Timestamp>,
+    pub(crate) patch: Option<Arc<Patch>>,
+    pub(crate) error: Option<String>,
+    pub(crate) skip_reason: Option<SkipReason>,
+    pub(crate) handled: bool,
+}
+
+impl LiveTask {
+    fn new(state: TaskState) -> Self {
+        Self {
+            state,
+            ending: false,
+            attempt: 0,
+            started_at: None,
+            finished_at: None,
+            patch: None,
+            error: None,
+            skip_reason: None,
+            handled: false,
+        }
+    }
+}
+
+impl Live {
+    /// An execution that was recorded just now.
+    pub(crate) fn submitted(
+        execution: &NewExecution,
+        workflow: Arc<Workflow>,
+        graph: Arc<Graph>,
+        input: Arc<Values>,
+        now: Timestamp,
+    ) -> Self {
+        let mut tasks: Vec<LiveTask> = execution
+            .tasks
+            .iter()
+            .map(|task| {
+                LiveTask::new(if task.waiting_on == 0 { TaskState::Ready } else { TaskState::Waiting })
+            })
+            .collect();
+        for task in &execution.claimed {
+            let task = &mut tasks[*task as usize];
+            task.state = TaskState::Running;
+            task.attempt = 1;
+            task.started_at = Some(now);
+        }
+        Self {
+            id: execution.id,
+            workflow,
+            graph,
+            priority: execution.priority,
+            input,
+            created_at: now,
+            started_at: (!execution.claimed.is_empty()).then_some(now),
+            tasks,
+        }
+    }
+
+    /// An execution as it was read.
+    pub(crate) fn loaded(record: &ExecutionRecord, workflow: Arc<Workflow>) -> Result<Self, PipelineError> {
+        let graph = Arc::clone(workflow.graph()?);
+        let ContextParts { input, patches } = ContextParts::of(record)?;
+        let tasks = record
+            .tasks
+            .iter()
+            .zip(patches)
+            .map(|(task, patch)| LiveTask {
+                state: task.state,
+                ending: false,
+                attempt: task.attempt,
+                started_at: task.started_at,
+                finished_at: task.finished_at,
+                patch,
+                error: task.error.clone(),
+                skip_reason: task.skip_reason,
+                handled: task.handled,
+            })
+            .collect();
+        let header = &record.header;
+        Ok(Self {
+            id: header.id,
+            workflow,
+            graph,
+            priority: header.priority,
+            input,
+            created_at: header.created_at,
+            started_at: header.started_at,
+            tasks,
+        })
+    }
+
+    /// Takes over what another reading of the same execution knows to be over.
+    pub(crate) fn learn(&mut self, other: Self) {
+        self.started_at = self.started_at.or(other.started_at);
+        for (mine, theirs) in self.tasks.iter_mut().zip(other.tasks) {
+            if !mine.state.is_terminal() && theirs.state.is_terminal() {
+                *mine = theirs;
+            }
+            // A failure may have been handled since.
+            else if mine.state == theirs.state {
+                mine.handled |= theirs.handled;
+            }
+        }
+    }
+
+    pub(crate) fn task(&mut self, task: TaskIndex) -> &mut LiveTask {
+        &mut self.tasks[task as usize]
+    }
+
+    /// How the dependencies of a task ended; `None` if one is not known to be over.
+    pub(crate) fn dependencies(&self, task: TaskIndex) -> Option<Vec<(TaskState, Option<SkipReason>)>> {
+        let dependencies = self.graph.dependencies(task).iter().map(|dependency| {
+            let dependency = &self.tasks[*dependency as usize];
+            dependency.state.is_terminal().then_some((dependency.state, dependency.skip_reason))
+        });
+        dependencies.collect()
+    }
+
+    /// The failed dependencies that `task` handles if it completes.
+    pub(crate) fn handles(&self, task: TaskIndex) -> Vec<TaskIndex> {
+        if !self.workflow.tasks()[task as usize].rule.handles_failures() {
+            return Vec::new();
+        }
+        let dependencies = self.graph.dependencies(task).iter();
+        dependencies
+            .copied()
+            .filter(|dependency| self.tasks[*dependency as usize].state == TaskState::Failed)
+            .collect()
+    }
+
+    /// Those that wait for `task`, each with whether nothing else known keeps it waiting.
+    pub(crate) fn successors(&self, task: TaskIndex) -> Vec<(TaskIndex, bool)> {
+        let last = |successor: TaskIndex| {
+            self.graph.dependencies(successor).iter().all(|dependency| {
+                let dependency = &self.tasks[*dependency as usize];
+                dependency.ending || dependency.state.is_terminal()
+            })
+        };
+        self.graph.successors(task).iter().map(|successor| (*successor, last(*successor))).collect()
+    }
+
+    /// What the context of a task is made of: the input, and the patches of its ancestors in order.
+    pub(crate) fn context_of(&self, task: TaskIndex) -> (Arc<Values>, Vec<Arc<Patch>>) {
+        let patches = self
+            .graph
+            .ancestors(task)
+            .into_iter()
+            .filter_map(|ancestor| self.tasks[ancestor as usize].patch.clone());
+        (Arc::clone(&self.input), patches.collect())
+    }
+
+    /// The result, if all that belongs to it is known.
+    pub(crate) fn result(&self, status: PipelineStatus, finished_at: Timestamp) -> Option<PipelineResult> {
+        if !self.tasks.iter().all(|task| task.state.is_terminal()) {
+            return None;
+        }
+        let patches: Vec<Arc<Patch>> = self
+            .graph
+            .merge_order()
+            .into_iter()
+            .filter_map(|task| self.tasks[task as usize].patch.clone())
+            .collect();
+        let unhandled = |task: &&LiveTask| task.state == TaskState::Failed && !task.handled;
+        let error = self.tasks.iter().find(unhandled).and_then(|task| task.error.clone());
+        let start_time = self.started_at.unwrap_or(self.created_at);
+        Some(PipelineResult {
+            execution_id: self.id.into(),
+            workflow_name: self.workflow.name().to_owned(),
+            status,
+            start_time,
+            end_time: Some(finished_at),
+            duration: Some(between(start_time, finished_at)),
+            final_context: Context::from_values(merge(Arc::clone(&self.input), &patches)),
+            task_results: self
+                .workflow
+                .tasks()
+                .iter()
+                .zip(&self.tasks)
+                .map(|(definition, task)| TaskResult {
+                    task_id: definition.id().to_owned(),
+                    state: task.state,
+                    attempts: task.attempt.cast_unsigned(),
+                    start_time: task.started_at,
+                    end_time: task.finished_at,
+                    error_message: task.error.clone(),
+                    skip_reason: task.skip_reason,
+                })
+                .collect(),
+            error_message: error,
+        })
+    }
+}
+
+/// Whether a stored task runs, or ended, under this claim.
+pub(crate) fn is_ours(task: &TaskRecord, runner: RunnerId, attempt: i32) -> bool {
+    task.runner == Some(runner) && task.attempt == attempt
+}
+
+/// `base` overlaid by `patches`.
+pub(crate) fn merge(base: Arc<Values>, patches: &[Arc<Patch>]) -> Arc<Values> {
+    if patches.iter().all(|patch| patch.is_empty()) {
+        return base;
+    }
+    let mut values = base;
+    let merged = Arc::make_mut(&mut values);
+    patches.iter().for_each(|patch| patch.apply(merged));
+    values
+}
+
+struct ContextParts {
+    input: Arc<Values>,
+    patches: Vec<Option<Arc<Patch>>>,
+}
+
+impl ContextParts {
+    fn of(record: &ExecutionRecord) -> Result<Self, PipelineError> {
+        let broken = |error: ContextError| {
+            let message = format!("the stored context of execution {} cannot be read", record.header.id);
+            PipelineError::new(ErrorKind::Context, message).with_source(error)
+        };
+        let input = Arc::new(values_from_json(&record.input).map_err(broken)?);
+        let patch = |task: &TaskRecord| {
+            task.patch.as_deref().map(Patch::from_json).transpose().map(|patch| patch.map(Arc::new))
+        };
+        let patches = record.tasks.iter().map(patch).collect::<Result<_, _>>().map_err(broken)?;
+        Ok(Self { input, patches })
+    }
+}
+
+/// A stored execution as its caller sees it. Without the workflow's code the patches are merged in the order of the
+/// tasks' positions.
+pub(crate) fn result_of(
+    record: &ExecutionRecord,
+    graph: Option<&Graph>,
+) -> Result<PipelineResult, PipelineError> {
+    let ContextParts { input, patches } = ContextParts::of(record)?;
+    let order: Vec<TaskIndex> = match graph {
+        Some(graph) => graph.merge_order(),
+        None => (0..).take(patches.len()).collect(),
+    };
+    let ordered: Vec<Arc<Patch>> =
+        order.into_iter().filter_map(|task| patches.get(task as usize).cloned()?).collect();
+    Ok(PipelineResult {
+        final_context: Context::from_values(merge(input, &ordered)),
+        task_results: record
+            .tasks
+            .iter()
+            .map(|task| TaskResult {
+                task_id: task.name.clone(),
+                state: task.state,
+                attempts: task.attempt.cast_unsigned(),
+                start_time: task.started_at,
+                end_time: task.finished_at,
+                error_message: task.error.clone(),
+                skip_reason: task.skip_reason,
+            })
+            .collect(),
+        ..summary_of(&record.header)
+    })
+}
+
+/// A stored execution without its tasks.
+pub(crate) fn summary_of(header: &ExecutionHeader) -> PipelineResult {
+    let start_time = header.started_at.unwrap_or(header.created_at);
+    PipelineResult {
+        execution_id: Uuid::from(header.id),
+        workflow_name: header.workflow.name.to_string(),
+        status: header.status,
+        start_time,
+        end_time: header.finished_at,
+        duration: header.finished_at.map(|finished_at| between(start_time, finished_at)),
+        final_context: Context::new(),
+        task_results: Vec::new(),
+        error_message: header.error.clone(),
+    }
+}
+
+fn between(start: Timestamp, end: Timestamp) -> std::time::Duration {
+    end.duration_since(start).try_into().unwrap_or_default()
+}

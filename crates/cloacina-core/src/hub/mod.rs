@@ -1,0 +1,527 @@
+//! The hub: what all runners of one process that use one database share.
+//!
+//! ```text
+//!   runner handles ──submit──►  lanes ──flush──► store          one commit for all that piled up
+//!        ▲                       │  ▲
+//!        │ result                │  └── outcomes ── attempts     on the caller's runtime
+//!        └───────────────────────┴── starts ────────►
+//!   scheduler   grants slots, claims ready work, waits for due times
+//!   keeper      heartbeat, watching other runners, rescue, doorbell, polling for executions that run elsewhere, pruning
+//!   auditor     compares what the database says with what is held here, and adopts what is ours
+//! ```
+//!
+//! The database is authoritative for everything. What is held in memory is a copy that lets a runner go on without reading:
+//! the tasks it holds, and the executions it knows. A task is *held* from the flush that claimed it until its outcome is
+//! recorded. Whatever leaves the two in doubt (the answer to a commit was lost, an outcome found its row changed, a lease went
+//! by) goes to the auditor, which stops all lanes for the moment of its look, so that no claim is in between.
+
+mod attempt;
+mod auditor;
+mod committer;
+mod keeper;
+mod live;
+mod place;
+mod scheduler;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use auditor::Audit;
+use committer::Lane;
+pub(crate) use live::{result_of, summary_of};
+use place::{Held, StopReason};
+pub(crate) use place::{OpenPlace, Submitting, Waiter, WorkflowSet};
+use scheduler::Timers;
+
+use crate::clock::Clock;
+use crate::config::DefaultRunnerConfig;
+use crate::context::{Patch, Values};
+use crate::error::{ErrorKind, PipelineError};
+use crate::id::{ExecutionId, RunnerId, TenantId};
+use crate::lease::ProcessIdentity;
+use crate::slots::{self, Permit, SlotWatch, TenantSlots};
+use crate::store::{NewExecution, Outcome, Place, RunnerRegistration, Store, StoreError, WorkflowKey};
+use crate::workflow::Workflow;
+
+/// What all runners of one process that use one database share.
+pub struct Hub {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    lease: Duration,
+    heartbeat_interval: Duration,
+    lanes: Vec<mpsc::UnboundedSender<Transition>>,
+    /// Held by a lane from the start of a flush until what it did is applied; the auditor takes them all.
+    gates: Vec<AsyncMutex<()>>,
+    /// The runner that this process is now; `None` while it has only submitted.
+    incarnation: RwLock<Option<Arc<Incarnation>>>,
+    renewing: AsyncMutex<()>,
+    places: Mutex<Places>,
+    /// Places that may have claimable work, in the order in which they are served.
+    queue: Mutex<VecDeque<Arc<OpenPlace>>>,
+    slot_watch: Arc<SlotWatch>,
+    timers: Mutex<Timers>,
+    audits: mpsc::UnboundedSender<Audit>,
+    /// Whether no other runner was seen at the last look.
+    alone: AtomicBool,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    open: HashMap<TenantId, Arc<OpenPlace>>,
+    /// Whether the last place was closed, and the hub with it.
+    closed: bool,
+}
+
+/// One life of this process as a runner. A process that was declared dead goes on under a new one.
+#[derive(Debug)]
+pub(crate) struct Incarnation {
+    pub(crate) id: RunnerId,
+}
+
+/// What a lane writes.
+pub(crate) enum Transition {
+    Submit(Box<Submit>),
+    Ending(Box<Ending>),
+    Claim(ClaimRequest),
+}
+
+/// An execution to be recorded.
+pub(crate) struct Submit {
+    pub(crate) place: Arc<OpenPlace>,
+    pub(crate) execution: Arc<NewExecution>,
+    pub(crate) workflow: Arc<Workflow>,
+    pub(crate) input: Arc<Values>,
+    /// One for each claimed root.
+    pub(crate) permits: Vec<Permit>,
+    pub(crate) reply: SubmitReply,
+    pub(crate) _under_way: Submitting,
+    pub(crate) since: Duration,
+    /// Whether an earlier try may have been committed.
+    pub(crate) unsure: bool,
+}
+
+/// Whom to tell what.
+pub(crate) enum SubmitReply {
+    /// The id, when it is recorded.
+    Recorded(oneshot::Sender<Result<ExecutionId, PipelineError>>),
+    /// The result, when it is over.
+    Finished(Waiter),
+}
+
+impl SubmitReply {
+    /// Tells whoever still listens.
+    pub(crate) fn fail(self, error: PipelineError) {
+        match self {
+            Self::Recorded(sender) => drop(sender.send(Err(error))),
+            Self::Finished(sender) => drop(sender.send(Err(error))),
+        }
+    }
+}
+
+/// The end of an attempt.
+pub(crate) struct Ending {
+    pub(crate) place: Arc<OpenPlace>,
+    pub(crate) incarnation: Arc<Incarnation>,
+    pub(crate) outcome: Arc<Outcome>,
+    pub(crate) patch: Option<Arc<Patch>>,
+    /// For the wanted successors.
+    pub(crate) permits: Vec<Permit>,
+}
+
+/// A grant of slots to a place.
+pub(crate) struct ClaimRequest {
+    pub(crate) place: Arc<OpenPlace>,
+    pub(crate) permits: Vec<Permit>,
+}
+
+impl Hub {
+    /// Starts the hub of a database. `settings` are those of its first runner.
+    pub fn start(store: Arc<dyn Store>, settings: &DefaultRunnerConfig) -> Arc<Self> {
+        let (audits, audit_inbox) = mpsc::unbounded_channel();
+        let (lanes, inboxes): (Vec<_>, Vec<_>) =
+            (0..store.lanes()).map(|_| mpsc::unbounded_channel()).unzip();
+        let hub = Arc::new(Self {
+            clock: Arc::clone(&settings.clock),
+            lease: settings.lease,
+            heartbeat_interval: settings.heartbeat_interval,
+            gates: lanes.iter().map(|_| AsyncMutex::new(())).collect(),
+            lanes,
+            incarnation: RwLock::new(None),
+            renewing: AsyncMutex::new(()),
+            places: Mutex::default(),
+            queue: Mutex::new(VecDeque::new()),
+            slot_watch: Arc::new(SlotWatch::default()),
+            timers: Mutex::default(),
+            audits,
+            alone: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            store,
+        });
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let lane = Lane::new(Arc::clone(&hub), index);
+            hub.spawn(lane.run(inbox));
+        }
+        hub.spawn(Arc::clone(&hub).audit(audit_inbox));
+        hub.spawn(Arc::clone(&hub).schedule());
+        hub.spawn(Arc::clone(&hub).ring_bells());
+        hub.spawn(Arc::clone(&hub).beat());
+        hub.spawn(Arc::clone(&hub).watch_runners());
+        hub.spawn(Arc::clone(&hub).watch_elsewhere());
+        hub.spawn(Arc::clone(&hub).prune());
+        hub
+    }
+
+    /// Which database this is, for messages.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.store.label()
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Runs background work where the store's futures may run.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(work, &self.store.runtime());
+    }
+
+    /// Runs a store call where it may run, to its end, even if the caller's future is dropped.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match self.store.runtime().spawn(call).await {
+            Ok(answer) => answer,
+            Err(error) => Err(StoreError::new(
+                crate::store::StoreErrorKind::Internal,
+                format!("a call to the database {} did not end: {error}", self.label()),
+            )),
+        }
+    }
+
+    pub(crate) fn send(&self, transition: Transition) {
+        let lane = match &transition {
+            Transition::Submit(submit) => self.lane_of(submit.execution.id),
+            Transition::Ending(ending) => self.lane_of(ending.outcome.execution),
+            // Claims of one place follow one another, so any lane will do; the same one keeps its caches warm.
+            Transition::Claim(claim) => self.spread(claim.place.place.tenant.0.as_u128()),
+        };
+        // A lane ends only when its hub has closed, and by then nothing is held and no handle is open.
+        drop(self.lanes[lane].send(transition));
+    }
+
+    /// All transitions of an execution go one way, so that two flushes of this process never wait for one another's locks.
+    fn lane_of(&self, execution: ExecutionId) -> usize {
+        self.spread(execution.0.as_u128())
+    }
+
+    fn spread(&self, id: u128) -> usize {
+        // The low bits of a UUID of version 7 are random.
+        (id % self.lanes.len() as u128) as usize
+    }
+
+    pub(crate) fn incarnation(&self) -> Option<Arc<Incarnation>> {
+        self.incarnation.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn all_places(&self) -> Vec<Arc<OpenPlace>> {
+        self.places().open.values().cloned().collect()
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_place(&self, tenant: TenantId) -> Option<Arc<OpenPlace>> {
+        self.places().open.get(&tenant).cloned()
+    }
+
+    /// Opens a place for one more handle; `None` if the hub has closed.
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        place: Place,
+        settings: Arc<DefaultRunnerConfig>,
+        workflows: Vec<Workflow>,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Option<Arc<OpenPlace>>, PipelineError> {
+        if let Some(limit) = settings.max_process_tasks {
+            slots::set_process_limit(limit);
+        }
+        let executes = !settings.submit_only;
+        let open = {
+            let mut places = self.places();
+            if places.closed {
+                return Ok(None);
+            }
+            let open = match places.open.get(&place.tenant) {
+                Some(open) => Arc::clone(open),
+                None => {
+                    let slots = TenantSlots::new(settings.max_concurrent_tasks, Arc::clone(&self.slot_watch));
+                    let (settings, workflows) = (Arc::clone(&settings), Arc::new(WorkflowSet::default()));
+                    let open =
+                        Arc::new(OpenPlace::new(place.clone(), slots, runtime.clone(), settings, workflows));
+                    places.open.insert(place.tenant, Arc::clone(&open));
+                    open
+                }
+            };
+            let mut state = open.state();
+            let known = WorkflowSet::new(&state.workflows, workflows);
+            match known {
+                Ok(known) => state.workflows = Arc::new(known),
+                Err(error) => {
+                    if state.handles == 0 {
+                        places.open.remove(&place.tenant);
+                    }
+                    return Err(error);
+                }
+            }
+            state.handles += 1;
+            state.closing = false;
+            state.executes |= executes;
+            state.runtime = Some(runtime);
+            open.slots.set_limit(settings.max_concurrent_tasks);
+            state.settings = settings;
+            drop(state);
+            open
+        };
+        if executes {
+            if let Err(error) = self.become_runner().await {
+                self.close(&open, true).await;
+                return Err(error.into());
+            }
+            open.state().note_backlog(i16::MIN);
+            self.look(&open);
+        }
+        Ok(Some(open))
+    }
+
+    /// What this process can run, whatever the place.
+    fn announced(&self) -> Arc<[WorkflowKey]> {
+        let mut keys: BTreeSet<WorkflowKey> = BTreeSet::new();
+        for place in self.all_places() {
+            let state = place.state();
+            if state.executes {
+                keys.extend(state.workflows.keys().iter().cloned());
+            }
+        }
+        keys.into_iter().collect()
+    }
+
+    /// Registers this process as a runner, if it is not one yet, and takes back at once what a process that died left behind.
+    async fn become_runner(self: &Arc<Self>) -> Result<(), StoreError> {
+        let _one_at_a_time = self.renewing.lock().await;
+        if self.incarnation().is_some() {
+            return Ok(());
+        }
+        let incarnation = self.register().await?;
+        *self.incarnation.write().unwrap_or_else(PoisonError::into_inner) = Some(incarnation);
+        if let Err(error) = Arc::clone(self).rescue_the_provably_dead().await {
+            warn!(database = self.label(), %error, "failed to look for work of processes that died; will look again");
+        }
+        Ok(())
+    }
+
+    async fn register(&self) -> Result<Arc<Incarnation>, StoreError> {
+        let registration = RunnerRegistration {
+            id: RunnerId::new(),
+            lease: self.lease,
+            process: ProcessIdentity::current(),
+            workflows: self.announced(),
+        };
+        let id = registration.id;
+        let (store, now) = (Arc::clone(&self.store), self.clock.database_now());
+        self.ask(async move { store.runner_register(&registration, now).await }).await?;
+        Ok(Arc::new(Incarnation { id }))
+    }
+
+    /// Goes on under a new runner id after `old` was declared dead: all that it held is void.
+    async fn renew(&self, old: &Arc<Incarnation>) {
+        let _one_at_a_time = self.renewing.lock().await;
+        if self.incarnation().is_none_or(|current| current.id != old.id) {
+            return;
+        }
+        warn!(
+            database = self.label(), runner = %old.id,
+            "this runner was declared dead, because its heartbeat stood still for a whole lease; its tasks are stopped and it goes on as a new one"
+        );
+        for place in self.all_places() {
+            let mut state = place.state();
+            for held in state.held.values() {
+                held.stop.stop(StopReason::Void);
+            }
+            state.held.clear();
+            state.live.clear();
+            place.idle.notify_waiters();
+            state.note_backlog(i16::MIN);
+        }
+        let mut wait = Duration::from_millis(50);
+        let next = loop {
+            match self.register().await {
+                Ok(next) => break next,
+                Err(error) => {
+                    warn!(database = self.label(), %error, "failed to register as a new runner; will try again")
+                }
+            }
+            self.clock.sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(2));
+        };
+        *self.incarnation.write().unwrap_or_else(PoisonError::into_inner) = Some(next);
+        for place in self.all_places() {
+            self.look(&place);
+        }
+    }
+
+    /// Closes one handle on a place. With the last one the place is closed: nothing more is claimed; running tasks may finish
+    /// for `shutdown_timeout` (not at all with `at_once`), then they are given back.
+    ///
+    /// With the last place the hub is closed as well.
+    pub(crate) async fn close(self: &Arc<Self>, place: &Arc<OpenPlace>, at_once: bool) {
+        let patience = {
+            let mut state = place.state();
+            state.handles -= 1;
+            if state.handles > 0 {
+                return;
+            }
+            state.closing = true;
+            if at_once { Duration::ZERO } else { state.settings.shutdown_timeout }
+        };
+        let grace = place.state().settings.cancel_grace;
+        if !self.drained(place, patience).await {
+            let held: Vec<Held> = place.state().held.values().cloned().collect();
+            warn!(
+                tenant = place.place.name,
+                tasks = held.len(),
+                "giving back tasks that did not finish before the shutdown"
+            );
+            held.iter().for_each(|held| held.stop.stop(StopReason::Shutdown));
+            // Beyond the grace period only the database can be what keeps us; a rescue returns what is left then.
+            self.drained(place, grace + Duration::from_secs(5)).await;
+        }
+        let last = {
+            let mut places = self.places();
+            let mut state = place.state();
+            // Somebody may have opened the place again in the meantime.
+            if state.handles > 0 {
+                return;
+            }
+            for (execution, waiting) in state.waiting.drain() {
+                let message = format!(
+                    "the runner was shut down while execution {execution} was waited for; it goes on when a runner is started"
+                );
+                for sender in waiting.senders {
+                    drop(sender.send(Err(PipelineError::new(ErrorKind::ShutDown, message.clone()))));
+                }
+            }
+            drop(state);
+            places.open.remove(&place.place.tenant);
+            places.closed = places.open.is_empty();
+            places.closed
+        };
+        if last {
+            self.finish().await;
+        }
+    }
+
+    /// Waits until nothing is held and nothing is being claimed in a place, at most for `patience`.
+    async fn drained(&self, place: &Arc<OpenPlace>, patience: Duration) -> bool {
+        let deadline = self.clock.monotonic() + patience;
+        loop {
+            let idle = place.idle.notified();
+            if place.is_idle() {
+                return true;
+            }
+            tokio::select! {
+                () = idle => {}
+                () = self.clock.sleep_until(deadline) => return place.is_idle(),
+            }
+        }
+    }
+
+    /// Whether the last runner on it was shut down.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.places().closed
+    }
+
+    /// Ends the hub's background work, its runner and its store. Nothing is open any more.
+    async fn finish(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        let incarnation = self.incarnation.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(incarnation) = incarnation {
+            let store = Arc::clone(&self.store);
+            if let Err(error) = self.ask(async move { store.runner_retire(incarnation.id).await }).await {
+                warn!(database = self.label(), %error, "failed to sign off; other runners wait for the lease to end");
+            }
+        }
+        let store = Arc::clone(&self.store);
+        if let Err(error) = self.ask(async move { store.close().await }).await {
+            warn!(database = self.label(), %error, "failed to close the database");
+        }
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("database", &self.label()).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// Lets somebody wait for the end of an execution.
+    pub(crate) fn wait(self: &Arc<Self>, place: &Arc<OpenPlace>, execution: ExecutionId, waiter: Waiter) {
+        let look = {
+            let mut state = place.state();
+            let here = state.live.contains_key(&execution);
+            let first_poll = self.first_poll();
+            let waiting = state.waiting.entry(execution).or_default();
+            waiting.senders.push(waiter);
+            if !here && waiting.poll.is_none() {
+                waiting.poll = Some(first_poll);
+            }
+            !here
+        };
+        if look {
+            // It may be over already, or not exist.
+            self.request_audit(Audit::Execution(Arc::clone(place), execution));
+        }
+    }
+
+    /// An execution was cancelled, paused or resumed by this process.
+    pub(crate) fn controlled(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        execution: ExecutionId,
+        resumed: bool,
+    ) {
+        let concerned = {
+            let mut state = place.state();
+            if resumed {
+                state.note_backlog(i16::MIN);
+            }
+            state.live.contains_key(&execution) || state.waiting.contains_key(&execution)
+        };
+        if concerned {
+            self.request_audit(Audit::Execution(Arc::clone(place), execution));
+        }
+        if resumed {
+            self.look(place);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! A tenant's place as this process has it open.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::live::Live;
+use crate::config::DefaultRunnerConfig;
+use crate::error::{ErrorKind, PipelineError};
+use crate::execution::PipelineResult;
+use crate::id::{ExecutionId, RunnerId, TaskIndex};
+use crate::slots::TenantSlots;
+use crate::store::{Place, WorkflowKey};
+use crate::workflow::Workflow;
+
+/// A tenant's place as this process has it open, shared by all handles on it.
+#[derive(Debug)]
+pub(crate) struct OpenPlace {
+    pub(crate) place: Arc<Place>,
+    pub(crate) slots: Arc<TenantSlots>,
+    state: Mutex<PlaceState>,
+    /// How many new executions are on their way to the database.
+    submitting: AtomicUsize,
+    /// Woken when the last held task is let go, or the last new execution is recorded.
+    pub(crate) idle: Notify,
+}
+
+/// A new execution on its way to the database.
+#[derive(Debug)]
+pub(crate) struct Submitting {
+    place: Arc<OpenPlace>,
+}
+
+impl Submitting {
+    pub(crate) fn new(place: &Arc<OpenPlace>) -> Self {
+        place.submitting.fetch_add(1, Ordering::AcqRel);
+        Self { place: Arc::clone(place) }
+    }
+}
+
+impl Drop for Submitting {
+    fn drop(&mut self) {
+        if self.place.submitting.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.place.idle.notify_waiters();
+        }
+    }
+}
+
+/// What changes about an open place. Written by handles, lanes and attempts; held for short moments only.
+#[derive(Debug)]
+pub(crate) struct PlaceState {
+    /// How many handles are open.
+    pub(crate) handles: usize,
+    /// Where tasks run; `None` once that runtime has ended, and then nothing is claimed.
+    pub(crate) runtime: Option<Handle>,
+    pub(crate) settings: Arc<DefaultRunnerConfig>,
+    pub(crate) workflows: Arc<WorkflowSet>,
+    /// Whether some handle runs tasks.
+    pub(crate) executes: bool,
+    /// Whether the last handle is being shut down: nothing more is claimed.
+    pub(crate) closing: bool,
+    /// What is known of executions that are worked on, or waited for, here.
+    pub(crate) live: HashMap<ExecutionId, Live>,
+    /// The tasks that the database says are ours, from the claim to the recorded outcome.
+    pub(crate) held: HashMap<(ExecutionId, TaskIndex), Held>,
+    /// Who waits for which execution.
+    pub(crate) waiting: HashMap<ExecutionId, Waiting>,
+    /// Whether there may be claimable rows in the ready table, and if so the highest priority known among them.
+    pub(crate) backlog: Option<i16>,
+    /// Whether the place stands in the scheduler's queue.
+    pub(crate) queued: bool,
+    /// Whether a claim is under way.
+    pub(crate) claiming: bool,
+    /// How long to wait before looking again, when work was due but none of it for us.
+    pub(crate) patience: Option<Duration>,
+    /// The runner whose presence here is recorded.
+    pub(crate) noted: Option<RunnerId>,
+}
+
+/// A task that the database says is ours.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) attempt: i32,
+    pub(crate) stop: Arc<Stop>,
+}
+
+/// Who waits for an execution.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    pub(crate) senders: Vec<Waiter>,
+    /// When to ask the database, and how long to wait after that: for executions that run elsewhere.
+    pub(crate) poll: Option<(Duration, Duration)>,
+}
+
+pub(crate) type Waiter = oneshot::Sender<Result<PipelineResult, PipelineError>>;
+
+/// Tells an attempt to stop, and why.
+#[derive(Debug, Default)]
+pub(crate) struct Stop {
+    pub(crate) token: CancellationToken,
+    reason: AtomicU8,
+}
+
+/// Why an attempt has to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopReason {
+    /// The task is not ours any more: its execution was cancelled, or the runner was declared dead. Nothing is recorded.
+    Void,
+    /// The runner shuts down: what does not finish is given back.
+    Shutdown,
+}
+
+impl Stop {
+    /// The first reason counts, unless the task turns out not to be ours any more.
+    pub(crate) fn stop(&self, reason: StopReason) {
+        self.reason.fetch_max(if reason == StopReason::Void { 2 } else { 1 }, Ordering::AcqRel);
+        self.token.cancel();
+    }
+
+    pub(crate) fn reason(&self) -> Option<StopReason> {
+        match self.reason.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(StopReason::Shutdown),
+            _ => Some(StopReason::Void),
+        }
+    }
+}
+
+impl OpenPlace {
+    pub(crate) fn new(
+        place: Place,
+        slots: Arc<TenantSlots>,
+        runtime: Handle,
+        settings: Arc<DefaultRunnerConfig>,
+        workflows: Arc<WorkflowSet>,
+    ) -> Self {
+        let executes = !settings.submit_only;
+        Self {
+            place: Arc::new(place),
+            slots,
+            state: Mutex::new(PlaceState {
+                handles: 0,
+                runtime: Some(runtime),
+                settings,
+                workflows,
+                executes,
+                closing: false,
+                live: HashMap::new(),
+                held: HashMap::new(),
+                waiting: HashMap::new(),
+                backlog: None,
+                queued: false,
+                claiming: false,
+                patience: None,
+                noted: None,
+            }),
+            submitting: AtomicUsize::new(0),
+            idle: Notify::new(),
+        }
+    }
+
+    /// The state. A panic while it was held can only come from a defect; the state is used on as it is.
+    pub(crate) fn state(&self) -> MutexGuard<'_, PlaceState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing of it is on the way: no task held, no claim or new execution under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.held.is_empty() && !state.claiming && self.submitting.load(Ordering::Acquire) == 0
+    }
+
+    /// Lets go of a held task.
+    pub(crate) fn let_go(&self, state: &mut PlaceState, execution: ExecutionId, task: TaskIndex) {
+        if state.held.remove(&(execution, task)).is_some() && state.held.is_empty() {
+            self.idle.notify_waiters();
+        }
+    }
+}
+
+impl PlaceState {
+    /// Whether tasks may be started here.
+    pub(crate) fn claims(&self) -> bool {
+        self.executes && !self.closing && self.runtime.is_some()
+    }
+
+    pub(crate) fn note_backlog(&mut self, priority: i16) {
+        self.backlog = Some(self.backlog.map_or(priority, |known| known.max(priority)));
+    }
+
+    /// Forgets an execution that nobody here works on or waits for.
+    pub(crate) fn forget_if_unused(&mut self, execution: ExecutionId) {
+        if !self.waiting.contains_key(&execution) && !self.held.keys().any(|(held, _)| *held == execution) {
+            self.live.remove(&execution);
+        }
+    }
+
+    /// Hands the result of an execution to all who wait for it.
+    pub(crate) fn finish(&mut self, execution: ExecutionId, result: &Result<PipelineResult, PipelineError>) {
+        self.live.remove(&execution);
+        let Some(waiting) = self.waiting.remove(&execution) else { return };
+        for sender in waiting.senders {
+            let copy = match result {
+                Ok(result) => Ok(result.clone()),
+                Err(error) => Err(PipelineError::new(error.kind(), error.to_string())),
+            };
+            // Whoever dropped its future does not want to know.
+            drop(sender.send(copy));
+        }
+    }
+}
+
+/// The workflows that a place can run, by name.
+#[derive(Debug, Default)]
+pub(crate) struct WorkflowSet {
+    by_name: HashMap<String, Arc<Workflow>>,
+    keys: Arc<[WorkflowKey]>,
+}
+
+impl WorkflowSet {
+    /// These workflows and those of `base`.
+    pub(crate) fn new(
+        base: &Self,
+        workflows: impl IntoIterator<Item = Workflow>,
+    ) -> Result<Self, PipelineError> {
+        let mut by_name = base.by_name.clone();
+        for workflow in workflows {
+            let fingerprint = workflow.fingerprint()?;
+            if let Some(known) = by_name.get(workflow.name()) {
+                if known.fingerprint()? != fingerprint {
+                    return Err(PipelineError::new(
+                        ErrorKind::Workflow,
+                        format!(
+                            "two different workflows have the name `{}`: give one another name",
+                            workflow.name()
+                        ),
+                    ));
+                }
+            }
+            by_name.insert(workflow.name().to_owned(), Arc::new(workflow));
+        }
+        let mut keys: Vec<WorkflowKey> = Vec::with_capacity(by_name.len());
+        for workflow in by_name.values() {
+            keys.push(WorkflowKey {
+                name: Arc::clone(workflow.shared_name()),
+                fingerprint: workflow.fingerprint()?,
+            });
+        }
+        keys.sort_unstable();
+        Ok(Self { by_name, keys: keys.into() })
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Workflow>> {
+        self.by_name.get(name)
+    }
+
+    /// The workflow, if it is this very version.
+    pub(crate) fn version(&self, key: &WorkflowKey) -> Option<&Arc<Workflow>> {
+        self.get(&key.name)
+            .filter(|workflow| workflow.fingerprint().is_ok_and(|fingerprint| fingerprint == key.fingerprint))
+    }
+
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    pub(crate) fn keys(&self) -> &Arc<[WorkflowKey]> {
+        &self.keys
+    }
+}

@@ -1,0 +1,258 @@
+//! Grants slots and claims ready work.
+//!
+//! A place stands in the queue while the ready table may hold something for it. It leaves the queue when a claim comes back
+//! with less than was asked for; then its bell is lowered, and what the bell says next becomes a timer.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::auditor::Audit;
+use super::place::OpenPlace;
+use super::{ClaimRequest, Hub, Transition};
+use crate::id::TenantId;
+use crate::store::{NextDue, StoreErrorKind};
+
+/// The most tasks that one claim asks for.
+const CLAIM: usize = 256;
+
+/// How long to wait when work is due but none of it is for us: at first, and at most.
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What a place is to be looked at for, at a certain time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Timer {
+    Work,
+    Deadline,
+}
+
+/// When which place is to be looked at; for each place and purpose only the earliest time counts, because the look says what
+/// comes next.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    by_time: BTreeSet<(Duration, TenantId, Timer)>,
+    by_place: HashMap<(TenantId, Timer), Duration>,
+}
+
+impl Timers {
+    /// True if this is now the earliest of all.
+    fn set(&mut self, tenant: TenantId, timer: Timer, due: Duration) -> bool {
+        if let Some(known) = self.by_place.get(&(tenant, timer)) {
+            if *known <= due {
+                return false;
+            }
+            self.by_time.remove(&(*known, tenant, timer));
+        }
+        self.by_place.insert((tenant, timer), due);
+        self.by_time.insert((due, tenant, timer));
+        self.by_time.first() == Some(&(due, tenant, timer))
+    }
+
+    /// The earliest one that is due, or else when the next one is.
+    fn pop(&mut self, now: Duration) -> Result<(TenantId, Timer), Option<Duration>> {
+        match self.by_time.first().copied() {
+            Some((due, tenant, timer)) if due <= now => {
+                self.by_time.pop_first();
+                self.by_place.remove(&(tenant, timer));
+                Ok((tenant, timer))
+            }
+            next => Err(next.map(|(due, ..)| due)),
+        }
+    }
+}
+
+impl Hub {
+    /// Puts a place into the queue: it may have claimable work.
+    pub(crate) fn look(&self, place: &Arc<OpenPlace>) {
+        {
+            let mut state = place.state();
+            if state.queued || state.backlog.is_none() || !state.claims() {
+                return;
+            }
+            state.queued = true;
+        }
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(Arc::clone(place));
+        self.slot_watch.wake();
+    }
+
+    /// Looks at a place again after `delay`.
+    pub(crate) fn set_timer(&self, tenant: TenantId, timer: Timer, delay: Duration) {
+        let due = self.clock.monotonic() + delay;
+        let first = self.timers.lock().unwrap_or_else(PoisonError::into_inner).set(tenant, timer, due);
+        if first {
+            self.slot_watch.wake();
+        }
+    }
+
+    pub(super) async fn schedule(self: Arc<Self>) {
+        loop {
+            let next = self.fire_timers();
+            self.grant();
+            let timer = async {
+                match next {
+                    Some(due) => self.clock.sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.slot_watch.woken() => {}
+                () = timer => {}
+            }
+        }
+    }
+
+    /// Acts on the timers that are due, and says when the next one is.
+    fn fire_timers(self: &Arc<Self>) -> Option<Duration> {
+        let now = self.clock.monotonic();
+        loop {
+            let due = self.timers.lock().unwrap_or_else(PoisonError::into_inner).pop(now);
+            let (tenant, timer) = match due {
+                Ok(due) => due,
+                Err(next) => return next,
+            };
+            let Some(place) = self.open_place(tenant) else { continue };
+            match timer {
+                Timer::Work => {
+                    place.state().note_backlog(i16::MIN);
+                    self.look(&place);
+                }
+                Timer::Deadline => self.spawn(Arc::clone(self).expire(place)),
+            }
+        }
+    }
+
+    /// Sends a claim for every queued place that gets a slot, each once.
+    fn grant(&self) {
+        let turns = self.queue.lock().unwrap_or_else(PoisonError::into_inner).len();
+        for _ in 0..turns {
+            let Some(place) = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
+                return;
+            };
+            let wanted = {
+                let mut state = place.state();
+                if state.claiming || state.backlog.is_none() || !state.claims() {
+                    // The end of the claim, or whatever sets the backlog, puts it back.
+                    state.queued = false;
+                    continue;
+                }
+                CLAIM
+            };
+            // Armed before the look, so that a slot that comes back in between is not missed.
+            self.slot_watch.arm();
+            let permits = place.slots.take(wanted);
+            if permits.is_empty() {
+                self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(place);
+                continue;
+            }
+            {
+                let mut state = place.state();
+                state.queued = false;
+                state.claiming = true;
+            }
+            self.send(Transition::Claim(ClaimRequest { place, permits }));
+        }
+    }
+
+    /// A claim came back with `claimed` of `asked` tasks.
+    pub(super) fn claim_ended(self: &Arc<Self>, place: &Arc<OpenPlace>, asked: usize, claimed: usize) {
+        let exhausted = claimed < asked;
+        {
+            let mut state = place.state();
+            state.claiming = false;
+            if claimed > 0 {
+                state.patience = None;
+            }
+            if exhausted {
+                state.backlog = None;
+            }
+            if state.held.is_empty() {
+                place.idle.notify_waiters();
+            }
+        }
+        if exhausted {
+            self.spawn(Arc::clone(self).lower(Arc::clone(place)));
+        } else {
+            self.look(place);
+        }
+    }
+
+    /// A claim could not be made; the place is looked at again later.
+    pub(super) fn claim_failed(&self, place: &Arc<OpenPlace>, delay: Duration) {
+        {
+            let mut state = place.state();
+            state.claiming = false;
+            if state.held.is_empty() {
+                place.idle.notify_waiters();
+            }
+        }
+        self.set_timer(place.place.tenant, Timer::Work, delay);
+    }
+
+    /// Lowers the bell of a place that had nothing more for us, and sets the timers for what comes next.
+    async fn lower(self: Arc<Self>, place: Arc<OpenPlace>) {
+        let (store, inner, now) =
+            (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
+        match self.ask(async move { store.bell_lower(&inner, now).await }).await {
+            Ok(next) => self.wait_for(&place, next),
+            Err(error) => {
+                if error.kind() != StoreErrorKind::Transient {
+                    warn!(tenant = place.place.name, %error, "failed to lower the bell");
+                }
+                self.set_timer(place.place.tenant, Timer::Work, Duration::from_secs(1));
+            }
+        }
+    }
+
+    fn wait_for(&self, place: &Arc<OpenPlace>, next: NextDue) {
+        let tenant = place.place.tenant;
+        let until = |due: jiff::Timestamp| due.duration_since(next.now).try_into().unwrap_or(Duration::ZERO);
+        if let Some(due) = next.work {
+            let delay: Duration = until(due);
+            if delay.is_zero() {
+                // Due, but locked by another runner or of a workflow that we do not have.
+                let patience = {
+                    let mut state = place.state();
+                    let patience =
+                        state.patience.map_or(PATIENCE.0, |patience| (patience * 2).min(PATIENCE.1));
+                    state.patience = Some(patience);
+                    patience
+                };
+                self.set_timer(tenant, Timer::Work, patience);
+            } else {
+                place.state().patience = None;
+                self.set_timer(tenant, Timer::Work, delay);
+            }
+        } else {
+            place.state().patience = None;
+        }
+        if let Some(due) = next.deadline {
+            self.set_timer(tenant, Timer::Deadline, until(due));
+        }
+    }
+
+    /// Cancels the executions of a place whose deadline has passed.
+    async fn expire(self: Arc<Self>, place: Arc<OpenPlace>) {
+        let (store, inner, now) =
+            (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
+        match self.ask(async move { store.execution_expire(&inner, now).await }).await {
+            Ok(expired) => {
+                debug!(
+                    tenant = place.place.name,
+                    executions = expired.len(),
+                    "cancelled executions whose deadline has passed"
+                );
+                for execution in expired {
+                    self.request_audit(Audit::Execution(Arc::clone(&place), execution));
+                }
+                self.lower(place).await;
+            }
+            Err(error) => {
+                warn!(tenant = place.place.name, %error, "failed to cancel executions whose deadline has passed; will try again");
+                self.set_timer(place.place.tenant, Timer::Deadline, Duration::from_secs(1));
+            }
+        }
+    }
+}

@@ -1,0 +1,536 @@
+//! A handle on the engine, for one tenant.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::config::DefaultRunnerConfig;
+use crate::context::{Context, ContextError, values_to_json};
+use crate::error::{ErrorKind, PipelineError};
+use crate::execution::{AttemptRecord, PipelineResult, PipelineStatus};
+use crate::hub::{Hub, OpenPlace, Submit, SubmitReply, Submitting, Transition, result_of, summary_of};
+use crate::id::ExecutionId;
+use crate::store::{
+    Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, Idempotency, NewExecution, NewTask,
+    PlaceName, WorkflowKey,
+};
+use crate::workflow::{StableHash, Workflow};
+
+/// The priorities that an execution may have; the highest is claimed first.
+const MAX_PRIORITY: u8 = 9;
+const DEFAULT_PRIORITY: u8 = 5;
+
+/// The most executions that a listing without a limit returns.
+const LIST_LIMIT: usize = 10_000;
+
+/// The longest idempotency key, in bytes.
+const MAX_KEY: usize = 500;
+
+/// A handle on the engine, for one tenant. Clones share it.
+///
+/// Every method runs to its end in the background once it was called, also if its future is dropped: dropping the future of
+/// [`execute`](Self::execute) does not cancel the execution, it only stops waiting for it.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    hub: Arc<Hub>,
+    place: Arc<OpenPlace>,
+    settings: Arc<DefaultRunnerConfig>,
+    shut: AtomicBool,
+}
+
+impl Runner {
+    /// Opens a tenant's place on a hub, with these workflows besides those of the configuration.
+    ///
+    /// Tasks run on the Tokio runtime of the caller. `None` if the hub has closed since it was looked up: the last runner on it was
+    /// shut down.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] and [`ErrorKind::Workflow`] for what is wrong with the configuration or a workflow,
+    /// [`ErrorKind::Place`] and [`ErrorKind::Unavailable`] for what is wrong with the database.
+    pub async fn open(
+        hub: Arc<Hub>,
+        place: PlaceName,
+        settings: DefaultRunnerConfig,
+        mut workflows: Vec<Workflow>,
+    ) -> Result<Option<Self>, PipelineError> {
+        settings.validate()?;
+        let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
+            PipelineError::new(ErrorKind::Configuration, "a runner has to be opened within a Tokio runtime")
+                .with_source(error)
+        })?;
+        workflows.extend(settings.workflows.iter().cloned());
+        let settings = Arc::new(settings);
+        let store = Arc::clone(hub.store());
+        let place = hub.ask(async move { store.place_open(&place).await }).await?;
+        let Some(place) = hub.open(place, Arc::clone(&settings), workflows, runtime).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Self { handle: Arc::new(Handle { hub, place, settings, shut: AtomicBool::new(false) }) }))
+    }
+
+    /// The name of the tenant's place: the PostgreSQL schema, or `main` for a SQLite file.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.handle.place.place.name
+    }
+
+    /// Runs a workflow and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// An execution that failed or was cancelled is `Ok`, with that status. An error means that the engine could not record the
+    /// execution ([`ErrorKind::Workflow`], [`ErrorKind::Context`], [`ErrorKind::Unavailable`], [`ErrorKind::Place`]) or could not learn
+    /// how it ended ([`ErrorKind::ShutDown`]).
+    pub async fn execute(&self, workflow: &str, context: Context) -> Result<PipelineResult, PipelineError> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(workflow).input(context).record(SubmitReply::Finished(sender))?;
+        receiver.await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    /// Records an execution and returns a handle on it at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute), as far as recording goes.
+    pub async fn execute_async(
+        &self,
+        workflow: &str,
+        context: Context,
+    ) -> Result<PipelineExecution, PipelineError> {
+        self.submit(workflow).input(context).send().await
+    }
+
+    /// Starts to describe an execution: its input, and what else can be said about it.
+    #[must_use]
+    pub fn submit(&self, workflow: impl Into<String>) -> Submission {
+        Submission {
+            runner: self.clone(),
+            workflow: workflow.into(),
+            input: Context::new(),
+            idempotency_key: None,
+            start_at: None,
+            deadline: None,
+            priority: DEFAULT_PRIORITY,
+        }
+    }
+
+    /// A handle on an execution of this tenant. Whether there is one is found out when it is used.
+    #[must_use]
+    pub fn execution(&self, id: Uuid) -> PipelineExecution {
+        PipelineExecution { execution_id: id, runner: self.clone() }
+    }
+
+    /// The state of an execution.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if this tenant has no such execution.
+    pub async fn get_execution_status(&self, id: Uuid) -> Result<PipelineStatus, PipelineError> {
+        self.check_open()?;
+        let ids = [ExecutionId(id)];
+        let (store, place) = self.store();
+        let headers = self.handle.hub.ask(async move { store.execution_headers(&place, &ids).await }).await?;
+        headers.first().map(|header| header.status).ok_or_else(|| self.not_found(id))
+    }
+
+    /// An execution as it is now, with its tasks and the context as far as it is known.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if this tenant has no such execution.
+    pub async fn get_execution(&self, id: Uuid) -> Result<PipelineResult, PipelineError> {
+        self.check_open()?;
+        let record = self.load(id).await?;
+        let workflows = Arc::clone(&self.handle.place.state().workflows);
+        let graph = workflows.version(&record.header.workflow).and_then(|workflow| workflow.graph().ok());
+        result_of(&record, graph.map(Arc::as_ref))
+    }
+
+    /// The newest 10,000 executions, newest first. Their contexts are not merged and their tasks not read; ask
+    /// [`get_execution`](Self::get_execution) for one.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn list_executions(&self) -> Result<Vec<PipelineResult>, PipelineError> {
+        self.list(ExecutionFilter::all(), None, LIST_LIMIT).await
+    }
+
+    /// A page of executions, newest first: at most `limit`, all older than `before`, which is the last one of the page
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn list(
+        &self,
+        filter: ExecutionFilter,
+        before: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Vec<PipelineResult>, PipelineError> {
+        self.check_open()?;
+        let list = ExecutionList { filter, before: before.map(ExecutionId), limit: limit.min(LIST_LIMIT) };
+        let (store, place) = self.store();
+        let headers = self.handle.hub.ask(async move { store.execution_list(&place, &list).await }).await?;
+        Ok(headers.iter().map(summary_of).collect())
+    }
+
+    /// Stops this runner: nothing more is claimed, running tasks may finish for
+    /// [`shutdown_timeout`](DefaultRunnerConfig::shutdown_timeout), the rest is given back; returns when everything is written.
+    ///
+    /// Clones share one runner, so this ends it for all of them; later calls give [`ErrorKind::ShutDown`]. A second shutdown
+    /// is Ok. Other runners that were opened on the same place go on, and with them the tasks.
+    ///
+    /// # Errors
+    ///
+    /// None at present.
+    pub async fn shutdown(&self) -> Result<(), PipelineError> {
+        if !self.handle.shut.swap(true, Ordering::AcqRel) {
+            let handle = Arc::clone(&self.handle);
+            // To the end, even if the caller's future is dropped.
+            let closing = async move {
+                handle.hub.close(&handle.place, false).await;
+                Ok(())
+            };
+            self.handle.hub.ask(closing).await?;
+        }
+        Ok(())
+    }
+
+    fn store(&self) -> (Arc<dyn crate::store::Store>, Arc<crate::store::Place>) {
+        (Arc::clone(self.handle.hub.store()), Arc::clone(&self.handle.place.place))
+    }
+
+    async fn load(&self, id: Uuid) -> Result<ExecutionRecord, PipelineError> {
+        let ids = [ExecutionId(id)];
+        let (store, place) = self.store();
+        let records = self.handle.hub.ask(async move { store.execution_load(&place, &ids).await }).await?;
+        records.into_iter().next().ok_or_else(|| self.not_found(id))
+    }
+
+    async fn control(&self, id: Uuid, control: Control) -> Result<Controlled, PipelineError> {
+        self.check_open()?;
+        let hub = &self.handle.hub;
+        let (store, place) = self.store();
+        let now = hub.clock().database_now();
+        let resumed = control == Control::Resume;
+        let done = hub
+            .ask(async move { store.execution_control(&place, ExecutionId(id), control, now).await })
+            .await?;
+        if done == Controlled::NotFound {
+            return Err(self.not_found(id));
+        }
+        hub.controlled(&self.handle.place, ExecutionId(id), resumed);
+        Ok(done)
+    }
+
+    fn check_open(&self) -> Result<(), PipelineError> {
+        if self.handle.shut.load(Ordering::Acquire) { Err(self.gone()) } else { Ok(()) }
+    }
+
+    fn gone(&self) -> PipelineError {
+        let message = format!("the runner of tenant `{}` was shut down", self.place());
+        PipelineError::new(ErrorKind::ShutDown, message)
+    }
+
+    fn not_found(&self, id: Uuid) -> PipelineError {
+        PipelineError::new(
+            ErrorKind::NotFound,
+            format!("there is no execution {id} in the place of tenant `{}`", self.place()),
+        )
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !*self.shut.get_mut() {
+            // The last clone is gone: what runs is given back, in the background.
+            let (hub, place) = (Arc::clone(&self.hub), Arc::clone(&self.place));
+            self.hub.store().runtime().spawn(async move { hub.close(&place, true).await });
+        }
+    }
+}
+
+/// An execution to be recorded.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is recorded before `send`"]
+pub struct Submission {
+    runner: Runner,
+    workflow: String,
+    input: Context,
+    idempotency_key: Option<String>,
+    start_at: Option<Timestamp>,
+    deadline: Option<Timestamp>,
+    priority: u8,
+}
+
+impl Submission {
+    /// The context that the first tasks are given. Defaults to an empty one.
+    pub fn input(mut self, input: Context) -> Self {
+        self.input = input;
+        self
+    }
+
+    /// Records the execution only if this tenant has none of this workflow under the same key; otherwise `send` returns a handle
+    /// on that one, or [`ErrorKind::Conflict`] if its input was another.
+    ///
+    /// A key lives as long as its execution is kept: see [`retention`](DefaultRunnerConfig::retention). At most 500 bytes.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Starts the execution not before this time.
+    pub fn start_at(mut self, start_at: Timestamp) -> Self {
+        self.start_at = Some(start_at);
+        self
+    }
+
+    /// Cancels the execution if it is not over by this time.
+    pub fn deadline(mut self, deadline: Timestamp) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// From 0 to 9; when tasks have to wait for a slot, those of a higher priority go first. Defaults to 5.
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Records the execution. When this returns, it survives a crash.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Workflow`] for an unknown workflow, [`ErrorKind::Context`] for an input that cannot be stored,
+    /// [`ErrorKind::Configuration`] for a priority above 9 or an unusable key, [`ErrorKind::Conflict`] as said at
+    /// [`idempotency_key`](Self::idempotency_key), and what is wrong with the database.
+    pub async fn send(self) -> Result<PipelineExecution, PipelineError> {
+        let runner = self.runner.clone();
+        let (sender, receiver) = oneshot::channel();
+        self.record(SubmitReply::Recorded(sender))?;
+        let id = receiver.await.unwrap_or_else(|_| Err(runner.gone()))?;
+        Ok(PipelineExecution { execution_id: id.into(), runner })
+    }
+
+    fn record(self, reply: SubmitReply) -> Result<(), PipelineError> {
+        let Self { runner, workflow: name, input, idempotency_key, start_at, deadline, priority } = self;
+        runner.check_open()?;
+        let Handle { hub, place, settings, .. } = &*runner.handle;
+        let (workflow, mut direct) = {
+            let state = place.state();
+            let Some(workflow) = state.workflows.get(&name) else {
+                return Err(unknown_workflow(&name, &state.workflows.names()));
+            };
+            // What waits in the ready table goes first.
+            (Arc::clone(workflow), state.claims() && state.backlog.is_none())
+        };
+        let graph = workflow.graph()?;
+        if priority > MAX_PRIORITY {
+            let message = format!("priority {priority} is above {MAX_PRIORITY}, the highest");
+            return Err(PipelineError::new(ErrorKind::Configuration, message));
+        }
+        let values = input.into_values()?;
+        let json = values_to_json(&values)?;
+        if json.len() > settings.max_context_bytes {
+            let limit = settings.max_context_bytes;
+            return Err(
+                ContextError::TooLarge { what: "input of the execution", size: json.len(), limit }.into()
+            );
+        }
+        let idempotency = idempotency_key.map(|key| idempotency(key, &json)).transpose()?;
+        direct = direct && start_at.is_none();
+        let roots: Vec<i16> =
+            (0..).take(workflow.tasks().len()).filter(|task| graph.dependencies(*task).is_empty()).collect();
+        let permits = if direct { place.slots.take(roots.len()) } else { Vec::new() };
+        let claimed = roots[..permits.len()].to_vec();
+        let execution = NewExecution {
+            id: ExecutionId::new(),
+            workflow: WorkflowKey {
+                name: Arc::clone(workflow.shared_name()),
+                fingerprint: graph.fingerprint(),
+            },
+            priority: i16::from(priority),
+            input: json.into(),
+            idempotency,
+            start_at,
+            deadline,
+            tasks: workflow
+                .tasks()
+                .iter()
+                .zip(0..)
+                .map(|(task, position)| NewTask {
+                    name: task.id().to_owned(),
+                    waiting_on: i16::try_from(graph.dependencies(position).len())
+                        .expect("a workflow has at most 10,000 tasks"),
+                })
+                .collect(),
+            claimed,
+        };
+        hub.send(Transition::Submit(Box::new(Submit {
+            place: Arc::clone(place),
+            execution: Arc::new(execution),
+            workflow,
+            input: values,
+            permits,
+            reply,
+            _under_way: Submitting::new(place),
+            since: hub.clock().monotonic(),
+            unsure: false,
+        })));
+        Ok(())
+    }
+}
+
+fn unknown_workflow(name: &str, known: &[&str]) -> PipelineError {
+    let known = match known {
+        [] => "this program has none: put `#[workflow]` on the function that builds it".to_owned(),
+        known => format!(
+            "this program has {}",
+            known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        ),
+    };
+    PipelineError::new(
+        ErrorKind::Workflow,
+        format!("there is no workflow `{}`; {known}", name.escape_debug()),
+    )
+}
+
+fn idempotency(key: String, input: &str) -> Result<Idempotency, PipelineError> {
+    let refuse = |reason: &str| {
+        Err(PipelineError::new(ErrorKind::Configuration, format!("the idempotency key {reason}")))
+    };
+    if key.is_empty() {
+        return refuse("is empty");
+    }
+    if key.len() > MAX_KEY {
+        return refuse("is longer than 500 bytes: use a hash of it");
+    }
+    if key.contains('\0') {
+        return refuse("contains the character \\u0000, which cannot be stored");
+    }
+    Ok(Idempotency { key, input_hash: StableHash::new().text(input).finish() })
+}
+
+/// A handle on an execution.
+#[derive(Debug, Clone)]
+pub struct PipelineExecution {
+    /// Its id.
+    pub execution_id: Uuid,
+    runner: Runner,
+}
+
+impl PipelineExecution {
+    /// Waits until the execution is over, wherever it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if there is no such execution, [`ErrorKind::ShutDown`] if the runner was shut down first.
+    pub async fn wait_for_completion(&self) -> Result<PipelineResult, PipelineError> {
+        self.runner.check_open()?;
+        let Handle { hub, place, .. } = &*self.runner.handle;
+        let (sender, receiver) = oneshot::channel();
+        hub.wait(place, ExecutionId(self.execution_id), sender);
+        receiver.await.unwrap_or_else(|_| Err(self.runner.gone()))
+    }
+
+    /// As [`wait_for_completion`](Self::wait_for_completion), for at most `timeout`; `None` if it is not over by then.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait_for_completion`](Self::wait_for_completion).
+    pub async fn wait_for(&self, timeout: Duration) -> Result<Option<PipelineResult>, PipelineError> {
+        let clock = Arc::clone(self.runner.handle.hub.clock());
+        tokio::select! {
+            result = self.wait_for_completion() => result.map(Some),
+            () = clock.sleep(timeout) => Ok(None),
+        }
+    }
+
+    /// Its state.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if there is no such execution.
+    pub async fn get_status(&self) -> Result<PipelineStatus, PipelineError> {
+        self.runner.get_execution_status(self.execution_id).await
+    }
+
+    /// Cancels it: terminal at once, in the database. Tasks that run see their
+    /// [cancellation](crate::execution::TaskInfo::cancellation) and are dropped after a grace period; what they
+    /// changed is ignored. Cancelling a cancelled execution is Ok.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongState`] if it completed or failed before, [`ErrorKind::NotFound`].
+    pub async fn cancel(&self) -> Result<(), PipelineError> {
+        let control = Control::Cancel { reason: "cancelled by request".to_owned() };
+        match self.runner.control(self.execution_id, control).await? {
+            Controlled::Refused(PipelineStatus::Cancelled) => Ok(()),
+            other => self.done(other, "cancelled"),
+        }
+    }
+
+    /// Pauses it: no further task is claimed until it is resumed. Tasks that run go on, and what they did is recorded. Pausing a
+    /// paused execution is Ok.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongState`] if it is over, [`ErrorKind::NotFound`].
+    pub async fn pause(&self) -> Result<(), PipelineError> {
+        match self.runner.control(self.execution_id, Control::Pause).await? {
+            Controlled::Refused(PipelineStatus::Paused) => Ok(()),
+            other => self.done(other, "paused"),
+        }
+    }
+
+    /// Lets it go on. Resuming one that is not paused and not over is Ok.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongState`] if it is over, [`ErrorKind::NotFound`].
+    pub async fn resume(&self) -> Result<(), PipelineError> {
+        match self.runner.control(self.execution_id, Control::Resume).await? {
+            Controlled::Refused(PipelineStatus::Pending | PipelineStatus::Running) => Ok(()),
+            other => self.done(other, "resumed"),
+        }
+    }
+
+    /// Every attempt of every task, with its error, in the order of tasks and attempts.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if there is no such execution.
+    pub async fn history(&self) -> Result<Vec<AttemptRecord>, PipelineError> {
+        self.runner.check_open()?;
+        let (store, place) = self.runner.store();
+        let id = ExecutionId(self.execution_id);
+        let attempts =
+            self.runner.handle.hub.ask(async move { store.attempt_list(&place, id).await }).await?;
+        attempts.ok_or_else(|| self.runner.not_found(self.execution_id))
+    }
+
+    fn done(&self, controlled: Controlled, what: &str) -> Result<(), PipelineError> {
+        match controlled {
+            Controlled::Refused(status) => Err(PipelineError::new(
+                ErrorKind::WrongState,
+                format!(
+                    "execution {} of tenant `{}` is {status} and cannot be {what}",
+                    self.execution_id,
+                    self.runner.place()
+                ),
+            )),
+            Controlled::Done(_) | Controlled::NotFound => Ok(()),
+        }
+    }
+}

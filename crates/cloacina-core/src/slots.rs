@@ -1,0 +1,151 @@
+//! How many tasks may run at once: in one tenant's place, and in the whole process.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+/// Wakes whoever waits for a slot, and costs next to nothing while nobody does.
+#[derive(Debug, Default)]
+pub(crate) struct SlotWatch {
+    armed: AtomicBool,
+    notify: Notify,
+}
+
+impl SlotWatch {
+    /// Asks to be woken at the next slot that comes back.
+    pub(crate) fn arm(&self) {
+        self.armed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn wake(&self) {
+        self.notify.notify_one();
+    }
+
+    pub(crate) async fn woken(&self) {
+        self.notify.notified().await;
+    }
+
+    fn freed(&self) {
+        if self.armed.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+}
+
+/// A number of slots.
+#[derive(Debug)]
+struct Slots {
+    used: AtomicUsize,
+    limit: AtomicUsize,
+}
+
+impl Slots {
+    const fn new(limit: usize) -> Self {
+        Self { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }
+    }
+
+    /// Takes up to `wanted` slots and says how many it got.
+    fn take(&self, wanted: usize) -> usize {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let mut granted = 0;
+        // The closure always returns a value, so the update never fails.
+        let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+            granted = wanted.min(limit.saturating_sub(used));
+            Some(used + granted)
+        });
+        granted
+    }
+
+    fn force(&self, count: usize) {
+        self.used.fetch_add(count, Ordering::AcqRel);
+    }
+
+    fn give(&self, count: usize) {
+        self.used.fetch_sub(count, Ordering::AcqRel);
+    }
+}
+
+/// The slots of the process, whatever databases its tenants are in.
+struct ProcessSlots {
+    slots: Slots,
+    /// Whether somebody got less than it wanted since the last slot came back.
+    starved: AtomicBool,
+    /// Whom to wake when one does.
+    waiting: Mutex<Vec<Arc<SlotWatch>>>,
+}
+
+/// How many tasks a process runs at once unless it is told otherwise.
+const DEFAULT_PROCESS_TASKS: usize = 1024;
+
+static PROCESS: LazyLock<ProcessSlots> = LazyLock::new(|| ProcessSlots {
+    slots: Slots::new(DEFAULT_PROCESS_TASKS),
+    starved: AtomicBool::new(false),
+    waiting: Mutex::new(Vec::new()),
+});
+
+/// Sets how many tasks this process runs at once.
+pub(crate) fn set_process_limit(limit: usize) {
+    PROCESS.slots.limit.store(limit, Ordering::Relaxed);
+}
+
+/// The slots of one tenant in this process.
+#[derive(Debug)]
+pub(crate) struct TenantSlots {
+    slots: Slots,
+    watch: Arc<SlotWatch>,
+}
+
+impl TenantSlots {
+    pub(crate) fn new(limit: usize, watch: Arc<SlotWatch>) -> Arc<Self> {
+        Arc::new(Self { slots: Slots::new(limit), watch })
+    }
+
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.slots.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Up to `wanted` permits.
+    pub(crate) fn take(self: &Arc<Self>, wanted: usize) -> Vec<Permit> {
+        let here = self.slots.take(wanted);
+        if here == 0 {
+            return Vec::new();
+        }
+        let granted = PROCESS.slots.take(here);
+        if granted < here {
+            self.slots.give(here - granted);
+            let mut waiting = PROCESS.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if !waiting.iter().any(|watch| Arc::ptr_eq(watch, &self.watch)) {
+                waiting.push(Arc::clone(&self.watch));
+            }
+            PROCESS.starved.store(true, Ordering::Release);
+        }
+        (0..granted).map(|_| Permit { slots: Arc::clone(self) }).collect()
+    }
+
+    /// A permit beyond all limits, for work that is already claimed.
+    pub(crate) fn force(self: &Arc<Self>) -> Permit {
+        self.slots.force(1);
+        PROCESS.slots.force(1);
+        Permit { slots: Arc::clone(self) }
+    }
+}
+
+/// The right to run one task; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    slots: Arc<TenantSlots>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.slots.slots.give(1);
+        PROCESS.slots.give(1);
+        if PROCESS.starved.swap(false, Ordering::AcqRel) {
+            let waiting =
+                std::mem::take(&mut *PROCESS.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            waiting.iter().for_each(|watch| watch.wake());
+        }
+        self.slots.watch.freed();
+    }
+}

@@ -1,0 +1,196 @@
+//! The behaviour that every [`Store`] must show.
+//!
+//! A crate with a store implements [`Fixture`] and writes one line into its integration tests:
+//!
+//! ```text
+//! cloacina_testing::store_conformance!(MyFixture::new());
+//! ```
+//!
+//! That makes one test of each behaviour, named as the function that states it. Every behaviour works in a database of its
+//! own, passes every time explicitly and waits for nothing but the store. The list of behaviours is in
+//! [`store_conformance`](crate::store_conformance) alone, so that a new one holds for every store at once.
+
+#![expect(missing_docs, reason = "a behaviour's name is its documentation")]
+
+pub mod bell;
+pub mod claim;
+pub mod close;
+pub mod control;
+pub mod deadline;
+pub mod dependency;
+pub mod outcome;
+pub mod place;
+mod process;
+pub mod read;
+pub mod runner;
+pub mod submit;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cloacina_core::store::{PlaceName, Store};
+
+/// Where the databases of the behaviours come from.
+#[async_trait]
+pub trait Fixture: Send + Sync + 'static {
+    /// An empty database. It lives as long as this value; what dropping it does not remove, the fixture does.
+    type Database: Send + Sync + 'static;
+
+    /// Makes a database of its own.
+    async fn create(&self) -> Self::Database;
+
+    /// A store on this database, as another process would have it. Called several times for one database.
+    async fn open(&self, database: &Self::Database) -> Arc<dyn Store>;
+
+    /// The names of the places that a database can hold, different ones. A store that supports several names at least
+    /// two; most behaviours use the first.
+    fn places(&self) -> Vec<PlaceName> {
+        vec![PlaceName::Default]
+    }
+}
+
+/// One `#[tokio::test]` for each behaviour of [`conformance`](mod@crate::conformance), against the [`Fixture`] that the
+/// expression makes anew for each.
+#[macro_export]
+macro_rules! store_conformance {
+    ($fixture:expr) => {
+        $crate::store_conformance! { @tests $fixture;
+            submit {
+                a_submit_records_the_execution_and_its_tasks
+                roots_are_claimed_with_the_submit_or_ready
+                many_executions_are_recorded_in_one_flush
+                an_unclaimed_root_rings_the_bell
+                a_start_time_holds_the_roots_back
+                an_idempotency_key_records_one_execution
+                an_idempotency_key_counts_within_one_flush
+                a_refused_idempotency_key_claims_nothing
+                an_idempotency_key_belongs_to_its_workflow
+                a_repeated_submit_changes_nothing
+            }
+            outcome {
+                an_outcome_is_recorded_once
+                an_outcome_of_another_attempt_is_news
+                an_outcome_of_another_runner_is_news
+                an_outcome_of_a_task_that_is_not_running_is_news
+                news_does_not_spoil_the_rest_of_a_batch
+                a_failure_keeps_its_error
+                a_skip_keeps_its_reason_and_is_no_attempt
+                a_retry_is_ready_at_its_time
+                a_release_is_no_failure
+            }
+            dependency {
+                a_wanted_successor_is_claimed
+                a_successor_that_is_not_wanted_is_ready_and_rings_the_bell
+                two_dependencies_may_end_in_one_flush
+                two_dependencies_may_end_in_two_flushes
+                dependencies_that_end_at_once_in_two_processes_free_their_successor
+                a_diamond_is_walked
+                a_fan_out_is_walked_and_fans_in
+                whatever_is_over_counts_down
+                executions_do_not_touch_each_other
+            }
+            close {
+                an_execution_whose_tasks_completed_is_completed
+                an_unhandled_failure_fails_the_execution
+                a_handled_failure_does_not_fail_the_execution
+                one_failure_left_unhandled_is_enough
+                news_handles_nothing
+                an_execution_whose_tasks_were_skipped_is_completed
+                a_flush_may_close_many_executions
+            }
+            control {
+                pause_takes_the_ready_rows_and_resume_puts_them_back
+                a_pending_execution_is_pending_again_after_a_pause
+                a_pause_does_not_bring_a_start_time_forward
+                a_task_that_ends_in_a_paused_execution_frees_without_ready_rows
+                a_task_given_back_in_a_paused_execution_waits_for_the_resume
+                a_paused_execution_is_closed_by_its_resume
+                cancel_ends_an_execution_from_every_state
+                cancel_leaves_what_is_over
+                a_terminal_execution_stays_as_it_is
+                what_cannot_be_done_is_refused
+                an_outcome_after_a_cancel_is_news
+                cancel_and_pause_leave_a_notice
+                a_cancel_and_a_last_outcome_do_not_both_win
+            }
+            deadline {
+                a_deadline_that_passed_cancels
+                a_deadline_rings_the_bell
+                an_execution_that_is_over_has_no_deadline
+                at_most_a_thousand_deadlines_pass_at_once
+            }
+            claim {
+                a_claim_takes_exactly_its_limit
+                a_claimed_task_runs
+                the_higher_priority_is_claimed_first_then_the_earlier_due
+                a_claim_takes_only_what_it_names
+                foreign_work_does_not_hide_ours
+                work_of_the_future_is_not_claimed
+                claims_of_several_runners_are_disjoint
+            }
+            runner {
+                a_runner_is_listed_as_it_registered
+                a_heartbeat_counts_up_and_announces
+                a_runner_that_beat_is_not_condemned
+                a_condemned_runner_writes_nothing
+                a_runner_that_never_registered_is_fenced
+                a_rescue_returns_tasks_as_lost
+                a_rescue_may_be_repeated_and_removes_the_runner
+                two_rescues_at_once_return_each_task_once
+                a_rescue_respects_pause_and_cancel
+                a_live_runner_is_not_rescued
+                a_runner_that_holds_nothing_retires
+                a_runner_that_holds_something_retires_as_dead
+                what_a_runner_holds_is_told
+            }
+            bell {
+                a_place_without_work_has_a_silent_bell
+                lowering_tells_the_earliest_work_and_deadline
+                a_lowered_bell_is_silent_until_the_next_ring
+                a_later_ring_does_not_put_off_an_earlier_one
+                the_bell_rings_for_work_that_nobody_here_can_run
+                claimed_work_does_not_ring
+                a_ring_is_not_lost_to_a_lowering
+                many_ring_at_once
+            }
+            read {
+                contexts_are_kept_byte_for_byte
+                an_execution_is_told_as_it_is
+                executions_that_are_not_there_are_left_out
+                a_listing_is_newest_first_and_pages_without_gap_or_repeat
+                a_listing_is_filtered_by_what_is_set
+                attempts_are_told_in_order
+                attempts_of_nothing_are_told_apart_from_no_attempts
+                prune_removes_what_ended_long_ago
+                prune_keeps_to_its_limit
+            }
+            place {
+                a_place_opened_twice_is_the_same
+                a_fresh_place_opened_at_once_by_several_is_one
+                one_flush_may_write_in_several_places
+                an_error_in_one_place_aborts_the_flush
+                places_do_not_see_each_other
+            }
+        }
+    };
+    (@tests $fixture:expr; $($noun:ident { $($behaviour:ident)* })*) => {
+        $crate::store_conformance! { @nouns [$fixture] $([$noun $($behaviour)*])* }
+    };
+    (@nouns [$fixture:expr] $([$noun:ident $($behaviour:ident)*])*) => {
+        $($crate::store_conformance! { @noun [$fixture] $noun $($behaviour)* })*
+    };
+    (@noun [$fixture:expr] $noun:ident $($behaviour:ident)*) => {
+        mod $noun {
+            #[allow(unused_imports, reason = "the fixture's expression may name what is in scope outside")]
+            use super::*;
+
+            $(
+                #[::tokio::test(flavor = "multi_thread")]
+                async fn $behaviour() {
+                    let fixture = $fixture;
+                    $crate::conformance::$noun::$behaviour(&fixture).await;
+                }
+            )*
+        }
+    };
+}

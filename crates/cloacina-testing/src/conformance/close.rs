@@ -1,0 +1,98 @@
+//! How executions end.
+
+use cloacina_core::execution::{PipelineStatus, TaskState};
+use cloacina_core::store::{Closed, NewExecution, Outcome};
+
+use super::Fixture;
+use super::process::{World, at, claimed_draft, completed, draft, failed, skipped};
+
+pub async fn an_execution_whose_tasks_completed_is_completed(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(claimed_draft(2), at(0)).await;
+    assert_eq!(runner.report(completed(id, 1), at(1)).await.closed, []);
+    assert_eq!(world.header(id).await.status, PipelineStatus::Running);
+    let closed = runner.report(completed(id, 0), at(2)).await.closed;
+    assert_eq!(closed, [Closed { execution: id, status: PipelineStatus::Completed }]);
+    let header = world.header(id).await;
+    assert_eq!((header.status, header.finished_at), (PipelineStatus::Completed, Some(at(2))));
+    assert_eq!(header.error, None);
+}
+
+pub async fn an_unhandled_failure_fails_the_execution(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(claimed_draft(3), at(0)).await;
+    let first = runner.batch(at(1)).outcome(failed(id, 1, "the first")).outcome(completed(id, 0));
+    assert_eq!(first.write().await.closed, [], "the others run on");
+    let closed = runner.report(failed(id, 2, "the second"), at(2)).await.closed;
+    assert_eq!(closed, [Closed { execution: id, status: PipelineStatus::Failed }]);
+    let header = world.header(id).await;
+    assert_eq!((header.status, header.finished_at), (PipelineStatus::Failed, Some(at(2))));
+    assert_eq!(header.error.as_deref(), Some("the first"));
+}
+
+pub async fn a_handled_failure_does_not_fail_the_execution(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(NewExecution { claimed: vec![0, 1], ..draft(&[0, 0, 2]) }, at(0)).await;
+    let ends = [completed(id, 0), failed(id, 1, "no")];
+    let ends = ends.into_iter().map(|end| Outcome { successors: vec![(2, true)], ..end });
+    runner.batch(at(1)).outcomes(ends).write().await;
+    let handler = Outcome { handles: vec![1], ..completed(id, 2) };
+    let closed = runner.report(handler, at(2)).await.closed;
+    assert_eq!(closed, [Closed { execution: id, status: PipelineStatus::Completed }]);
+    let record = world.load(id).await;
+    assert_eq!((record.header.error, record.tasks[1].state), (None, TaskState::Failed));
+    let handled: Vec<_> = record.tasks.iter().map(|task| task.handled).collect();
+    assert_eq!(handled, [false, true, false]);
+}
+
+pub async fn one_failure_left_unhandled_is_enough(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(NewExecution { claimed: vec![0, 1], ..draft(&[0, 0, 1]) }, at(0)).await;
+    let handled = Outcome { successors: vec![(2, true)], ..failed(id, 0, "handled") };
+    runner.batch(at(1)).outcome(handled).outcome(failed(id, 1, "left")).write().await;
+    let handler = Outcome { handles: vec![0], ..completed(id, 2) };
+    let closed = runner.report(handler, at(2)).await.closed;
+    assert_eq!(closed, [Closed { execution: id, status: PipelineStatus::Failed }]);
+    assert_eq!(world.header(id).await.error.as_deref(), Some("left"));
+}
+
+/// A handler whose report comes too late handled nothing.
+pub async fn news_handles_nothing(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(NewExecution { claimed: vec![0], ..draft(&[0, 1]) }, at(0)).await;
+    runner.report(Outcome { successors: vec![(1, true)], ..failed(id, 0, "no") }, at(1)).await;
+    runner.report(Outcome { handles: vec![0], attempt: 7, ..completed(id, 1) }, at(2)).await;
+    assert!(!world.load(id).await.tasks[0].handled);
+    let closed = runner.report(skipped(id, 1), at(3)).await.closed;
+    assert_eq!(closed, [Closed { execution: id, status: PipelineStatus::Failed }]);
+}
+
+pub async fn an_execution_whose_tasks_were_skipped_is_completed(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(claimed_draft(2), at(0)).await;
+    let flushed = runner.batch(at(1)).outcome(skipped(id, 0)).outcome(skipped(id, 1)).write().await;
+    assert_eq!(flushed.closed, [Closed { execution: id, status: PipelineStatus::Completed }]);
+}
+
+pub async fn a_flush_may_close_many_executions(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let drafts: Vec<_> = (0..20).map(|_| claimed_draft(1)).collect();
+    let ids: Vec<_> = drafts.iter().map(|new| new.id).collect();
+    drafts.into_iter().fold(runner.batch(at(0)), super::process::Batch::submit).write().await;
+    let end = |(number, id)| if number % 2 == 0 { completed(id, 0) } else { failed(id, 0, "odd") };
+    let ends = ids.iter().copied().enumerate().map(end);
+    let closed = runner.batch(at(1)).outcomes(ends).write().await.closed;
+    assert_eq!(closed.len(), 20);
+    for Closed { execution, status } in closed {
+        let number = ids.iter().position(|id| *id == execution).expect("it is one of ours");
+        let expected = if number % 2 == 0 { PipelineStatus::Completed } else { PipelineStatus::Failed };
+        assert_eq!(status, expected);
+    }
+}

@@ -1,0 +1,137 @@
+//! Outcomes: whose count, and what becomes of the task.
+
+use std::time::Duration;
+
+use cloacina_core::execution::{AttemptOutcome, PipelineStatus, SkipReason, TaskState};
+use cloacina_core::id::ExecutionId;
+use cloacina_core::store::{NewExecution, Outcome, Recorded, TaskOutcome};
+
+use super::Fixture;
+use super::process::{
+    World, at, claimed_draft, completed, draft, failed, outcome, released, retried, skipped,
+};
+
+pub async fn an_outcome_is_recorded_once(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(NewExecution { claimed: vec![0], ..draft(&[0, 2]) }, at(0)).await;
+    let report = || Outcome { successors: vec![(1, true)], ..completed(id, 0) };
+    assert_eq!(runner.report(report(), at(1)).await.recorded, [Recorded { execution: id, task: 0 }]);
+    let again = runner.report(report(), at(2)).await;
+    assert_eq!((again.recorded, again.freed), (vec![], vec![]), "the second report counted nothing down");
+    assert_eq!(world.states(id).await, [TaskState::Completed, TaskState::Waiting]);
+    assert_eq!(world.load(id).await.tasks[0].finished_at, Some(at(1)));
+}
+
+pub async fn an_outcome_of_another_attempt_is_news(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(NewExecution { claimed: vec![0], ..draft(&[0, 1]) }, at(0)).await;
+    runner.report(released(id, 0), at(1)).await;
+    assert_eq!(runner.claim(1, at(2)).await[0].attempt, 2);
+    for attempt in [1, 3] {
+        let stale = Outcome { attempt, successors: vec![(1, true)], ..completed(id, 0) };
+        let flushed = runner.report(stale, at(3)).await;
+        assert_eq!((flushed.recorded, flushed.freed), (vec![], vec![]));
+        assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Waiting]);
+    }
+}
+
+pub async fn an_outcome_of_another_runner_is_news(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let (holder, other) = (world.runner().await, world.process().await.runner().await);
+    let id = holder.submit(NewExecution { claimed: vec![0], ..draft(&[0, 1]) }, at(0)).await;
+    for stale in [completed(id, 0), failed(id, 0, "no"), skipped(id, 0), released(id, 0)] {
+        let flushed = other.report(Outcome { successors: vec![(1, true)], ..stale }, at(1)).await;
+        assert_eq!((flushed.recorded, flushed.freed), (vec![], vec![]));
+    }
+    assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Waiting]);
+    assert_eq!(world.load(id).await.tasks[0].runner, Some(holder.id));
+}
+
+pub async fn an_outcome_of_a_task_that_is_not_running_is_news(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(draft(&[0, 1]), at(0)).await;
+    let unknown = completed(ExecutionId::new(), 0);
+    let ready = Outcome { attempt: 0, ..completed(id, 0) };
+    let flushed = runner.batch(at(1)).outcome(ready).outcome(completed(id, 1)).outcome(unknown).write().await;
+    assert_eq!(flushed.recorded, []);
+    assert_eq!(world.states(id).await, [TaskState::Ready, TaskState::Waiting]);
+}
+
+pub async fn news_does_not_spoil_the_rest_of_a_batch(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(claimed_draft(3), at(0)).await;
+    runner.report(completed(id, 1), at(1)).await;
+    let flushed = runner.batch(at(2)).outcomes((0..3).map(|task| completed(id, task))).write().await;
+    let mut recorded: Vec<_> = flushed.recorded.iter().map(|recorded| recorded.task).collect();
+    recorded.sort_unstable();
+    assert_eq!(recorded, [0, 2]);
+    assert_eq!(world.header(id).await.status, PipelineStatus::Completed);
+}
+
+pub async fn a_failure_keeps_its_error(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(claimed_draft(2), at(0)).await;
+    let error = "disk „C:“ is full\n\tcaused by: 'quota'; -- \u{1F4A5}";
+    let panicked = TaskOutcome::Failed { how: AttemptOutcome::Panicked, error: error.to_owned() };
+    runner.report(outcome(id, 0, panicked), at(3)).await;
+    let task = &world.load(id).await.tasks[0];
+    assert_eq!((task.state, task.error.as_deref()), (TaskState::Failed, Some(error)));
+    assert_eq!((task.failures, task.finished_at), (1, Some(at(3))));
+    let attempts = world.attempts(id).await.expect("the execution is there");
+    assert_eq!(attempts[0].outcome, AttemptOutcome::Panicked);
+    assert_eq!(attempts[0].error_message.as_deref(), Some(error));
+}
+
+pub async fn a_skip_keeps_its_reason_and_is_no_attempt(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(claimed_draft(3), at(0)).await;
+    let upstream = TaskOutcome::Skipped { reason: SkipReason::UpstreamFailed };
+    runner.batch(at(1)).outcome(skipped(id, 0)).outcome(outcome(id, 1, upstream)).write().await;
+    let record = world.load(id).await;
+    assert_eq!(record.tasks[0].skip_reason, Some(SkipReason::ByRule));
+    assert_eq!(record.tasks[1].skip_reason, Some(SkipReason::UpstreamFailed));
+    assert_eq!(world.states(id).await, [TaskState::Skipped, TaskState::Skipped, TaskState::Running]);
+    assert_eq!(world.endings(id).await, [AttemptOutcome::Running], "what was skipped was not tried");
+}
+
+pub async fn a_retry_is_ready_at_its_time(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(NewExecution { claimed: vec![0], ..draft(&[0, 1]) }, at(0)).await;
+    let retry = retried(id, 0, "no route", Duration::from_millis(500));
+    let flushed = runner.report(retry, at(100)).await;
+    assert_eq!(flushed.recorded, [Recorded { execution: id, task: 0 }]);
+    let task = &world.load(id).await.tasks[0];
+    assert_eq!((task.state, task.failures, task.lost, task.finished_at), (TaskState::Ready, 1, 0, None));
+    assert_eq!(task.error.as_deref(), Some("no route"));
+    assert_eq!(world.endings(id).await, [AttemptOutcome::Failed]);
+    assert_eq!(world.held(runner.id).await, []);
+    assert_eq!(runner.claim(10, at(599)).await, []);
+    assert_eq!(world.lower(at(599)).await.work, Some(at(600)));
+    assert!(!world.is_rung(at(599)).await);
+    assert!(world.is_rung(at(600)).await);
+    let claimed = &runner.claim(10, at(600)).await[0];
+    assert_eq!((claimed.attempt, claimed.failures, claimed.lost), (2, 1, 0));
+    assert_eq!(world.load(id).await.tasks[0].started_at, Some(at(600)));
+}
+
+pub async fn a_release_is_no_failure(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(claimed_draft(1), at(0)).await;
+    let flushed = runner.report(released(id, 0), at(1)).await;
+    assert_eq!((flushed.recorded.len(), flushed.closed.len()), (1, 0));
+    assert!(world.is_rung(at(1)).await, "somebody else may go on at once");
+    assert_eq!(world.endings(id).await, [AttemptOutcome::Released]);
+    let other = world.process().await.runner().await;
+    let claimed = &other.claim(10, at(1)).await[0];
+    assert_eq!((claimed.attempt, claimed.failures, claimed.lost), (2, 0, 0));
+    let finished = Outcome { attempt: 2, ..completed(id, 0) };
+    assert_eq!(other.report(finished, at(2)).await.closed.len(), 1);
+}

@@ -1,0 +1,201 @@
+//! What is read back.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloacina_core::execution::{AttemptOutcome, PipelineStatus};
+use cloacina_core::id::ExecutionId;
+use cloacina_core::store::{ExecutionFilter, ExecutionList, Idempotency, NewExecution, Outcome, TaskOutcome};
+
+use super::Fixture;
+use super::process::{
+    WORKFLOW, World, at, claimed_draft, completed, draft, failed, key, outcome, released, retried,
+};
+
+/// Documents that a database which understands JSON would change.
+fn hard_documents() -> Vec<Arc<str>> {
+    let deep = format!(r#"{{"deep":{}1{}}}"#, "[".repeat(100), "]".repeat(100));
+    let wide = format!(r#"{{"text":"{}"}}"#, "ß".repeat(100_000));
+    let documents: [&str; 8] = [
+        r#"{"numbers":[1e16,1.0,-0.0,0.1,18446744073709551615,-9223372036854775808,1e-7,5e-324,1.7976931348623157e308]}"#,
+        r#"{"z":1,"a":2,"m":{"z":1,"a":2}}"#,
+        r#"{"text":"Grüße, 世界 \u{1F980} \\ \" ' ; -- \t \n \u001f /"}"#,
+        r#"{"":null,"set":{"removed":["a"]},"tenant_id":"x"}"#,
+        r#"{ "spaced" : [ true , false ] }"#,
+        "{}",
+        &deep,
+        &wide,
+    ];
+    documents.map(|document| document.replace("\\u{1F980}", "\u{1F980}").into()).into()
+}
+
+pub async fn contexts_are_kept_byte_for_byte(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    for document in hard_documents() {
+        let new = NewExecution { input: Arc::clone(&document), ..claimed_draft(2) };
+        let id = runner.submit(new, at(0)).await;
+        let patched = TaskOutcome::Completed { patch: Some(Arc::clone(&document)) };
+        runner.batch(at(1)).outcome(outcome(id, 0, patched)).outcome(completed(id, 1)).write().await;
+        let record = world.load(id).await;
+        assert_eq!(record.input, document);
+        assert_eq!(record.tasks[0].patch.as_ref(), Some(&document));
+        assert_eq!(record.tasks[1].patch, None, "nothing changed is not an empty change");
+    }
+}
+
+pub async fn an_execution_is_told_as_it_is(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let new = NewExecution { deadline: Some(at(9_000)), claimed: vec![0], ..draft(&[0, 1]) };
+    let id = runner.submit(new, at(0)).await;
+    runner.report(retried(id, 0, "again", Duration::ZERO), at(1)).await;
+    runner.claim(1, at(2)).await;
+    let end = outcome(id, 0, TaskOutcome::Completed { patch: Some(r#"{"set":{"a":1}}"#.into()) });
+    runner.report(Outcome { attempt: 2, successors: vec![(1, true)], ..end }, at(3)).await;
+    let record = world.process().await.load(id).await;
+    let header = &record.header;
+    assert_eq!((header.id, &header.workflow), (id, &key(WORKFLOW, 1)));
+    assert_eq!((header.created_at, header.started_at), (at(0), Some(at(0))));
+    assert_eq!((header.finished_at, header.deadline), (None, Some(at(9_000))));
+    let [first, second] = &record.tasks[..] else { panic!("two tasks") };
+    assert_eq!((first.attempt, first.failures, first.runner), (2, 1, Some(runner.id)));
+    assert_eq!((first.started_at, first.finished_at), (Some(at(2)), Some(at(3))));
+    assert_eq!(first.patch.as_deref(), Some(r#"{"set":{"a":1}}"#));
+    assert_eq!((second.attempt, second.failures, second.runner), (1, 0, Some(runner.id)));
+    assert_eq!((second.started_at, second.finished_at), (Some(at(3)), None));
+}
+
+pub async fn executions_that_are_not_there_are_left_out(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let one = world.submit(draft(&[0]), at(0)).await;
+    let two = world.submit(draft(&[0, 1]), at(0)).await;
+    let ids = [ExecutionId::new(), two, ExecutionId::new(), one];
+    let loaded: HashSet<_> = world.load_all(&ids).await.iter().map(|record| record.header.id).collect();
+    assert_eq!(loaded, HashSet::from([one, two]));
+    let headers: HashSet<_> = world.headers(&ids).await.iter().map(|header| header.id).collect();
+    assert_eq!(headers, HashSet::from([one, two]));
+    assert_eq!(world.load_all(&[]).await.len(), 0);
+    assert_eq!(world.headers(&[]).await.len(), 0);
+}
+
+pub async fn a_listing_is_newest_first_and_pages_without_gap_or_repeat(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let drafts: Vec<_> = (0..25).map(|_| Arc::new(draft(&[0]))).collect();
+    let mut expected: Vec<_> = drafts.iter().map(|new| new.id).collect();
+    world.batch(at(0)).submits(drafts).write().await;
+    expected.sort_unstable();
+    expected.reverse();
+    let page = |before, limit| world.list(ExecutionList { filter: ExecutionFilter::all(), before, limit });
+    assert_eq!(page(None, 100).await, expected);
+    let mut seen = Vec::new();
+    loop {
+        let ids = page(seen.last().copied(), 10).await;
+        if ids.is_empty() {
+            break;
+        }
+        seen.extend(ids);
+        // What is newer than the first page does not move the later ones.
+        world.submit(draft(&[0]), at(1)).await;
+    }
+    assert_eq!(seen, expected);
+}
+
+pub async fn a_listing_is_filtered_by_what_is_set(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let pending = world.submit(draft(&[0]), at(0)).await;
+    let running = runner.submit(claimed_draft(1), at(0)).await;
+    let done = runner.submit(claimed_draft(1), at(0)).await;
+    let bad = runner.submit(NewExecution { workflow: key("billing", 1), ..claimed_draft(1) }, at(0)).await;
+    runner.batch(at(1)).outcome(completed(done, 0)).outcome(failed(bad, 0, "no")).write().await;
+    let list = |filter| world.list(ExecutionList { filter, before: None, limit: 10 });
+    assert_eq!(list(ExecutionFilter::all()).await, [bad, done, running, pending]);
+    assert_eq!(list(ExecutionFilter::all().status(PipelineStatus::Pending)).await, [pending]);
+    let ended = ExecutionFilter::all().status(PipelineStatus::Completed).status(PipelineStatus::Failed);
+    assert_eq!(list(ended.clone()).await, [bad, done]);
+    assert_eq!(list(ended.clone().workflow("billing")).await, [bad]);
+    assert_eq!(list(ExecutionFilter::all().workflow(WORKFLOW)).await, [done, running, pending]);
+    assert_eq!(list(ExecutionFilter::all().workflow("bill%")).await, []);
+    let before = ExecutionList { filter: ended, before: Some(bad), limit: 10 };
+    assert_eq!(world.list(before).await, [done]);
+}
+
+pub async fn attempts_are_told_in_order(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let (runner, other) = (world.runner().await, world.runner().await);
+    let id = runner.submit(NewExecution { claimed: vec![0, 1], ..draft(&[0, 0, 2]) }, at(0)).await;
+    runner.report(retried(id, 1, "busy", Duration::ZERO), at(1)).await;
+    other.claim(1, at(2)).await;
+    other.report(Outcome { attempt: 2, ..released(id, 1) }, at(3)).await;
+    runner.claim(1, at(4)).await;
+    runner.report(completed(id, 0), at(5)).await;
+    let attempts = world.attempts(id).await.expect("the execution is there");
+    let rows: Vec<_> = attempts
+        .iter()
+        .map(|row| {
+            (row.task_id.as_str(), row.attempt, row.runner_id, row.outcome, row.start_time, row.end_time)
+        })
+        .collect();
+    let (first, second) = (runner.id.into(), other.id.into());
+    assert_eq!(
+        rows,
+        [
+            ("t0", 1, first, AttemptOutcome::Completed, at(0), Some(at(5))),
+            ("t1", 1, first, AttemptOutcome::Failed, at(0), Some(at(1))),
+            ("t1", 2, second, AttemptOutcome::Released, at(2), Some(at(3))),
+            ("t1", 3, first, AttemptOutcome::Running, at(4), None),
+        ]
+    );
+    let errors: Vec<_> = attempts.iter().map(|row| row.error_message.as_deref()).collect();
+    assert_eq!(errors, [None, Some("busy"), None, None]);
+}
+
+pub async fn attempts_of_nothing_are_told_apart_from_no_attempts(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let id = world.submit(draft(&[0]), at(0)).await;
+    assert_eq!(world.attempts(id).await, Some(vec![]));
+    assert_eq!(world.attempts(ExecutionId::new()).await, None);
+}
+
+pub async fn prune_removes_what_ended_long_ago(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let idempotency = Some(Idempotency { key: "order-1".to_owned(), input_hash: 1 });
+    let old = runner.submit(NewExecution { idempotency, ..claimed_draft(2) }, at(0)).await;
+    let recent = runner.submit(claimed_draft(1), at(0)).await;
+    let running = runner.submit(claimed_draft(1), at(0)).await;
+    let pending = world.submit(draft(&[0]), at(0)).await;
+    let cancelled = world.submit(draft(&[0]), at(0)).await;
+    runner.batch(at(10)).outcomes((0..2).map(|task| completed(old, task))).write().await;
+    world.cancel(cancelled, at(10)).await;
+    runner.report(completed(recent, 0), at(20)).await;
+    assert_eq!(world.prune(at(10), 100).await, 0, "what ended at that time did not end before it");
+    assert_eq!(world.prune(at(20), 100).await, 2);
+    let everything = ExecutionList { filter: ExecutionFilter::all(), before: None, limit: 10 };
+    assert_eq!(world.list(everything).await, [pending, running, recent]);
+    assert_eq!(world.load_all(&[old, cancelled]).await.len(), 0);
+    assert_eq!(world.attempts(old).await, None);
+    assert_eq!(world.find(WORKFLOW, "order-1").await, None, "the key is free again");
+    let idempotency = Some(Idempotency { key: "order-1".to_owned(), input_hash: 2 });
+    world.submit(NewExecution { idempotency, ..draft(&[0]) }, at(30)).await;
+    // The same id again would meet tasks and attempts that were left behind.
+    world.submit(NewExecution { id: old, ..draft(&[0, 1]) }, at(30)).await;
+    assert_eq!(world.load(old).await.tasks.len(), 2);
+    assert_eq!(world.attempts(old).await, Some(vec![]));
+}
+
+pub async fn prune_keeps_to_its_limit(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let drafts: Vec<_> = (0..10).map(|_| Arc::new(claimed_draft(3))).collect();
+    let ids: Vec<_> = drafts.iter().map(|new| new.id).collect();
+    runner.batch(at(0)).submits(drafts).write().await;
+    let ends = ids.iter().flat_map(|id| (0..3).map(|task| completed(*id, task)));
+    runner.batch(at(1)).outcomes(ends).write().await;
+    for pruned in [4, 4, 2, 0] {
+        assert_eq!(world.prune(at(2), 4).await, pruned);
+    }
+    assert_eq!(world.load_all(&ids).await.len(), 0);
+}

@@ -1,0 +1,355 @@
+//! A store in memory: the contract of [`cloacina_core::store`] in plain Rust.
+//!
+//! It keeps nothing and costs nothing, so the engine's own tests run on it. It is also the contract in its most
+//! readable form: one mutex stands for every lock of the databases, and a method that has checked what it was given cannot
+//! fail half-way, which stands for their transactions.
+//!
+//! What a place holds and how its tasks move is in `place.rs`; here is what all places of a database share.
+
+mod place;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cloacina_core::clock::{Clock, SystemClock};
+use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
+use cloacina_core::store::{
+    AttemptList, Bells, Claimed, Control, Controlled, Due, ExecutionHeader, ExecutionList, ExecutionRecord,
+    Flush, Flushed, Liveness, NextDue, Place, PlaceName, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, Store, StoreError, StoreErrorKind, WorkflowKey,
+};
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use place::{PlaceRows, Writer};
+
+/// How long a notice is told.
+const NOTICE: Duration = Duration::from_secs(60);
+
+/// A database that lives as long as somebody holds it. Each [`open`](Self::open) is like another process that connects.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryDatabase {
+    shared: Arc<Shared>,
+}
+
+impl MemoryDatabase {
+    /// An empty database.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A store on this database.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime: the store's futures are to be run on the one it was opened on.
+    #[must_use]
+    pub fn open(&self) -> MemoryStore {
+        let hint = watch::Sender::new(0);
+        let hints = hint.subscribe();
+        let mut tables = self.shared.lock();
+        tables.hints.push(hint);
+        let number = tables.hints.len() - 1;
+        MemoryStore { shared: Arc::clone(&self.shared), runtime: Handle::current(), number, hints }
+    }
+}
+
+/// A store in memory.
+#[derive(Debug)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    /// Which of the stores of its database this is.
+    number: usize,
+    hints: watch::Receiver<u64>,
+}
+
+#[derive(Default)]
+struct Shared {
+    tables: Mutex<Tables>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().expect("no method panics while it holds the tables")
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Everything that is in the database.
+#[derive(Default)]
+struct Tables {
+    places: BTreeMap<TenantId, PlaceRows>,
+    runners: BTreeMap<RunnerId, Runner>,
+    notices: Vec<(Timestamp, TenantId, ExecutionId)>,
+    /// One for each store that was opened.
+    hints: Vec<watch::Sender<u64>>,
+}
+
+struct Runner {
+    record: RunnerRecord,
+    /// Where it has claimed something.
+    places: BTreeSet<TenantId>,
+}
+
+impl Tables {
+    fn place(&mut self, place: &Place) -> Result<&mut PlaceRows> {
+        self.places.get_mut(&place.tenant).filter(|rows| rows.place == *place).ok_or_else(|| {
+            StoreError::new(StoreErrorKind::Place, format!("the place `{}` does not exist", place.name))
+        })
+    }
+
+    fn fence(&self, runner: RunnerId) -> Result<()> {
+        match self.runners.get(&runner) {
+            Some(runner) if runner.record.liveness == Liveness::Live => Ok(()),
+            _ => Err(StoreError::new(StoreErrorKind::Fenced, format!("the runner {runner} is not live"))),
+        }
+    }
+
+    fn notice(&mut self, place: &Place, execution: ExecutionId, now: Timestamp) {
+        self.notices.retain(|(at, ..)| *at + NOTICE > now);
+        self.notices.push((now, place.tenant, execution));
+    }
+
+    /// Tells every store but the one that wrote.
+    fn hint(&self, number: usize) {
+        for (other, hint) in self.hints.iter().enumerate() {
+            if other != number {
+                hint.send_modify(|count| *count += 1);
+            }
+        }
+    }
+}
+
+fn or_system(now: Option<Timestamp>) -> Timestamp {
+    now.unwrap_or_else(|| SystemClock.now())
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn label(&self) -> &str {
+        "memory"
+    }
+
+    fn runtime(&self) -> Handle {
+        self.runtime.clone()
+    }
+
+    fn lanes(&self) -> usize {
+        2
+    }
+
+    fn hints(&self) -> watch::Receiver<u64> {
+        self.hints.clone()
+    }
+
+    async fn place_open(&self, name: &PlaceName) -> Result<Place> {
+        let name = match name {
+            PlaceName::Default => "main",
+            PlaceName::Named(name) => name,
+        };
+        let mut tables = self.shared.lock();
+        if let Some(rows) = tables.places.values().find(|rows| rows.place.name == name) {
+            return Ok(rows.place.clone());
+        }
+        let place = Place { tenant: TenantId::new(), name: name.to_owned() };
+        tables.places.insert(place.tenant, PlaceRows::new(place.clone()));
+        Ok(place)
+    }
+
+    async fn flush(&self, _lane: usize, flush: &Flush) -> Result<Flushed> {
+        let now = or_system(flush.now);
+        let mut tables = self.shared.lock();
+        if let Some(runner) = flush.runner {
+            tables.fence(runner)?;
+        }
+        for part in &flush.places {
+            tables.place(&part.place)?;
+        }
+        let mut places = Vec::with_capacity(flush.places.len());
+        for part in &flush.places {
+            if let Some(runner) = flush.runner.and_then(|id| tables.runners.get_mut(&id))
+                && part.first_claim
+            {
+                runner.places.insert(part.place.tenant);
+            }
+            places.push(tables.place(&part.place)?.flush(Writer { runner: flush.runner, now }, part));
+        }
+        tables.hint(self.number);
+        Ok(Flushed { now, places })
+    }
+
+    async fn execution_control(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        control: Control,
+        now: Option<Timestamp>,
+    ) -> Result<Controlled> {
+        let now = or_system(now);
+        let mut tables = self.shared.lock();
+        let controlled = tables.place(place)?.control(execution, &control, now);
+        if matches!(controlled, Controlled::Done(_)) {
+            tables.notice(place, execution, now);
+            tables.hint(self.number);
+        }
+        Ok(controlled)
+    }
+
+    async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
+        let now = or_system(now);
+        let mut tables = self.shared.lock();
+        let expired = tables.place(place)?.expire(now, 1_000);
+        for execution in &expired {
+            tables.notice(place, *execution, now);
+        }
+        tables.hint(self.number);
+        Ok(expired)
+    }
+
+    async fn execution_load(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<ExecutionRecord>> {
+        let mut tables = self.shared.lock();
+        let rows = tables.place(place)?;
+        Ok(executions.iter().filter_map(|id| rows.record(*id)).collect())
+    }
+
+    async fn execution_headers(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<ExecutionHeader>> {
+        let mut tables = self.shared.lock();
+        let rows = tables.place(place)?;
+        Ok(executions.iter().filter_map(|id| rows.header(*id)).collect())
+    }
+
+    async fn execution_find(
+        &self,
+        place: &Place,
+        workflow: &str,
+        key: &str,
+    ) -> Result<Option<(ExecutionId, i64)>> {
+        Ok(self.shared.lock().place(place)?.find(workflow, key))
+    }
+
+    async fn execution_list(&self, place: &Place, list: &ExecutionList) -> Result<Vec<ExecutionHeader>> {
+        Ok(self.shared.lock().place(place)?.list(list))
+    }
+
+    async fn attempt_list(&self, place: &Place, execution: ExecutionId) -> Result<Option<AttemptList>> {
+        Ok(self.shared.lock().place(place)?.attempts(execution))
+    }
+
+    async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>> {
+        Ok(self.shared.lock().place(place)?.held(runner))
+    }
+
+    async fn execution_prune(&self, place: &Place, before: Timestamp, limit: usize) -> Result<usize> {
+        Ok(self.shared.lock().place(place)?.prune(before, limit))
+    }
+
+    async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {
+        let now = or_system(now);
+        let tables = self.shared.lock();
+        let rung = tables.places.values().filter(|rows| rows.bell.is_some_and(|at| at <= now));
+        let notices = tables.notices.iter().filter(|(at, ..)| *at + NOTICE > now);
+        Ok(Bells {
+            due: rung.map(|rows| Due { tenant: rows.place.tenant }).collect(),
+            notices: notices.map(|(_, tenant, execution)| (*tenant, *execution)).collect(),
+        })
+    }
+
+    async fn bell_lower(&self, place: &Place, now: Option<Timestamp>) -> Result<NextDue> {
+        Ok(self.shared.lock().place(place)?.lower(or_system(now)))
+    }
+
+    async fn runner_register(&self, runner: &RunnerRegistration, _now: Option<Timestamp>) -> Result<()> {
+        let record = RunnerRecord {
+            id: runner.id,
+            liveness: Liveness::Live,
+            beat: 0,
+            lease: runner.lease,
+            process: runner.process.clone(),
+            workflows: runner.workflows.to_vec(),
+        };
+        self.shared.lock().runners.insert(runner.id, Runner { record, places: BTreeSet::new() });
+        Ok(())
+    }
+
+    async fn runner_heartbeat(
+        &self,
+        runner: RunnerId,
+        workflows: &Arc<[WorkflowKey]>,
+        _now: Option<Timestamp>,
+    ) -> Result<Liveness> {
+        let mut tables = self.shared.lock();
+        let Some(runner) = tables.runners.get_mut(&runner) else {
+            return Ok(Liveness::Dead);
+        };
+        if runner.record.liveness == Liveness::Live {
+            runner.record.beat += 1;
+            runner.record.workflows = workflows.to_vec();
+        }
+        Ok(runner.record.liveness)
+    }
+
+    async fn runner_list(&self) -> Result<Vec<RunnerRecord>> {
+        Ok(self.shared.lock().runners.values().map(|runner| runner.record.clone()).collect())
+    }
+
+    async fn runner_condemn(&self, runner: RunnerId, beat: i64) -> Result<bool> {
+        let mut tables = self.shared.lock();
+        let Some(runner) = tables.runners.get_mut(&runner) else {
+            return Ok(true);
+        };
+        if runner.record.beat == beat {
+            runner.record.liveness = Liveness::Dead;
+        }
+        Ok(runner.record.liveness == Liveness::Dead)
+    }
+
+    async fn runner_rescue(&self, runner: RunnerId, now: Option<Timestamp>) -> Result<Vec<RescuedPlace>> {
+        let now = or_system(now);
+        let mut tables = self.shared.lock();
+        let Some(Runner { places, .. }) =
+            tables.fence(runner).err().and_then(|_| tables.runners.remove(&runner))
+        else {
+            return Ok(Vec::new());
+        };
+        let mut rescued = Vec::new();
+        for tenant in places {
+            if let Some(rows) = tables.places.get_mut(&tenant) {
+                rescued
+                    .push(RescuedPlace { place: rows.place.clone(), executions: rows.rescue(runner, now) });
+            }
+        }
+        tables.hint(self.number);
+        Ok(rescued)
+    }
+
+    async fn runner_retire(&self, runner: RunnerId) -> Result<()> {
+        let mut tables = self.shared.lock();
+        if tables.places.values().any(|rows| !rows.held(runner).is_empty()) {
+            if let Some(runner) = tables.runners.get_mut(&runner) {
+                runner.record.liveness = Liveness::Dead;
+            }
+        } else if tables.fence(runner).is_ok() {
+            tables.runners.remove(&runner);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,497 @@
+//! The rows of one place, and the steps that move them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus, TaskState};
+use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
+use cloacina_core::store::{
+    AttemptList, Claim, Claimed, Closed, Control, Controlled, ExecutionHeader, ExecutionList,
+    ExecutionRecord, Freed, NewExecution, NextDue, Outcome, Place, PlaceFlush, PlaceFlushed, Recorded,
+    TaskOutcome, TaskRecord,
+};
+use jiff::Timestamp;
+
+/// Who writes, and when.
+#[derive(Clone, Copy)]
+pub(super) struct Writer {
+    pub(super) runner: Option<RunnerId>,
+    pub(super) now: Timestamp,
+}
+
+/// A row of the ready table, in the order in which they are claimed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ReadyRow {
+    priority: Reverse<i16>,
+    due: Timestamp,
+    execution: ExecutionId,
+    task: TaskIndex,
+}
+
+pub(super) struct PlaceRows {
+    pub(super) place: Place,
+    /// Never later than the earliest row of `ready` and `deadlines`.
+    pub(super) bell: Option<Timestamp>,
+    executions: BTreeMap<ExecutionId, Execution>,
+    ready: BTreeSet<ReadyRow>,
+    deadlines: BTreeSet<(Timestamp, ExecutionId)>,
+    /// Workflow and idempotency key to the execution and the hash of its input.
+    keys: BTreeMap<(String, String), (ExecutionId, i64)>,
+}
+
+struct Execution {
+    header: ExecutionHeader,
+    input: Arc<str>,
+    tasks: Vec<Task>,
+    /// Its rows that were put into the ready table and may still be there.
+    listed: BTreeSet<ReadyRow>,
+}
+
+struct Task {
+    record: TaskRecord,
+    waiting_on: i16,
+    /// When it is due if it is ready. Kept here because a paused execution has no ready rows.
+    due: Timestamp,
+    attempts: Vec<AttemptRecord>,
+}
+
+impl Task {
+    fn claim(&mut self, runner: RunnerId, now: Timestamp) {
+        self.record.state = TaskState::Running;
+        self.record.attempt += 1;
+        self.record.runner = Some(runner);
+        self.record.started_at = Some(now);
+        self.attempts.push(AttemptRecord::new(
+            self.record.name.clone(),
+            self.record.attempt.unsigned_abs(),
+            runner.into(),
+            AttemptOutcome::Running,
+            now,
+        ));
+    }
+
+    fn end_attempt(&mut self, outcome: AttemptOutcome, error: Option<String>, now: Timestamp) {
+        let attempt = self.attempts.last_mut().expect("a running task has an attempt");
+        attempt.outcome = outcome;
+        attempt.error_message = error;
+        attempt.end_time = Some(now);
+    }
+
+    fn end(&mut self, state: TaskState, now: Timestamp) {
+        self.record.state = state;
+        self.record.finished_at = Some(now);
+    }
+}
+
+impl Execution {
+    fn task(&mut self, index: TaskIndex) -> Option<&mut Task> {
+        usize::try_from(index).ok().and_then(|index| self.tasks.get_mut(index))
+    }
+
+    fn claim(&mut self, index: TaskIndex, runner: RunnerId, now: Timestamp) -> Option<i32> {
+        let task = self.task(index)?;
+        task.claim(runner, now);
+        let attempt = task.record.attempt;
+        self.header.status = PipelineStatus::Running;
+        self.header.started_at.get_or_insert(now);
+        Some(attempt)
+    }
+
+    fn claimed(&self, index: TaskIndex) -> Option<Claimed> {
+        let task = &self.tasks.get(usize::try_from(index).ok()?)?.record;
+        Some(Claimed {
+            execution: self.header.id,
+            task: index,
+            workflow: self.header.workflow.clone(),
+            priority: self.header.priority,
+            attempt: task.attempt,
+            failures: task.failures,
+            lost: task.lost,
+        })
+    }
+}
+
+impl PlaceRows {
+    pub(super) fn new(place: Place) -> Self {
+        Self {
+            place,
+            bell: None,
+            executions: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            keys: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn flush(&mut self, writer: Writer, flush: &PlaceFlush) -> PlaceFlushed {
+        let mut done = PlaceFlushed::default();
+        for new in &flush.submits {
+            if self.submit(writer, new) {
+                done.submitted.push(new.id);
+            }
+        }
+        if let Some(runner) = writer.runner {
+            let recorded: Vec<_> = flush
+                .outcomes
+                .iter()
+                .filter(|outcome| self.record_outcome(runner, writer.now, outcome))
+                .collect();
+            done.recorded.extend(
+                recorded.iter().map(|outcome| Recorded { execution: outcome.execution, task: outcome.task }),
+            );
+            for outcome in &recorded {
+                self.count_down(runner, writer.now, outcome, &mut done.freed);
+            }
+            for execution in recorded.iter().map(|outcome| outcome.execution).collect::<BTreeSet<_>>() {
+                if let Some(status) = self.close(execution, writer.now) {
+                    done.closed.push(Closed { execution, status });
+                }
+            }
+            if let Some(claim) = &flush.claim {
+                done.claimed = self.claim(runner, writer.now, claim);
+            }
+        }
+        done
+    }
+
+    /// False if it met its own id or its idempotency key.
+    fn submit(&mut self, writer: Writer, new: &NewExecution) -> bool {
+        if self.executions.contains_key(&new.id) {
+            return false;
+        }
+        if let Some(idempotency) = &new.idempotency {
+            let key = (new.workflow.name.to_string(), idempotency.key.clone());
+            if self.keys.contains_key(&key) {
+                return false;
+            }
+            self.keys.insert(key, (new.id, idempotency.input_hash));
+        }
+        let due = new.start_at.map_or(writer.now, |at| at.max(writer.now));
+        let tasks = new.tasks.iter().map(|task| Task {
+            record: TaskRecord {
+                name: task.name.clone(),
+                state: if task.waiting_on == 0 { TaskState::Ready } else { TaskState::Waiting },
+                attempt: 0,
+                failures: 0,
+                lost: 0,
+                runner: None,
+                started_at: None,
+                finished_at: None,
+                patch: None,
+                error: None,
+                skip_reason: None,
+                handled: false,
+            },
+            waiting_on: task.waiting_on,
+            due,
+            attempts: Vec::new(),
+        });
+        let mut execution = Execution {
+            header: ExecutionHeader {
+                id: new.id,
+                workflow: new.workflow.clone(),
+                status: PipelineStatus::Pending,
+                priority: new.priority,
+                created_at: writer.now,
+                started_at: None,
+                finished_at: None,
+                deadline: new.deadline,
+                error: None,
+            },
+            input: Arc::clone(&new.input),
+            tasks: tasks.collect(),
+            listed: BTreeSet::new(),
+        };
+        for index in &new.claimed {
+            let runner = writer.runner.expect("a flush without a runner claims nothing");
+            execution.claim(*index, runner, writer.now);
+        }
+        self.executions.insert(new.id, execution);
+        if let Some(deadline) = new.deadline {
+            self.deadlines.insert((deadline, new.id));
+            self.ring(deadline);
+        }
+        self.put_ready(new.id);
+        true
+    }
+
+    /// True if the row was still running under this runner and attempt.
+    fn record_outcome(&mut self, runner: RunnerId, now: Timestamp, outcome: &Outcome) -> bool {
+        let Some(execution) = self.executions.get_mut(&outcome.execution) else {
+            return false;
+        };
+        let Some(task) = execution.task(outcome.task).filter(|task| {
+            task.record.state == TaskState::Running
+                && task.record.runner == Some(runner)
+                && task.record.attempt == outcome.attempt
+        }) else {
+            return false;
+        };
+        match &outcome.outcome {
+            TaskOutcome::Completed { patch } => {
+                task.record.patch.clone_from(patch);
+                task.end_attempt(AttemptOutcome::Completed, None, now);
+                task.end(TaskState::Completed, now);
+            }
+            TaskOutcome::Failed { how, error } => {
+                task.record.failures += 1;
+                task.record.error = Some(error.clone());
+                task.end_attempt(*how, Some(error.clone()), now);
+                task.end(TaskState::Failed, now);
+            }
+            TaskOutcome::Skipped { reason } => {
+                task.record.skip_reason = Some(*reason);
+                // It was claimed but not tried.
+                task.attempts.pop();
+                task.end(TaskState::Skipped, now);
+            }
+            TaskOutcome::Retry { how, error, after } => {
+                task.record.failures += 1;
+                task.record.error = Some(error.clone());
+                task.end_attempt(*how, Some(error.clone()), now);
+                task.record.state = TaskState::Ready;
+                task.due = now + *after;
+            }
+            TaskOutcome::Released => {
+                task.end_attempt(AttemptOutcome::Released, None, now);
+                task.record.state = TaskState::Ready;
+                task.due = now;
+            }
+        }
+        if task.record.state == TaskState::Completed {
+            for handled in &outcome.handles {
+                if let Some(task) = execution.task(*handled) {
+                    task.record.handled = true;
+                }
+            }
+        }
+        self.put_ready(outcome.execution);
+        true
+    }
+
+    fn count_down(&mut self, runner: RunnerId, now: Timestamp, outcome: &Outcome, freed: &mut Vec<Freed>) {
+        let id = outcome.execution;
+        let Some(execution) = self.executions.get_mut(&id) else {
+            return;
+        };
+        if !execution.task(outcome.task).is_some_and(|task| task.record.state.is_terminal()) {
+            return;
+        }
+        let paused = execution.header.status == PipelineStatus::Paused;
+        for (index, wanted) in &outcome.successors {
+            let Some(task) = execution.task(*index) else {
+                continue;
+            };
+            task.waiting_on -= 1;
+            if task.waiting_on > 0 || task.record.state != TaskState::Waiting {
+                continue;
+            }
+            task.record.state = TaskState::Ready;
+            task.due = now;
+            let claimed = if *wanted && !paused { execution.claim(*index, runner, now) } else { None };
+            freed.push(Freed { execution: id, task: *index, claimed });
+        }
+        self.put_ready(id);
+    }
+
+    /// How it ended, if it has nothing left.
+    fn close(&mut self, id: ExecutionId, now: Timestamp) -> Option<PipelineStatus> {
+        let execution = self.executions.get_mut(&id)?;
+        let over = execution.tasks.iter().all(|task| task.record.state.is_terminal());
+        if !over || execution.header.status != PipelineStatus::Running {
+            return None;
+        }
+        let unhandled = execution
+            .tasks
+            .iter()
+            .map(|task| &task.record)
+            .find(|task| task.state == TaskState::Failed && !task.handled);
+        let status = if unhandled.is_some() { PipelineStatus::Failed } else { PipelineStatus::Completed };
+        execution.header.error = unhandled.and_then(|task| task.error.clone());
+        self.end(id, status, now);
+        Some(status)
+    }
+
+    fn end(&mut self, id: ExecutionId, status: PipelineStatus, now: Timestamp) {
+        if let Some(execution) = self.executions.get_mut(&id) {
+            execution.header.status = status;
+            execution.header.finished_at = Some(now);
+            if let Some(deadline) = execution.header.deadline {
+                self.deadlines.remove(&(deadline, id));
+            }
+        }
+    }
+
+    fn claim(&mut self, runner: RunnerId, now: Timestamp, claim: &Claim) -> Vec<Claimed> {
+        let registered =
+            |row: &ReadyRow| claim.workflows.contains(&self.executions[&row.execution].header.workflow);
+        let rows: Vec<_> = self
+            .ready
+            .iter()
+            .filter(|row| row.due <= now && registered(row))
+            .take(claim.limit)
+            .copied()
+            .collect();
+        let mut claimed = Vec::with_capacity(rows.len());
+        for row in rows {
+            self.ready.remove(&row);
+            let execution = self.executions.get_mut(&row.execution).expect("a ready row has its execution");
+            execution.claim(row.task, runner, now);
+            claimed.extend(execution.claimed(row.task));
+        }
+        claimed
+    }
+
+    /// Makes the ready table agree with the tasks of an execution, and rings the bell for what was put there.
+    fn put_ready(&mut self, id: ExecutionId) {
+        let Some(execution) = self.executions.get_mut(&id) else {
+            return;
+        };
+        let runs = matches!(execution.header.status, PipelineStatus::Pending | PipelineStatus::Running);
+        let priority = Reverse(execution.header.priority);
+        let rows: BTreeSet<_> = (0..)
+            .zip(&execution.tasks)
+            .filter(|(_, task)| runs && task.record.state == TaskState::Ready)
+            .map(|(index, task)| ReadyRow { priority, due: task.due, execution: id, task: index })
+            .collect();
+        for row in &execution.listed {
+            self.ready.remove(row);
+        }
+        self.ready.extend(&rows);
+        let earliest = rows.iter().map(|row| row.due).min();
+        execution.listed = rows;
+        if let Some(due) = earliest {
+            self.ring(due);
+        }
+    }
+
+    fn ring(&mut self, at: Timestamp) {
+        self.bell = Some(self.bell.map_or(at, |bell| bell.min(at)));
+    }
+
+    pub(super) fn lower(&mut self, now: Timestamp) -> NextDue {
+        let work = self.ready.iter().map(|row| row.due).min();
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        self.bell = work.into_iter().chain(deadline).min();
+        NextDue { now, work, deadline }
+    }
+
+    pub(super) fn control(&mut self, id: ExecutionId, control: &Control, now: Timestamp) -> Controlled {
+        let Some(execution) = self.executions.get_mut(&id) else {
+            return Controlled::NotFound;
+        };
+        let status = execution.header.status;
+        let unpaused = if execution.header.started_at.is_some() {
+            PipelineStatus::Running
+        } else {
+            PipelineStatus::Pending
+        };
+        match (control, status) {
+            (Control::Cancel { reason }, status) if !status.is_terminal() => self.cancel(id, reason, now),
+            (Control::Pause, PipelineStatus::Pending | PipelineStatus::Running) => {
+                execution.header.status = PipelineStatus::Paused;
+                self.put_ready(id);
+            }
+            (Control::Resume, PipelineStatus::Paused) => {
+                execution.header.status = unpaused;
+                self.put_ready(id);
+                self.close(id, now);
+            }
+            _ => return Controlled::Refused(status),
+        }
+        Controlled::Done(self.executions[&id].header.status)
+    }
+
+    fn cancel(&mut self, id: ExecutionId, reason: &str, now: Timestamp) {
+        let Some(execution) = self.executions.get_mut(&id) else {
+            return;
+        };
+        execution.header.error = Some(reason.to_owned());
+        for task in execution.tasks.iter_mut().filter(|task| !task.record.state.is_terminal()) {
+            if task.record.state == TaskState::Running {
+                task.end_attempt(AttemptOutcome::Cancelled, None, now);
+            }
+            task.end(TaskState::Cancelled, now);
+        }
+        self.end(id, PipelineStatus::Cancelled, now);
+        self.put_ready(id);
+    }
+
+    pub(super) fn expire(&mut self, now: Timestamp, limit: usize) -> Vec<ExecutionId> {
+        let expired = self.deadlines.iter().take_while(|(at, _)| *at <= now).take(limit);
+        let expired: Vec<_> = expired.map(|(_, id)| *id).collect();
+        for id in &expired {
+            self.cancel(*id, "the deadline passed", now);
+        }
+        expired
+    }
+
+    pub(super) fn rescue(&mut self, runner: RunnerId, now: Timestamp) -> Vec<ExecutionId> {
+        let mut rescued = BTreeSet::new();
+        for held in self.held(runner) {
+            let execution = self.executions.get_mut(&held.execution).expect("a held task has its execution");
+            let task = execution.task(held.task).expect("a held task is there");
+            task.end_attempt(AttemptOutcome::Lost, None, now);
+            task.record.lost += 1;
+            task.record.state = TaskState::Ready;
+            task.due = now;
+            self.put_ready(held.execution);
+            rescued.insert(held.execution);
+        }
+        rescued.into_iter().collect()
+    }
+
+    pub(super) fn held(&self, runner: RunnerId) -> Vec<Claimed> {
+        let held = |task: &TaskRecord| task.state == TaskState::Running && task.runner == Some(runner);
+        self.executions
+            .values()
+            .flat_map(|execution| (0..).zip(&execution.tasks).map(move |task| (execution, task)))
+            .filter(|(_, (_, task))| held(&task.record))
+            .filter_map(|(execution, (index, _))| execution.claimed(index))
+            .collect()
+    }
+
+    pub(super) fn header(&self, id: ExecutionId) -> Option<ExecutionHeader> {
+        self.executions.get(&id).map(|execution| execution.header.clone())
+    }
+
+    pub(super) fn record(&self, id: ExecutionId) -> Option<ExecutionRecord> {
+        let execution = self.executions.get(&id)?;
+        Some(ExecutionRecord {
+            header: execution.header.clone(),
+            input: Arc::clone(&execution.input),
+            tasks: execution.tasks.iter().map(|task| task.record.clone()).collect(),
+        })
+    }
+
+    pub(super) fn find(&self, workflow: &str, key: &str) -> Option<(ExecutionId, i64)> {
+        self.keys.get(&(workflow.to_owned(), key.to_owned())).copied()
+    }
+
+    pub(super) fn list(&self, list: &ExecutionList) -> Vec<ExecutionHeader> {
+        let ExecutionList { filter, before, limit } = list;
+        let headers = self.executions.values().rev().map(|execution| &execution.header);
+        headers
+            .filter(|header| before.is_none_or(|before| header.id < before))
+            .filter(|header| filter.statuses.is_empty() || filter.statuses.contains(&header.status))
+            .filter(|header| filter.workflow.as_deref().is_none_or(|name| *header.workflow.name == *name))
+            .take(*limit)
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn attempts(&self, id: ExecutionId) -> Option<AttemptList> {
+        let execution = self.executions.get(&id)?;
+        Some(execution.tasks.iter().flat_map(|task| task.attempts.iter().cloned()).collect())
+    }
+
+    pub(super) fn prune(&mut self, before: Timestamp, limit: usize) -> usize {
+        let old = |execution: &&Execution| execution.header.finished_at.is_some_and(|at| at < before);
+        let pruned: BTreeSet<_> =
+            self.executions.values().filter(old).map(|execution| execution.header.id).take(limit).collect();
+        self.executions.retain(|id, _| !pruned.contains(id));
+        self.keys.retain(|_, (id, _)| !pruned.contains(id));
+        pruned.len()
+    }
+}

@@ -1,0 +1,264 @@
+//! Runners: what executes workflows for one tenant.
+
+mod hubs;
+
+use std::fmt;
+use std::ops::Deref;
+use std::time::Duration;
+
+pub use cloacina_core::{DefaultRunnerConfig, DefaultRunnerConfigBuilder, PipelineExecution, Runner, Submission};
+use cloacina_core::store::PlaceName;
+use cloacina_core::workflow::registered;
+use cloacina_core::{ErrorKind, PipelineError, Workflow};
+
+/// Runs workflows for one tenant, in a database.
+///
+/// A handle: clones share one runner, and all runners of a process that use one database share its connections, its
+/// scheduler and its lease. What it can do is told by [`Runner`], to which it dereferences.
+///
+/// ```
+/// use cloacina::runner::DefaultRunner;
+/// use cloacina::{Context, PipelineError, Workflow, task, workflow};
+///
+/// #[task(id = "greet")]
+/// async fn greet(context: &mut Context) -> Result<(), PipelineError> {
+///     let name = context.get::<String>("name").unwrap_or_default();
+///     context.set("greeting", format!("Salve, {name}!"));
+///     Ok(())
+/// }
+///
+/// #[workflow]
+/// fn greeting() -> Workflow {
+///     Workflow::builder("greeting").task(greet).build()
+/// }
+///
+/// # #[cfg(feature = "sqlite")]
+/// #[tokio::main]
+/// async fn main() -> Result<(), PipelineError> {
+///     let runner = DefaultRunner::new("sqlite::memory:").await?;
+///     let result = runner.execute("greeting", Context::new().with("name", "Marcus")).await?;
+///     assert!(result.status.is_success());
+///     assert_eq!(result.final_context.get::<String>("greeting").as_deref(), Some("Salve, Marcus!"));
+///     runner.shutdown().await
+/// }
+/// # #[cfg(not(feature = "sqlite"))]
+/// # fn main() {}
+/// ```
+#[derive(Clone)]
+pub struct DefaultRunner {
+    runner: Runner,
+}
+
+impl DefaultRunner {
+    /// Opens the place that a URL stands for: a SQLite file, or on PostgreSQL the schema that `DEFAULT_SCHEMA` names, else
+    /// `cloacina_main`. It is made on first use; a place that is current sees no change.
+    ///
+    /// URLs: `sqlite://./tenant_a.db`, `sqlite:///var/lib/app/a.db`, `sqlite::memory:`, `postgresql://user:password@host/database`,
+    /// `postgres://…`. Special characters in a password have to be percent-encoded. The directory of a SQLite file must exist.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] for a URL that cannot be used, [`ErrorKind::Unavailable`] for a database that cannot be reached
+    /// or does not let us in, [`ErrorKind::Place`] for a damaged, read-only or newer place, [`ErrorKind::Workflow`] for a mistake in a
+    /// registered workflow.
+    pub async fn new(url: &str) -> Result<Self, PipelineError> {
+        Self::with_config(url, DefaultRunnerConfig::default()).await
+    }
+
+    /// Opens a tenant's schema on PostgreSQL; as [`new`](Self::new) otherwise.
+    ///
+    /// A schema name has 1 to 63 ASCII letters, digits and underscores; it is kept exactly as given. `pg_…`, `cloacina…` and
+    /// `information_schema` are not for tenants. `public` is used only when it is named here.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and [`ErrorKind::Configuration`] for a name that cannot be used, or a SQLite URL: there, a tenant has
+    /// a file of its own.
+    pub async fn with_schema(url: &str, schema: &str) -> Result<Self, PipelineError> {
+        Self::builder().database_url(url).schema(schema).build().await
+    }
+
+    /// As [`new`](Self::new), with a configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and [`ErrorKind::Configuration`] for a configuration that cannot work.
+    pub async fn with_config(url: &str, config: DefaultRunnerConfig) -> Result<Self, PipelineError> {
+        Self::builder().database_url(url).config(config).build().await
+    }
+
+    /// Describes a runner setting by setting.
+    #[must_use]
+    pub fn builder() -> DefaultRunnerBuilder {
+        DefaultRunnerBuilder { url: None, schema: None, config: DefaultRunnerConfig::default() }
+    }
+
+    /// Opens what the environment names; see [`DefaultRunnerBuilder::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and [`ErrorKind::Configuration`] for a variable that is missing or makes no sense.
+    pub async fn from_env() -> Result<Self, PipelineError> {
+        DefaultRunnerBuilder::from_env()?.build().await
+    }
+}
+
+impl Deref for DefaultRunner {
+    type Target = Runner;
+
+    fn deref(&self) -> &Runner {
+        &self.runner
+    }
+}
+
+impl fmt::Debug for DefaultRunner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DefaultRunner").field("place", &self.runner.place()).finish_non_exhaustive()
+    }
+}
+
+/// Describes a [`DefaultRunner`] setting by setting.
+#[derive(Clone)]
+#[must_use = "nothing is opened before `build`"]
+pub struct DefaultRunnerBuilder {
+    url: Option<String>,
+    schema: Option<String>,
+    config: DefaultRunnerConfig,
+}
+
+impl DefaultRunnerBuilder {
+    /// Reads the environment:
+    ///
+    /// | variable | stands for |
+    /// |---|---|
+    /// | `DATABASE_URL` | [`database_url`](Self::database_url); needed |
+    /// | `TENANT_ID` | [`schema`](Self::schema), on PostgreSQL |
+    /// | `MAX_CONCURRENT_TASKS` | [`max_concurrent_tasks`](Self::max_concurrent_tasks) |
+    /// | `TASK_TIMEOUT_SECONDS` | [`task_timeout`](Self::task_timeout), in seconds |
+    /// | `DB_POOL_SIZE` | [`db_pool_size`](Self::db_pool_size) |
+    ///
+    /// `DEFAULT_SCHEMA` is read when no schema is given, by whatever way a runner is opened.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`], naming the variable that is missing or makes no sense.
+    pub fn from_env() -> Result<Self, PipelineError> {
+        let url = variable("DATABASE_URL")?
+            .ok_or_else(|| configuration("DATABASE_URL is not set: set it to the URL of a database, `sqlite://./cloacina.db` say"))?;
+        let mut builder = DefaultRunner::builder().database_url(url);
+        if let Some(tenant) = variable("TENANT_ID")? {
+            builder = builder.schema(tenant);
+        }
+        if let Some(tasks) = number("MAX_CONCURRENT_TASKS")? {
+            builder = builder.max_concurrent_tasks(tasks);
+        }
+        if let Some(seconds) = number("TASK_TIMEOUT_SECONDS")? {
+            builder = builder.task_timeout(Duration::from_secs(seconds));
+        }
+        if let Some(size) = number("DB_POOL_SIZE")? {
+            builder = builder.db_pool_size(size);
+        }
+        Ok(builder)
+    }
+
+    /// The database. See [`DefaultRunner::new`] for the forms.
+    pub fn database_url(mut self, url: impl Into<String>) -> Self {
+        self.url = Some(url.into());
+        self
+    }
+
+    /// The tenant's schema, on PostgreSQL. See [`DefaultRunner::with_schema`] for the names.
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = Some(schema.into());
+        self
+    }
+
+    /// All settings at once.
+    pub fn config(mut self, config: DefaultRunnerConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets [`max_concurrent_tasks`](DefaultRunnerConfig::max_concurrent_tasks).
+    pub fn max_concurrent_tasks(mut self, tasks: usize) -> Self {
+        self.config.max_concurrent_tasks = tasks;
+        self
+    }
+
+    /// Sets [`task_timeout`](DefaultRunnerConfig::task_timeout).
+    pub fn task_timeout(mut self, timeout: Duration) -> Self {
+        self.config.task_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets [`max_connections`](DefaultRunnerConfig::max_connections).
+    pub fn db_pool_size(mut self, size: u32) -> Self {
+        self.config.max_connections = size;
+        self
+    }
+
+    /// Adds a workflow to those that `#[workflow]` registered.
+    pub fn workflow(mut self, workflow: Workflow) -> Self {
+        self.config.workflows.push(workflow);
+        self
+    }
+
+    /// Makes it a runner that only submits; see [`submit_only`](DefaultRunnerConfig::submit_only).
+    pub fn submit_only(mut self) -> Self {
+        self.config.submit_only = true;
+        self
+    }
+
+    /// Opens the runner.
+    ///
+    /// # Errors
+    ///
+    /// As [`DefaultRunner::new`] and [`DefaultRunner::with_schema`].
+    pub async fn build(self) -> Result<DefaultRunner, PipelineError> {
+        let Self { url, schema, config } = self;
+        config.validate()?;
+        let url = url.ok_or_else(|| configuration("no database was given: call `database_url`"))?;
+        let workflows = registered()?;
+        loop {
+            let (hub, place) = hubs::of(&url, schema.as_deref(), &config).await?;
+            // `None` if the last runner on the hub was shut down at this moment: then there is a new hub to be found.
+            if let Some(runner) = Runner::open(hub, place, config.clone(), workflows.clone()).await? {
+                return Ok(DefaultRunner { runner });
+            }
+        }
+    }
+}
+
+impl fmt::Debug for DefaultRunnerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("DefaultRunnerBuilder").field("schema", &self.schema).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// The place that is meant when no schema is given.
+fn default_place() -> Result<PlaceName, PipelineError> {
+    Ok(variable("DEFAULT_SCHEMA")?.map_or(PlaceName::Default, PlaceName::Named))
+}
+
+/// A variable of the environment; an empty one counts as not set.
+fn variable(name: &str) -> Result<Option<String>, PipelineError> {
+    match std::env::var(name) {
+        Ok(value) if value.is_empty() => Ok(None),
+        Ok(value) => Ok(Some(value)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(configuration(&format!("{name} is not UTF-8"))),
+    }
+}
+
+fn number<N: std::str::FromStr>(name: &str) -> Result<Option<N>, PipelineError> {
+    let Some(value) = variable(name)? else { return Ok(None) };
+    match value.trim().parse() {
+        Ok(number) => Ok(Some(number)),
+        Err(_) => Err(configuration(&format!("{name} is `{}`, which is not a whole number in range", value.escape_debug()))),
+    }
+}
+
+fn configuration(message: &str) -> PipelineError {
+    PipelineError::new(ErrorKind::Configuration, message)
+}

@@ -1,0 +1,123 @@
+//! One hub for each database that this process uses.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use cloacina_core::store::{PlaceName, Store};
+use cloacina_core::{DefaultRunnerConfig, Hub, PipelineError};
+#[cfg(feature = "postgres")]
+use cloacina_postgres::{PostgresAddress, PostgresOptions, PostgresStore};
+#[cfg(feature = "sqlite")]
+use cloacina_sqlite::{SqliteAddress, SqliteStore};
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::{configuration, default_place};
+
+/// Which database a hub is on: the parsed address, so that two spellings of one URL share a hub.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresAddress),
+    #[cfg(feature = "sqlite")]
+    Sqlite(SqliteAddress),
+}
+
+/// A hub, or the place for one that is being made: locked while it is, so that only one is.
+type Slot = Arc<AsyncMutex<Option<Open>>>;
+
+#[derive(Clone)]
+struct Open {
+    hub: Arc<Hub>,
+    #[cfg(feature = "postgres")]
+    postgres: Option<(Arc<PostgresStore>, PostgresAddress)>,
+}
+
+static HUBS: LazyLock<Mutex<HashMap<Key, Slot>>> = LazyLock::new(Mutex::default);
+
+/// The hub of a database, and the place that is meant there.
+pub(super) async fn of(
+    url: &str, schema: Option<&str>, config: &DefaultRunnerConfig,
+) -> Result<(Arc<Hub>, PlaceName), PipelineError> {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    match scheme {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            if let Some(schema) = schema {
+                return Err(configuration(&format!(
+                    "SQLite has no schemas: give tenant `{}` a file of its own, `sqlite://…/{0}.db`",
+                    schema.escape_debug()
+                )));
+            }
+            let address = SqliteAddress::parse(url)?;
+            let hub = open(Key::Sqlite(address.clone()), async |known: Option<&Open>| {
+                if let Some(known) = known {
+                    return Ok(known.clone());
+                }
+                let store: Arc<dyn Store> = SqliteStore::open_address(address.clone()).await?;
+                Ok(Open {
+                    hub: Hub::start(store, config),
+                    #[cfg(feature = "postgres")]
+                    postgres: None,
+                })
+            });
+            Ok((hub.await?, PlaceName::Default))
+        }
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => {
+            let place = schema.map_or_else(default_place, |schema| Ok(PlaceName::Named(schema.to_owned())))?;
+            let address = PostgresAddress::parse(url)?;
+            let hub = open(Key::Postgres(address.clone()), async |known: Option<&Open>| {
+                if let Some(open @ Open { postgres: Some((store, first)), .. }) = known {
+                    if !first.same_password(&address) {
+                        PostgresStore::authenticate(&address).await?;
+                    }
+                    store.ensure_connections(config.max_connections);
+                    return Ok(open.clone());
+                }
+                let options = PostgresOptions { max_connections: config.max_connections };
+                let store = PostgresStore::connect(&address, options).await?;
+                let hub = Hub::start(Arc::clone(&store) as Arc<dyn Store>, config);
+                Ok(Open { hub, postgres: Some((store, address.clone())) })
+            });
+            Ok((hub.await?, place))
+        }
+        _ => Err(unknown_scheme(scheme)),
+    }
+}
+
+/// The hub under a key; `make` is given the one that is there and says which it is from now on.
+async fn open(key: Key, make: impl AsyncFnOnce(Option<&Open>) -> Result<Open, PipelineError>) -> Result<Arc<Hub>, PipelineError> {
+    let slot = {
+        let mut hubs = HUBS.lock().unwrap_or_else(PoisonError::into_inner);
+        // Hubs that have closed since are forgotten here. A slot that is locked or shared is being used.
+        hubs.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|slot| slot.as_ref().is_some_and(|open| !open.hub.is_closed())));
+        Arc::clone(hubs.entry(key).or_default())
+    };
+    let mut slot = slot.lock().await;
+    let known = slot.take().filter(|open| !open.hub.is_closed());
+    match make(known.as_ref()).await {
+        Ok(open) => {
+            let hub = Arc::clone(&open.hub);
+            *slot = Some(open);
+            Ok(hub)
+        }
+        Err(error) => {
+            *slot = known;
+            Err(error)
+        }
+    }
+}
+
+fn unknown_scheme(scheme: &str) -> PipelineError {
+    let mut known: Vec<&str> = Vec::new();
+    if cfg!(feature = "sqlite") {
+        known.push("`sqlite://path/to/file.db`");
+    }
+    if cfg!(feature = "postgres") {
+        known.push("`postgresql://user:password@host/database`");
+    }
+    let plausible = scheme.len() <= 20 && scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+');
+    // Whatever stands before the first colon of something that is no URL may be part of a secret.
+    let scheme = if plausible && !scheme.is_empty() { format!("`{scheme}:`") } else { "that".to_owned() };
+    configuration(&format!("no database is known by a URL that begins with {scheme}; use {}", known.join(" or ")))
+}

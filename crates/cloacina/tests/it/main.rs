@@ -1,0 +1,4 @@
+//! The public surface of the crate.
+
+mod macros;
+mod ui;
