@@ -170,7 +170,7 @@ impl Hand {
         let begin = "BEGIN IMMEDIATE";
         self.connection.prepare_cached(begin)?.execute([])?;
         {
-            let fence = include_str!("../sql/runner_fence.sql");
+            let fence = include_str!("../sql/fence.sql");
             self.connection.prepare_cached(fence)?.query_row([runner], |row| row.get::<_, bool>(0))?;
             let mut execution =
                 self.connection.prepare_cached(include_str!("../sql/execution_insert.sql"))?;
@@ -187,7 +187,7 @@ impl Hand {
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         self.connection.prepare_cached(begin)?.execute([])?;
         {
-            let fence = include_str!("../sql/runner_fence.sql");
+            let fence = include_str!("../sql/fence.sql");
             self.connection.prepare_cached(fence)?.query_row([runner], |row| row.get::<_, bool>(0))?;
             let mut finish = self.connection.prepare_cached(include_str!("../sql/task_finish.sql"))?;
             let mut close = self.connection.prepare_cached(include_str!("../sql/execution_close.sql"))?;

@@ -493,4 +493,7 @@ impl Store for SqliteStore {
     async fn runner_retire(&self, runner: RunnerId) -> Result<()> {
         self.write(Durability::Full, |connection| runner::retire(connection, self.place.tenant, runner)).await
     }
+    async fn close(&self) -> Result<()> {
+        SqliteStore::close(self).await
+    }
 }
