@@ -257,6 +257,29 @@ fn write_ahead(connection: &Connection, path: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Which file on the disk a path means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    #[cfg(unix)]
+    device_and_inode: (u64, u64),
+}
+
+impl FileIdentity {
+    /// `None` if there is no file, or it cannot be told.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            Some(Self { device_and_inode: (metadata.dev(), metadata.ino()) })
+        }
+        #[cfg(not(unix))]
+        {
+            metadata.is_file().then_some(Self {})
+        }
+    }
+}
+
 /// Only the owner reads a new file; the -wal and -shm files take its mode over. Where the file system has no modes there is nothing to do.
 fn restrict(path: &Path) {
     #[cfg(unix)]
