@@ -214,7 +214,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-/// What the file holds is no program: no trigger, view or function in it is run by our statements.
+/// What the file holds is no program: no trigger, view, function or foreign key in it is run by our statements.
 fn prepare(connection: &Connection) -> Result<(), Failure> {
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(96);
@@ -222,6 +222,9 @@ fn prepare(connection: &Connection) -> Result<(), Failure> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
+    // Without this guarantee SQLite may compile a prepared statement again whenever it is bound to another value.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
@@ -250,6 +253,29 @@ fn write_ahead(connection: &Connection, path: &Path) -> Result<(), Failure> {
                 waited += pause;
             }
             Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Which file on the disk a path means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    #[cfg(unix)]
+    device_and_inode: (u64, u64),
+}
+
+impl FileIdentity {
+    /// `None` if there is no file, or it cannot be told.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            Some(Self { device_and_inode: (metadata.dev(), metadata.ino()) })
+        }
+        #[cfg(not(unix))]
+        {
+            metadata.is_file().then_some(Self {})
         }
     }
 }

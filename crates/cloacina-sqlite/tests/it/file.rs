@@ -178,6 +178,22 @@ async fn closing_leaves_the_file_alone() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_deleted_or_replaced_is_not_written() {
+    let file = File::new();
+    let handle = file.open().await;
+    handle.submit(1, new_execution(&[0], &[])).await;
+    let moved = file.directory.path().join("moved.db");
+    fs::rename(file.path(), &moved).unwrap();
+    let error = handle.flush(2, vec![new_execution(&[0], &[])], vec![], 0).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Place, "{error}");
+    fs::write(file.path(), "").unwrap();
+    let error = handle.flush(2, vec![new_execution(&[0], &[])], vec![], 0).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Place, "{error}");
+    fs::rename(&moved, file.path()).unwrap();
+    handle.submit(3, new_execution(&[0], &[])).await;
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_written_is_an_error_of_its_place() {
     let file = File::new();
     drop(SqliteStore::open(&file.url()).await.unwrap());
