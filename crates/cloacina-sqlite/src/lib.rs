@@ -380,10 +380,6 @@ impl Store for SqliteStore {
         1
     }
 
-    async fn close(&self) -> Result<()> {
-        Self::close(self).await
-    }
-
     fn hints(&self) -> watch::Receiver<u64> {
         self.hints.subscribe()
     }

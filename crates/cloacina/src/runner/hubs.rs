@@ -74,13 +74,14 @@ pub(super) async fn of(
             let hub = open(Key::Postgres(address.clone()), async |known: Option<&Open>| {
                 if let Some(open @ Open { postgres: Some((store, first)), .. }) = known {
                     if !first.same_password(&address) {
-                        PostgresStore::authenticate(&address).await?;
+                        PostgresStore::authenticate(url).await?;
                     }
                     store.ensure_connections(config.max_connections);
                     return Ok(open.clone());
                 }
-                let options = PostgresOptions { max_connections: config.max_connections };
-                let store = PostgresStore::connect(&address, options).await?;
+                let options =
+                    PostgresOptions { max_connections: config.max_connections, ..PostgresOptions::default() };
+                let store = PostgresStore::connect(url, options).await?;
                 let hub = Hub::start(Arc::clone(&store) as Arc<dyn Store>, config);
                 Ok(Open { hub, postgres: Some((store, address.clone())) })
             });
