@@ -55,11 +55,13 @@ pub(super) struct PlaceBatch {
     submits: Vec<Submit>,
     endings: Vec<Ending>,
     permits: Vec<Permit>,
+    /// Of the claim: what was known of the backlog when it was asked for.
+    news: u64,
 }
 
 impl PlaceBatch {
     fn new(place: Arc<OpenPlace>) -> Self {
-        Self { place, submits: Vec::new(), endings: Vec::new(), permits: Vec::new() }
+        Self { place, submits: Vec::new(), endings: Vec::new(), permits: Vec::new(), news: 0 }
     }
 
     fn is_empty(&self) -> bool {
@@ -72,7 +74,7 @@ impl PlaceBatch {
 
     /// Each transition alone.
     fn split(self) -> Vec<Self> {
-        let Self { place, submits, endings, permits } = self;
+        let Self { place, submits, endings, permits, news } = self;
         let alone = |fill: &dyn Fn(&mut Self)| {
             let mut batch = Self::new(Arc::clone(&place));
             fill(&mut batch);
@@ -83,7 +85,7 @@ impl PlaceBatch {
         let endings = endings.into_iter().map(|ending| Self { endings: vec![ending], ..empty() });
         let mut all: Vec<Self> = submits.chain(endings).collect();
         if !permits.is_empty() {
-            all.push(Self { permits, ..empty() });
+            all.push(Self { permits, news, ..empty() });
         }
         all
     }
@@ -92,6 +94,7 @@ impl PlaceBatch {
         self.submits.extend(other.submits);
         self.endings.extend(other.endings);
         self.permits.extend(other.permits);
+        self.news = self.news.max(other.news);
     }
 }
 
@@ -149,9 +152,10 @@ impl Lane {
                     let at = batch_of(&mut batches, &ending.place);
                     batches[at].endings.push(*ending);
                 }
-                Transition::Claim(ClaimRequest { place, permits }) => {
+                Transition::Claim(ClaimRequest { place, permits, news }) => {
                     let at = batch_of(&mut batches, &place);
                     batches[at].permits.extend(permits);
+                    batches[at].news = news;
                 }
             }
         }
@@ -341,7 +345,7 @@ impl Lane {
                     submits: batch.submits.iter().map(|submit| Arc::clone(&submit.execution)).collect(),
                     outcomes: batch.endings.iter().map(|ending| Arc::clone(&ending.outcome)).collect(),
                     claim: (!batch.permits.is_empty())
-                        .then(|| Claim { limit: batch.permits.len(), workflows }),
+                        .then_some(Claim { limit: batch.permits.len(), workflows }),
                 }
             })
             .collect();
@@ -452,14 +456,14 @@ pub(super) struct Start {
 
 impl Applying<'_> {
     fn apply(self, batch: PlaceBatch, done: PlaceFlushed) {
-        let PlaceBatch { place, submits, endings, permits } = batch;
+        let PlaceBatch { place, submits, endings, permits, news } = batch;
         let asked = permits.len();
         let PlaceFlushed { submitted, recorded, freed, closed, claimed } = done;
         let claim_count = claimed.len();
         let mut starts = Vec::new();
         let mut unknown: Vec<Claimed> = Vec::new();
         let mut state = place.state();
-        self.apply_submits(&mut state, submits, submitted.into_iter().collect(), &mut starts);
+        self.apply_submits(&mut state, submits, &submitted.into_iter().collect(), &mut starts);
         let recorded: HashSet<(ExecutionId, TaskIndex)> =
             recorded.into_iter().map(|recorded| (recorded.execution, recorded.task)).collect();
         let spare = self.apply_endings(&mut state, endings, &recorded);
@@ -488,7 +492,7 @@ impl Applying<'_> {
         drop(state);
         self.begin(runs);
         if asked > 0 {
-            self.hub.claim_ended(&place, asked, claim_count);
+            self.hub.claim_ended(&place, asked, claim_count, news);
         }
         self.hub.look(&place);
     }
@@ -497,7 +501,7 @@ impl Applying<'_> {
         &self,
         state: &mut PlaceState,
         submits: Vec<Submit>,
-        submitted: HashSet<ExecutionId>,
+        submitted: &HashSet<ExecutionId>,
         starts: &mut Vec<Start>,
     ) {
         counter!("cloacina_executions_submitted_total").increment(submitted.len() as u64);
@@ -523,11 +527,7 @@ impl Applying<'_> {
                 SubmitReply::Recorded(sender) => drop(sender.send(Ok(id))),
                 SubmitReply::Finished(sender) => {
                     waited_for = true;
-                    let waiting = state.waiting.entry(id).or_default();
-                    waiting.senders.push(sender);
-                    if execution.claimed.is_empty() {
-                        waiting.poll = Some(self.hub.first_poll());
-                    }
+                    self.hub.add_waiter(state, id, sender);
                 }
             }
             if waited_for || !execution.claimed.is_empty() {
@@ -624,10 +624,12 @@ impl Applying<'_> {
         mut spare: HashMap<ExecutionId, Vec<Permit>>,
         starts: &mut Vec<Start>,
     ) {
+        let mut left = Vec::new();
         for Freed { execution, task, claimed } in freed {
             let Some(attempt) = claimed else {
                 let priority = state.live.get(&execution).map_or(i16::MIN, |live| live.priority);
                 state.note_backlog(priority);
+                left.push(execution);
                 continue;
             };
             let permit =
@@ -636,6 +638,7 @@ impl Applying<'_> {
             self.hold(state, &start);
             starts.push(start);
         }
+        left.into_iter().for_each(|execution| state.forget_if_unused(execution));
     }
 
     fn apply_closed(&self, state: &mut PlaceState, closed: Vec<Closed>) {
