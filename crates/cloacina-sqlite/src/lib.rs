@@ -114,8 +114,9 @@ impl SqliteStore {
         let runtime = runtime()?;
         let label = address.label().to_owned();
         let opened = (|| {
-            let connection = connect::open_writer(&address)?;
-            let tenant = migrate::migrate(&connection, &label, migrate::MIGRATIONS, micros(None))?;
+            let now = micros(None);
+            let connection = connect::open_writer(&address, now)?;
+            let tenant = migrate::migrate(&connection, &label, migrate::MIGRATIONS, now)?;
             let reader = match address.path() {
                 Some(path) => Reader::Own(connect::open_reader(path)?),
                 None => Reader::Writer,
