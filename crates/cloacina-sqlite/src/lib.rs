@@ -25,6 +25,8 @@ mod error;
 mod execution;
 mod flush;
 mod migrate;
+#[cfg(test)]
+mod plans;
 mod runner;
 mod tenant;
 
