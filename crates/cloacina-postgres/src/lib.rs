@@ -1,1 +1,365 @@
-//! cloacina-postgres
+//! The engine's store on PostgreSQL 14 and later.
+//!
+//! This crate turns the named steps of [`cloacina_core::store::Store`] into statements and moves them over few connections. It
+//! decides nothing about workflows. What it promises beside the trait:
+//!
+//! - a flush is one transaction in one round trip, whatever the number of tenants in it ([`PostgresStore`]);
+//! - nothing is set on a connection that outlives a transaction, and no text becomes an identifier except through
+//!   [`SchemaName`];
+//! - no error, log line or debug output holds a password or a URL.
+//!
+//! The statements are files in `sql/`, the tables are made by `migrations/`.
+
+mod address;
+mod connect;
+mod doorbell;
+mod error;
+mod execution;
+mod flush;
+mod migrate;
+mod pool;
+mod runner;
+mod statement;
+mod tenant;
+mod tls;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use cloacina_core::id::{ExecutionId, RunnerId};
+use cloacina_core::store::{
+    AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
+    Flushed, Liveness, NextDue, Place, PlaceName, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
+    Store, StoreError, StoreErrorKind, WorkflowKey,
+};
+use jiff::Timestamp;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+pub use address::PostgresAddress;
+#[doc(hidden)]
+pub use migrate::Migration;
+pub use tenant::SchemaName;
+
+use crate::error::Failure;
+use crate::flush::OwnedFlush;
+use crate::migrate::Migrations;
+use crate::pool::Pool;
+
+/// How a [`PostgresStore`] uses its database.
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    /// The most connections to keep.
+    ///
+    /// Up to four are lanes for flushes, one listens, the others serve everything else. Fewer lanes write less at once; more
+    /// connections than the server has to spare keep others out. At least 3 are used.
+    ///
+    /// Defaults to 10.
+    pub max_connections: u32,
+    /// Where the store's work runs. It must have its I/O and time drivers enabled.
+    ///
+    /// Defaults to a runtime with one thread, `cloacina-hub`, that all stores of the process share: a task that blocks the
+    /// caller's threads then cannot keep heartbeats and commits from being sent.
+    pub runtime: Option<Handle>,
+    /// Further scripts for places, for tests of migrations.
+    #[doc(hidden)]
+    pub further_migrations: Vec<Migration>,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self { max_connections: 10, runtime: None, further_migrations: Vec::new() }
+    }
+}
+
+static HUB: LazyLock<std::io::Result<Runtime>> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("cloacina-hub")
+        .enable_all()
+        .build()
+});
+
+impl PostgresOptions {
+    fn runtime(&self) -> Result<Handle> {
+        if let Some(runtime) = &self.runtime {
+            return Ok(runtime.clone());
+        }
+        match &*HUB {
+            Ok(runtime) => Ok(runtime.handle().clone()),
+            Err(error) => {
+                let message = format!("the runtime of the engine cannot be started: {error}");
+                Err(StoreError::new(StoreErrorKind::Internal, message))
+            }
+        }
+    }
+}
+
+/// One PostgreSQL database with any number of places in it, over a few connections.
+///
+/// Its futures never block a thread. They do their work in Tokio tasks of their own on [`runtime`](Store::runtime): one that is
+/// dropped before it is done gives up the answer, not the work, and leaves no connection half used.
+///
+/// A flush whose commit is not answered waits until the server can be asked what became of it, however long it cannot be
+/// reached; see [`Store::flush`] on [`StoreErrorKind::Unknown`].
+pub struct PostgresStore {
+    inner: Arc<Inner>,
+    background: [AbortHandle; 2],
+}
+
+pub(crate) struct Inner {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) migrations: Migrations,
+    /// Whether the schema `cloacina` was found, or made, as this program needs it.
+    pub(crate) control_ready: tokio::sync::Mutex<bool>,
+    /// Told when other processes should hear that there is work or a notice.
+    pub(crate) hint_wanted: Arc<Notify>,
+    runtime: Handle,
+    hints: watch::Sender<u64>,
+    /// The server processes that sent this process's own hints.
+    own: Mutex<HashSet<i32>>,
+    pub(crate) notices_pruned: Mutex<Option<Instant>>,
+}
+
+impl PostgresStore {
+    /// Connects once, to prove that it works, and keeps what is needed to connect again.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Configuration`] if the URL cannot be read, or the server does not accept the login, its password or
+    /// the name of the database; [`StoreErrorKind::Transient`] if the server cannot be reached.
+    pub async fn connect(url: &str, options: PostgresOptions) -> Result<Arc<Self>> {
+        let address = PostgresAddress::parse(url)?;
+        let runtime = options.runtime()?;
+        let pool = Arc::new(Pool::new(address.clone(), tls::connector(&address)?, options.max_connections));
+        let inner = Arc::new(Inner {
+            pool: Arc::clone(&pool),
+            migrations: Migrations::with_places(&options.further_migrations),
+            control_ready: tokio::sync::Mutex::default(),
+            hint_wanted: Arc::default(),
+            runtime: runtime.clone(),
+            hints: watch::Sender::new(0),
+            own: Mutex::default(),
+            notices_pruned: Mutex::default(),
+        });
+        inner.run(async move { pool.side().await.map(drop) }).await?;
+        let background = [
+            runtime.spawn(doorbell::send_hints(Arc::downgrade(&inner))).abort_handle(),
+            runtime.spawn(doorbell::hear_hints(Arc::downgrade(&inner))).abort_handle(),
+        ];
+        Ok(Arc::new(Self { inner, background }))
+    }
+
+    /// Opens one connection with this URL and closes it: proves that its password is accepted, where a store for the same
+    /// [`PostgresAddress`] is there already under another one.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn authenticate(url: &str) -> Result<()> {
+        let address = PostgresAddress::parse(url)?;
+        let pool = Pool::new(address.clone(), tls::connector(&address)?, 3);
+        let runtime = PostgresOptions::default().runtime()?;
+        let dialled = runtime.spawn(async move { pool.dial().await.map(drop) }).await;
+        dialled.unwrap_or_else(|error| Err(StoreError::new(StoreErrorKind::Internal, error.to_string())))
+    }
+
+    /// Which database this is and how it is reached.
+    #[must_use]
+    pub fn address(&self) -> &PostgresAddress {
+        &self.inner.pool.address
+    }
+
+    /// Raises the number of connections to `max_connections`, if it is lower.
+    pub fn ensure_connections(&self, max_connections: u32) {
+        self.inner.pool.ensure(max_connections);
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.inner.run(work).await
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        for task in &self.background {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresStore({})", self.inner.label())
+    }
+}
+
+impl Inner {
+    pub(crate) fn label(&self) -> &str {
+        self.pool.address.label()
+    }
+
+    /// Does work in a task of its own, so that it ends properly when its caller goes away.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        match self.runtime.spawn(work).await {
+            Ok(result) => result,
+            Err(error) => {
+                let message = format!("an operation on {} did not end: {error}", self.label());
+                Err(StoreError::new(StoreErrorKind::Internal, message))
+            }
+        }
+    }
+
+    /// The error of a statement that touches no place.
+    pub(crate) fn control_error(&self, failure: Failure) -> StoreError {
+        failure.into_error("cloacina")
+    }
+
+    pub(crate) fn hint(&self) {
+        self.hints.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(crate) fn remember_own(&self, pid: i32) {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if own.len() > 1000 {
+            own.clear();
+        }
+        own.insert(pid);
+    }
+
+    pub(crate) fn is_own(&self, pid: i32) -> bool {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).contains(&pid)
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn label(&self) -> &str {
+        self.inner.label()
+    }
+
+    fn runtime(&self) -> Handle {
+        self.inner.runtime.clone()
+    }
+
+    fn lanes(&self) -> usize {
+        self.inner.pool.lanes()
+    }
+
+    fn hints(&self) -> watch::Receiver<u64> {
+        self.inner.hints.subscribe()
+    }
+
+    async fn place_open(&self, name: &PlaceName) -> Result<Place> {
+        let (inner, name) = (Arc::clone(&self.inner), name.clone());
+        self.run(async move { tenant::open(&inner, &name).await }).await
+    }
+
+    async fn flush(&self, lane: usize, flush: &Flush) -> Result<Flushed> {
+        self.run(flush::flush(Arc::clone(&self.inner), lane, OwnedFlush::from(flush))).await
+    }
+
+    async fn execution_control(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        control: Control,
+        now: Option<Timestamp>,
+    ) -> Result<Controlled> {
+        self.run(execution::control(Arc::clone(&self.inner), place.clone(), execution, control, now)).await
+    }
+
+    async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
+        self.run(execution::expire(Arc::clone(&self.inner), place.clone(), now)).await
+    }
+
+    async fn execution_load(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<ExecutionRecord>> {
+        self.run(execution::load(Arc::clone(&self.inner), place.clone(), executions.to_vec())).await
+    }
+
+    async fn execution_headers(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<ExecutionHeader>> {
+        self.run(execution::headers(Arc::clone(&self.inner), place.clone(), executions.to_vec())).await
+    }
+
+    async fn execution_find(
+        &self,
+        place: &Place,
+        workflow: &str,
+        key: &str,
+    ) -> Result<Option<(ExecutionId, i64)>> {
+        let (workflow, key) = (workflow.to_owned(), key.to_owned());
+        self.run(execution::find(Arc::clone(&self.inner), place.clone(), workflow, key)).await
+    }
+
+    async fn execution_list(&self, place: &Place, list: &ExecutionList) -> Result<Vec<ExecutionHeader>> {
+        self.run(execution::list(Arc::clone(&self.inner), place.clone(), list.clone())).await
+    }
+
+    async fn attempt_list(&self, place: &Place, execution: ExecutionId) -> Result<Option<AttemptList>> {
+        self.run(execution::attempts(Arc::clone(&self.inner), place.clone(), execution)).await
+    }
+
+    async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>> {
+        self.run(execution::held(Arc::clone(&self.inner), place.clone(), runner)).await
+    }
+
+    async fn execution_prune(&self, place: &Place, before: Timestamp, limit: usize) -> Result<usize> {
+        self.run(execution::prune(Arc::clone(&self.inner), place.clone(), before, limit)).await
+    }
+
+    async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {
+        self.run(doorbell::due(Arc::clone(&self.inner), now)).await
+    }
+
+    async fn bell_lower(&self, place: &Place, now: Option<Timestamp>) -> Result<NextDue> {
+        self.run(doorbell::lower(Arc::clone(&self.inner), place.clone(), now)).await
+    }
+
+    async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()> {
+        self.run(runner::register(Arc::clone(&self.inner), runner.clone(), now)).await
+    }
+
+    async fn runner_heartbeat(
+        &self,
+        runner: RunnerId,
+        workflows: &Arc<[WorkflowKey]>,
+        now: Option<Timestamp>,
+    ) -> Result<Liveness> {
+        self.run(runner::heartbeat(Arc::clone(&self.inner), runner, Arc::clone(workflows), now)).await
+    }
+
+    async fn runner_list(&self) -> Result<Vec<RunnerRecord>> {
+        self.run(runner::list(Arc::clone(&self.inner))).await
+    }
+
+    async fn runner_condemn(&self, runner: RunnerId, beat: i64) -> Result<bool> {
+        self.run(runner::condemn(Arc::clone(&self.inner), runner, beat)).await
+    }
+
+    async fn runner_rescue(&self, runner: RunnerId, now: Option<Timestamp>) -> Result<Vec<RescuedPlace>> {
+        self.run(runner::rescue(Arc::clone(&self.inner), runner, now)).await
+    }
+
+    async fn runner_retire(&self, runner: RunnerId) -> Result<()> {
+        self.run(runner::retire(Arc::clone(&self.inner), runner)).await
+    }
+}

@@ -1,0 +1,106 @@
+-- A tenant's place: four tables, because every backend caches every table that it has touched.
+--
+-- `tenant_id` comes first in every key, so that the same statements work and rows can move wherever a tenant is placed.
+-- There are no foreign keys: every transaction that changes the tasks of an execution holds the lock on the execution's row,
+-- which is what the checks behind a foreign key would lock a second time.
+-- Contexts are `json`, not `jsonb`: numbers keep the form they were written in.
+
+CREATE TABLE workflow_executions (
+    tenant_id       uuid        NOT NULL,
+    id              uuid        NOT NULL,
+    workflow        text        NOT NULL,
+    fingerprint     bigint      NOT NULL,
+    state           text        NOT NULL
+        CHECK (state IN ('pending', 'running', 'paused', 'completed', 'failed', 'cancelled')),
+    priority        smallint    NOT NULL CHECK (priority BETWEEN 0 AND 9),
+    input           json        NOT NULL,
+    created_at      timestamptz NOT NULL,
+    started_at      timestamptz,
+    finished_at     timestamptz,
+    deadline        timestamptz,
+    idempotency_key text,
+    input_hash      bigint,
+    -- Why it was cancelled, or the error of the first unhandled failure.
+    error           text,
+    PRIMARY KEY (tenant_id, id),
+    CHECK ((state IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
+    CHECK (state NOT IN ('running', 'completed', 'failed') OR started_at IS NOT NULL),
+    CHECK ((idempotency_key IS NULL) = (input_hash IS NULL))
+) WITH (fillfactor = 85);
+
+-- What a rescue walks.
+CREATE INDEX workflow_executions_open ON workflow_executions (tenant_id, id) WHERE finished_at IS NULL;
+
+CREATE UNIQUE INDEX workflow_executions_idempotency ON workflow_executions (tenant_id, workflow, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+
+-- The primary key is its only index and holds no column that an update changes, and every page keeps room: so each of the
+-- two updates in a task's life stays on its page (HOT) and writes no index. One partial index on `state` and none would.
+--
+-- A row is the record of the task's latest attempt; the attempts before it are in `task_attempts`.
+CREATE TABLE task_executions (
+    tenant_id    uuid     NOT NULL,
+    execution_id uuid     NOT NULL,
+    task         smallint NOT NULL CHECK (task >= 0),
+    name         text     NOT NULL,
+    state        text     NOT NULL
+        CHECK (state IN ('waiting', 'ready', 'running', 'completed', 'failed', 'skipped', 'cancelled')),
+    -- Dependencies that are not over.
+    waiting_on   smallint NOT NULL CHECK (waiting_on >= 0),
+    attempt      integer  NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+    failures     integer  NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    lost         integer  NOT NULL DEFAULT 0 CHECK (lost >= 0),
+    -- Who holds it, or held it last.
+    runner_id    uuid,
+    -- When it was or is due; with it the row in `ready_tasks` is found by its key.
+    due_at       timestamptz,
+    -- When the latest attempt was claimed.
+    started_at   timestamptz,
+    finished_at  timestamptz,
+    patch        json,
+    -- The error of the latest failed attempt.
+    error        text,
+    skip_reason  text     CHECK (skip_reason IN ('by_rule', 'upstream_failed')),
+    -- Whether a completed task handled this one's failure.
+    handled      boolean  NOT NULL DEFAULT false,
+    -- How the latest attempt ended; NULL while it has not, and once the row is about the attempt to come.
+    outcome      text     CHECK (outcome IN ('completed', 'failed', 'panicked', 'timed_out', 'lost', 'released', 'cancelled')),
+    PRIMARY KEY (tenant_id, execution_id, task),
+    CHECK ((state IN ('completed', 'failed', 'skipped', 'cancelled')) = (finished_at IS NOT NULL)),
+    CHECK (state <> 'running' OR (runner_id IS NOT NULL AND started_at IS NOT NULL AND attempt > 0)),
+    CHECK (state <> 'ready' OR due_at IS NOT NULL),
+    CHECK ((state = 'waiting') = (waiting_on > 0) OR state = 'cancelled'),
+    CHECK ((state = 'skipped') = (skip_reason IS NOT NULL)),
+    CHECK (outcome IS NULL OR state IN ('completed', 'failed', 'cancelled')),
+    CHECK (NOT handled OR state = 'failed')
+) WITH (fillfactor = 70);
+
+-- Work that anybody may claim: narrow, its rows live briefly, and its key is the order of the claim.
+--
+-- Deadlines wait here too, as rows of task -1 under priority -1: no claim ever looks there, and the earliest of either kind
+-- is the first row of its priority.
+CREATE TABLE ready_tasks (
+    tenant_id    uuid        NOT NULL,
+    priority     smallint    NOT NULL CHECK (priority BETWEEN -1 AND 9),
+    due_at       timestamptz NOT NULL,
+    execution_id uuid        NOT NULL,
+    task         smallint    NOT NULL CHECK ((task = -1) = (priority = -1)),
+    workflow     text        NOT NULL,
+    fingerprint  bigint      NOT NULL,
+    PRIMARY KEY (tenant_id, priority, due_at, execution_id, task)
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
+        autovacuum_analyze_scale_factor = 0.5);
+
+-- Attempts that are over and were followed by another one, or will be.
+CREATE TABLE task_attempts (
+    tenant_id    uuid        NOT NULL,
+    execution_id uuid        NOT NULL,
+    task         smallint    NOT NULL,
+    attempt      integer     NOT NULL CHECK (attempt > 0),
+    outcome      text        NOT NULL CHECK (outcome IN ('failed', 'panicked', 'timed_out', 'lost', 'released')),
+    error        text,
+    runner_id    uuid        NOT NULL,
+    started_at   timestamptz NOT NULL,
+    finished_at  timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, execution_id, task, attempt)
+);

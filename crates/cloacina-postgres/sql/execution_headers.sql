@@ -1,0 +1,4 @@
+SELECT id, workflow, fingerprint, state, priority, created_at, started_at, finished_at, deadline, error
+FROM workflow_executions
+WHERE tenant_id = $1::uuid AND id = ANY ($2::uuid[])
+ORDER BY id

@@ -1,0 +1,18 @@
+-- Deletes executions that ended long ago, the oldest first, with all that belongs to them. A finished row never changes, so
+-- nothing but another prune is in the way.
+WITH old AS MATERIALIZED (
+    SELECT id FROM workflow_executions
+    WHERE tenant_id = $1::uuid AND finished_at < $2::timestamptz
+    ORDER BY id
+    LIMIT $3::bigint
+    FOR UPDATE SKIP LOCKED
+),
+attempts AS (
+    DELETE FROM task_attempts AS attempt USING old WHERE attempt.tenant_id = $1 AND attempt.execution_id = old.id
+),
+tasks AS (
+    DELETE FROM task_executions AS task USING old WHERE task.tenant_id = $1 AND task.execution_id = old.id
+)
+DELETE FROM workflow_executions AS execution USING old
+WHERE execution.tenant_id = $1 AND execution.id = old.id
+RETURNING execution.id

@@ -1,0 +1,18 @@
+-- Resumes an execution that is locked already: its ready tasks return to the ready table.
+WITH resumed AS (
+    UPDATE workflow_executions AS execution SET
+        state = CASE WHEN execution.started_at IS NULL THEN 'pending' ELSE 'running' END
+    WHERE execution.tenant_id = $1::uuid AND execution.id = $2::uuid AND execution.state = 'paused'
+    RETURNING execution.id, execution.priority, execution.workflow, execution.fingerprint
+),
+ready AS (
+    INSERT INTO ready_tasks (tenant_id, priority, due_at, execution_id, task, workflow, fingerprint)
+    SELECT $1, resumed.priority, task.due_at, resumed.id, task.task, resumed.workflow, resumed.fingerprint
+    FROM resumed
+    JOIN task_executions AS task ON task.tenant_id = $1 AND task.execution_id = resumed.id AND task.state = 'ready'
+),
+noticed AS (
+    INSERT INTO cloacina.notice (tenant_id, execution_id, created_at)
+    SELECT $1, resumed.id, coalesce($3::timestamptz, now()) FROM resumed
+)
+SELECT id FROM resumed

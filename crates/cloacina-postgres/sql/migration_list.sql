@@ -1,0 +1,1 @@
+SELECT scope, number, checksum, min_reader FROM cloacina.migration ORDER BY scope, number

@@ -1,0 +1,11 @@
+-- The row stands for the place and is its lock: a second process that makes the same one waits here and finds it made.
+WITH place AS (
+    INSERT INTO cloacina.tenant (tenant_id, name, schema_name, schema_version, min_reader)
+    VALUES ($1::uuid, $2::text, $2::text, 0, 0)
+    ON CONFLICT DO NOTHING
+    RETURNING tenant_id
+),
+bell AS (
+    INSERT INTO cloacina.doorbell (tenant_id) SELECT tenant_id FROM place
+)
+SELECT to_regnamespace(quote_ident($2::text)) IS NOT NULL AS there FROM place

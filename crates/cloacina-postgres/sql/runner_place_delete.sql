@@ -1,0 +1,1 @@
+DELETE FROM cloacina.runner_place WHERE runner_id = $1::uuid AND tenant_id = $2::uuid

@@ -1,0 +1,1 @@
+SELECT state FROM cloacina.runner WHERE id = $1::uuid

@@ -1,0 +1,8 @@
+-- The tasks that run under a runner: those of the open executions, whose index is small.
+SELECT task.execution_id, task.task, execution.workflow, execution.fingerprint, execution.priority, task.attempt, task.failures,
+       task.lost
+FROM workflow_executions AS execution
+JOIN task_executions AS task ON task.tenant_id = $1 AND task.execution_id = execution.id
+WHERE execution.tenant_id = $1::uuid AND execution.finished_at IS NULL
+  AND task.state = 'running' AND task.runner_id = $2::uuid
+ORDER BY task.execution_id, task.task

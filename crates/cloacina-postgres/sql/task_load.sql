@@ -1,0 +1,5 @@
+SELECT execution_id, task, name, state, attempt, failures, lost, runner_id, started_at, finished_at, patch::text AS patch, error,
+       skip_reason, handled
+FROM task_executions
+WHERE tenant_id = $1::uuid AND execution_id = ANY ($2::uuid[])
+ORDER BY execution_id, task

@@ -1,0 +1,81 @@
+-- Step 4 of a flush: records outcomes, marks handled failures, counts successors down and puts into the ready table what
+-- may run and is not claimed here. One statement is safe because the executions were locked in the one before.
+--
+-- Lists that belong to an outcome travel as array literals in its row, so that they are expanded from the rows that were
+-- recorded and nothing joins two lists.
+-- No row is written twice: what is recorded was running, what is handled had failed, what is counted down was waiting.
+WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
+recorded AS (
+    UPDATE task_executions AS task SET
+        state = outcome.state,
+        outcome = CASE WHEN outcome.state <> 'ready' THEN outcome.outcome END,
+        failures = task.failures + CASE WHEN outcome.outcome IN ('failed', 'panicked', 'timed_out') THEN 1 ELSE 0 END,
+        due_at = CASE WHEN outcome.state = 'ready'
+            THEN (SELECT now FROM clock) + outcome.after_us * interval '1 microsecond' ELSE task.due_at END,
+        finished_at = CASE WHEN outcome.state <> 'ready' THEN (SELECT now FROM clock) END,
+        patch = outcome.patch::json,
+        error = coalesce(outcome.error, task.error),
+        skip_reason = outcome.skip_reason
+    FROM unnest($4::uuid[], $5::smallint[], $6::integer[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
+                $12::bigint[], $13::text[], $14::text[], $15::text[])
+        AS outcome (execution_id, task, attempt, state, outcome, patch, error, skip_reason, after_us, successors, wanted, handles)
+    WHERE task.tenant_id = $1::uuid AND task.execution_id = outcome.execution_id AND task.task = outcome.task
+      AND task.state = 'running' AND task.runner_id = $3::uuid AND task.attempt = outcome.attempt
+    RETURNING task.execution_id, task.task, task.attempt, task.state, task.due_at, task.started_at,
+              outcome.outcome, outcome.error, outcome.successors, outcome.wanted, outcome.handles
+),
+attempted AS (
+    INSERT INTO task_attempts (tenant_id, execution_id, task, attempt, outcome, error, runner_id, started_at, finished_at)
+    SELECT $1, recorded.execution_id, recorded.task, recorded.attempt, recorded.outcome, recorded.error, $3,
+           recorded.started_at, clock.now
+    FROM recorded, clock
+    WHERE recorded.state = 'ready'
+),
+handled AS (
+    UPDATE task_executions AS task SET handled = true
+    FROM (
+        SELECT DISTINCT recorded.execution_id, unnest(recorded.handles::smallint[]) AS task
+        FROM recorded WHERE recorded.handles IS NOT NULL
+    ) AS failure
+    WHERE task.tenant_id = $1 AND task.execution_id = failure.execution_id AND task.task = failure.task
+      AND task.state = 'failed' AND NOT task.handled
+),
+counted AS (
+    UPDATE task_executions AS task SET
+        waiting_on = task.waiting_on - successor.over,
+        state = CASE WHEN task.waiting_on > successor.over THEN 'waiting' WHEN claim.granted THEN 'running' ELSE 'ready' END,
+        due_at = CASE WHEN task.waiting_on = successor.over THEN claim.now END,
+        attempt = CASE WHEN task.waiting_on = successor.over AND claim.granted THEN task.attempt + 1 ELSE task.attempt END,
+        runner_id = CASE WHEN task.waiting_on = successor.over AND claim.granted THEN $3 END,
+        started_at = CASE WHEN task.waiting_on = successor.over AND claim.granted THEN claim.now END
+    FROM (
+        -- One successor may have waited for several of these.
+        SELECT recorded.execution_id, entry.task, count(*) AS over, bool_or(entry.wanted) AS wanted
+        FROM recorded, unnest(recorded.successors::smallint[], recorded.wanted::boolean[]) AS entry (task, wanted)
+        WHERE recorded.successors IS NOT NULL
+        GROUP BY recorded.execution_id, entry.task
+    ) AS successor
+    JOIN workflow_executions AS execution ON execution.tenant_id = $1 AND execution.id = successor.execution_id
+    -- Nothing of a paused execution is claimed.
+    CROSS JOIN LATERAL (
+        SELECT clock.now, successor.wanted AND execution.state = 'running' AS granted FROM clock
+    ) AS claim
+    WHERE task.tenant_id = $1 AND task.execution_id = successor.execution_id AND task.task = successor.task
+      AND task.state = 'waiting'
+    RETURNING task.execution_id, task.task, task.state, task.attempt, task.due_at,
+              execution.state AS execution_state, execution.priority, execution.workflow, execution.fingerprint
+),
+ready AS (
+    INSERT INTO ready_tasks (tenant_id, priority, due_at, execution_id, task, workflow, fingerprint)
+    SELECT $1, priority, due_at, execution_id, task, workflow, fingerprint
+    FROM counted
+    WHERE state = 'ready' AND execution_state <> 'paused'
+    UNION ALL
+    SELECT $1, execution.priority, recorded.due_at, recorded.execution_id, recorded.task, execution.workflow, execution.fingerprint
+    FROM recorded
+    JOIN workflow_executions AS execution ON execution.tenant_id = $1 AND execution.id = recorded.execution_id
+    WHERE recorded.state = 'ready' AND execution.state <> 'paused'
+)
+SELECT execution_id, task, true AS recorded, NULL::integer AS attempt FROM recorded
+UNION ALL
+SELECT execution_id, task, false, CASE WHEN state = 'running' THEN attempt END FROM counted WHERE state <> 'waiting'

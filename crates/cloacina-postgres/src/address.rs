@@ -1,0 +1,255 @@
+//! Which database a URL means.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cloacina_core::store::{Result, StoreError, StoreErrorKind};
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
+
+/// How the connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum TlsMode {
+    /// In the clear.
+    Disable,
+    /// Encrypted if the server can.
+    Prefer,
+    /// Encrypted, with whoever answers.
+    Require,
+    /// Encrypted, with a server whose certificate a known authority signed.
+    VerifyCa,
+    /// And whose certificate is for the name that was asked for.
+    VerifyFull,
+}
+
+/// A database that a URL points to: its hosts, ports and name, the login and how the connection is protected.
+///
+/// Two URLs that mean the same database are equal, however they are written and whatever password they hold, so that a process
+/// keeps one [`PostgresStore`](crate::PostgresStore) for both.
+#[derive(Clone)]
+pub struct PostgresAddress {
+    pub(crate) config: Config,
+    pub(crate) tls: TlsMode,
+    pub(crate) root_certificates: Option<PathBuf>,
+    key: Key,
+    label: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    hosts: Vec<String>,
+    ports: Vec<u16>,
+    database: String,
+    user: String,
+    tls: TlsMode,
+    root_certificates: Option<PathBuf>,
+}
+
+impl PostgresAddress {
+    /// Reads a URL: `postgres://user:password@host:port/database?sslmode=…`.
+    ///
+    /// Beside what PostgreSQL's own clients call `disable`, `prefer` and `require`, `sslmode` may be `verify-ca` and `verify-full`;
+    /// they use the authorities in the file that `sslrootcert` names, or those of the system. With `sslrootcert`, `require`
+    /// means `verify-ca`, as it does to PostgreSQL's clients. Without `sslmode`, a host that is not this machine is asked for
+    /// `require`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Configuration`] for a URL that cannot be read. The message never holds the URL.
+    pub fn parse(url: &str) -> Result<Self> {
+        let rest = url
+            .strip_prefix("postgres://")
+            .or_else(|| url.strip_prefix("postgresql://"))
+            .ok_or_else(|| wrong("a PostgreSQL URL begins with `postgres://` or `postgresql://`"))?;
+        let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
+        check_escapes(before_query, query)?;
+
+        let mut tls = None;
+        let mut root_certificates = None;
+        let mut others = Vec::new();
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            match parameter.split_once('=') {
+                Some(("sslmode", mode)) => tls = Some(parse_tls(mode)?),
+                Some(("sslrootcert", "system")) => root_certificates = None,
+                Some(("sslrootcert", path)) => root_certificates = Some(PathBuf::from(decode(path)?)),
+                _ => others.push(parameter),
+            }
+        }
+        let scheme = &url[..url.len() - rest.len()];
+        let plain = format!("{scheme}{before_query}?{}", others.join("&"));
+        let mut config: Config = plain.parse().map_err(|_: tokio_postgres::Error| {
+            // The parser's error may quote a part of the URL.
+            wrong("the PostgreSQL URL cannot be read: check the host, that the port is a number, and the names of the parameters")
+        })?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(wrong("the PostgreSQL URL names no host"));
+        }
+
+        let local = is_local(&config);
+        let tls = match tls.unwrap_or(if local { TlsMode::Prefer } else { TlsMode::Require }) {
+            TlsMode::Require if root_certificates.is_some() => TlsMode::VerifyCa,
+            tls => tls,
+        };
+        config.ssl_mode(match tls {
+            TlsMode::Disable => SslMode::Disable,
+            TlsMode::Prefer => SslMode::Prefer,
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
+        });
+        config.application_name("cloacina");
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(Duration::from_secs(5));
+        }
+        // A peer that vanished is noticed within half a minute, not within the two hours of the system's default.
+        config.keepalives_idle(Duration::from_secs(15));
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(Duration::from_secs(30));
+        }
+
+        let key = Key::of(&config, tls, root_certificates.clone());
+        let label = key.label();
+        Ok(Self { config, tls, root_certificates, key, label })
+    }
+
+    /// `host:port/database`, for messages.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The login.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.key.user
+    }
+
+    /// The name of the database.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        &self.key.database
+    }
+
+    /// Whether both have the same password, or both none.
+    #[must_use]
+    pub fn same_password(&self, other: &Self) -> bool {
+        self.config.get_password() == other.config.get_password()
+    }
+}
+
+impl Key {
+    fn of(config: &Config, tls: TlsMode, root_certificates: Option<PathBuf>) -> Self {
+        let mut hosts: Vec<_> = config
+            .get_hosts()
+            .iter()
+            .map(|host| match host {
+                Host::Tcp(name) => name.to_ascii_lowercase(),
+                Host::Unix(path) => path.display().to_string(),
+            })
+            .collect();
+        if hosts.is_empty() {
+            hosts = config.get_hostaddrs().iter().map(IpAddr::to_string).collect();
+        }
+        let ports = match config.get_ports() {
+            [] => vec![5432],
+            ports => ports.to_vec(),
+        };
+        let user = config.get_user().unwrap_or_default().to_owned();
+        let database = config.get_dbname().unwrap_or(&user).to_owned();
+        Self { hosts, ports, database, user, tls, root_certificates }
+    }
+
+    fn label(&self) -> String {
+        let ports: Vec<_> = self.ports.iter().map(ToString::to_string).collect();
+        format!("{}:{}/{}", self.hosts.join(","), ports.join(","), self.database)
+    }
+}
+
+impl PartialEq for PostgresAddress {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for PostgresAddress {}
+
+impl Hash for PostgresAddress {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+impl fmt::Debug for PostgresAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresAddress({})", self.label)
+    }
+}
+
+fn wrong(message: impl Into<String>) -> StoreError {
+    StoreError::new(StoreErrorKind::Configuration, message)
+}
+
+/// A password with `@`, `/` or `?` in it shifts the borders between the parts of a URL; what comes out would be looked up as a
+/// host, and shown in a message.
+fn check_escapes(before_query: &str, query: &str) -> Result<()> {
+    let (authority, path) = before_query.split_once('/').unwrap_or((before_query, ""));
+    let login_is_open = authority.contains(':') && !authority.contains('@');
+    let shifted =
+        authority.matches('@').count() > 1 || path.contains('@') || (login_is_open && query.contains('@'));
+    if shifted {
+        return Err(wrong(
+            "the PostgreSQL URL is ambiguous: special characters in the user name and the password must be percent-encoded \
+             (`@` as `%40`, `/` as `%2F`, `?` as `%3F`, `#` as `%23`, `:` as `%3A`, `%` as `%25`)",
+        ));
+    }
+    let login = authority.split_once('@').map_or("", |(login, _)| login);
+    decode(login)?;
+    Ok(())
+}
+
+fn decode(text: &str) -> Result<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
+        let (Some(high), Some(low)) = (digit(), digit()) else {
+            return Err(wrong("a `%` in the PostgreSQL URL must be written `%25`"));
+        };
+        bytes.push(u8::try_from(high * 16 + low).expect("two hexadecimal digits are a byte"));
+    }
+    String::from_utf8(bytes).map_err(|_| wrong("the PostgreSQL URL is not UTF-8"))
+}
+
+fn parse_tls(mode: &str) -> Result<TlsMode> {
+    Ok(match mode {
+        "disable" => TlsMode::Disable,
+        "prefer" | "allow" => TlsMode::Prefer,
+        "require" => TlsMode::Require,
+        "verify-ca" => TlsMode::VerifyCa,
+        "verify-full" => TlsMode::VerifyFull,
+        _ => {
+            return Err(wrong(
+                "`sslmode` is one of disable, allow, prefer, require, verify-ca and verify-full",
+            ));
+        }
+    })
+}
+
+fn is_local(config: &Config) -> bool {
+    let addresses = config.get_hostaddrs();
+    if !addresses.is_empty() {
+        return addresses.iter().all(IpAddr::is_loopback);
+    }
+    config.get_hosts().iter().all(|host| match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name.eq_ignore_ascii_case("localhost")
+                || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+    })
+}

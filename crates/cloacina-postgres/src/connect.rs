@@ -1,0 +1,426 @@
+//! A connection, and transactions that travel in one flight.
+//!
+//! Everything of a transaction is written at once: `BEGIN` with its settings, the statements, `COMMIT`. So it costs one round
+//! trip. What the client pays for it is that it cannot branch: when a statement fails, the server refuses the rest and turns
+//! the `COMMIT` that is on its way into a rollback. That `COMMIT` answers without an error, so **its answer means nothing:
+//! success is that every statement of the flight succeeded**.
+//!
+//! No setting outlives its transaction, so a pooler in transaction mode cannot mix tenants.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use cloacina_core::id::TenantId;
+use cloacina_core::store::{Result, StoreError, StoreErrorKind};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{AsyncMessage, Client, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::address::PostgresAddress;
+use crate::error::{Failure, describe, is_lost, refused, spoils_connection};
+use crate::statement::Statement;
+use crate::tenant::SchemaName;
+
+/// The longest that a flight may take before the connection counts as lost. Longer than `statement_timeout`, so the server
+/// ends what is merely slow.
+const FLIGHT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A backend caches what it knows of every table it has touched, some 40 kB for a place, and never forgets: after this many
+/// places its connection is replaced.
+const PLACES_PER_CONNECTION: usize = 1000;
+
+/// Set in the message of every `BEGIN`.
+///
+/// The plans: whatever the statistics of a young or a hurriedly filled table say, every statement walks its indexes from the rows
+/// that it was sent, so anything but nested loops over index scans can only be a mistake; and a plan made once for all
+/// parameters is the one that is wanted, so it is not made anew for each execution.
+const SETTINGS: &str = "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '30s'; \
+    SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+
+/// A parameter of a statement.
+pub(crate) type Param<'a> = Box<dyn ToSql + Sync + Send + 'a>;
+
+/// Makes a list of parameters.
+macro_rules! params {
+    ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as $crate::connect::Param<'_>),*] };
+}
+pub(crate) use params;
+
+/// In which schema unqualified names are looked up.
+#[derive(Clone, Copy)]
+pub(crate) enum Scope<'a> {
+    /// In none: only `cloacina`'s tables are named, and those by their full names.
+    Control,
+    /// In a tenant's.
+    Schema(&'a SchemaName),
+}
+
+impl Scope<'_> {
+    fn search_path(self) -> String {
+        // A temporary table would otherwise be found first.
+        match self {
+            Self::Control => "SET LOCAL search_path = pg_catalog, pg_temp".to_owned(),
+            Self::Schema(schema) => format!("SET LOCAL search_path = {}, pg_temp", schema.quoted()),
+        }
+    }
+
+    pub(crate) fn label(self) -> String {
+        match self {
+            Self::Control => "cloacina".to_owned(),
+            Self::Schema(schema) => schema.as_str().to_owned(),
+        }
+    }
+}
+
+/// One thing in a flight.
+pub(crate) enum Step<'a> {
+    /// A prepared statement.
+    Run(&'static Statement, Vec<Param<'a>>),
+    /// From here on another schema counts.
+    Enter(Scope<'a>),
+    /// Statements as text, without parameters and results.
+    Batch(String),
+}
+
+/// How a flight ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Commit,
+    /// The transaction stays open for a second flight.
+    Open,
+}
+
+/// A connection to the database.
+pub(crate) struct Connection {
+    client: Client,
+    pub(crate) backend: Backend,
+    prepared: HashMap<&'static str, tokio_postgres::Statement>,
+    places: HashSet<TenantId>,
+    /// Whether a transaction may be open or half sent: then it must not be used for another one.
+    dirty: bool,
+}
+
+/// A server process, told apart from a later one of the same id.
+#[derive(Debug, Clone)]
+pub(crate) struct Backend {
+    pub(crate) pid: i32,
+    /// When it was started, as the server writes it.
+    pub(crate) started: String,
+}
+
+impl Connection {
+    /// Connects. What the server announces asynchronously (notifications) is handed to `hear`.
+    pub(crate) async fn dial(
+        address: &PostgresAddress,
+        tls: &MakeRustlsConnect,
+        mut hear: impl FnMut(AsyncMessage) + Send + 'static,
+    ) -> Result<Self> {
+        let timeout = address.config.get_connect_timeout().copied().unwrap_or(Duration::from_secs(5));
+        // The library's own timeout covers the socket only, not a server that accepts and says nothing.
+        let dialled = tokio::time::timeout(timeout * 2, address.config.connect(tls.clone())).await;
+        let (client, mut connection) = match dialled {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(error)) => return Err(dial_error(address, &error)),
+            Err(_) => return Err(unreachable_error(address, "it does not answer")),
+        };
+        tokio::spawn(async move {
+            // Ends when the client is dropped, or when the server is gone, which the client then reports.
+            while let Some(Ok(message)) =
+                std::future::poll_fn(|context| connection.poll_message(context)).await
+            {
+                hear(message);
+            }
+        });
+        let identity = client
+            .query_one(
+                "SELECT pid, backend_start::text FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()",
+                &[],
+            )
+            .await
+            .map_err(|error| dial_error(address, &error))?;
+        let backend = Backend { pid: identity.get(0), started: identity.get(1) };
+        Ok(Self { client, backend, prepared: HashMap::new(), places: HashSet::new(), dirty: false })
+    }
+
+    /// Whether another transaction may be run on it.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.dirty && !self.client.is_closed() && self.places.len() <= PLACES_PER_CONNECTION
+    }
+
+    pub(crate) fn touch(&mut self, tenant: TenantId) {
+        self.places.insert(tenant);
+    }
+
+    /// A transaction of these steps, in one round trip. The rows of each step, in their order.
+    pub(crate) async fn transaction(
+        &mut self,
+        scope: Scope<'_>,
+        steps: &[Step<'_>],
+    ) -> Result<Vec<Vec<Row>>, Failure> {
+        self.prepare(scope, steps).await?;
+        self.fly(Some(scope), steps, End::Commit).await
+    }
+
+    /// The first half of a transaction in which the client has to look at what it found. It must be ended by [`finish`](Self::finish);
+    /// a connection that is put away without it is closed.
+    pub(crate) async fn begin(
+        &mut self,
+        scope: Scope<'_>,
+        steps: &[Step<'_>],
+    ) -> Result<Vec<Vec<Row>>, Failure> {
+        self.prepare(scope, steps).await?;
+        self.fly(Some(scope), steps, End::Open).await
+    }
+
+    /// The second half.
+    pub(crate) async fn finish(&mut self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
+        // Inside the transaction its search path counts, so what the second half needs can be prepared there.
+        self.prepare_missing(steps).await?;
+        self.fly(None, steps, End::Commit).await
+    }
+
+    async fn prepare(&mut self, scope: Scope<'_>, steps: &[Step<'_>]) -> Result<(), Failure> {
+        if self.missing(steps).is_empty() {
+            return Ok(());
+        }
+        // Names are looked up while a statement is prepared, so this needs the search path too. It may outlive a failed
+        // transaction, which is why it is not done in the one that needs it.
+        let first_scope = steps
+            .iter()
+            .find_map(|step| if let Step::Enter(scope) = step { Some(*scope) } else { None })
+            .filter(|_| matches!(scope, Scope::Control))
+            .unwrap_or(scope);
+        self.dirty = true;
+        self.client
+            .batch_execute(&format!("BEGIN; {}", first_scope.search_path()))
+            .await
+            .map_err(|error| not_sent(&error, first_scope))?;
+        let prepared = self.prepare_missing(steps).await;
+        self.client.batch_execute("COMMIT").await.map_err(|error| not_sent(&error, first_scope))?;
+        self.dirty = false;
+        prepared.map_err(|failure| Failure::NotSent(failure.into_error(&first_scope.label())))
+    }
+
+    fn missing(&self, steps: &[Step<'_>]) -> Vec<&'static Statement> {
+        let mut missing: Vec<&'static Statement> = Vec::new();
+        for step in steps {
+            if let Step::Run(statement, _) = step
+                && !self.prepared.contains_key(statement.name)
+                && !missing.iter().any(|known| known.name == statement.name)
+            {
+                missing.push(statement);
+            }
+        }
+        missing
+    }
+
+    async fn prepare_missing(&mut self, steps: &[Step<'_>]) -> Result<(), Failure> {
+        let missing = self.missing(steps);
+        let client = &self.client;
+        let prepared =
+            in_order(missing.iter().map(|statement| boxed(client.prepare(statement.sql))).collect()).await;
+        for (step, (statement, prepared)) in missing.iter().zip(prepared).enumerate() {
+            match prepared {
+                Ok(prepared) => {
+                    self.prepared.insert(statement.name, prepared);
+                }
+                Err(error) if is_lost(&error) => return Err(Failure::Lost { cause: describe(&error) }),
+                Err(error) => return Err(Failure::Refused { step, error }),
+            }
+        }
+        Ok(())
+    }
+
+    async fn fly(
+        &mut self,
+        begin: Option<Scope<'_>>,
+        steps: &[Step<'_>],
+        end: End,
+    ) -> Result<Vec<Vec<Row>>, Failure> {
+        self.dirty = true;
+        let flown = match tokio::time::timeout(FLIGHT_TIMEOUT, self.send(begin, steps, end)).await {
+            Ok(flown) => flown,
+            Err(_) => return Err(Failure::Lost { cause: "no answer within a minute".to_owned() }),
+        };
+        let mut rows = Vec::with_capacity(steps.len());
+        let mut failure = None;
+        for (step, result) in flown.into_iter().enumerate() {
+            match result {
+                Ok(result) => rows.push(result),
+                // Whatever else failed: if the connection broke, it is not known what became of the commit.
+                Err(error) if is_lost(&error) => return Err(Failure::Lost { cause: describe(&error) }),
+                Err(error) => {
+                    // The first one is the reason, the others are the server refusing the rest.
+                    failure.get_or_insert((step, error));
+                }
+            }
+        }
+        match failure {
+            None => {
+                self.dirty = end == End::Open;
+                // The answers to BEGIN and COMMIT are not the caller's.
+                let first = usize::from(begin.is_some());
+                rows.truncate(first + steps.len());
+                rows.drain(..first);
+                Ok(rows)
+            }
+            Some((step, error)) => {
+                // Every answer has come. After a COMMIT nothing is open; without one the connection is thrown away.
+                self.dirty = end == End::Open || spoils_connection(&error);
+                Err(Failure::Refused { step: step.saturating_sub(usize::from(begin.is_some())), error })
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        begin: Option<Scope<'_>>,
+        steps: &[Step<'_>],
+        end: End,
+    ) -> Vec<Result<Vec<Row>, tokio_postgres::Error>> {
+        // A transaction that stays open while the client looks must not hold its locks if the client never comes back.
+        let idle =
+            if end == End::Open { "; SET LOCAL idle_in_transaction_session_timeout = '10s'" } else { "" };
+        let begin = begin.map(|scope| format!("BEGIN; {}; {SETTINGS}{idle}", scope.search_path()));
+        let scopes: Vec<_> = steps
+            .iter()
+            .map(|step| if let Step::Enter(scope) = step { scope.search_path() } else { String::new() })
+            .collect();
+        let parameters: Vec<Vec<&(dyn ToSql + Sync)>> = steps
+            .iter()
+            .map(|step| match step {
+                Step::Run(_, parameters) => parameters.iter().map(|value| &**value as _).collect(),
+                _ => Vec::new(),
+            })
+            .collect();
+        let mut futures = Vec::with_capacity(steps.len() + 2);
+        if let Some(begin) = &begin {
+            futures.push(boxed(self.batch(begin)));
+        }
+        for ((step, scope), parameters) in steps.iter().zip(&scopes).zip(&parameters) {
+            futures.push(match step {
+                Step::Run(statement, _) => {
+                    let prepared =
+                        self.prepared.get(statement.name).expect("a flight prepares before it runs");
+                    boxed(self.client.query(prepared, parameters))
+                }
+                Step::Enter(_) => boxed(self.batch(scope)),
+                Step::Batch(text) => boxed(self.batch(text)),
+            });
+        }
+        if end == End::Commit {
+            futures.push(boxed(self.batch("COMMIT")));
+        }
+        in_order(futures).await
+    }
+
+    async fn batch(&self, text: &str) -> Result<Vec<Row>, tokio_postgres::Error> {
+        self.client.batch_execute(text).await.map(|()| Vec::new())
+    }
+
+    /// Ends a server process and returns once it is gone, and with it whatever transaction it was in: then that is decided.
+    pub(crate) async fn end_backend(&self, backend: &Backend) -> Result<(), tokio_postgres::Error> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let there = self
+                .client
+                .query(
+                    "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+                     WHERE pid = $1 AND backend_start::text = $2",
+                    &[&backend.pid, &backend.started],
+                )
+                .await?;
+            if there.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
+    }
+
+    /// A statement by itself, outside of any transaction of ours.
+    pub(crate) async fn alone(&self, text: &str) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute(text).await
+    }
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> Boxed<'a, T> {
+    Box::pin(future)
+}
+
+/// Polls every future once in order, which is what sends its message, and so puts all of them into one write. Answers come in
+/// the same order, so waiting for one after the other loses nothing.
+async fn in_order<T>(mut futures: Vec<Boxed<'_, T>>) -> Vec<T> {
+    let mut early: Vec<Option<T>> = std::future::poll_fn(|context| {
+        Poll::Ready(
+            futures
+                .iter_mut()
+                .map(|future| match future.as_mut().poll(context) {
+                    Poll::Ready(value) => Some(value),
+                    Poll::Pending => None,
+                })
+                .collect(),
+        )
+    })
+    .await;
+    let mut values = Vec::with_capacity(futures.len());
+    for (future, early) in futures.into_iter().zip(&mut early) {
+        values.push(match early.take() {
+            Some(value) => value,
+            None => future.await,
+        });
+    }
+    values
+}
+
+fn not_sent(error: &tokio_postgres::Error, scope: Scope<'_>) -> Failure {
+    if is_lost(error) {
+        let message = format!("the connection broke: {}", describe(error));
+        return Failure::NotSent(StoreError::new(StoreErrorKind::Transient, message));
+    }
+    Failure::NotSent(refused(error, &scope.label()))
+}
+
+fn unreachable_error(address: &PostgresAddress, cause: &str) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Transient,
+        format!("the PostgreSQL server at {} cannot be reached: {cause}", address.label()),
+    )
+}
+
+fn dial_error(address: &PostgresAddress, error: &tokio_postgres::Error) -> StoreError {
+    let (label, user) = (address.label(), address.user());
+    let configuration = |message: String| StoreError::new(StoreErrorKind::Configuration, message);
+    let Some(code) = error.code() else {
+        let cause = describe(error);
+        // What has to be changed to get on is the URL or the server's settings, not the network.
+        let text = error.to_string();
+        if text.contains("TLS") || text.contains("password") || text.contains("authentication") {
+            return configuration(format!("{label} refuses the connection: {cause}"));
+        }
+        return unreachable_error(address, &cause);
+    };
+    if *code == SqlState::INVALID_PASSWORD {
+        return configuration(format!("{label} does not accept the password of `{user}`"));
+    }
+    if *code == SqlState::INVALID_CATALOG_NAME {
+        return configuration(format!(
+            "there is no database `{}` on the server of {label}",
+            address.database()
+        ));
+    }
+    if code.code().starts_with("28") {
+        return configuration(format!("{label} does not let `{user}` in: {}", describe(error)));
+    }
+    if code.code().starts_with("53") || code.code().starts_with("57") || code.code().starts_with("08") {
+        return unreachable_error(address, &describe(error));
+    }
+    configuration(format!("{label} refuses the connection: {}", describe(error)))
+}

@@ -1,0 +1,151 @@
+//! Who has work due, and how other processes learn of it.
+//!
+//! The bell of a tenant lies in one small table, so that one indexed query a second sees all tenants. Whoever leaves rows in a
+//! ready table rings; whoever finds a due bell with nothing behind it lowers it.
+//!
+//! *Ringing* takes the bell's row FOR KEY SHARE; *lowering* takes it FOR UPDATE SKIP LOCKED and only then, in a new statement,
+//! looks for the earliest due row. Either the ringer committed before that look, and the look sees its rows; or it holds the
+//! lock, and nobody lowers; or it comes later, waits for the lowering to commit, and sees a bell that is set too late. Without
+//! the pair an uncommitted row is behind a lowered bell for ever.
+//!
+//! A `NOTIFY` makes it immediate. It is sent after the commit, on another connection, at most once in ten milliseconds,
+//! empty: inside the writing transaction it would serialise all commits of the cluster. Nothing depends on it.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use cloacina_core::id::{ExecutionId, TenantId};
+use cloacina_core::store::{Bells, Due, NextDue, Place, Result};
+use jiff::Timestamp;
+use tokio_postgres::{AsyncMessage, Row};
+use uuid::Uuid;
+
+use crate::Inner;
+use crate::connect::{Scope, Step, params};
+use crate::statement as sql;
+use crate::tenant::SchemaName;
+
+const NOTIFY_EVERY: Duration = Duration::from_millis(10);
+
+/// The step that rings the bell of a place if rows are left in its ready table.
+pub(crate) fn ring<'a>(tenant: TenantId, now: Option<Timestamp>) -> Step<'a> {
+    Step::Run(sql::BELL_RING, params![Uuid::from(tenant), now])
+}
+
+/// Whether there is work that another process could do now.
+pub(crate) fn rang_for_others(rows: &[Row], place: &str) -> bool {
+    let Some(row) = rows.first() else { return false };
+    if !row.get::<_, bool>("known") {
+        tracing::error!(place, "the place has no bell; its work waits until somebody looks");
+    }
+    row.get("due")
+}
+
+pub(crate) async fn due(inner: Arc<Inner>, now: Option<Timestamp>) -> Result<Bells> {
+    let mut side = inner.pool.side().await?;
+    let rows = side.transaction(Scope::Control, &[Step::Run(sql::BELL_DUE, params![now])]).await;
+    let rows = rows.map_err(|failure| inner.control_error(failure))?.remove(0);
+    let mut bells = Bells::default();
+    for row in rows {
+        let tenant = TenantId(row.get("tenant_id"));
+        match row.get::<_, Option<Uuid>>("execution_id") {
+            None => bells.due.push(Due { tenant }),
+            Some(execution) => bells.notices.push((tenant, ExecutionId(execution))),
+        }
+    }
+    Ok(bells)
+}
+
+pub(crate) async fn lower(inner: Arc<Inner>, place: Place, now: Option<Timestamp>) -> Result<NextDue> {
+    let schema = SchemaName::of(&place)?;
+    let tenant = Uuid::from(place.tenant);
+    let failed = |failure: crate::error::Failure| failure.into_error(&place.name);
+    let mut side = inner.pool.side().await?;
+    side.touch(place.tenant);
+    // The look is a statement after the lock, in the same flight.
+    let look =
+        [Step::Run(sql::BELL_LOCK, params![tenant]), Step::Run(sql::BELL_DUE_NEXT, params![tenant, now])];
+    let rows = side.begin(Scope::Schema(&schema), &look).await.map_err(failed)?;
+    let next = &rows[1][0];
+    let next = NextDue { now: next.get("now"), work: next.get("work"), deadline: next.get("deadline") };
+    let mut steps = Vec::new();
+    if !rows[0].is_empty() {
+        let earliest = [next.work, next.deadline].into_iter().flatten().min();
+        steps.push(Step::Run(sql::BELL_LOWER, params![tenant, earliest]));
+    }
+    side.finish(&steps).await.map_err(failed)?;
+    Ok(next)
+}
+
+/// Sends the hints of this process to the others, as long as the store is there.
+pub(crate) async fn send_hints(inner: Weak<Inner>) {
+    loop {
+        let Some(wanted) = inner.upgrade().map(|inner| Arc::clone(&inner.hint_wanted)) else { return };
+        wanted.notified().await;
+        let Some(inner) = inner.upgrade() else { return };
+        let sent = async {
+            let side = inner.pool.side().await?;
+            inner.remember_own(side.backend.pid);
+            side.alone("NOTIFY cloacina")
+                .await
+                .map_err(|error| inner.control_error(crate::error::Failure::Refused { step: 0, error }))
+        };
+        if let Err(error) = sent.await {
+            // Only a hint: the bells are asked once a second.
+            tracing::debug!(database = inner.label(), %error, "a hint was not sent");
+        }
+        drop(inner);
+        tokio::time::sleep(NOTIFY_EVERY).await;
+    }
+}
+
+/// Hears the hints of other processes, as long as the store is there.
+pub(crate) async fn hear_hints(inner: Weak<Inner>) {
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let (Some(strong), ended) = (inner.upgrade(), Arc::new(tokio::sync::Notify::new())) else { return };
+        let (to, on_end) = (Weak::clone(&inner), EndSignal(Arc::clone(&ended)));
+        let hear = move |message| {
+            let _held_as_long_as_the_connection = &on_end;
+            if let AsyncMessage::Notification(notification) = message
+                && let Some(inner) = to.upgrade()
+                && !inner.is_own(notification.process_id())
+            {
+                inner.hint();
+            }
+        };
+        let listening = async {
+            let connection = strong.pool.dial_listening(hear).await?;
+            connection
+                .alone("LISTEN cloacina")
+                .await
+                .map_err(|error| strong.control_error(crate::error::Failure::Refused { step: 0, error }))?;
+            Ok::<_, cloacina_core::store::StoreError>(connection)
+        };
+        match listening.await {
+            Ok(connection) => {
+                // Something may have been missed while nobody listened.
+                strong.hint();
+                drop(strong);
+                pause = Duration::from_millis(50);
+                ended.notified().await;
+                drop(connection);
+            }
+            Err(error) => {
+                tracing::debug!(database = strong.label(), %error, "hints of other processes are not heard");
+                drop(strong);
+            }
+        }
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+/// Tells when the connection that holds it has ended.
+struct EndSignal(Arc<tokio::sync::Notify>);
+
+impl Drop for EndSignal {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}

@@ -1,0 +1,104 @@
+//! What the server's errors mean to the engine.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+
+use cloacina_core::store::{StoreError, StoreErrorKind};
+use tokio_postgres::error::SqlState;
+
+/// The SQLSTATE that `cloacina.fence` raises.
+const FENCED: &str = "CL001";
+
+/// Why a flight did not succeed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The server refused a statement and with it the whole transaction; the connection is as good as before.
+    Refused {
+        /// Where the statement stands in the flight.
+        step: usize,
+        error: tokio_postgres::Error,
+    },
+    /// The connection is gone, or did not answer in time. What was sent may have been done.
+    Lost { cause: String },
+    /// Nothing was sent.
+    NotSent(StoreError),
+}
+
+impl Failure {
+    /// For an operation that may simply be repeated, whether its commit happened or not.
+    pub(crate) fn into_error(self, place: &str) -> StoreError {
+        match self {
+            Self::Refused { error, .. } => refused(&error, place),
+            Self::Lost { cause } => StoreError::new(
+                StoreErrorKind::Transient,
+                format!("the connection broke while working on `{place}`: {cause}"),
+            ),
+            Self::NotSent(error) => error,
+        }
+    }
+}
+
+/// Whether the connection, rather than the statement, is what failed.
+pub(crate) fn is_lost(error: &tokio_postgres::Error) -> bool {
+    match error.code() {
+        None => true,
+        Some(code) => {
+            code.code().starts_with("08")
+                || [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW]
+                    .contains(code)
+        }
+    }
+}
+
+/// What an error says, with its causes, without values of rows: the server puts those into the detail, which is left out.
+pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
+    if let Some(server) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", server.message(), server.code().code());
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _infallible = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// The error for a statement that the server refused.
+pub(crate) fn refused(error: &tokio_postgres::Error, place: &str) -> StoreError {
+    let Some(code) = error.code() else {
+        return StoreError::new(StoreErrorKind::Internal, format!("in `{place}`: {}", describe(error)));
+    };
+    let kind = kind_of(code.code());
+    let message = match kind {
+        StoreErrorKind::Fenced => describe(error),
+        StoreErrorKind::Place => format!("the schema `{place}` cannot be used: {}", describe(error)),
+        StoreErrorKind::Data => format!("a value that schema `{place}` cannot keep: {}", describe(error)),
+        _ => format!("in schema `{place}`: {}", describe(error)),
+    };
+    StoreError::new(kind, message)
+}
+
+fn kind_of(code: &str) -> StoreErrorKind {
+    match code {
+        FENCED => StoreErrorKind::Fenced,
+        // Deadlock, serialization, lock and statement timeouts, out of memory, too many connections, shutting down, and
+        // a cached plan whose tables were migrated (its connection is replaced).
+        "40001" | "40P01" | "55P03" | "57014" | "53000" | "53200" | "53300" | "0A000" | "26000" => {
+            StoreErrorKind::Transient
+        }
+        "54000" | "54001" | "54023" | "23514" | "23502" => StoreErrorKind::Data,
+        // No such schema or table or column, no right, disk full, read-only, a damaged index or page.
+        "3F000" | "42P01" | "42703" | "42501" | "42883" | "53100" | "25006" | "XX001" | "XX002" | "58030" => {
+            StoreErrorKind::Place
+        }
+        _ if code.starts_with("22") => StoreErrorKind::Data,
+        _ if code.starts_with("08") || code.starts_with("57P") => StoreErrorKind::Transient,
+        _ => StoreErrorKind::Internal,
+    }
+}
+
+/// Whether the statements that are prepared on the connection are worth nothing any more.
+pub(crate) fn spoils_connection(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| matches!(code.code(), "0A000" | "26000"))
+}

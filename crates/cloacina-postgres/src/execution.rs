@@ -1,0 +1,226 @@
+//! Executions read and controlled.
+//!
+//! Whatever changes an execution's tasks locks the execution in a statement before, as a flush does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus};
+use cloacina_core::id::{ExecutionId, RunnerId};
+use cloacina_core::store::{
+    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Place,
+    Result, TaskRecord,
+};
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::Inner;
+use crate::connect::{Scope, Step, params};
+use crate::doorbell;
+use crate::flush::{claimed, parse, workflow_key};
+use crate::statement as sql;
+use crate::tenant::SchemaName;
+
+const DEADLINE_PASSED: &str = "the deadline has passed";
+
+/// A transaction in a place, over a side connection.
+pub(crate) async fn in_place(inner: &Inner, place: &Place, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
+    let schema = SchemaName::of(place)?;
+    let mut side = inner.pool.side().await?;
+    side.touch(place.tenant);
+    side.transaction(Scope::Schema(&schema), steps).await.map_err(|failure| failure.into_error(&place.name))
+}
+
+pub(crate) async fn control(
+    inner: Arc<Inner>,
+    place: Place,
+    execution: ExecutionId,
+    control: Control,
+    now: Option<Timestamp>,
+) -> Result<Controlled> {
+    let (tenant, id) = (Uuid::from(place.tenant), Uuid::from(execution));
+    let mut steps = vec![Step::Run(sql::EXECUTION_LOCK, params![tenant, vec![id]])];
+    match &control {
+        Control::Cancel { reason } => {
+            steps.push(Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, vec![id], reason.as_str()]));
+        }
+        Control::Pause => steps.push(Step::Run(sql::EXECUTION_PAUSE, params![tenant, id, now])),
+        Control::Resume => {
+            steps.push(Step::Run(sql::EXECUTION_RESUME, params![tenant, id, now]));
+            steps.push(Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, vec![id]]));
+            steps.push(doorbell::ring(place.tenant, now));
+        }
+    }
+    steps.push(Step::Run(sql::EXECUTION_STATE, params![tenant, id]));
+    let rows = in_place(&inner, &place, &steps).await?;
+    let (Some(before), Some(after)) = (rows[0].first(), rows[rows.len() - 1].first()) else {
+        return Ok(Controlled::NotFound);
+    };
+    if rows[1].is_empty() {
+        return Ok(Controlled::Refused(parse(before.get("state"), &place)?));
+    }
+    inner.hint_wanted.notify_one();
+    Ok(Controlled::Done(parse(after.get("state"), &place)?))
+}
+
+pub(crate) async fn expire(
+    inner: Arc<Inner>,
+    place: Place,
+    now: Option<Timestamp>,
+) -> Result<Vec<ExecutionId>> {
+    let tenant = Uuid::from(place.tenant);
+    let due = in_place(&inner, &place, &[Step::Run(sql::DEADLINE_DUE, params![tenant, now])]).await?;
+    let ids: Vec<Uuid> = due[0].iter().map(|row| row.get("execution_id")).collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    // An execution has one deadline for life, so what was due is due whoever else did what in between.
+    let steps = [
+        Step::Run(sql::EXECUTION_LOCK, params![tenant, ids.clone()]),
+        Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, ids, DEADLINE_PASSED]),
+    ];
+    let rows = in_place(&inner, &place, &steps).await?;
+    let expired: Vec<_> = rows[1].iter().map(|row| ExecutionId(row.get("id"))).collect();
+    if !expired.is_empty() {
+        inner.hint_wanted.notify_one();
+    }
+    Ok(expired)
+}
+
+pub(crate) async fn headers(
+    inner: Arc<Inner>,
+    place: Place,
+    executions: Vec<ExecutionId>,
+) -> Result<Vec<ExecutionHeader>> {
+    let step = Step::Run(sql::EXECUTION_HEADERS, params![Uuid::from(place.tenant), uuids(&executions)]);
+    let rows = in_place(&inner, &place, &[step]).await?;
+    rows[0].iter().map(|row| header(row, &place)).collect()
+}
+
+pub(crate) async fn load(
+    inner: Arc<Inner>,
+    place: Place,
+    executions: Vec<ExecutionId>,
+) -> Result<Vec<ExecutionRecord>> {
+    let tenant = Uuid::from(place.tenant);
+    let ids = uuids(&executions);
+    // The tasks first: an execution that ends in between is then seen with its end, its tasks without, and not the other way
+    // round, where an execution that is over would have tasks that are not. Under the lock of nobody, this is what a reader can
+    // rely on: a terminal execution is only ever returned with tasks that are terminal too, which the second look ensures.
+    let steps = [
+        Step::Run(sql::EXECUTION_LOAD, params![tenant, ids.clone()]),
+        Step::Run(sql::TASK_LOAD, params![tenant, ids]),
+    ];
+    let rows = in_place(&inner, &place, &steps).await?;
+    let mut tasks: HashMap<Uuid, Vec<TaskRecord>> = HashMap::new();
+    for row in &rows[1] {
+        tasks.entry(row.get("execution_id")).or_default().push(task(row, &place)?);
+    }
+    rows[0]
+        .iter()
+        .map(|row| {
+            let header = header(row, &place)?;
+            let tasks = tasks.remove(&header.id.0).unwrap_or_default();
+            Ok(ExecutionRecord { header, input: row.get::<_, &str>("input").into(), tasks })
+        })
+        .collect()
+}
+
+pub(crate) async fn find(
+    inner: Arc<Inner>,
+    place: Place,
+    workflow: String,
+    key: String,
+) -> Result<Option<(ExecutionId, i64)>> {
+    let step = Step::Run(sql::EXECUTION_FIND, params![Uuid::from(place.tenant), workflow, key]);
+    let rows = in_place(&inner, &place, &[step]).await?;
+    Ok(rows[0].first().map(|row| (ExecutionId(row.get("id")), row.get("input_hash"))))
+}
+
+pub(crate) async fn list(
+    inner: Arc<Inner>,
+    place: Place,
+    list: ExecutionList,
+) -> Result<Vec<ExecutionHeader>> {
+    let before = list.before.map_or(Uuid::max(), Uuid::from);
+    let states: Vec<&str> =
+        list.filter.statuses.iter().map(|status| PipelineStatus::as_str(*status)).collect();
+    let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
+    let parameters =
+        params![Uuid::from(place.tenant), before, states, list.filter.workflow.as_deref(), limit];
+    let rows = in_place(&inner, &place, &[Step::Run(sql::EXECUTION_LIST, parameters)]).await?;
+    rows[0].iter().map(|row| header(row, &place)).collect()
+}
+
+pub(crate) async fn attempts(
+    inner: Arc<Inner>,
+    place: Place,
+    execution: ExecutionId,
+) -> Result<Option<AttemptList>> {
+    let (tenant, id) = (Uuid::from(place.tenant), Uuid::from(execution));
+    let steps = [
+        Step::Run(sql::EXECUTION_STATE, params![tenant, id]),
+        Step::Run(sql::ATTEMPT_LIST, params![tenant, id]),
+    ];
+    let rows = in_place(&inner, &place, &steps).await?;
+    if rows[0].is_empty() {
+        return Ok(None);
+    }
+    let attempts = rows[1].iter().map(|row| {
+        let outcome = parse::<AttemptOutcome>(row.get("outcome"), &place)?;
+        let number = row.get::<_, i32>("attempt").unsigned_abs();
+        let started_at = row.get("started_at");
+        let attempt = AttemptRecord::new(row.get("name"), number, row.get("runner_id"), outcome, started_at);
+        Ok(attempt.ended(row.get("finished_at"), row.get("error")))
+    });
+    attempts.collect::<Result<_>>().map(Some)
+}
+
+pub(crate) async fn held(inner: Arc<Inner>, place: Place, runner: RunnerId) -> Result<Vec<Claimed>> {
+    let step = Step::Run(sql::TASK_HELD, params![Uuid::from(place.tenant), Uuid::from(runner)]);
+    let rows = in_place(&inner, &place, &[step]).await?;
+    Ok(rows[0].iter().map(claimed).collect())
+}
+
+pub(crate) async fn prune(inner: Arc<Inner>, place: Place, before: Timestamp, limit: usize) -> Result<usize> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let step = Step::Run(sql::EXECUTION_PRUNE, params![Uuid::from(place.tenant), before, limit]);
+    Ok(in_place(&inner, &place, &[step]).await?[0].len())
+}
+
+fn uuids(executions: &[ExecutionId]) -> Vec<Uuid> {
+    executions.iter().copied().map(Uuid::from).collect()
+}
+
+fn header(row: &Row, place: &Place) -> Result<ExecutionHeader> {
+    Ok(ExecutionHeader {
+        id: ExecutionId(row.get("id")),
+        workflow: workflow_key(row),
+        status: parse(row.get("state"), place)?,
+        priority: row.get("priority"),
+        created_at: row.get("created_at"),
+        started_at: row.get("started_at"),
+        finished_at: row.get("finished_at"),
+        deadline: row.get("deadline"),
+        error: row.get("error"),
+    })
+}
+
+fn task(row: &Row, place: &Place) -> Result<TaskRecord> {
+    let skip_reason: Option<&str> = row.get("skip_reason");
+    Ok(TaskRecord {
+        name: row.get("name"),
+        state: parse(row.get("state"), place)?,
+        attempt: row.get("attempt"),
+        failures: row.get("failures"),
+        lost: row.get("lost"),
+        runner: row.get::<_, Option<Uuid>>("runner_id").map(RunnerId),
+        started_at: row.get("started_at"),
+        finished_at: row.get("finished_at"),
+        patch: row.get::<_, Option<&str>>("patch").map(Arc::from),
+        error: row.get("error"),
+        skip_reason: skip_reason.map(|reason| parse(reason, place)).transpose()?,
+        handled: row.get("handled"),
+    })
+}

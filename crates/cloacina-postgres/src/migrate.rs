@@ -1,0 +1,240 @@
+//! The tables, made and changed by numbered scripts.
+//!
+//! Each script runs once, in a transaction of its own: those of the schema `cloacina` under a lock on its table of migrations,
+//! those of a place under the lock on the tenant's row. A script that was applied is never edited: its checksum is compared.
+//!
+//! A script says which is the oldest program that can still work once it was applied (`min_reader`). So a program of version
+//! N works on N and N − 1, and on N + 1 if that script allows it, and a rolling deploy stops nobody.
+
+use cloacina_core::id::TenantId;
+use cloacina_core::store::{Place, Result, StoreError, StoreErrorKind};
+use uuid::Uuid;
+
+use crate::Inner;
+use crate::connect::{Scope, Step, params};
+use crate::error::{Failure, describe};
+use crate::statement as sql;
+use crate::tenant::SchemaName;
+
+/// A script and its number.
+#[doc(hidden)]
+#[derive(Debug, Clone)]
+pub struct Migration {
+    /// From 1, without gaps.
+    pub number: i32,
+    /// Statements, with the schema in the search path.
+    pub text: String,
+    /// The number that the oldest program knows which can still work once this was applied.
+    pub min_reader: i32,
+}
+
+impl Migration {
+    fn new(number: i32, text: &str, min_reader: i32) -> Self {
+        Self { number, text: text.to_owned(), min_reader }
+    }
+
+    fn checksum(&self) -> i64 {
+        let hash = self.text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        hash.cast_signed()
+    }
+}
+
+/// The scripts that this program knows.
+#[derive(Debug)]
+pub(crate) struct Migrations {
+    control: Vec<Migration>,
+    place: Vec<Migration>,
+}
+
+impl Migrations {
+    pub(crate) fn with_places(further: &[Migration]) -> Self {
+        let mut place = vec![Migration::new(1, include_str!("../migrations/0001_place.sql"), 1)];
+        place.extend_from_slice(further);
+        Self {
+            control: vec![Migration::new(1, include_str!("../migrations/control_0001_control.sql"), 1)],
+            place,
+        }
+    }
+
+    pub(crate) fn place_version(&self) -> i32 {
+        self.place.last().map_or(0, |last| last.number)
+    }
+
+    fn known(&self, scope: &str) -> &[Migration] {
+        if scope == "control" { &self.control } else { &self.place }
+    }
+}
+
+/// Makes or migrates the schema `cloacina`, once per store.
+pub(crate) async fn control(inner: &Inner) -> Result<()> {
+    let mut ready = inner.control_ready.lock().await;
+    if *ready {
+        return Ok(());
+    }
+    for _ in 0..10 {
+        match control_applied(inner).await? {
+            Some(applied) if applied >= inner.migrations.control.len() => {
+                *ready = true;
+                return Ok(());
+            }
+            Some(applied) => control_migrate(inner, applied).await?,
+            None => control_create(inner).await?,
+        }
+    }
+    Err(StoreError::new(StoreErrorKind::Transient, "the schema `cloacina` keeps being made by somebody else"))
+}
+
+/// How many of the scripts were applied, if any; an error if they are not ours.
+async fn control_applied(inner: &Inner) -> Result<Option<usize>> {
+    let mut side = inner.pool.side().await?;
+    let listed = side.transaction(Scope::Control, &[Step::Run(sql::MIGRATION_LIST, params![])]).await;
+    let rows = match listed {
+        Ok(mut rows) => rows.remove(0),
+        Err(Failure::NotSent(error)) if error.kind() == StoreErrorKind::Place => {
+            // The statement could not even be prepared: the table is not there, or is not for us.
+            return if error.to_string().contains("42501") { Err(error) } else { Ok(None) };
+        }
+        Err(failure) => return Err(inner.control_error(failure)),
+    };
+    let mut applied = 0;
+    for row in &rows {
+        let (scope, number): (&str, i32) = (row.get("scope"), row.get("number"));
+        let known = inner.migrations.known(scope);
+        let last = known.last().map_or(0, |last| last.number);
+        let error = |message: String| Err(StoreError::new(StoreErrorKind::Version, message));
+        match known.iter().find(|migration| migration.number == number) {
+            Some(migration) if migration.checksum() != row.get::<_, i64>("checksum") => {
+                return error(format!(
+                    "the migration `{scope}` {number} that was applied to {} has another text than the one of this program",
+                    inner.label()
+                ));
+            }
+            Some(_) => {}
+            // Of places each says for itself what it needs.
+            None if scope == "control" && row.get::<_, i32>("min_reader") > last => {
+                return error(format!(
+                    "the schema `cloacina` of {} is at version {number}; this program knows {last}",
+                    inner.label()
+                ));
+            }
+            None => {}
+        }
+        applied += usize::from(scope == "control");
+    }
+    Ok(Some(applied))
+}
+
+async fn control_create(inner: &Inner) -> Result<()> {
+    let mut side = inner.pool.side().await?;
+    let looked = side.begin(Scope::Control, &[]).await;
+    looked.map_err(|failure| inner.control_error(failure))?;
+    // An administrator may have made the schema for a login that may not.
+    let text = "DO $$ BEGIN IF pg_catalog.to_regnamespace('cloacina') IS NULL THEN CREATE SCHEMA cloacina; END IF; END $$; \
+                SET LOCAL search_path = cloacina, pg_temp";
+    let mut steps = vec![Step::Batch(text.to_owned())];
+    steps.extend(inner.migrations.control.iter().map(|migration| Step::Batch(migration.text.clone())));
+    // The statement of that name cannot be prepared before its table is there.
+    steps.extend(inner.migrations.control.iter().map(|migration| {
+        Step::Batch(format!(
+            "INSERT INTO migration (scope, number, checksum, min_reader) VALUES ('control', {}, {}, {})",
+            migration.number,
+            migration.checksum(),
+            migration.min_reader
+        ))
+    }));
+    match side.finish(&steps).await {
+        Ok(_) => Ok(()),
+        Err(Failure::Refused { error, .. }) => {
+            match error.code().map(tokio_postgres::error::SqlState::code) {
+                // Another process is making the same; its commit ends the race.
+                Some("42P06" | "42P07" | "23505" | "42710" | "42723") => {
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    Ok(())
+                }
+                Some("42501") => Err(may_not_create(inner, "cloacina", &error)),
+                _ => Err(crate::error::refused(&error, "cloacina")),
+            }
+        }
+        Err(failure) => Err(inner.control_error(failure)),
+    }
+}
+
+async fn control_migrate(inner: &Inner, applied: usize) -> Result<()> {
+    for migration in &inner.migrations.control[applied..] {
+        let mut side = inner.pool.side().await?;
+        let lock = "LOCK TABLE cloacina.migration IN SHARE ROW EXCLUSIVE MODE".to_owned();
+        let steps = [Step::Batch(lock), Step::Run(sql::MIGRATION_LIST, params![])];
+        let rows =
+            side.begin(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
+        let there = rows[1].iter().any(|row| {
+            row.get::<_, &str>("scope") == "control" && row.get::<_, i32>("number") == migration.number
+        });
+        let mut steps = Vec::new();
+        if !there {
+            let text = format!("SET LOCAL search_path = cloacina, pg_temp; {}", migration.text);
+            steps = vec![Step::Batch(text), record("control", migration)];
+        }
+        side.finish(&steps).await.map_err(|failure| inner.control_error(failure))?;
+    }
+    Ok(())
+}
+
+/// Migrates a place to the version that this program knows.
+pub(crate) async fn place(inner: &Inner, place: &Place, name: &SchemaName) -> Result<()> {
+    let mut version = 0;
+    while version < inner.migrations.place_version() {
+        let mut side = inner.pool.side().await?;
+        let lock = [Step::Run(sql::PLACE_LOCK, params![Uuid::from(place.tenant)])];
+        let rows = side
+            .begin(Scope::Schema(name), &lock)
+            .await
+            .map_err(|failure| failure.into_error(name.as_str()))?;
+        let Some(row) = rows[0].first() else {
+            let message = format!("the schema `{name}` was removed from the registry");
+            return Err(StoreError::new(StoreErrorKind::Place, message));
+        };
+        version = row.get("schema_version");
+        let next = inner.migrations.place.iter().find(|migration| migration.number == version + 1);
+        let steps = next.map(|migration| step_steps(place.tenant, migration)).unwrap_or_default();
+        side.finish(&steps).await.map_err(|failure| failure.into_error(name.as_str()))?;
+        version += i32::from(next.is_some());
+    }
+    Ok(())
+}
+
+/// All scripts above `version`, for a transaction that is in the place's schema and holds its row.
+pub(crate) fn place_steps(inner: &Inner, tenant: TenantId, version: i32) -> Vec<Step<'_>> {
+    let pending = inner.migrations.place.iter().filter(|migration| migration.number > version);
+    pending.flat_map(|migration| step_steps(tenant, migration)).collect()
+}
+
+fn step_steps(tenant: TenantId, migration: &Migration) -> Vec<Step<'_>> {
+    vec![
+        Step::Batch(migration.text.clone()),
+        Step::Run(sql::PLACE_VERSION, params![Uuid::from(tenant), migration.number, migration.min_reader]),
+        record("place", migration),
+    ]
+}
+
+fn record<'a>(scope: &'static str, migration: &Migration) -> Step<'a> {
+    Step::Run(
+        sql::MIGRATION_INSERT,
+        params![scope, migration.number, migration.checksum(), migration.min_reader],
+    )
+}
+
+/// The error for a login that lacks the right, with the statement that an administrator has to run.
+pub(crate) fn may_not_create(inner: &Inner, schema: &str, error: &tokio_postgres::Error) -> StoreError {
+    let (database, user) = (inner.pool.address.database(), inner.pool.address.user());
+    StoreError::new(
+        StoreErrorKind::Place,
+        format!(
+            "the login `{user}` may not make the schema `{schema}` or tables in it ({}); an administrator can allow it with: \
+             GRANT CREATE ON DATABASE \"{database}\" TO \"{user}\"; or, where the schema exists, \
+             GRANT USAGE, CREATE ON SCHEMA \"{schema}\" TO \"{user}\";",
+            describe(error)
+        ),
+    )
+}

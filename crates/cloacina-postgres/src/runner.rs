@@ -1,0 +1,221 @@
+//! Runners: who is alive, and what becomes of the work of who is not.
+//!
+//! Flushes hold the runner's row FOR KEY SHARE until they have committed. A heartbeat passes that lock; whoever declares the
+//! runner dead takes the row FOR UPDATE and so waits for them, and after its commit no other begins. From then on nothing can
+//! come under the runner's name, so its tasks are taken back place by place, each in a transaction of its own.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
+use cloacina_core::lease::ProcessIdentity;
+use cloacina_core::store::{
+    Liveness, Place, RescuedPlace, Result, RunnerRecord, RunnerRegistration, WorkflowKey,
+};
+use cloacina_core::workflow::Fingerprint;
+use jiff::Timestamp;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::Inner;
+use crate::connect::{Scope, Step, params};
+use crate::doorbell;
+use crate::execution::in_place;
+use crate::statement as sql;
+use crate::tenant::SchemaName;
+
+const PRUNE_NOTICES_EVERY: Duration = Duration::from_secs(30);
+
+async fn in_control(inner: &Inner, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
+    let mut side = inner.pool.side().await?;
+    side.transaction(Scope::Control, steps).await.map_err(|failure| inner.control_error(failure))
+}
+
+pub(crate) async fn register(
+    inner: Arc<Inner>,
+    runner: RunnerRegistration,
+    now: Option<Timestamp>,
+) -> Result<()> {
+    crate::migrate::control(&inner).await?;
+    let (names, fingerprints) = columns(&runner.workflows);
+    let process = runner.process.as_ref();
+    let parameters = params![
+        Uuid::from(runner.id),
+        i64::try_from(runner.lease.as_millis()).unwrap_or(i64::MAX).max(1),
+        process.map(|process| process.host.as_str()),
+        process.map(|process| process.pid),
+        process.map(|process| process.started),
+        names,
+        fingerprints,
+        now,
+    ];
+    in_control(&inner, &[Step::Run(sql::RUNNER_REGISTER, parameters)]).await.map(drop)
+}
+
+pub(crate) async fn heartbeat(
+    inner: Arc<Inner>,
+    runner: RunnerId,
+    workflows: Arc<[WorkflowKey]>,
+    now: Option<Timestamp>,
+) -> Result<Liveness> {
+    let (names, fingerprints) = columns(&workflows);
+    let step = Step::Run(sql::RUNNER_HEARTBEAT, params![Uuid::from(runner), names, fingerprints, now]);
+    let rows = in_control(&inner, &[step]).await?;
+    prune_notices(&inner, now).await;
+    Ok(if rows[0].is_empty() { Liveness::Dead } else { Liveness::Live })
+}
+
+/// Every process does this now and then beside its heartbeat, which must not fail for it.
+async fn prune_notices(inner: &Inner, now: Option<Timestamp>) {
+    {
+        let mut pruned = inner.notices_pruned.lock().unwrap_or_else(PoisonError::into_inner);
+        if pruned.is_some_and(|at| at.elapsed() < PRUNE_NOTICES_EVERY) {
+            return;
+        }
+        *pruned = Some(Instant::now());
+    }
+    if let Err(error) = in_control(inner, &[Step::Run(sql::NOTICE_PRUNE, params![now])]).await {
+        tracing::warn!(database = inner.label(), %error, "old notices were not dropped");
+    }
+}
+
+pub(crate) async fn list(inner: Arc<Inner>) -> Result<Vec<RunnerRecord>> {
+    let rows = in_control(&inner, &[Step::Run(sql::RUNNER_LIST, params![])]).await?;
+    Ok(rows[0].iter().map(record).collect())
+}
+
+pub(crate) async fn condemn(inner: Arc<Inner>, runner: RunnerId, beat: i64) -> Result<bool> {
+    let id = Uuid::from(runner);
+    let steps = [
+        Step::Run(sql::RUNNER_LOCK, params![id]),
+        Step::Run(sql::RUNNER_CONDEMN, params![id, Some(beat)]),
+        Step::Run(sql::RUNNER_STATE, params![id]),
+    ];
+    let rows = in_control(&inner, &steps).await?;
+    // One that is not there any more was dead and is cleaned up.
+    Ok(rows[2].first().is_none_or(is_dead))
+}
+
+pub(crate) async fn rescue(
+    inner: Arc<Inner>,
+    runner: RunnerId,
+    now: Option<Timestamp>,
+) -> Result<Vec<RescuedPlace>> {
+    let id = Uuid::from(runner);
+    let steps = [Step::Run(sql::RUNNER_STATE, params![id]), Step::Run(sql::RUNNER_PLACES, params![id])];
+    let rows = in_control(&inner, &steps).await?;
+    // Nothing is taken from the living.
+    if !rows[0].first().is_some_and(is_dead) {
+        return Ok(Vec::new());
+    }
+    let mut rescued = Vec::new();
+    let mut first_error = None;
+    for (tenant, schema) in rows[1].iter().map(runner_place) {
+        match rescue_place(&inner, runner, tenant, schema, now).await {
+            Ok(Some(place)) => rescued.push(place),
+            Ok(None) => {}
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    in_control(&inner, &[Step::Run(sql::RUNNER_REMOVE, params![id])]).await?;
+    match first_error {
+        Some(error) => Err(error),
+        None => Ok(rescued),
+    }
+}
+
+async fn rescue_place(
+    inner: &Inner,
+    runner: RunnerId,
+    tenant: TenantId,
+    schema: Option<String>,
+    now: Option<Timestamp>,
+) -> Result<Option<RescuedPlace>> {
+    let forget = Step::Run(sql::RUNNER_PLACE_DELETE, params![Uuid::from(runner), Uuid::from(tenant)]);
+    let Some(name) = schema else {
+        in_control(inner, &[forget]).await?;
+        return Ok(None);
+    };
+    let place = Place { tenant, name };
+    let schema = SchemaName::of(&place)?;
+    let (tenant, id) = (Uuid::from(tenant), Uuid::from(runner));
+    let failed = |failure: crate::error::Failure| failure.into_error(&place.name);
+
+    let mut side = inner.pool.side().await?;
+    side.touch(place.tenant);
+    let lock = [Step::Run(sql::RESCUE_LOCK, params![tenant, id])];
+    let rows = side.begin(Scope::Schema(&schema), &lock).await.map_err(failed)?;
+    let locked: Vec<Uuid> = rows[0].iter().map(|row| row.get("id")).collect();
+    let mut steps = Vec::new();
+    if !locked.is_empty() {
+        steps.push(Step::Run(sql::TASK_RESCUE, params![tenant, now, id, locked]));
+        steps.push(doorbell::ring(place.tenant, now));
+    }
+    let has_work = !steps.is_empty();
+    steps.push(forget);
+    let rows = side.finish(&steps).await.map_err(failed)?;
+    if !has_work {
+        return Ok(None);
+    }
+    inner.hint_wanted.notify_one();
+    let executions = rows[0].iter().map(|row| ExecutionId(row.get("execution_id"))).collect();
+    Ok(Some(RescuedPlace { place, executions }))
+}
+
+pub(crate) async fn retire(inner: Arc<Inner>, runner: RunnerId) -> Result<()> {
+    let id = Uuid::from(runner);
+    // Dead first: then it is certain that what is found held, or not held, stays so.
+    let steps = [
+        Step::Run(sql::RUNNER_LOCK, params![id]),
+        Step::Run(sql::RUNNER_CONDEMN, params![id, None::<i64>]),
+        Step::Run(sql::RUNNER_PLACES, params![id]),
+    ];
+    let rows = in_control(&inner, &steps).await?;
+    for (tenant, schema) in rows[2].iter().map(runner_place) {
+        if let Some(name) = schema {
+            let place = Place { tenant, name };
+            let held = Step::Run(sql::TASK_HELD, params![Uuid::from(tenant), id]);
+            if !in_place(&inner, &place, &[held]).await?[0].is_empty() {
+                continue;
+            }
+        }
+        in_control(&inner, &[Step::Run(sql::RUNNER_PLACE_DELETE, params![id, Uuid::from(tenant)])]).await?;
+    }
+    in_control(&inner, &[Step::Run(sql::RUNNER_REMOVE, params![id])]).await.map(drop)
+}
+
+fn runner_place(row: &Row) -> (TenantId, Option<String>) {
+    (TenantId(row.get("tenant_id")), row.get("schema_name"))
+}
+
+fn is_dead(row: &Row) -> bool {
+    row.get::<_, &str>("state") == "dead"
+}
+
+fn columns(workflows: &[WorkflowKey]) -> (Vec<&str>, Vec<i64>) {
+    workflows.iter().map(|key| (&*key.name, key.fingerprint.0)).unzip()
+}
+
+fn record(row: &Row) -> RunnerRecord {
+    let process = match (row.get("host"), row.get("pid"), row.get("started")) {
+        (Some(host), Some(pid), Some(started)) => Some(ProcessIdentity { host, pid, started }),
+        _ => None,
+    };
+    let (names, fingerprints): (Vec<&str>, Vec<i64>) = (row.get("workflows"), row.get("fingerprints"));
+    let workflows = names.into_iter().zip(fingerprints);
+    RunnerRecord {
+        id: RunnerId(row.get("id")),
+        liveness: if is_dead(row) { Liveness::Dead } else { Liveness::Live },
+        beat: row.get("beat"),
+        lease: Duration::from_millis(row.get::<_, i64>("lease_ms").unsigned_abs()),
+        process,
+        workflows: workflows
+            .map(|(name, fingerprint)| WorkflowKey {
+                name: name.into(),
+                fingerprint: Fingerprint(fingerprint),
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,190 @@
+//! Names of schemas, and the registry that says whose they are.
+
+use std::fmt;
+use std::str::FromStr;
+
+use cloacina_core::id::TenantId;
+use cloacina_core::store::{Place, PlaceName, Result, StoreError, StoreErrorKind};
+use uuid::Uuid;
+
+use crate::Inner;
+use crate::connect::{Scope, Step, params};
+use crate::error::Failure;
+use crate::migrate;
+use crate::statement as sql;
+
+/// The place of a login without a tenant.
+const DEFAULT_PLACE: &str = "cloacina_main";
+
+/// The name of a schema that may hold a tenant's place.
+///
+/// 1 to 63 ASCII letters, digits and underscores, kept exactly as given. The only way from a text to an identifier in SQL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SchemaName(String);
+
+impl SchemaName {
+    /// Where a login without a tenant keeps its rows: `cloacina_main`.
+    #[must_use]
+    pub fn main() -> Self {
+        Self(DEFAULT_PLACE.to_owned())
+    }
+
+    /// The name as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn quoted(&self) -> String {
+        // The quotes keep the case; there is nothing in the name that could end them.
+        format!("\"{}\"", self.0)
+    }
+
+    pub(crate) fn of(place: &Place) -> Result<Self> {
+        if place.name == DEFAULT_PLACE { Ok(Self::main()) } else { place.name.parse() }
+    }
+}
+
+impl FromStr for SchemaName {
+    type Err = StoreError;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let refuse = |why: &str| {
+            let message = format!("{name:?} cannot be the name of a schema: {why}");
+            Err(StoreError::new(StoreErrorKind::Configuration, message))
+        };
+        if name.is_empty() || name.len() > 63 {
+            return refuse("it must have 1 to 63 characters");
+        }
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            return refuse("only ASCII letters, digits and underscores are allowed");
+        }
+        let folded = name.to_ascii_lowercase();
+        if folded.starts_with("pg_") || folded == "information_schema" {
+            return refuse("it is PostgreSQL's own");
+        }
+        if folded.starts_with("cloacina") {
+            return refuse("names that begin with `cloacina` are the engine's own");
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+impl fmt::Display for SchemaName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the registry says of a place.
+struct Entry {
+    tenant: TenantId,
+    name: String,
+    state: String,
+    version: i32,
+    min_reader: i32,
+}
+
+/// Finds a place, makes or migrates it.
+pub(crate) async fn open(inner: &Inner, name: &PlaceName) -> Result<Place> {
+    let name = match name {
+        PlaceName::Default => SchemaName::main(),
+        PlaceName::Named(name) => name.parse()?,
+    };
+    migrate::control(inner).await?;
+    // Each turn either finds the place or makes it, or another process made it in between.
+    for _ in 0..10 {
+        if let Some(entry) = find(inner, &name).await? {
+            return settle(inner, &name, entry).await;
+        }
+        if let Some(place) = create(inner, &name).await? {
+            return Ok(place);
+        }
+    }
+    let message = format!("the schema `{name}` keeps being made and removed by somebody else");
+    Err(StoreError::new(StoreErrorKind::Transient, message))
+}
+
+async fn find(inner: &Inner, name: &SchemaName) -> Result<Option<Entry>> {
+    let mut side = inner.pool.side().await?;
+    let steps = [Step::Run(sql::PLACE_FIND, params![name.as_str()])];
+    let rows =
+        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
+    Ok(rows[0].first().map(|row| Entry {
+        tenant: TenantId(row.get("tenant_id")),
+        name: row.get("schema_name"),
+        state: row.get("state"),
+        version: row.get("schema_version"),
+        min_reader: row.get("min_reader"),
+    }))
+}
+
+async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place> {
+    if entry.name != name.as_str() {
+        let message = format!(
+            "there is no schema `{name}`, and none can be made beside `{}`, from which only the case tells it apart",
+            entry.name
+        );
+        return Err(StoreError::new(StoreErrorKind::Configuration, message));
+    }
+    if entry.state != "active" {
+        let message = format!("the place in schema `{name}` is {}", entry.state);
+        return Err(StoreError::new(StoreErrorKind::Place, message));
+    }
+    let known = inner.migrations.place_version();
+    if entry.version > known && entry.min_reader > known {
+        let message = format!(
+            "the schema `{name}` is at version {} and needs a program that knows version {}; this one knows {known}",
+            entry.version, entry.min_reader
+        );
+        return Err(StoreError::new(StoreErrorKind::Version, message));
+    }
+    let place = Place { tenant: entry.tenant, name: entry.name };
+    if entry.version < known {
+        match migrate::place(inner, &place, name).await {
+            // The statements work one version back, so a login that may not migrate need not stand still.
+            Err(error) if error.kind() == StoreErrorKind::Place && entry.version == known - 1 => {
+                tracing::warn!(place = %name, %error, "the place is used as it is, one version behind");
+            }
+            migrated => migrated?,
+        }
+    }
+    Ok(place)
+}
+
+/// Makes the place in two flights: the registry's row, which is the lock, and everything else in one batch. `None` if somebody
+/// else was first.
+async fn create(inner: &Inner, name: &SchemaName) -> Result<Option<Place>> {
+    let tenant = TenantId::new();
+    let mut side = inner.pool.side().await?;
+    let insert = [Step::Run(sql::PLACE_INSERT, params![Uuid::from(tenant), name.as_str()])];
+    let rows = side.begin(Scope::Control, &insert).await.map_err(|failure| inner.control_error(failure))?;
+    let Some(row) = rows[0].first() else {
+        side.finish(&[]).await.map_err(|failure| inner.control_error(failure))?;
+        return Ok(None);
+    };
+    let mut text = String::new();
+    if !row.get::<_, bool>("there") {
+        text = format!("CREATE SCHEMA {};", name.quoted());
+    }
+    let mut steps = vec![Step::Batch(text), Step::Enter(Scope::Schema(name))];
+    steps.extend(migrate::place_steps(inner, tenant, 0));
+    match side.finish(&steps).await {
+        Ok(_) => Ok(Some(Place { tenant, name: name.as_str().to_owned() })),
+        Err(Failure::Refused { error, .. }) => {
+            match error.code().map(tokio_postgres::error::SqlState::code) {
+                // Another process made the schema after the look: it is there now.
+                Some("42P06" | "23505") => Ok(None),
+                Some("42501") => Err(migrate::may_not_create(inner, name.as_str(), &error)),
+                Some("42P07") => Err(StoreError::new(
+                    StoreErrorKind::Place,
+                    format!(
+                        "the schema `{name}` holds tables of the engine's names that its registry does not know"
+                    ),
+                )),
+                _ => Err(crate::error::refused(&error, name.as_str())),
+            }
+        }
+        Err(failure) => Err(failure.into_error(name.as_str())),
+    }
+}
