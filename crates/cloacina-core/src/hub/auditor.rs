@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::committer::{Applying, Start};
+use super::applying::{Applying, Start};
 use super::live::{Live, is_ours, result_of};
 use super::place::{OpenPlace, PlaceState, StopReason};
 use super::{Hub, Incarnation, Submit, SubmitReply};

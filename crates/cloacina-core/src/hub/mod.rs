@@ -15,8 +15,10 @@
 //! recorded. Whatever leaves the two in doubt (the answer to a commit was lost, an outcome found its row changed, a lease went
 //! by) goes to the auditor, which stops all lanes for the moment of its look, so that no claim is in between.
 
+mod applying;
 mod attempt;
 mod auditor;
+mod batch;
 mod committer;
 mod keeper;
 mod live;
@@ -174,8 +176,8 @@ impl Hub {
             store,
         });
         for (index, inbox) in inboxes.into_iter().enumerate() {
-            let lane = Lane::new(Arc::clone(&hub), index);
-            hub.spawn(lane.run(inbox));
+            let lane = Lane::new(Arc::clone(&hub), index, inbox);
+            hub.spawn(lane.run());
         }
         hub.spawn(Arc::clone(&hub).audit(audit_inbox));
         hub.spawn(Arc::clone(&hub).schedule());
