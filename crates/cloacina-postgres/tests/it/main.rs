@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 
+mod address;
+mod plan;
+mod race;
+mod schema;
 mod support;
 
 use std::sync::Arc;
