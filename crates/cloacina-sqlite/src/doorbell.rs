@@ -11,7 +11,7 @@ use crate::error::Failure;
 use crate::{SqliteStore, data_version, optional_timestamp, timestamp};
 
 const BELL_DUE: &str = include_str!("../sql/bell_due.sql");
-const BELL_NEXT: &str = include_str!("../sql/bell_next.sql");
+const BELL_DUE_NEXT: &str = include_str!("../sql/bell_due_next.sql");
 const NOTICE_INSERT: &str = include_str!("../sql/notice_insert.sql");
 const NOTICE_PRUNE: &str = include_str!("../sql/notice_prune.sql");
 const NOTICE_RECENT: &str = include_str!("../sql/notice_recent.sql");
@@ -33,8 +33,9 @@ pub(crate) fn due(connection: &Connection, tenant: TenantId, now: i64) -> Result
 }
 
 pub(crate) fn next(connection: &Connection, tenant: TenantId, now: i64) -> Result<NextDue, Failure> {
-    let (work, deadline) =
-        connection.prepare_cached(BELL_NEXT)?.query_row([tenant.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (work, deadline) = connection
+        .prepare_cached(BELL_DUE_NEXT)?
+        .query_row([tenant.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(NextDue {
         now: timestamp(now)?,
         work: optional_timestamp(work)?,

@@ -21,7 +21,7 @@ use crate::{doorbell, optional_timestamp, timestamp};
 const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
 const EXECUTION_RESUME: &str = include_str!("../sql/execution_resume.sql");
-const EXECUTION_HEADER: &str = include_str!("../sql/execution_header.sql");
+const EXECUTION_HEADERS: &str = include_str!("../sql/execution_headers.sql");
 const EXECUTION_LOAD: &str = include_str!("../sql/execution_load.sql");
 const EXECUTION_FIND: &str = include_str!("../sql/execution_find.sql");
 const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
@@ -175,7 +175,7 @@ pub(crate) fn headers(
     executions: &[ExecutionId],
 ) -> Result<Vec<ExecutionHeader>, Failure> {
     let mut found = Vec::with_capacity(executions.len());
-    let mut statement = connection.prepare_cached(EXECUTION_HEADER)?;
+    let mut statement = connection.prepare_cached(EXECUTION_HEADERS)?;
     for execution in executions {
         let mut rows = statement.query(params![tenant.0, execution.0])?;
         if let Some(row) = rows.next()? {

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::error::Failure;
 use crate::{micros, timestamp};
 
-const RUNNER_FENCE: &str = include_str!("../sql/runner_fence.sql");
+const FENCE: &str = include_str!("../sql/fence.sql");
 const EXECUTION_INSERT: &str = include_str!("../sql/execution_insert.sql");
 const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
 const EXECUTION_LOCK: &str = include_str!("../sql/execution_lock.sql");
@@ -77,7 +77,7 @@ pub(crate) fn flush(connection: &Connection, flush: &Flush) -> Result<Flushed, F
 
 fn fence(connection: &Connection, runner: RunnerId) -> Result<(), Failure> {
     let live: Option<bool> =
-        connection.prepare_cached(RUNNER_FENCE)?.query_row([runner.0], |row| row.get(0)).optional()?;
+        connection.prepare_cached(FENCE)?.query_row([runner.0], |row| row.get(0)).optional()?;
     if live == Some(true) {
         return Ok(());
     }

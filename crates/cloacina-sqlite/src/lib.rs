@@ -25,6 +25,8 @@ mod error;
 mod execution;
 mod flush;
 mod migrate;
+#[cfg(test)]
+mod plans;
 mod runner;
 mod tenant;
 
@@ -44,8 +46,8 @@ use rusqlite::Connection;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
-use connect::PATIENCE;
 pub use connect::SqliteAddress;
+use connect::{FileIdentity, PATIENCE};
 use error::Failure;
 
 /// How long SQLite itself waits for the lock on the file, and with it a thread of the shared runtime. Beyond that we wait without one.
@@ -55,6 +57,8 @@ const SHORT_WAIT: Duration = Duration::from_millis(5);
 pub struct SqliteStore {
     address: SqliteAddress,
     place: Place,
+    /// The file that was opened; `None` in memory.
+    identity: Option<FileIdentity>,
     runtime: Handle,
     /// `None` once the store is closed.
     writer: Mutex<Option<Writer>>,
@@ -112,8 +116,9 @@ impl SqliteStore {
         let runtime = runtime()?;
         let label = address.label().to_owned();
         let opened = (|| {
-            let connection = connect::open_writer(&address)?;
-            let tenant = migrate::migrate(&connection, &label, migrate::MIGRATIONS, micros(None))?;
+            let now = micros(None);
+            let connection = connect::open_writer(&address, now)?;
+            let tenant = migrate::migrate(&connection, &label, migrate::MIGRATIONS, now)?;
             let reader = match address.path() {
                 Some(path) => Reader::Own(connect::open_reader(path)?),
                 None => Reader::Writer,
@@ -123,10 +128,12 @@ impl SqliteStore {
             let writer = Writer { connection, durability: Durability::Full, seen_version };
             Ok((writer, reader, tenant))
         })();
+        let identity = address.path().and_then(FileIdentity::of);
         let (writer, reader, tenant) = opened.map_err(|failure: Failure| failure.into_store_error(&label))?;
         Ok(Arc::new(Self {
             address,
             place: Place { tenant, name: tenant::PLACE.to_owned() },
+            identity,
             runtime,
             writer: Mutex::new(Some(writer)),
             reader: Mutex::new(reader),
@@ -173,6 +180,21 @@ impl SqliteStore {
         .into()
     }
 
+    /// A file that was deleted or replaced can still be written to as long as it is open, and everything would be gone with the process.
+    fn still_there(&self) -> Result<(), Failure> {
+        match self.address.path() {
+            Some(path) if FileIdentity::of(path) != self.identity => Err(StoreError::new(
+                StoreErrorKind::Place,
+                format!(
+                    "the SQLite file {} was deleted or replaced while it was open; close what uses it before you do that",
+                    self.label_text()
+                ),
+            )
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Runs `work` in a transaction that writes. It is run again if it met a lock, of which nothing was left.
     async fn write<T>(
         &self,
@@ -203,6 +225,7 @@ impl SqliteStore {
     ) -> Result<T, Failure> {
         let mut writer = lock(&self.writer);
         let writer = writer.as_mut().ok_or_else(|| self.closed())?;
+        self.still_there()?;
         if writer.durability != durability {
             let synchronous = match durability {
                 Durability::Full => "FULL",
@@ -492,5 +515,8 @@ impl Store for SqliteStore {
 
     async fn runner_retire(&self, runner: RunnerId) -> Result<()> {
         self.write(Durability::Full, |connection| runner::retire(connection, self.place.tenant, runner)).await
+    }
+    async fn close(&self) -> Result<()> {
+        SqliteStore::close(self).await
     }
 }

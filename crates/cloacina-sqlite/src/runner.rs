@@ -17,7 +17,7 @@ use crate::error::Failure;
 use crate::execution;
 use crate::flush::{Ended, Known, task_return};
 
-const RUNNER_FENCE: &str = include_str!("../sql/runner_fence.sql");
+const FENCE: &str = include_str!("../sql/fence.sql");
 const RUNNER_REGISTER: &str = include_str!("../sql/runner_register.sql");
 const RUNNER_HEARTBEAT: &str = include_str!("../sql/runner_heartbeat.sql");
 const RUNNER_LIST: &str = include_str!("../sql/runner_list.sql");
@@ -102,7 +102,7 @@ fn workflows_from_json(json: &str) -> Result<Vec<WorkflowKey>, Failure> {
 
 /// Whether the runner's row says that it is live; `None` if there is none.
 fn is_live(connection: &Connection, runner: RunnerId) -> Result<Option<bool>, Failure> {
-    Ok(connection.prepare_cached(RUNNER_FENCE)?.query_row([runner.0], |row| row.get(0)).optional()?)
+    Ok(connection.prepare_cached(FENCE)?.query_row([runner.0], |row| row.get(0)).optional()?)
 }
 
 pub(crate) fn condemn(connection: &Connection, runner: RunnerId, beat: i64) -> Result<bool, Failure> {

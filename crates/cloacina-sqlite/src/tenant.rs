@@ -27,7 +27,7 @@ impl SqliteStore {
             return Ok(());
         }
         Err(StoreError::new(
-            StoreErrorKind::Internal,
+            StoreErrorKind::Place,
             format!("the SQLite file {} is not the place of tenant {}", self.label_text(), place.tenant),
         ))
     }

@@ -21,6 +21,7 @@ pub mod dependency;
 pub mod outcome;
 pub mod place;
 mod process;
+pub mod random;
 pub mod read;
 pub mod runner;
 pub mod submit;
@@ -66,6 +67,8 @@ macro_rules! store_conformance {
                 a_refused_idempotency_key_claims_nothing
                 an_idempotency_key_belongs_to_its_workflow
                 a_repeated_submit_changes_nothing
+                an_idempotency_key_is_won_by_one_process
+                an_empty_flush_does_nothing
             }
             outcome {
                 an_outcome_is_recorded_once
@@ -77,6 +80,8 @@ macro_rules! store_conformance {
                 a_skip_keeps_its_reason_and_is_no_attempt
                 a_retry_is_ready_at_its_time
                 a_release_is_no_failure
+                a_thousand_outcomes_fit_into_one_flush
+                lanes_work_side_by_side
             }
             dependency {
                 a_wanted_successor_is_claimed
@@ -112,6 +117,7 @@ macro_rules! store_conformance {
                 an_outcome_after_a_cancel_is_news
                 cancel_and_pause_leave_a_notice
                 a_cancel_and_a_last_outcome_do_not_both_win
+                a_pause_and_a_freed_task_leave_no_ready_row
             }
             deadline {
                 a_deadline_that_passed_cancels
@@ -142,6 +148,7 @@ macro_rules! store_conformance {
                 a_runner_that_holds_nothing_retires
                 a_runner_that_holds_something_retires_as_dead
                 what_a_runner_holds_is_told
+                a_flush_and_a_condemnation_do_not_both_win
             }
             bell {
                 a_place_without_work_has_a_silent_bell
@@ -163,6 +170,9 @@ macro_rules! store_conformance {
                 attempts_of_nothing_are_told_apart_from_no_attempts
                 prune_removes_what_ended_long_ago
                 prune_keeps_to_its_limit
+                texts_are_kept_as_they_are
+                times_are_kept_to_the_microsecond
+                what_was_written_is_there_after_a_restart
             }
             place {
                 a_place_opened_twice_is_the_same
@@ -170,6 +180,9 @@ macro_rules! store_conformance {
                 one_flush_may_write_in_several_places
                 an_error_in_one_place_aborts_the_flush
                 places_do_not_see_each_other
+            }
+            random {
+                every_execution_ends_as_its_model_says
             }
         }
     };

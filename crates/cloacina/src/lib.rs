@@ -11,16 +11,22 @@ pub mod executor;
 pub mod runner;
 
 pub use cloacina_core::execution::{
-    AttemptOutcome, AttemptRecord, Cancellation, PipelineResult, PipelineStatus, SkipReason, TaskInfo, TaskResult, TaskState,
+    AttemptOutcome, AttemptRecord, Cancellation, PipelineResult, PipelineStatus, SkipReason, TaskInfo,
+    TaskResult, TaskState,
 };
 pub use cloacina_core::store::ExecutionFilter;
 pub use cloacina_core::workflow::{
-    Fingerprint, Task, TaskBody, TaskDefinition, WorkflowBuilder, WorkflowError, registered as registered_workflows,
+    Fingerprint, Task, TaskBody, TaskDefinition, WorkflowBuilder, WorkflowError,
+    registered as registered_workflows,
 };
 pub use cloacina_core::{
-    Backoff, Context, ContextError, ErrorKind, Jitter, PipelineError, PipelineExecution, RetryPolicy, Submission, TaskError,
-    TriggerRule, Workflow,
+    Backoff, Context, ContextError, ErrorKind, Jitter, PipelineError, PipelineExecution, RetryPolicy,
+    Submission, TaskError, TriggerRule, Workflow,
 };
 #[cfg(feature = "macros")]
 pub use cloacina_macros::{task, workflow};
 pub use runner::{DefaultRunner, DefaultRunnerConfig};
+
+#[cfg(all(doctest, feature = "macros", feature = "sqlite"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

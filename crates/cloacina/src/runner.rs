@@ -6,9 +6,10 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
-pub use cloacina_core::{DefaultRunnerConfig, DefaultRunnerConfigBuilder, PipelineExecution, Runner, Submission};
-use cloacina_core::store::PlaceName;
 use cloacina_core::workflow::registered;
+pub use cloacina_core::{
+    DefaultRunnerConfig, DefaultRunnerConfigBuilder, PipelineExecution, Runner, Submission,
+};
 use cloacina_core::{ErrorKind, PipelineError, Workflow};
 
 /// Runs workflows for one tenant, in a database.
@@ -143,8 +144,11 @@ impl DefaultRunnerBuilder {
     ///
     /// [`ErrorKind::Configuration`], naming the variable that is missing or makes no sense.
     pub fn from_env() -> Result<Self, PipelineError> {
-        let url = variable("DATABASE_URL")?
-            .ok_or_else(|| configuration("DATABASE_URL is not set: set it to the URL of a database, `sqlite://./cloacina.db` say"))?;
+        let url = variable("DATABASE_URL")?.ok_or_else(|| {
+            configuration(
+                "DATABASE_URL is not set: set it to the URL of a database, `sqlite://./cloacina.db` say",
+            )
+        })?;
         let mut builder = DefaultRunner::builder().database_url(url);
         if let Some(tenant) = variable("TENANT_ID")? {
             builder = builder.schema(tenant);
@@ -232,12 +236,17 @@ impl DefaultRunnerBuilder {
 impl fmt::Debug for DefaultRunnerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The URL may hold a password.
-        f.debug_struct("DefaultRunnerBuilder").field("schema", &self.schema).field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("DefaultRunnerBuilder")
+            .field("schema", &self.schema)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
 /// The place that is meant when no schema is given.
-fn default_place() -> Result<PlaceName, PipelineError> {
+#[cfg(feature = "postgres")]
+fn default_place() -> Result<cloacina_core::store::PlaceName, PipelineError> {
+    use cloacina_core::store::PlaceName;
     Ok(variable("DEFAULT_SCHEMA")?.map_or(PlaceName::Default, PlaceName::Named))
 }
 
@@ -255,7 +264,10 @@ fn number<N: std::str::FromStr>(name: &str) -> Result<Option<N>, PipelineError> 
     let Some(value) = variable(name)? else { return Ok(None) };
     match value.trim().parse() {
         Ok(number) => Ok(Some(number)),
-        Err(_) => Err(configuration(&format!("{name} is `{}`, which is not a whole number in range", value.escape_debug()))),
+        Err(_) => Err(configuration(&format!(
+            "{name} is `{}`, which is not a whole number in range",
+            value.escape_debug()
+        ))),
     }
 }
 

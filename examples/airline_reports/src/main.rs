@@ -11,8 +11,6 @@
 //! The tasks pass a path and figures, never rows. Killed at any moment and started again, the program goes on with the
 //! tasks that were not finished.
 
-#![expect(dead_code, reason = "what only a durable run needs is not called by a run in one process")]
-
 mod args;
 mod figures;
 mod flights;
@@ -20,6 +18,7 @@ mod inputs;
 mod names;
 mod progress;
 mod report;
+mod tasks;
 mod tenants;
 
 use std::path::{Path, PathBuf};

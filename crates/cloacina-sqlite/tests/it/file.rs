@@ -21,6 +21,7 @@ async fn a_new_file_is_made_and_keeps_its_identity() {
     let place = store.place_open(&PlaceName::Default).await.unwrap();
     assert_eq!(place.name, "main");
     assert_eq!(store.place_open(&PlaceName::Named("main".into())).await.unwrap(), place);
+    assert!(file.names().iter().all(|name| name.starts_with("acme.db")), "{:?}", file.names());
     let error = store.place_open(&PlaceName::Named("acme".into())).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Configuration);
     drop(store);
@@ -175,6 +176,22 @@ async fn closing_leaves_the_file_alone() {
     assert_eq!(again.load(execution).await.header.id, execution);
     drop(again);
     assert_eq!(file.names(), ["acme.db"]);
+}
+
+#[tokio::test]
+async fn a_file_that_was_deleted_or_replaced_is_not_written() {
+    let file = File::new();
+    let handle = file.open().await;
+    handle.submit(1, new_execution(&[0], &[])).await;
+    let moved = file.directory.path().join("moved.db");
+    fs::rename(file.path(), &moved).unwrap();
+    let error = handle.flush(2, vec![new_execution(&[0], &[])], vec![], 0).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Place, "{error}");
+    fs::write(file.path(), "").unwrap();
+    let error = handle.flush(2, vec![new_execution(&[0], &[])], vec![], 0).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Place, "{error}");
+    fs::rename(&moved, file.path()).unwrap();
+    handle.submit(3, new_execution(&[0], &[])).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use cloacina_core::execution::{PipelineStatus, TaskState};
 use cloacina_core::store::{Closed, NewExecution, Outcome};
 
 use super::Fixture;
-use super::process::{World, at, claimed_draft, completed, draft, failed, skipped};
+use super::process::{Batch, World, at, claimed_draft, completed, draft, failed, skipped};
 
 pub async fn an_execution_whose_tasks_completed_is_completed(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
@@ -85,7 +85,7 @@ pub async fn a_flush_may_close_many_executions(fixture: &impl Fixture) {
     let runner = world.runner().await;
     let drafts: Vec<_> = (0..20).map(|_| claimed_draft(1)).collect();
     let ids: Vec<_> = drafts.iter().map(|new| new.id).collect();
-    drafts.into_iter().fold(runner.batch(at(0)), super::process::Batch::submit).write().await;
+    drafts.into_iter().fold(runner.batch(at(0)), Batch::submit).write().await;
     let end = |(number, id)| if number % 2 == 0 { completed(id, 0) } else { failed(id, 0, "odd") };
     let ends = ids.iter().copied().enumerate().map(end);
     let closed = runner.batch(at(1)).outcomes(ends).write().await.closed;

@@ -209,3 +209,26 @@ pub async fn a_cancel_and_a_last_outcome_do_not_both_win(fixture: &impl Fixture)
         }
     }
 }
+
+/// A pause races with the flush that frees a successor: whoever is first, a paused execution has no ready row, and the
+/// resume puts one there.
+pub async fn a_pause_and_a_freed_task_leave_no_ready_row(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let pauser = world.process().await;
+    for _ in 0..20 {
+        let id = runner.submit(NewExecution { claimed: vec![0], ..draft(&[0, 1]) }, at(0)).await;
+        let (reporter, pauser) = (runner.clone(), pauser.clone());
+        let end = Outcome { successors: vec![(1, false)], ..completed(id, 0) };
+        let report = tokio::spawn(async move { reporter.report(end, at(1)).await });
+        let pause = tokio::spawn(async move { pauser.pause(id, at(1)).await });
+        assert_eq!(report.await.expect("the report is written").recorded.len(), 1);
+        let paused = pause.await.expect("the pause is answered");
+        assert_eq!(paused, Controlled::Done(PipelineStatus::Paused));
+        assert_eq!(runner.claim(10, at(2)).await, []);
+        assert_eq!(world.states(id).await, [TaskState::Completed, TaskState::Ready]);
+        assert_eq!(world.resume(id, at(3)).await, Controlled::Done(PipelineStatus::Running));
+        assert_eq!(runner.claim(10, at(3)).await.len(), 1);
+        assert_eq!(runner.report(completed(id, 1), at(4)).await.closed.len(), 1);
+    }
+}

@@ -1,5 +1,6 @@
 //! Outcomes: whose count, and what becomes of the task.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina_core::execution::{AttemptOutcome, PipelineStatus, SkipReason, TaskState};
@@ -134,4 +135,49 @@ pub async fn a_release_is_no_failure(fixture: &impl Fixture) {
     assert_eq!((claimed.attempt, claimed.failures, claimed.lost), (2, 0, 0));
     let finished = Outcome { attempt: 2, ..completed(id, 0) };
     assert_eq!(other.report(finished, at(2)).await.closed.len(), 1);
+}
+
+pub async fn a_thousand_outcomes_fit_into_one_flush(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let ids: Vec<_> = (0..100).map(|_| ExecutionId::new()).collect();
+    let new = |id: &ExecutionId| Arc::new(NewExecution { id: *id, ..claimed_draft(10) });
+    runner.batch(at(0)).submits(ids.iter().map(new)).write().await;
+    assert_eq!(world.held(runner.id).await.len(), 1_000);
+    let end = |id: ExecutionId, task: i16| match task {
+        0 => retried(id, task, "again", Duration::ZERO),
+        1 => released(id, task),
+        2 => skipped(id, task),
+        _ => completed(id, task),
+    };
+    let ends = ids.iter().flat_map(|id| (0..10).map(move |task| end(*id, task)));
+    let flushed = runner.batch(at(1)).outcomes(ends).claim(150).write().await;
+    assert_eq!((flushed.recorded.len(), flushed.claimed.len()), (1_000, 150));
+    assert_eq!(runner.claim(1_000, at(2)).await.len(), 50);
+    let again = |id: &ExecutionId, task| Outcome { attempt: 2, ..completed(*id, task) };
+    let ends = ids.iter().flat_map(|id| [again(id, 0), again(id, 1)]);
+    assert_eq!(runner.batch(at(3)).outcomes(ends).write().await.closed.len(), 100);
+}
+
+/// Flushes of one store in different lanes are under way at the same time.
+pub async fn lanes_work_side_by_side(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let mut lanes = Vec::new();
+    for _ in 0..4 {
+        let runner = runner.clone();
+        lanes.push(tokio::spawn(async move {
+            for _ in 0..10 {
+                let new = NewExecution { claimed: vec![0], ..draft(&[0, 1]) };
+                let id = runner.submit(new, at(0)).await;
+                let first = Outcome { successors: vec![(1, true)], ..completed(id, 0) };
+                assert_eq!(runner.report(first, at(1)).await.freed.len(), 1);
+                assert_eq!(runner.report(completed(id, 1), at(2)).await.closed.len(), 1);
+            }
+        }));
+    }
+    for lane in lanes {
+        lane.await.expect("the executions end");
+    }
+    assert_eq!(world.held(runner.id).await, []);
 }

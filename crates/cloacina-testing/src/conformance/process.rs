@@ -22,19 +22,19 @@ use tokio::sync::Mutex;
 use super::Fixture;
 
 /// The workflow that is meant where none is named.
-pub(super) const WORKFLOW: &str = "ordering";
+pub(in crate::conformance) const WORKFLOW: &str = "ordering";
 
 /// So many milliseconds after the start of a test.
-pub(super) fn at(millis: i64) -> Timestamp {
+pub(in crate::conformance) fn at(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(1_750_000_000_000 + millis).expect("the times of the tests are in range")
 }
 
-pub(super) fn key(name: &str, fingerprint: i64) -> WorkflowKey {
+pub(in crate::conformance) fn key(name: &str, fingerprint: i64) -> WorkflowKey {
     WorkflowKey { name: name.into(), fingerprint: Fingerprint(fingerprint) }
 }
 
 /// An execution with a task for each number, which says how many tasks it waits for.
-pub(super) fn draft(waiting_on: &[i16]) -> NewExecution {
+pub(in crate::conformance) fn draft(waiting_on: &[i16]) -> NewExecution {
     let tasks = waiting_on.iter().enumerate();
     NewExecution {
         id: ExecutionId::new(),
@@ -52,51 +52,60 @@ pub(super) fn draft(waiting_on: &[i16]) -> NewExecution {
 }
 
 /// An execution whose tasks all are roots and claimed.
-pub(super) fn claimed_draft(tasks: TaskIndex) -> NewExecution {
+pub(in crate::conformance) fn claimed_draft(tasks: TaskIndex) -> NewExecution {
     NewExecution { claimed: (0..tasks).collect(), ..draft(&vec![0; tasks.unsigned_abs().into()]) }
 }
 
-pub(super) fn outcome(execution: ExecutionId, task: TaskIndex, outcome: TaskOutcome) -> Outcome {
+pub(in crate::conformance) fn outcome(
+    execution: ExecutionId,
+    task: TaskIndex,
+    outcome: TaskOutcome,
+) -> Outcome {
     Outcome { execution, task, attempt: 1, outcome, successors: Vec::new(), handles: Vec::new() }
 }
 
-pub(super) fn completed(execution: ExecutionId, task: TaskIndex) -> Outcome {
+pub(in crate::conformance) fn completed(execution: ExecutionId, task: TaskIndex) -> Outcome {
     outcome(execution, task, TaskOutcome::Completed { patch: None })
 }
 
-pub(super) fn failed(execution: ExecutionId, task: TaskIndex, error: &str) -> Outcome {
+pub(in crate::conformance) fn failed(execution: ExecutionId, task: TaskIndex, error: &str) -> Outcome {
     outcome(execution, task, TaskOutcome::Failed { how: AttemptOutcome::Failed, error: error.to_owned() })
 }
 
-pub(super) fn skipped(execution: ExecutionId, task: TaskIndex) -> Outcome {
+pub(in crate::conformance) fn skipped(execution: ExecutionId, task: TaskIndex) -> Outcome {
     outcome(execution, task, TaskOutcome::Skipped { reason: SkipReason::ByRule })
 }
 
-pub(super) fn retried(execution: ExecutionId, task: TaskIndex, error: &str, after: Duration) -> Outcome {
+pub(in crate::conformance) fn retried(
+    execution: ExecutionId,
+    task: TaskIndex,
+    error: &str,
+    after: Duration,
+) -> Outcome {
     let how = AttemptOutcome::Failed;
     outcome(execution, task, TaskOutcome::Retry { how, error: error.to_owned(), after })
 }
 
-pub(super) fn released(execution: ExecutionId, task: TaskIndex) -> Outcome {
+pub(in crate::conformance) fn released(execution: ExecutionId, task: TaskIndex) -> Outcome {
     outcome(execution, task, TaskOutcome::Released)
 }
 
 /// A database of its own, and the first process on it.
-pub(super) struct World<'a, F: Fixture> {
+pub(in crate::conformance) struct World<'a, F: Fixture> {
     fixture: &'a F,
-    pub(super) database: F::Database,
+    pub(in crate::conformance) database: F::Database,
     process: Process,
 }
 
 impl<'a, F: Fixture> World<'a, F> {
-    pub(super) async fn new(fixture: &'a F) -> Self {
+    pub(in crate::conformance) async fn new(fixture: &'a F) -> Self {
         let database = fixture.create().await;
         let process = Process::open(fixture, &database).await;
         Self { fixture, database, process }
     }
 
     /// Another process on the same database and place.
-    pub(super) async fn process(&self) -> Process {
+    pub(in crate::conformance) async fn process(&self) -> Process {
         Process::open(self.fixture, &self.database).await
     }
 }
@@ -111,9 +120,9 @@ impl<F: Fixture> Deref for World<'_, F> {
 
 /// A store as one process has it, and the place it works in.
 #[derive(Clone)]
-pub(super) struct Process {
+pub(in crate::conformance) struct Process {
     store: Arc<dyn Store>,
-    pub(super) place: Arc<Place>,
+    pub(in crate::conformance) place: Arc<Place>,
     lanes: Arc<Lanes>,
 }
 
@@ -124,20 +133,20 @@ struct Lanes {
 }
 
 impl Process {
-    pub(super) async fn open<F: Fixture>(fixture: &F, database: &F::Database) -> Self {
+    pub(in crate::conformance) async fn open<F: Fixture>(fixture: &F, database: &F::Database) -> Self {
         let store = fixture.open(database).await;
         let name = fixture.places().into_iter().next().expect("a fixture has a place");
         Self::in_place(store, name).await.expect("the place opens")
     }
 
-    pub(super) async fn in_place(store: Arc<dyn Store>, name: PlaceName) -> Result<Self> {
+    pub(in crate::conformance) async fn in_place(store: Arc<dyn Store>, name: PlaceName) -> Result<Self> {
         let place = call(&store, |store| async move { store.place_open(&name).await }).await?;
         let free = (0..store.lanes()).map(|_| Mutex::default()).collect();
         Ok(Self { store, place: Arc::new(place), lanes: Arc::new(Lanes { next: AtomicUsize::new(0), free }) })
     }
 
     /// This process in another place.
-    pub(super) async fn visit(&self, name: PlaceName) -> Self {
+    pub(in crate::conformance) async fn visit(&self, name: PlaceName) -> Self {
         let place = self.call(|store| async move { store.place_open(&name).await }).await;
         Self { place: Arc::new(place), ..self.clone() }
     }
@@ -151,30 +160,31 @@ impl Process {
         call(&self.store, work).await.expect("the store answers")
     }
 
-    pub(super) async fn flush(&self, flush: Flush) -> Result<Flushed> {
+    pub(in crate::conformance) async fn flush(&self, flush: impl Into<Arc<Flush>>) -> Result<Flushed> {
+        let flush = flush.into();
         let lane = self.lanes.next.fetch_add(1, Ordering::Relaxed) % self.lanes.free.len();
         let _under_way = self.lanes.free[lane].lock().await;
         call(&self.store, |store| async move { store.flush(lane, &flush).await }).await
     }
 
     /// A batch of a process that has no runner.
-    pub(super) fn batch(&self, now: Timestamp) -> Batch {
+    pub(in crate::conformance) fn batch(&self, now: Timestamp) -> Batch {
         Batch::new(self.clone(), None, now)
     }
 
     /// Records an execution that nobody has claimed.
-    pub(super) async fn submit(&self, new: NewExecution, now: Timestamp) -> ExecutionId {
+    pub(in crate::conformance) async fn submit(&self, new: NewExecution, now: Timestamp) -> ExecutionId {
         let id = new.id;
         assert_eq!(self.batch(now).submit(new).write().await.submitted, [id]);
         id
     }
 
     /// A new live runner of this process.
-    pub(super) async fn runner(&self) -> Runner {
+    pub(in crate::conformance) async fn runner(&self) -> Runner {
         self.runner_for(&[key(WORKFLOW, 1)]).await
     }
 
-    pub(super) async fn runner_for(&self, workflows: &[WorkflowKey]) -> Runner {
+    pub(in crate::conformance) async fn runner_for(&self, workflows: &[WorkflowKey]) -> Runner {
         let id = RunnerId::new();
         self.register(RunnerRegistration {
             id,
@@ -187,104 +197,121 @@ impl Process {
         Runner { process: self.clone(), id, claims: Arc::new(claims) }
     }
 
-    pub(super) async fn register(&self, registration: RunnerRegistration) {
+    pub(in crate::conformance) async fn register(&self, registration: RunnerRegistration) {
         self.call(|store| async move { store.runner_register(&registration, Some(at(0))).await }).await;
     }
 
-    pub(super) async fn heartbeat(&self, runner: RunnerId, workflows: &[WorkflowKey]) -> Liveness {
+    pub(in crate::conformance) async fn heartbeat(
+        &self,
+        runner: RunnerId,
+        workflows: &[WorkflowKey],
+    ) -> Liveness {
         let workflows = workflows.into();
         self.call(|store| async move { store.runner_heartbeat(runner, &workflows, Some(at(0))).await }).await
     }
 
-    pub(super) async fn runners(&self) -> Vec<RunnerRecord> {
+    pub(in crate::conformance) async fn runners(&self) -> Vec<RunnerRecord> {
         self.call(|store| async move { store.runner_list().await }).await
     }
 
     /// The record of a runner, if there is one.
-    pub(super) async fn runner_record(&self, runner: RunnerId) -> Option<RunnerRecord> {
+    pub(in crate::conformance) async fn runner_record(&self, runner: RunnerId) -> Option<RunnerRecord> {
         self.runners().await.into_iter().find(|record| record.id == runner)
     }
 
-    pub(super) async fn condemn(&self, runner: RunnerId, beat: i64) -> bool {
+    pub(in crate::conformance) async fn condemn(&self, runner: RunnerId, beat: i64) -> bool {
         self.call(|store| async move { store.runner_condemn(runner, beat).await }).await
     }
 
-    pub(super) async fn rescue(&self, runner: RunnerId, now: Timestamp) -> Vec<RescuedPlace> {
+    pub(in crate::conformance) async fn rescue(&self, runner: RunnerId, now: Timestamp) -> Vec<RescuedPlace> {
         self.call(|store| async move { store.runner_rescue(runner, Some(now)).await }).await
     }
 
-    pub(super) async fn try_rescue(&self, runner: RunnerId, now: Timestamp) -> Result<Vec<RescuedPlace>> {
+    pub(in crate::conformance) async fn try_rescue(
+        &self,
+        runner: RunnerId,
+        now: Timestamp,
+    ) -> Result<Vec<RescuedPlace>> {
         call(&self.store, |store| async move { store.runner_rescue(runner, Some(now)).await }).await
     }
 
-    pub(super) async fn retire(&self, runner: RunnerId) {
+    pub(in crate::conformance) async fn retire(&self, runner: RunnerId) {
         self.call(|store| async move { store.runner_retire(runner).await }).await;
     }
 
-    pub(super) async fn control(&self, id: ExecutionId, control: Control, now: Timestamp) -> Controlled {
+    pub(in crate::conformance) async fn control(
+        &self,
+        id: ExecutionId,
+        control: Control,
+        now: Timestamp,
+    ) -> Controlled {
         let place = Arc::clone(&self.place);
         self.call(|store| async move { store.execution_control(&place, id, control, Some(now)).await }).await
     }
 
-    pub(super) async fn cancel(&self, id: ExecutionId, now: Timestamp) -> Controlled {
+    pub(in crate::conformance) async fn cancel(&self, id: ExecutionId, now: Timestamp) -> Controlled {
         self.control(id, Control::Cancel { reason: "not wanted".to_owned() }, now).await
     }
 
-    pub(super) async fn pause(&self, id: ExecutionId, now: Timestamp) -> Controlled {
+    pub(in crate::conformance) async fn pause(&self, id: ExecutionId, now: Timestamp) -> Controlled {
         self.control(id, Control::Pause, now).await
     }
 
-    pub(super) async fn resume(&self, id: ExecutionId, now: Timestamp) -> Controlled {
+    pub(in crate::conformance) async fn resume(&self, id: ExecutionId, now: Timestamp) -> Controlled {
         self.control(id, Control::Resume, now).await
     }
 
-    pub(super) async fn expire(&self, now: Timestamp) -> Vec<ExecutionId> {
+    pub(in crate::conformance) async fn expire(&self, now: Timestamp) -> Vec<ExecutionId> {
         let place = Arc::clone(&self.place);
         self.call(|store| async move { store.execution_expire(&place, Some(now)).await }).await
     }
 
-    pub(super) async fn load_all(&self, ids: &[ExecutionId]) -> Vec<ExecutionRecord> {
+    pub(in crate::conformance) async fn load_all(&self, ids: &[ExecutionId]) -> Vec<ExecutionRecord> {
         let (place, ids) = (Arc::clone(&self.place), ids.to_vec());
         self.call(|store| async move { store.execution_load(&place, &ids).await }).await
     }
 
-    pub(super) async fn load(&self, id: ExecutionId) -> ExecutionRecord {
+    pub(in crate::conformance) async fn load(&self, id: ExecutionId) -> ExecutionRecord {
         let [record] = self.load_all(&[id]).await.try_into().expect("the execution is there once");
         record
     }
 
-    pub(super) async fn states(&self, id: ExecutionId) -> Vec<TaskState> {
+    pub(in crate::conformance) async fn states(&self, id: ExecutionId) -> Vec<TaskState> {
         self.load(id).await.tasks.iter().map(|task| task.state).collect()
     }
 
-    pub(super) async fn headers(&self, ids: &[ExecutionId]) -> Vec<ExecutionHeader> {
+    pub(in crate::conformance) async fn headers(&self, ids: &[ExecutionId]) -> Vec<ExecutionHeader> {
         let (place, ids) = (Arc::clone(&self.place), ids.to_vec());
         self.call(|store| async move { store.execution_headers(&place, &ids).await }).await
     }
 
-    pub(super) async fn header(&self, id: ExecutionId) -> ExecutionHeader {
+    pub(in crate::conformance) async fn header(&self, id: ExecutionId) -> ExecutionHeader {
         let [header] = self.headers(&[id]).await.try_into().expect("the execution is there once");
         header
     }
 
-    pub(super) async fn find(&self, workflow: &'static str, key: &'static str) -> Option<(ExecutionId, i64)> {
+    pub(in crate::conformance) async fn find(
+        &self,
+        workflow: &'static str,
+        key: &'static str,
+    ) -> Option<(ExecutionId, i64)> {
         let place = Arc::clone(&self.place);
         self.call(|store| async move { store.execution_find(&place, workflow, key).await }).await
     }
 
-    pub(super) async fn list(&self, list: ExecutionList) -> Vec<ExecutionId> {
+    pub(in crate::conformance) async fn list(&self, list: ExecutionList) -> Vec<ExecutionId> {
         let place = Arc::clone(&self.place);
         let headers = self.call(|store| async move { store.execution_list(&place, &list).await }).await;
         headers.iter().map(|header| header.id).collect()
     }
 
-    pub(super) async fn attempts(&self, id: ExecutionId) -> Option<Vec<AttemptRecord>> {
+    pub(in crate::conformance) async fn attempts(&self, id: ExecutionId) -> Option<Vec<AttemptRecord>> {
         let place = Arc::clone(&self.place);
         self.call(|store| async move { store.attempt_list(&place, id).await }).await
     }
 
     /// How the attempts of an execution ended, in the order of tasks and attempts.
-    pub(super) async fn endings(&self, id: ExecutionId) -> Vec<AttemptOutcome> {
+    pub(in crate::conformance) async fn endings(&self, id: ExecutionId) -> Vec<AttemptOutcome> {
         self.attempts(id)
             .await
             .expect("the execution is there")
@@ -293,31 +320,31 @@ impl Process {
             .collect()
     }
 
-    pub(super) async fn held(&self, runner: RunnerId) -> Vec<Claimed> {
+    pub(in crate::conformance) async fn held(&self, runner: RunnerId) -> Vec<Claimed> {
         let place = Arc::clone(&self.place);
         self.call(|store| async move { store.task_held(&place, runner).await }).await
     }
 
-    pub(super) async fn prune(&self, before: Timestamp, limit: usize) -> usize {
+    pub(in crate::conformance) async fn prune(&self, before: Timestamp, limit: usize) -> usize {
         let place = Arc::clone(&self.place);
         self.call(|store| async move { store.execution_prune(&place, before, limit).await }).await
     }
 
-    pub(super) async fn bells(&self, now: Timestamp) -> Bells {
+    pub(in crate::conformance) async fn bells(&self, now: Timestamp) -> Bells {
         self.call(|store| async move { store.bell_due(Some(now)).await }).await
     }
 
     /// Whether the bell of this place is due.
-    pub(super) async fn is_rung(&self, now: Timestamp) -> bool {
+    pub(in crate::conformance) async fn is_rung(&self, now: Timestamp) -> bool {
         self.bells(now).await.due.iter().any(|due| due.tenant == self.place.tenant)
     }
 
     /// Whether there is a notice of this execution.
-    pub(super) async fn is_noticed(&self, id: ExecutionId, now: Timestamp) -> bool {
+    pub(in crate::conformance) async fn is_noticed(&self, id: ExecutionId, now: Timestamp) -> bool {
         self.bells(now).await.notices.contains(&(self.place.tenant, id))
     }
 
-    pub(super) async fn lower(&self, now: Timestamp) -> NextDue {
+    pub(in crate::conformance) async fn lower(&self, now: Timestamp) -> NextDue {
         let place = Arc::clone(&self.place);
         self.call(|store| async move { store.bell_lower(&place, Some(now)).await }).await
     }
@@ -334,9 +361,9 @@ where
 
 /// A live engine of a process.
 #[derive(Clone)]
-pub(super) struct Runner {
-    pub(super) process: Process,
-    pub(super) id: RunnerId,
+pub(in crate::conformance) struct Runner {
+    pub(in crate::conformance) process: Process,
+    pub(in crate::conformance) id: RunnerId,
     claims: Arc<Claims>,
 }
 
@@ -347,36 +374,36 @@ struct Claims {
 }
 
 impl Runner {
-    pub(super) fn batch(&self, now: Timestamp) -> Batch {
+    pub(in crate::conformance) fn batch(&self, now: Timestamp) -> Batch {
         Batch::new(self.process.clone(), Some(self), now)
     }
 
     /// Records an execution, with those of its tasks that it names as claimed.
-    pub(super) async fn submit(&self, new: NewExecution, now: Timestamp) -> ExecutionId {
+    pub(in crate::conformance) async fn submit(&self, new: NewExecution, now: Timestamp) -> ExecutionId {
         let id = new.id;
         assert_eq!(self.batch(now).submit(new).write().await.submitted, [id]);
         id
     }
 
     /// Claims up to `limit` tasks.
-    pub(super) async fn claim(&self, limit: usize, now: Timestamp) -> Vec<Claimed> {
+    pub(in crate::conformance) async fn claim(&self, limit: usize, now: Timestamp) -> Vec<Claimed> {
         self.batch(now).claim(limit).write().await.claimed
     }
 
     /// Hands in one outcome.
-    pub(super) async fn report(&self, outcome: Outcome, now: Timestamp) -> PlaceFlushed {
+    pub(in crate::conformance) async fn report(&self, outcome: Outcome, now: Timestamp) -> PlaceFlushed {
         self.batch(now).outcome(outcome).write().await
     }
 
     /// Declares this runner dead, as another process does.
-    pub(super) async fn condemn(&self) {
+    pub(in crate::conformance) async fn condemn(&self) {
         let record = self.process.runner_record(self.id).await.expect("the runner is registered");
         assert!(self.process.condemn(self.id, record.beat).await, "a runner that is silent is declared dead");
     }
 }
 
 /// A flush in the making, of one place.
-pub(super) struct Batch {
+pub(in crate::conformance) struct Batch {
     process: Process,
     runner: Option<Runner>,
     now: Timestamp,
@@ -395,37 +422,40 @@ impl Batch {
         Self { process, runner: runner.cloned(), now, part }
     }
 
-    pub(super) fn submit(mut self, new: NewExecution) -> Self {
+    pub(in crate::conformance) fn submit(mut self, new: NewExecution) -> Self {
         self.part.submits.push(Arc::new(new));
         self
     }
 
-    pub(super) fn submits(mut self, new: impl IntoIterator<Item = Arc<NewExecution>>) -> Self {
+    pub(in crate::conformance) fn submits(
+        mut self,
+        new: impl IntoIterator<Item = Arc<NewExecution>>,
+    ) -> Self {
         self.part.submits.extend(new);
         self
     }
 
-    pub(super) fn outcome(mut self, outcome: Outcome) -> Self {
+    pub(in crate::conformance) fn outcome(mut self, outcome: Outcome) -> Self {
         self.part.outcomes.push(Arc::new(outcome));
         self
     }
 
-    pub(super) fn outcomes(self, outcomes: impl IntoIterator<Item = Outcome>) -> Self {
+    pub(in crate::conformance) fn outcomes(self, outcomes: impl IntoIterator<Item = Outcome>) -> Self {
         outcomes.into_iter().fold(self, Self::outcome)
     }
 
-    pub(super) fn claim(mut self, limit: usize) -> Self {
+    pub(in crate::conformance) fn claim(mut self, limit: usize) -> Self {
         let workflows = self.runner.as_ref().map(|runner| Arc::clone(&runner.claims.workflows));
         let workflows = workflows.expect("only a runner claims");
         self.part.claim = Some(Claim { limit, workflows });
         self
     }
 
-    pub(super) async fn write(self) -> PlaceFlushed {
+    pub(in crate::conformance) async fn write(self) -> PlaceFlushed {
         self.try_write().await.expect("the flush succeeds")
     }
 
-    pub(super) async fn try_write(self) -> Result<PlaceFlushed> {
+    pub(in crate::conformance) async fn try_write(self) -> Result<PlaceFlushed> {
         let Self { process, runner, now, part } = self;
         let flush =
             Flush { runner: runner.as_ref().map(|runner| runner.id), now: Some(now), places: vec![part] };

@@ -4,13 +4,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloacina_core::execution::{AttemptOutcome, PipelineStatus};
+use cloacina_core::execution::{AttemptOutcome, PipelineStatus, TaskState};
 use cloacina_core::id::ExecutionId;
-use cloacina_core::store::{ExecutionFilter, ExecutionList, Idempotency, NewExecution, Outcome, TaskOutcome};
+use cloacina_core::store::{
+    Control, ExecutionFilter, ExecutionList, Idempotency, NewExecution, NewTask, Outcome, TaskOutcome,
+};
 
 use super::Fixture;
 use super::process::{
-    WORKFLOW, World, at, claimed_draft, completed, draft, failed, key, outcome, released, retried,
+    Process, WORKFLOW, World, at, claimed_draft, completed, draft, failed, key, outcome, released, retried,
 };
 
 /// Documents that a database which understands JSON would change.
@@ -198,4 +200,61 @@ pub async fn prune_keeps_to_its_limit(fixture: &impl Fixture) {
         assert_eq!(world.prune(at(2), 4).await, pruned);
     }
     assert_eq!(world.load_all(&ids).await.len(), 0);
+}
+
+pub async fn texts_are_kept_as_they_are(fixture: &impl Fixture) {
+    const NAME: &str = "o'reilly \"%_\\\" ; -- „ü“ $1 ?1 :a {b} \u{1F980}";
+    let world = World::new(fixture).await;
+    let idempotency = Some(Idempotency { key: NAME.to_owned(), input_hash: i64::MIN });
+    let tasks = [NewTask { name: NAME.to_owned(), waiting_on: 0 }].into();
+    let new = NewExecution { workflow: key(NAME, i64::MAX), idempotency, tasks, ..draft(&[]) };
+    let id = world.submit(new, at(0)).await;
+    assert_eq!(world.find(NAME, NAME).await, Some((id, i64::MIN)));
+    let filter = ExecutionFilter::all().workflow(NAME);
+    assert_eq!(world.list(ExecutionList { filter, before: None, limit: 10 }).await, [id]);
+    let runner = world.runner_for(&[key(NAME, i64::MAX)]).await;
+    assert_eq!(runner.claim(10, at(1)).await[0].workflow, key(NAME, i64::MAX));
+    runner.report(retried(id, 0, NAME, Duration::ZERO), at(2)).await;
+    world.control(id, Control::Cancel { reason: NAME.to_owned() }, at(3)).await;
+    let record = world.load(id).await;
+    assert_eq!((record.tasks[0].name.as_str(), record.tasks[0].error.as_deref()), (NAME, Some(NAME)));
+    assert_eq!(record.header.error.as_deref(), Some(NAME));
+    let attempt = &world.attempts(id).await.expect("the execution is there")[0];
+    assert_eq!((attempt.task_id.as_str(), attempt.error_message.as_deref()), (NAME, Some(NAME)));
+}
+
+pub async fn times_are_kept_to_the_microsecond(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let micros = |count: u64| at(0) + Duration::from_micros(count);
+    let (start_at, deadline) = (Some(micros(1_000_001)), Some(micros(2_000_003)));
+    let id = world.submit(NewExecution { start_at, deadline, ..draft(&[0]) }, micros(1)).await;
+    assert_eq!(runner.claim(1, micros(1_000_000)).await, []);
+    assert_eq!(runner.claim(1, micros(1_000_001)).await.len(), 1);
+    assert_eq!(world.expire(micros(2_000_002)).await, []);
+    runner.report(retried(id, 0, "again", Duration::from_micros(7)), micros(1_000_009)).await;
+    let next = world.lower(micros(1_000_010)).await;
+    assert_eq!((next.work, next.deadline), (Some(micros(1_000_016)), deadline));
+    runner.claim(1, micros(1_000_016)).await;
+    runner.report(Outcome { attempt: 2, ..completed(id, 0) }, micros(1_000_017)).await;
+    let header = world.header(id).await;
+    assert_eq!((header.created_at, header.started_at), (micros(1), start_at));
+    assert_eq!((header.finished_at, header.deadline), (Some(micros(1_000_017)), deadline));
+}
+
+pub async fn what_was_written_is_there_after_a_restart(fixture: &impl Fixture) {
+    let database = fixture.create().await;
+    let process = Process::open(fixture, &database).await;
+    let (place, runner) = (Arc::clone(&process.place), process.runner().await);
+    let id = runner.submit(NewExecution { claimed: vec![0], ..draft(&[0, 1]) }, at(0)).await;
+    let runner_id = runner.id;
+    drop((process, runner));
+    let process = Process::open(fixture, &database).await;
+    assert_eq!(process.place, place);
+    assert_eq!(process.states(id).await, [TaskState::Running, TaskState::Waiting]);
+    let record = process.runner_record(runner_id).await.expect("its process did not retire it");
+    assert!(process.condemn(runner_id, record.beat).await);
+    process.rescue(runner_id, at(1)).await;
+    assert!(process.is_rung(at(1)).await);
+    assert_eq!(process.runner().await.claim(10, at(1)).await[0].attempt, 2);
 }

@@ -233,3 +233,35 @@ pub async fn what_a_runner_holds_is_told(fixture: &impl Fixture) {
     assert_eq!(held[1..], claimed);
     assert_eq!(world.held(RunnerId::new()).await, []);
 }
+
+/// A flush races with the declaration that its runner is dead: either it was before, or it wrote nothing.
+pub async fn a_flush_and_a_condemnation_do_not_both_win(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let other = world.process().await;
+    for _ in 0..20 {
+        let runner = world.runner().await;
+        let id = runner.submit(claimed_draft(1), at(0)).await;
+        let beat = world.runner_record(runner.id).await.expect("the runner is listed").beat;
+        let (reporter, other) = (runner.clone(), other.clone());
+        let report =
+            tokio::spawn(async move { reporter.batch(at(1)).outcome(completed(id, 0)).try_write().await });
+        let rescue = tokio::spawn(async move {
+            assert!(other.condemn(runner.id, beat).await);
+            other.rescue(runner.id, at(1)).await
+        });
+        let report = report.await.expect("the flush is answered");
+        let rescued = rescue.await.expect("the rescue is answered");
+        let task = world.load(id).await.tasks.remove(0);
+        match report {
+            Ok(flushed) => {
+                assert_eq!((flushed.recorded.len(), flushed.closed.len()), (1, 1));
+                assert_eq!((task.state, task.lost), (TaskState::Completed, 0));
+                assert!(rescued.iter().all(|place| place.executions.is_empty()));
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), StoreErrorKind::Fenced);
+                assert_eq!((task.state, task.lost), (TaskState::Ready, 1));
+            }
+        }
+    }
+}

@@ -4,7 +4,7 @@ use cloacina_core::execution::{PipelineStatus, TaskState};
 use cloacina_core::store::{Idempotency, NewExecution, WorkflowKey};
 
 use super::Fixture;
-use super::process::{WORKFLOW, World, at, completed, draft, key};
+use super::process::{Batch, WORKFLOW, World, at, completed, draft, key};
 
 /// With the idempotency key `key`.
 fn keyed(workflow: &WorkflowKey, key: &str, input_hash: i64) -> NewExecution {
@@ -53,8 +53,7 @@ pub async fn many_executions_are_recorded_in_one_flush(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
     let drafts: Vec<_> = (0..50).map(|_| draft(&[0, 1, 1, 2])).collect();
     let mut expected: Vec<_> = drafts.iter().map(|new| new.id).collect();
-    let mut submitted =
-        drafts.into_iter().fold(world.batch(at(0)), super::process::Batch::submit).write().await.submitted;
+    let mut submitted = drafts.into_iter().fold(world.batch(at(0)), Batch::submit).write().await.submitted;
     expected.sort_unstable();
     submitted.sort_unstable();
     assert_eq!(submitted, expected);
@@ -106,7 +105,7 @@ pub async fn an_idempotency_key_counts_within_one_flush(fixture: &impl Fixture) 
     let runner = world.runner().await;
     let drafts = [keyed(&key(WORKFLOW, 1), "order-1", 1), keyed(&key(WORKFLOW, 1), "order-1", 1)];
     let ids = [drafts[0].id, drafts[1].id];
-    let flushed = drafts.into_iter().fold(world.batch(at(0)), super::process::Batch::submit).write().await;
+    let flushed = drafts.into_iter().fold(world.batch(at(0)), Batch::submit).write().await;
     let [winner] = flushed.submitted[..] else {
         panic!("one of two executions with one key is recorded, not {:?}", flushed.submitted)
     };
@@ -152,4 +151,35 @@ pub async fn a_repeated_submit_changes_nothing(fixture: &impl Fixture) {
     assert_eq!((header.created_at, header.started_at), (at(0), Some(at(0))));
     assert_eq!(runner.claim(10, at(4)).await.len(), 1, "the ready row is there once");
     assert_eq!(world.attempts(id).await.expect("the execution is there").len(), 2);
+}
+
+/// The same key at the same moment in several processes.
+pub async fn an_idempotency_key_is_won_by_one_process(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let processes = [world.process().await, world.process().await, world.process().await];
+    for order in ["order-1", "order-2", "order-3", "order-4", "order-5"] {
+        let mut submits = Vec::new();
+        for process in processes.clone() {
+            let new = keyed(&key(WORKFLOW, 1), order, 1);
+            submits
+                .push(tokio::spawn(async move { process.batch(at(0)).submit(new).write().await.submitted }));
+        }
+        let mut submitted = Vec::new();
+        for submit in submits {
+            submitted.extend(submit.await.expect("the submit is answered"));
+        }
+        let [winner] = submitted[..] else { panic!("one process wins the key, not {submitted:?}") };
+        assert_eq!(world.find(WORKFLOW, order).await, Some((winner, 1)));
+    }
+    assert_eq!(world.runner().await.claim(100, at(1)).await.len(), 5);
+}
+
+pub async fn an_empty_flush_does_nothing(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    for batch in [runner.batch(at(0)), world.batch(at(0))] {
+        let flushed = batch.write().await;
+        assert_eq!((flushed.submitted.len(), flushed.recorded.len(), flushed.claimed.len()), (0, 0, 0));
+    }
+    assert!(!world.is_rung(at(1)).await);
 }

@@ -78,6 +78,13 @@ impl Task {
         attempt.end_time = Some(now);
     }
 
+    fn fail(&mut self, how: AttemptOutcome, error: &str, now: Timestamp) {
+        // An attempt that is given up because others were lost did not fail itself.
+        self.record.failures += i32::from(how != AttemptOutcome::Lost);
+        self.record.error = Some(error.to_owned());
+        self.end_attempt(how, Some(error.to_owned()), now);
+    }
+
     fn end(&mut self, state: TaskState, now: Timestamp) {
         self.record.state = state;
         self.record.finished_at = Some(now);
@@ -235,9 +242,7 @@ impl PlaceRows {
                 task.end(TaskState::Completed, now);
             }
             TaskOutcome::Failed { how, error } => {
-                task.record.failures += 1;
-                task.record.error = Some(error.clone());
-                task.end_attempt(*how, Some(error.clone()), now);
+                task.fail(*how, error, now);
                 task.end(TaskState::Failed, now);
             }
             TaskOutcome::Skipped { reason } => {
@@ -247,9 +252,7 @@ impl PlaceRows {
                 task.end(TaskState::Skipped, now);
             }
             TaskOutcome::Retry { how, error, after } => {
-                task.record.failures += 1;
-                task.record.error = Some(error.clone());
-                task.end_attempt(*how, Some(error.clone()), now);
+                task.fail(*how, error, now);
                 task.record.state = TaskState::Ready;
                 task.due = now + *after;
             }

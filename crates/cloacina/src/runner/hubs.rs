@@ -11,7 +11,9 @@ use cloacina_postgres::{PostgresAddress, PostgresOptions, PostgresStore};
 use cloacina_sqlite::{SqliteAddress, SqliteStore};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::{configuration, default_place};
+use super::configuration;
+#[cfg(feature = "postgres")]
+use super::default_place;
 
 /// Which database a hub is on: the parsed address, so that two spellings of one URL share a hub.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,7 +38,9 @@ static HUBS: LazyLock<Mutex<HashMap<Key, Slot>>> = LazyLock::new(Mutex::default)
 
 /// The hub of a database, and the place that is meant there.
 pub(super) async fn of(
-    url: &str, schema: Option<&str>, config: &DefaultRunnerConfig,
+    url: &str,
+    schema: Option<&str>,
+    config: &DefaultRunnerConfig,
 ) -> Result<(Arc<Hub>, PlaceName), PipelineError> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     match scheme {
@@ -64,18 +68,20 @@ pub(super) async fn of(
         }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
-            let place = schema.map_or_else(default_place, |schema| Ok(PlaceName::Named(schema.to_owned())))?;
+            let place =
+                schema.map_or_else(default_place, |schema| Ok(PlaceName::Named(schema.to_owned())))?;
             let address = PostgresAddress::parse(url)?;
             let hub = open(Key::Postgres(address.clone()), async |known: Option<&Open>| {
                 if let Some(open @ Open { postgres: Some((store, first)), .. }) = known {
                     if !first.same_password(&address) {
-                        PostgresStore::authenticate(&address).await?;
+                        PostgresStore::authenticate(url).await?;
                     }
                     store.ensure_connections(config.max_connections);
                     return Ok(open.clone());
                 }
-                let options = PostgresOptions { max_connections: config.max_connections };
-                let store = PostgresStore::connect(&address, options).await?;
+                let options =
+                    PostgresOptions { max_connections: config.max_connections, ..PostgresOptions::default() };
+                let store = PostgresStore::connect(url, options).await?;
                 let hub = Hub::start(Arc::clone(&store) as Arc<dyn Store>, config);
                 Ok(Open { hub, postgres: Some((store, address.clone())) })
             });
@@ -86,11 +92,17 @@ pub(super) async fn of(
 }
 
 /// The hub under a key; `make` is given the one that is there and says which it is from now on.
-async fn open(key: Key, make: impl AsyncFnOnce(Option<&Open>) -> Result<Open, PipelineError>) -> Result<Arc<Hub>, PipelineError> {
+async fn open(
+    key: Key,
+    make: impl AsyncFnOnce(Option<&Open>) -> Result<Open, PipelineError>,
+) -> Result<Arc<Hub>, PipelineError> {
     let slot = {
         let mut hubs = HUBS.lock().unwrap_or_else(PoisonError::into_inner);
         // Hubs that have closed since are forgotten here. A slot that is locked or shared is being used.
-        hubs.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|slot| slot.as_ref().is_some_and(|open| !open.hub.is_closed())));
+        hubs.retain(|_, slot| {
+            Arc::strong_count(slot) > 1
+                || slot.try_lock().is_ok_and(|slot| slot.as_ref().is_some_and(|open| !open.hub.is_closed()))
+        });
         Arc::clone(hubs.entry(key).or_default())
     };
     let mut slot = slot.lock().await;
@@ -119,5 +131,8 @@ fn unknown_scheme(scheme: &str) -> PipelineError {
     let plausible = scheme.len() <= 20 && scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+');
     // Whatever stands before the first colon of something that is no URL may be part of a secret.
     let scheme = if plausible && !scheme.is_empty() { format!("`{scheme}:`") } else { "that".to_owned() };
-    configuration(&format!("no database is known by a URL that begins with {scheme}; use {}", known.join(" or ")))
+    configuration(&format!(
+        "no database is known by a URL that begins with {scheme}; use {}",
+        known.join(" or ")
+    ))
 }

@@ -1,6 +1,7 @@
 //! The program from outside: arguments in, exit code, output and files out.
 
 mod command_line;
+mod durable;
 
 use std::path::Path;
 use std::process::{Command, Output};
