@@ -111,7 +111,6 @@ impl Runner {
     }
 
     /// Starts to describe an execution: its input, and what else can be said about it.
-    #[must_use]
     pub fn submit(&self, workflow: impl Into<String>) -> Submission {
         Submission {
             runner: self.clone(),

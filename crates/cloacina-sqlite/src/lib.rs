@@ -25,6 +25,8 @@ mod error;
 mod execution;
 mod flush;
 mod migrate;
+#[cfg(test)]
+mod plans;
 mod runner;
 mod tenant;
 
@@ -114,8 +116,9 @@ impl SqliteStore {
         let runtime = runtime()?;
         let label = address.label().to_owned();
         let opened = (|| {
-            let connection = connect::open_writer(&address)?;
-            let tenant = migrate::migrate(&connection, &label, migrate::MIGRATIONS, micros(None))?;
+            let now = micros(None);
+            let connection = connect::open_writer(&address, now)?;
+            let tenant = migrate::migrate(&connection, &label, migrate::MIGRATIONS, now)?;
             let reader = match address.path() {
                 Some(path) => Reader::Own(connect::open_reader(path)?),
                 None => Reader::Writer,

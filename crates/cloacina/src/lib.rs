@@ -26,3 +26,7 @@ pub use cloacina_core::{
 #[cfg(feature = "macros")]
 pub use cloacina_macros::{task, workflow};
 pub use runner::{DefaultRunner, DefaultRunnerConfig};
+
+#[cfg(all(doctest, feature = "macros", feature = "sqlite"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
