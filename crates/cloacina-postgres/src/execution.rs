@@ -105,9 +105,8 @@ pub(crate) async fn load(
 ) -> Result<Vec<ExecutionRecord>> {
     let tenant = Uuid::from(place.tenant);
     let ids = uuids(&executions);
-    // The tasks first: an execution that ends in between is then seen with its end, its tasks without, and not the other way
-    // round, where an execution that is over would have tasks that are not. Under the lock of nobody, this is what a reader can
-    // rely on: a terminal execution is only ever returned with tasks that are terminal too, which the second look ensures.
+    // Two statements have two snapshots. The executions come first: one that is over then has tasks that are over, while one
+    // that ends in between is told as not over yet, which it was.
     let steps = [
         Step::Run(sql::EXECUTION_LOAD, params![tenant, ids.clone()]),
         Step::Run(sql::TASK_LOAD, params![tenant, ids]),

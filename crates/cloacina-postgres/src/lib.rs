@@ -362,4 +362,16 @@ impl Store for PostgresStore {
     async fn runner_retire(&self, runner: RunnerId) -> Result<()> {
         self.run(runner::retire(Arc::clone(&self.inner), runner)).await
     }
+
+    async fn close(&self) -> Result<()> {
+        for task in &self.background {
+            task.abort();
+        }
+        let pool = Arc::clone(&self.inner.pool);
+        self.run(async move {
+            pool.close().await;
+            Ok(())
+        })
+        .await
+    }
 }

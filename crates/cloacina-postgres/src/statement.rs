@@ -24,6 +24,7 @@ statements! {
     DEADLINE_INSERT "deadline_insert"
     EXECUTION_LOCK "execution_lock"
     TASK_RECORD "task_record"
+    TASK_END "task_end"
     EXECUTION_CLOSE "execution_close"
     TASK_CLAIM "task_claim"
     EXECUTION_CANCEL "execution_cancel"
