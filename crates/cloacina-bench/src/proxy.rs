@@ -139,7 +139,11 @@ impl Messages {
         loop {
             let typed = usize::from(!self.in_startup);
             // No message of a server begins its stream with these but the answer to a request for TLS.
-            if !self.in_startup && !self.answered && self.buffer.first() == Some(&b'N') && self.buffer.len() == 1 {
+            if !self.in_startup
+                && !self.answered
+                && self.buffer.first() == Some(&b'N')
+                && self.buffer.len() == 1
+            {
                 self.buffer.clear();
             }
             self.answered = true;

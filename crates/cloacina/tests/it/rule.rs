@@ -23,7 +23,12 @@ fn behind(dependencies: [&str; 2]) -> Vec<TaskDefinition> {
     RULES.iter().map(|rule| idle(rule.name()).rule(*rule).dependencies(dependencies)).collect()
 }
 
-async fn check(database: &Database, before: Vec<TaskDefinition>, dependencies: [&str; 2], expected: [Came; 5]) {
+async fn check(
+    database: &Database,
+    before: Vec<TaskDefinition>,
+    dependencies: [&str; 2],
+    expected: [Came; 5],
+) {
     let result = database.run(Context::new(), before.into_iter().chain(behind(dependencies))).await;
     for (rule, expected) in RULES.iter().zip(expected) {
         let task = task_of(&result, rule.name());
