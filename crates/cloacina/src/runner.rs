@@ -89,7 +89,6 @@ impl DefaultRunner {
     }
 
     /// Describes a runner setting by setting.
-    #[must_use]
     pub fn builder() -> DefaultRunnerBuilder {
         DefaultRunnerBuilder { url: None, schema: None, config: DefaultRunnerConfig::default() }
     }

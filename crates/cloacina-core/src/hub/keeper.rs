@@ -328,7 +328,7 @@ impl Hub {
                         self.control_all(&place, orphans, &Control::Orphan).await;
                     }
                     Err(error) => {
-                        warn!(tenant = place.place.name, %error, "failed to look for executions without code")
+                        warn!(tenant = place.place.name, %error, "failed to look for executions without code");
                     }
                 }
             }
