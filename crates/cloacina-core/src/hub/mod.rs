@@ -185,6 +185,7 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).beat());
         hub.spawn(Arc::clone(&hub).watch_runners());
         hub.spawn(Arc::clone(&hub).watch_elsewhere());
+        hub.spawn(Arc::clone(&hub).pause_orphans());
         hub.spawn(Arc::clone(&hub).prune());
         hub
     }
@@ -317,6 +318,7 @@ impl Hub {
                 state.note_backlog(i16::MIN);
             }
             self.look(&open);
+            self.spawn(Arc::clone(self).resume_orphans(Arc::clone(&open)));
         }
         Ok(Some(open))
     }
