@@ -195,7 +195,8 @@ mod postgres {
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
-                std::io::Write::write_all(&mut &stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap_or_default();
+                std::io::Write::write_all(&mut &stream, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    .unwrap_or_default();
             }
         });
         let error = refused(&format!("postgres://user:s3cret@127.0.0.1:{port}/db")).await;

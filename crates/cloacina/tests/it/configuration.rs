@@ -5,8 +5,8 @@ use std::time::Duration;
 use cloacina::executor::unified_executor::{UnifiedExecutor, UnifiedExecutorBuilder};
 use cloacina::runner::{DefaultRunner, DefaultRunnerBuilder, DefaultRunnerConfig};
 use cloacina::{
-    Context, ErrorKind, ExecutionFilter, PipelineError, PipelineExecution, PipelineResult, PipelineStatus, TaskError,
-    Workflow,
+    Context, ErrorKind, ExecutionFilter, PipelineError, PipelineExecution, PipelineResult, PipelineStatus,
+    TaskError, Workflow,
 };
 
 use crate::support::{Database, assert_error, idle, workflow};
@@ -151,7 +151,9 @@ fn a_runner_needs_a_tokio_runtime_and_says_so() {
     let error = loop {
         match opening.as_mut().poll(&mut context) {
             std::task::Poll::Ready(opened) => break opened.unwrap_err(),
-            std::task::Poll::Pending if begun.elapsed() < crate::support::PATIENCE => std::thread::yield_now(),
+            std::task::Poll::Pending if begun.elapsed() < crate::support::PATIENCE => {
+                std::thread::yield_now()
+            }
             std::task::Poll::Pending => panic!("it waits for ever"),
         }
     };

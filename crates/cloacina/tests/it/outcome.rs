@@ -16,7 +16,11 @@ use crate::support::{Database, Dropped, attempts, quick, task, task_of, workflow
 fn failing_until(attempt: u32) -> TaskDefinition {
     task("t", move |context| async move {
         let now = context.task().attempt();
-        if now < attempt { Err(format!("attempt {now} failed").into()) } else { Ok(context.with("attempt", now)) }
+        if now < attempt {
+            Err(format!("attempt {now} failed").into())
+        } else {
+            Ok(context.with("attempt", now))
+        }
     })
 }
 

@@ -11,7 +11,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use cloacina::runner::{DefaultRunner, DefaultRunnerBuilder};
-use cloacina::{AttemptOutcome, Context, ErrorKind, PipelineStatus, TaskDefinition, TaskError, TaskState, Workflow};
+use cloacina::{
+    AttemptOutcome, Context, ErrorKind, PipelineStatus, TaskDefinition, TaskError, TaskState, Workflow,
+};
 use uuid::Uuid;
 
 use crate::limit::Meter;
@@ -138,7 +140,10 @@ async fn control() {
         "pause" => execution.pause().await.unwrap(),
         other => panic!("{other}"),
     }
-    assert!(matches!(execution.get_status().await.unwrap(), PipelineStatus::Cancelled | PipelineStatus::Paused));
+    assert!(matches!(
+        execution.get_status().await.unwrap(),
+        PipelineStatus::Cancelled | PipelineStatus::Paused
+    ));
     runner.shutdown().await.unwrap();
 }
 
@@ -165,7 +170,10 @@ async fn submit() {
     say("ready");
     told_to_go_on().await;
     let input = Context::new().with("n", 1);
-    let ids = futures(20, |n| runner.submit("steps").input(input.clone()).idempotency_key(format!("key {n}")).send()).await;
+    let ids = futures(20, |n| {
+        runner.submit("steps").input(input.clone()).idempotency_key(format!("key {n}")).send()
+    })
+    .await;
     for execution in ids {
         say(execution.unwrap().execution_id);
     }
@@ -192,7 +200,8 @@ fn noting(path: &Path) -> Workflow {
         task(id, move |context| {
             let path = path.clone();
             async move {
-                let mut file = fs::OpenOptions::new().append(true).create(true).open(path).map_err(TaskError::new)?;
+                let mut file =
+                    fs::OpenOptions::new().append(true).create(true).open(path).map_err(TaskError::new)?;
                 let info = context.task();
                 // One write of less than a page: lines of two processes do not mix.
                 file.write_all(format!("{} {}\n", info.execution_id(), info.task_id()).as_bytes())
@@ -358,7 +367,14 @@ on_each_store! {
 fn play(part: &str, database: &Database, variables: &[(&str, &str)]) {
     let mut command = command(part);
     command.env(URL, &database.url).envs(variables.iter().copied()).stderr(Stdio::piped());
-    for name in ["DATABASE_URL", "TENANT_ID", "DEFAULT_SCHEMA", "MAX_CONCURRENT_TASKS", "TASK_TIMEOUT_SECONDS", "DB_POOL_SIZE"] {
+    for name in [
+        "DATABASE_URL",
+        "TENANT_ID",
+        "DEFAULT_SCHEMA",
+        "MAX_CONCURRENT_TASKS",
+        "TASK_TIMEOUT_SECONDS",
+        "DB_POOL_SIZE",
+    ] {
         if !variables.iter().any(|(given, _)| *given == name) {
             command.env_remove(name);
         }
@@ -402,7 +418,8 @@ fn a_runner_can_be_described_by_the_environment() {
         ("DB_POOL_SIZE", "99999999999", "error: DB_POOL_SIZE is `99999999999`"),
         ("TENANT_ID", "acme", "error: a file of its own"),
     ] {
-        let mut variables: Vec<_> = all.into_iter().filter(|(given, _)| *given != name && *given != ARGUMENT).collect();
+        let mut variables: Vec<_> =
+            all.into_iter().filter(|(given, _)| *given != name && *given != ARGUMENT).collect();
         variables.extend([(name, value), (ARGUMENT, words)]);
         play("environment", &database, &variables);
     }
@@ -417,7 +434,10 @@ async fn the_environment_names_the_schema() {
         (vec![url], "cloacina_main"),
         (vec![url, ("DEFAULT_SCHEMA", "billing")], "billing"),
         (vec![url, ("DEFAULT_SCHEMA", "public")], "public"),
-        (vec![url, ("DEFAULT_SCHEMA", "public"), ("TENANT_ID", "production_tenant_123")], "production_tenant_123"),
+        (
+            vec![url, ("DEFAULT_SCHEMA", "public"), ("TENANT_ID", "production_tenant_123")],
+            "production_tenant_123",
+        ),
         (vec![url, ("TENANT_ID", "tenant-123")], "error: \"tenant-123\""),
     ] {
         let variables: Vec<_> = variables.into_iter().chain([(ARGUMENT, place)]).collect();

@@ -31,7 +31,12 @@ fn behind(dependencies: [&str; 2], ran: &mpsc::UnboundedSender<&'static str>) ->
     RULES.iter().map(|rule| noting(*rule).rule(*rule).dependencies(dependencies)).collect()
 }
 
-async fn check(database: &Database, before: Vec<TaskDefinition>, dependencies: [&str; 2], expected: [Came; 5]) {
+async fn check(
+    database: &Database,
+    before: Vec<TaskDefinition>,
+    dependencies: [&str; 2],
+    expected: [Came; 5],
+) {
     let (ran, mut runs) = mpsc::unbounded_channel();
     let runner = database.runner([workflow("w", before.into_iter().chain(behind(dependencies, &ran)))]).await;
     let result = runner.execute("w", Context::new()).await.unwrap();
@@ -51,7 +56,11 @@ async fn check(database: &Database, before: Vec<TaskDefinition>, dependencies: [
         };
         assert_eq!(came, expected, "{rule:?} behind {dependencies:?}");
         assert_eq!(names.contains(&rule.name()), came == Run, "{rule:?}: a task that is skipped is not run");
-        assert_eq!(history.iter().any(|attempt| attempt.task_id == rule.name()), came == Run, "{rule:?}: {history:?}");
+        assert_eq!(
+            history.iter().any(|attempt| attempt.task_id == rule.name()),
+            came == Run,
+            "{rule:?}: {history:?}"
+        );
     }
 }
 

@@ -38,7 +38,11 @@ fn every_form() -> cloacina::Workflow {
 }
 
 /// A task that writes down that it ran.
-fn noting(id: &'static str, dependencies: &[&str], notes: &Arc<std::sync::Mutex<Vec<&'static str>>>) -> TaskDefinition {
+fn noting(
+    id: &'static str,
+    dependencies: &[&str],
+    notes: &Arc<std::sync::Mutex<Vec<&'static str>>>,
+) -> TaskDefinition {
     let notes = Arc::clone(notes);
     define(id, move |context| {
         notes.lock().unwrap().push(id);

@@ -39,7 +39,14 @@ impl Stuck {
     }
 
     fn workflow(&self) -> Workflow {
-        workflow("w", [setting("before", "before", 1), self.task("t").dependencies(["before"]), idle("after").dependencies(["t"])])
+        workflow(
+            "w",
+            [
+                setting("before", "before", 1),
+                self.task("t").dependencies(["before"]),
+                idle("after").dependencies(["t"]),
+            ],
+        )
     }
 
     fn release(&self) {
@@ -55,13 +62,17 @@ async fn finished_by_the_next(database: &Database, stuck: &Stuck, id: uuid::Uuid
     assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
     assert_eq!(result.final_context.get::<bool>("finished"), Some(true));
     let history = next.execution(id).history().await.unwrap();
-    let seen: Vec<_> = history.iter().map(|attempt| (attempt.task_id.as_str(), attempt.attempt, attempt.outcome)).collect();
-    assert_eq!(seen, [
-        ("before", 1, AttemptOutcome::Completed),
-        ("t", 1, first),
-        ("t", 2, AttemptOutcome::Completed),
-        ("after", 1, AttemptOutcome::Completed),
-    ]);
+    let seen: Vec<_> =
+        history.iter().map(|attempt| (attempt.task_id.as_str(), attempt.attempt, attempt.outcome)).collect();
+    assert_eq!(
+        seen,
+        [
+            ("before", 1, AttemptOutcome::Completed),
+            ("t", 1, first),
+            ("t", 2, AttemptOutcome::Completed),
+            ("after", 1, AttemptOutcome::Completed),
+        ]
+    );
     next.shutdown().await.unwrap();
 }
 
@@ -278,12 +289,15 @@ async fn only_the_file_is_left_when_its_last_runner_has_ended() {
     let path = database.path().unwrap();
     let names = || -> Vec<_> {
         let entries = std::fs::read_dir(path.parent().unwrap()).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     };
-    let (first, second) =
-        (database.runner([workflow("w", [idle("t")])]).await, database.runner([workflow("w", [idle("t")])]).await);
+    let (first, second) = (
+        database.runner([workflow("w", [idle("t")])]).await,
+        database.runner([workflow("w", [idle("t")])]).await,
+    );
     first.execute("w", Context::new()).await.unwrap();
     first.shutdown().await.unwrap();
     assert_eq!(names(), ["acme.db", "acme.db-shm", "acme.db-wal"]);
@@ -299,7 +313,9 @@ async fn only_the_file_is_left_when_its_last_runner_has_ended() {
 #[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn a_database_in_memory_is_gone_with_its_runner() {
-    let open = || DefaultRunner::builder().database_url("sqlite::memory:").workflow(workflow("w", [idle("t")])).build();
+    let open = || {
+        DefaultRunner::builder().database_url("sqlite::memory:").workflow(workflow("w", [idle("t")])).build()
+    };
     let (first, second) = (open().await.unwrap(), open().await.unwrap());
     first.execute("w", Context::new()).await.unwrap();
     assert_eq!(first.list_executions().await.unwrap().len(), 1);

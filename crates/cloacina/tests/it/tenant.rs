@@ -148,9 +148,32 @@ mod schemas {
         let database = Database::postgres().await;
         let long = "x".repeat(64);
         for name in [
-            "", " ", "tenant-123", "tenant 123", "tenant@123", "a.b", "a/b", "../a", "a\"b", "a'b", "a;b", "a\\b", "a\0b", "ü",
-            "аcme", "a\n", "${x}", "pg_acme", "PG_acme", "information_schema", "Information_Schema", "cloacina", "cloacina_x",
-            "CLOACINA_main", &long, "\"; DROP SCHEMA public; --",
+            "",
+            " ",
+            "tenant-123",
+            "tenant 123",
+            "tenant@123",
+            "a.b",
+            "a/b",
+            "../a",
+            "a\"b",
+            "a'b",
+            "a;b",
+            "a\\b",
+            "a\0b",
+            "ü",
+            "аcme",
+            "a\n",
+            "${x}",
+            "pg_acme",
+            "PG_acme",
+            "information_schema",
+            "Information_Schema",
+            "cloacina",
+            "cloacina_x",
+            "CLOACINA_main",
+            &long,
+            "\"; DROP SCHEMA public; --",
         ] {
             let error = DefaultRunner::with_schema(&database.url, name).await.unwrap_err();
             assert_error(&error, ErrorKind::Configuration, "");
