@@ -49,6 +49,7 @@ impl Clock for SystemClock {
         START.elapsed()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else asks")]
     async fn sleep_until(&self, deadline: Duration) {
         tokio::time::sleep_until((*START + deadline).into()).await;
     }

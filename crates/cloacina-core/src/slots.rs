@@ -3,35 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use tokio::sync::Notify;
-
-/// Wakes whoever waits for a slot, and costs next to nothing while nobody does.
-#[derive(Debug, Default)]
-pub(crate) struct SlotWatch {
-    armed: AtomicBool,
-    notify: Notify,
-}
-
-impl SlotWatch {
-    /// Asks to be woken at the next slot that comes back.
-    pub(crate) fn arm(&self) {
-        self.armed.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) fn wake(&self) {
-        self.notify.notify_one();
-    }
-
-    pub(crate) async fn woken(&self) {
-        self.notify.notified().await;
-    }
-
-    fn freed(&self) {
-        if self.armed.swap(false, Ordering::SeqCst) {
-            self.wake();
-        }
-    }
-}
+use crate::wake::Wake;
 
 /// A number of slots.
 #[derive(Debug)]
@@ -72,7 +44,7 @@ struct ProcessSlots {
     /// Whether somebody got less than it wanted since the last slot came back.
     starved: AtomicBool,
     /// Whom to wake when one does.
-    waiting: Mutex<Vec<Arc<SlotWatch>>>,
+    waiting: Mutex<Vec<Arc<Wake>>>,
 }
 
 /// How many tasks a process runs at once unless it is told otherwise.
@@ -93,11 +65,11 @@ pub(crate) fn set_process_limit(limit: usize) {
 #[derive(Debug)]
 pub(crate) struct TenantSlots {
     slots: Slots,
-    watch: Arc<SlotWatch>,
+    watch: Arc<Wake>,
 }
 
 impl TenantSlots {
-    pub(crate) fn new(limit: usize, watch: Arc<SlotWatch>) -> Arc<Self> {
+    pub(crate) fn new(limit: usize, watch: Arc<Wake>) -> Arc<Self> {
         Arc::new(Self { slots: Slots::new(limit), watch })
     }
 
@@ -146,6 +118,6 @@ impl Drop for Permit {
                 std::mem::take(&mut *PROCESS.waiting.lock().unwrap_or_else(PoisonError::into_inner));
             waiting.iter().for_each(|watch| watch.wake());
         }
-        self.slots.watch.freed();
+        self.slots.watch.wake_if_armed();
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::committer::{Applying, Start};
+use super::applying::{Applying, Start};
 use super::live::{Live, is_ours, result_of};
 use super::place::{OpenPlace, PlaceState, StopReason};
 use super::{Hub, Incarnation, Submit, SubmitReply};
@@ -229,12 +229,11 @@ impl Hub {
         void: impl Fn(TaskIndex, i32) -> bool,
     ) {
         let gone: Vec<TaskIndex> = state
-            .held
-            .iter()
-            .filter(|((held, task), claim)| *held == execution && void(*task, claim.attempt))
-            .map(|((_, task), claim)| {
+            .held_of(execution)
+            .filter(|(task, claim)| void(*task, claim.attempt))
+            .map(|(task, claim)| {
                 claim.stop.stop(StopReason::Void);
-                *task
+                task
             })
             .collect();
         for task in gone {
@@ -337,9 +336,7 @@ impl Hub {
                 SubmitReply::Recorded(sender) => drop(sender.send(Ok(id))),
                 SubmitReply::Finished(sender) => {
                     let mut state = place.state();
-                    let waiting = state.waiting.entry(id).or_default();
-                    waiting.senders.push(sender);
-                    waiting.poll = Some(hub.first_poll());
+                    hub.add_waiter(&mut state, id, sender);
                 }
             }
             hub.request_audit(Audit::Execution(Arc::clone(&place), id));

@@ -15,8 +15,10 @@
 //! recorded. Whatever leaves the two in doubt (the answer to a commit was lost, an outcome found its row changed, a lease went
 //! by) goes to the auditor, which stops all lanes for the moment of its look, so that no claim is in between.
 
+mod applying;
 mod attempt;
 mod auditor;
+mod batch;
 mod committer;
 mod keeper;
 mod live;
@@ -46,8 +48,9 @@ use crate::context::{Patch, Values};
 use crate::error::{ErrorKind, PipelineError};
 use crate::id::{ExecutionId, RunnerId, TenantId};
 use crate::lease::ProcessIdentity;
-use crate::slots::{self, Permit, SlotWatch, TenantSlots};
+use crate::slots::{self, Permit, TenantSlots};
 use crate::store::{NewExecution, Outcome, Place, RunnerRegistration, Store, StoreError, WorkflowKey};
+use crate::wake::Wake;
 use crate::workflow::Workflow;
 
 /// What all runners of one process that use one database share.
@@ -65,9 +68,11 @@ pub struct Hub {
     places: Mutex<Places>,
     /// Places that may have claimable work, in the order in which they are served.
     queue: Mutex<VecDeque<Arc<OpenPlace>>>,
-    slot_watch: Arc<SlotWatch>,
+    slot_watch: Arc<Wake>,
     timers: Mutex<Timers>,
     audits: mpsc::UnboundedSender<Audit>,
+    /// Wakes the task that asks for executions that run elsewhere.
+    elsewhere: Wake,
     /// Whether no other runner was seen at the last look.
     alone: AtomicBool,
     stop: CancellationToken,
@@ -141,6 +146,8 @@ pub(crate) struct Ending {
 pub(crate) struct ClaimRequest {
     pub(crate) place: Arc<OpenPlace>,
     pub(crate) permits: Vec<Permit>,
+    /// What was known of the backlog when the claim was asked for.
+    pub(crate) news: u64,
 }
 
 impl Hub {
@@ -159,17 +166,18 @@ impl Hub {
             renewing: AsyncMutex::new(()),
             places: Mutex::default(),
             queue: Mutex::new(VecDeque::new()),
-            slot_watch: Arc::new(SlotWatch::default()),
+            slot_watch: Arc::new(Wake::default()),
             timers: Mutex::default(),
             audits,
+            elsewhere: Wake::default(),
             alone: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             store,
         });
         for (index, inbox) in inboxes.into_iter().enumerate() {
-            let lane = Lane::new(Arc::clone(&hub), index);
-            hub.spawn(lane.run(inbox));
+            let lane = Lane::new(Arc::clone(&hub), index, inbox);
+            hub.spawn(lane.run());
         }
         hub.spawn(Arc::clone(&hub).audit(audit_inbox));
         hub.spawn(Arc::clone(&hub).schedule());
@@ -177,6 +185,7 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).beat());
         hub.spawn(Arc::clone(&hub).watch_runners());
         hub.spawn(Arc::clone(&hub).watch_elsewhere());
+        hub.spawn(Arc::clone(&hub).pause_orphans());
         hub.spawn(Arc::clone(&hub).prune());
         hub
     }
@@ -292,7 +301,6 @@ impl Hub {
             }
             state.handles += 1;
             state.closing = false;
-            state.executes |= executes;
             state.runtime = Some(runtime);
             open.slots.set_limit(settings.max_concurrent_tasks);
             state.settings = settings;
@@ -304,8 +312,13 @@ impl Hub {
                 self.close(&open, true).await;
                 return Err(error.into());
             }
-            open.state().note_backlog(i16::MIN);
+            {
+                let mut state = open.state();
+                state.executes = true;
+                state.note_backlog(i16::MIN);
+            }
             self.look(&open);
+            self.spawn(Arc::clone(self).resume_orphans(Arc::clone(&open)));
         }
         Ok(Some(open))
     }
@@ -315,7 +328,7 @@ impl Hub {
         let mut keys: BTreeSet<WorkflowKey> = BTreeSet::new();
         for place in self.all_places() {
             let state = place.state();
-            if state.executes {
+            if !state.settings.submit_only {
                 keys.extend(state.workflows.keys().iter().cloned());
             }
         }
@@ -374,7 +387,7 @@ impl Hub {
             match self.register().await {
                 Ok(next) => break next,
                 Err(error) => {
-                    warn!(database = self.label(), %error, "failed to register as a new runner; will try again")
+                    warn!(database = self.label(), %error, "failed to register as a new runner; will try again");
                 }
             }
             self.clock.sleep(wait).await;
@@ -489,12 +502,7 @@ impl Hub {
         let look = {
             let mut state = place.state();
             let here = state.live.contains_key(&execution);
-            let first_poll = self.first_poll();
-            let waiting = state.waiting.entry(execution).or_default();
-            waiting.senders.push(waiter);
-            if !here && waiting.poll.is_none() {
-                waiting.poll = Some(first_poll);
-            }
+            self.add_waiter(&mut state, execution, waiter);
             !here
         };
         if look {

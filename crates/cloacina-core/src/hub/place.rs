@@ -1,6 +1,6 @@
 //! A tenant's place as this process has it open.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -60,18 +60,20 @@ pub(crate) struct PlaceState {
     pub(crate) runtime: Option<Handle>,
     pub(crate) settings: Arc<DefaultRunnerConfig>,
     pub(crate) workflows: Arc<WorkflowSet>,
-    /// Whether some handle runs tasks.
+    /// Whether some handle runs tasks, and the runner is registered.
     pub(crate) executes: bool,
     /// Whether the last handle is being shut down: nothing more is claimed.
     pub(crate) closing: bool,
     /// What is known of executions that are worked on, or waited for, here.
     pub(crate) live: HashMap<ExecutionId, Live>,
     /// The tasks that the database says are ours, from the claim to the recorded outcome.
-    pub(crate) held: HashMap<(ExecutionId, TaskIndex), Held>,
+    pub(crate) held: BTreeMap<(ExecutionId, TaskIndex), Held>,
     /// Who waits for which execution.
     pub(crate) waiting: HashMap<ExecutionId, Waiting>,
     /// Whether there may be claimable rows in the ready table, and if so the highest priority known among them.
     pub(crate) backlog: Option<i16>,
+    /// Counts the news about the backlog, so that a claim knows whether it looked before the latest.
+    pub(crate) backlog_news: u64,
     /// Whether the place stands in the scheduler's queue.
     pub(crate) queued: bool,
     /// Whether a claim is under way.
@@ -93,7 +95,7 @@ pub(crate) struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     pub(crate) senders: Vec<Waiter>,
-    /// When to ask the database, and how long to wait after that: for executions that run elsewhere.
+    /// When to ask the database, and how long to wait after that.
     pub(crate) poll: Option<(Duration, Duration)>,
 }
 
@@ -139,7 +141,6 @@ impl OpenPlace {
         settings: Arc<DefaultRunnerConfig>,
         workflows: Arc<WorkflowSet>,
     ) -> Self {
-        let executes = !settings.submit_only;
         Self {
             place: Arc::new(place),
             slots,
@@ -148,12 +149,13 @@ impl OpenPlace {
                 runtime: Some(runtime),
                 settings,
                 workflows,
-                executes,
+                executes: false,
                 closing: false,
                 live: HashMap::new(),
-                held: HashMap::new(),
+                held: BTreeMap::new(),
                 waiting: HashMap::new(),
                 backlog: None,
+                backlog_news: 0,
                 queued: false,
                 claiming: false,
                 patience: None,
@@ -191,11 +193,23 @@ impl PlaceState {
 
     pub(crate) fn note_backlog(&mut self, priority: i16) {
         self.backlog = Some(self.backlog.map_or(priority, |known| known.max(priority)));
+        self.backlog_news += 1;
+    }
+
+    /// The held tasks of an execution.
+    pub(crate) fn held_of(&self, execution: ExecutionId) -> impl Iterator<Item = (TaskIndex, &Held)> {
+        self.held
+            .range((execution, TaskIndex::MIN)..=(execution, TaskIndex::MAX))
+            .map(|((_, task), held)| (*task, held))
+    }
+
+    pub(crate) fn holds(&self, execution: ExecutionId) -> bool {
+        self.held_of(execution).next().is_some()
     }
 
     /// Forgets an execution that nobody here works on or waits for.
     pub(crate) fn forget_if_unused(&mut self, execution: ExecutionId) {
-        if !self.waiting.contains_key(&execution) && !self.held.keys().any(|(held, _)| *held == execution) {
+        if !self.waiting.contains_key(&execution) && !self.holds(execution) {
             self.live.remove(&execution);
         }
     }
@@ -231,16 +245,16 @@ impl WorkflowSet {
         let mut by_name = base.by_name.clone();
         for workflow in workflows {
             let fingerprint = workflow.fingerprint()?;
-            if let Some(known) = by_name.get(workflow.name()) {
-                if known.fingerprint()? != fingerprint {
-                    return Err(PipelineError::new(
-                        ErrorKind::Workflow,
-                        format!(
-                            "two different workflows have the name `{}`: give one another name",
-                            workflow.name()
-                        ),
-                    ));
-                }
+            if let Some(known) = by_name.get(workflow.name())
+                && known.fingerprint()? != fingerprint
+            {
+                return Err(PipelineError::new(
+                    ErrorKind::Workflow,
+                    format!(
+                        "two different workflows have the name `{}`: give one another name",
+                        workflow.name()
+                    ),
+                ));
             }
             by_name.insert(workflow.name().to_owned(), Arc::new(workflow));
         }
