@@ -20,6 +20,7 @@ pub(crate) struct Proxy {
 #[derive(Default)]
 struct Counters {
     round_trips: AtomicU64,
+    commits: AtomicU64,
     statements: AtomicU64,
 }
 
@@ -28,6 +29,8 @@ struct Counters {
 pub(crate) struct Counts {
     /// How often a client spoke on a connection on which it had heard everything that it had asked for.
     pub(crate) round_trips: u64,
+    /// How often it said `COMMIT`.
+    pub(crate) commits: u64,
     /// Executed statements, those within one text counted each.
     pub(crate) statements: u64,
 }
@@ -62,6 +65,7 @@ impl Proxy {
     pub(crate) fn counts(&self) -> Counts {
         Counts {
             round_trips: self.counters.round_trips.load(Ordering::Relaxed),
+            commits: self.counters.commits.load(Ordering::Relaxed),
             statements: self.counters.statements.load(Ordering::Relaxed),
         }
     }
@@ -84,8 +88,11 @@ async fn pass(client: TcpStream, server: &str, counters: Arc<Counters>) -> Resul
             }
             if kind == b'Q' {
                 let text = String::from_utf8_lossy(body);
-                let statements = text.trim_matches('\0').split(';').filter(|part| !part.trim().is_empty());
-                counters.statements.fetch_add(statements.count() as u64, Ordering::Relaxed);
+                for statement in text.trim_matches('\0').split(';').map(str::trim) {
+                    let count = |counter: &AtomicU64, is_one| counter.fetch_add(u64::from(is_one), Ordering::Relaxed);
+                    count(&counters.statements, !statement.is_empty());
+                    count(&counters.commits, statement.eq_ignore_ascii_case("commit"));
+                }
             }
         }
         b'E' => drop(counters.statements.fetch_add(1, Ordering::Relaxed)),

@@ -54,6 +54,7 @@ struct Statements {
     task_insert: Statement,
     execution_lock: Statement,
     task_record: Statement,
+    task_end: Statement,
     execution_close: Statement,
 }
 
@@ -184,6 +185,7 @@ impl Statements {
             task_insert: client.prepare(statement!("task_insert")).await?,
             execution_lock: client.prepare(statement!("execution_lock")).await?,
             task_record: client.prepare(statement!("task_record")).await?,
+            task_end: client.prepare(statement!("task_end")).await?,
             execution_close: client.prepare(statement!("execution_close")).await?,
         })
     }
@@ -291,12 +293,32 @@ impl Connection {
         let count = ids.len() * positions.len();
         let executions: Vec<Uuid> = ids.iter().flat_map(|id| positions.clone().map(|_| *id)).collect();
         let tasks: Vec<i16> = ids.iter().flat_map(|_| positions.clone()).collect();
-        let is_last = layer + 1 == shape.layers.len();
-        let list = |entries: Vec<String>| (!is_last).then(|| format!("{{{}}}", entries.join(",")));
+        let lock = run!(&self.statements.execution_lock, place.tenant, ids.to_vec());
+        if layer + 1 == shape.layers.len() {
+            return vec![
+                lock,
+                run!(
+                    &self.statements.task_end,
+                    place.tenant,
+                    NOW,
+                    self.runner,
+                    executions,
+                    tasks,
+                    vec![1_i32; count],
+                    vec!["completed"; count],
+                    vec![Some("completed"); count],
+                    vec![Some(PATCH); count],
+                    vec![None::<&str>; count],
+                    vec![None::<&str>; count],
+                ),
+                run!(&self.statements.execution_close, place.tenant, NOW, ids.to_vec()),
+            ];
+        }
+        let list = |entries: Vec<String>| Some(format!("{{{}}}", entries.join(",")));
         let successors = list(shape.layer(layer + 1).map(|task| task.to_string()).collect());
         let wanted = list(shape.layer(layer + 1).map(|_| true.to_string()).collect());
-        let mut steps = vec![
-            run!(&self.statements.execution_lock, place.tenant, ids.to_vec()),
+        vec![
+            lock,
             run!(
                 &self.statements.task_record,
                 place.tenant,
@@ -315,10 +337,6 @@ impl Connection {
                 vec![wanted; count],
                 vec![None::<&str>; count],
             ),
-        ];
-        if is_last {
-            steps.push(run!(&self.statements.execution_close, place.tenant, NOW, ids.to_vec()));
-        }
-        steps
+        ]
     }
 }
