@@ -10,12 +10,7 @@ use cloacina_core::clock::{Clock, SystemClock};
 use tokio::sync::mpsc;
 
 use crate::support::{
-<<<<<<< HEAD
-    Database, Dropped, Gate, assert_error, failing, idle, quick, reaches, setting, task, task_of, until,
-    workflow,
-=======
     Database, Dropped, Gate, assert_error, failing, idle, quick, setting, task, task_of, until, workflow,
->>>>>>> suite
 };
 
 on_each_store! {

@@ -37,9 +37,6 @@ async fn check(
     dependencies: [&str; 2],
     expected: [Came; 5],
 ) {
-<<<<<<< HEAD
-    let result = database.run(Context::new(), before.into_iter().chain(behind(dependencies))).await;
-=======
     let (ran, mut runs) = mpsc::unbounded_channel();
     let runner = database.runner([workflow("w", before.into_iter().chain(behind(dependencies, &ran)))]).await;
     let result = runner.execute("w", Context::new()).await.unwrap();
@@ -49,7 +46,6 @@ async fn check(
     }
     let history = runner.execution(result.execution_id).history().await.unwrap();
     runner.shutdown().await.unwrap();
->>>>>>> suite
     for (rule, expected) in RULES.iter().zip(expected) {
         let task = task_of(&result, rule.name());
         let came = match (task.state, task.skip_reason) {

@@ -8,13 +8,7 @@ use cloacina::runner::DefaultRunner;
 use cloacina::{AttemptOutcome, Context, ErrorKind, PipelineStatus, TaskDefinition, TaskState, Workflow};
 use tokio::sync::mpsc;
 
-<<<<<<< HEAD
-use crate::support::{
-    Database, Dropped, Gate, assert_error, idle, quick, setting, task, task_of, until, workflow,
-};
-=======
 use crate::support::{Database, Gate, assert_error, idle, quick, setting, task, task_of, until, workflow};
->>>>>>> suite
 
 /// A task that never ends as long as it is stuck, and tells when it starts.
 #[derive(Clone)]
