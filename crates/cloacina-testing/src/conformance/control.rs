@@ -258,7 +258,7 @@ pub async fn work_that_nobody_claims_for_long_is_overdue(fixture: &impl Fixture)
     let key = new.workflow.clone();
     let id = world.submit(new, at(10)).await;
     world.submit(NewExecution { start_at: Some(at(500)), ..draft(&[0]) }, at(10)).await;
-    let grace = Duration::from_secs(60);
+    let grace = Duration::from_millis(60);
     assert_eq!(world.overdue(grace, at(69)).await, []);
     assert_eq!(
         world.overdue(grace, at(70)).await,
