@@ -406,7 +406,7 @@ fn a_runner_can_be_described_by_the_environment() {
         ("TASK_TIMEOUT_SECONDS", "300"),
         ("DB_POOL_SIZE", "10"),
         ("TENANT_ID", ""),
-        (ARGUMENT, "main"),
+        (ARGUMENT, "acme"),
     ];
     play("environment", &database, &all);
     for (name, value, words) in [
