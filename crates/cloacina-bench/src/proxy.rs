@@ -89,7 +89,8 @@ async fn pass(client: TcpStream, server: &str, counters: Arc<Counters>) -> Resul
             if kind == b'Q' {
                 let text = String::from_utf8_lossy(body);
                 for statement in text.trim_matches('\0').split(';').map(str::trim) {
-                    let count = |counter: &AtomicU64, is_one| counter.fetch_add(u64::from(is_one), Ordering::Relaxed);
+                    let count =
+                        |counter: &AtomicU64, is_one| counter.fetch_add(u64::from(is_one), Ordering::Relaxed);
                     count(&counters.statements, !statement.is_empty());
                     count(&counters.commits, statement.eq_ignore_ascii_case("commit"));
                 }
@@ -146,7 +147,11 @@ impl Messages {
         loop {
             let typed = usize::from(!self.in_startup);
             // No message of a server begins its stream with these but the answer to a request for TLS.
-            if !self.in_startup && !self.answered && self.buffer.first() == Some(&b'N') && self.buffer.len() == 1 {
+            if !self.in_startup
+                && !self.answered
+                && self.buffer.first() == Some(&b'N')
+                && self.buffer.len() == 1
+            {
                 self.buffer.clear();
             }
             self.answered = true;

@@ -29,7 +29,15 @@ pub(crate) struct Target {
 
 impl Row {
     pub(crate) fn new(measure: impl Into<String>, unit: &'static str) -> Self {
-        Self { measure: measure.into(), unit, engine: None, hand: None, bare: None, ratio: None, target: None }
+        Self {
+            measure: measure.into(),
+            unit,
+            engine: None,
+            hand: None,
+            bare: None,
+            ratio: None,
+            target: None,
+        }
     }
 }
 

@@ -138,8 +138,7 @@ impl File {
 
     fn transaction(&self, work: impl FnOnce(i64) -> Result<()>) -> Result<()> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let live: bool =
-            self.connection.prepare_cached(FENCE)?.query_row([self.runner], |row| row.get(0))?;
+        let live: bool = self.connection.prepare_cached(FENCE)?.query_row([self.runner], |row| row.get(0))?;
         anyhow::ensure!(live, "the runner of the work by hand was declared dead");
         work(now())?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
@@ -229,7 +228,10 @@ impl File {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the work by hand reads the clock of the machine, as the engine's does")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the work by hand reads the clock of the machine, as the engine's does"
+)]
 fn now() -> i64 {
     Timestamp::now().as_microsecond()
 }

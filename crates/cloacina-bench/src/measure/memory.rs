@@ -23,7 +23,8 @@ pub(crate) async fn memory(kind: Kind, scale: Scale) -> Result<Vec<Row>> {
             .output()
             .await?;
         ensure!(output.status.success(), "the process whose memory is measured failed");
-        let bytes: f64 = String::from_utf8(output.stdout)?.trim().parse().context("failed to read the memory")?;
+        let bytes: f64 =
+            String::from_utf8(output.stdout)?.trim().parse().context("failed to read the memory")?;
         each.push(bytes / 1000.0);
     }
     let title = format!("an idle tenant ({} of them): memory of our process", scale.idle_tenants);
