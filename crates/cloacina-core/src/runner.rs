@@ -78,7 +78,7 @@ impl Runner {
         Ok(Some(Self { handle: Arc::new(Handle { hub, place, settings, shut: AtomicBool::new(false) }) }))
     }
 
-    /// The name of the tenant's place: the PostgreSQL schema, or `main` for a SQLite file.
+    /// The name of the tenant's place: the PostgreSQL schema, or the name of the SQLite file without its extension.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.handle.place.place.name

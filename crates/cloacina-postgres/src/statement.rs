@@ -30,6 +30,8 @@ statements! {
     EXECUTION_CANCEL "execution_cancel"
     EXECUTION_PAUSE "execution_pause"
     EXECUTION_RESUME "execution_resume"
+    EXECUTION_OVERDUE "execution_overdue"
+    EXECUTION_ORPHANED "execution_orphaned"
     EXECUTION_STATE "execution_state"
     DEADLINE_DUE "deadline_due"
     EXECUTION_LOAD "execution_load"

@@ -130,9 +130,10 @@ impl SqliteStore {
         })();
         let identity = address.path().and_then(FileIdentity::of);
         let (writer, reader, tenant) = opened.map_err(|failure: Failure| failure.into_store_error(&label))?;
+        let place = Place { tenant, name: tenant::place_name(&address) };
         Ok(Arc::new(Self {
             address,
-            place: Place { tenant, name: tenant::PLACE.to_owned() },
+            place,
             identity,
             runtime,
             writer: Mutex::new(Some(writer)),
@@ -410,6 +411,23 @@ impl Store for SqliteStore {
             execution::control(connection, place.tenant, execution, &control, micros(now))
         })
         .await
+    }
+
+    async fn execution_overdue(
+        &self,
+        place: &Place,
+        grace: Duration,
+        now: Option<Timestamp>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.own(place)?;
+        let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
+        let before = micros(now).saturating_sub(grace);
+        self.read(|connection| execution::overdue(connection, place.tenant, before))
+    }
+
+    async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.own(place)?;
+        self.read(|connection| execution::orphaned(connection, place.tenant))
     }
 
     async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {

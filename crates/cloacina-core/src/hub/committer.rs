@@ -296,10 +296,15 @@ impl Lane {
         let begun = hub.clock.monotonic();
         let answer = {
             let mut flushing = hub.store.flush(self.index, &flush);
+            let shut_down = hub.shut_down_long_ago();
+            tokio::pin!(shut_down);
             loop {
                 tokio::select! {
                     biased;
                     answer = &mut flushing => break answer,
+                    () = &mut shut_down => {
+                        break Err(StoreError::new(StoreErrorKind::Unknown, "the runner was shut down before the database answered"));
+                    }
                     () = hub.clock.sleep(Duration::from_secs(1)) => {
                         give_up_old_submits(&hub, &mut self.inbox, &mut self.received);
                     }

@@ -1,4 +1,4 @@
-//! The hub's clockwork: heartbeat, watch over other runners, doorbell, executions that run elsewhere, pruning.
+//! The hub's clockwork: heartbeat, watch over other runners, doorbell, executions that run elsewhere, pruning, executions whose code is gone.
 //!
 //! The runner row decides who is alive, not a clock. A runner is declared dead if its heartbeat has stood still for its whole
 //! lease while we could see the database all that time, so a database that was down kills nobody; or at once if its process ran
@@ -16,7 +16,7 @@ use super::place::PlaceState;
 use super::{Hub, OpenPlace, Waiter};
 use crate::id::{ExecutionId, RunnerId};
 use crate::lease::ProcessIdentity;
-use crate::store::{Liveness, RunnerRecord, StoreError};
+use crate::store::{Control, Liveness, RunnerRecord, StoreError, WorkflowKey};
 
 /// How often the doorbell is looked at when nobody hints.
 const BELL: Duration = Duration::from_secs(1);
@@ -26,6 +26,9 @@ const WATCH: Duration = Duration::from_secs(2);
 
 /// How long to wait before asking for an execution that runs elsewhere: at first, and at most.
 const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How often places with work that is not for us are looked at for executions that nobody has the code of.
+const ORPHANS: Duration = Duration::from_secs(30);
 
 /// How many finished executions are pruned in one transaction, and how often the pruner looks.
 const PRUNE_BATCH: usize = 1000;
@@ -294,6 +297,76 @@ impl Hub {
             }
         }
         (due, next)
+    }
+
+    /// Pauses executions that nobody who lives has the code of. Asked only of places where work is due and none of it is for us.
+    pub(super) async fn pause_orphans(self: Arc<Self>) {
+        while self.pause(ORPHANS).await {
+            let idle = |place: &Arc<OpenPlace>| place.state().patience.is_some();
+            let places: Vec<Arc<OpenPlace>> = self.all_places().into_iter().filter(idle).collect();
+            if places.is_empty() {
+                continue;
+            }
+            let announced: HashSet<WorkflowKey> = match self.store.runner_list().await {
+                Ok(runners) => runners
+                    .into_iter()
+                    .filter(|runner| runner.liveness == Liveness::Live)
+                    .flat_map(|runner| runner.workflows)
+                    .chain(self.announced().iter().cloned())
+                    .collect(),
+                Err(error) => {
+                    debug!(database = self.label(), %error, "failed to look at what the runners can run");
+                    continue;
+                }
+            };
+            for place in places {
+                let grace = place.state().settings.orphan_grace;
+                match self.store.execution_overdue(&place.place, grace, self.clock.database_now()).await {
+                    Ok(overdue) => {
+                        let orphans =
+                            overdue.into_iter().filter(|(_, workflow)| !announced.contains(workflow));
+                        self.control_all(&place, orphans, &Control::Orphan).await;
+                    }
+                    Err(error) => {
+                        warn!(tenant = place.place.name, %error, "failed to look for executions without code");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Resumes the executions of a place that were paused because nobody had the code that this process has.
+    pub(super) async fn resume_orphans(self: Arc<Self>, place: Arc<OpenPlace>) {
+        let known: HashSet<WorkflowKey> = place.state().workflows.keys().iter().cloned().collect();
+        match self.store.execution_orphaned(&place.place).await {
+            Ok(orphaned) => {
+                let ours = orphaned.into_iter().filter(|(_, workflow)| known.contains(workflow));
+                self.control_all(&place, ours, &Control::Resume).await;
+                place.state().note_backlog(i16::MIN);
+                self.look(&place);
+            }
+            Err(error) => {
+                warn!(tenant = place.place.name, %error, "failed to resume executions whose code is here again");
+            }
+        }
+    }
+
+    async fn control_all(
+        &self,
+        place: &OpenPlace,
+        executions: impl Iterator<Item = (ExecutionId, WorkflowKey)>,
+        control: &Control,
+    ) {
+        for (execution, workflow) in executions {
+            let now = self.clock.database_now();
+            match self.store.execution_control(&place.place, execution, control.clone(), now).await {
+                Ok(_) => info!(
+                    tenant = place.place.name, %execution, workflow = &*workflow.name, version = %workflow.fingerprint,
+                    ?control, "the code of an execution came or went"
+                ),
+                Err(error) => warn!(tenant = place.place.name, %execution, %error, ?control, "failed"),
+            }
+        }
     }
 
     /// Deletes finished executions that are older than the retention of their place, in small batches.

@@ -185,6 +185,7 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).beat());
         hub.spawn(Arc::clone(&hub).watch_runners());
         hub.spawn(Arc::clone(&hub).watch_elsewhere());
+        hub.spawn(Arc::clone(&hub).pause_orphans());
         hub.spawn(Arc::clone(&hub).prune());
         hub
     }
@@ -317,6 +318,7 @@ impl Hub {
                 state.note_backlog(i16::MIN);
             }
             self.look(&open);
+            self.spawn(Arc::clone(self).resume_orphans(Arc::clone(&open)));
         }
         Ok(Some(open))
     }
@@ -388,7 +390,10 @@ impl Hub {
                     warn!(database = self.label(), %error, "failed to register as a new runner; will try again");
                 }
             }
-            self.clock.sleep(wait).await;
+            tokio::select! {
+                () = self.clock.sleep(wait) => {}
+                () = self.stop.cancelled() => return,
+            }
             wait = (wait * 2).min(Duration::from_secs(2));
         };
         *self.incarnation.write().unwrap_or_else(PoisonError::into_inner) = Some(next);
@@ -467,6 +472,13 @@ impl Hub {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.places().closed
+    }
+
+    /// Returns when the hub has been told to stop and had time enough to end what was under way: only a database that does not
+    /// answer can keep it longer.
+    async fn shut_down_long_ago(&self) {
+        self.stop.cancelled().await;
+        self.clock.sleep(Duration::from_secs(5)).await;
     }
 
     /// Ends the hub's background work, its runner and its store. Nothing is open any more.

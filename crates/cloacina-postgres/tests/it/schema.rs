@@ -59,6 +59,20 @@ async fn a_login_that_may_not_create_is_told_what_to_grant() {
     );
 }
 
+#[tokio::test]
+async fn a_login_that_may_not_use_the_control_schema_is_told_what_to_grant() {
+    let t = support::Handle::new().await;
+    let server = Cluster::shared().unwrap();
+    let admin = support::client(&server.superuser_url_of(&t.url)).await;
+    let database = t.url.rsplit('/').next().unwrap().split('?').next().unwrap();
+    let name = format!("guest_{}", &database[5..]);
+    admin.batch_execute(&format!("CREATE ROLE {name} LOGIN PASSWORD 'guest'")).await.unwrap();
+    let guest = support::connect(&server.url(&name, "guest", database)).await;
+    let error = guest.place_open(&named("acme")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Place);
+    assert!(error.to_string().contains("GRANT USAGE ON SCHEMA cloacina"), "{error}");
+}
+
 async fn newer(url: &str, min_reader: i32) -> Arc<PostgresStore> {
     let further_migrations = vec![Migration {
         number: 2,

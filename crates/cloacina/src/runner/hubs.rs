@@ -19,7 +19,7 @@ use super::default_place;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     #[cfg(feature = "postgres")]
-    Postgres(PostgresAddress),
+    Postgres(Box<PostgresAddress>),
     #[cfg(feature = "sqlite")]
     Sqlite(SqliteAddress),
 }
@@ -71,7 +71,7 @@ pub(super) async fn of(
             let place =
                 schema.map_or_else(default_place, |schema| Ok(PlaceName::Named(schema.to_owned())))?;
             let address = PostgresAddress::parse(url)?;
-            let hub = open(Key::Postgres(address.clone()), async |known: Option<&Open>| {
+            let hub = open(Key::Postgres(Box::new(address.clone())), async |known: Option<&Open>| {
                 if let Some(open @ Open { postgres: Some((store, first)), .. }) = known {
                     if !first.same_password(&address) {
                         PostgresStore::authenticate(url).await?;

@@ -1,0 +1,325 @@
+//! How runners end, and who finishes their work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cloacina::runner::DefaultRunner;
+use cloacina::{AttemptOutcome, Context, ErrorKind, PipelineStatus, TaskDefinition, TaskState, Workflow};
+use tokio::sync::mpsc;
+
+use crate::support::{Database, Gate, assert_error, idle, quick, setting, task, task_of, until, workflow};
+
+/// A task that never ends as long as it is stuck, and tells when it starts.
+#[derive(Clone)]
+struct Stuck {
+    stuck: Arc<AtomicBool>,
+    started: mpsc::UnboundedSender<u32>,
+}
+
+impl Stuck {
+    fn new() -> (Self, mpsc::UnboundedReceiver<u32>) {
+        let (started, starts) = mpsc::unbounded_channel();
+        (Self { stuck: Arc::new(AtomicBool::new(true)), started }, starts)
+    }
+
+    fn task(&self, id: &str) -> TaskDefinition {
+        let Self { stuck, started } = self.clone();
+        task(id, move |context| {
+            let (stuck, started) = (Arc::clone(&stuck), started.clone());
+            async move {
+                let is_stuck = stuck.load(Ordering::SeqCst);
+                started.send(context.task().attempt()).unwrap();
+                if is_stuck {
+                    std::future::pending::<()>().await;
+                }
+                Ok(context.with("finished", true))
+            }
+        })
+    }
+
+    fn workflow(&self) -> Workflow {
+        workflow(
+            "w",
+            [
+                setting("before", "before", 1),
+                self.task("t").dependencies(["before"]),
+                idle("after").dependencies(["t"]),
+            ],
+        )
+    }
+
+    fn release(&self) {
+        self.stuck.store(false, Ordering::SeqCst);
+    }
+}
+
+/// What the next runner makes of an execution that another one left behind.
+async fn finished_by_the_next(database: &Database, stuck: &Stuck, id: uuid::Uuid, first: AttemptOutcome) {
+    stuck.release();
+    let next = database.runner([stuck.workflow()]).await;
+    let result = next.execution(id).wait_for_completion().await.unwrap();
+    assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+    assert_eq!(result.final_context.get::<bool>("finished"), Some(true));
+    let history = next.execution(id).history().await.unwrap();
+    let seen: Vec<_> =
+        history.iter().map(|attempt| (attempt.task_id.as_str(), attempt.attempt, attempt.outcome)).collect();
+    assert_eq!(
+        seen,
+        [
+            ("before", 1, AttemptOutcome::Completed),
+            ("t", 1, first),
+            ("t", 2, AttemptOutcome::Completed),
+            ("after", 1, AttemptOutcome::Completed),
+        ]
+    );
+    next.shutdown().await.unwrap();
+}
+
+on_each_store! {
+    async fn shutdown_waits_for_what_runs(database: Database) {
+        let gate = Gate::new();
+        let runner = database.runner([workflow("w", [gate.task("t")])]).await;
+        let waiting = tokio::spawn({
+            let runner = runner.clone();
+            async move { runner.execute("w", Context::new()).await }
+        });
+        let info = gate.started().await;
+        let closing = tokio::spawn({
+            let runner = runner.clone();
+            async move { runner.shutdown().await }
+        });
+        until(async || runner.list_executions().await.is_err()).await;
+        assert!(!closing.is_finished());
+        assert!(!info.cancellation().is_cancelled());
+        gate.open(1);
+        assert_eq!(waiting.await.unwrap().unwrap().status, PipelineStatus::Completed);
+        closing.await.unwrap().unwrap();
+        // It was written, not only told.
+        let next = database.runner([]).await;
+        assert_eq!(next.get_execution_status(info.execution_id()).await.unwrap(), PipelineStatus::Completed);
+        next.shutdown().await.unwrap();
+    }
+
+    async fn what_is_still_waiting_at_the_shutdown_is_left_to_the_next_runner(database: Database) {
+        let gate = Gate::new();
+        let workflows = || [workflow("w", [gate.task("a"), idle("b").dependencies(["a"])])];
+        let runner = database.configured(quick().max_concurrent_tasks(1), workflows()).await;
+        let running = runner.execute_async("w", Context::new()).await.unwrap();
+        gate.started().await;
+        let pending = runner.execute_async("w", Context::new()).await.unwrap();
+        let closing = tokio::spawn({
+            let runner = runner.clone();
+            async move { runner.shutdown().await }
+        });
+        until(async || runner.list_executions().await.is_err()).await;
+        gate.open(1);
+        closing.await.unwrap().unwrap();
+        assert!(!gate.has_started().await);
+        let next = database.runner(workflows()).await;
+        gate.open(1);
+        for id in [running.execution_id, pending.execution_id] {
+            let result = next.execution(id).wait_for_completion().await.unwrap();
+            assert_eq!(result.status, PipelineStatus::Completed);
+            assert!(result.task_results.iter().all(|task| task.attempts == 1), "{result:?}");
+        }
+        next.shutdown().await.unwrap();
+    }
+
+    async fn what_does_not_end_in_time_is_given_back(database: Database) {
+        let (stuck, mut starts) = Stuck::new();
+        let config = quick().shutdown_timeout(Duration::from_millis(100));
+        let runner = database.configured(config, [stuck.workflow()]).await;
+        let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        let waiting = tokio::spawn({
+            let execution = execution.clone();
+            async move { execution.wait_for_completion().await }
+        });
+        assert_eq!(starts.recv().await, Some(1));
+        runner.shutdown().await.unwrap();
+        assert_error(&waiting.await.unwrap().unwrap_err(), ErrorKind::ShutDown, &execution.execution_id.to_string());
+        finished_by_the_next(&database, &stuck, execution.execution_id, AttemptOutcome::Released).await;
+    }
+
+    async fn clones_share_one_runner_and_its_end(database: Database) {
+        let runner = database.runner([workflow("w", [idle("t")])]).await;
+        let clone = runner.clone();
+        let execution = clone.execute_async("w", Context::new()).await.unwrap();
+        execution.wait_for_completion().await.unwrap();
+        clone.shutdown().await.unwrap();
+        // Twice is as good as once.
+        clone.shutdown().await.unwrap();
+        runner.shutdown().await.unwrap();
+        for error in [
+            runner.execute("w", Context::new()).await.unwrap_err(),
+            runner.execute_async("w", Context::new()).await.unwrap_err(),
+            runner.submit("w").send().await.unwrap_err(),
+            runner.get_execution_status(execution.execution_id).await.unwrap_err(),
+            runner.get_execution(execution.execution_id).await.unwrap_err(),
+            runner.list_executions().await.unwrap_err(),
+            execution.wait_for_completion().await.unwrap_err(),
+            execution.get_status().await.unwrap_err(),
+            execution.cancel().await.unwrap_err(),
+            execution.pause().await.unwrap_err(),
+            execution.resume().await.unwrap_err(),
+            execution.history().await.unwrap_err(),
+        ] {
+            assert_error(&error, ErrorKind::ShutDown, "was shut down");
+        }
+    }
+
+    async fn runners_that_were_opened_apart_end_apart(database: Database) {
+        let workflows = || [workflow("w", [idle("t")])];
+        let (first, second) = (database.runner(workflows()).await, database.runner(workflows()).await);
+        first.shutdown().await.unwrap();
+        assert!(second.execute("w", Context::new()).await.unwrap().status.is_success());
+        second.shutdown().await.unwrap();
+        assert_eq!(second.list_executions().await.unwrap_err().kind(), ErrorKind::ShutDown);
+    }
+
+    async fn a_place_can_be_opened_and_closed_over_and_over(database: Database) {
+        for n in 0..5 {
+            let runner = database.runner([workflow("w", [idle("t")])]).await;
+            assert_eq!(runner.list_executions().await.unwrap().len(), n);
+            assert!(runner.execute("w", Context::new()).await.unwrap().status.is_success());
+            runner.shutdown().await.unwrap();
+        }
+    }
+
+    async fn opening_while_another_is_closing_works(database: Database) {
+        for _ in 0..10 {
+            let first = database.runner([workflow("w", [idle("t")])]).await;
+            let closing = tokio::spawn(async move { first.shutdown().await });
+            let second = database.runner([workflow("w", [idle("t")])]).await;
+            assert!(second.execute("w", Context::new()).await.unwrap().status.is_success());
+            closing.await.unwrap().unwrap();
+            second.shutdown().await.unwrap();
+        }
+    }
+
+    async fn a_runner_that_is_dropped_gives_its_work_back(database: Database) {
+        let (stuck, mut starts) = Stuck::new();
+        let runner = database.runner([stuck.workflow()]).await;
+        let id = runner.execute_async("w", Context::new()).await.unwrap().execution_id;
+        assert_eq!(starts.recv().await, Some(1));
+        drop(runner);
+        finished_by_the_next(&database, &stuck, id, AttemptOutcome::Released).await;
+    }
+
+    async fn a_runner_lives_as_long_as_a_handle_on_an_execution(database: Database) {
+        let gate = Gate::new();
+        let runner = database.runner([workflow("w", [gate.task("t")])]).await;
+        let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        gate.started().await;
+        drop(runner);
+        gate.open(1);
+        let result = execution.wait_for_completion().await.unwrap();
+        assert_eq!((result.status, task_of(&result, "t").attempts), (PipelineStatus::Completed, 1));
+    }
+
+    async fn work_of_a_runtime_that_ended_is_finished_by_the_next_runner(database: Database) {
+        let (stuck, mut starts) = Stuck::new();
+        let (first, id, _starts) = tokio::task::spawn_blocking({
+            let (database, stuck) = (database.clone(), stuck.clone());
+            move || {
+                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+                let opened = runtime.block_on(async {
+                    let runner = database.runner([stuck.workflow()]).await;
+                    let execution = runner.execute_async("w", Context::new()).await.unwrap();
+                    assert_eq!(starts.recv().await, Some(1));
+                    (runner, execution.execution_id)
+                });
+                // The task that runs there is dropped with it.
+                drop(runtime);
+                (opened.0, opened.1, starts)
+            }
+        }).await.unwrap();
+        finished_by_the_next(&database, &stuck, id, AttemptOutcome::Released).await;
+        first.shutdown().await.unwrap();
+    }
+
+    async fn a_runner_that_only_submits_runs_nothing(database: Database) {
+        let workflows = || [workflow("w", [setting("t", "done", true)])];
+        let submitter = database.configured(quick().submit_only(true), workflows()).await;
+        let execution = submitter.execute_async("w", Context::new()).await.unwrap();
+        assert!(execution.wait_for(Duration::from_millis(300)).await.unwrap().is_none());
+        let now = submitter.get_execution(execution.execution_id).await.unwrap();
+        assert_eq!((now.status, task_of(&now, "t").state), (PipelineStatus::Pending, TaskState::Ready));
+        submitter.shutdown().await.unwrap();
+        let executor = database.runner(workflows()).await;
+        let result = executor.execution(execution.execution_id).wait_for_completion().await.unwrap();
+        assert_eq!(result.final_context.get::<bool>("done"), Some(true));
+        executor.shutdown().await.unwrap();
+    }
+
+    async fn a_submitter_learns_how_its_execution_ended_from_a_runner_that_comes_later(database: Database) {
+        let workflows = || [workflow("w", [setting("t", "done", true)])];
+        let submitter = database.configured(quick().submit_only(true), workflows()).await;
+        let waiting = tokio::spawn({
+            let submitter = submitter.clone();
+            async move { submitter.execute("w", Context::new()).await.unwrap() }
+        });
+        until(async || submitter.list_executions().await.unwrap().len() == 1).await;
+        let executor = database.runner(workflows()).await;
+        assert_eq!(waiting.await.unwrap().final_context.get::<bool>("done"), Some(true));
+        executor.shutdown().await.unwrap();
+        submitter.shutdown().await.unwrap();
+    }
+
+    async fn an_execution_of_a_workflow_without_code_waits_for_a_runner_that_has_it(database: Database) {
+        let first = database.configured(quick().submit_only(true), [workflow("w", [setting("t", "done", 1)])]).await;
+        let id = first.execute_async("w", Context::new()).await.unwrap().execution_id;
+        first.shutdown().await.unwrap();
+        // The same name, but another shape.
+        let other = database.runner([workflow("w", [idle("t"), idle("u")])]).await;
+        assert!(other.execute("w", Context::new()).await.unwrap().status.is_success());
+        assert_eq!(other.get_execution_status(id).await.unwrap(), PipelineStatus::Pending);
+        assert_eq!(other.get_execution(id).await.unwrap().task_results.len(), 1);
+        other.shutdown().await.unwrap();
+        let right = database.runner([workflow("w", [setting("t", "done", 1)])]).await;
+        assert!(right.execution(id).wait_for_completion().await.unwrap().status.is_success());
+        right.shutdown().await.unwrap();
+    }
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn only_the_file_is_left_when_its_last_runner_has_ended() {
+    let database = Database::sqlite();
+    let path = database.path().unwrap();
+    let names = || -> Vec<_> {
+        let entries = std::fs::read_dir(path.parent().unwrap()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let (first, second) = (
+        database.runner([workflow("w", [idle("t")])]).await,
+        database.runner([workflow("w", [idle("t")])]).await,
+    );
+    first.execute("w", Context::new()).await.unwrap();
+    first.shutdown().await.unwrap();
+    assert_eq!(names(), ["acme.db", "acme.db-shm", "acme.db-wal"]);
+    second.shutdown().await.unwrap();
+    assert_eq!(names(), ["acme.db"]);
+    // A file that is gone is a new tenant.
+    std::fs::remove_file(&path).unwrap();
+    let runner = database.runner([]).await;
+    assert!(runner.list_executions().await.unwrap().is_empty());
+    runner.shutdown().await.unwrap();
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn a_database_in_memory_is_gone_with_its_runner() {
+    let open = || {
+        DefaultRunner::builder().database_url("sqlite::memory:").workflow(workflow("w", [idle("t")])).build()
+    };
+    let (first, second) = (open().await.unwrap(), open().await.unwrap());
+    first.execute("w", Context::new()).await.unwrap();
+    assert_eq!(first.list_executions().await.unwrap().len(), 1);
+    assert!(second.list_executions().await.unwrap().is_empty());
+    first.shutdown().await.unwrap();
+    second.shutdown().await.unwrap();
+}
