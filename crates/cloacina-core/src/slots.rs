@@ -77,6 +77,11 @@ impl TenantSlots {
         self.slots.limit.store(limit, Ordering::Relaxed);
     }
 
+    /// How many are used at the moment.
+    pub(crate) fn used(&self) -> usize {
+        self.slots.used.load(Ordering::Relaxed)
+    }
+
     /// Up to `wanted` permits.
     pub(crate) fn take(self: &Arc<Self>, wanted: usize) -> Vec<Permit> {
         let here = self.slots.take(wanted);

@@ -121,8 +121,10 @@ fn cpu_row(title: String, runs: &[(Run, Run)], count: usize, time: fn(&Run) -> O
     Row {
         engine: Spread::of(runs.iter().filter_map(|(engine, _)| each(engine))),
         hand: Spread::of(runs.iter().filter_map(|(_, hand)| each(hand))),
+        // Linux counts in hundredths of a second, so a short run by hand may have taken none.
         ratio: Spread::of(
-            runs.iter().filter_map(|(engine, hand)| Some(each(engine)? / each(hand)?.max(f64::EPSILON))),
+            runs.iter()
+                .filter_map(|(engine, hand)| Some(each(engine)? / each(hand).filter(|hand| *hand > 0.0)?)),
         ),
         ..Row::new(title, "µs")
     }

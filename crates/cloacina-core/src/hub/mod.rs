@@ -53,6 +53,9 @@ use crate::store::{NewExecution, Outcome, Place, RunnerRegistration, Store, Stor
 use crate::wake::Wake;
 use crate::workflow::Workflow;
 
+/// How many tasks of a tenant are under way for each lane that it uses.
+const TASKS_PER_LANE: usize = 32;
+
 /// What all runners of one process that use one database share.
 pub struct Hub {
     store: Arc<dyn Store>,
@@ -225,8 +228,8 @@ impl Hub {
 
     pub(crate) fn send(&self, transition: Transition) {
         let lane = match &transition {
-            Transition::Submit(submit) => self.lane_of(submit.execution.id),
-            Transition::Ending(ending) => self.lane_of(ending.outcome.execution),
+            Transition::Submit(submit) => self.lane_of(&submit.place, submit.execution.id),
+            Transition::Ending(ending) => self.lane_of(&ending.place, ending.outcome.execution),
             // Claims of one place follow one another, so any lane will do; the same one keeps its caches warm.
             Transition::Claim(claim) => self.spread(claim.place.place.tenant.0.as_u128()),
         };
@@ -234,9 +237,15 @@ impl Hub {
         drop(self.lanes[lane].send(transition));
     }
 
-    /// All transitions of an execution go one way, so that two flushes of this process never wait for one another's locks.
-    fn lane_of(&self, execution: ExecutionId) -> usize {
-        self.spread(execution.0.as_u128())
+    /// Each tenant has a lane, since what is flushed together shares its statements; one that keeps more than a lane busy spreads over
+    /// the others. All transitions of an execution go one way unless that has changed since, so that two flushes of this process seldom
+    /// wait for one another's locks.
+    fn lane_of(&self, place: &OpenPlace, execution: ExecutionId) -> usize {
+        let lanes = self.lanes.len();
+        let wanted = (1 + place.slots.used() / TASKS_PER_LANE).min(lanes);
+        // The low bits of a UUID of version 7 are random.
+        let nth = (execution.0.as_u128() % wanted as u128) as usize;
+        (self.spread(place.place.tenant.0.as_u128()) + nth) % lanes
     }
 
     fn spread(&self, id: u128) -> usize {
