@@ -134,6 +134,23 @@ mod sqlite {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_file_that_somebody_else_has_locked_is_waited_for() {
+        let database = Database::sqlite();
+        let runner = database.runner([workflow("w", [idle("a"), idle("b").dependencies(["a"])])]).await;
+        let connection = rusqlite::Connection::open(database.path().unwrap()).unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let running = tokio::spawn(async move {
+            let result = runner.execute("w", Context::new()).await.unwrap();
+            runner.shutdown().await.unwrap();
+            result
+        });
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        assert!(!running.is_finished());
+        connection.execute_batch("ROLLBACK").unwrap();
+        assert!(in_time(running).await.unwrap().status.is_success());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_file_that_is_deleted_is_the_trouble_of_its_tenant_alone() {
         let database = Database::sqlite();
         let gate = Gate::new();

@@ -309,6 +309,54 @@ on_each_store! {
         runner.shutdown().await.unwrap();
     }
 
+    async fn a_deadline_in_the_past_is_now(database: Database) {
+        let gate = Gate::new();
+        let runner = database.runner([workflow("w", [gate.task("t")])]).await;
+        let past = SystemClock.now() - Duration::from_secs(60);
+        let execution = runner.submit("w").deadline(past).send().await.unwrap();
+        assert_eq!(execution.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn an_execution_that_was_to_start_later_can_be_cancelled_paused_and_resumed(database: Database) {
+        let runner = database.runner([workflow("w", [idle("t")])]).await;
+        let submit = async |after: u64| {
+            let at = SystemClock.now() + Duration::from_millis(after);
+            (at, runner.submit("w").start_at(at).send().await.unwrap())
+        };
+        let (_, cancelled) = submit(3_600_000).await;
+        cancelled.cancel().await.unwrap();
+        assert_eq!(cancelled.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+        // A pause does not bring its start forward.
+        let (at, paused) = submit(400).await;
+        paused.pause().await.unwrap();
+        assert_eq!(paused.get_status().await.unwrap(), PipelineStatus::Paused);
+        paused.resume().await.unwrap();
+        let result = paused.wait_for_completion().await.unwrap();
+        assert!(result.status.is_success() && result.start_time >= at, "{result:?}");
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn an_execution_is_paused_and_resumed_over_and_over_and_runs_once(database: Database) {
+        let tasks = (0..10).map(|n| {
+            let task = idle(&format!("t{n}"));
+            if n == 0 { task } else { task.dependencies([format!("t{}", n - 1)]) }
+        });
+        let runner = database.runner([workflow("w", tasks)]).await;
+        let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        let toggling = tokio::spawn({
+            let execution = execution.clone();
+            async move {
+                while execution.pause().await.is_ok() && execution.resume().await.is_ok() {}
+            }
+        });
+        let result = execution.wait_for_completion().await.unwrap();
+        assert_eq!(result.status, PipelineStatus::Completed);
+        assert!(result.task_results.iter().all(|task| task.attempts == 1), "{result:?}");
+        toggling.await.unwrap();
+        runner.shutdown().await.unwrap();
+    }
+
     async fn a_deadline_that_is_met_changes_nothing(database: Database) {
         let runner = database.runner([workflow("w", [idle("t")])]).await;
         let deadline = SystemClock.now() + Duration::from_millis(500);

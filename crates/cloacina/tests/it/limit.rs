@@ -55,6 +55,22 @@ on_each_store! {
         runner.shutdown().await.unwrap();
     }
 
+    async fn the_limit_that_was_given_last_holds(database: Database) {
+        let gate = Gate::new();
+        let workflows = || [workflow("w", [gate.task("t")])];
+        let first = database.configured(quick().max_concurrent_tasks(1), workflows()).await;
+        for _ in 0..3 {
+            first.execute_async("w", Context::new()).await.unwrap();
+        }
+        gate.started().await;
+        let second = database.configured(quick().max_concurrent_tasks(3), workflows()).await;
+        gate.started().await;
+        gate.started().await;
+        gate.open(3);
+        first.shutdown().await.unwrap();
+        second.shutdown().await.unwrap();
+    }
+
     async fn a_full_tenant_does_not_keep_another_waiting(database: Database) {
         let gate = Gate::new();
         let full = database.configured(quick().max_concurrent_tasks(1), [workflow("w", [gate.task("t")])]).await;

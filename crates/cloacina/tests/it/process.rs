@@ -119,6 +119,7 @@ async fn another_process() {
         "submit" => submit().await,
         "note" => note_many().await,
         "environment" => environment().await,
+        "read only" => read_only().await,
         "process limit" => process_limit().await,
         other => panic!("there is no part `{other}`"),
     }
@@ -443,6 +444,39 @@ async fn the_environment_names_the_schema() {
         let variables: Vec<_> = variables.into_iter().chain([(ARGUMENT, place)]).collect();
         play("environment", &database, &variables);
     }
+}
+
+async fn read_only() {
+    let error = DefaultRunner::new(&std::env::var(URL).unwrap()).await.unwrap_err();
+    assert_error(&error, ErrorKind::Place, "acme.db");
+    assert_error(&error, ErrorKind::Place, "cannot be written");
+}
+
+#[cfg(all(feature = "sqlite", unix))]
+#[tokio::test]
+async fn a_file_that_may_not_be_written_is_refused() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+
+    let database = Database::sqlite();
+    database.run(Context::new(), [idle("t")]).await;
+    let path = database.path().unwrap();
+    let directory = path.parent().unwrap().to_owned();
+    let permit = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let program = directory.join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    permit(&program, 0o555);
+    permit(&path, 0o444);
+    permit(&directory, 0o555);
+    let mut command = Command::new(&program);
+    command.args(["--exact", "process::another_process"]).env(PART, "read only").env(URL, &database.url);
+    // Root may write everything.
+    if fs::metadata(&path).unwrap().uid() == 0 {
+        command.uid(65534).gid(65534);
+    }
+    let output = command.current_dir("/").output().unwrap();
+    permit(&directory, 0o755);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// The limit of the process holds over all its tenants.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cloacina::runner::DefaultRunner;
 use cloacina::{AttemptOutcome, Context, ErrorKind, PipelineStatus, TaskDefinition, TaskState, Workflow};
+use cloacina_testing::clock::ManualClock;
 use tokio::sync::mpsc;
 
 use crate::support::{Database, Gate, assert_error, idle, quick, setting, task, task_of, until, workflow};
@@ -264,6 +265,112 @@ on_each_store! {
         assert_eq!(waiting.await.unwrap().final_context.get::<bool>("done"), Some(true));
         executor.shutdown().await.unwrap();
         submitter.shutdown().await.unwrap();
+    }
+
+    async fn a_submitter_stays_one_when_an_executor_beside_it_has_ended(database: Database) {
+        let workflows = || [workflow("w", [idle("t")])];
+        let submitter = database.configured(quick().submit_only(true), workflows()).await;
+        let executor = database.runner(workflows()).await;
+        assert!(submitter.execute("w", Context::new()).await.unwrap().status.is_success());
+        executor.shutdown().await.unwrap();
+        let execution = submitter.execute_async("w", Context::new()).await.unwrap();
+        assert!(execution.wait_for(Duration::from_millis(300)).await.unwrap().is_none());
+        assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Pending);
+        let executor = database.runner(workflows()).await;
+        assert!(execution.wait_for_completion().await.unwrap().status.is_success());
+        executor.shutdown().await.unwrap();
+        submitter.shutdown().await.unwrap();
+    }
+
+    async fn a_runtime_that_ends_does_not_take_the_runner_of_another_with_it(database: Database) {
+        let workflows = || [workflow("w", [idle("a"), idle("b").dependencies(["a"])])];
+        let runner = database.runner(workflows()).await;
+        let second = tokio::task::spawn_blocking({
+            let database = database.clone();
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let second = runtime.block_on(database.runner(workflows()));
+                drop(runtime);
+                second
+            }
+        }).await.unwrap();
+        for _ in 0..3 {
+            assert!(runner.execute("w", Context::new()).await.unwrap().status.is_success());
+        }
+        second.shutdown().await.unwrap();
+        assert!(runner.execute("w", Context::new()).await.unwrap().status.is_success());
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn the_code_that_was_given_last_is_the_one_that_runs(database: Database) {
+        let first = database.runner([workflow("w", [setting("t", "version", 1)])]).await;
+        let second = database.runner([workflow("w", [setting("t", "version", 2)])]).await;
+        for runner in [&first, &second] {
+            let result = runner.execute("w", Context::new()).await.unwrap();
+            assert_eq!(result.final_context.get::<i32>("version"), Some(2));
+        }
+        first.shutdown().await.unwrap();
+        second.shutdown().await.unwrap();
+    }
+
+    async fn an_execution_whose_code_nobody_has_is_paused_until_somebody_has_it(database: Database) {
+        let clock = ManualClock::new();
+        let config = || quick().clock(Arc::new(clock.clone()));
+        let old = || [workflow("old", [setting("t", "done", true)])];
+        // Whatever waits in the engine waits by this clock.
+        let ticking = tokio::spawn({
+            let clock = clock.clone();
+            async move {
+                loop {
+                    clock.advance(Duration::from_secs(5));
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        });
+        let submitter = database.configured(config().submit_only(true), old()).await;
+        let id = submitter.execute_async("old", Context::new()).await.unwrap().execution_id;
+        submitter.shutdown().await.unwrap();
+        let without = database.configured(config(), [workflow("new", [idle("t")])]).await;
+        until(async || without.get_execution_status(id).await.unwrap() == PipelineStatus::Paused).await;
+        assert!(without.execute("new", Context::new()).await.unwrap().status.is_success());
+        without.shutdown().await.unwrap();
+        let with = database.configured(config(), old()).await;
+        let result = with.execution(id).wait_for_completion().await.unwrap();
+        assert_eq!(result.final_context.get::<bool>("done"), Some(true));
+        with.shutdown().await.unwrap();
+        ticking.abort();
+    }
+
+    async fn what_is_over_for_longer_than_it_is_kept_is_gone(database: Database) {
+        let clock = ManualClock::new();
+        let day = Duration::from_secs(24 * 3600);
+        let gate = Gate::new();
+        let workflows = || [workflow("w", [idle("t")]), workflow("gated", [gate.task("t")])];
+        let config = quick().clock(Arc::new(clock.clone())).retention(day * 2).task_timeout(None).lease(day * 365);
+        let runner = database.configured(config, workflows()).await;
+        let keyed = || runner.submit("w").idempotency_key("k");
+        let over = keyed().send().await.unwrap();
+        over.wait_for_completion().await.unwrap();
+        let running = runner.execute_async("gated", Context::new()).await.unwrap();
+        gate.started().await;
+        let hour = Duration::from_secs(3600);
+        for _ in 0..24 {
+            clock.advance(hour);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(keyed().send().await.unwrap().execution_id, over.execution_id);
+        until(async || {
+            clock.advance(hour);
+            matches!(over.get_status().await, Err(error) if error.kind() == ErrorKind::NotFound)
+        }).await;
+        // What is not over stays, however old it is, and the key is free again.
+        assert_eq!(running.get_status().await.unwrap(), PipelineStatus::Running);
+        let anew = keyed().send().await.unwrap();
+        assert_ne!(anew.execution_id, over.execution_id);
+        anew.wait_for_completion().await.unwrap();
+        gate.open(1);
+        running.wait_for_completion().await.unwrap();
+        runner.shutdown().await.unwrap();
     }
 
     async fn an_execution_of_a_workflow_without_code_waits_for_a_runner_that_has_it(database: Database) {

@@ -221,4 +221,85 @@ mod schemas {
             runner.shutdown().await.unwrap();
         }
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn connections_that_break_lose_nothing_and_repeat_nothing() {
+        let database = Database::postgres().await;
+        let tasks = || [setting("a", "a", 1), setting("b", "b", 2).dependencies(["a"]), idle("c").dependencies(["b"])];
+        let runner = database.runner([workflow("w", tasks())]).await;
+        let (client, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let breaking = tokio::spawn(async move {
+            let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                          WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()";
+            for _ in 0..15 {
+                client.execute(others, &[]).await.unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+            }
+        });
+        let mut executions = Vec::new();
+        while !breaking.is_finished() {
+            let runner = runner.clone();
+            executions.push(tokio::spawn(async move { runner.execute("w", Context::new()).await }));
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        breaking.await.unwrap();
+        let count = executions.len();
+        for execution in executions {
+            let result = in_time(execution).await.unwrap().unwrap();
+            assert_eq!(result.status, PipelineStatus::Completed);
+            assert_eq!(result.final_context.to_value(), serde_json::json!({"a": 1, "b": 2}));
+            let history = loop {
+                // Reading is not repeated by itself.
+                match runner.execution(result.execution_id).history().await {
+                    Ok(history) => break history,
+                    Err(error) => assert!(error.is_transient(), "{error:?}"),
+                }
+            };
+            let seen: Vec<_> = history.iter().map(|attempt| (attempt.task_id.as_str(), attempt.outcome)).collect();
+            let completed = cloacina::AttemptOutcome::Completed;
+            assert_eq!(seen, [("a", completed), ("b", completed), ("c", completed)]);
+        }
+        assert_eq!(runner.list_executions().await.unwrap().len(), count);
+        in_time(runner.shutdown()).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_server_that_is_away_for_a_while_is_waited_for() {
+        let cluster = tokio::task::spawn_blocking(cloacina_testing::cluster::Cluster::start).await.unwrap().unwrap();
+        let url = cluster.fresh_database().await.unwrap();
+        let gate = Gate::new();
+        let runner = DefaultRunner::builder()
+            .database_url(url)
+            .schema("acme")
+            .workflow(workflow("w", [gate.task("a"), setting("b", "b", 1).dependencies(["a"])]))
+            .build()
+            .await
+            .unwrap();
+        let running = runner.execute_async("w", Context::new()).await.unwrap();
+        gate.started().await;
+        let cluster = tokio::task::spawn_blocking(move || {
+            cluster.kill().unwrap();
+            cluster
+        }).await.unwrap();
+        // What ends in the meantime is kept, what is submitted waits.
+        gate.open(2);
+        let submitted = tokio::spawn({
+            let runner = runner.clone();
+            async move { runner.execute("w", Context::new()).await }
+        });
+        let error = in_time(runner.list_executions()).await.unwrap_err();
+        assert!(error.is_transient(), "{error:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        let cluster = tokio::task::spawn_blocking(move || {
+            cluster.restart().unwrap();
+            cluster
+        }).await.unwrap();
+        let result = in_time(running.wait_for_completion()).await.unwrap();
+        assert_eq!(result.status, PipelineStatus::Completed);
+        assert!(result.task_results.iter().all(|task| task.attempts == 1), "{result:?}");
+        assert_eq!(in_time(submitted).await.unwrap().unwrap().status, PipelineStatus::Completed);
+        in_time(runner.shutdown()).await.unwrap();
+        tokio::task::spawn_blocking(move || drop(cluster)).await.unwrap();
+    }
 }
