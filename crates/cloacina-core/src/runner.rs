@@ -12,7 +12,9 @@ use crate::config::DefaultRunnerConfig;
 use crate::context::{Context, ContextError, values_to_json};
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::{AttemptRecord, PipelineResult, PipelineStatus};
-use crate::hub::{Hub, OpenPlace, Submit, SubmitReply, Submitting, Transition, result_of, summary_of};
+use crate::hub::{
+    HandleNumber, Hub, OpenPlace, Submit, SubmitReply, Submitting, Transition, result_of, summary_of,
+};
 use crate::id::ExecutionId;
 use crate::store::{
     Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, Idempotency, NewExecution, NewTask,
@@ -43,6 +45,7 @@ pub struct Runner {
 struct Handle {
     hub: Arc<Hub>,
     place: Arc<OpenPlace>,
+    number: HandleNumber,
     settings: Arc<DefaultRunnerConfig>,
     shut: AtomicBool,
 }
@@ -72,10 +75,11 @@ impl Runner {
         let settings = Arc::new(settings);
         let store = Arc::clone(hub.store());
         let place = hub.ask(async move { store.place_open(&place).await }).await?;
-        let Some(place) = hub.open(place, Arc::clone(&settings), workflows, runtime).await? else {
+        let Some((place, number)) = hub.open(place, Arc::clone(&settings), workflows, runtime).await? else {
             return Ok(None);
         };
-        Ok(Some(Self { handle: Arc::new(Handle { hub, place, settings, shut: AtomicBool::new(false) }) }))
+        let shut = AtomicBool::new(false);
+        Ok(Some(Self { handle: Arc::new(Handle { hub, place, number, settings, shut }) }))
     }
 
     /// The name of the tenant's place: the PostgreSQL schema, or the name of the SQLite file without its extension.
@@ -198,7 +202,7 @@ impl Runner {
             let handle = Arc::clone(&self.handle);
             // To the end, even if the caller's future is dropped.
             let closing = async move {
-                handle.hub.close(&handle.place, false).await;
+                handle.hub.close(&handle.place, handle.number, false).await;
                 Ok(())
             };
             self.handle.hub.ask(closing).await?;
@@ -254,8 +258,8 @@ impl Drop for Handle {
     fn drop(&mut self) {
         if !*self.shut.get_mut() {
             // The last clone is gone: what runs is given back, in the background.
-            let (hub, place) = (Arc::clone(&self.hub), Arc::clone(&self.place));
-            self.hub.store().runtime().spawn(async move { hub.close(&place, true).await });
+            let (hub, place, number) = (Arc::clone(&self.hub), Arc::clone(&self.place), self.number);
+            self.hub.store().runtime().spawn(async move { hub.close(&place, number, true).await });
         }
     }
 }

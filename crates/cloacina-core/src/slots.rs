@@ -59,6 +59,17 @@ static PROCESS: LazyLock<ProcessSlots> = LazyLock::new(|| ProcessSlots {
 /// Sets how many tasks this process runs at once.
 pub(crate) fn set_process_limit(limit: usize) {
     PROCESS.slots.limit.store(limit, Ordering::Relaxed);
+    PROCESS.wake();
+}
+
+impl ProcessSlots {
+    /// Wakes everybody who got less than it wanted.
+    fn wake(&self) {
+        if self.starved.swap(false, Ordering::AcqRel) {
+            let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            waiting.iter().for_each(|watch| watch.wake());
+        }
+    }
 }
 
 /// The slots of one tenant in this process.
@@ -75,6 +86,8 @@ impl TenantSlots {
 
     pub(crate) fn set_limit(&self, limit: usize) {
         self.slots.limit.store(limit, Ordering::Relaxed);
+        // There may be more of them now than somebody got.
+        self.watch.wake();
     }
 
     /// How many are used at the moment.
@@ -118,11 +131,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.slots.slots.give(1);
         PROCESS.slots.give(1);
-        if PROCESS.starved.swap(false, Ordering::AcqRel) {
-            let waiting =
-                std::mem::take(&mut *PROCESS.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-            waiting.iter().for_each(|watch| watch.wake());
-        }
+        PROCESS.wake();
         self.slots.watch.wake_if_armed();
     }
 }

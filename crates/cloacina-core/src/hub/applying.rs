@@ -302,9 +302,10 @@ impl Applying<'_> {
                         patches,
                         stop: stop.unwrap_or_default(),
                         permit: Some(start.permit),
+                        runtime: state.executors.last().map(|(_, runtime)| runtime.clone()),
                         reported: false,
                     };
-                    plans.run.push((state.runtime.clone(), attempt));
+                    plans.run.push(attempt);
                 }
                 Err(reason) => plans.end.push((start, TaskOutcome::Skipped { reason })),
             }
@@ -314,8 +315,8 @@ impl Applying<'_> {
 
     pub(super) fn begin(&self, plans: Plans) {
         let Plans { run, end, load } = plans;
-        for (runtime, attempt) in run {
-            match runtime {
+        for attempt in run {
+            match attempt.runtime.clone() {
                 Some(runtime) => drop(runtime.spawn(attempt.run())),
                 // Dropped, the attempt gives its task back.
                 None => drop(attempt),
@@ -343,7 +344,7 @@ impl Applying<'_> {
 /// What is to be done with claimed tasks.
 #[derive(Default)]
 pub(super) struct Plans {
-    run: Vec<(Option<tokio::runtime::Handle>, Attempt)>,
+    run: Vec<Attempt>,
     end: Vec<(Start, TaskOutcome)>,
     load: Vec<Start>,
 }

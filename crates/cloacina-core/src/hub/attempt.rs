@@ -44,6 +44,8 @@ pub(crate) struct Attempt {
     pub(crate) patches: Vec<Arc<Patch>>,
     pub(crate) stop: Arc<Stop>,
     pub(crate) permit: Option<Permit>,
+    /// Where it runs.
+    pub(crate) runtime: Option<tokio::runtime::Handle>,
     pub(crate) reported: bool,
 }
 
@@ -227,7 +229,9 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.reported {
             // The future was dropped unfinished: its runtime has ended, so nothing more can run there.
-            self.place.state().runtime = None;
+            if let Some(ended) = &self.runtime {
+                self.place.state().executors.retain(|(_, runtime)| runtime.id() != ended.id());
+            }
             self.report(End::GivenBack);
         }
     }

@@ -38,8 +38,8 @@ use tracing::warn;
 use auditor::Audit;
 use committer::Lane;
 pub(crate) use live::{result_of, summary_of};
+pub(crate) use place::{HandleNumber, OpenPlace, Submitting, Waiter, WorkflowSet};
 use place::{Held, StopReason};
-pub(crate) use place::{OpenPlace, Submitting, Waiter, WorkflowSet};
 use scheduler::Timers;
 
 use crate::clock::Clock;
@@ -269,19 +269,19 @@ impl Hub {
         self.places().open.get(&tenant).cloned()
     }
 
-    /// Opens a place for one more handle; `None` if the hub has closed.
+    /// Opens a place for one more handle, and gives it a number; `None` if the hub has closed.
     pub(crate) async fn open(
         self: &Arc<Self>,
         place: Place,
         settings: Arc<DefaultRunnerConfig>,
         workflows: Vec<Workflow>,
         runtime: tokio::runtime::Handle,
-    ) -> Result<Option<Arc<OpenPlace>>, PipelineError> {
+    ) -> Result<Option<(Arc<OpenPlace>, HandleNumber)>, PipelineError> {
         if let Some(limit) = settings.max_process_tasks {
             slots::set_process_limit(limit);
         }
         let executes = !settings.submit_only;
-        let open = {
+        let (open, handle) = {
             let mut places = self.places();
             if places.closed {
                 return Ok(None);
@@ -291,8 +291,7 @@ impl Hub {
                 None => {
                     let slots = TenantSlots::new(settings.max_concurrent_tasks, Arc::clone(&self.slot_watch));
                     let (settings, workflows) = (Arc::clone(&settings), Arc::new(WorkflowSet::default()));
-                    let open =
-                        Arc::new(OpenPlace::new(place.clone(), slots, runtime.clone(), settings, workflows));
+                    let open = Arc::new(OpenPlace::new(place.clone(), slots, settings, workflows));
                     places.open.insert(place.tenant, Arc::clone(&open));
                     open
                 }
@@ -310,26 +309,30 @@ impl Hub {
             }
             state.handles += 1;
             state.closing = false;
-            state.runtime = Some(runtime);
+            let handle = state.next_handle;
+            state.next_handle += 1;
+            if executes {
+                state.executors.push((handle, runtime));
+            }
             open.slots.set_limit(settings.max_concurrent_tasks);
             state.settings = settings;
             drop(state);
-            open
+            (open, handle)
         };
         if executes {
             if let Err(error) = self.become_runner().await {
-                self.close(&open, true).await;
+                self.close(&open, handle, true).await;
                 return Err(error.into());
             }
             {
                 let mut state = open.state();
-                state.executes = true;
+                state.registered = true;
                 state.note_backlog(i16::MIN);
             }
             self.look(&open);
             self.spawn(Arc::clone(self).resume_orphans(Arc::clone(&open)));
         }
-        Ok(Some(open))
+        Ok(Some((open, handle)))
     }
 
     /// What this process can run, whatever the place.
@@ -337,7 +340,7 @@ impl Hub {
         let mut keys: BTreeSet<WorkflowKey> = BTreeSet::new();
         for place in self.all_places() {
             let state = place.state();
-            if !state.settings.submit_only {
+            if !state.executors.is_empty() {
                 keys.extend(state.workflows.keys().iter().cloned());
             }
         }
@@ -411,18 +414,19 @@ impl Hub {
         }
     }
 
-    /// Closes one handle on a place. With the last one the place is closed: nothing more is claimed; running tasks may finish
-    /// for `shutdown_timeout` (not at all with `at_once`), then they are given back.
+    /// Closes one handle on a place. With the last one that runs tasks nothing more is claimed; running tasks may finish for
+    /// `shutdown_timeout` (not at all with `at_once`), then they are given back. With the last one of all the place is closed.
     ///
     /// With the last place the hub is closed as well.
-    pub(crate) async fn close(self: &Arc<Self>, place: &Arc<OpenPlace>, at_once: bool) {
+    pub(crate) async fn close(self: &Arc<Self>, place: &Arc<OpenPlace>, handle: HandleNumber, at_once: bool) {
         let patience = {
             let mut state = place.state();
             state.handles -= 1;
-            if state.handles > 0 {
+            state.executors.retain(|(number, _)| *number != handle);
+            if state.handles > 0 && !state.executors.is_empty() {
                 return;
             }
-            state.closing = true;
+            state.closing = state.handles == 0;
             if at_once { Duration::ZERO } else { state.settings.shutdown_timeout }
         };
         let grace = place.state().settings.cancel_grace;

@@ -51,17 +51,23 @@ impl Drop for Submitting {
     }
 }
 
+/// Tells the handles on one place apart.
+pub(crate) type HandleNumber = u64;
+
 /// What changes about an open place. Written by handles, lanes and attempts; held for short moments only.
 #[derive(Debug)]
 pub(crate) struct PlaceState {
     /// How many handles are open.
     pub(crate) handles: usize,
-    /// Where tasks run; `None` once that runtime has ended, and then nothing is claimed.
-    pub(crate) runtime: Option<Handle>,
+    /// The number of the next handle.
+    pub(crate) next_handle: HandleNumber,
+    /// The open handles that run tasks, each with the runtime that it was opened on, the newest last: tasks run there. Those whose
+    /// runtime has ended are taken out; nothing is claimed if none is left.
+    pub(crate) executors: Vec<(HandleNumber, Handle)>,
     pub(crate) settings: Arc<DefaultRunnerConfig>,
     pub(crate) workflows: Arc<WorkflowSet>,
-    /// Whether some handle runs tasks, and the runner is registered.
-    pub(crate) executes: bool,
+    /// Whether the runner is registered, without which nothing is claimed.
+    pub(crate) registered: bool,
     /// Whether the last handle is being shut down: nothing more is claimed.
     pub(crate) closing: bool,
     /// What is known of executions that are worked on, or waited for, here.
@@ -137,7 +143,6 @@ impl OpenPlace {
     pub(crate) fn new(
         place: Place,
         slots: Arc<TenantSlots>,
-        runtime: Handle,
         settings: Arc<DefaultRunnerConfig>,
         workflows: Arc<WorkflowSet>,
     ) -> Self {
@@ -146,10 +151,11 @@ impl OpenPlace {
             slots,
             state: Mutex::new(PlaceState {
                 handles: 0,
-                runtime: Some(runtime),
+                next_handle: 0,
+                executors: Vec::new(),
                 settings,
                 workflows,
-                executes: false,
+                registered: false,
                 closing: false,
                 live: HashMap::new(),
                 held: BTreeMap::new(),
@@ -188,7 +194,7 @@ impl OpenPlace {
 impl PlaceState {
     /// Whether tasks may be started here.
     pub(crate) fn claims(&self) -> bool {
-        self.executes && !self.closing && self.runtime.is_some()
+        self.registered && !self.closing && !self.executors.is_empty()
     }
 
     pub(crate) fn note_backlog(&mut self, priority: i16) {
