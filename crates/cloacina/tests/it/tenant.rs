@@ -225,9 +225,12 @@ mod schemas {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn connections_that_break_lose_nothing_and_repeat_nothing() {
         let database = Database::postgres().await;
-        let tasks = || [setting("a", "a", 1), setting("b", "b", 2).dependencies(["a"]), idle("c").dependencies(["b"])];
+        let tasks = || {
+            [setting("a", "a", 1), setting("b", "b", 2).dependencies(["a"]), idle("c").dependencies(["b"])]
+        };
         let runner = database.runner([workflow("w", tasks())]).await;
-        let (client, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
+        let (client, connection) =
+            tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         let breaking = tokio::spawn(async move {
             let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -256,7 +259,8 @@ mod schemas {
                     Err(error) => assert!(error.is_transient(), "{error:?}"),
                 }
             };
-            let seen: Vec<_> = history.iter().map(|attempt| (attempt.task_id.as_str(), attempt.outcome)).collect();
+            let seen: Vec<_> =
+                history.iter().map(|attempt| (attempt.task_id.as_str(), attempt.outcome)).collect();
             let completed = cloacina::AttemptOutcome::Completed;
             assert_eq!(seen, [("a", completed), ("b", completed), ("c", completed)]);
         }
@@ -266,7 +270,8 @@ mod schemas {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_server_that_is_away_for_a_while_is_waited_for() {
-        let cluster = tokio::task::spawn_blocking(cloacina_testing::cluster::Cluster::start).await.unwrap().unwrap();
+        let cluster =
+            tokio::task::spawn_blocking(cloacina_testing::cluster::Cluster::start).await.unwrap().unwrap();
         let url = cluster.fresh_database().await.unwrap();
         let gate = Gate::new();
         let runner = DefaultRunner::builder()
@@ -281,7 +286,9 @@ mod schemas {
         let cluster = tokio::task::spawn_blocking(move || {
             cluster.kill().unwrap();
             cluster
-        }).await.unwrap();
+        })
+        .await
+        .unwrap();
         // What ends in the meantime is kept, what is submitted waits.
         gate.open(2);
         let submitted = tokio::spawn({
@@ -294,7 +301,9 @@ mod schemas {
         let cluster = tokio::task::spawn_blocking(move || {
             cluster.restart().unwrap();
             cluster
-        }).await.unwrap();
+        })
+        .await
+        .unwrap();
         let result = in_time(running.wait_for_completion()).await.unwrap();
         assert_eq!(result.status, PipelineStatus::Completed);
         assert!(result.task_results.iter().all(|task| task.attempts == 1), "{result:?}");
