@@ -302,6 +302,46 @@ on_each_store! {
         runner.shutdown().await.unwrap();
     }
 
+    async fn what_ran_on_a_runtime_that_ended_goes_on_on_another(database: Database) {
+        let (stuck, mut starts) = Stuck::new();
+        let runner = database.runner([stuck.workflow()]).await;
+        let (second, id, mut starts) = tokio::task::spawn_blocking({
+            let (database, stuck) = (database.clone(), stuck.clone());
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let (second, id) = runtime.block_on(async {
+                    let second = database.runner([stuck.workflow()]).await;
+                    let execution = second.execute_async("w", Context::new()).await.unwrap();
+                    assert_eq!(starts.recv().await, Some(1));
+                    (second, execution.execution_id)
+                });
+                stuck.release();
+                drop(runtime);
+                (second, id, starts)
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!(starts.recv().await, Some(2));
+        assert!(runner.execution(id).wait_for_completion().await.unwrap().status.is_success());
+        second.shutdown().await.unwrap();
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn an_executor_that_ends_beside_a_submitter_gives_its_work_back(database: Database) {
+        let (stuck, mut starts) = Stuck::new();
+        let submitter = database.configured(quick().submit_only(true), [stuck.workflow()]).await;
+        let config = quick().shutdown_timeout(Duration::from_millis(50));
+        let executor = database.configured(config, [stuck.workflow()]).await;
+        let id = submitter.execute_async("w", Context::new()).await.unwrap().execution_id;
+        assert_eq!(starts.recv().await, Some(1));
+        executor.shutdown().await.unwrap();
+        let now = submitter.get_execution(id).await.unwrap();
+        assert_eq!(task_of(&now, "t").state, TaskState::Ready, "{now:?}");
+        finished_by_the_next(&database, &stuck, id, AttemptOutcome::Released).await;
+        submitter.shutdown().await.unwrap();
+    }
+
     async fn the_code_that_was_given_last_is_the_one_that_runs(database: Database) {
         let first = database.runner([workflow("w", [setting("t", "version", 1)])]).await;
         let second = database.runner([workflow("w", [setting("t", "version", 2)])]).await;
