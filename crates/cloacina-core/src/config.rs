@@ -135,7 +135,7 @@ impl DefaultRunnerConfig {
         if self.heartbeat_interval.is_zero() {
             return refuse("heartbeat_interval is 0");
         }
-        if self.lease < self.heartbeat_interval * 3 {
+        if self.lease < self.heartbeat_interval.saturating_mul(3) {
             return refuse(
                 "lease is shorter than three times heartbeat_interval: a single late heartbeat would lose it",
             );

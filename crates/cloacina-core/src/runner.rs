@@ -366,8 +366,8 @@ impl Submission {
             priority: i16::from(priority),
             input: json.into(),
             idempotency,
-            start_at,
-            deadline,
+            start_at: start_at.map(within_reach),
+            deadline: deadline.map(within_reach),
             tasks: workflow
                 .tasks()
                 .iter()
@@ -393,6 +393,13 @@ impl Submission {
         })));
         Ok(())
     }
+}
+
+/// The same time as far as anybody will see, and one that every database can keep.
+fn within_reach(time: Timestamp) -> Timestamp {
+    // The beginning of the year 9000.
+    let latest = Timestamp::constant(221_845_392_000, 0);
+    time.clamp(Timestamp::UNIX_EPOCH, latest)
 }
 
 fn unknown_workflow(name: &str, known: &[&str]) -> PipelineError {

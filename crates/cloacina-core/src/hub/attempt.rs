@@ -13,6 +13,7 @@ use super::Hub;
 use super::live::merge;
 use super::place::{OpenPlace, Stop, StopReason};
 use super::{Ending, Incarnation, Transition};
+use crate::clock::LONGEST_WAIT;
 use crate::context::{Context, ContextError, Patch, Values};
 use crate::error::{Advice, TaskError};
 use crate::execution::{AttemptOutcome, Cancellation, TaskInfo};
@@ -219,7 +220,7 @@ impl Attempt {
         };
         let error = storable(error);
         match after {
-            Some(after) => TaskOutcome::Retry { how, error, after },
+            Some(after) => TaskOutcome::Retry { how, error, after: after.min(LONGEST_WAIT) },
             None => TaskOutcome::Failed { how, error },
         }
     }

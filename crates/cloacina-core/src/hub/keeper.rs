@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 use super::auditor::Audit;
 use super::place::PlaceState;
 use super::{Hub, OpenPlace, Waiter};
+use crate::clock::LONGEST_WAIT;
 use crate::id::{ExecutionId, RunnerId};
 use crate::lease::ProcessIdentity;
 use crate::store::{Control, Liveness, RunnerRecord, StoreError, WorkflowKey};
@@ -320,7 +321,7 @@ impl Hub {
                 }
             };
             for place in places {
-                let grace = place.state().settings.orphan_grace;
+                let grace = place.state().settings.orphan_grace.min(LONGEST_WAIT);
                 match self.store.execution_overdue(&place.place, grace, self.clock.database_now()).await {
                     Ok(overdue) => {
                         let orphans =
@@ -377,7 +378,7 @@ impl Hub {
             for place in self.all_places() {
                 let Some(retention) = place.state().settings.retention else { continue };
                 let now = self.clock.database_now().unwrap_or_else(|| self.clock.now());
-                let Ok(before) = now.checked_sub(retention) else { continue };
+                let Ok(before) = now.checked_sub(retention.min(LONGEST_WAIT)) else { continue };
                 loop {
                     match self.store.execution_prune(&place.place, before, PRUNE_BATCH).await {
                         Ok(pruned) if pruned == PRUNE_BATCH => {}

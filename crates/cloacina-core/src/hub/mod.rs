@@ -42,7 +42,7 @@ pub(crate) use place::{HandleNumber, OpenPlace, Submitting, Waiter, WorkflowSet}
 use place::{Held, StopReason};
 use scheduler::Timers;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, LONGEST_WAIT};
 use crate::config::DefaultRunnerConfig;
 use crate::context::{Patch, Values};
 use crate::error::{ErrorKind, PipelineError};
@@ -161,8 +161,8 @@ impl Hub {
             (0..store.lanes()).map(|_| mpsc::unbounded_channel()).unzip();
         let hub = Arc::new(Self {
             clock: Arc::clone(&settings.clock),
-            lease: settings.lease,
-            heartbeat_interval: settings.heartbeat_interval,
+            lease: settings.lease.min(LONGEST_WAIT),
+            heartbeat_interval: settings.heartbeat_interval.min(LONGEST_WAIT),
             gates: lanes.iter().map(|_| AsyncMutex::new(())).collect(),
             lanes,
             incarnation: RwLock::new(None),
@@ -439,7 +439,7 @@ impl Hub {
             );
             held.iter().for_each(|held| held.stop.stop(StopReason::Shutdown));
             // Beyond the grace period only the database can be what keeps us; a rescue returns what is left then.
-            self.drained(place, grace + Duration::from_secs(5)).await;
+            self.drained(place, grace.saturating_add(Duration::from_secs(5))).await;
         }
         let last = {
             let mut places = self.places();
@@ -468,7 +468,7 @@ impl Hub {
 
     /// Waits until nothing is held and nothing is being claimed in a place, at most for `patience`.
     async fn drained(&self, place: &Arc<OpenPlace>, patience: Duration) -> bool {
-        let deadline = self.clock.monotonic() + patience;
+        let deadline = self.clock.monotonic() + patience.min(LONGEST_WAIT);
         loop {
             let idle = place.idle.notified();
             if place.is_idle() {

@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use super::auditor::Audit;
 use super::place::OpenPlace;
 use super::{ClaimRequest, Hub, Transition};
+use crate::clock::LONGEST_WAIT;
 use crate::id::TenantId;
 use crate::store::{NextDue, StoreErrorKind};
 
@@ -79,7 +80,7 @@ impl Hub {
 
     /// Looks at a place again after `delay`.
     pub(crate) fn set_timer(&self, tenant: TenantId, timer: Timer, delay: Duration) {
-        let due = self.clock.monotonic() + delay;
+        let due = self.clock.monotonic() + delay.min(LONGEST_WAIT);
         let first = self.timers.lock().unwrap_or_else(PoisonError::into_inner).set(tenant, timer, due);
         if first {
             self.slot_watch.wake();
