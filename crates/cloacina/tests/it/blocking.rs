@@ -106,4 +106,52 @@ on_each_store! {
         assert!(next.wait_for_completion().await.unwrap().status.is_success());
         runner.shutdown().await.unwrap();
     }
+
+    async fn a_blocking_task_that_was_cancelled_keeps_its_slot_until_it_returns(database: Database) {
+        let (let_go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(std::sync::Mutex::new(wait));
+        let (started, mut starts) = mpsc::unbounded_channel();
+        let stuck = blocking("stuck", move |context| {
+            started.send(()).unwrap();
+            wait.lock().unwrap().recv().unwrap_err();
+            Ok(context)
+        });
+        let config = quick().max_concurrent_tasks(1);
+        let runner = database.configured(config, [workflow("stuck", [stuck]), workflow("next", [idle("t")])]).await;
+        let cancelled = runner.execute_async("stuck", Context::new()).await.unwrap();
+        starts.recv().await.unwrap();
+        cancelled.cancel().await.unwrap();
+        assert_eq!(cancelled.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+        let next = runner.execute_async("next", Context::new()).await.unwrap();
+        assert!(next.wait_for(Duration::from_millis(200)).await.unwrap().is_none());
+        drop(let_go);
+        assert!(next.wait_for_completion().await.unwrap().status.is_success());
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_blocking_task_that_does_not_return_does_not_keep_the_runner_from_its_end(database: Database) {
+        let (let_go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(std::sync::Mutex::new(wait));
+        let (started, mut starts) = mpsc::unbounded_channel();
+        let stuck = blocking("t", move |context| {
+            started.send(()).unwrap();
+            if context.task().attempt() == 1 {
+                wait.lock().unwrap().recv().unwrap_err();
+            }
+            Ok(context)
+        });
+        let workflows = || [workflow("w", [stuck.clone()])];
+        let config = quick().shutdown_timeout(Duration::from_millis(50));
+        let runner = database.configured(config, workflows()).await;
+        let id = runner.execute_async("w", Context::new()).await.unwrap().execution_id;
+        starts.recv().await.unwrap();
+        runner.shutdown().await.unwrap();
+        drop(let_go);
+        let next = database.runner(workflows()).await;
+        assert!(next.execution(id).wait_for_completion().await.unwrap().status.is_success());
+        let outcomes: Vec<_> =
+            next.execution(id).history().await.unwrap().into_iter().map(|attempt| attempt.outcome).collect();
+        assert_eq!(outcomes, [AttemptOutcome::Released, AttemptOutcome::Completed]);
+        next.shutdown().await.unwrap();
+    }
 }
