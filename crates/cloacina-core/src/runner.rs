@@ -460,10 +460,9 @@ impl PipelineExecution {
     ///
     /// As [`wait_for_completion`](Self::wait_for_completion).
     pub async fn wait_for(&self, timeout: Duration) -> Result<Option<PipelineResult>, PipelineError> {
-        let clock = Arc::clone(self.runner.handle.hub.clock());
         tokio::select! {
             result = self.wait_for_completion() => result.map(Some),
-            () = clock.sleep(timeout) => Ok(None),
+            () = self.runner.handle.hub.sleep(timeout) => Ok(None),
         }
     }
 

@@ -111,20 +111,20 @@ impl Attempt {
         timeout: Option<Duration>,
         grace: Duration,
     ) -> End {
-        let clock = &self.hub.clock;
         let late = async {
             match timeout {
-                Some(timeout) => clock.sleep(timeout).await,
+                Some(timeout) => self.hub.sleep(timeout).await,
                 None => std::future::pending().await,
             }
         };
         let stopped = async {
             self.stop.token.cancelled().await;
-            clock.sleep(grace).await;
+            self.hub.sleep(grace).await;
         };
-        tokio::select! {
+        let mut work = Box::pin(work);
+        let end = tokio::select! {
             biased;
-            end = work => end,
+            end = &mut work => end,
             () = stopped => End::GivenBack,
             () = late => {
                 self.stop.token.cancel();
@@ -134,7 +134,10 @@ impl Attempt {
                     advice: Advice::Retry,
                 }
             }
-        }
+        };
+        // What the task still holds is the task's code as well, and may panic; how the attempt ended is decided by then.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(work))));
+        end
     }
 
     /// Runs blocking code on a thread where it may. It cannot be stopped, so it keeps its slots until it returns, whatever
@@ -303,7 +306,14 @@ fn ended(result: Result<Result<Context, TaskError>, String>) -> End {
             Ok(patch) => End::Completed(patch),
             Err(error) => fail(AttemptOutcome::Failed, error.to_string(), Advice::Retry),
         },
-        Ok(Err(error)) => fail(AttemptOutcome::Failed, error.chain(), error.advice()),
+        Ok(Err(error)) => {
+            let advice = error.advice();
+            // How an error shows itself is code of the task, too.
+            match catch_unwind(AssertUnwindSafe(move || error.chain())) {
+                Ok(text) => fail(AttemptOutcome::Failed, text, advice),
+                Err(panic) => fail(AttemptOutcome::Panicked, panicked(&*panic), advice),
+            }
+        }
         Err(panic) => fail(AttemptOutcome::Panicked, panic, Advice::Retry),
     }
 }

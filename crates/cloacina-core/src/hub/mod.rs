@@ -207,6 +207,17 @@ impl Hub {
         &self.clock
     }
 
+    /// Returns after `duration`, also on a runtime of the caller's that has no timers.
+    pub(crate) async fn sleep(&self, duration: Duration) {
+        let runtime = self.store.runtime();
+        let mut sleep = std::pin::pin!(self.clock.sleep(duration));
+        std::future::poll_fn(|context| {
+            let _within = runtime.enter();
+            sleep.as_mut().poll(context)
+        })
+        .await;
+    }
+
     /// Runs background work where the store's futures may run.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn_on(work, &self.store.runtime());
