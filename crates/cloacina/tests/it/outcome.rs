@@ -239,6 +239,45 @@ on_each_store! {
         assert_eq!(task_of(&result, "t").attempts, 2);
     }
 
+    async fn code_of_a_task_that_panics_after_its_end_is_no_worse_than_one_that_panics(database: Database) {
+        struct PanicsWhenDropped;
+        impl Drop for PanicsWhenDropped {
+            fn drop(&mut self) {
+                if !std::thread::panicking() {
+                    std::panic::panic_any("dropped badly");
+                }
+            }
+        }
+        #[derive(Debug)]
+        struct PanicsWhenShown;
+        impl fmt::Display for PanicsWhenShown {
+            fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+                std::panic::panic_any("shown badly")
+            }
+        }
+        impl std::error::Error for PanicsWhenShown {}
+
+        let dropped = task("t", |_| async {
+            let _guard = PanicsWhenDropped;
+            std::future::pending().await
+        });
+        let runner = database.runner([
+            workflow("timeout", [dropped.clone().timeout(Some(Duration::from_millis(20)))]),
+            workflow("cancel", [dropped]),
+            workflow("error", [task("t", |_| async { Err(TaskError::new(PanicsWhenShown)) })]),
+            workflow("fine", [task("t", |context| async { Ok(context) })]),
+        ]).await;
+        for name in ["timeout", "error"] {
+            let result = runner.execute(name, Context::new()).await.unwrap();
+            assert_eq!((result.status, task_of(&result, "t").attempts), (PipelineStatus::Failed, 1), "{result:?}");
+        }
+        let cancelled = runner.execute_async("cancel", Context::new()).await.unwrap();
+        cancelled.cancel().await.unwrap();
+        assert_eq!(cancelled.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+        assert!(runner.execute("fine", Context::new()).await.unwrap().status.is_success());
+        runner.shutdown().await.unwrap();
+    }
+
     async fn an_attempt_that_takes_too_long_is_stopped_and_retried(database: Database) {
         let (dropped, mut drops) = mpsc::unbounded_channel();
         let slow = task("t", move |context| {

@@ -215,4 +215,22 @@ on_each_store! {
         assert!(result.task_results.iter().all(|task| task.attempts == 1));
         runner.shutdown().await.unwrap();
     }
+
+    async fn a_runtime_without_timers_is_good_enough(database: Database) {
+        let result = tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let runner = database.runner([define_workflow("w", [
+                    idle("a"),
+                    define("slow", |_| async { std::future::pending().await }).timeout(Some(Duration::from_millis(50))),
+                ])]).await;
+                let execution = runner.execute_async("w", Context::new()).await.unwrap();
+                let result = execution.wait_for(crate::support::PATIENCE).await.unwrap().unwrap();
+                runner.shutdown().await.unwrap();
+                result
+            })
+        }).await.unwrap();
+        let states: Vec<_> = result.task_results.iter().map(|task| task.state).collect();
+        assert_eq!(states, [TaskState::Completed, TaskState::Failed]);
+    }
 }
