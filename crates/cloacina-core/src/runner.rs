@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::config::DefaultRunnerConfig;
@@ -48,6 +48,17 @@ struct Handle {
     number: HandleNumber,
     settings: Arc<DefaultRunnerConfig>,
     shut: AtomicBool,
+    /// Whether the shutdown has come to its end.
+    ended: watch::Sender<bool>,
+}
+
+/// Tells whoever waits for a shutdown that it is over, however it ended.
+struct Ending(Arc<Handle>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.ended.send_replace(true);
+    }
 }
 
 impl Runner {
@@ -78,8 +89,8 @@ impl Runner {
         let Some((place, number)) = hub.open(place, Arc::clone(&settings), workflows, runtime).await? else {
             return Ok(None);
         };
-        let shut = AtomicBool::new(false);
-        Ok(Some(Self { handle: Arc::new(Handle { hub, place, number, settings, shut }) }))
+        let (shut, ended) = (AtomicBool::new(false), watch::Sender::new(false));
+        Ok(Some(Self { handle: Arc::new(Handle { hub, place, number, settings, shut, ended }) }))
     }
 
     /// The name of the tenant's place: the PostgreSQL schema, or the name of the SQLite file without its extension.
@@ -192,21 +203,22 @@ impl Runner {
     /// [`shutdown_timeout`](DefaultRunnerConfig::shutdown_timeout), the rest is given back; returns when everything is written.
     ///
     /// Clones share one runner, so this ends it for all of them; later calls give [`ErrorKind::ShutDown`]. A second shutdown
-    /// is Ok. Other runners that were opened on the same place go on, and with them the tasks.
+    /// waits for the first, and is Ok. Other runners that were opened on the same place go on, and with them the tasks.
     ///
     /// # Errors
     ///
     /// None at present.
     pub async fn shutdown(&self) -> Result<(), PipelineError> {
         if !self.handle.shut.swap(true, Ordering::AcqRel) {
-            let handle = Arc::clone(&self.handle);
+            let ending = Ending(Arc::clone(&self.handle));
             // To the end, even if the caller's future is dropped.
-            let closing = async move {
+            self.handle.hub.store().runtime().spawn(async move {
+                let Ending(handle) = &ending;
                 handle.hub.close(&handle.place, handle.number, false).await;
-                Ok(())
-            };
-            self.handle.hub.ask(closing).await?;
+            });
         }
+        // The sender is ours, so there is an answer.
+        drop(self.handle.ended.subscribe().wait_for(|ended| *ended).await);
         Ok(())
     }
 
