@@ -169,6 +169,87 @@ on_each_store! {
         }
     }
 
+    async fn a_second_shutdown_waits_for_the_first(database: Database) {
+        let gate = Gate::new();
+        let runner = database.runner([workflow("w", [gate.task("t")])]).await;
+        let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        gate.started().await;
+        // The first is not even listened to.
+        drop(tokio::time::timeout(Duration::from_millis(20), runner.shutdown()).await);
+        assert!(tokio::time::timeout(Duration::from_millis(100), runner.shutdown()).await.is_err());
+        gate.open(1);
+        runner.shutdown().await.unwrap();
+        let next = database.runner([]).await;
+        let status = next.get_execution_status(execution.execution_id).await.unwrap();
+        assert_eq!(status, PipelineStatus::Completed);
+        next.shutdown().await.unwrap();
+    }
+
+    async fn a_task_may_shut_its_own_runner_down(database: Database) {
+        let place = Arc::new(std::sync::OnceLock::<DefaultRunner>::new());
+        let suicidal = task("t", {
+            let place = Arc::clone(&place);
+            move |context| {
+                let runner = place.get().unwrap().clone();
+                async move {
+                    if context.task().attempt() == 1 {
+                        runner.shutdown().await?;
+                    }
+                    Ok(context)
+                }
+            }
+        });
+        let config = quick().shutdown_timeout(Duration::from_millis(50));
+        let runner = database.configured(config, [workflow("w", [suicidal.clone()])]).await;
+        place.set(runner.clone()).unwrap();
+        let error = runner.execute("w", Context::new()).await.unwrap_err();
+        assert_error(&error, ErrorKind::ShutDown, "shut down");
+        runner.shutdown().await.unwrap();
+        let next = database.runner([workflow("w", [suicidal])]).await;
+        let id = next.list_executions().await.unwrap()[0].execution_id;
+        assert!(next.execution(id).wait_for_completion().await.unwrap().status.is_success());
+        next.shutdown().await.unwrap();
+    }
+
+    async fn a_task_may_cancel_its_own_execution(database: Database) {
+        let place = Arc::new(std::sync::OnceLock::<DefaultRunner>::new());
+        let weary = task("t", {
+            let place = Arc::clone(&place);
+            move |context| {
+                let runner = place.get().unwrap().clone();
+                async move {
+                    runner.execution(context.task().execution_id()).cancel().await?;
+                    Ok(context)
+                }
+            }
+        });
+        let runner = database.runner([workflow("w", [weary, idle("next").dependencies(["t"])])]).await;
+        place.set(runner.clone()).unwrap();
+        let result = runner.execute("w", Context::new()).await.unwrap();
+        assert_eq!(result.status, PipelineStatus::Cancelled);
+        assert_eq!(task_of(&result, "next").state, TaskState::Cancelled);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_new_place_can_be_opened_many_times_at_once(database: Database) {
+        let opening: Vec<_> = (0..20).map(|n| {
+            let database = database.clone();
+            tokio::spawn(async move { database.runner([workflow(&format!("w{}", n % 2), [idle("t")])]).await })
+        }).collect();
+        let mut runners = Vec::new();
+        for opening in opening {
+            runners.push(opening.await.unwrap());
+        }
+        for runner in &runners {
+            assert!(runner.execute("w0", Context::new()).await.unwrap().status.is_success());
+            assert!(runner.execute("w1", Context::new()).await.unwrap().status.is_success());
+        }
+        assert_eq!(runners[0].list_executions().await.unwrap().len(), 40);
+        for runner in runners {
+            runner.shutdown().await.unwrap();
+        }
+    }
+
     async fn runners_that_were_opened_apart_end_apart(database: Database) {
         let workflows = || [workflow("w", [idle("t")])];
         let (first, second) = (database.runner(workflows()).await, database.runner(workflows()).await);
