@@ -98,7 +98,7 @@ impl Attempt {
             workflow: self.workflow.name().to_owned(),
             task_id: task_id.to_owned(),
             attempt: self.number.cast_unsigned(),
-            idempotency_token: uuid::Uuid::new_v5(&self.execution.0, &self.task.to_be_bytes()),
+            position: self.task,
             cancellation: Cancellation { token: self.stop.token.clone() },
         };
         Context::for_task(values, Arc::new(info))
