@@ -152,7 +152,7 @@ fn a_runner_needs_a_tokio_runtime_and_says_so() {
         match opening.as_mut().poll(&mut context) {
             std::task::Poll::Ready(opened) => break opened.unwrap_err(),
             std::task::Poll::Pending if begun.elapsed() < crate::support::PATIENCE => {
-                std::thread::yield_now()
+                std::thread::yield_now();
             }
             std::task::Poll::Pending => panic!("it waits for ever"),
         }

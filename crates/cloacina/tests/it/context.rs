@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Database, assert_error, quick, setting, task, task_of, workflow};
 
+type Change = fn(Context) -> Context;
+
 /// What has no JSON form.
 fn unwritable() -> HashMap<(u8, u8), u8> {
     HashMap::from([((1, 2), 3)])
@@ -141,7 +143,7 @@ on_each_store! {
     }
 
     async fn a_change_that_cannot_be_stored_fails_the_attempt(database: Database) {
-        let changes: [(fn(Context) -> Context, &str); 5] = [
+        let changes: [(Change, &str); 5] = [
             (|context| context.with("map", unwritable()), "`map` cannot be written as JSON"),
             (|context| context.with("text", "a\0b"), "`text` contains the character \\u0000"),
             (|context| context.with("ke\0y", 1), "`ke\\u0000y` contains the character \\u0000"),

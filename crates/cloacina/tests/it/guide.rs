@@ -1,5 +1,11 @@
 //! The program that a user writes after reading the guide to many tenants: it has to compile as it stands there, and to work.
 
+#![expect(
+    clippy::collapsible_if,
+    clippy::uninlined_format_args,
+    reason = "it is written as the guide has it"
+)]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

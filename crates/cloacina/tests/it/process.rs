@@ -46,9 +46,9 @@ fn command(part: &str) -> Command {
 }
 
 impl Other {
-    fn start(part: &str, database: &Database, argument: impl ToString) -> Self {
+    fn start(part: &str, database: &Database, argument: &str) -> Self {
         let mut command = command(part);
-        command.env(URL, &database.url).env(ARGUMENT, argument.to_string());
+        command.env(URL, &database.url).env(ARGUMENT, argument);
         if let Some(schema) = &database.schema {
             command.env(SCHEMA, schema);
         }
@@ -237,7 +237,7 @@ on_each_store! {
         let runner = database.runner([steps(gate.task("second"))]).await;
         let execution = runner.execute_async("steps", Context::new()).await.unwrap();
         let info = gate.started().await;
-        Other::start("control", &database, format!("cancel {}", execution.execution_id)).end();
+        Other::start("control", &database, &format!("cancel {}", execution.execution_id)).end();
         in_time(info.cancellation().cancelled()).await;
         let result = execution.wait_for_completion().await.unwrap();
         assert_eq!(result.status, PipelineStatus::Cancelled);
@@ -251,7 +251,7 @@ on_each_store! {
         let runner = database.runner([steps(gate.task("second"))]).await;
         let execution = runner.execute_async("steps", Context::new()).await.unwrap();
         gate.started().await;
-        Other::start("control", &database, format!("pause {}", execution.execution_id)).end();
+        Other::start("control", &database, &format!("pause {}", execution.execution_id)).end();
         gate.open(1);
         until(async || {
             let now = runner.get_execution(execution.execution_id).await.unwrap();
@@ -337,7 +337,7 @@ on_each_store! {
         let notes = tempfile::tempdir().unwrap();
         let path = notes.path().join("notes");
         let runner = database.runner([noting(&path)]).await;
-        let mut other = Other::start("note", &database, path.display());
+        let mut other = Other::start("note", &database, path.to_str().unwrap());
         assert_eq!(other.says(), "ready");
         let executions = futures(50, |_| {
             let runner = runner.clone();
