@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+/// Longer than anybody waits, and short enough that no time that is computed with it leaves the range of any database: what is given
+/// as a longer wait, `Duration::MAX` say, is this one.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
 /// A source of wall-clock time, monotonic time and waits.
 #[async_trait]
 pub trait Clock: Debug + Send + Sync + 'static {
@@ -28,7 +32,7 @@ pub trait Clock: Debug + Send + Sync + 'static {
 
     /// Returns after `duration` of monotonic time.
     async fn sleep(&self, duration: Duration) {
-        self.sleep_until(self.monotonic() + duration).await;
+        self.sleep_until(self.monotonic() + duration.min(LONGEST_WAIT)).await;
     }
 }
 
@@ -49,6 +53,7 @@ impl Clock for SystemClock {
         START.elapsed()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else asks")]
     async fn sleep_until(&self, deadline: Duration) {
         tokio::time::sleep_until((*START + deadline).into()).await;
     }

@@ -62,6 +62,12 @@ pub struct DefaultRunnerConfig {
     ///
     /// Defaults to 3.
     pub max_lost: u32,
+    /// How long work may wait for a process that has its version of its workflow, before its execution is paused.
+    ///
+    /// It resumes by itself when such a process is started. Longer than a rolling deploy takes, so that one pauses nothing.
+    ///
+    /// Defaults to 5 minutes.
+    pub orphan_grace: Duration,
     /// How long finished executions are kept; `None` for ever.
     ///
     /// Defaults to 30 days.
@@ -91,6 +97,7 @@ impl Default for DefaultRunnerConfig {
             max_context_bytes: 1 << 20,
             max_patch_bytes: 1 << 20,
             max_lost: 3,
+            orphan_grace: Duration::from_secs(300),
             retention: Some(Duration::from_secs(30 * 24 * 3600)),
             submit_only: false,
             workflows: Vec::new(),
@@ -128,7 +135,7 @@ impl DefaultRunnerConfig {
         if self.heartbeat_interval.is_zero() {
             return refuse("heartbeat_interval is 0");
         }
-        if self.lease < self.heartbeat_interval * 3 {
+        if self.lease < self.heartbeat_interval.saturating_mul(3) {
             return refuse(
                 "lease is shorter than three times heartbeat_interval: a single late heartbeat would lose it",
             );
@@ -173,6 +180,7 @@ setters! {
     max_context_bytes: usize,
     max_patch_bytes: usize,
     max_lost: u32,
+    orphan_grace: Duration,
     retention: impl Into<Option<Duration>>,
     submit_only: bool,
 }

@@ -293,22 +293,32 @@ fn from_json<V: DeserializeOwned>(json: &str) -> Result<V, ContextError> {
     serde_json::from_str(json).map_err(|source| ContextError::Invalid { reason: source.to_string() })
 }
 
-/// Refuses what not every database can keep, before it gets there: a NUL character, and numbers outside
-/// the range of a double (they exist when another crate turns on serde_json's `arbitrary_precision`).
+/// How deep a value may be nested. serde_json reads 127 levels, of which the stored form of a patch takes two.
+const MAX_DEPTH: usize = 100;
+
+/// Refuses what not every database can keep, before it gets there: a NUL character, numbers outside
+/// the range of a double (they exist when another crate turns on serde_json's `arbitrary_precision`), and what is nested too deep to
+/// be read again.
 fn check_values<'a>(values: impl IntoIterator<Item = (&'a String, &'a Value)>) -> Result<(), ContextError> {
     values.into_iter().try_for_each(|(key, value)| {
         check_text(key, key)?;
-        check_value(key, value)
+        check_value(key, value, 0)
     })
 }
 
-fn check_value(key: &str, value: &Value) -> Result<(), ContextError> {
+fn check_value(key: &str, value: &Value, depth: usize) -> Result<(), ContextError> {
+    if depth > MAX_DEPTH {
+        return Err(ContextError::Unstorable {
+            key: key.to_owned(),
+            what: "arrays or objects nested more than 100 levels deep",
+        });
+    }
     match value {
         Value::String(text) => check_text(key, text),
-        Value::Array(items) => items.iter().try_for_each(|item| check_value(key, item)),
+        Value::Array(items) => items.iter().try_for_each(|item| check_value(key, item, depth + 1)),
         Value::Object(fields) => fields.iter().try_for_each(|(name, field)| {
             check_text(key, name)?;
-            check_value(key, field)
+            check_value(key, field, depth + 1)
         }),
         Value::Number(number) if !number.as_f64().is_some_and(f64::is_finite) => {
             Err(ContextError::Unstorable {

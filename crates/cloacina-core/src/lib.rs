@@ -17,6 +17,7 @@ mod rule;
 mod runner;
 mod slots;
 pub mod store;
+mod wake;
 pub mod workflow;
 
 pub use config::{DefaultRunnerConfig, DefaultRunnerConfigBuilder};

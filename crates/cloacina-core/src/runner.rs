@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::config::DefaultRunnerConfig;
 use crate::context::{Context, ContextError, values_to_json};
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::{AttemptRecord, PipelineResult, PipelineStatus};
-use crate::hub::{Hub, OpenPlace, Submit, SubmitReply, Submitting, Transition, result_of, summary_of};
+use crate::hub::{
+    HandleNumber, Hub, OpenPlace, Submit, SubmitReply, Submitting, Transition, result_of, summary_of,
+};
 use crate::id::ExecutionId;
 use crate::store::{
     Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, Idempotency, NewExecution, NewTask,
@@ -43,8 +45,20 @@ pub struct Runner {
 struct Handle {
     hub: Arc<Hub>,
     place: Arc<OpenPlace>,
+    number: HandleNumber,
     settings: Arc<DefaultRunnerConfig>,
     shut: AtomicBool,
+    /// Whether the shutdown has come to its end.
+    ended: watch::Sender<bool>,
+}
+
+/// Tells whoever waits for a shutdown that it is over, however it ended.
+struct Ending(Arc<Handle>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.ended.send_replace(true);
+    }
 }
 
 impl Runner {
@@ -72,13 +86,14 @@ impl Runner {
         let settings = Arc::new(settings);
         let store = Arc::clone(hub.store());
         let place = hub.ask(async move { store.place_open(&place).await }).await?;
-        let Some(place) = hub.open(place, Arc::clone(&settings), workflows, runtime).await? else {
+        let Some((place, number)) = hub.open(place, Arc::clone(&settings), workflows, runtime).await? else {
             return Ok(None);
         };
-        Ok(Some(Self { handle: Arc::new(Handle { hub, place, settings, shut: AtomicBool::new(false) }) }))
+        let (shut, ended) = (AtomicBool::new(false), watch::Sender::new(false));
+        Ok(Some(Self { handle: Arc::new(Handle { hub, place, number, settings, shut, ended }) }))
     }
 
-    /// The name of the tenant's place: the PostgreSQL schema, or `main` for a SQLite file.
+    /// The name of the tenant's place: the PostgreSQL schema, or the name of the SQLite file without its extension.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.handle.place.place.name
@@ -111,7 +126,6 @@ impl Runner {
     }
 
     /// Starts to describe an execution: its input, and what else can be said about it.
-    #[must_use]
     pub fn submit(&self, workflow: impl Into<String>) -> Submission {
         Submission {
             runner: self.clone(),
@@ -189,21 +203,22 @@ impl Runner {
     /// [`shutdown_timeout`](DefaultRunnerConfig::shutdown_timeout), the rest is given back; returns when everything is written.
     ///
     /// Clones share one runner, so this ends it for all of them; later calls give [`ErrorKind::ShutDown`]. A second shutdown
-    /// is Ok. Other runners that were opened on the same place go on, and with them the tasks.
+    /// waits for the first, and is Ok. Other runners that were opened on the same place go on, and with them the tasks.
     ///
     /// # Errors
     ///
     /// None at present.
     pub async fn shutdown(&self) -> Result<(), PipelineError> {
         if !self.handle.shut.swap(true, Ordering::AcqRel) {
-            let handle = Arc::clone(&self.handle);
+            let ending = Ending(Arc::clone(&self.handle));
             // To the end, even if the caller's future is dropped.
-            let closing = async move {
-                handle.hub.close(&handle.place, false).await;
-                Ok(())
-            };
-            self.handle.hub.ask(closing).await?;
+            self.handle.hub.store().runtime().spawn(async move {
+                let Ending(handle) = &ending;
+                handle.hub.close(&handle.place, handle.number, false).await;
+            });
         }
+        // The sender is ours, so there is an answer.
+        drop(self.handle.ended.subscribe().wait_for(|ended| *ended).await);
         Ok(())
     }
 
@@ -255,8 +270,8 @@ impl Drop for Handle {
     fn drop(&mut self) {
         if !*self.shut.get_mut() {
             // The last clone is gone: what runs is given back, in the background.
-            let (hub, place) = (Arc::clone(&self.hub), Arc::clone(&self.place));
-            self.hub.store().runtime().spawn(async move { hub.close(&place, true).await });
+            let (hub, place, number) = (Arc::clone(&self.hub), Arc::clone(&self.place), self.number);
+            self.hub.store().runtime().spawn(async move { hub.close(&place, number, true).await });
         }
     }
 }
@@ -363,8 +378,8 @@ impl Submission {
             priority: i16::from(priority),
             input: json.into(),
             idempotency,
-            start_at,
-            deadline,
+            start_at: start_at.map(within_reach),
+            deadline: deadline.map(within_reach),
             tasks: workflow
                 .tasks()
                 .iter()
@@ -390,6 +405,13 @@ impl Submission {
         })));
         Ok(())
     }
+}
+
+/// The same time as far as anybody will see, and one that every database can keep.
+fn within_reach(time: Timestamp) -> Timestamp {
+    // The beginning of the year 9000.
+    let latest = Timestamp::constant(221_845_392_000, 0);
+    time.clamp(Timestamp::UNIX_EPOCH, latest)
 }
 
 fn unknown_workflow(name: &str, known: &[&str]) -> PipelineError {
@@ -450,10 +472,9 @@ impl PipelineExecution {
     ///
     /// As [`wait_for_completion`](Self::wait_for_completion).
     pub async fn wait_for(&self, timeout: Duration) -> Result<Option<PipelineResult>, PipelineError> {
-        let clock = Arc::clone(self.runner.handle.hub.clock());
         tokio::select! {
             result = self.wait_for_completion() => result.map(Some),
-            () = clock.sleep(timeout) => Ok(None),
+            () = self.runner.handle.hub.sleep(timeout) => Ok(None),
         }
     }
 

@@ -3,35 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use tokio::sync::Notify;
-
-/// Wakes whoever waits for a slot, and costs next to nothing while nobody does.
-#[derive(Debug, Default)]
-pub(crate) struct SlotWatch {
-    armed: AtomicBool,
-    notify: Notify,
-}
-
-impl SlotWatch {
-    /// Asks to be woken at the next slot that comes back.
-    pub(crate) fn arm(&self) {
-        self.armed.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) fn wake(&self) {
-        self.notify.notify_one();
-    }
-
-    pub(crate) async fn woken(&self) {
-        self.notify.notified().await;
-    }
-
-    fn freed(&self) {
-        if self.armed.swap(false, Ordering::SeqCst) {
-            self.wake();
-        }
-    }
-}
+use crate::wake::Wake;
 
 /// A number of slots.
 #[derive(Debug)]
@@ -72,7 +44,7 @@ struct ProcessSlots {
     /// Whether somebody got less than it wanted since the last slot came back.
     starved: AtomicBool,
     /// Whom to wake when one does.
-    waiting: Mutex<Vec<Arc<SlotWatch>>>,
+    waiting: Mutex<Vec<Arc<Wake>>>,
 }
 
 /// How many tasks a process runs at once unless it is told otherwise.
@@ -87,22 +59,40 @@ static PROCESS: LazyLock<ProcessSlots> = LazyLock::new(|| ProcessSlots {
 /// Sets how many tasks this process runs at once.
 pub(crate) fn set_process_limit(limit: usize) {
     PROCESS.slots.limit.store(limit, Ordering::Relaxed);
+    PROCESS.wake();
+}
+
+impl ProcessSlots {
+    /// Wakes everybody who got less than it wanted.
+    fn wake(&self) {
+        if self.starved.swap(false, Ordering::AcqRel) {
+            let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            waiting.iter().for_each(|watch| watch.wake());
+        }
+    }
 }
 
 /// The slots of one tenant in this process.
 #[derive(Debug)]
 pub(crate) struct TenantSlots {
     slots: Slots,
-    watch: Arc<SlotWatch>,
+    watch: Arc<Wake>,
 }
 
 impl TenantSlots {
-    pub(crate) fn new(limit: usize, watch: Arc<SlotWatch>) -> Arc<Self> {
+    pub(crate) fn new(limit: usize, watch: Arc<Wake>) -> Arc<Self> {
         Arc::new(Self { slots: Slots::new(limit), watch })
     }
 
     pub(crate) fn set_limit(&self, limit: usize) {
         self.slots.limit.store(limit, Ordering::Relaxed);
+        // There may be more of them now than somebody got.
+        self.watch.wake();
+    }
+
+    /// How many are used at the moment.
+    pub(crate) fn used(&self) -> usize {
+        self.slots.used.load(Ordering::Relaxed)
     }
 
     /// Up to `wanted` permits.
@@ -141,11 +131,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.slots.slots.give(1);
         PROCESS.slots.give(1);
-        if PROCESS.starved.swap(false, Ordering::AcqRel) {
-            let waiting =
-                std::mem::take(&mut *PROCESS.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-            waiting.iter().for_each(|watch| watch.wake());
-        }
-        self.slots.watch.freed();
+        PROCESS.wake();
+        self.slots.watch.wake_if_armed();
     }
 }

@@ -18,7 +18,7 @@ earliest AS MATERIALIZED (
 rung AS (
     UPDATE cloacina.doorbell AS doorbell SET due_at = least(doorbell.due_at, earliest.due_at)
     FROM bell, earliest
-    WHERE doorbell.tenant_id = bell.tenant_id
+    WHERE doorbell.tenant_id = $1 AND doorbell.tenant_id = bell.tenant_id
       AND earliest.due_at IS NOT NULL AND (bell.due_at IS NULL OR bell.due_at > earliest.due_at)
 )
 SELECT coalesce(earliest.due_at <= coalesce($2::timestamptz, now()), false) AS due, EXISTS (SELECT FROM bell) AS known

@@ -1,32 +1,40 @@
 -- Step 5 of a flush: ends executions that have nothing left. A new statement, so that every outcome is visible to it.
--- It knows no rule: what a completed task handles was marked before.
+-- It knows no rule: what a completed task handles was marked before. On the ctids see `task_record`.
 WITH closed AS (
     UPDATE workflow_executions AS execution SET
         state = CASE WHEN failure.task IS NULL THEN 'completed' ELSE 'failed' END,
         finished_at = coalesce($2::timestamptz, now()),
         error = failure.error
     FROM unnest($3::uuid[]) AS candidate (id)
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM workflow_executions AS open
+        WHERE open.tenant_id = $1::uuid AND open.id = candidate.id AND open.state = 'running'
+          AND NOT EXISTS (
+            SELECT FROM task_executions AS task
+            WHERE task.tenant_id = $1 AND task.execution_id = candidate.id AND task.state IN ('waiting', 'ready', 'running')
+            OFFSET 0
+          )
+        OFFSET 0
+    ) AS open
     LEFT JOIN LATERAL (
         SELECT task.task, task.error
         FROM task_executions AS task
-        WHERE task.tenant_id = $1::uuid AND task.execution_id = candidate.id AND task.state = 'failed' AND NOT task.handled
+        WHERE task.tenant_id = $1 AND task.execution_id = candidate.id AND task.state = 'failed' AND NOT task.handled
         ORDER BY task.task
         LIMIT 1
     ) AS failure ON true
-    WHERE execution.tenant_id = $1 AND execution.id = candidate.id AND execution.state = 'running'
-      AND NOT EXISTS (
-        SELECT FROM task_executions AS task
-        WHERE task.tenant_id = $1 AND task.execution_id = candidate.id AND task.state IN ('waiting', 'ready', 'running')
-        -- The offset keeps this from becoming a join over all tasks.
-        OFFSET 0
-      )
+    WHERE execution.ctid = open.ctid
     RETURNING execution.id, execution.state, execution.deadline
 ),
 deadline AS (
     DELETE FROM ready_tasks AS ready
     USING closed
-    WHERE closed.deadline IS NOT NULL
-      AND ready.tenant_id = $1 AND ready.priority = -1 AND ready.due_at = closed.deadline AND ready.execution_id = closed.id
-      AND ready.task = -1
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM ready_tasks AS waiting
+        WHERE waiting.tenant_id = $1 AND waiting.priority = -1 AND waiting.due_at = closed.deadline
+          AND waiting.execution_id = closed.id AND waiting.task = -1
+        OFFSET 0
+    ) AS waiting
+    WHERE closed.deadline IS NOT NULL AND ready.ctid = waiting.ctid
 )
 SELECT id, state FROM closed

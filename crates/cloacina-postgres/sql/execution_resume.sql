@@ -1,7 +1,8 @@
 -- Resumes an execution that is locked already: its ready tasks return to the ready table.
 WITH resumed AS (
     UPDATE workflow_executions AS execution SET
-        state = CASE WHEN execution.started_at IS NULL THEN 'pending' ELSE 'running' END
+        state = CASE WHEN execution.started_at IS NULL THEN 'pending' ELSE 'running' END,
+        error = NULL
     WHERE execution.tenant_id = $1::uuid AND execution.id = $2::uuid AND execution.state = 'paused'
     RETURNING execution.id, execution.priority, execution.workflow, execution.fingerprint
 ),

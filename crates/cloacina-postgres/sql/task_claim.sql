@@ -1,19 +1,25 @@
 -- Step 6 of a flush: claims ready work, the highest priority first and in each the longest due.
 --
--- The lateral visits one priority after the other and stops when it has enough, so rows that are due in the future are
+-- The laterals visit one priority after the other and stop when they have enough, so rows that are due in the future are
 -- never read and no more rows are locked than claimed. MATERIALIZED, because a limit in a subquery may be run again
 -- for each row of the outer query and claim without end.
 -- It waits for no lock: an execution that somebody else changes at this moment is for the next claim. A ready row that is
 -- still there once the execution is locked proves that its task is unchanged since the row was put there, so this one
--- statement may lock and change.
+-- statement may lock and change. Only the execution's own row may have changed meanwhile, from `pending` to `running`:
+-- the state that counts is the one that was read with the lock. On the ctids see `task_record`.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 picked AS MATERIALIZED (
     SELECT candidate.*
     FROM generate_series(9, 0, -1) AS level (priority)
     CROSS JOIN LATERAL (
-        SELECT ready.priority, ready.due_at, ready.execution_id, ready.task, ready.workflow, ready.fingerprint
+        SELECT ready.ctid, ready.priority, ready.execution_id, ready.task, ready.workflow, ready.fingerprint, execution.state
         FROM ready_tasks AS ready
-        JOIN workflow_executions AS execution ON execution.tenant_id = $1 AND execution.id = ready.execution_id
+        CROSS JOIN LATERAL (
+            SELECT state FROM workflow_executions
+            WHERE tenant_id = $1 AND id = ready.execution_id
+            OFFSET 0
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS execution
         WHERE ready.tenant_id = $1::uuid AND ready.priority = level.priority
           AND ready.due_at <= (SELECT now FROM clock)
           AND EXISTS (
@@ -23,25 +29,31 @@ picked AS MATERIALIZED (
           )
         ORDER BY ready.due_at, ready.execution_id, ready.task
         LIMIT $4::bigint
-        FOR NO KEY UPDATE OF execution SKIP LOCKED
         FOR UPDATE OF ready SKIP LOCKED
     ) AS candidate
     LIMIT $4
 ),
 taken AS (
-    DELETE FROM ready_tasks AS ready
-    USING picked
-    WHERE ready.tenant_id = $1 AND ready.priority = picked.priority AND ready.due_at = picked.due_at
-      AND ready.execution_id = picked.execution_id AND ready.task = picked.task
+    DELETE FROM ready_tasks AS ready USING picked WHERE ready.ctid = picked.ctid
 ),
 started AS (
     UPDATE workflow_executions AS execution SET state = 'running', started_at = coalesce(execution.started_at, clock.now)
-    FROM (SELECT DISTINCT execution_id FROM picked) AS first, clock
-    WHERE execution.tenant_id = $1 AND execution.id = first.execution_id AND execution.state = 'pending'
+    FROM (SELECT DISTINCT execution_id FROM picked WHERE state = 'pending') AS first
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM workflow_executions AS pending
+        WHERE pending.tenant_id = $1 AND pending.id = first.execution_id
+        OFFSET 0
+    ) AS pending, clock
+    WHERE execution.ctid = pending.ctid
 )
 UPDATE task_executions AS task SET
     state = 'running', attempt = task.attempt + 1, runner_id = $3::uuid, started_at = clock.now
-FROM picked, clock
-WHERE task.tenant_id = $1 AND task.execution_id = picked.execution_id AND task.task = picked.task AND task.state = 'ready'
+FROM picked
+CROSS JOIN LATERAL (
+    SELECT ctid FROM task_executions AS ready
+    WHERE ready.tenant_id = $1 AND ready.execution_id = picked.execution_id AND ready.task = picked.task AND ready.state = 'ready'
+    OFFSET 0
+) AS ready, clock
+WHERE task.ctid = ready.ctid
 RETURNING task.execution_id, task.task, picked.workflow, picked.fingerprint, picked.priority, task.attempt, task.failures,
           task.lost

@@ -17,6 +17,7 @@ WITH inserted AS (
     WHERE EXISTS (
         SELECT FROM workflow_executions AS execution
         WHERE execution.tenant_id = $1 AND execution.id = new.execution_id
+        OFFSET 0
     )
     ON CONFLICT DO NOTHING
     RETURNING execution_id, task, state, due_at
@@ -24,5 +25,9 @@ WITH inserted AS (
 INSERT INTO ready_tasks (tenant_id, priority, due_at, execution_id, task, workflow, fingerprint)
 SELECT $1, execution.priority, inserted.due_at, inserted.execution_id, inserted.task, execution.workflow, execution.fingerprint
 FROM inserted
-JOIN workflow_executions AS execution ON execution.tenant_id = $1 AND execution.id = inserted.execution_id
+CROSS JOIN LATERAL (
+    SELECT priority, workflow, fingerprint FROM workflow_executions
+    WHERE tenant_id = $1 AND id = inserted.execution_id
+    OFFSET 0
+) AS execution
 WHERE inserted.state = 'ready'

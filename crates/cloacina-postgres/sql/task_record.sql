@@ -4,6 +4,10 @@
 -- Lists that belong to an outcome travel as array literals in its row, so that they are expanded from the rows that were
 -- recorded and nothing joins two lists.
 -- No row is written twice: what is recorded was running, what is handled had failed, what is counted down was waiting.
+--
+-- Rows are found by their key in a lateral with OFFSET 0, and changed by their ctid, which cannot move under the execution's
+-- lock. As a plain join the planner may turn it round and walk the whole place for each list: it does so if the plan is
+-- made, and kept, while the table is small.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 recorded AS (
     UPDATE task_executions AS task SET
@@ -19,8 +23,13 @@ recorded AS (
     FROM unnest($4::uuid[], $5::smallint[], $6::integer[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
                 $12::bigint[], $13::text[], $14::text[], $15::text[])
         AS outcome (execution_id, task, attempt, state, outcome, patch, error, skip_reason, after_us, successors, wanted, handles)
-    WHERE task.tenant_id = $1::uuid AND task.execution_id = outcome.execution_id AND task.task = outcome.task
-      AND task.state = 'running' AND task.runner_id = $3::uuid AND task.attempt = outcome.attempt
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM task_executions AS held
+        WHERE held.tenant_id = $1::uuid AND held.execution_id = outcome.execution_id AND held.task = outcome.task
+          AND held.state = 'running' AND held.runner_id = $3::uuid AND held.attempt = outcome.attempt
+        OFFSET 0
+    ) AS held
+    WHERE task.ctid = held.ctid
     RETURNING task.execution_id, task.task, task.attempt, task.state, task.due_at, task.started_at,
               outcome.outcome, outcome.error, outcome.successors, outcome.wanted, outcome.handles
 ),
@@ -37,8 +46,13 @@ handled AS (
         SELECT DISTINCT recorded.execution_id, unnest(recorded.handles::smallint[]) AS task
         FROM recorded WHERE recorded.handles IS NOT NULL
     ) AS failure
-    WHERE task.tenant_id = $1 AND task.execution_id = failure.execution_id AND task.task = failure.task
-      AND task.state = 'failed' AND NOT task.handled
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM task_executions AS failed
+        WHERE failed.tenant_id = $1 AND failed.execution_id = failure.execution_id AND failed.task = failure.task
+          AND failed.state = 'failed' AND NOT failed.handled
+        OFFSET 0
+    ) AS failed
+    WHERE task.ctid = failed.ctid
 ),
 counted AS (
     UPDATE task_executions AS task SET
@@ -55,13 +69,22 @@ counted AS (
         WHERE recorded.successors IS NOT NULL
         GROUP BY recorded.execution_id, entry.task
     ) AS successor
-    JOIN workflow_executions AS execution ON execution.tenant_id = $1 AND execution.id = successor.execution_id
+    CROSS JOIN LATERAL (
+        SELECT state, priority, workflow, fingerprint FROM workflow_executions
+        WHERE tenant_id = $1 AND id = successor.execution_id
+        OFFSET 0
+    ) AS execution
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM task_executions AS waiting
+        WHERE waiting.tenant_id = $1 AND waiting.execution_id = successor.execution_id AND waiting.task = successor.task
+          AND waiting.state = 'waiting'
+        OFFSET 0
+    ) AS waiting
     -- Nothing of a paused execution is claimed.
     CROSS JOIN LATERAL (
         SELECT clock.now, successor.wanted AND execution.state = 'running' AS granted FROM clock
     ) AS claim
-    WHERE task.tenant_id = $1 AND task.execution_id = successor.execution_id AND task.task = successor.task
-      AND task.state = 'waiting'
+    WHERE task.ctid = waiting.ctid
     RETURNING task.execution_id, task.task, task.state, task.attempt, task.due_at,
               execution.state AS execution_state, execution.priority, execution.workflow, execution.fingerprint
 ),
@@ -73,8 +96,12 @@ ready AS (
     UNION ALL
     SELECT $1, execution.priority, recorded.due_at, recorded.execution_id, recorded.task, execution.workflow, execution.fingerprint
     FROM recorded
-    JOIN workflow_executions AS execution ON execution.tenant_id = $1 AND execution.id = recorded.execution_id
-    WHERE recorded.state = 'ready' AND execution.state <> 'paused'
+    CROSS JOIN LATERAL (
+        SELECT priority, workflow, fingerprint FROM workflow_executions
+        WHERE tenant_id = $1 AND id = recorded.execution_id AND state <> 'paused'
+        OFFSET 0
+    ) AS execution
+    WHERE recorded.state = 'ready'
 )
 SELECT execution_id, task, true AS recorded, NULL::integer AS attempt FROM recorded
 UNION ALL

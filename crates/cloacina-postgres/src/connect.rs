@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{Result, StoreError, StoreErrorKind};
+use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Row};
@@ -35,12 +36,30 @@ const PLACES_PER_CONNECTION: usize = 1000;
 
 /// Set in the message of every `BEGIN`.
 ///
-/// The plans: whatever the statistics of a young or a hurriedly filled table say, every statement walks its indexes from the rows
-/// that it was sent, so anything but nested loops over index scans can only be a mistake; and a plan made once for all
-/// parameters is the one that is wanted, so it is not made anew for each execution.
+/// Every statement walks indexes from the rows that it was sent, whatever the statistics of a young or a hurriedly filled table
+/// say: anything but nested loops over index scans can only be a mistake.
 const SETTINGS: &str = "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '30s'; \
-    SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
-    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
+    SET LOCAL enable_mergejoin = off";
+
+/// What a connection does with plans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plans {
+    /// A plan is made once and kept. The statements of a flush are written so that there is only one to be made; making it
+    /// anew costs more than running it.
+    Kept,
+    /// A plan is made for each execution, with the sizes that the tables have then.
+    Fresh,
+}
+
+impl Plans {
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Kept => "SET LOCAL plan_cache_mode = force_generic_plan",
+            Self::Fresh => "SET LOCAL plan_cache_mode = force_custom_plan",
+        }
+    }
+}
 
 /// A parameter of a statement.
 pub(crate) type Param<'a> = Box<dyn ToSql + Sync + Send + 'a>;
@@ -98,9 +117,12 @@ enum End {
 /// A connection to the database.
 pub(crate) struct Connection {
     client: Client,
+    /// What moves the bytes.
+    driver: JoinHandle<()>,
     pub(crate) backend: Backend,
     prepared: HashMap<&'static str, tokio_postgres::Statement>,
     places: HashSet<TenantId>,
+    plans: Plans,
     /// Whether a transaction may be open or half sent: then it must not be used for another one.
     dirty: bool,
 }
@@ -118,6 +140,7 @@ impl Connection {
     pub(crate) async fn dial(
         address: &PostgresAddress,
         tls: &MakeRustlsConnect,
+        plans: Plans,
         mut hear: impl FnMut(AsyncMessage) + Send + 'static,
     ) -> Result<Self> {
         let timeout = address.config.get_connect_timeout().copied().unwrap_or(Duration::from_secs(5));
@@ -128,7 +151,7 @@ impl Connection {
             Ok(Err(error)) => return Err(dial_error(address, &error)),
             Err(_) => return Err(unreachable_error(address, "it does not answer")),
         };
-        tokio::spawn(async move {
+        let driver = tokio::spawn(async move {
             // Ends when the client is dropped, or when the server is gone, which the client then reports.
             while let Some(Ok(message)) =
                 std::future::poll_fn(|context| connection.poll_message(context)).await
@@ -144,7 +167,23 @@ impl Connection {
             .await
             .map_err(|error| dial_error(address, &error))?;
         let backend = Backend { pid: identity.get(0), started: identity.get(1) };
-        Ok(Self { client, backend, prepared: HashMap::new(), places: HashSet::new(), dirty: false })
+        Ok(Self {
+            client,
+            driver,
+            backend,
+            prepared: HashMap::new(),
+            places: HashSet::new(),
+            plans,
+            dirty: false,
+        })
+    }
+
+    /// Says goodbye and returns once that is sent.
+    pub(crate) async fn close(self) {
+        drop(self.client);
+        if let Err(error) = self.driver.await {
+            tracing::debug!(%error, "a connection did not close in good order");
+        }
     }
 
     /// Whether another transaction may be run on it.
@@ -286,7 +325,8 @@ impl Connection {
         // A transaction that stays open while the client looks must not hold its locks if the client never comes back.
         let idle =
             if end == End::Open { "; SET LOCAL idle_in_transaction_session_timeout = '10s'" } else { "" };
-        let begin = begin.map(|scope| format!("BEGIN; {}; {SETTINGS}{idle}", scope.search_path()));
+        let plans = self.plans.setting();
+        let begin = begin.map(|scope| format!("BEGIN; {}; {SETTINGS}; {plans}{idle}", scope.search_path()));
         let scopes: Vec<_> = steps
             .iter()
             .map(|step| if let Step::Enter(scope) = step { scope.search_path() } else { String::new() })

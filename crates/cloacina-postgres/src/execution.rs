@@ -4,12 +4,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus};
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
-    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Place,
-    Result, TaskRecord,
+    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, ORPHANED,
+    Place, Result, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -45,7 +46,10 @@ pub(crate) async fn control(
         Control::Cancel { reason } => {
             steps.push(Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, vec![id], reason.as_str()]));
         }
-        Control::Pause => steps.push(Step::Run(sql::EXECUTION_PAUSE, params![tenant, id, now])),
+        Control::Pause | Control::Orphan => {
+            let reason = (control == Control::Orphan).then_some(ORPHANED);
+            steps.push(Step::Run(sql::EXECUTION_PAUSE, params![tenant, id, now, reason]));
+        }
         Control::Resume => {
             steps.push(Step::Run(sql::EXECUTION_RESUME, params![tenant, id, now]));
             steps.push(Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, vec![id]]));
@@ -88,6 +92,24 @@ pub(crate) async fn expire(
     Ok(expired)
 }
 
+pub(crate) async fn overdue(
+    inner: Arc<Inner>,
+    place: Place,
+    grace: Duration,
+    now: Option<Timestamp>,
+) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+    let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
+    let step = Step::Run(sql::EXECUTION_OVERDUE, params![Uuid::from(place.tenant), now, grace]);
+    let rows = in_place(&inner, &place, &[step]).await?;
+    Ok(rows[0].iter().map(|row| (ExecutionId(row.get("id")), workflow_key(row))).collect())
+}
+
+pub(crate) async fn orphaned(inner: Arc<Inner>, place: Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+    let step = Step::Run(sql::EXECUTION_ORPHANED, params![Uuid::from(place.tenant), ORPHANED]);
+    let rows = in_place(&inner, &place, &[step]).await?;
+    Ok(rows[0].iter().map(|row| (ExecutionId(row.get("id")), workflow_key(row))).collect())
+}
+
 pub(crate) async fn headers(
     inner: Arc<Inner>,
     place: Place,
@@ -105,9 +127,8 @@ pub(crate) async fn load(
 ) -> Result<Vec<ExecutionRecord>> {
     let tenant = Uuid::from(place.tenant);
     let ids = uuids(&executions);
-    // The tasks first: an execution that ends in between is then seen with its end, its tasks without, and not the other way
-    // round, where an execution that is over would have tasks that are not. Under the lock of nobody, this is what a reader can
-    // rely on: a terminal execution is only ever returned with tasks that are terminal too, which the second look ensures.
+    // Two statements have two snapshots. The executions come first: one that is over then has tasks that are over, while one
+    // that ends in between is told as not over yet, which it was.
     let steps = [
         Step::Run(sql::EXECUTION_LOAD, params![tenant, ids.clone()]),
         Step::Run(sql::TASK_LOAD, params![tenant, ids]),

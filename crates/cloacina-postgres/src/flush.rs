@@ -324,12 +324,14 @@ struct Outcomes<'a> {
     locked: Vec<Uuid>,
     /// Those in which a task ended that nothing waits for: only they can have nothing left.
     closable: Vec<Uuid>,
+    /// Whether all of them end a task that nothing waits for, and handle nothing.
+    only_ends: bool,
     leaves_work: bool,
 }
 
 impl<'a> Outcomes<'a> {
     fn of(outcomes: &'a [Arc<Outcome>]) -> Self {
-        let mut columns = Self::default();
+        let mut columns = Self { only_ends: true, ..Self::default() };
         for outcome in outcomes {
             columns.push(outcome);
         }
@@ -385,11 +387,12 @@ impl<'a> Outcomes<'a> {
         if is_over && successors.is_empty() {
             self.closable.push(execution);
         }
+        self.only_ends &= is_over && successors.is_empty() && handles.is_empty();
         self.leaves_work |= !is_over || successors.iter().any(|(_, wanted)| !wanted);
     }
 
     fn into_step(self, tenant: Uuid, now: Option<Timestamp>, runner: Uuid) -> Step<'a> {
-        let parameters = params![
+        let mut parameters = params![
             tenant,
             now,
             runner,
@@ -401,11 +404,11 @@ impl<'a> Outcomes<'a> {
             self.patch,
             self.error,
             self.skip_reason,
-            self.after_us,
-            self.successors,
-            self.wanted,
-            self.handles,
         ];
+        if self.only_ends {
+            return Step::Run(sql::TASK_END, parameters);
+        }
+        parameters.extend(params![self.after_us, self.successors, self.wanted, self.handles]);
         Step::Run(sql::TASK_RECORD, parameters)
     }
 }

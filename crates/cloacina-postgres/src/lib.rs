@@ -27,6 +27,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -280,6 +281,19 @@ impl Store for PostgresStore {
         self.run(execution::control(Arc::clone(&self.inner), place.clone(), execution, control, now)).await
     }
 
+    async fn execution_overdue(
+        &self,
+        place: &Place,
+        grace: Duration,
+        now: Option<Timestamp>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.run(execution::overdue(Arc::clone(&self.inner), place.clone(), grace, now)).await
+    }
+
+    async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.run(execution::orphaned(Arc::clone(&self.inner), place.clone())).await
+    }
+
     async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
         self.run(execution::expire(Arc::clone(&self.inner), place.clone(), now)).await
     }
@@ -361,5 +375,17 @@ impl Store for PostgresStore {
 
     async fn runner_retire(&self, runner: RunnerId) -> Result<()> {
         self.run(runner::retire(Arc::clone(&self.inner), runner)).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        for task in &self.background {
+            task.abort();
+        }
+        let pool = Arc::clone(&self.inner.pool);
+        self.run(async move {
+            pool.close().await;
+            Ok(())
+        })
+        .await
     }
 }

@@ -94,7 +94,11 @@ async fn control_applied(inner: &Inner) -> Result<Option<usize>> {
         Ok(mut rows) => rows.remove(0),
         Err(Failure::NotSent(error)) if error.kind() == StoreErrorKind::Place => {
             // The statement could not even be prepared: the table is not there, or is not for us.
-            return if error.to_string().contains("42501") { Err(error) } else { Ok(None) };
+            return if error.to_string().contains("42501") {
+                Err(may_not_use(inner, &error))
+            } else {
+                Ok(None)
+            };
         }
         Err(failure) => return Err(inner.control_error(failure)),
     };
@@ -222,6 +226,18 @@ fn record<'a>(scope: &'static str, migration: &Migration) -> Step<'a> {
     Step::Run(
         sql::MIGRATION_INSERT,
         params![scope, migration.number, migration.checksum(), migration.min_reader],
+    )
+}
+
+/// The error for a login that may not use what another one made.
+fn may_not_use(inner: &Inner, error: &StoreError) -> StoreError {
+    let user = inner.pool.address.user();
+    StoreError::new(
+        StoreErrorKind::Place,
+        format!(
+            "{error}; the login that owns the schema can allow it with: GRANT USAGE ON SCHEMA cloacina TO \"{user}\"; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cloacina TO \"{user}\";"
+        ),
     )
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::address::PostgresAddress;
-use crate::connect::{Backend, Connection};
+use crate::connect::{Backend, Connection, Plans};
 
 pub(crate) struct Pool {
     pub(crate) address: PostgresAddress,
@@ -76,7 +76,7 @@ impl Pool {
         if slot.as_ref().is_none_or(|connection| !connection.is_usable()) {
             // The old one is closed before its successor is made.
             *slot = None;
-            *slot = Some(self.dial().await?);
+            *slot = Some(self.dial_as(Plans::Kept, |_| {}).await?);
         }
         Ok(Lane { slot })
     }
@@ -86,7 +86,7 @@ impl Pool {
         let permit = Arc::clone(&self.side)
             .acquire_owned()
             .await
-            .map_err(|_| StoreError::new(StoreErrorKind::Internal, "the pool is closed"))?;
+            .map_err(|_| StoreError::new(StoreErrorKind::Internal, "the store was closed"))?;
         let idle = loop {
             let idle = lock(&self.idle).pop();
             match idle {
@@ -103,11 +103,20 @@ impl Pool {
 
     /// A connection that the pool does not keep.
     pub(crate) async fn dial(&self) -> Result<Connection> {
-        self.dial_listening(|_| {}).await
+        self.dial_as(Plans::Fresh, |_| {}).await
     }
 
+    /// A connection that the pool does not keep, which hears notifications.
     pub(crate) async fn dial_listening(
         &self,
+        hear: impl FnMut(tokio_postgres::AsyncMessage) + Send + 'static,
+    ) -> Result<Connection> {
+        self.dial_as(Plans::Fresh, hear).await
+    }
+
+    async fn dial_as(
+        &self,
+        plans: Plans,
         hear: impl FnMut(tokio_postgres::AsyncMessage) + Send + 'static,
     ) -> Result<Connection> {
         if let Some(trouble) = &*lock(&self.trouble)
@@ -115,7 +124,7 @@ impl Pool {
         {
             return Err(StoreError::new(trouble.kind, trouble.message.clone()));
         }
-        let dialled = Connection::dial(&self.address, &self.tls, hear).await;
+        let dialled = Connection::dial(&self.address, &self.tls, plans, hear).await;
         let mut trouble = lock(&self.trouble);
         match &dialled {
             Ok(_) => *trouble = None,
@@ -131,6 +140,18 @@ impl Pool {
             }
         }
         dialled
+    }
+
+    /// Closes what is open, as the server likes it: waits for flushes under way, says goodbye and sees it sent.
+    pub(crate) async fn close(&self) {
+        self.side.close();
+        let mut open: Vec<Connection> = std::mem::take(&mut *lock(&self.idle));
+        for lane in &self.lanes {
+            open.extend(lane.lock().await.take());
+        }
+        for connection in open {
+            connection.close().await;
+        }
     }
 
     /// Returns once a server process is gone for certain. While the server cannot be reached it is not certain, however long
@@ -208,7 +229,9 @@ impl DerefMut for Side {
 
 impl Drop for Side {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take().filter(Connection::is_usable) {
+        if let Some(connection) = self.connection.take().filter(Connection::is_usable)
+            && !self.pool.side.is_closed()
+        {
             lock(&self.pool.idle).push(connection);
         }
     }

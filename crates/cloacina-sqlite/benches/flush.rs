@@ -48,6 +48,11 @@ fn main() -> Result<(), Failure> {
             black_box(subject.store.runtime().block_on(subject.store.bell_due(None))?);
         }
         println!("bell_due of an idle file: {:.1} µs", begun.elapsed().as_secs_f64() * 1e6 / 10_000.0);
+        let begun = Instant::now();
+        for file in 0..100 {
+            Subject::open(&directory.path().join(format!("new{round}-{file}.db")))?;
+        }
+        println!("open and close of a new file: {:.2} ms", begun.elapsed().as_secs_f64() * 1e3 / 100.0);
     }
     for batch in [1, BATCH] {
         for (index, name) in ["two bare commits", "by hand", "flush"].into_iter().enumerate() {
@@ -83,9 +88,13 @@ struct Subject {
 }
 
 impl Subject {
-    fn new(path: &Path) -> Result<Self, Failure> {
+    fn open(path: &Path) -> Result<Arc<SqliteStore>, Failure> {
         let outside = tokio::runtime::Builder::new_current_thread().build()?;
-        let store = outside.block_on(SqliteStore::open(&path.display().to_string()))?;
+        Ok(outside.block_on(SqliteStore::open(&path.display().to_string()))?)
+    }
+
+    fn new(path: &Path) -> Result<Self, Failure> {
+        let store = Self::open(path)?;
         let workflow = WorkflowKey { name: "orders".into(), fingerprint: Fingerprint(7) };
         let runner = RunnerId::new();
         let registration = RunnerRegistration {

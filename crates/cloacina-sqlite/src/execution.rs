@@ -7,8 +7,8 @@ use std::sync::Arc;
 use cloacina_core::execution::{AttemptRecord, PipelineStatus};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
-    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, TaskRecord,
-    WorkflowKey,
+    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, ORPHANED,
+    TaskRecord, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -21,6 +21,8 @@ use crate::{doorbell, optional_timestamp, timestamp};
 const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
 const EXECUTION_RESUME: &str = include_str!("../sql/execution_resume.sql");
+const EXECUTION_OVERDUE: &str = include_str!("../sql/execution_overdue.sql");
+const EXECUTION_ORPHANED: &str = include_str!("../sql/execution_orphaned.sql");
 const EXECUTION_HEADERS: &str = include_str!("../sql/execution_headers.sql");
 const EXECUTION_LOAD: &str = include_str!("../sql/execution_load.sql");
 const EXECUTION_FIND: &str = include_str!("../sql/execution_find.sql");
@@ -62,7 +64,8 @@ pub(crate) fn control(
     };
     let status = match control {
         Control::Cancel { reason } => cancel(connection, tenant, execution, &known, reason, now)?,
-        Control::Pause => pause(connection, tenant, execution, &known)?,
+        Control::Pause => pause(connection, tenant, execution, &known, None)?,
+        Control::Orphan => pause(connection, tenant, execution, &known, Some(ORPHANED))?,
         Control::Resume => resume(connection, tenant, execution, &known, now)?,
     };
     let Some(status) = status else {
@@ -101,8 +104,9 @@ fn pause(
     tenant: TenantId,
     execution: ExecutionId,
     known: &Known,
+    reason: Option<&str>,
 ) -> Result<Option<PipelineStatus>, Failure> {
-    if connection.prepare_cached(EXECUTION_PAUSE)?.execute(params![tenant.0, execution.0])? == 0 {
+    if connection.prepare_cached(EXECUTION_PAUSE)?.execute(params![tenant.0, execution.0, reason])? == 0 {
         return Ok(None);
     }
     for (task, due) in ready_of(connection, tenant, execution)? {
@@ -167,6 +171,31 @@ pub(crate) fn expire(
         }
     }
     Ok(expired)
+}
+
+pub(crate) fn overdue(
+    connection: &Connection,
+    tenant: TenantId,
+    before: i64,
+) -> Result<Vec<(ExecutionId, WorkflowKey)>, Failure> {
+    let mut statement = connection.prepare_cached(EXECUTION_OVERDUE)?;
+    let rows = statement.query_map(params![tenant.0, before], keyed)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn orphaned(
+    connection: &Connection,
+    tenant: TenantId,
+) -> Result<Vec<(ExecutionId, WorkflowKey)>, Failure> {
+    let mut statement = connection.prepare_cached(EXECUTION_ORPHANED)?;
+    let rows = statement.query_map(params![tenant.0, ORPHANED], keyed)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// An execution and what it runs.
+fn keyed(row: &Row<'_>) -> rusqlite::Result<(ExecutionId, WorkflowKey)> {
+    let name: String = row.get(1)?;
+    Ok((ExecutionId(row.get(0)?), WorkflowKey { name: name.into(), fingerprint: Fingerprint(row.get(2)?) }))
 }
 
 pub(crate) fn headers(

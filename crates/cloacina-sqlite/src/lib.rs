@@ -25,6 +25,8 @@ mod error;
 mod execution;
 mod flush;
 mod migrate;
+#[cfg(test)]
+mod plans;
 mod runner;
 mod tenant;
 
@@ -114,8 +116,9 @@ impl SqliteStore {
         let runtime = runtime()?;
         let label = address.label().to_owned();
         let opened = (|| {
-            let connection = connect::open_writer(&address)?;
-            let tenant = migrate::migrate(&connection, &label, migrate::MIGRATIONS, micros(None))?;
+            let now = micros(None);
+            let connection = connect::open_writer(&address, now)?;
+            let tenant = migrate::migrate(&connection, &label, migrate::MIGRATIONS, now)?;
             let reader = match address.path() {
                 Some(path) => Reader::Own(connect::open_reader(path)?),
                 None => Reader::Writer,
@@ -127,9 +130,10 @@ impl SqliteStore {
         })();
         let identity = address.path().and_then(FileIdentity::of);
         let (writer, reader, tenant) = opened.map_err(|failure: Failure| failure.into_store_error(&label))?;
+        let place = Place { tenant, name: tenant::place_name(&address) };
         Ok(Arc::new(Self {
             address,
-            place: Place { tenant, name: tenant::PLACE.to_owned() },
+            place,
             identity,
             runtime,
             writer: Mutex::new(Some(writer)),
@@ -380,10 +384,6 @@ impl Store for SqliteStore {
         1
     }
 
-    async fn close(&self) -> Result<()> {
-        Self::close(self).await
-    }
-
     fn hints(&self) -> watch::Receiver<u64> {
         self.hints.subscribe()
     }
@@ -411,6 +411,23 @@ impl Store for SqliteStore {
             execution::control(connection, place.tenant, execution, &control, micros(now))
         })
         .await
+    }
+
+    async fn execution_overdue(
+        &self,
+        place: &Place,
+        grace: Duration,
+        now: Option<Timestamp>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.own(place)?;
+        let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
+        let before = micros(now).saturating_sub(grace);
+        self.read(|connection| execution::overdue(connection, place.tenant, before))
+    }
+
+    async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.own(place)?;
+        self.read(|connection| execution::orphaned(connection, place.tenant))
     }
 
     async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {

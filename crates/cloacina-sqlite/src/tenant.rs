@@ -1,16 +1,23 @@
 //! The one tenant of a file.
 
+use std::path::Path;
+
 use cloacina_core::store::{Place, PlaceName, Result, StoreError, StoreErrorKind};
 
-use crate::SqliteStore;
+use crate::{SqliteAddress, SqliteStore};
 
-/// What a file's place is called.
-pub(crate) const PLACE: &str = "main";
+/// What the place of a file is called in messages: `acme` for `/var/lib/app/acme.db`.
+pub(crate) fn place_name(address: &SqliteAddress) -> String {
+    match address.path().and_then(Path::file_stem) {
+        Some(stem) => stem.to_string_lossy().into_owned(),
+        None => "memory".to_owned(),
+    }
+}
 
 impl SqliteStore {
     pub(crate) fn find_place(&self, name: &PlaceName) -> Result<Place> {
         match name {
-            PlaceName::Named(name) if name != PLACE => Err(StoreError::new(
+            PlaceName::Named(name) if *name != self.place.name => Err(StoreError::new(
                 StoreErrorKind::Configuration,
                 format!(
                     "the SQLite file {} has no schemas, so there is no {name:?} in it; give each tenant a file of its own",

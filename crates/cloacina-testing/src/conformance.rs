@@ -110,6 +110,8 @@ macro_rules! store_conformance {
                 a_task_that_ends_in_a_paused_execution_frees_without_ready_rows
                 a_task_given_back_in_a_paused_execution_waits_for_the_resume
                 a_paused_execution_is_closed_by_its_resume
+                an_orphan_is_paused_with_its_reason_until_it_is_resumed
+                work_that_nobody_claims_for_long_is_overdue
                 cancel_ends_an_execution_from_every_state
                 cancel_leaves_what_is_over
                 a_terminal_execution_stays_as_it_is

@@ -206,6 +206,19 @@ impl Store for MemoryStore {
         Ok(controlled)
     }
 
+    async fn execution_overdue(
+        &self,
+        place: &Place,
+        grace: Duration,
+        now: Option<Timestamp>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        Ok(self.shared.lock().place(place)?.overdue(or_system(now) - grace))
+    }
+
+    async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        Ok(self.shared.lock().place(place)?.orphaned())
+    }
+
     async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
         let now = or_system(now);
         let mut tables = self.shared.lock();

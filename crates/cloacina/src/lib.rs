@@ -3,11 +3,14 @@
 //! Tasks are async functions, workflows are DAGs of them, and every step survives a crash in a database that you already run:
 //! a SQLite file, or PostgreSQL. Start with [`runner::DefaultRunner`].
 //!
-//! Features: `sqlite`, `postgres` and `macros`, all on by default.
+//! Features: `sqlite`, `postgres` and `macros`, all on by default. Without a database there is no runner, only what workflows are
+//! made of.
 
 #[doc(hidden)]
 pub mod __private;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod executor;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod runner;
 
 pub use cloacina_core::execution::{
@@ -25,4 +28,9 @@ pub use cloacina_core::{
 };
 #[cfg(feature = "macros")]
 pub use cloacina_macros::{task, workflow};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use runner::{DefaultRunner, DefaultRunnerConfig};
+
+#[cfg(all(doctest, feature = "macros", feature = "sqlite"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -89,7 +89,6 @@ impl DefaultRunner {
     }
 
     /// Describes a runner setting by setting.
-    #[must_use]
     pub fn builder() -> DefaultRunnerBuilder {
         DefaultRunnerBuilder { url: None, schema: None, config: DefaultRunnerConfig::default() }
     }
@@ -224,7 +223,8 @@ impl DefaultRunnerBuilder {
         let url = url.ok_or_else(|| configuration("no database was given: call `database_url`"))?;
         let workflows = registered()?;
         loop {
-            let (hub, place) = hubs::of(&url, schema.as_deref(), &config).await?;
+            // Boxed, because what connecting needs is large and a caller's future should not be.
+            let (hub, place) = Box::pin(hubs::of(&url, schema.as_deref(), &config)).await?;
             // `None` if the last runner on the hub was shut down at this moment: then there is a new hub to be found.
             if let Some(runner) = Runner::open(hub, place, config.clone(), workflows.clone()).await? {
                 return Ok(DefaultRunner { runner });

@@ -36,10 +36,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (tenant_a, tenant_b) = match std::env::var("DATABASE_URL") {
         Ok(url) => {
             println!("PostgreSQL: one schema for each tenant");
-            (DefaultRunner::with_schema(&url, "tenant_a").await?, DefaultRunner::with_schema(&url, "tenant_b").await?)
+            (
+                DefaultRunner::with_schema(&url, "tenant_a").await?,
+                DefaultRunner::with_schema(&url, "tenant_b").await?,
+            )
         }
         Err(_) => {
-            println!("SQLite: one file for each tenant (set DATABASE_URL to a postgresql:// URL for schemas)");
+            println!(
+                "SQLite: one file for each tenant (set DATABASE_URL to a postgresql:// URL for schemas)"
+            );
             (
                 DefaultRunner::with_config("sqlite://./tenant_a.db", DefaultRunnerConfig::default()).await?,
                 DefaultRunner::with_config("sqlite://./tenant_b.db", DefaultRunnerConfig::default()).await?,
@@ -64,7 +69,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn report(runner: &DefaultRunner, name: &str, orders: Vec<u32>) -> Result<uuid::Uuid, Box<dyn std::error::Error>> {
+async fn report(
+    runner: &DefaultRunner,
+    name: &str,
+    orders: Vec<u32>,
+) -> Result<uuid::Uuid, Box<dyn std::error::Error>> {
     let expected: u32 = orders.iter().sum();
     let result = runner.execute("order_report", Context::new().with("orders", &orders)).await?;
     if !result.status.is_success() {

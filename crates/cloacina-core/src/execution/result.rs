@@ -43,7 +43,7 @@ pub struct TaskResult {
     pub task_id: String,
     /// Its state.
     pub state: TaskState,
-    /// How often it was claimed.
+    /// How often it was tried.
     pub attempts: u32,
     /// When its latest attempt began.
     pub start_time: Option<Timestamp>,

@@ -5,6 +5,8 @@ use std::fmt;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::id::TaskIndex;
+
 /// What runs: which task of which execution, for which time.
 #[derive(Debug, Clone)]
 pub struct TaskInfo {
@@ -12,7 +14,7 @@ pub struct TaskInfo {
     pub(crate) workflow: String,
     pub(crate) task_id: String,
     pub(crate) attempt: u32,
-    pub(crate) idempotency_token: Uuid,
+    pub(crate) position: TaskIndex,
     pub(crate) cancellation: Cancellation,
 }
 
@@ -47,7 +49,7 @@ impl TaskInfo {
     /// It is the UUID of version 5 over the execution's id and the position of the task.
     #[must_use]
     pub fn idempotency_token(&self) -> Uuid {
-        self.idempotency_token
+        Uuid::new_v5(&self.execution_id, &self.position.to_be_bytes())
     }
 
     /// Tells when this attempt should stop.

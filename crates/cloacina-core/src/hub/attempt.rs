@@ -13,6 +13,7 @@ use super::Hub;
 use super::live::merge;
 use super::place::{OpenPlace, Stop, StopReason};
 use super::{Ending, Incarnation, Transition};
+use crate::clock::LONGEST_WAIT;
 use crate::context::{Context, ContextError, Patch, Values};
 use crate::error::{Advice, TaskError};
 use crate::execution::{AttemptOutcome, Cancellation, TaskInfo};
@@ -44,6 +45,8 @@ pub(crate) struct Attempt {
     pub(crate) patches: Vec<Arc<Patch>>,
     pub(crate) stop: Arc<Stop>,
     pub(crate) permit: Option<Permit>,
+    /// Where it runs.
+    pub(crate) runtime: Option<tokio::runtime::Handle>,
     pub(crate) reported: bool,
 }
 
@@ -95,7 +98,7 @@ impl Attempt {
             workflow: self.workflow.name().to_owned(),
             task_id: task_id.to_owned(),
             attempt: self.number.cast_unsigned(),
-            idempotency_token: uuid::Uuid::new_v5(&self.execution.0, &self.task.to_be_bytes()),
+            position: self.task,
             cancellation: Cancellation { token: self.stop.token.clone() },
         };
         Context::for_task(values, Arc::new(info))
@@ -108,20 +111,20 @@ impl Attempt {
         timeout: Option<Duration>,
         grace: Duration,
     ) -> End {
-        let clock = &self.hub.clock;
         let late = async {
             match timeout {
-                Some(timeout) => clock.sleep(timeout).await,
+                Some(timeout) => self.hub.sleep(timeout).await,
                 None => std::future::pending().await,
             }
         };
         let stopped = async {
             self.stop.token.cancelled().await;
-            clock.sleep(grace).await;
+            self.hub.sleep(grace).await;
         };
-        tokio::select! {
+        let mut work = Box::pin(work);
+        let end = tokio::select! {
             biased;
-            end = work => end,
+            end = &mut work => end,
             () = stopped => End::GivenBack,
             () = late => {
                 self.stop.token.cancel();
@@ -131,7 +134,10 @@ impl Attempt {
                     advice: Advice::Retry,
                 }
             }
-        }
+        };
+        // What the task still holds is the task's code as well, and may panic; how the attempt ended is decided by then.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(work))));
+        end
     }
 
     /// Runs blocking code on a thread where it may. It cannot be stopped, so it keeps its slots until it returns, whatever
@@ -217,7 +223,7 @@ impl Attempt {
         };
         let error = storable(error);
         match after {
-            Some(after) => TaskOutcome::Retry { how, error, after },
+            Some(after) => TaskOutcome::Retry { how, error, after: after.min(LONGEST_WAIT) },
             None => TaskOutcome::Failed { how, error },
         }
     }
@@ -227,7 +233,9 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.reported {
             // The future was dropped unfinished: its runtime has ended, so nothing more can run there.
-            self.place.state().runtime = None;
+            if let Some(ended) = &self.runtime {
+                self.place.state().executors.retain(|(_, runtime)| runtime.id() != ended.id());
+            }
             self.report(End::GivenBack);
         }
     }
@@ -298,7 +306,14 @@ fn ended(result: Result<Result<Context, TaskError>, String>) -> End {
             Ok(patch) => End::Completed(patch),
             Err(error) => fail(AttemptOutcome::Failed, error.to_string(), Advice::Retry),
         },
-        Ok(Err(error)) => fail(AttemptOutcome::Failed, error.chain(), error.advice()),
+        Ok(Err(error)) => {
+            let advice = error.advice();
+            // How an error shows itself is code of the task, too.
+            match catch_unwind(AssertUnwindSafe(move || error.chain())) {
+                Ok(text) => fail(AttemptOutcome::Failed, text, advice),
+                Err(panic) => fail(AttemptOutcome::Panicked, panicked(&*panic), advice),
+            }
+        }
         Err(panic) => fail(AttemptOutcome::Panicked, panic, Advice::Retry),
     }
 }

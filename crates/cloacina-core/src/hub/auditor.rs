@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::committer::{Applying, Start};
+use super::applying::{Applying, Start};
 use super::live::{Live, is_ours, result_of};
 use super::place::{OpenPlace, PlaceState, StopReason};
 use super::{Hub, Incarnation, Submit, SubmitReply};
@@ -83,12 +83,16 @@ impl Hub {
     }
 
     async fn look_into(self: &Arc<Self>, look: &Look) -> Result<(), StoreError> {
+        let mut executions = look.executions.clone();
+        self.settle_strangers(&look.place, &mut executions).await?;
+        if executions.is_empty() && !look.held {
+            return Ok(());
+        }
         let mut gates = Vec::with_capacity(self.gates.len());
         for gate in &self.gates {
             gates.push(gate.lock().await);
         }
         let incarnation = self.incarnation();
-        let mut executions = look.executions.clone();
         if let Some(incarnation) = incarnation.as_ref().filter(|_| look.held) {
             let ours = self.store.task_held(&look.place.place, incarnation.id).await?;
             let state = look.place.state();
@@ -125,6 +129,40 @@ impl Hub {
         let plans = applying.plan(&mut state, starts);
         drop(state);
         applying.begin(plans);
+        Ok(())
+    }
+
+    /// Tells who waits for executions that nothing is known of here how they ended, and takes these off the list, with those in which no
+    /// task runs under our name. Nobody is stopped for that: what is over never changes, and of the others there is nothing to adopt. So
+    /// to submit and to wait later costs no more than to wait at once.
+    async fn settle_strangers(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        executions: &mut HashSet<ExecutionId>,
+    ) -> Result<(), StoreError> {
+        let strangers: Vec<ExecutionId> = {
+            let state = place.state();
+            let known = |id: &ExecutionId| state.live.contains_key(id) || state.holds(*id);
+            executions.iter().copied().filter(|id| !known(id)).collect()
+        };
+        if strangers.is_empty() {
+            return Ok(());
+        }
+        let records = self.store.execution_load(&place.place, &strangers).await?;
+        let runner = self.incarnation().map(|incarnation| incarnation.id);
+        let mut state = place.state();
+        for record in records {
+            if record.header.status.is_terminal() {
+                self.reconcile(place, &mut state, &record, None, &mut Vec::new());
+            } else if record
+                .tasks
+                .iter()
+                .any(|task| task.state == TaskState::Running && task.runner == runner)
+            {
+                continue;
+            }
+            executions.remove(&record.header.id);
+        }
         Ok(())
     }
 
@@ -229,12 +267,11 @@ impl Hub {
         void: impl Fn(TaskIndex, i32) -> bool,
     ) {
         let gone: Vec<TaskIndex> = state
-            .held
-            .iter()
-            .filter(|((held, task), claim)| *held == execution && void(*task, claim.attempt))
-            .map(|((_, task), claim)| {
+            .held_of(execution)
+            .filter(|(task, claim)| void(*task, claim.attempt))
+            .map(|(task, claim)| {
                 claim.stop.stop(StopReason::Void);
-                *task
+                task
             })
             .collect();
         for task in gone {
@@ -337,9 +374,7 @@ impl Hub {
                 SubmitReply::Recorded(sender) => drop(sender.send(Ok(id))),
                 SubmitReply::Finished(sender) => {
                     let mut state = place.state();
-                    let waiting = state.waiting.entry(id).or_default();
-                    waiting.senders.push(sender);
-                    waiting.poll = Some(hub.first_poll());
+                    hub.add_waiter(&mut state, id, sender);
                 }
             }
             hub.request_audit(Audit::Execution(Arc::clone(&place), id));

@@ -3,28 +3,22 @@
 //! While one flush is under way, transitions pile up; the next flush takes them all. So there is no timer: an idle lane
 //! commits at once, a busy one in large batches. What a flush did is applied to memory before the lane goes on.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{counter, histogram};
+use metrics::histogram;
 use tokio::sync::mpsc;
 use tracing::{debug, error, warn};
 
-use super::attempt::Attempt;
+use super::applying::Applying;
 use super::auditor::Audit;
-use super::live::Live;
-use super::place::{Held, OpenPlace, PlaceState, Stop};
-use super::scheduler::Timer;
-use super::{ClaimRequest, Ending, Hub, Incarnation, Submit, SubmitReply, Transition};
+use super::batch::{PlaceBatch, drop_void, refuse_data, size_of_batch};
+use super::place::OpenPlace;
+use super::{ClaimRequest, Hub, Submit, Transition};
 use crate::error::{ErrorKind, PipelineError};
-use crate::execution::{AttemptOutcome, PipelineStatus, SkipReason, TaskState};
-use crate::id::{ExecutionId, TaskIndex, TenantId};
-use crate::slots::Permit;
-use crate::store::{
-    Claim, Claimed, Closed, Flush, Flushed, Freed, Outcome, PlaceFlush, PlaceFlushed, StoreError,
-    StoreErrorKind, TaskOutcome,
-};
+use crate::id::TenantId;
+use crate::store::{Claim, Flush, Flushed, PlaceFlush, StoreError, StoreErrorKind};
 
 /// The most transitions, and the most bytes of JSON, in one flush: what keeps a flush at a few milliseconds.
 const MAX_TRANSITIONS: usize = 1000;
@@ -39,6 +33,9 @@ const SUBMIT_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Lane {
     hub: Arc<Hub>,
     index: usize,
+    inbox: mpsc::UnboundedReceiver<Transition>,
+    /// Received and not yet in a flush.
+    received: Vec<Transition>,
     /// Transitions of places that cannot be used at the moment; nobody else waits for them.
     parked: HashMap<TenantId, Parked>,
 }
@@ -49,52 +46,6 @@ struct Parked {
     wait: Duration,
 }
 
-/// The transitions of one place.
-pub(super) struct PlaceBatch {
-    place: Arc<OpenPlace>,
-    submits: Vec<Submit>,
-    endings: Vec<Ending>,
-    permits: Vec<Permit>,
-}
-
-impl PlaceBatch {
-    fn new(place: Arc<OpenPlace>) -> Self {
-        Self { place, submits: Vec::new(), endings: Vec::new(), permits: Vec::new() }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.submits.is_empty() && self.endings.is_empty() && self.permits.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.submits.len() + self.endings.len() + usize::from(!self.permits.is_empty())
-    }
-
-    /// Each transition alone.
-    fn split(self) -> Vec<Self> {
-        let Self { place, submits, endings, permits } = self;
-        let alone = |fill: &dyn Fn(&mut Self)| {
-            let mut batch = Self::new(Arc::clone(&place));
-            fill(&mut batch);
-            batch
-        };
-        let empty = || alone(&|_| ());
-        let submits = submits.into_iter().map(|submit| Self { submits: vec![submit], ..empty() });
-        let endings = endings.into_iter().map(|ending| Self { endings: vec![ending], ..empty() });
-        let mut all: Vec<Self> = submits.chain(endings).collect();
-        if !permits.is_empty() {
-            all.push(Self { permits, ..empty() });
-        }
-        all
-    }
-
-    fn absorb(&mut self, other: Self) {
-        self.submits.extend(other.submits);
-        self.endings.extend(other.endings);
-        self.permits.extend(other.permits);
-    }
-}
-
 /// What a flush came to.
 enum Attempted {
     Done,
@@ -103,13 +54,12 @@ enum Attempted {
 }
 
 impl Lane {
-    pub(super) fn new(hub: Arc<Hub>, index: usize) -> Self {
-        Self { hub, index, parked: HashMap::new() }
+    pub(super) fn new(hub: Arc<Hub>, index: usize, inbox: mpsc::UnboundedReceiver<Transition>) -> Self {
+        Self { hub, index, inbox, received: Vec::new(), parked: HashMap::new() }
     }
 
-    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Transition>) {
+    pub(super) async fn run(mut self) {
         let hub = Arc::clone(&self.hub);
-        let mut buffer = Vec::new();
         loop {
             let parked = self.parked.values().map(|parked| parked.due).min();
             let unpark = async {
@@ -120,17 +70,22 @@ impl Lane {
             };
             tokio::select! {
                 biased;
-                received = inbox.recv_many(&mut buffer, MAX_TRANSITIONS) => if received == 0 { return },
+                received = self.inbox.recv_many(&mut self.received, MAX_TRANSITIONS), if self.received.is_empty() => {
+                    if received == 0 {
+                        return;
+                    }
+                }
+                () = std::future::ready(()), if !self.received.is_empty() => {}
                 () = unpark => {}
                 () = hub.stop.cancelled() => return,
             }
-            let batches = self.batches(&mut buffer);
+            let batches = self.batches();
             self.commit(batches).await;
         }
     }
 
     /// The received transitions by place, with those whose time has come again.
-    fn batches(&mut self, buffer: &mut Vec<Transition>) -> Vec<PlaceBatch> {
+    fn batches(&mut self) -> Vec<PlaceBatch> {
         let mut batches: Vec<PlaceBatch> = Vec::new();
         let mut positions: HashMap<TenantId, usize> = HashMap::new();
         let mut batch_of = |batches: &mut Vec<PlaceBatch>, place: &Arc<OpenPlace>| {
@@ -139,7 +94,8 @@ impl Lane {
                 batches.len() - 1
             })
         };
-        for transition in buffer.drain(..) {
+        let most = self.received.len().min(MAX_TRANSITIONS);
+        for transition in self.received.drain(..most) {
             match transition {
                 Transition::Submit(submit) => {
                     let at = batch_of(&mut batches, &submit.place);
@@ -149,9 +105,10 @@ impl Lane {
                     let at = batch_of(&mut batches, &ending.place);
                     batches[at].endings.push(*ending);
                 }
-                Transition::Claim(ClaimRequest { place, permits }) => {
+                Transition::Claim(ClaimRequest { place, permits, news }) => {
                     let at = batch_of(&mut batches, &place);
                     batches[at].permits.extend(permits);
+                    batches[at].news = news;
                 }
             }
         }
@@ -249,27 +206,16 @@ impl Lane {
         unsure: bool,
         error: &StoreError,
     ) -> Vec<PlaceBatch> {
-        let now = self.hub.clock.monotonic();
         let mut kept = Vec::new();
         for mut batch in batches {
-            let (old, young): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut batch.submits).into_iter().partition(|submit| {
-                    !submit.unsure && !unsure && now.saturating_sub(submit.since) >= SUBMIT_PATIENCE
-                });
-            for submit in old {
-                let message = format!(
-                    "execution {} of tenant `{}` was not recorded, because the database {} could not be reached for {} s; submit it again",
-                    submit.execution.id,
-                    batch.place.place.name,
-                    self.hub.label(),
-                    SUBMIT_PATIENCE.as_secs()
-                );
-                submit
-                    .reply
-                    .fail(PipelineError::new(ErrorKind::Unavailable, message).with_source(copy_of(error)));
+            for mut submit in std::mem::take(&mut batch.submits) {
+                submit.unsure |= unsure;
+                if is_old(&self.hub, &submit) {
+                    give_up(&self.hub, submit, Some(error));
+                } else {
+                    batch.submits.push(submit);
+                }
             }
-            batch.submits = young;
-            batch.submits.iter_mut().for_each(|submit| submit.unsure |= unsure);
             if !batch.is_empty() {
                 kept.push(batch);
             }
@@ -341,14 +287,30 @@ impl Lane {
                     submits: batch.submits.iter().map(|submit| Arc::clone(&submit.execution)).collect(),
                     outcomes: batch.endings.iter().map(|ending| Arc::clone(&ending.outcome)).collect(),
                     claim: (!batch.permits.is_empty())
-                        .then(|| Claim { limit: batch.permits.len(), workflows }),
+                        .then_some(Claim { limit: batch.permits.len(), workflows }),
                 }
             })
             .collect();
         let flush = Flush { runner, now: hub.clock.database_now(), places };
         let _gate = hub.gates[self.index].lock().await;
         let begun = hub.clock.monotonic();
-        let answer = hub.store.flush(self.index, &flush).await;
+        let answer = {
+            let mut flushing = hub.store.flush(self.index, &flush);
+            let shut_down = hub.shut_down_long_ago();
+            tokio::pin!(shut_down);
+            loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut flushing => break answer,
+                    () = &mut shut_down => {
+                        break Err(StoreError::new(StoreErrorKind::Unknown, "the runner was shut down before the database answered"));
+                    }
+                    () = hub.clock.sleep(Duration::from_secs(1)) => {
+                        give_up_old_submits(&hub, &mut self.inbox, &mut self.received);
+                    }
+                }
+            }
+        };
         histogram!("cloacina_flush_seconds")
             .record((hub.clock.monotonic().saturating_sub(begun)).as_secs_f64());
         histogram!("cloacina_flush_transitions")
@@ -388,377 +350,44 @@ impl Lane {
     }
 }
 
-/// Drops the endings of tasks that an earlier incarnation held: they are not ours any more.
-fn drop_void(batch: &mut PlaceBatch, current: Option<&Arc<Incarnation>>) {
-    batch.endings.retain(|ending| current.is_some_and(|current| current.id == ending.incarnation.id));
-}
-
-fn size_of_batch(batch: &PlaceBatch) -> usize {
-    let submits: usize = batch.submits.iter().map(|submit| submit.execution.input.len()).sum();
-    let endings = batch.endings.iter().map(|ending| match &ending.outcome.outcome {
-        TaskOutcome::Completed { patch } => patch.as_ref().map_or(0, |patch| patch.len()),
-        TaskOutcome::Failed { error, .. } | TaskOutcome::Retry { error, .. } => error.len(),
-        TaskOutcome::Skipped { .. } | TaskOutcome::Released => 0,
-    });
-    submits + endings.sum::<usize>()
-}
-
-/// A single transition that the database cannot keep: a new execution is refused, an outcome becomes a failure without the value.
-fn refuse_data(mut batch: PlaceBatch, error: &StoreError) -> Option<PlaceBatch> {
-    for submit in batch.submits.drain(..) {
-        let message = format!(
-            "execution {} of tenant `{}` was not recorded, because the database cannot keep its input: {error}",
-            submit.execution.id, batch.place.place.name
-        );
-        submit.reply.fail(PipelineError::new(ErrorKind::Context, message).with_source(copy_of(error)));
-    }
-    for ending in &mut batch.endings {
-        let outcome = &ending.outcome;
-        ending.patch = None;
-        ending.outcome = Arc::new(Outcome {
-            outcome: TaskOutcome::Failed {
-                how: AttemptOutcome::Failed,
-                error: format!("the database cannot keep what the task returned: {error}"),
-            },
-            successors: outcome.successors.clone(),
-            handles: Vec::new(),
-            ..**outcome
-        });
-    }
-    (!batch.is_empty()).then_some(batch)
-}
-
-fn copy_of(error: &StoreError) -> StoreError {
+/// The error for one of many who are told of it.
+pub(super) fn copy_of(error: &StoreError) -> StoreError {
     StoreError::new(error.kind(), error.to_string())
 }
 
-/// Takes what a flush did over into memory.
-pub(super) struct Applying<'a> {
-    pub(super) hub: &'a Arc<Hub>,
-    pub(super) place: Arc<OpenPlace>,
-    pub(super) incarnation: Option<Arc<Incarnation>>,
-    pub(super) now: jiff::Timestamp,
-}
-
-/// A task to be started.
-pub(super) struct Start {
-    pub(super) execution: ExecutionId,
-    pub(super) task: TaskIndex,
-    pub(super) attempt: i32,
-    pub(super) failures: i32,
-    pub(super) lost: i32,
-    pub(super) permit: Permit,
-}
-
-impl Applying<'_> {
-    fn apply(self, batch: PlaceBatch, done: PlaceFlushed) {
-        let PlaceBatch { place, submits, endings, permits } = batch;
-        let asked = permits.len();
-        let PlaceFlushed { submitted, recorded, freed, closed, claimed } = done;
-        let claim_count = claimed.len();
-        let mut starts = Vec::new();
-        let mut unknown: Vec<Claimed> = Vec::new();
-        let mut state = place.state();
-        self.apply_submits(&mut state, submits, submitted.into_iter().collect(), &mut starts);
-        let recorded: HashSet<(ExecutionId, TaskIndex)> =
-            recorded.into_iter().map(|recorded| (recorded.execution, recorded.task)).collect();
-        let spare = self.apply_endings(&mut state, endings, &recorded);
-        self.apply_freed(&mut state, freed, spare, &mut starts);
-        let mut permits = permits.into_iter();
-        for claimed in claimed {
-            let permit = permits.next().unwrap_or_else(|| place.slots.force());
-            let known = state.live.contains_key(&claimed.execution);
-            let start = Start {
-                execution: claimed.execution,
-                task: claimed.task,
-                attempt: claimed.attempt,
-                failures: claimed.failures,
-                lost: claimed.lost,
-                permit,
-            };
-            self.hold(&mut state, &start);
-            starts.push(start);
-            if !known {
-                unknown.push(claimed);
-            }
-        }
-        drop(permits);
-        self.apply_closed(&mut state, closed);
-        let runs = self.plan(&mut state, starts);
-        drop(state);
-        self.begin(runs);
-        if asked > 0 {
-            self.hub.claim_ended(&place, asked, claim_count);
-        }
-        self.hub.look(&place);
+/// While a flush waits for a database that cannot be reached, those that wait behind it are certainly not recorded.
+fn give_up_old_submits(
+    hub: &Hub,
+    inbox: &mut mpsc::UnboundedReceiver<Transition>,
+    received: &mut Vec<Transition>,
+) {
+    while let Ok(transition) = inbox.try_recv() {
+        received.push(transition);
     }
-
-    fn apply_submits(
-        &self,
-        state: &mut PlaceState,
-        submits: Vec<Submit>,
-        submitted: HashSet<ExecutionId>,
-        starts: &mut Vec<Start>,
-    ) {
-        counter!("cloacina_executions_submitted_total").increment(submitted.len() as u64);
-        for submit in submits {
-            let execution = &submit.execution;
-            let id = execution.id;
-            if !submitted.contains(&id) || submit.unsure {
-                // The idempotency key was used before, or an earlier try was committed after all.
-                self.hub.resolve(Arc::clone(&self.place), submit);
-                continue;
-            }
-            if let Some(deadline) = execution.deadline {
-                self.set_timer(Timer::Deadline, deadline);
-            }
-            let roots = execution.tasks.iter().filter(|task| task.waiting_on == 0).count();
-            match execution.start_at {
-                Some(start_at) if start_at > self.now => self.set_timer(Timer::Work, start_at),
-                _ if execution.claimed.len() < roots => state.note_backlog(execution.priority),
-                _ => {}
-            }
-            let mut waited_for = false;
-            match submit.reply {
-                SubmitReply::Recorded(sender) => drop(sender.send(Ok(id))),
-                SubmitReply::Finished(sender) => {
-                    waited_for = true;
-                    let waiting = state.waiting.entry(id).or_default();
-                    waiting.senders.push(sender);
-                    if execution.claimed.is_empty() {
-                        waiting.poll = Some(self.hub.first_poll());
-                    }
-                }
-            }
-            if waited_for || !execution.claimed.is_empty() {
-                let graph =
-                    Arc::clone(submit.workflow.graph().expect("a workflow that is submitted was checked"));
-                let live = Live::submitted(execution, submit.workflow, graph, submit.input, self.now);
-                state.live.insert(id, live);
-            }
-            let claimed: Vec<TaskIndex> = execution.claimed.clone();
-            for (task, permit) in claimed.into_iter().zip(submit.permits) {
-                let start = Start { execution: id, task, attempt: 1, failures: 0, lost: 0, permit };
-                self.hold(state, &start);
-                starts.push(start);
-            }
-        }
-    }
-
-    /// Returns the permits that were meant for successors, by execution.
-    fn apply_endings(
-        &self,
-        state: &mut PlaceState,
-        endings: Vec<Ending>,
-        recorded: &HashSet<(ExecutionId, TaskIndex)>,
-    ) -> HashMap<ExecutionId, Vec<Permit>> {
-        let mut spare: HashMap<ExecutionId, Vec<Permit>> = HashMap::new();
-        for ending in endings {
-            let Ending { outcome, patch, permits, .. } = ending;
-            let (execution, task) = (outcome.execution, outcome.task);
-            self.place.let_go(state, execution, task);
-            if !permits.is_empty() {
-                spare.entry(execution).or_default().extend(permits);
-            }
-            if !recorded.contains(&(execution, task)) {
-                // The other side won, or an earlier try of this flush did.
-                self.hub.request_audit(Audit::Execution(Arc::clone(&self.place), execution));
-                continue;
-            }
-            let mut unused = false;
-            if let Some(live) = state.live.get_mut(&execution) {
-                let priority = live.priority;
-                let known = live.task(task);
-                known.ending = false;
-                match &outcome.outcome {
-                    TaskOutcome::Completed { .. } => {
-                        known.state = TaskState::Completed;
-                        known.patch = patch;
-                        known.error = None;
-                    }
-                    TaskOutcome::Failed { error, .. } => {
-                        known.state = TaskState::Failed;
-                        known.error = Some(error.clone());
-                    }
-                    TaskOutcome::Skipped { reason } => {
-                        known.state = TaskState::Skipped;
-                        known.skip_reason = Some(*reason);
-                        known.attempt = outcome.attempt;
-                    }
-                    TaskOutcome::Retry { error, after, .. } => {
-                        known.state = TaskState::Ready;
-                        known.error = Some(error.clone());
-                        unused = true;
-                        if after.is_zero() {
-                            state.note_backlog(priority);
-                        } else {
-                            self.hub.set_timer(self.place.place.tenant, Timer::Work, *after);
-                        }
-                    }
-                    TaskOutcome::Released => {
-                        known.state = TaskState::Ready;
-                        unused = true;
-                        state.note_backlog(priority);
-                    }
-                }
-            }
-            if let Some(live) = state.live.get_mut(&execution) {
-                if live.task(task).state.is_terminal() {
-                    live.task(task).finished_at = Some(self.now);
-                }
-                for handled in &outcome.handles {
-                    live.task(*handled).handled = true;
-                }
-            }
-            if unused {
-                state.forget_if_unused(execution);
-            }
-        }
-        spare
-    }
-
-    fn apply_freed(
-        &self,
-        state: &mut PlaceState,
-        freed: Vec<Freed>,
-        mut spare: HashMap<ExecutionId, Vec<Permit>>,
-        starts: &mut Vec<Start>,
-    ) {
-        for Freed { execution, task, claimed } in freed {
-            let Some(attempt) = claimed else {
-                let priority = state.live.get(&execution).map_or(i16::MIN, |live| live.priority);
-                state.note_backlog(priority);
-                continue;
-            };
-            let permit =
-                spare.get_mut(&execution).and_then(Vec::pop).unwrap_or_else(|| self.place.slots.force());
-            let start = Start { execution, task, attempt, failures: 0, lost: 0, permit };
-            self.hold(state, &start);
-            starts.push(start);
-        }
-    }
-
-    fn apply_closed(&self, state: &mut PlaceState, closed: Vec<Closed>) {
-        for Closed { execution, status } in closed {
-            let name = match status {
-                PipelineStatus::Completed => "cloacina_executions_completed_total",
-                _ => "cloacina_executions_failed_total",
-            };
-            counter!(name).increment(1);
-            if !state.waiting.contains_key(&execution) {
-                state.live.remove(&execution);
-                continue;
-            }
-            match state.live.get(&execution).and_then(|live| live.result(status, self.now)) {
-                Some(result) => state.finish(execution, &Ok(result)),
-                // Parts of it ran elsewhere.
-                None => self.hub.request_audit(Audit::Execution(Arc::clone(&self.place), execution)),
-            }
-        }
-    }
-
-    fn set_timer(&self, timer: Timer, due: jiff::Timestamp) {
-        let delay = due.duration_since(self.now).try_into().unwrap_or(Duration::ZERO);
-        self.hub.set_timer(self.place.place.tenant, timer, delay);
-    }
-
-    /// Notes that a task is ours.
-    pub(super) fn hold(&self, state: &mut PlaceState, start: &Start) {
-        let held = Held { attempt: start.attempt, stop: Arc::new(Stop::default()) };
-        state.held.insert((start.execution, start.task), held);
-        if let Some(live) = state.live.get_mut(&start.execution) {
-            live.started_at = live.started_at.or(Some(self.now));
-            let task = live.task(start.task);
-            task.state = TaskState::Running;
-            task.attempt = start.attempt;
-            task.started_at = Some(self.now);
-        }
-    }
-
-    /// Decides for every task that was claimed whether it runs, is skipped, has been lost too often, or has to wait until its
-    /// execution is read.
-    pub(super) fn plan(&self, state: &mut PlaceState, starts: Vec<Start>) -> Plans {
-        let mut plans = Plans::default();
-        let max_lost = state.settings.max_lost;
-        for start in starts {
-            let Some(live) = state.live.get(&start.execution) else {
-                plans.load.push(start);
-                continue;
-            };
-            let Some(dependencies) = live.dependencies(start.task) else {
-                plans.load.push(start);
-                continue;
-            };
-            if start.lost.cast_unsigned() >= max_lost {
-                let error = format!(
-                    "given up: the process that ran it died, or lost its lease, {} times in a row; the task may be what kills it",
-                    start.lost
-                );
-                plans.end.push((start, TaskOutcome::Failed { how: AttemptOutcome::Lost, error }));
-                continue;
-            }
-            let definition = &live.workflow.tasks()[start.task as usize];
-            match definition.rule.decide(&dependencies) {
-                Ok(()) => {
-                    let (input, patches) = live.context_of(start.task);
-                    let stop =
-                        state.held.get(&(start.execution, start.task)).map(|held| Arc::clone(&held.stop));
-                    let Some(incarnation) = self.incarnation.clone() else { continue };
-                    let attempt = Attempt {
-                        hub: Arc::clone(self.hub),
-                        place: Arc::clone(&self.place),
-                        incarnation,
-                        execution: start.execution,
-                        task: start.task,
-                        number: start.attempt,
-                        failures: start.failures,
-                        workflow: Arc::clone(&live.workflow),
-                        input,
-                        patches,
-                        stop: stop.unwrap_or_default(),
-                        permit: Some(start.permit),
-                        reported: false,
-                    };
-                    plans.run.push((state.runtime.clone(), attempt));
-                }
-                Err(reason) => plans.end.push((start, TaskOutcome::Skipped { reason: reason as SkipReason })),
-            }
-        }
-        plans
-    }
-
-    pub(super) fn begin(&self, plans: Plans) {
-        let Plans { run, end, load } = plans;
-        for (runtime, attempt) in run {
-            match runtime {
-                Some(runtime) => drop(runtime.spawn(attempt.run())),
-                // Dropped, the attempt gives its task back.
-                None => drop(attempt),
-            }
-        }
-        for (start, outcome) in end {
-            let Some(incarnation) = &self.incarnation else { continue };
-            self.hub.end(super::attempt::EndOfTask {
-                place: &self.place,
-                incarnation,
-                execution: start.execution,
-                task: start.task,
-                attempt: start.attempt,
-                outcome,
-                patch: None,
-                permit: Some(start.permit),
-            });
-        }
-        if !load.is_empty() {
-            self.hub.load(Arc::clone(&self.place), load);
+    let is_given_up =
+        |transition: &mut Transition| matches!(transition, Transition::Submit(submit) if is_old(hub, submit));
+    for transition in received.extract_if(.., is_given_up) {
+        if let Transition::Submit(submit) = transition {
+            give_up(hub, *submit, None);
         }
     }
 }
 
-/// What is to be done with claimed tasks.
-#[derive(Default)]
-pub(super) struct Plans {
-    run: Vec<(Option<tokio::runtime::Handle>, Attempt)>,
-    end: Vec<(Start, TaskOutcome)>,
-    load: Vec<Start>,
+fn is_old(hub: &Hub, submit: &Submit) -> bool {
+    !submit.unsure && hub.clock.monotonic().saturating_sub(submit.since) >= SUBMIT_PATIENCE
+}
+
+fn give_up(hub: &Hub, submit: Submit, error: Option<&StoreError>) {
+    let message = format!(
+        "execution {} of tenant `{}` was not recorded, because the database {} could not be reached for {} s; submit it again",
+        submit.execution.id,
+        submit.place.place.name,
+        hub.label(),
+        SUBMIT_PATIENCE.as_secs()
+    );
+    let told = PipelineError::new(ErrorKind::Unavailable, message);
+    submit.reply.fail(match error {
+        Some(error) => told.with_source(copy_of(error)),
+        None => told,
+    });
 }

@@ -1,4 +1,4 @@
-//! The hub's clockwork: heartbeat, watch over other runners, doorbell, executions that run elsewhere, pruning.
+//! The hub's clockwork: heartbeat, watch over other runners, doorbell, executions that run elsewhere, pruning, executions whose code is gone.
 //!
 //! The runner row decides who is alive, not a clock. A runner is declared dead if its heartbeat has stood still for its whole
 //! lease while we could see the database all that time, so a database that was down kills nobody; or at once if its process ran
@@ -12,10 +12,12 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::auditor::Audit;
-use super::{Hub, OpenPlace};
+use super::place::PlaceState;
+use super::{Hub, OpenPlace, Waiter};
+use crate::clock::LONGEST_WAIT;
 use crate::id::{ExecutionId, RunnerId};
 use crate::lease::ProcessIdentity;
-use crate::store::{Liveness, RunnerRecord, StoreError};
+use crate::store::{Control, Liveness, RunnerRecord, StoreError, WorkflowKey};
 
 /// How often the doorbell is looked at when nobody hints.
 const BELL: Duration = Duration::from_secs(1);
@@ -25,6 +27,9 @@ const WATCH: Duration = Duration::from_secs(2);
 
 /// How long to wait before asking for an execution that runs elsewhere: at first, and at most.
 const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How often places with work that is not for us are looked at for executions that nobody has the code of.
+const ORPHANS: Duration = Duration::from_secs(30);
 
 /// How many finished executions are pruned in one transaction, and how often the pruner looks.
 const PRUNE_BATCH: usize = 1000;
@@ -50,7 +55,7 @@ impl Hub {
                 Ok(Liveness::Live) => {}
                 Ok(Liveness::Dead) => self.renew(&incarnation).await,
                 Err(error) => {
-                    warn!(database = self.label(), %error, "failed to renew the lease; will try again")
+                    warn!(database = self.label(), %error, "failed to renew the lease; will try again");
                 }
             }
             let now = self.clock.monotonic();
@@ -105,6 +110,8 @@ impl Hub {
         let Some(here) = ProcessIdentity::current() else { return Ok(()) };
         let store = Arc::clone(&self.store);
         let runners = self.ask(async move { store.runner_list().await }).await?;
+        let me = self.incarnation().map(|incarnation| incarnation.id);
+        self.alone.store(runners.iter().all(|runner| Some(runner.id) == me), Ordering::Relaxed);
         for runner in runners.into_iter().filter(|runner| is_provably_gone(runner, Some(&here))) {
             let hub = Arc::clone(&self);
             self.ask(async move {
@@ -203,63 +210,164 @@ impl Hub {
         }
     }
 
-    /// When an execution that may run elsewhere is first asked for.
-    pub(crate) fn first_poll(&self) -> (Duration, Duration) {
-        (self.clock.monotonic() + POLL.0, POLL.0)
+    /// Lets somebody wait for an execution. One that nothing is known of may run elsewhere, and is asked for soon.
+    pub(super) fn add_waiter(&self, state: &mut PlaceState, execution: ExecutionId, waiter: Waiter) {
+        let here = state.holds(execution);
+        let step = if here { POLL.1 } else { POLL.0 };
+        let next = self.clock.monotonic() + step;
+        let waiting = state.waiting.entry(execution).or_default();
+        waiting.senders.push(waiter);
+        waiting.poll = Some(waiting.poll.map_or((next, step), |(known, step)| (known.min(next), step)));
+        if here {
+            self.elsewhere.wake_if_armed();
+        } else {
+            self.elsewhere.wake();
+        }
     }
 
     /// Asks for executions that are waited for here and run elsewhere: many in one query, at 50 ms doubling to 1 s.
     pub(super) async fn watch_elsewhere(self: Arc<Self>) {
-        while self.pause(POLL.0).await {
+        loop {
+            // Armed before the look, so that a waiter that comes in between is not missed.
+            self.elsewhere.arm();
+            let mut next: Option<Duration> = None;
             for place in self.all_places() {
-                let due = self.due_polls(&place);
+                let (due, then) = self.due_polls(&place);
+                next = next.into_iter().chain(then).min();
                 if due.is_empty() {
                     continue;
                 }
                 match self.store.execution_headers(&place.place, &due).await {
                     Ok(headers) => {
-                        let open = |id: &ExecutionId| {
-                            headers.iter().any(|header| header.id == *id && !header.status.is_terminal())
-                        };
-                        for ended in due.iter().filter(|id| !open(id)) {
-                            self.request_audit(Audit::Execution(Arc::clone(&place), *ended));
+                        let open: HashSet<ExecutionId> = headers
+                            .iter()
+                            .filter(|header| !header.status.is_terminal())
+                            .map(|header| header.id)
+                            .collect();
+                        for ended in due.into_iter().filter(|id| !open.contains(id)) {
+                            self.request_audit(Audit::Execution(Arc::clone(&place), ended));
                         }
                     }
                     Err(error) => {
-                        debug!(tenant = place.place.name, %error, "failed to ask for executions that run elsewhere")
+                        debug!(tenant = place.place.name, %error, "failed to ask for executions that run elsewhere");
+                    }
+                }
+            }
+            let timer = async {
+                match next {
+                    Some(next) => self.clock.sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = timer => {}
+                // Many waiters come at once: one look is enough for them all.
+                () = self.elsewhere.woken() => if !self.pause(POLL.0 / 2).await { return },
+            }
+        }
+    }
+
+    /// The executions that it is time to ask for, and when the next one is.
+    fn due_polls(&self, place: &OpenPlace) -> (Vec<ExecutionId>, Option<Duration>) {
+        let now = self.clock.monotonic();
+        let mut guard = place.state();
+        let state = &mut *guard;
+        // What this process is the only one to run needs no asking: its end is learned from the commit.
+        let alone = self.alone.load(Ordering::Relaxed) && state.claims();
+        let mut due = Vec::new();
+        let mut next: Option<Duration> = None;
+        let mut asked: Vec<(ExecutionId, bool)> = Vec::new();
+        for (execution, waiting) in &state.waiting {
+            let at = waiting.poll.map_or(now, |(at, _)| at);
+            if at <= now {
+                asked.push((*execution, alone || state.holds(*execution)));
+            } else {
+                next = next.into_iter().chain([at]).min();
+            }
+        }
+        for (execution, here) in asked {
+            let waiting = state.waiting.get_mut(&execution).expect("it was just seen under this lock");
+            let step = waiting.poll.map_or(POLL.0, |(_, step)| (step * 2).min(POLL.1));
+            let step = if here { POLL.1 } else { step };
+            waiting.poll = Some((now + step, step));
+            next = next.into_iter().chain([now + step]).min();
+            if !here {
+                due.push(execution);
+            }
+        }
+        (due, next)
+    }
+
+    /// Pauses executions that nobody who lives has the code of. Asked only of places where work is due and none of it is for us.
+    pub(super) async fn pause_orphans(self: Arc<Self>) {
+        while self.pause(ORPHANS).await {
+            let idle = |place: &Arc<OpenPlace>| place.state().patience.is_some();
+            let places: Vec<Arc<OpenPlace>> = self.all_places().into_iter().filter(idle).collect();
+            if places.is_empty() {
+                continue;
+            }
+            let announced: HashSet<WorkflowKey> = match self.store.runner_list().await {
+                Ok(runners) => runners
+                    .into_iter()
+                    .filter(|runner| runner.liveness == Liveness::Live)
+                    .flat_map(|runner| runner.workflows)
+                    .chain(self.announced().iter().cloned())
+                    .collect(),
+                Err(error) => {
+                    debug!(database = self.label(), %error, "failed to look at what the runners can run");
+                    continue;
+                }
+            };
+            for place in places {
+                let grace = place.state().settings.orphan_grace.min(LONGEST_WAIT);
+                match self.store.execution_overdue(&place.place, grace, self.clock.database_now()).await {
+                    Ok(overdue) => {
+                        let orphans =
+                            overdue.into_iter().filter(|(_, workflow)| !announced.contains(workflow));
+                        self.control_all(&place, orphans, &Control::Orphan).await;
+                    }
+                    Err(error) => {
+                        warn!(tenant = place.place.name, %error, "failed to look for executions without code");
                     }
                 }
             }
         }
     }
 
-    /// The executions that it is time to ask for.
-    fn due_polls(&self, place: &OpenPlace) -> Vec<ExecutionId> {
-        let now = self.clock.monotonic();
-        let alone = self.alone.load(Ordering::Relaxed);
-        let mut guard = place.state();
-        let state = &mut *guard;
-        if state.waiting.is_empty() {
-            return Vec::new();
-        }
-        // What this process is the only one to run needs no asking: its end is learned from the commit.
-        let alone = alone && state.claims();
-        let held: HashSet<ExecutionId> =
-            if alone { HashSet::new() } else { state.held.keys().map(|(execution, _)| *execution).collect() };
-        let mut due = Vec::new();
-        for (execution, waiting) in &mut state.waiting {
-            let (next, step) = waiting.poll.get_or_insert((now + POLL.1, POLL.1));
-            if *next > now {
-                continue;
+    /// Resumes the executions of a place that were paused because nobody had the code that this process has.
+    pub(super) async fn resume_orphans(self: Arc<Self>, place: Arc<OpenPlace>) {
+        let known: HashSet<WorkflowKey> = place.state().workflows.keys().iter().cloned().collect();
+        match self.store.execution_orphaned(&place.place).await {
+            Ok(orphaned) => {
+                let ours = orphaned.into_iter().filter(|(_, workflow)| known.contains(workflow));
+                self.control_all(&place, ours, &Control::Resume).await;
+                place.state().note_backlog(i16::MIN);
+                self.look(&place);
             }
-            let here = alone || held.contains(execution);
-            *step = if here { POLL.1 } else { (*step * 2).min(POLL.1) };
-            *next = now + *step;
-            if !here {
-                due.push(*execution);
+            Err(error) => {
+                warn!(tenant = place.place.name, %error, "failed to resume executions whose code is here again");
             }
         }
-        due
+    }
+
+    async fn control_all(
+        &self,
+        place: &OpenPlace,
+        executions: impl Iterator<Item = (ExecutionId, WorkflowKey)>,
+        control: &Control,
+    ) {
+        for (execution, workflow) in executions {
+            let now = self.clock.database_now();
+            match self.store.execution_control(&place.place, execution, control.clone(), now).await {
+                Ok(_) => info!(
+                    tenant = place.place.name, %execution, workflow = &*workflow.name, version = %workflow.fingerprint,
+                    ?control, "the code of an execution came or went"
+                ),
+                Err(error) => warn!(tenant = place.place.name, %execution, %error, ?control, "failed"),
+            }
+        }
     }
 
     /// Deletes finished executions that are older than the retention of their place, in small batches.
@@ -270,7 +378,7 @@ impl Hub {
             for place in self.all_places() {
                 let Some(retention) = place.state().settings.retention else { continue };
                 let now = self.clock.database_now().unwrap_or_else(|| self.clock.now());
-                let Ok(before) = now.checked_sub(retention) else { continue };
+                let Ok(before) = now.checked_sub(retention.min(LONGEST_WAIT)) else { continue };
                 loop {
                     match self.store.execution_prune(&place.place, before, PRUNE_BATCH).await {
                         Ok(pruned) if pruned == PRUNE_BATCH => {}

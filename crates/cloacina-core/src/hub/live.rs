@@ -216,7 +216,7 @@ impl Live {
                 .map(|(definition, task)| TaskResult {
                     task_id: definition.id().to_owned(),
                     state: task.state,
-                    attempts: task.attempt.cast_unsigned(),
+                    attempts: tries(task.state, task.attempt),
                     start_time: task.started_at,
                     end_time: task.finished_at,
                     error_message: task.error.clone(),
@@ -285,7 +285,7 @@ pub(crate) fn result_of(
             .map(|task| TaskResult {
                 task_id: task.name.clone(),
                 state: task.state,
-                attempts: task.attempt.cast_unsigned(),
+                attempts: tries(task.state, task.attempt),
                 start_time: task.started_at,
                 end_time: task.finished_at,
                 error_message: task.error.clone(),
@@ -310,6 +310,11 @@ pub(crate) fn summary_of(header: &ExecutionHeader) -> PipelineResult {
         task_results: Vec::new(),
         error_message: header.error.clone(),
     }
+}
+
+/// How often a task was tried. To be skipped it was claimed as well, but not tried.
+fn tries(state: TaskState, attempt: i32) -> u32 {
+    (attempt - i32::from(state == TaskState::Skipped)).max(0).cast_unsigned()
 }
 
 fn between(start: Timestamp, end: Timestamp) -> std::time::Duration {

@@ -15,8 +15,10 @@
 //! recorded. Whatever leaves the two in doubt (the answer to a commit was lost, an outcome found its row changed, a lease went
 //! by) goes to the auditor, which stops all lanes for the moment of its look, so that no claim is in between.
 
+mod applying;
 mod attempt;
 mod auditor;
+mod batch;
 mod committer;
 mod keeper;
 mod live;
@@ -36,19 +38,23 @@ use tracing::warn;
 use auditor::Audit;
 use committer::Lane;
 pub(crate) use live::{result_of, summary_of};
+pub(crate) use place::{HandleNumber, OpenPlace, Submitting, Waiter, WorkflowSet};
 use place::{Held, StopReason};
-pub(crate) use place::{OpenPlace, Submitting, Waiter, WorkflowSet};
 use scheduler::Timers;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, LONGEST_WAIT};
 use crate::config::DefaultRunnerConfig;
 use crate::context::{Patch, Values};
 use crate::error::{ErrorKind, PipelineError};
 use crate::id::{ExecutionId, RunnerId, TenantId};
 use crate::lease::ProcessIdentity;
-use crate::slots::{self, Permit, SlotWatch, TenantSlots};
+use crate::slots::{self, Permit, TenantSlots};
 use crate::store::{NewExecution, Outcome, Place, RunnerRegistration, Store, StoreError, WorkflowKey};
+use crate::wake::Wake;
 use crate::workflow::Workflow;
+
+/// How many tasks of a tenant are under way for each lane that it uses.
+const TASKS_PER_LANE: usize = 32;
 
 /// What all runners of one process that use one database share.
 pub struct Hub {
@@ -65,9 +71,11 @@ pub struct Hub {
     places: Mutex<Places>,
     /// Places that may have claimable work, in the order in which they are served.
     queue: Mutex<VecDeque<Arc<OpenPlace>>>,
-    slot_watch: Arc<SlotWatch>,
+    slot_watch: Arc<Wake>,
     timers: Mutex<Timers>,
     audits: mpsc::UnboundedSender<Audit>,
+    /// Wakes the task that asks for executions that run elsewhere.
+    elsewhere: Wake,
     /// Whether no other runner was seen at the last look.
     alone: AtomicBool,
     stop: CancellationToken,
@@ -141,6 +149,8 @@ pub(crate) struct Ending {
 pub(crate) struct ClaimRequest {
     pub(crate) place: Arc<OpenPlace>,
     pub(crate) permits: Vec<Permit>,
+    /// What was known of the backlog when the claim was asked for.
+    pub(crate) news: u64,
 }
 
 impl Hub {
@@ -151,25 +161,26 @@ impl Hub {
             (0..store.lanes()).map(|_| mpsc::unbounded_channel()).unzip();
         let hub = Arc::new(Self {
             clock: Arc::clone(&settings.clock),
-            lease: settings.lease,
-            heartbeat_interval: settings.heartbeat_interval,
+            lease: settings.lease.min(LONGEST_WAIT),
+            heartbeat_interval: settings.heartbeat_interval.min(LONGEST_WAIT),
             gates: lanes.iter().map(|_| AsyncMutex::new(())).collect(),
             lanes,
             incarnation: RwLock::new(None),
             renewing: AsyncMutex::new(()),
             places: Mutex::default(),
             queue: Mutex::new(VecDeque::new()),
-            slot_watch: Arc::new(SlotWatch::default()),
+            slot_watch: Arc::new(Wake::default()),
             timers: Mutex::default(),
             audits,
+            elsewhere: Wake::default(),
             alone: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             store,
         });
         for (index, inbox) in inboxes.into_iter().enumerate() {
-            let lane = Lane::new(Arc::clone(&hub), index);
-            hub.spawn(lane.run(inbox));
+            let lane = Lane::new(Arc::clone(&hub), index, inbox);
+            hub.spawn(lane.run());
         }
         hub.spawn(Arc::clone(&hub).audit(audit_inbox));
         hub.spawn(Arc::clone(&hub).schedule());
@@ -177,6 +188,7 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).beat());
         hub.spawn(Arc::clone(&hub).watch_runners());
         hub.spawn(Arc::clone(&hub).watch_elsewhere());
+        hub.spawn(Arc::clone(&hub).pause_orphans());
         hub.spawn(Arc::clone(&hub).prune());
         hub
     }
@@ -193,6 +205,17 @@ impl Hub {
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// Returns after `duration`, also on a runtime of the caller's that has no timers.
+    pub(crate) async fn sleep(&self, duration: Duration) {
+        let runtime = self.store.runtime();
+        let mut sleep = std::pin::pin!(self.clock.sleep(duration));
+        std::future::poll_fn(|context| {
+            let _within = runtime.enter();
+            sleep.as_mut().poll(context)
+        })
+        .await;
     }
 
     /// Runs background work where the store's futures may run.
@@ -216,8 +239,8 @@ impl Hub {
 
     pub(crate) fn send(&self, transition: Transition) {
         let lane = match &transition {
-            Transition::Submit(submit) => self.lane_of(submit.execution.id),
-            Transition::Ending(ending) => self.lane_of(ending.outcome.execution),
+            Transition::Submit(submit) => self.lane_of(&submit.place, submit.execution.id),
+            Transition::Ending(ending) => self.lane_of(&ending.place, ending.outcome.execution),
             // Claims of one place follow one another, so any lane will do; the same one keeps its caches warm.
             Transition::Claim(claim) => self.spread(claim.place.place.tenant.0.as_u128()),
         };
@@ -225,9 +248,15 @@ impl Hub {
         drop(self.lanes[lane].send(transition));
     }
 
-    /// All transitions of an execution go one way, so that two flushes of this process never wait for one another's locks.
-    fn lane_of(&self, execution: ExecutionId) -> usize {
-        self.spread(execution.0.as_u128())
+    /// Each tenant has a lane, since what is flushed together shares its statements; one that keeps more than a lane busy spreads over
+    /// the others. All transitions of an execution go one way unless that has changed since, so that two flushes of this process seldom
+    /// wait for one another's locks.
+    fn lane_of(&self, place: &OpenPlace, execution: ExecutionId) -> usize {
+        let lanes = self.lanes.len();
+        let wanted = (1 + place.slots.used() / TASKS_PER_LANE).min(lanes);
+        // The low bits of a UUID of version 7 are random.
+        let nth = (execution.0.as_u128() % wanted as u128) as usize;
+        (self.spread(place.place.tenant.0.as_u128()) + nth) % lanes
     }
 
     fn spread(&self, id: u128) -> usize {
@@ -251,19 +280,19 @@ impl Hub {
         self.places().open.get(&tenant).cloned()
     }
 
-    /// Opens a place for one more handle; `None` if the hub has closed.
+    /// Opens a place for one more handle, and gives it a number; `None` if the hub has closed.
     pub(crate) async fn open(
         self: &Arc<Self>,
         place: Place,
         settings: Arc<DefaultRunnerConfig>,
         workflows: Vec<Workflow>,
         runtime: tokio::runtime::Handle,
-    ) -> Result<Option<Arc<OpenPlace>>, PipelineError> {
+    ) -> Result<Option<(Arc<OpenPlace>, HandleNumber)>, PipelineError> {
         if let Some(limit) = settings.max_process_tasks {
             slots::set_process_limit(limit);
         }
         let executes = !settings.submit_only;
-        let open = {
+        let (open, handle) = {
             let mut places = self.places();
             if places.closed {
                 return Ok(None);
@@ -273,8 +302,7 @@ impl Hub {
                 None => {
                     let slots = TenantSlots::new(settings.max_concurrent_tasks, Arc::clone(&self.slot_watch));
                     let (settings, workflows) = (Arc::clone(&settings), Arc::new(WorkflowSet::default()));
-                    let open =
-                        Arc::new(OpenPlace::new(place.clone(), slots, runtime.clone(), settings, workflows));
+                    let open = Arc::new(OpenPlace::new(place.clone(), slots, settings, workflows));
                     places.open.insert(place.tenant, Arc::clone(&open));
                     open
                 }
@@ -292,22 +320,30 @@ impl Hub {
             }
             state.handles += 1;
             state.closing = false;
-            state.executes |= executes;
-            state.runtime = Some(runtime);
+            let handle = state.next_handle;
+            state.next_handle += 1;
+            if executes {
+                state.executors.push((handle, runtime));
+            }
             open.slots.set_limit(settings.max_concurrent_tasks);
             state.settings = settings;
             drop(state);
-            open
+            (open, handle)
         };
         if executes {
             if let Err(error) = self.become_runner().await {
-                self.close(&open, true).await;
+                self.close(&open, handle, true).await;
                 return Err(error.into());
             }
-            open.state().note_backlog(i16::MIN);
+            {
+                let mut state = open.state();
+                state.registered = true;
+                state.note_backlog(i16::MIN);
+            }
             self.look(&open);
+            self.spawn(Arc::clone(self).resume_orphans(Arc::clone(&open)));
         }
-        Ok(Some(open))
+        Ok(Some((open, handle)))
     }
 
     /// What this process can run, whatever the place.
@@ -315,7 +351,7 @@ impl Hub {
         let mut keys: BTreeSet<WorkflowKey> = BTreeSet::new();
         for place in self.all_places() {
             let state = place.state();
-            if state.executes {
+            if !state.executors.is_empty() {
                 keys.extend(state.workflows.keys().iter().cloned());
             }
         }
@@ -374,10 +410,13 @@ impl Hub {
             match self.register().await {
                 Ok(next) => break next,
                 Err(error) => {
-                    warn!(database = self.label(), %error, "failed to register as a new runner; will try again")
+                    warn!(database = self.label(), %error, "failed to register as a new runner; will try again");
                 }
             }
-            self.clock.sleep(wait).await;
+            tokio::select! {
+                () = self.clock.sleep(wait) => {}
+                () = self.stop.cancelled() => return,
+            }
             wait = (wait * 2).min(Duration::from_secs(2));
         };
         *self.incarnation.write().unwrap_or_else(PoisonError::into_inner) = Some(next);
@@ -386,18 +425,19 @@ impl Hub {
         }
     }
 
-    /// Closes one handle on a place. With the last one the place is closed: nothing more is claimed; running tasks may finish
-    /// for `shutdown_timeout` (not at all with `at_once`), then they are given back.
+    /// Closes one handle on a place. With the last one that runs tasks nothing more is claimed; running tasks may finish for
+    /// `shutdown_timeout` (not at all with `at_once`), then they are given back. With the last one of all the place is closed.
     ///
     /// With the last place the hub is closed as well.
-    pub(crate) async fn close(self: &Arc<Self>, place: &Arc<OpenPlace>, at_once: bool) {
+    pub(crate) async fn close(self: &Arc<Self>, place: &Arc<OpenPlace>, handle: HandleNumber, at_once: bool) {
         let patience = {
             let mut state = place.state();
             state.handles -= 1;
-            if state.handles > 0 {
+            state.executors.retain(|(number, _)| *number != handle);
+            if state.handles > 0 && !state.executors.is_empty() {
                 return;
             }
-            state.closing = true;
+            state.closing = state.handles == 0;
             if at_once { Duration::ZERO } else { state.settings.shutdown_timeout }
         };
         let grace = place.state().settings.cancel_grace;
@@ -410,7 +450,7 @@ impl Hub {
             );
             held.iter().for_each(|held| held.stop.stop(StopReason::Shutdown));
             // Beyond the grace period only the database can be what keeps us; a rescue returns what is left then.
-            self.drained(place, grace + Duration::from_secs(5)).await;
+            self.drained(place, grace.saturating_add(Duration::from_secs(5))).await;
         }
         let last = {
             let mut places = self.places();
@@ -439,7 +479,7 @@ impl Hub {
 
     /// Waits until nothing is held and nothing is being claimed in a place, at most for `patience`.
     async fn drained(&self, place: &Arc<OpenPlace>, patience: Duration) -> bool {
-        let deadline = self.clock.monotonic() + patience;
+        let deadline = self.clock.monotonic() + patience.min(LONGEST_WAIT);
         loop {
             let idle = place.idle.notified();
             if place.is_idle() {
@@ -456,6 +496,13 @@ impl Hub {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.places().closed
+    }
+
+    /// Returns when the hub has been told to stop and had time enough to end what was under way: only a database that does not
+    /// answer can keep it longer.
+    async fn shut_down_long_ago(&self) {
+        self.stop.cancelled().await;
+        self.clock.sleep(Duration::from_secs(5)).await;
     }
 
     /// Ends the hub's background work, its runner and its store. Nothing is open any more.
@@ -489,12 +536,7 @@ impl Hub {
         let look = {
             let mut state = place.state();
             let here = state.live.contains_key(&execution);
-            let first_poll = self.first_poll();
-            let waiting = state.waiting.entry(execution).or_default();
-            waiting.senders.push(waiter);
-            if !here && waiting.poll.is_none() {
-                waiting.poll = Some(first_poll);
-            }
+            self.add_waiter(&mut state, execution, waiter);
             !here
         };
         if look {

@@ -1,6 +1,6 @@
 //! A tenant's place as this process has it open.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,27 +51,35 @@ impl Drop for Submitting {
     }
 }
 
+/// Tells the handles on one place apart.
+pub(crate) type HandleNumber = u64;
+
 /// What changes about an open place. Written by handles, lanes and attempts; held for short moments only.
 #[derive(Debug)]
 pub(crate) struct PlaceState {
     /// How many handles are open.
     pub(crate) handles: usize,
-    /// Where tasks run; `None` once that runtime has ended, and then nothing is claimed.
-    pub(crate) runtime: Option<Handle>,
+    /// The number of the next handle.
+    pub(crate) next_handle: HandleNumber,
+    /// The open handles that run tasks, each with the runtime that it was opened on, the newest last: tasks run there. Those whose
+    /// runtime has ended are taken out; nothing is claimed if none is left.
+    pub(crate) executors: Vec<(HandleNumber, Handle)>,
     pub(crate) settings: Arc<DefaultRunnerConfig>,
     pub(crate) workflows: Arc<WorkflowSet>,
-    /// Whether some handle runs tasks.
-    pub(crate) executes: bool,
+    /// Whether the runner is registered, without which nothing is claimed.
+    pub(crate) registered: bool,
     /// Whether the last handle is being shut down: nothing more is claimed.
     pub(crate) closing: bool,
     /// What is known of executions that are worked on, or waited for, here.
     pub(crate) live: HashMap<ExecutionId, Live>,
     /// The tasks that the database says are ours, from the claim to the recorded outcome.
-    pub(crate) held: HashMap<(ExecutionId, TaskIndex), Held>,
+    pub(crate) held: BTreeMap<(ExecutionId, TaskIndex), Held>,
     /// Who waits for which execution.
     pub(crate) waiting: HashMap<ExecutionId, Waiting>,
     /// Whether there may be claimable rows in the ready table, and if so the highest priority known among them.
     pub(crate) backlog: Option<i16>,
+    /// Counts the news about the backlog, so that a claim knows whether it looked before the latest.
+    pub(crate) backlog_news: u64,
     /// Whether the place stands in the scheduler's queue.
     pub(crate) queued: bool,
     /// Whether a claim is under way.
@@ -93,7 +101,7 @@ pub(crate) struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     pub(crate) senders: Vec<Waiter>,
-    /// When to ask the database, and how long to wait after that: for executions that run elsewhere.
+    /// When to ask the database, and how long to wait after that.
     pub(crate) poll: Option<(Duration, Duration)>,
 }
 
@@ -135,25 +143,25 @@ impl OpenPlace {
     pub(crate) fn new(
         place: Place,
         slots: Arc<TenantSlots>,
-        runtime: Handle,
         settings: Arc<DefaultRunnerConfig>,
         workflows: Arc<WorkflowSet>,
     ) -> Self {
-        let executes = !settings.submit_only;
         Self {
             place: Arc::new(place),
             slots,
             state: Mutex::new(PlaceState {
                 handles: 0,
-                runtime: Some(runtime),
+                next_handle: 0,
+                executors: Vec::new(),
                 settings,
                 workflows,
-                executes,
+                registered: false,
                 closing: false,
                 live: HashMap::new(),
-                held: HashMap::new(),
+                held: BTreeMap::new(),
                 waiting: HashMap::new(),
                 backlog: None,
+                backlog_news: 0,
                 queued: false,
                 claiming: false,
                 patience: None,
@@ -186,16 +194,28 @@ impl OpenPlace {
 impl PlaceState {
     /// Whether tasks may be started here.
     pub(crate) fn claims(&self) -> bool {
-        self.executes && !self.closing && self.runtime.is_some()
+        self.registered && !self.closing && !self.executors.is_empty()
     }
 
     pub(crate) fn note_backlog(&mut self, priority: i16) {
         self.backlog = Some(self.backlog.map_or(priority, |known| known.max(priority)));
+        self.backlog_news += 1;
+    }
+
+    /// The held tasks of an execution.
+    pub(crate) fn held_of(&self, execution: ExecutionId) -> impl Iterator<Item = (TaskIndex, &Held)> {
+        self.held
+            .range((execution, TaskIndex::MIN)..=(execution, TaskIndex::MAX))
+            .map(|((_, task), held)| (*task, held))
+    }
+
+    pub(crate) fn holds(&self, execution: ExecutionId) -> bool {
+        self.held_of(execution).next().is_some()
     }
 
     /// Forgets an execution that nobody here works on or waits for.
     pub(crate) fn forget_if_unused(&mut self, execution: ExecutionId) {
-        if !self.waiting.contains_key(&execution) && !self.held.keys().any(|(held, _)| *held == execution) {
+        if !self.waiting.contains_key(&execution) && !self.holds(execution) {
             self.live.remove(&execution);
         }
     }
@@ -231,16 +251,16 @@ impl WorkflowSet {
         let mut by_name = base.by_name.clone();
         for workflow in workflows {
             let fingerprint = workflow.fingerprint()?;
-            if let Some(known) = by_name.get(workflow.name()) {
-                if known.fingerprint()? != fingerprint {
-                    return Err(PipelineError::new(
-                        ErrorKind::Workflow,
-                        format!(
-                            "two different workflows have the name `{}`: give one another name",
-                            workflow.name()
-                        ),
-                    ));
-                }
+            if let Some(known) = by_name.get(workflow.name())
+                && known.fingerprint()? != fingerprint
+            {
+                return Err(PipelineError::new(
+                    ErrorKind::Workflow,
+                    format!(
+                        "two different workflows have the name `{}`: give one another name",
+                        workflow.name()
+                    ),
+                ));
             }
             by_name.insert(workflow.name().to_owned(), Arc::new(workflow));
         }

@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use super::auditor::Audit;
 use super::place::OpenPlace;
 use super::{ClaimRequest, Hub, Transition};
+use crate::clock::LONGEST_WAIT;
 use crate::id::TenantId;
 use crate::store::{NextDue, StoreErrorKind};
 
@@ -79,7 +80,7 @@ impl Hub {
 
     /// Looks at a place again after `delay`.
     pub(crate) fn set_timer(&self, tenant: TenantId, timer: Timer, delay: Duration) {
-        let due = self.clock.monotonic() + delay;
+        let due = self.clock.monotonic() + delay.min(LONGEST_WAIT);
         let first = self.timers.lock().unwrap_or_else(PoisonError::into_inner).set(tenant, timer, due);
         if first {
             self.slot_watch.wake();
@@ -131,18 +132,18 @@ impl Hub {
             let Some(place) = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
                 return;
             };
-            let wanted = {
+            let news = {
                 let mut state = place.state();
                 if state.claiming || state.backlog.is_none() || !state.claims() {
                     // The end of the claim, or whatever sets the backlog, puts it back.
                     state.queued = false;
                     continue;
                 }
-                CLAIM
+                state.backlog_news
             };
             // Armed before the look, so that a slot that comes back in between is not missed.
             self.slot_watch.arm();
-            let permits = place.slots.take(wanted);
+            let permits = place.slots.take(CLAIM);
             if permits.is_empty() {
                 self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(place);
                 continue;
@@ -152,15 +153,22 @@ impl Hub {
                 state.queued = false;
                 state.claiming = true;
             }
-            self.send(Transition::Claim(ClaimRequest { place, permits }));
+            self.send(Transition::Claim(ClaimRequest { place, permits, news }));
         }
     }
 
-    /// A claim came back with `claimed` of `asked` tasks.
-    pub(super) fn claim_ended(self: &Arc<Self>, place: &Arc<OpenPlace>, asked: usize, claimed: usize) {
-        let exhausted = claimed < asked;
-        {
+    /// A claim came back with `claimed` of `asked` tasks; `news` is what was known of the backlog when it was asked for.
+    pub(super) fn claim_ended(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        asked: usize,
+        claimed: usize,
+        news: u64,
+    ) {
+        let exhausted = {
             let mut state = place.state();
+            // What became ready after the claim was asked for may have been missed by it.
+            let exhausted = claimed < asked && state.backlog_news == news;
             state.claiming = false;
             if claimed > 0 {
                 state.patience = None;
@@ -171,7 +179,8 @@ impl Hub {
             if state.held.is_empty() {
                 place.idle.notify_waiters();
             }
-        }
+            exhausted
+        };
         if exhausted {
             self.spawn(Arc::clone(self).lower(Arc::clone(place)));
         } else {

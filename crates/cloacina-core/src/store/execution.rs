@@ -71,6 +71,9 @@ pub struct TaskRecord {
     pub handled: bool,
 }
 
+/// The error of an execution that the engine paused because nobody has its code.
+pub const ORPHANED: &str = "paused, because no live runner has this version of its workflow; it resumes by itself when one is started";
+
 /// What can be done to an execution from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
@@ -81,7 +84,10 @@ pub enum Control {
     },
     /// Pending or Running becomes Paused; its ready rows are taken out of the ready table.
     Pause,
-    /// Paused becomes Running or Pending again; its ready rows are put back, and it is closed if nothing is left.
+    /// As [`Pause`](Self::Pause), with [`ORPHANED`] as the execution's error.
+    Orphan,
+    /// Paused becomes Running or Pending again, without an error; its ready rows are put back, and it is closed if nothing is
+    /// left.
     Resume,
 }
 

@@ -15,6 +15,7 @@ mod flush;
 mod runner;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 pub use error::{StoreError, StoreErrorKind};
 pub use execution::{
     AttemptList, Control, Controlled, ExecutionFilter, ExecutionHeader, ExecutionList, ExecutionRecord,
-    TaskRecord,
+    ORPHANED, TaskRecord,
 };
 pub use flush::{
     Claim, Claimed, Closed, Flush, Flushed, Freed, Idempotency, NewExecution, NewTask, Outcome, PlaceFlush,
@@ -42,7 +43,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 pub struct Place {
     /// Whose it is.
     pub tenant: TenantId,
-    /// The PostgreSQL schema, exactly as it was given; `main` for a SQLite file.
+    /// The PostgreSQL schema, exactly as it was given; the name of a SQLite file without its extension.
     pub name: String,
 }
 
@@ -122,6 +123,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Cancels the executions whose deadline has passed, at most 1,000 of them, and leaves notices.
     async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>>;
+
+    /// The executions with a task that has been ready to be claimed for at least `grace`, and what they run; at most 1,000.
+    async fn execution_overdue(
+        &self,
+        place: &Place,
+        grace: Duration,
+        now: Option<Timestamp>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>>;
+
+    /// The executions that are paused as [orphans](Control::Orphan), and what they run; at most 1,000.
+    async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>>;
 
     /// The executions of these ids with all their tasks. Those that are not there are left out.
     async fn execution_load(&self, place: &Place, executions: &[ExecutionId])

@@ -2,7 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 
+mod address;
+mod plan;
+mod race;
+mod schema;
 mod support;
+mod wire;
 
 use std::sync::Arc;
 

@@ -19,8 +19,9 @@ async fn a_new_file_is_made_and_keeps_its_identity() {
     let file = File::new();
     let store = SqliteStore::open(&file.url()).await.unwrap();
     let place = store.place_open(&PlaceName::Default).await.unwrap();
-    assert_eq!(place.name, "main");
-    assert_eq!(store.place_open(&PlaceName::Named("main".into())).await.unwrap(), place);
+    assert_eq!(place.name, "acme");
+    assert_eq!(store.place_open(&PlaceName::Named("acme".into())).await.unwrap(), place);
+    assert!(file.names().iter().all(|name| name.starts_with("acme.db")), "{:?}", file.names());
     let error = store.place_open(&PlaceName::Named("acme".into())).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Configuration);
     drop(store);

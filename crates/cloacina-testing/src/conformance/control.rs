@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cloacina_core::execution::{AttemptOutcome, PipelineStatus, TaskState};
 use cloacina_core::id::ExecutionId;
-use cloacina_core::store::{Control, Controlled, NewExecution, Outcome};
+use cloacina_core::store::{Control, Controlled, NewExecution, ORPHANED, Outcome};
 
 use super::Fixture;
 use super::process::{World, at, claimed_draft, completed, draft, failed, released, retried};
@@ -231,4 +231,38 @@ pub async fn a_pause_and_a_freed_task_leave_no_ready_row(fixture: &impl Fixture)
         assert_eq!(runner.claim(10, at(3)).await.len(), 1);
         assert_eq!(runner.report(completed(id, 1), at(4)).await.closed.len(), 1);
     }
+}
+
+pub async fn an_orphan_is_paused_with_its_reason_until_it_is_resumed(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let (orphan, paused) = (draft(&[0]), draft(&[0]));
+    let key = orphan.workflow.clone();
+    let orphan = world.submit(orphan, at(0)).await;
+    let paused = world.submit(paused, at(0)).await;
+    world.pause(paused, at(1)).await;
+    assert_eq!(world.control(orphan, Control::Orphan, at(1)).await, Controlled::Done(PipelineStatus::Paused));
+    assert_eq!(world.header(orphan).await.error.as_deref(), Some(ORPHANED));
+    assert_eq!(world.header(paused).await.error, None);
+    assert_eq!(world.orphaned().await, [(orphan, key)], "one that a caller paused is no orphan");
+    assert_eq!(runner.claim(10, at(2)).await, []);
+    assert_eq!(world.resume(orphan, at(3)).await, Controlled::Done(PipelineStatus::Pending));
+    assert_eq!(world.header(orphan).await.error, None);
+    assert_eq!(world.orphaned().await, []);
+    assert_eq!(runner.claim(10, at(3)).await.len(), 1);
+}
+
+pub async fn work_that_nobody_claims_for_long_is_overdue(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let new = NewExecution { deadline: Some(at(1_000)), ..draft(&[0, 0]) };
+    let key = new.workflow.clone();
+    let id = world.submit(new, at(10)).await;
+    world.submit(NewExecution { start_at: Some(at(500)), ..draft(&[0]) }, at(10)).await;
+    let grace = Duration::from_millis(60);
+    assert_eq!(world.overdue(grace, at(69)).await, []);
+    assert_eq!(
+        world.overdue(grace, at(70)).await,
+        [(id, key)],
+        "each execution once, and not for its deadline"
+    );
 }

@@ -249,6 +249,20 @@ impl Process {
         self.call(|store| async move { store.execution_control(&place, id, control, Some(now)).await }).await
     }
 
+    pub(in crate::conformance) async fn overdue(
+        &self,
+        grace: Duration,
+        now: Timestamp,
+    ) -> Vec<(ExecutionId, WorkflowKey)> {
+        let place = Arc::clone(&self.place);
+        self.call(|store| async move { store.execution_overdue(&place, grace, Some(now)).await }).await
+    }
+
+    pub(in crate::conformance) async fn orphaned(&self) -> Vec<(ExecutionId, WorkflowKey)> {
+        let place = Arc::clone(&self.place);
+        self.call(|store| async move { store.execution_orphaned(&place).await }).await
+    }
+
     pub(in crate::conformance) async fn cancel(&self, id: ExecutionId, now: Timestamp) -> Controlled {
         self.control(id, Control::Cancel { reason: "not wanted".to_owned() }, now).await
     }

@@ -8,8 +8,8 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus, Ta
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, Claim, Claimed, Closed, Control, Controlled, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Freed, NewExecution, NextDue, Outcome, Place, PlaceFlush, PlaceFlushed, Recorded,
-    TaskOutcome, TaskRecord,
+    ExecutionRecord, Freed, NewExecution, NextDue, ORPHANED, Outcome, Place, PlaceFlush, PlaceFlushed,
+    Recorded, TaskOutcome, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 
@@ -380,6 +380,22 @@ impl PlaceRows {
         NextDue { now, work, deadline }
     }
 
+    pub(super) fn overdue(&self, before: Timestamp) -> Vec<(ExecutionId, WorkflowKey)> {
+        let mut overdue: Vec<ExecutionId> =
+            self.ready.iter().filter(|row| row.due <= before).map(|row| row.execution).collect();
+        overdue.sort_unstable();
+        overdue.dedup();
+        overdue.into_iter().map(|id| (id, self.executions[&id].header.workflow.clone())).collect()
+    }
+
+    pub(super) fn orphaned(&self) -> Vec<(ExecutionId, WorkflowKey)> {
+        let headers = self.executions.values().map(|execution| &execution.header);
+        let orphans = headers.filter(|header| {
+            header.status == PipelineStatus::Paused && header.error.as_deref() == Some(ORPHANED)
+        });
+        orphans.map(|header| (header.id, header.workflow.clone())).collect()
+    }
+
     pub(super) fn control(&mut self, id: ExecutionId, control: &Control, now: Timestamp) -> Controlled {
         let Some(execution) = self.executions.get_mut(&id) else {
             return Controlled::NotFound;
@@ -392,12 +408,14 @@ impl PlaceRows {
         };
         match (control, status) {
             (Control::Cancel { reason }, status) if !status.is_terminal() => self.cancel(id, reason, now),
-            (Control::Pause, PipelineStatus::Pending | PipelineStatus::Running) => {
+            (Control::Pause | Control::Orphan, PipelineStatus::Pending | PipelineStatus::Running) => {
                 execution.header.status = PipelineStatus::Paused;
+                execution.header.error = (*control == Control::Orphan).then(|| ORPHANED.to_owned());
                 self.put_ready(id);
             }
             (Control::Resume, PipelineStatus::Paused) => {
                 execution.header.status = unpaused;
+                execution.header.error = None;
                 self.put_ready(id);
                 self.close(id, now);
             }

@@ -19,7 +19,7 @@ use super::default_place;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     #[cfg(feature = "postgres")]
-    Postgres(PostgresAddress),
+    Postgres(Box<PostgresAddress>),
     #[cfg(feature = "sqlite")]
     Sqlite(SqliteAddress),
 }
@@ -71,16 +71,17 @@ pub(super) async fn of(
             let place =
                 schema.map_or_else(default_place, |schema| Ok(PlaceName::Named(schema.to_owned())))?;
             let address = PostgresAddress::parse(url)?;
-            let hub = open(Key::Postgres(address.clone()), async |known: Option<&Open>| {
+            let hub = open(Key::Postgres(Box::new(address.clone())), async |known: Option<&Open>| {
                 if let Some(open @ Open { postgres: Some((store, first)), .. }) = known {
                     if !first.same_password(&address) {
-                        PostgresStore::authenticate(&address).await?;
+                        PostgresStore::authenticate(url).await?;
                     }
                     store.ensure_connections(config.max_connections);
                     return Ok(open.clone());
                 }
-                let options = PostgresOptions { max_connections: config.max_connections };
-                let store = PostgresStore::connect(&address, options).await?;
+                let options =
+                    PostgresOptions { max_connections: config.max_connections, ..PostgresOptions::default() };
+                let store = PostgresStore::connect(url, options).await?;
                 let hub = Hub::start(Arc::clone(&store) as Arc<dyn Store>, config);
                 Ok(Open { hub, postgres: Some((store, address.clone())) })
             });

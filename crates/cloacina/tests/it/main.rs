@@ -1,4 +1,28 @@
 //! The public surface of the crate.
+//!
+//! What the engine promises is stated once and holds on every database: `on_each_store!` runs a test on a SQLite file and on a
+//! PostgreSQL database of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
+
+#[macro_use]
+mod support;
+
+mod address;
+mod blocking;
+mod configuration;
+mod context;
+mod control;
+mod edge;
+mod guide;
+mod limit;
 mod macros;
+mod outcome;
+mod process;
+mod read;
+mod rule;
+mod run;
+mod shutdown;
+mod submit;
+mod tenant;
 mod ui;

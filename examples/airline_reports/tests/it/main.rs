@@ -1,4 +1,5 @@
 //! The program from outside: arguments in, exit code, output and files out.
+#![allow(clippy::unwrap_used, reason = "clippy takes only the test functions for tests, not their helpers")]
 
 mod command_line;
 mod durable;

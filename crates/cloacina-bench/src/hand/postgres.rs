@@ -1,0 +1,342 @@
+//! By hand, on PostgreSQL: a transaction is one flight.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, NoTls, Row, Statement};
+use uuid::Uuid;
+
+use super::share;
+use crate::shape::{INPUT, PATCH, Shape};
+
+macro_rules! statement {
+    ($name:literal) => {
+        include_str!(concat!("../../../cloacina-postgres/sql/", $name, ".sql"))
+    };
+}
+
+const RUNNER_REGISTER: &str = statement!("runner_register");
+
+/// How many connections work at once.
+const CONNECTIONS: usize = 4;
+
+/// Set once for each connection: what makes the plans the same as the engine's.
+const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
+                       SET enable_hashjoin = off; SET enable_mergejoin = off";
+
+/// Schemas with the engine's tables, and connections to their database.
+pub(crate) struct Hand {
+    connections: Vec<Connection>,
+}
+
+struct Connection {
+    client: Client,
+    runner: Uuid,
+    statements: Statements,
+    /// Its share of the schemas, or the only one.
+    places: Vec<Place>,
+}
+
+#[derive(Clone)]
+struct Place {
+    tenant: Uuid,
+    enter: Arc<str>,
+}
+
+struct Statements {
+    fence: Statement,
+    execution_insert: Statement,
+    task_insert: Statement,
+    execution_lock: Statement,
+    task_record: Statement,
+    task_end: Statement,
+    execution_close: Statement,
+}
+
+/// The executions of one flight by place.
+type Batch = Vec<(Place, Vec<Uuid>)>;
+
+impl Hand {
+    /// Takes over schemas that the engine has made and closed.
+    pub(crate) async fn open(url: &str, schemas: &[String]) -> Result<Self> {
+        let mut connections = Vec::new();
+        for number in 0..CONNECTIONS {
+            let client = connect(url).await?;
+            client.batch_execute(SESSION).await?;
+            let mut places = Vec::new();
+            for (index, schema) in schemas.iter().enumerate() {
+                if schemas.len() > 1 && index % CONNECTIONS != number {
+                    continue;
+                }
+                let row = client
+                    .query_one("SELECT tenant_id FROM cloacina.tenant WHERE schema_name = $1", &[schema])
+                    .await?;
+                let enter = format!("SET LOCAL search_path = \"{schema}\", pg_temp").into();
+                places.push(Place { tenant: row.get(0), enter });
+            }
+            let first = places.first().context("there are fewer schemas than connections")?;
+            client.batch_execute(&format!("BEGIN; {}", first.enter)).await?;
+            let statements = Statements::prepare(&client).await?;
+            client.batch_execute("COMMIT").await?;
+            let runner = Uuid::now_v7();
+            let (no_text, no_number, no_start): (Option<&str>, Option<i32>, Option<i64>) = (None, None, None);
+            let (names, fingerprints): (Vec<&str>, Vec<i64>) = Default::default();
+            client
+                .execute(
+                    RUNNER_REGISTER,
+                    &[
+                        &runner,
+                        &30_000_i64,
+                        &no_text,
+                        &no_number,
+                        &no_start,
+                        &names,
+                        &fingerprints,
+                        &None::<Timestamp>,
+                    ],
+                )
+                .await?;
+            connections.push(Connection { client, runner, statements, places });
+        }
+        Ok(Self { connections })
+    }
+
+    pub(crate) async fn alone(&mut self, shape: Shape, count: usize) -> Result<Vec<Duration>> {
+        let connection = &self.connections[0];
+        let mut latencies = Vec::with_capacity(count);
+        for _ in 0..count {
+            let begun = Instant::now();
+            let batch = vec![(connection.places[0].clone(), vec![Uuid::now_v7()])];
+            connection.run(shape, &batch).await?;
+            latencies.push(begun.elapsed());
+        }
+        Ok(latencies)
+    }
+
+    pub(crate) async fn batches(&mut self, shape: Shape, count: usize, batch: usize) -> Result<Duration> {
+        let begun = Instant::now();
+        let left = Arc::new(AtomicUsize::new(count));
+        let mut workers = Vec::new();
+        // The connections travel into tasks of their own, so that both cores work, and come back.
+        for connection in self.connections.drain(..) {
+            let left = Arc::clone(&left);
+            workers.push(tokio::spawn(async move {
+                loop {
+                    let places = connection.places.iter().map(|place| {
+                        let ids = (0..share(&left, batch)).map(|_| Uuid::now_v7()).collect::<Vec<_>>();
+                        (place.clone(), ids)
+                    });
+                    let flight: Batch = places.filter(|(_, ids)| !ids.is_empty()).collect();
+                    if flight.is_empty() {
+                        return Ok::<_, anyhow::Error>(connection);
+                    }
+                    connection.run(shape, &flight).await?;
+                }
+            }));
+        }
+        for worker in workers {
+            self.connections.push(worker.await??);
+        }
+        Ok(begun.elapsed())
+    }
+
+    pub(crate) async fn bare(&mut self, count: usize, group: usize) -> Result<Vec<Duration>> {
+        let client = &self.connections[0].client;
+        client
+            .batch_execute(
+                "CREATE SCHEMA IF NOT EXISTS bare; CREATE TABLE IF NOT EXISTS bare.bare (id int PRIMARY KEY, n int NOT NULL);
+                 INSERT INTO bare.bare VALUES (1, 0) ON CONFLICT DO NOTHING;",
+            )
+            .await?;
+        let update = client.prepare("UPDATE bare.bare SET n = n + 1 WHERE id = 1").await?;
+        let mut times = Vec::with_capacity(count);
+        for _ in 0..count {
+            let begun = Instant::now();
+            for _ in 0..group {
+                client.execute(&update, &[]).await?;
+            }
+            times.push(begun.elapsed());
+        }
+        Ok(times)
+    }
+}
+
+/// A connection that is served in the background and ends when the client is dropped.
+pub(crate) async fn connect(url: &str) -> Result<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            eprintln!("a connection of the work by hand broke: {error}");
+        }
+    });
+    Ok(client)
+}
+
+impl Statements {
+    async fn prepare(client: &Client) -> Result<Self> {
+        Ok(Self {
+            fence: client.prepare(statement!("fence")).await?,
+            execution_insert: client.prepare(statement!("execution_insert")).await?,
+            task_insert: client.prepare(statement!("task_insert")).await?,
+            execution_lock: client.prepare(statement!("execution_lock")).await?,
+            task_record: client.prepare(statement!("task_record")).await?,
+            task_end: client.prepare(statement!("task_end")).await?,
+            execution_close: client.prepare(statement!("execution_close")).await?,
+        })
+    }
+}
+
+/// A step of a flight.
+enum Step<'a> {
+    Text(String),
+    Run(&'a Statement, Vec<Box<dyn ToSql + Sync + Send>>),
+}
+
+macro_rules! run {
+    ($statement:expr, $($value:expr),* $(,)?) => {
+        Step::Run($statement, vec![$(Box::new($value) as Box<dyn ToSql + Sync + Send>),*])
+    };
+}
+
+const NOW: Option<Timestamp> = None;
+
+impl Connection {
+    /// A batch of executions from the first flight to the last.
+    async fn run(&self, shape: Shape, batch: &Batch) -> Result<()> {
+        self.fly(batch, |place, ids| self.insert(shape, place, ids)).await?;
+        for layer in 0..shape.layers.len() {
+            self.fly(batch, |place, ids| self.finish(shape, layer, place, ids)).await?;
+        }
+        Ok(())
+    }
+
+    async fn fly<'a>(
+        &'a self,
+        batch: &Batch,
+        steps_of: impl Fn(&Place, &[Uuid]) -> Vec<Step<'a>>,
+    ) -> Result<()> {
+        let mut steps = Vec::new();
+        for (nth, (place, ids)) in batch.iter().enumerate() {
+            if nth == 0 {
+                steps.push(Step::Text(format!("BEGIN; {}", place.enter)));
+                steps.push(run!(&self.statements.fence, self.runner, NOW));
+            } else {
+                steps.push(Step::Text(place.enter.to_string()));
+            }
+            steps.extend(steps_of(place, ids));
+        }
+        steps.push(Step::Text("COMMIT".to_owned()));
+        // `try_join_all` asks them in their order, and the driver sends them so.
+        let answers = try_join_all(steps.iter().map(|step| self.send(step))).await?;
+        anyhow::ensure!(answers.len() == steps.len(), "a step has no answer");
+        Ok(())
+    }
+
+    async fn send(&self, step: &Step<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
+        match step {
+            Step::Text(text) => self.client.batch_execute(text).await.map(|()| Vec::new()),
+            Step::Run(statement, values) => {
+                let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value as _).collect();
+                self.client.query(*statement, &values).await
+            }
+        }
+    }
+
+    fn insert(&self, shape: Shape, place: &Place, ids: &[Uuid]) -> Vec<Step<'_>> {
+        let count = ids.len();
+        let tasks = shape.tasks();
+        let of_each = |value: &dyn Fn(usize) -> i16| -> Vec<i16> {
+            ids.iter().flat_map(|_| (0..tasks.len()).map(value)).collect()
+        };
+        let executions: Vec<Uuid> = ids.iter().flat_map(|id| tasks.iter().map(|_| *id)).collect();
+        let names: Vec<&'static str> = ids.iter().flat_map(|_| tasks.iter().map(|task| task.name)).collect();
+        let waiting_on = of_each(&|task| tasks[task].waiting_on);
+        let claimed: Vec<bool> = waiting_on.iter().map(|waiting_on| *waiting_on == 0).collect();
+        let start_at = vec![NOW; executions.len()];
+        vec![
+            run!(
+                &self.statements.execution_insert,
+                place.tenant,
+                NOW,
+                ids.to_vec(),
+                vec![shape.workflow; count],
+                vec![1_i64; count],
+                vec![5_i16; count],
+                vec![INPUT; count],
+                vec![NOW; count],
+                vec![None::<&str>; count],
+                vec![None::<i64>; count],
+                vec![true; count],
+            ),
+            run!(
+                &self.statements.task_insert,
+                place.tenant,
+                NOW,
+                self.runner,
+                executions,
+                of_each(&|task| tasks[task].position),
+                names,
+                waiting_on,
+                claimed,
+                start_at,
+            ),
+        ]
+    }
+
+    fn finish(&self, shape: Shape, layer: usize, place: &Place, ids: &[Uuid]) -> Vec<Step<'_>> {
+        let positions = shape.layer(layer);
+        let count = ids.len() * positions.len();
+        let executions: Vec<Uuid> = ids.iter().flat_map(|id| positions.clone().map(|_| *id)).collect();
+        let tasks: Vec<i16> = ids.iter().flat_map(|_| positions.clone()).collect();
+        let lock = run!(&self.statements.execution_lock, place.tenant, ids.to_vec());
+        if layer + 1 == shape.layers.len() {
+            return vec![
+                lock,
+                run!(
+                    &self.statements.task_end,
+                    place.tenant,
+                    NOW,
+                    self.runner,
+                    executions,
+                    tasks,
+                    vec![1_i32; count],
+                    vec!["completed"; count],
+                    vec![Some("completed"); count],
+                    vec![Some(PATCH); count],
+                    vec![None::<&str>; count],
+                    vec![None::<&str>; count],
+                ),
+                run!(&self.statements.execution_close, place.tenant, NOW, ids.to_vec()),
+            ];
+        }
+        let list = |entries: Vec<String>| Some(format!("{{{}}}", entries.join(",")));
+        let successors = list(shape.layer(layer + 1).map(|task| task.to_string()).collect());
+        let wanted = list(shape.layer(layer + 1).map(|_| true.to_string()).collect());
+        vec![
+            lock,
+            run!(
+                &self.statements.task_record,
+                place.tenant,
+                NOW,
+                self.runner,
+                executions,
+                tasks,
+                vec![1_i32; count],
+                vec!["completed"; count],
+                vec![Some("completed"); count],
+                vec![Some(PATCH); count],
+                vec![None::<&str>; count],
+                vec![None::<&str>; count],
+                vec![None::<i64>; count],
+                vec![successors; count],
+                vec![wanted; count],
+                vec![None::<&str>; count],
+            ),
+        ]
+    }
+}

@@ -1,0 +1,87 @@
+//! The measures.
+
+mod alone;
+mod counts;
+mod memory;
+mod rate;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::database::Kind;
+use crate::shape;
+use crate::table::Row;
+
+pub(crate) use memory::{CHILD, child as memory_child};
+
+/// What can be asked for on the command line.
+pub(crate) const NAMES: [(&str, &str); 7] = [
+    ("one-task", "the latency of a one-task execution alone"),
+    ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
+    ("outstanding", "10,000 one-task executions submitted at once"),
+    ("shapes", "a chain of 3 and a fan-out of 3: latency alone, and rate with 1,000 in flight"),
+    ("tenants", "one-task executions of 100 tenants, 1,000 in flight in all"),
+    ("memory", "what an idle tenant costs this process"),
+    ("counts", "statements, commits and round trips of a one-task execution (PostgreSQL)"),
+];
+
+/// How much of everything.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scale {
+    /// How often each measure is repeated.
+    pub(crate) runs: usize,
+    /// Executions of a latency measure, each run.
+    pub(crate) alone: usize,
+    /// Executions of a rate measure, each run.
+    pub(crate) rate: usize,
+    /// Executions submitted at once.
+    pub(crate) outstanding: usize,
+    /// Tenants that are opened and left idle.
+    pub(crate) idle_tenants: usize,
+}
+
+impl Scale {
+    pub(crate) fn full(runs: usize) -> Self {
+        Self { runs, alone: 1_000, rate: 20_000, outstanding: 10_000, idle_tenants: 200 }
+    }
+
+    /// Enough to see that everything works.
+    pub(crate) fn quick(runs: usize) -> Self {
+        Self { runs, alone: 200, rate: 5_000, outstanding: 5_000, idle_tenants: 50 }
+    }
+}
+
+/// How many executions are in flight where many are.
+const IN_FLIGHT: usize = 1_000;
+
+/// How many executions the work by hand takes at once.
+const BATCH: usize = 256;
+
+/// How many tenants there are where there are many.
+const TENANTS: usize = 100;
+
+/// Measures one thing.
+pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale) -> Result<Vec<Row>> {
+    match name {
+        "one-task" => alone::alone(kind, scale, shape::ONE).await,
+        "in-flight" => rate::in_flight(kind, scale, shape::ONE, 1).await,
+        "outstanding" => rate::outstanding(kind, scale).await,
+        "shapes" => {
+            let mut rows = Vec::new();
+            for shape in [shape::CHAIN, shape::FAN] {
+                rows.extend(alone::alone(kind, scale, shape).await?);
+                rows.extend(rate::in_flight(kind, scale, shape, 1).await?);
+            }
+            Ok(rows)
+        }
+        "tenants" => rate::in_flight(kind, scale, shape::ONE, TENANTS).await,
+        "memory" => memory::memory(kind, scale).await,
+        "counts" if kind == Kind::Postgres => counts::counts(scale).await,
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn per_second(count: usize, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
+}

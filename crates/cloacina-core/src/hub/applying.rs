@@ -1,0 +1,350 @@
+//! What a flush did, taken over into memory: tasks let go and held, executions known and finished, tasks started.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+
+use super::attempt::{Attempt, EndOfTask};
+use super::auditor::Audit;
+use super::batch::PlaceBatch;
+use super::live::Live;
+use super::place::{Held, OpenPlace, PlaceState, Stop};
+use super::scheduler::Timer;
+use super::{Ending, Hub, Incarnation, Submit, SubmitReply};
+use crate::execution::{AttemptOutcome, PipelineStatus, TaskState};
+use crate::id::{ExecutionId, TaskIndex};
+use crate::slots::Permit;
+use crate::store::{Claimed, Closed, Freed, PlaceFlushed, TaskOutcome};
+
+/// Takes what a flush did over into memory.
+pub(super) struct Applying<'a> {
+    pub(super) hub: &'a Arc<Hub>,
+    pub(super) place: Arc<OpenPlace>,
+    pub(super) incarnation: Option<Arc<Incarnation>>,
+    pub(super) now: jiff::Timestamp,
+}
+
+/// A task to be started.
+pub(super) struct Start {
+    pub(super) execution: ExecutionId,
+    pub(super) task: TaskIndex,
+    pub(super) attempt: i32,
+    pub(super) failures: i32,
+    pub(super) lost: i32,
+    pub(super) permit: Permit,
+}
+
+impl Applying<'_> {
+    pub(super) fn apply(self, batch: PlaceBatch, done: PlaceFlushed) {
+        let PlaceBatch { place, submits, endings, permits, news } = batch;
+        let asked = permits.len();
+        let PlaceFlushed { submitted, recorded, freed, closed, claimed } = done;
+        let claim_count = claimed.len();
+        let mut starts = Vec::new();
+        let mut unknown: Vec<Claimed> = Vec::new();
+        let mut state = place.state();
+        self.apply_submits(&mut state, submits, &submitted.into_iter().collect(), &mut starts);
+        let recorded: HashSet<(ExecutionId, TaskIndex)> =
+            recorded.into_iter().map(|recorded| (recorded.execution, recorded.task)).collect();
+        let spare = self.apply_endings(&mut state, endings, &recorded);
+        self.apply_freed(&mut state, freed, spare, &mut starts);
+        let mut permits = permits.into_iter();
+        for claimed in claimed {
+            let permit = permits.next().unwrap_or_else(|| place.slots.force());
+            let known = state.live.contains_key(&claimed.execution);
+            let start = Start {
+                execution: claimed.execution,
+                task: claimed.task,
+                attempt: claimed.attempt,
+                failures: claimed.failures,
+                lost: claimed.lost,
+                permit,
+            };
+            self.hold(&mut state, &start);
+            starts.push(start);
+            if !known {
+                unknown.push(claimed);
+            }
+        }
+        drop(permits);
+        self.apply_closed(&mut state, closed);
+        let runs = self.plan(&mut state, starts);
+        drop(state);
+        self.begin(runs);
+        if asked > 0 {
+            self.hub.claim_ended(&place, asked, claim_count, news);
+        }
+        self.hub.look(&place);
+    }
+
+    fn apply_submits(
+        &self,
+        state: &mut PlaceState,
+        submits: Vec<Submit>,
+        submitted: &HashSet<ExecutionId>,
+        starts: &mut Vec<Start>,
+    ) {
+        counter!("cloacina_executions_submitted_total").increment(submitted.len() as u64);
+        for submit in submits {
+            let execution = &submit.execution;
+            let id = execution.id;
+            if !submitted.contains(&id) || submit.unsure {
+                // The idempotency key was used before, or an earlier try was committed after all.
+                self.hub.resolve(Arc::clone(&self.place), submit);
+                continue;
+            }
+            if let Some(deadline) = execution.deadline {
+                self.set_timer(Timer::Deadline, deadline);
+            }
+            let roots = execution.tasks.iter().filter(|task| task.waiting_on == 0).count();
+            match execution.start_at {
+                Some(start_at) if start_at > self.now => self.set_timer(Timer::Work, start_at),
+                _ if execution.claimed.len() < roots => state.note_backlog(execution.priority),
+                _ => {}
+            }
+            let mut waited_for = false;
+            match submit.reply {
+                SubmitReply::Recorded(sender) => drop(sender.send(Ok(id))),
+                SubmitReply::Finished(sender) => {
+                    waited_for = true;
+                    self.hub.add_waiter(state, id, sender);
+                }
+            }
+            if waited_for || !execution.claimed.is_empty() {
+                let graph =
+                    Arc::clone(submit.workflow.graph().expect("a workflow that is submitted was checked"));
+                let live = Live::submitted(execution, submit.workflow, graph, submit.input, self.now);
+                state.live.insert(id, live);
+            }
+            let claimed: Vec<TaskIndex> = execution.claimed.clone();
+            for (task, permit) in claimed.into_iter().zip(submit.permits) {
+                let start = Start { execution: id, task, attempt: 1, failures: 0, lost: 0, permit };
+                self.hold(state, &start);
+                starts.push(start);
+            }
+        }
+    }
+
+    /// Returns the permits that were meant for successors, by execution.
+    fn apply_endings(
+        &self,
+        state: &mut PlaceState,
+        endings: Vec<Ending>,
+        recorded: &HashSet<(ExecutionId, TaskIndex)>,
+    ) -> HashMap<ExecutionId, Vec<Permit>> {
+        let mut spare: HashMap<ExecutionId, Vec<Permit>> = HashMap::new();
+        for ending in endings {
+            let Ending { outcome, patch, permits, .. } = ending;
+            let (execution, task) = (outcome.execution, outcome.task);
+            self.place.let_go(state, execution, task);
+            if !permits.is_empty() {
+                spare.entry(execution).or_default().extend(permits);
+            }
+            if !recorded.contains(&(execution, task)) {
+                // The other side won, or an earlier try of this flush did.
+                self.hub.request_audit(Audit::Execution(Arc::clone(&self.place), execution));
+                continue;
+            }
+            let mut unused = false;
+            if let Some(live) = state.live.get_mut(&execution) {
+                let priority = live.priority;
+                let known = live.task(task);
+                known.ending = false;
+                match &outcome.outcome {
+                    TaskOutcome::Completed { .. } => {
+                        known.state = TaskState::Completed;
+                        known.patch = patch;
+                        known.error = None;
+                    }
+                    TaskOutcome::Failed { error, .. } => {
+                        known.state = TaskState::Failed;
+                        known.error = Some(error.clone());
+                    }
+                    TaskOutcome::Skipped { reason } => {
+                        known.state = TaskState::Skipped;
+                        known.skip_reason = Some(*reason);
+                        known.attempt = outcome.attempt;
+                    }
+                    TaskOutcome::Retry { error, after, .. } => {
+                        known.state = TaskState::Ready;
+                        known.error = Some(error.clone());
+                        unused = true;
+                        if after.is_zero() {
+                            state.note_backlog(priority);
+                        } else {
+                            self.hub.set_timer(self.place.place.tenant, Timer::Work, *after);
+                        }
+                    }
+                    TaskOutcome::Released => {
+                        known.state = TaskState::Ready;
+                        unused = true;
+                        state.note_backlog(priority);
+                    }
+                }
+            }
+            if let Some(live) = state.live.get_mut(&execution) {
+                if live.task(task).state.is_terminal() {
+                    live.task(task).finished_at = Some(self.now);
+                }
+                for handled in &outcome.handles {
+                    live.task(*handled).handled = true;
+                }
+            }
+            if unused {
+                state.forget_if_unused(execution);
+            }
+        }
+        spare
+    }
+
+    fn apply_freed(
+        &self,
+        state: &mut PlaceState,
+        freed: Vec<Freed>,
+        mut spare: HashMap<ExecutionId, Vec<Permit>>,
+        starts: &mut Vec<Start>,
+    ) {
+        let mut left = Vec::new();
+        for Freed { execution, task, claimed } in freed {
+            let Some(attempt) = claimed else {
+                let priority = state.live.get(&execution).map_or(i16::MIN, |live| live.priority);
+                state.note_backlog(priority);
+                left.push(execution);
+                continue;
+            };
+            let permit =
+                spare.get_mut(&execution).and_then(Vec::pop).unwrap_or_else(|| self.place.slots.force());
+            let start = Start { execution, task, attempt, failures: 0, lost: 0, permit };
+            self.hold(state, &start);
+            starts.push(start);
+        }
+        left.into_iter().for_each(|execution| state.forget_if_unused(execution));
+    }
+
+    fn apply_closed(&self, state: &mut PlaceState, closed: Vec<Closed>) {
+        for Closed { execution, status } in closed {
+            let name = match status {
+                PipelineStatus::Completed => "cloacina_executions_completed_total",
+                _ => "cloacina_executions_failed_total",
+            };
+            counter!(name).increment(1);
+            if !state.waiting.contains_key(&execution) {
+                state.live.remove(&execution);
+                continue;
+            }
+            match state.live.get(&execution).and_then(|live| live.result(status, self.now)) {
+                Some(result) => state.finish(execution, &Ok(result)),
+                // Parts of it ran elsewhere.
+                None => self.hub.request_audit(Audit::Execution(Arc::clone(&self.place), execution)),
+            }
+        }
+    }
+
+    fn set_timer(&self, timer: Timer, due: jiff::Timestamp) {
+        let delay = due.duration_since(self.now).try_into().unwrap_or(Duration::ZERO);
+        self.hub.set_timer(self.place.place.tenant, timer, delay);
+    }
+
+    /// Notes that a task is ours.
+    pub(super) fn hold(&self, state: &mut PlaceState, start: &Start) {
+        let held = Held { attempt: start.attempt, stop: Arc::new(Stop::default()) };
+        state.held.insert((start.execution, start.task), held);
+        if let Some(live) = state.live.get_mut(&start.execution) {
+            live.started_at = live.started_at.or(Some(self.now));
+            let task = live.task(start.task);
+            task.state = TaskState::Running;
+            task.attempt = start.attempt;
+            task.started_at = Some(self.now);
+        }
+    }
+
+    /// Decides for every task that was claimed whether it runs, is skipped, has been lost too often, or has to wait until its
+    /// execution is read.
+    pub(super) fn plan(&self, state: &mut PlaceState, starts: Vec<Start>) -> Plans {
+        let mut plans = Plans::default();
+        let max_lost = state.settings.max_lost;
+        for start in starts {
+            let Some(live) = state.live.get(&start.execution) else {
+                plans.load.push(start);
+                continue;
+            };
+            let Some(dependencies) = live.dependencies(start.task) else {
+                plans.load.push(start);
+                continue;
+            };
+            if start.lost.cast_unsigned() >= max_lost {
+                let error = format!(
+                    "given up: the process that ran it died, or lost its lease, {} times in a row; the task may be what kills it",
+                    start.lost
+                );
+                plans.end.push((start, TaskOutcome::Failed { how: AttemptOutcome::Lost, error }));
+                continue;
+            }
+            let definition = &live.workflow.tasks()[start.task as usize];
+            match definition.rule.decide(&dependencies) {
+                Ok(()) => {
+                    let (input, patches) = live.context_of(start.task);
+                    let stop =
+                        state.held.get(&(start.execution, start.task)).map(|held| Arc::clone(&held.stop));
+                    let Some(incarnation) = self.incarnation.clone() else { continue };
+                    let attempt = Attempt {
+                        hub: Arc::clone(self.hub),
+                        place: Arc::clone(&self.place),
+                        incarnation,
+                        execution: start.execution,
+                        task: start.task,
+                        number: start.attempt,
+                        failures: start.failures,
+                        workflow: Arc::clone(&live.workflow),
+                        input,
+                        patches,
+                        stop: stop.unwrap_or_default(),
+                        permit: Some(start.permit),
+                        runtime: state.executors.last().map(|(_, runtime)| runtime.clone()),
+                        reported: false,
+                    };
+                    plans.run.push(attempt);
+                }
+                Err(reason) => plans.end.push((start, TaskOutcome::Skipped { reason })),
+            }
+        }
+        plans
+    }
+
+    pub(super) fn begin(&self, plans: Plans) {
+        let Plans { run, end, load } = plans;
+        for attempt in run {
+            match attempt.runtime.clone() {
+                Some(runtime) => drop(runtime.spawn(attempt.run())),
+                // Dropped, the attempt gives its task back.
+                None => drop(attempt),
+            }
+        }
+        for (start, outcome) in end {
+            let Some(incarnation) = &self.incarnation else { continue };
+            self.hub.end(EndOfTask {
+                place: &self.place,
+                incarnation,
+                execution: start.execution,
+                task: start.task,
+                attempt: start.attempt,
+                outcome,
+                patch: None,
+                permit: Some(start.permit),
+            });
+        }
+        if !load.is_empty() {
+            self.hub.load(Arc::clone(&self.place), load);
+        }
+    }
+}
+
+/// What is to be done with claimed tasks.
+#[derive(Default)]
+pub(super) struct Plans {
+    run: Vec<Attempt>,
+    end: Vec<(Start, TaskOutcome)>,
+    load: Vec<Start>,
+}

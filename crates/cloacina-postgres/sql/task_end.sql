@@ -1,0 +1,20 @@
+-- Step 4 of a flush, for outcomes that end tasks nothing waits for and handle nothing, as most do: what `task_record` does with
+-- them, without the parts that would find nothing to do. Setting those up costs more than recording a task.
+UPDATE task_executions AS task SET
+    state = outcome.state,
+    outcome = outcome.outcome,
+    failures = task.failures + CASE WHEN outcome.outcome IN ('failed', 'panicked', 'timed_out') THEN 1 ELSE 0 END,
+    finished_at = coalesce($2::timestamptz, now()),
+    patch = outcome.patch::json,
+    error = coalesce(outcome.error, task.error),
+    skip_reason = outcome.skip_reason
+FROM unnest($4::uuid[], $5::smallint[], $6::integer[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[])
+    AS outcome (execution_id, task, attempt, state, outcome, patch, error, skip_reason)
+CROSS JOIN LATERAL (
+    SELECT ctid FROM task_executions AS held
+    WHERE held.tenant_id = $1::uuid AND held.execution_id = outcome.execution_id AND held.task = outcome.task
+      AND held.state = 'running' AND held.runner_id = $3::uuid AND held.attempt = outcome.attempt
+    OFFSET 0
+) AS held
+WHERE task.ctid = held.ctid
+RETURNING task.execution_id, task.task, true AS recorded

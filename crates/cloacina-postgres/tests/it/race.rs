@@ -1,0 +1,149 @@
+//! Races, with the other transaction held open by hand.
+
+use cloacina_core::execution::{PipelineStatus, TaskState};
+use cloacina_core::store::{Control, Controlled, Liveness, Store, StoreErrorKind};
+use std::sync::Arc;
+
+use crate::support::{Handle, completed, new_execution, workflow};
+
+#[tokio::test]
+async fn two_flushes_that_finish_the_two_dependencies_of_a_task_free_it_once() {
+    let t = Handle::new().await;
+    let execution = t.submit(new_execution(&[0, 0, 2], &[0, 1])).await;
+    t.lock(execution).await;
+    let left = t.start(0, vec![], vec![completed(execution, 0, &[(2, false)])], 0);
+    t.until_waiting(1).await;
+    let right = t.start(1, vec![], vec![completed(execution, 1, &[(2, true)])], 0);
+    t.until_waiting(2).await;
+    t.commit().await;
+
+    let (left, right) = (left.await.unwrap().unwrap(), right.await.unwrap().unwrap());
+    assert_eq!((left.recorded.len(), right.recorded.len()), (1, 1));
+    assert_eq!(left.freed.len() + right.freed.len(), 1, "{left:?} {right:?}");
+    assert_ne!(t.load(execution).await.tasks[2].state, TaskState::Waiting);
+}
+
+#[tokio::test]
+async fn of_a_cancel_and_the_last_outcome_the_first_wins() {
+    for cancel_first in [true, false] {
+        let t = Handle::new().await;
+        let execution = t.submit(new_execution(&[0], &[0])).await;
+        t.lock(execution).await;
+        let start_flush = || t.start(0, vec![], vec![completed(execution, 0, &[])], 0);
+        let start_cancel = || {
+            let (store, place) = (Arc::clone(&t.store), Arc::clone(&t.place));
+            tokio::spawn(async move {
+                let control = Control::Cancel { reason: "enough".to_owned() };
+                store.execution_control(&place, execution, control, None).await
+            })
+        };
+        let (flush, cancel) = if cancel_first {
+            let cancel = start_cancel();
+            t.until_waiting(1).await;
+            (start_flush(), cancel)
+        } else {
+            let flush = start_flush();
+            t.until_waiting(1).await;
+            (flush, start_cancel())
+        };
+        t.until_waiting(2).await;
+        t.commit().await;
+
+        let (flushed, cancelled) = (flush.await.unwrap().unwrap(), cancel.await.unwrap().unwrap());
+        let record = t.load(execution).await;
+        if cancel_first {
+            assert_eq!(cancelled, Controlled::Done(PipelineStatus::Cancelled));
+            assert!(flushed.recorded.is_empty() && flushed.closed.is_empty(), "{flushed:?}");
+            assert_eq!(record.tasks[0].state, TaskState::Cancelled);
+        } else {
+            assert_eq!(cancelled, Controlled::Refused(PipelineStatus::Completed));
+            assert_eq!(flushed.closed.len(), 1, "{flushed:?}");
+            assert_eq!(record.header.status, PipelineStatus::Completed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_claim_does_not_wait_for_a_cancel_and_takes_nothing_from_it() {
+    let t = Handle::new().await;
+    let cancelled = t.submit(new_execution(&[0], &[])).await;
+    let other = t.submit(new_execution(&[0], &[])).await;
+    t.lock(cancelled).await;
+    let claimed = t.flush(vec![], vec![], 10).await.claimed;
+    assert_eq!(claimed.iter().map(|claimed| claimed.execution).collect::<Vec<_>>(), [other]);
+    t.commit().await;
+    assert_eq!(t.flush(vec![], vec![], 10).await.claimed.len(), 1);
+}
+
+#[tokio::test]
+async fn a_bell_that_is_being_rung_is_not_lowered() {
+    let t = Handle::new().await;
+    let execution = t.submit(new_execution(&[0], &[])).await;
+    assert_eq!(t.flush(vec![], vec![], 1).await.claimed.len(), 1);
+    // A ringer whose row cannot be seen yet.
+    t.beside.batch_execute("BEGIN; SELECT FROM cloacina.doorbell FOR KEY SHARE").await.unwrap();
+    let insert = "INSERT INTO ready_tasks SELECT $1, 5, now() - interval '1 hour', $2, 0, 'etl', 7";
+    t.beside.execute(insert, &[&t.place.tenant.0, &execution.0]).await.unwrap();
+
+    let next = t.store.bell_lower(&t.place, None).await.unwrap();
+    assert_eq!(next.work, None);
+    t.commit().await;
+    assert_eq!(t.store.bell_due(None).await.unwrap().due.len(), 1);
+    assert!(t.store.bell_lower(&t.place, None).await.unwrap().work.is_some());
+}
+
+#[tokio::test]
+async fn a_ring_that_waited_for_a_lowering_rings_again() {
+    let t = Handle::new().await;
+    // The bell is due, so a ringer that trusted its snapshot would leave it as it is.
+    t.submit(new_execution(&[0], &[])).await;
+    t.flush(vec![], vec![], 1).await;
+    assert_eq!(t.store.bell_due(None).await.unwrap().due.len(), 1);
+    t.beside.batch_execute("BEGIN; SELECT FROM cloacina.doorbell FOR UPDATE").await.unwrap();
+    let submit = t.start(0, vec![new_execution(&[0], &[])], vec![], 0);
+    t.until_waiting(1).await;
+    t.beside.batch_execute("UPDATE cloacina.doorbell SET due_at = NULL; COMMIT").await.unwrap();
+    submit.await.unwrap().unwrap();
+    assert_eq!(t.store.bell_due(None).await.unwrap().due.len(), 1);
+}
+
+#[tokio::test]
+async fn a_runner_is_condemned_after_its_flush_and_flushes_no_more() {
+    let t = Handle::new().await;
+    let execution = t.submit(new_execution(&[0], &[0])).await;
+    // A flush of the runner that is under way.
+    t.lock(execution).await;
+    let flush = t.start(0, vec![], vec![completed(execution, 0, &[])], 0);
+    t.until_waiting(1).await;
+    // Heartbeats pass it, whoever condemns the runner does not.
+    let workflows = Arc::from([workflow()]);
+    assert_eq!(t.store.runner_heartbeat(t.runner, &workflows, None).await.unwrap(), Liveness::Live);
+    let (store, runner) = (Arc::clone(&t.store), t.runner);
+    let condemn = tokio::spawn(async move { store.runner_condemn(runner, 1).await });
+    t.until_waiting(2).await;
+    t.commit().await;
+
+    assert_eq!(flush.await.unwrap().unwrap().closed.len(), 1);
+    assert!(condemn.await.unwrap().unwrap());
+    let refused = t.start(0, vec![new_execution(&[0], &[])], vec![], 0).await.unwrap().unwrap_err();
+    assert_eq!(refused.kind(), StoreErrorKind::Fenced);
+    assert!(t.store.runner_rescue(t.runner, None).await.unwrap().is_empty());
+    assert!(t.store.runner_list().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_flush_whose_connection_breaks_is_decided_when_it_returns() {
+    let t = Handle::new().await;
+    let execution = t.submit(new_execution(&[0], &[0])).await;
+    t.lock(execution).await;
+    let flush = t.start(0, vec![], vec![completed(execution, 0, &[])], 0);
+    t.until_waiting(1).await;
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    t.beside.execute(kill, &[]).await.unwrap();
+    assert_eq!(flush.await.unwrap().unwrap_err().kind(), StoreErrorKind::Unknown);
+    t.commit().await;
+    assert_eq!(t.load(execution).await.header.status, PipelineStatus::Running);
+    // The lane has a new connection.
+    assert_eq!(t.flush(vec![], vec![completed(execution, 0, &[])], 0).await.closed.len(), 1);
+}

@@ -1,0 +1,4 @@
+SELECT id, workflow, fingerprint
+FROM workflow_executions INDEXED BY workflow_executions_finished
+WHERE tenant_id = ?1 AND finished_at IS NULL AND state = 'paused' AND error = ?2
+LIMIT 1000

@@ -1,0 +1,4 @@
+-- Executions with work that nobody has claimed for long. Asked only of places where work is due and none of it is for us.
+SELECT DISTINCT execution_id, workflow, fingerprint FROM ready_tasks
+WHERE tenant_id = ?1 AND priority >= 0 AND due_at <= ?2
+LIMIT 1000

@@ -1,0 +1,157 @@
+//! Tasks that block their thread.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use cloacina::{AttemptOutcome, Context, PipelineStatus, RetryPolicy, TaskBody, TaskDefinition, TaskError};
+use tokio::sync::mpsc;
+
+use crate::support::{Database, idle, quick, workflow};
+
+fn blocking(
+    id: &str,
+    code: impl Fn(Context) -> Result<Context, TaskError> + Send + Sync + 'static,
+) -> TaskDefinition {
+    TaskDefinition::new(id, TaskBody::Blocking(Arc::new(code))).retry(RetryPolicy::NEVER)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().unwrap().get()
+}
+
+/// Blocking tasks have as many threads as there are cores in the whole process: a test that needs all of them must not meet
+/// another that does.
+static ALL_CORES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+on_each_store! {
+    async fn blocking_tasks_run_side_by_side_on_all_cores(database: Database) {
+        let _alone = ALL_CORES.lock().await;
+        let barrier = Arc::new(Barrier::new(cores()));
+        let tasks = (0..cores()).map(|n| {
+            let barrier = Arc::clone(&barrier);
+            blocking(&format!("t{n}"), move |context| {
+                barrier.wait();
+                Ok(context)
+            })
+        });
+        assert!(database.run(Context::new(), tasks).await.status.is_success());
+    }
+
+    async fn no_more_blocking_tasks_run_than_there_are_cores(database: Database) {
+        let _alone = ALL_CORES.lock().await;
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let tasks = (0..cores() * 4).map(|n| {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            blocking(&format!("t{n}"), move |context| {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(20));
+                running.fetch_sub(1, Ordering::SeqCst);
+                Ok(context)
+            })
+        });
+        assert!(database.run(Context::new(), tasks).await.status.is_success());
+        assert_eq!(most.load(Ordering::SeqCst), cores());
+    }
+
+    async fn blocked_threads_do_not_keep_async_tasks_from_running(database: Database) {
+        let _alone = ALL_CORES.lock().await;
+        let (let_go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(std::sync::Mutex::new(wait));
+        let stuck: Vec<_> = (0..cores() * 2).map(|n| {
+            let wait = Arc::clone(&wait);
+            blocking(&format!("b{n}"), move |context| {
+                // An error means that the sender is gone, as it is meant to be.
+                wait.lock().unwrap().recv().unwrap_err();
+                Ok(context)
+            })
+        }).collect();
+        let runner = database.runner([workflow("stuck", stuck), workflow("async", [idle("a"), idle("b").dependencies(["a"])])]).await;
+        let execution = runner.execute_async("stuck", Context::new()).await.unwrap();
+        for _ in 0..10 {
+            assert!(runner.execute("async", Context::new()).await.unwrap().status.is_success());
+        }
+        assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Running);
+        drop(let_go);
+        assert!(execution.wait_for_completion().await.unwrap().status.is_success());
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_blocking_task_that_ran_out_of_time_keeps_its_slot_until_it_returns(database: Database) {
+        let (let_go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(std::sync::Mutex::new(wait));
+        let (told, mut cancellations) = mpsc::unbounded_channel();
+        let stuck = blocking("stuck", move |context| {
+            while !context.task().cancellation().is_cancelled() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            told.send(()).unwrap();
+            wait.lock().unwrap().recv().unwrap_err();
+            Ok(context)
+        });
+        let runner = database.configured(quick().max_concurrent_tasks(1), [
+            workflow("stuck", [stuck.timeout(Some(Duration::from_millis(50)))]),
+            workflow("next", [idle("t")]),
+        ]).await;
+        let result = runner.execute("stuck", Context::new()).await.unwrap();
+        assert_eq!(result.status, PipelineStatus::Failed);
+        let history = runner.execution(result.execution_id).history().await.unwrap();
+        assert_eq!(history[0].outcome, AttemptOutcome::TimedOut);
+        cancellations.recv().await.unwrap();
+        // It is recorded as over, but its thread is still taken.
+        let next = runner.execute_async("next", Context::new()).await.unwrap();
+        assert!(next.wait_for(Duration::from_millis(200)).await.unwrap().is_none());
+        assert_eq!(next.get_status().await.unwrap(), PipelineStatus::Pending);
+        drop(let_go);
+        assert!(next.wait_for_completion().await.unwrap().status.is_success());
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_blocking_task_that_was_cancelled_keeps_its_slot_until_it_returns(database: Database) {
+        let (let_go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(std::sync::Mutex::new(wait));
+        let (started, mut starts) = mpsc::unbounded_channel();
+        let stuck = blocking("stuck", move |context| {
+            started.send(()).unwrap();
+            wait.lock().unwrap().recv().unwrap_err();
+            Ok(context)
+        });
+        let config = quick().max_concurrent_tasks(1);
+        let runner = database.configured(config, [workflow("stuck", [stuck]), workflow("next", [idle("t")])]).await;
+        let cancelled = runner.execute_async("stuck", Context::new()).await.unwrap();
+        starts.recv().await.unwrap();
+        cancelled.cancel().await.unwrap();
+        assert_eq!(cancelled.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+        let next = runner.execute_async("next", Context::new()).await.unwrap();
+        assert!(next.wait_for(Duration::from_millis(200)).await.unwrap().is_none());
+        drop(let_go);
+        assert!(next.wait_for_completion().await.unwrap().status.is_success());
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_blocking_task_that_does_not_return_does_not_keep_the_runner_from_its_end(database: Database) {
+        let (let_go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(std::sync::Mutex::new(wait));
+        let (started, mut starts) = mpsc::unbounded_channel();
+        let stuck = blocking("t", move |context| {
+            started.send(()).unwrap();
+            if context.task().attempt() == 1 {
+                wait.lock().unwrap().recv().unwrap_err();
+            }
+            Ok(context)
+        });
+        let workflows = || [workflow("w", [stuck.clone()])];
+        let config = quick().shutdown_timeout(Duration::from_millis(50));
+        let runner = database.configured(config, workflows()).await;
+        let id = runner.execute_async("w", Context::new()).await.unwrap().execution_id;
+        starts.recv().await.unwrap();
+        runner.shutdown().await.unwrap();
+        drop(let_go);
+        let next = database.runner(workflows()).await;
+        assert!(next.execution(id).wait_for_completion().await.unwrap().status.is_success());
+        let outcomes: Vec<_> =
+            next.execution(id).history().await.unwrap().into_iter().map(|attempt| attempt.outcome).collect();
+        assert_eq!(outcomes, [AttemptOutcome::Released, AttemptOutcome::Completed]);
+        next.shutdown().await.unwrap();
+    }
+}
