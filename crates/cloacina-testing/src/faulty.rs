@@ -63,6 +63,8 @@ methods! {
     ExecutionFind = "execution_find",
     ExecutionList = "execution_list",
     AttemptList = "attempt_list",
+    ExecutionOverdue = "execution_overdue",
+    ExecutionOrphaned = "execution_orphaned",
     TaskHeld = "task_held",
     ExecutionPrune = "execution_prune",
     BellDue = "bell_due",
@@ -255,6 +257,19 @@ impl Store for FaultyStore {
 
     async fn attempt_list(&self, place: &Place, execution: ExecutionId) -> Result<Option<AttemptList>> {
         self.through(Method::AttemptList, self.inner.attempt_list(place, execution)).await
+    }
+
+    async fn execution_overdue(
+        &self,
+        place: &Place,
+        since: Duration,
+        now: Option<Timestamp>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.through(Method::ExecutionOverdue, self.inner.execution_overdue(place, since, now)).await
+    }
+
+    async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.through(Method::ExecutionOrphaned, self.inner.execution_orphaned(place)).await
     }
 
     async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>> {

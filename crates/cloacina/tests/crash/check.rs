@@ -168,7 +168,7 @@ async fn check_execution(
     lost
 }
 
-fn ancestors<'a>(tasks: &'a [(&'a str, &'a [&'a str])], name: &str) -> HashSet<&'a str> {
+fn ancestors<'a>(tasks: &'a [(&'a str, &'a [&'a str])], name: &'a str) -> HashSet<&'a str> {
     let mut found = HashSet::new();
     let mut open: Vec<&str> = vec![name];
     while let Some(next) = open.pop() {

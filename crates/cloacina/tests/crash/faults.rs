@@ -128,15 +128,15 @@ async fn round<S: AsyncFn() -> Arc<dyn Store>>(name: &str, seed: u64, connect: S
             }
         })
     };
-    if tokio::time::timeout(Duration::from_secs(60), work).await.is_err() {
+    let Ok((mut ids, ())) = tokio::time::timeout(Duration::from_secs(60), work).await else {
         armed.store(false, Ordering::Relaxed);
         let open = crate::check::everything(&runner).await;
         let open: Vec<_> = open.iter().filter(|result| !result.status.is_terminal()).collect();
         panic!("it does not come to an end ({hint}): {open:#?}");
-    }
+    };
     armed.store(false, Ordering::Relaxed);
     // One more, so that the runner has certainly seen what happened to it.
-    run_one(&runner, 1_000).await.unwrap();
+    ids.insert(run_one(&runner, 1_000).await.unwrap().execution_id);
     let begun = Instant::now();
     runner.shutdown().await.unwrap();
     let took = begun.elapsed();
@@ -144,7 +144,7 @@ async fn round<S: AsyncFn() -> Arc<dyn Store>>(name: &str, seed: u64, connect: S
     let left = executioner.runner_list().await.unwrap();
     assert!(left.is_empty(), "runners are left ({hint}): {left:?}");
     let reader = open(connect().await, DefaultRunnerConfig::builder().submit_only(true).build()).await;
-    let summary = check(&reader, &noted(), &hint).await;
+    let summary = check(&reader, &noted(&ids), &hint).await;
     assert_eq!(summary.executions, 81, "executions were lost or doubled ({hint})");
     if rates.condemned == 0 {
         assert_eq!(summary.lost, 0, "attempts were lost, though nobody died ({hint})");

@@ -3,6 +3,7 @@
 //! A line is one write to a file that is opened for appending: it is whole whatever happens to the process afterwards, and the
 //! lines of several processes stand in the order of their writes. A test that starts no processes keeps its lines in memory.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -98,11 +99,13 @@ pub(crate) fn note(event: Event) {
     }
 }
 
-/// What was noted in this process.
-pub(crate) fn noted() -> Vec<Event> {
+/// What was noted in this process of these executions.
+pub(crate) fn noted(executions: &HashSet<Uuid>) -> Vec<Event> {
     match &*SINK.lock().unwrap() {
         Sink::File(_) => panic!("a child's journal is read by its parent"),
-        Sink::Memory(events) => events.clone(),
+        Sink::Memory(events) => {
+            events.iter().filter(|event| executions.contains(&event.execution())).cloned().collect()
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! The workflows that run, and who submits them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cloacina::runner::Runner;
 use cloacina::{Context, PipelineError, PipelineResult, TaskError, Workflow, task, workflow};
+use uuid::Uuid;
 
 use crate::journal::{Event, note};
 
@@ -196,26 +198,30 @@ pub(crate) async fn run_one(runner: &Runner, number: u64) -> Result<PipelineResu
     Ok(result)
 }
 
-/// Runs executions of these numbers, so many at once, until they are all over.
-pub(crate) async fn run_many(runner: &Runner, numbers: std::ops::Range<u64>, at_once: usize) {
+/// Runs executions of these numbers, so many at once, until they are all over. Returns their ids.
+pub(crate) async fn run_many(runner: &Runner, numbers: std::ops::Range<u64>, at_once: usize) -> HashSet<Uuid> {
     let next = Arc::new(AtomicU64::new(numbers.start));
     let submitters: Vec<_> = (0..at_once)
         .map(|_| {
             let (runner, next, end) = (runner.clone(), Arc::clone(&next), numbers.end);
             tokio::spawn(async move {
+                let mut ids = Vec::new();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= end {
-                        return;
+                        return ids;
                     }
                     let result = run_one(&runner, number).await;
                     let result = result.unwrap_or_else(|error| panic!("execution number {number}: {error}"));
                     assert!(result.status.is_success(), "execution number {number}: {result:?}");
+                    ids.push(result.execution_id);
                 }
             })
         })
         .collect();
+    let mut ids = HashSet::new();
     for submitter in submitters {
-        submitter.await.expect("a submitter came to its end");
+        ids.extend(submitter.await.expect("a submitter came to its end"));
     }
+    ids
 }
