@@ -7,4 +7,6 @@ pub mod clock;
 #[cfg(feature = "engine")]
 pub mod conformance;
 #[cfg(feature = "engine")]
+pub mod faulty;
+#[cfg(feature = "engine")]
 pub mod memory;

@@ -138,7 +138,7 @@ impl Applying<'_> {
         for ending in endings {
             let Ending { outcome, patch, permits, .. } = ending;
             let (execution, task) = (outcome.execution, outcome.task);
-            self.place.let_go(state, execution, task);
+            self.place.let_go(state, execution, task, outcome.attempt);
             if !permits.is_empty() {
                 spare.entry(execution).or_default().extend(permits);
             }

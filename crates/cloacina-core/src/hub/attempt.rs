@@ -183,7 +183,7 @@ impl Attempt {
         let (execution, task) = (self.execution, self.task);
         if self.stop.reason() == Some(StopReason::Void) {
             let mut state = self.place.state();
-            self.place.let_go(&mut state, execution, task);
+            self.place.let_go(&mut state, execution, task, self.number);
             state.forget_if_unused(execution);
             return;
         }

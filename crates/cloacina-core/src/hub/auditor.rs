@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -88,11 +89,8 @@ impl Hub {
         if executions.is_empty() && !look.held {
             return Ok(());
         }
-        let mut gates = Vec::with_capacity(self.gates.len());
-        for gate in &self.gates {
-            gates.push(gate.lock().await);
-        }
-        let incarnation = self.incarnation();
+        let _gates = self.close_gates().await;
+        let incarnation = self.incarnation().filter(|incarnation| !incarnation.void.load(Ordering::Relaxed));
         if let Some(incarnation) = incarnation.as_ref().filter(|_| look.held) {
             let ours = self.store.task_held(&look.place.place, incarnation.id).await?;
             let state = look.place.state();
@@ -266,16 +264,16 @@ impl Hub {
         execution: ExecutionId,
         void: impl Fn(TaskIndex, i32) -> bool,
     ) {
-        let gone: Vec<TaskIndex> = state
+        let gone: Vec<(TaskIndex, i32)> = state
             .held_of(execution)
             .filter(|(task, claim)| void(*task, claim.attempt))
             .map(|(task, claim)| {
                 claim.stop.stop(StopReason::Void);
-                task
+                (task, claim.attempt)
             })
             .collect();
-        for task in gone {
-            place.let_go(state, execution, task);
+        for (task, attempt) in gone {
+            place.let_go(state, execution, task, attempt);
         }
     }
 

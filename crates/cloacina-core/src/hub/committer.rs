@@ -173,8 +173,9 @@ impl Lane {
                         }
                     }
                     StoreErrorKind::Fenced => {
-                        if let Some(incarnation) = self.hub.incarnation() {
-                            self.hub.renew(&incarnation).await;
+                        // The flush has seen to a new incarnation, unless the hub is being closed.
+                        if self.hub.stop.is_cancelled() {
+                            return;
                         }
                         work.push(batches);
                     }
@@ -292,7 +293,7 @@ impl Lane {
             })
             .collect();
         let flush = Flush { runner, now: hub.clock.database_now(), places };
-        let _gate = hub.gates[self.index].lock().await;
+        let gate = hub.gates[self.index].lock().await;
         let begun = hub.clock.monotonic();
         let answer = {
             let mut flushing = hub.store.flush(self.index, &flush);
@@ -343,6 +344,11 @@ impl Lane {
                     for batch in &batches {
                         hub.request_audit(Audit::Held(Arc::clone(&batch.place)));
                     }
+                }
+                drop(gate);
+                if let Some(incarnation) = incarnation.filter(|_| error.kind() == StoreErrorKind::Fenced) {
+                    // The one that the flush was written under: in the meantime there may be another, which lives.
+                    hub.renew(&incarnation).await;
                 }
                 Attempted::Again(batches, error)
             }

@@ -89,7 +89,7 @@ impl Hub {
             let others: Vec<RunnerRecord> =
                 runners.into_iter().filter(|runner| runner.id != incarnation.id).collect();
             seen.retain(|id, _| others.iter().any(|runner| runner.id == *id));
-            self.alone.store(others.is_empty(), Ordering::Relaxed);
+            self.note_alone(others.is_empty());
             for runner in others {
                 let since = seen.entry(runner.id).or_insert((runner.beat, now));
                 if since.0 != runner.beat {
@@ -105,13 +105,27 @@ impl Hub {
         }
     }
 
+    /// Notes whether no other runner was seen. What a runner that left has ended since it was last asked for is not learned from
+    /// our own commits, so everything that is waited for is asked for once more.
+    fn note_alone(&self, alone: bool) {
+        if self.alone.swap(alone, Ordering::Relaxed) || !alone {
+            return;
+        }
+        for place in self.all_places() {
+            let state = place.state();
+            for execution in state.waiting.keys().filter(|execution| !state.holds(**execution)) {
+                self.request_audit(Audit::Execution(Arc::clone(&place), *execution));
+            }
+        }
+    }
+
     /// Takes back what processes of this host that have ended left behind.
     pub(super) async fn rescue_the_provably_dead(self: Arc<Self>) -> Result<(), StoreError> {
         let Some(here) = ProcessIdentity::current() else { return Ok(()) };
         let store = Arc::clone(&self.store);
         let runners = self.ask(async move { store.runner_list().await }).await?;
         let me = self.incarnation().map(|incarnation| incarnation.id);
-        self.alone.store(runners.iter().all(|runner| Some(runner.id) == me), Ordering::Relaxed);
+        self.note_alone(runners.iter().all(|runner| Some(runner.id) == me));
         for runner in runners.into_iter().filter(|runner| is_provably_gone(runner, Some(&here))) {
             let hub = Arc::clone(&self);
             self.ask(async move {
@@ -274,7 +288,8 @@ impl Hub {
         let now = self.clock.monotonic();
         let mut guard = place.state();
         let state = &mut *guard;
-        // What this process is the only one to run needs no asking: its end is learned from the commit.
+        // What this process is the only one to run, and knows, needs no asking: its end is learned from the commit. What it knows
+        // nothing of may have ended while it was declared dead, or by a commit whose answer was lost.
         let alone = self.alone.load(Ordering::Relaxed) && state.claims();
         let mut due = Vec::new();
         let mut next: Option<Duration> = None;
@@ -282,7 +297,8 @@ impl Hub {
         for (execution, waiting) in &state.waiting {
             let at = waiting.poll.map_or(now, |(at, _)| at);
             if at <= now {
-                asked.push((*execution, alone || state.holds(*execution)));
+                let here = state.holds(*execution) || alone && state.live.contains_key(execution);
+                asked.push((*execution, here));
             } else {
                 next = next.into_iter().chain([at]).min();
             }

@@ -27,12 +27,12 @@ mod scheduler;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
@@ -96,6 +96,8 @@ struct Places {
 #[derive(Debug)]
 pub(crate) struct Incarnation {
     pub(crate) id: RunnerId,
+    /// Whether it is known here to be dead. Set while all gates are held; nothing is adopted under it from then on.
+    void: AtomicBool,
 }
 
 /// What a lane writes.
@@ -315,6 +317,15 @@ impl Hub {
         self.incarnation.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Keeps every lane from flushing, once what it flushes is applied.
+    async fn close_gates(&self) -> Vec<AsyncMutexGuard<'_, ()>> {
+        let mut gates = Vec::with_capacity(self.gates.len());
+        for gate in &self.gates {
+            gates.push(gate.lock().await);
+        }
+        gates
+    }
+
     fn all_places(&self) -> Vec<Arc<OpenPlace>> {
         self.places().open.values().cloned().collect()
     }
@@ -429,7 +440,7 @@ impl Hub {
         let id = registration.id;
         let (store, now) = (Arc::clone(&self.store), self.clock.database_now());
         self.ask(async move { store.runner_register(&registration, now).await }).await?;
-        Ok(Arc::new(Incarnation { id }))
+        Ok(Arc::new(Incarnation { id, void: AtomicBool::new(false) }))
     }
 
     /// Goes on under a new runner id after `old` was declared dead: all that it held is void.
@@ -442,15 +453,21 @@ impl Hub {
             database = self.label(), runner = %old.id,
             "this runner was declared dead, because its heartbeat stood still for a whole lease; its tasks are stopped and it goes on as a new one"
         );
-        for place in self.all_places() {
-            let mut state = place.state();
-            for held in state.held.values() {
-                held.stop.stop(StopReason::Void);
+        {
+            // A flush that was written before the end must be applied before what is held is dropped, or its claims would be
+            // held for ever. What is written from here on is fenced.
+            let _gates = self.close_gates().await;
+            old.void.store(true, Ordering::Relaxed);
+            for place in self.all_places() {
+                let mut state = place.state();
+                for held in state.held.values() {
+                    held.stop.stop(StopReason::Void);
+                }
+                state.held.clear();
+                state.live.clear();
+                place.idle.notify_waiters();
+                state.note_backlog(i16::MIN);
             }
-            state.held.clear();
-            state.live.clear();
-            place.idle.notify_waiters();
-            state.note_backlog(i16::MIN);
         }
         let mut wait = Duration::from_millis(50);
         let next = loop {

@@ -183,10 +183,20 @@ impl OpenPlace {
         state.held.is_empty() && !state.claiming && self.submitting.load(Ordering::Acquire) == 0
     }
 
-    /// Lets go of a held task.
-    pub(crate) fn let_go(&self, state: &mut PlaceState, execution: ExecutionId, task: TaskIndex) {
-        if state.held.remove(&(execution, task)).is_some() && state.held.is_empty() {
-            self.idle.notify_waiters();
+    /// Lets go of a task that is held for this attempt. A later attempt may be held already, while the earlier one is still
+    /// coming to its end or its outcome is written once more after a lost answer: that one is kept.
+    pub(crate) fn let_go(
+        &self,
+        state: &mut PlaceState,
+        execution: ExecutionId,
+        task: TaskIndex,
+        attempt: i32,
+    ) {
+        if state.held.get(&(execution, task)).is_some_and(|held| held.attempt == attempt) {
+            state.held.remove(&(execution, task));
+            if state.held.is_empty() {
+                self.idle.notify_waiters();
+            }
         }
     }
 }

@@ -1,0 +1,326 @@
+//! A store that fails when it is told to.
+//!
+//! [`FaultyStore`] stands around another store and asks a hook before and after every call what is to happen. So a test can
+//! have a call refused before anything was written, have its answer lost after everything was, hold it up, or end the
+//! process right there.
+//!
+//! ```text
+//!   engine ──call──► Moment::Before ──► the store ──► Moment::After ──answer──► engine
+//!                        │                                 │
+//!                     refused: nothing is written       lost: everything is
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cloacina_core::id::{ExecutionId, RunnerId};
+use cloacina_core::store::{
+    AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
+    Flushed, Liveness, NextDue, Place, PlaceName, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
+    Store, StoreError, StoreErrorKind, WorkflowKey,
+};
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+macro_rules! methods {
+    ($($variant:ident = $name:literal,)*) => {
+        /// A method of the store.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Method {
+            $(#[doc = concat!("`", $name, "`")] $variant,)*
+        }
+
+        impl Method {
+            /// Every method, in the order of the trait.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Its name.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The method of this name.
+            #[must_use]
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|method| method.name() == name)
+            }
+        }
+    };
+}
+
+methods! {
+    PlaceOpen = "place_open",
+    Flush = "flush",
+    ExecutionControl = "execution_control",
+    ExecutionExpire = "execution_expire",
+    ExecutionLoad = "execution_load",
+    ExecutionHeaders = "execution_headers",
+    ExecutionFind = "execution_find",
+    ExecutionList = "execution_list",
+    AttemptList = "attempt_list",
+    ExecutionOverdue = "execution_overdue",
+    ExecutionOrphaned = "execution_orphaned",
+    TaskHeld = "task_held",
+    ExecutionPrune = "execution_prune",
+    BellDue = "bell_due",
+    BellLower = "bell_lower",
+    RunnerRegister = "runner_register",
+    RunnerHeartbeat = "runner_heartbeat",
+    RunnerList = "runner_list",
+    RunnerCondemn = "runner_condemn",
+    RunnerRescue = "runner_rescue",
+    RunnerRetire = "runner_retire",
+    Close = "close",
+}
+
+/// When the hook is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Moment {
+    /// Before anything is written.
+    Before,
+    /// After everything is written, before the engine learns of it. Not asked when the call failed by itself.
+    After,
+}
+
+/// A call at one of its moments.
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
+    /// Which method.
+    pub method: Method,
+    /// When.
+    pub moment: Moment,
+    /// The how manieth call of this store this is, whatever the method, from 0.
+    pub number: u64,
+    /// How many new executions a flush has to record.
+    pub submits: usize,
+    /// How many outcomes a flush has to record.
+    pub outcomes: usize,
+    /// How many tasks the runner holds by this flush that it did not hold before: claimed with their execution, set free by a
+    /// predecessor, or from the ready table. Known afterwards only.
+    pub claims: usize,
+}
+
+/// What is to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Pass,
+    /// It goes on after this time.
+    Delay(Duration),
+    /// The engine is told of this error: instead of the call before it, instead of its answer after it.
+    Fail(StoreErrorKind),
+}
+
+/// Decides what happens to a call.
+pub type Hook = dyn Fn(&Call) -> Verdict + Send + Sync;
+
+/// A store around another one that asks a hook before and after every call.
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    hook: Box<Hook>,
+    calls: AtomicU64,
+}
+
+impl FaultyStore {
+    /// A store around this one.
+    pub fn new(inner: Arc<dyn Store>, hook: impl Fn(&Call) -> Verdict + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { inner, hook: Box::new(hook), calls: AtomicU64::new(0) })
+    }
+
+    fn call(&self, method: Method) -> Call {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        Call { method, moment: Moment::Before, number, submits: 0, outcomes: 0, claims: 0 }
+    }
+
+    async fn ask(&self, call: &Call) -> Result<()> {
+        match (self.hook)(call) {
+            Verdict::Pass => Ok(()),
+            Verdict::Delay(delay) => {
+                tokio::time::sleep(delay).await;
+                Ok(())
+            }
+            Verdict::Fail(kind) => {
+                let when = match call.moment {
+                    Moment::Before => "before",
+                    Moment::After => "after",
+                };
+                let name = call.method.name();
+                Err(StoreError::new(
+                    kind,
+                    format!("a fault was asked for {when} `{name}` (call {})", call.number),
+                ))
+            }
+        }
+    }
+
+    async fn through<T>(&self, method: Method, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let call = self.call(method);
+        self.ask(&call).await?;
+        let answer = work.await?;
+        self.ask(&Call { moment: Moment::After, ..call }).await?;
+        Ok(answer)
+    }
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyStore").field("inner", &self.inner.label()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    fn label(&self) -> &str {
+        self.inner.label()
+    }
+
+    fn runtime(&self) -> Handle {
+        self.inner.runtime()
+    }
+
+    fn lanes(&self) -> usize {
+        self.inner.lanes()
+    }
+
+    fn hints(&self) -> watch::Receiver<u64> {
+        self.inner.hints()
+    }
+
+    async fn place_open(&self, name: &PlaceName) -> Result<Place> {
+        self.through(Method::PlaceOpen, self.inner.place_open(name)).await
+    }
+
+    async fn flush(&self, lane: usize, flush: &Flush) -> Result<Flushed> {
+        let call = Call {
+            submits: flush.places.iter().map(|place| place.submits.len()).sum(),
+            outcomes: flush.places.iter().map(|place| place.outcomes.len()).sum(),
+            ..self.call(Method::Flush)
+        };
+        self.ask(&call).await?;
+        let flushed = self.inner.flush(lane, flush).await?;
+        let mut claims = 0;
+        for (asked, done) in flush.places.iter().zip(&flushed.places) {
+            claims += done.claimed.len();
+            claims += done.freed.iter().filter(|freed| freed.claimed.is_some()).count();
+            let recorded = asked.submits.iter().filter(|submit| done.submitted.contains(&submit.id));
+            claims += recorded.map(|submit| submit.claimed.len()).sum::<usize>();
+        }
+        self.ask(&Call { moment: Moment::After, claims, ..call }).await?;
+        Ok(flushed)
+    }
+
+    async fn execution_control(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        control: Control,
+        now: Option<Timestamp>,
+    ) -> Result<Controlled> {
+        let work = self.inner.execution_control(place, execution, control, now);
+        self.through(Method::ExecutionControl, work).await
+    }
+
+    async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
+        self.through(Method::ExecutionExpire, self.inner.execution_expire(place, now)).await
+    }
+
+    async fn execution_load(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<ExecutionRecord>> {
+        self.through(Method::ExecutionLoad, self.inner.execution_load(place, executions)).await
+    }
+
+    async fn execution_headers(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<ExecutionHeader>> {
+        self.through(Method::ExecutionHeaders, self.inner.execution_headers(place, executions)).await
+    }
+
+    async fn execution_find(
+        &self,
+        place: &Place,
+        workflow: &str,
+        key: &str,
+    ) -> Result<Option<(ExecutionId, i64)>> {
+        self.through(Method::ExecutionFind, self.inner.execution_find(place, workflow, key)).await
+    }
+
+    async fn execution_list(&self, place: &Place, list: &ExecutionList) -> Result<Vec<ExecutionHeader>> {
+        self.through(Method::ExecutionList, self.inner.execution_list(place, list)).await
+    }
+
+    async fn attempt_list(&self, place: &Place, execution: ExecutionId) -> Result<Option<AttemptList>> {
+        self.through(Method::AttemptList, self.inner.attempt_list(place, execution)).await
+    }
+
+    async fn execution_overdue(
+        &self,
+        place: &Place,
+        since: Duration,
+        now: Option<Timestamp>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.through(Method::ExecutionOverdue, self.inner.execution_overdue(place, since, now)).await
+    }
+
+    async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.through(Method::ExecutionOrphaned, self.inner.execution_orphaned(place)).await
+    }
+
+    async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>> {
+        self.through(Method::TaskHeld, self.inner.task_held(place, runner)).await
+    }
+
+    async fn execution_prune(&self, place: &Place, before: Timestamp, limit: usize) -> Result<usize> {
+        self.through(Method::ExecutionPrune, self.inner.execution_prune(place, before, limit)).await
+    }
+
+    async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {
+        self.through(Method::BellDue, self.inner.bell_due(now)).await
+    }
+
+    async fn bell_lower(&self, place: &Place, now: Option<Timestamp>) -> Result<NextDue> {
+        self.through(Method::BellLower, self.inner.bell_lower(place, now)).await
+    }
+
+    async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()> {
+        self.through(Method::RunnerRegister, self.inner.runner_register(runner, now)).await
+    }
+
+    async fn runner_heartbeat(
+        &self,
+        runner: RunnerId,
+        workflows: &Arc<[WorkflowKey]>,
+        now: Option<Timestamp>,
+    ) -> Result<Liveness> {
+        self.through(Method::RunnerHeartbeat, self.inner.runner_heartbeat(runner, workflows, now)).await
+    }
+
+    async fn runner_list(&self) -> Result<Vec<RunnerRecord>> {
+        self.through(Method::RunnerList, self.inner.runner_list()).await
+    }
+
+    async fn runner_condemn(&self, runner: RunnerId, beat: i64) -> Result<bool> {
+        self.through(Method::RunnerCondemn, self.inner.runner_condemn(runner, beat)).await
+    }
+
+    async fn runner_rescue(&self, runner: RunnerId, now: Option<Timestamp>) -> Result<Vec<RescuedPlace>> {
+        self.through(Method::RunnerRescue, self.inner.runner_rescue(runner, now)).await
+    }
+
+    async fn runner_retire(&self, runner: RunnerId) -> Result<()> {
+        self.through(Method::RunnerRetire, self.inner.runner_retire(runner)).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.through(Method::Close, self.inner.close()).await
+    }
+}

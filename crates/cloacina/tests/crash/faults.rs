@@ -1,0 +1,193 @@
+//! A store that fails at every call, sooner or later: before it wrote anything, after it wrote everything, and nobody is told
+//! which. The engine on it must lose nothing and do nothing twice.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use cloacina::runner::Runner;
+use cloacina::{DefaultRunnerConfig, registered_workflows};
+use cloacina_core::Hub;
+use cloacina_core::store::{Liveness, PlaceName, Store, StoreErrorKind};
+use cloacina_sqlite::SqliteStore;
+use cloacina_testing::faulty::{Call, FaultyStore, Method, Moment, Verdict};
+use cloacina_testing::memory::MemoryDatabase;
+
+use crate::check::check;
+use crate::journal::noted;
+use crate::workload::{run_many, run_one};
+
+/// How often what happens, in percent of the calls.
+#[derive(Debug, Clone, Copy)]
+struct Rates {
+    /// A flush is refused, and it is known that nothing was written.
+    refused: u32,
+    /// A flush is refused, and it is not known that nothing was written.
+    unsure: u32,
+    /// A flush is written, and its answer is lost.
+    lost: u32,
+    /// Any other call fails before it did anything.
+    others_before: u32,
+    /// Any other call fails after it did everything.
+    others_after: u32,
+    /// A call takes up to 5 ms longer, before or after.
+    delayed: u32,
+    /// Somebody else declares the runner dead, how often in all.
+    condemned: u32,
+}
+
+impl Rates {
+    /// One kind of trouble at a time for the first seeds, then mixtures.
+    fn of(seed: u64, rng: &mut fastrand::Rng) -> Self {
+        let none = Self {
+            refused: 0,
+            unsure: 0,
+            lost: 0,
+            others_before: 0,
+            others_after: 0,
+            delayed: 30,
+            condemned: 0,
+        };
+        match seed % 10 {
+            1 => Self { lost: 50, ..none },
+            2 => Self { unsure: 50, ..none },
+            3 => Self { refused: 50, ..none },
+            4 => Self { lost: 30, unsure: 30, ..none },
+            5 => Self { others_before: 40, ..none },
+            6 => Self { others_after: 40, lost: 20, ..none },
+            7 => Self { condemned: 4, ..none },
+            8 => Self { condemned: 4, lost: 30, ..none },
+            _ => Self {
+                refused: rng.u32(0..30),
+                unsure: rng.u32(0..30),
+                lost: rng.u32(0..40),
+                others_before: rng.u32(0..30),
+                others_after: rng.u32(0..30),
+                delayed: rng.u32(0..80),
+                condemned: rng.u32(0..4),
+            },
+        }
+    }
+
+    fn verdict(&self, call: &Call, rng: &mut fastrand::Rng) -> Verdict {
+        let mut happens = |percent: u32| rng.u32(0..100) < percent;
+        let failure = match (call.method, call.moment) {
+            (Method::Flush, Moment::Before) if happens(self.refused) => Some(StoreErrorKind::Transient),
+            (Method::Flush, Moment::Before) if happens(self.unsure) => Some(StoreErrorKind::Unknown),
+            (Method::Flush, Moment::After) if happens(self.lost) => Some(StoreErrorKind::Unknown),
+            (Method::Flush, _) => None,
+            (_, Moment::Before) if happens(self.others_before) => Some(StoreErrorKind::Transient),
+            (_, Moment::After) if happens(self.others_after) => Some(StoreErrorKind::Unknown),
+            _ => None,
+        };
+        match failure {
+            Some(kind) => Verdict::Fail(kind),
+            None if happens(self.delayed) => Verdict::Delay(Duration::from_micros(rng.u64(0..5_000))),
+            None => Verdict::Pass,
+        }
+    }
+}
+
+/// What a runner on a store that fails is started with: a lease that cannot end by itself.
+fn settings() -> DefaultRunnerConfig {
+    DefaultRunnerConfig::builder()
+        .lease(Duration::from_secs(60))
+        .heartbeat_interval(Duration::from_millis(100))
+        .cancel_grace(Duration::from_millis(500))
+        .max_lost(1_000u32)
+        .build()
+}
+
+async fn open(store: Arc<dyn Store>, settings: DefaultRunnerConfig) -> Runner {
+    let hub = Hub::start(store, &settings);
+    let workflows = registered_workflows().unwrap();
+    Runner::open(hub, PlaceName::Default, settings, workflows).await.unwrap().expect("a new hub is open")
+}
+
+/// Runs the mixed load over a store that fails as the seed says, then looks at what is in the database.
+async fn round<S: AsyncFn() -> Arc<dyn Store>>(name: &str, seed: u64, connect: S) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let rates = Rates::of(seed, &mut rng);
+    let hint = format!("{name}, seed {seed}, {rates:?}");
+    let armed = Arc::new(AtomicBool::new(false));
+    let hook = {
+        let (armed, rng) = (Arc::clone(&armed), Mutex::new(rng.fork()));
+        move |call: &Call| match armed.load(Ordering::Relaxed) {
+            true => rates.verdict(call, &mut rng.lock().unwrap()),
+            false => Verdict::Pass,
+        }
+    };
+    let runner = open(FaultyStore::new(connect().await, hook), settings()).await;
+    armed.store(true, Ordering::Relaxed);
+    let executioner = connect().await;
+    let work = async {
+        tokio::join!(run_many(&runner, 0..80, 25), async {
+            for _ in 0..rates.condemned {
+                tokio::time::sleep(Duration::from_millis(rng.u64(10..150))).await;
+                condemn(&*executioner).await;
+            }
+        })
+    };
+    let Ok((mut ids, ())) = tokio::time::timeout(Duration::from_secs(60), work).await else {
+        armed.store(false, Ordering::Relaxed);
+        let open = crate::check::everything(&runner).await;
+        let open: Vec<_> = open.iter().filter(|result| !result.status.is_terminal()).collect();
+        panic!("it does not come to an end ({hint}): {open:#?}");
+    };
+    armed.store(false, Ordering::Relaxed);
+    // One more, so that the runner has certainly seen what happened to it.
+    ids.insert(run_one(&runner, 1_000).await.unwrap().execution_id);
+    let begun = Instant::now();
+    runner.shutdown().await.unwrap();
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(5), "the shutdown took {took:?}: something is still held ({hint})");
+    let place = executioner.place_open(&PlaceName::Default).await.unwrap();
+    for left in executioner.runner_list().await.unwrap() {
+        // The answer to a registration may have been lost: such a runner goes when its lease has ended.
+        assert!(rates.condemned > 0 && rates.others_after > 0, "a runner is left ({hint}): {left:?}");
+        let held = executioner.task_held(&place, left.id).await.unwrap();
+        assert!(held.is_empty(), "a runner is left and holds tasks ({hint}): {left:?}, {held:?}");
+    }
+    let reader = open(connect().await, DefaultRunnerConfig::builder().submit_only(true).build()).await;
+    let summary = check(&reader, &noted(&ids), &hint).await;
+    assert_eq!(summary.executions, 81, "executions were lost or doubled ({hint})");
+    if rates.condemned == 0 {
+        assert_eq!(summary.lost, 0, "attempts were lost, though nobody died ({hint})");
+    }
+    reader.shutdown().await.unwrap();
+}
+
+/// Declares every runner dead, as another process would that has not heard of it for its lease, and returns its work.
+async fn condemn(store: &dyn Store) {
+    for runner in store.runner_list().await.unwrap() {
+        if runner.liveness == Liveness::Live && store.runner_condemn(runner.id, runner.beat).await.unwrap() {
+            store.runner_rescue(runner.id, None).await.unwrap();
+        }
+    }
+}
+
+/// The usual seeds, or the one that `CLOACINA_SEED` names.
+fn seeds() -> Vec<u64> {
+    match std::env::var("CLOACINA_SEED") {
+        Ok(seed) => vec![seed.parse().expect("CLOACINA_SEED is a number")],
+        Err(_) => (1..=20).collect(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_done_twice_when_the_store_in_memory_fails() {
+    for seed in seeds() {
+        let database = MemoryDatabase::new();
+        round("memory", seed, async || Arc::new(database.open()) as Arc<dyn Store>).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_done_twice_when_a_sqlite_file_fails() {
+    for seed in seeds() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("faulty.db");
+        let path = path.to_str().expect("a temporary directory has a name in UTF-8");
+        round("sqlite", seed, async || SqliteStore::open(path).await.unwrap() as Arc<dyn Store>).await;
+    }
+}

@@ -1,0 +1,138 @@
+//! Processes that are killed, at a random moment or at a certain point, and what the next one makes of what they left.
+
+use std::time::{Duration, Instant};
+
+use cloacina_testing::faulty::{Method, Moment};
+
+use crate::journal::Event;
+use crate::process::{Database, LONG, Point, Role, count, ended_by_abort, on_each_database, seed};
+
+/// Child after child numbers its executions from another thousand.
+const NUMBERS: u64 = 100_000;
+
+on_each_database! {
+    async fn a_process_that_is_killed_again_and_again_loses_nothing_and_does_nothing_twice(database: Database) {
+        let seed = seed();
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let kills = count("CLOACINA_KILLS", 10);
+        for life in 0..kills {
+            let child = database.child(Role::Load, life * NUMBERS, LONG, None);
+            tokio::time::sleep(Duration::from_millis(rng.u64(0..450))).await;
+            child.kill();
+        }
+        database.drain().await;
+        let summary = database.check(&format!("seed {seed}, {kills} kills")).await;
+        println!("seed {seed}: {summary:?}");
+        assert!(summary.executions > 50, "hardly anything ran: {summary:?}");
+    }
+
+    async fn a_process_that_ends_between_two_steps_loses_nothing_and_does_nothing_twice(database: Database) {
+        let seed = seed();
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let points = [
+            // Nothing of it is written.
+            (Method::Flush, Moment::Before, false),
+            // Everything of it is, and nobody is told.
+            (Method::Flush, Moment::After, false),
+            // Tasks are claimed, and were never started.
+            (Method::Flush, Moment::After, true),
+        ];
+        for (life, (method, moment, with_claims)) in (0..).zip(points) {
+            let nth = rng.u64(5..60);
+            let point = Point { method, moment, with_claims, nth };
+            let mut child = database.child(Role::Load, life * NUMBERS, LONG, Some(point));
+            let status = child.ended().await;
+            assert!(ended_by_abort(status), "seed {seed}, {point:?}: {status}\n{}", child.told());
+        }
+        // Each finds what the one before left, and ends while it returns it.
+        let rescue = [
+            (Method::RunnerCondemn, Moment::Before),
+            (Method::RunnerCondemn, Moment::After),
+            (Method::RunnerRescue, Moment::Before),
+            (Method::RunnerRescue, Moment::After),
+        ];
+        for (method, moment) in rescue {
+            let point = Point { method, moment, with_claims: false, nth: 1 };
+            let child = database.child(Role::Load, 90 * NUMBERS + rng.u64(0..NUMBERS) * 100, LONG, None);
+            tokio::time::sleep(Duration::from_millis(rng.u64(150..300))).await;
+            child.kill();
+            let mut child = database.child(Role::Drain, 0, LONG, Some(point));
+            let status = child.ended().await;
+            // A child that was killed before it was a runner leaves nothing to return.
+            assert!(
+                ended_by_abort(status) || status.success(),
+                "seed {seed}, {point:?}: {status}\n{}", child.told()
+            );
+        }
+        database.drain().await;
+        let summary = database.check(&format!("seed {seed}")).await;
+        println!("seed {seed}: {summary:?}");
+    }
+
+    async fn processes_that_work_side_by_side_and_are_killed_do_nothing_twice(database: Database) {
+        let seed = seed();
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let kills = count("CLOACINA_KILLS", 10);
+        let start = |life: u64| database.child(Role::Load, life * NUMBERS, LONG, None);
+        let mut children = vec![start(0), start(1), start(2)];
+        for life in 3..3 + kills {
+            tokio::time::sleep(Duration::from_millis(rng.u64(20..350))).await;
+            let victim = rng.usize(0..children.len());
+            let next = start(life);
+            std::mem::replace(&mut children[victim], next).kill();
+        }
+        // Those that are left are asked to end, and finish what they have begun.
+        for child in &mut children {
+            child.finish();
+        }
+        for child in children {
+            child.succeeds().await;
+        }
+        database.drain().await;
+        let summary = database.check(&format!("seed {seed}, {kills} kills")).await;
+        println!("seed {seed}: {summary:?}");
+        assert!(summary.executions > 50, "hardly anything ran: {summary:?}");
+    }
+
+    async fn the_work_of_a_killed_process_is_taken_over_at_once_by_one_that_lives(database: Database) {
+        let victim = database.child(Role::Slow, 0, LONG, None);
+        let pid = victim.pid();
+        slow_ones(&database, "the slow tasks start", 1, pid).await;
+        let mut other = database.child(Role::Serve, 0, LONG, None);
+        // It may not have opened the place yet; what it is asked for is to notice a death while it lives.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let begun = Instant::now();
+        victim.kill();
+        slow_ones(&database, "the slow tasks start again", 2, other.pid()).await;
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(3), "it took {took:?} to take the work over");
+        database.drain().await;
+        other.finish();
+        other.succeeds().await;
+        let summary = database.check("").await;
+        assert_eq!((summary.executions, summary.lost), (10, 10));
+    }
+
+    async fn the_work_of_a_killed_process_is_taken_over_at_once_at_the_next_start(database: Database) {
+        let victim = database.child(Role::Slow, 0, LONG, None);
+        slow_ones(&database, "the slow tasks start", 1, victim.pid()).await;
+        victim.kill();
+        let begun = Instant::now();
+        let next = database.child(Role::Drain, 0, LONG, None);
+        slow_ones(&database, "the slow tasks start again", 2, next.pid()).await;
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(3), "it took {took:?} to take the work over");
+        next.succeeds().await;
+        let summary = database.check("").await;
+        assert_eq!((summary.executions, summary.lost), (10, 10));
+    }
+}
+
+/// Waits until all ten slow tasks have started for this attempt in this process.
+async fn slow_ones(database: &Database, what: &str, attempt: u32, pid: u32) {
+    let started = |event: &&Event| {
+        matches!(event, Event::Start { task, attempt: number, pid: process, .. }
+            if task == "slow" && *number == attempt && *process == pid)
+    };
+    database.until(what, |events| (events.iter().filter(started).count() == 10).then_some(())).await;
+}

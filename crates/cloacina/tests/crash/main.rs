@@ -1,0 +1,23 @@
+//! Processes that are killed or stopped, databases that go away, and answers that are lost.
+//!
+//! What must hold is said once, in `check`; what happens on the way is decided by seeds, which a failure prints.
+//!
+//! | variable | stands for |
+//! |---|---|
+//! | `CLOACINA_SEED` | the one seed to run |
+//! | `CLOACINA_KILLS` | how many processes are killed in each database; 10 in a usual run |
+#![allow(clippy::unwrap_used, reason = "clippy takes only the test functions for tests, not their helpers")]
+
+mod check;
+mod faults;
+mod fence;
+mod journal;
+mod kill;
+mod process;
+mod workload;
+
+/// Does nothing in a usual run; the other tests start this binary once more with this test and a role.
+#[test]
+fn a_child_does_what_its_parent_says() {
+    process::be_a_child();
+}
