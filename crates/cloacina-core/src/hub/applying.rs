@@ -108,7 +108,7 @@ impl Applying<'_> {
                 SubmitReply::Recorded(sender) => drop(sender.send(Ok(id))),
                 SubmitReply::Finished(sender) => {
                     waited_for = true;
-                    self.hub.add_waiter(state, id, sender);
+                    self.hub.add_waiter(state, id, sender, true);
                 }
             }
             if waited_for || !execution.claimed.is_empty() {

@@ -372,7 +372,7 @@ impl Hub {
                 SubmitReply::Recorded(sender) => drop(sender.send(Ok(id))),
                 SubmitReply::Finished(sender) => {
                     let mut state = place.state();
-                    hub.add_waiter(&mut state, id, sender);
+                    hub.add_waiter(&mut state, id, sender, true);
                 }
             }
             hub.request_audit(Audit::Execution(Arc::clone(&place), id));

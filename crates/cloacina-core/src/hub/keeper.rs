@@ -28,6 +28,10 @@ const WATCH: Duration = Duration::from_secs(2);
 /// How long to wait before asking for an execution that runs elsewhere: at first, and at most.
 const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// How long the first of many waiters waits for the others, and how many of them are asked for in one query.
+const GATHER: Duration = Duration::from_millis(5);
+const POLL_BATCH: usize = 1000;
+
 /// How often places with work that is not for us are looked at for executions that nobody has the code of.
 const ORPHANS: Duration = Duration::from_secs(30);
 
@@ -224,11 +228,22 @@ impl Hub {
         }
     }
 
-    /// Lets somebody wait for an execution. One that nothing is known of may run elsewhere, and is asked for soon.
-    pub(super) fn add_waiter(&self, state: &mut PlaceState, execution: ExecutionId, waiter: Waiter) {
+    /// Lets somebody wait for an execution. One of which no task is held may run elsewhere, and is asked for soon; one that nothing
+    /// is known of may be over, or not exist, and is asked for at once.
+    pub(super) fn add_waiter(
+        &self,
+        state: &mut PlaceState,
+        execution: ExecutionId,
+        waiter: Waiter,
+        known: bool,
+    ) {
         let here = state.holds(execution);
-        let step = if here { POLL.1 } else { POLL.0 };
-        let next = self.clock.monotonic() + step;
+        let (delay, step) = match (here, known) {
+            (true, _) => (POLL.1, POLL.1),
+            (false, true) => (POLL.0, POLL.0),
+            (false, false) => (Duration::ZERO, POLL.0 / 2),
+        };
+        let next = self.clock.monotonic() + delay;
         let waiting = state.waiting.entry(execution).or_default();
         waiting.senders.push(waiter);
         waiting.poll = Some(waiting.poll.map_or((next, step), |(known, step)| (known.min(next), step)));
@@ -248,22 +263,21 @@ impl Hub {
             for place in self.all_places() {
                 let (due, then) = self.due_polls(&place);
                 next = next.into_iter().chain(then).min();
-                if due.is_empty() {
-                    continue;
-                }
-                match self.store.execution_headers(&place.place, &due).await {
-                    Ok(headers) => {
-                        let open: HashSet<ExecutionId> = headers
-                            .iter()
-                            .filter(|header| !header.status.is_terminal())
-                            .map(|header| header.id)
-                            .collect();
-                        for ended in due.into_iter().filter(|id| !open.contains(id)) {
-                            self.request_audit(Audit::Execution(Arc::clone(&place), ended));
+                for due in due.chunks(POLL_BATCH) {
+                    match self.store.execution_headers(&place.place, due).await {
+                        Ok(headers) => {
+                            let open: HashSet<ExecutionId> = headers
+                                .iter()
+                                .filter(|header| !header.status.is_terminal())
+                                .map(|header| header.id)
+                                .collect();
+                            for ended in due.iter().filter(|id| !open.contains(id)) {
+                                self.request_audit(Audit::Execution(Arc::clone(&place), *ended));
+                            }
                         }
-                    }
-                    Err(error) => {
-                        debug!(tenant = place.place.name, %error, "failed to ask for executions that run elsewhere");
+                        Err(error) => {
+                            debug!(tenant = place.place.name, %error, "failed to ask for executions that run elsewhere");
+                        }
                     }
                 }
             }
@@ -278,7 +292,7 @@ impl Hub {
                 () = self.stop.cancelled() => return,
                 () = timer => {}
                 // Many waiters come at once: one look is enough for them all.
-                () = self.elsewhere.woken() => if !self.pause(POLL.0 / 2).await { return },
+                () = self.elsewhere.woken() => if !self.pause(GATHER).await { return },
             }
         }
     }

@@ -596,17 +596,10 @@ impl std::fmt::Debug for Hub {
 
 impl Hub {
     /// Lets somebody wait for the end of an execution.
-    pub(crate) fn wait(self: &Arc<Self>, place: &Arc<OpenPlace>, execution: ExecutionId, waiter: Waiter) {
-        let look = {
-            let mut state = place.state();
-            let here = state.live.contains_key(&execution);
-            self.add_waiter(&mut state, execution, waiter);
-            !here
-        };
-        if look {
-            // It may be over already, or not exist.
-            self.request_audit(Audit::Execution(Arc::clone(place), execution));
-        }
+    pub(crate) fn wait(&self, place: &OpenPlace, execution: ExecutionId, waiter: Waiter) {
+        let mut state = place.state();
+        let known = state.live.contains_key(&execution);
+        self.add_waiter(&mut state, execution, waiter, known);
     }
 
     /// An execution was cancelled, paused or resumed by this process.
