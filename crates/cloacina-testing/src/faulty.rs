@@ -150,7 +150,10 @@ impl FaultyStore {
                     Moment::After => "after",
                 };
                 let name = call.method.name();
-                Err(StoreError::new(kind, format!("a fault was asked for {when} `{name}` (call {})", call.number)))
+                Err(StoreError::new(
+                    kind,
+                    format!("a fault was asked for {when} `{name}` (call {})", call.number),
+                ))
             }
         }
     }
