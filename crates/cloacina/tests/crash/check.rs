@@ -85,8 +85,10 @@ async fn check_execution(
     if result.status != PipelineStatus::Completed {
         wrong.push(format!("it is {}: {:?}", result.status, result.error_message));
     }
-    let (_, tasks) = WORKFLOWS.iter().find(|(name, _)| *name == result.workflow_name).expect("a known workflow");
-    let history = runner.execution(result.execution_id).history().await.expect("what was listed has a history");
+    let (_, tasks) =
+        WORKFLOWS.iter().find(|(name, _)| *name == result.workflow_name).expect("a known workflow");
+    let history =
+        runner.execution(result.execution_id).history().await.expect("what was listed has a history");
     let mut lost = 0;
     let mut ends: HashMap<&str, usize> = HashMap::new();
     for (name, dependencies) in *tasks {
@@ -111,9 +113,9 @@ async fn check_execution(
                 AttemptOutcome::Failed => {
                     *number == 1
                         && FLAKY.contains(name)
-                        && events.iter().any(|event| {
-                            matches!(event, Event::Fail { task, attempt: 1, .. } if task == name)
-                        })
+                        && events.iter().any(
+                            |event| matches!(event, Event::Fail { task, attempt: 1, .. } if task == name),
+                        )
                 }
                 AttemptOutcome::Lost | AttemptOutcome::Released => *number < task.attempts,
                 _ => false,
@@ -133,9 +135,14 @@ async fn check_execution(
                         tell(format!("attempt {attempt} started after a later one"));
                     }
                     if *attempt > task.attempts {
-                        tell(format!("attempt {attempt} started, though attempt {} completed it", task.attempts));
+                        tell(format!(
+                            "attempt {attempt} started, though attempt {} completed it",
+                            task.attempts
+                        ));
                     }
-                    if let Some(early) = dependencies.iter().find(|dependency| !ends.contains_key(*dependency)) {
+                    if let Some(early) =
+                        dependencies.iter().find(|dependency| !ends.contains_key(*dependency))
+                    {
                         tell(format!("its dependency `{early}` never ended"));
                     }
                     if dependencies.iter().any(|dependency| ends.get(dependency) > Some(&position)) {

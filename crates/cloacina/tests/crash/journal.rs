@@ -59,7 +59,9 @@ impl Event {
             Self::Start { execution, task, attempt, pid, saw } => {
                 format!("start {execution} {task} {attempt} {pid} {saw}\n")
             }
-            Self::End { execution, task, attempt, pid } => format!("end {execution} {task} {attempt} {pid}\n"),
+            Self::End { execution, task, attempt, pid } => {
+                format!("end {execution} {task} {attempt} {pid}\n")
+            }
             Self::Fail { execution, task, attempt, pid } => {
                 format!("fail {execution} {task} {attempt} {pid}\n")
             }
@@ -81,9 +83,7 @@ impl Event {
         let attempt = words.next()?.parse().ok()?;
         let pid = words.next()?.parse().ok()?;
         match kind {
-            "start" => {
-                Some(Self::Start { execution, task, attempt, pid, saw: words.next()?.parse().ok()? })
-            }
+            "start" => Some(Self::Start { execution, task, attempt, pid, saw: words.next()?.parse().ok()? }),
             "end" => Some(Self::End { execution, task, attempt, pid }),
             "fail" => Some(Self::Fail { execution, task, attempt, pid }),
             _ => None,

@@ -135,7 +135,8 @@ async fn follows(context: &mut Context) -> Result<(), TaskError> {
 /// Takes the milliseconds that the input says at its first attempt, and no time at a later one.
 #[task]
 async fn slow(context: &mut Context) -> Result<(), TaskError> {
-    let milliseconds = if context.task().attempt() > 1 { 0 } else { context.get("milliseconds").unwrap_or(0) };
+    let milliseconds =
+        if context.task().attempt() > 1 { 0 } else { context.get("milliseconds").unwrap_or(0) };
     step(context, Duration::from_millis(milliseconds)).await
 }
 
@@ -199,7 +200,11 @@ pub(crate) async fn run_one(runner: &Runner, number: u64) -> Result<PipelineResu
 }
 
 /// Runs executions of these numbers, so many at once, until they are all over. Returns their ids.
-pub(crate) async fn run_many(runner: &Runner, numbers: std::ops::Range<u64>, at_once: usize) -> HashSet<Uuid> {
+pub(crate) async fn run_many(
+    runner: &Runner,
+    numbers: std::ops::Range<u64>,
+    at_once: usize,
+) -> HashSet<Uuid> {
     let next = Arc::new(AtomicU64::new(numbers.start));
     let submitters: Vec<_> = (0..at_once)
         .map(|_| {
