@@ -254,6 +254,9 @@ impl Runner {
     }
 
     fn gone(&self) -> PipelineError {
+        if !self.handle.shut.load(Ordering::Acquire) && self.handle.hub.is_closed() {
+            return self.handle.hub.failure();
+        }
         let message = format!("the runner of tenant `{}` was shut down", self.place());
         PipelineError::new(ErrorKind::ShutDown, message)
     }

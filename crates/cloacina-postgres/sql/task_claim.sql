@@ -7,15 +7,16 @@
 -- still there once the execution is locked proves that its task is unchanged since the row was put there, so this one
 -- statement may lock and change. Only the execution's own row may have changed meanwhile, from `pending` to `running`:
 -- the state that counts is the one that was read with the lock. On the ctids see `task_record`.
+-- What begins with this claim need not be read again: its input comes along.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 picked AS MATERIALIZED (
     SELECT candidate.*
     FROM generate_series(9, 0, -1) AS level (priority)
     CROSS JOIN LATERAL (
-        SELECT ready.ctid, ready.priority, ready.execution_id, ready.task, ready.workflow, ready.fingerprint, execution.state
+        SELECT ready.ctid, ready.priority, ready.execution_id, ready.task, ready.workflow, ready.fingerprint, execution.*
         FROM ready_tasks AS ready
         CROSS JOIN LATERAL (
-            SELECT state FROM workflow_executions
+            SELECT state, created_at, CASE WHEN state = 'pending' THEN input END AS input FROM workflow_executions
             WHERE tenant_id = $1 AND id = ready.execution_id
             OFFSET 0
             FOR NO KEY UPDATE SKIP LOCKED
@@ -56,4 +57,4 @@ CROSS JOIN LATERAL (
 ) AS ready, clock
 WHERE task.ctid = ready.ctid
 RETURNING task.execution_id, task.task, picked.workflow, picked.fingerprint, picked.priority, task.attempt, task.failures,
-          task.lost
+          task.lost, picked.input::text, picked.created_at

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use cloacina_core::execution::PipelineStatus;
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
-    Claim, Claimed, Closed, Flush, Flushed, Freed, NewExecution, Outcome, Place, PlaceFlush, PlaceFlushed,
-    Recorded, Result, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
+    Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, NewExecution, Outcome, Place, PlaceFlush,
+    PlaceFlushed, Recorded, Result, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -450,7 +450,7 @@ fn read(answer: Answer, rows: &[Row], flushed: &mut Flushed, places: &[PlaceFlus
                 flushed.places[place].closed.push(Closed { execution: ExecutionId(row.get("id")), status });
             }
         }
-        Answer::Claimed(place) => flushed.places[place].claimed = rows.iter().map(claimed).collect(),
+        Answer::Claimed(place) => flushed.places[place].claimed = rows.iter().map(claimed_now).collect(),
         Answer::Rang(place) => return Ok(doorbell::rang_for_others(rows, &places[place].place.name)),
     }
     Ok(false)
@@ -465,7 +465,15 @@ pub(crate) fn claimed(row: &Row) -> Claimed {
         attempt: row.get("attempt"),
         failures: row.get("failures"),
         lost: row.get("lost"),
+        fresh: None,
     }
+}
+
+/// A task that was just claimed, with what was read of its execution if that begins with it.
+fn claimed_now(row: &Row) -> Claimed {
+    let input: Option<&str> = row.get("input");
+    let fresh = input.map(|input| Fresh { input: input.into(), created_at: row.get("created_at") });
+    Claimed { fresh, ..claimed(row) }
 }
 
 pub(crate) fn workflow_key(row: &Row) -> WorkflowKey {

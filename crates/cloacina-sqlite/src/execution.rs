@@ -362,6 +362,7 @@ pub(crate) fn held(
             attempt: row.get(5)?,
             failures: row.get(6)?,
             lost: row.get(7)?,
+            fresh: None,
         };
         held.push(Held { claimed, status: state(row, 8)? });
     }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use cloacina_core::execution::{AttemptOutcome, PipelineStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
-    Claim, Claimed, Closed, Flush, Flushed, Freed, NewExecution, Outcome, PlaceFlush, PlaceFlushed, Recorded,
-    StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
+    Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, NewExecution, Outcome, PlaceFlush, PlaceFlushed,
+    Recorded, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use rusqlite::types::Value;
@@ -337,7 +337,15 @@ impl Steps<'_> {
             let Some((attempt, failures, lost)) = claimed else {
                 continue;
             };
-            start.execute(params![self.tenant.0, execution.0, self.now])?;
+            let fresh = start
+                .query_row(params![self.tenant.0, execution.0, self.now], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .optional()?
+                .map(|(input, created_at)| {
+                    Ok::<_, Failure>(Fresh { input, created_at: timestamp(created_at)? })
+                })
+                .transpose()?;
             self.done.claimed.push(Claimed {
                 execution,
                 task,
@@ -346,6 +354,7 @@ impl Steps<'_> {
                 attempt,
                 failures,
                 lost,
+                fresh,
             });
         }
         Ok(())

@@ -130,6 +130,7 @@ macro_rules! store_conformance {
             claim {
                 a_claim_takes_exactly_its_limit
                 a_claimed_task_runs
+                only_the_first_claim_of_an_execution_brings_its_input
                 the_higher_priority_is_claimed_first_then_the_earlier_due
                 a_claim_takes_only_what_it_names
                 foreign_work_does_not_hide_ours

@@ -29,15 +29,15 @@ use cloacina_core::{ErrorKind, PipelineError, Workflow};
 /// }
 ///
 /// #[workflow]
-/// fn greeting() -> Workflow {
-///     Workflow::builder("greeting").task(greet).build()
+/// fn welcome() -> Workflow {
+///     Workflow::builder("welcome").task(greet).build()
 /// }
 ///
 /// # #[cfg(feature = "sqlite")]
 /// #[tokio::main]
 /// async fn main() -> Result<(), PipelineError> {
 ///     let runner = DefaultRunner::new("sqlite::memory:").await?;
-///     let result = runner.execute("greeting", Context::new().with("name", "Marcus")).await?;
+///     let result = runner.execute("welcome", Context::new().with("name", "Marcus")).await?;
 ///     assert!(result.status.is_success());
 ///     assert_eq!(result.final_context.get::<String>("greeting").as_deref(), Some("Salve, Marcus!"));
 ///     runner.shutdown().await

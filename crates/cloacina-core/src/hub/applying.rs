@@ -13,10 +13,11 @@ use super::live::Live;
 use super::place::{Held, OpenPlace, PlaceState, Stop};
 use super::scheduler::Timer;
 use super::{Ending, Hub, Incarnation, Submit, SubmitReply};
+use crate::context::values_from_json;
 use crate::execution::{AttemptOutcome, PipelineStatus, TaskState};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::slots::Permit;
-use crate::store::{Claimed, Closed, Freed, PlaceFlushed, TaskOutcome};
+use crate::store::{Claimed, Closed, Freed, Fresh, PlaceFlushed, TaskOutcome};
 
 /// Takes what a flush did over into memory.
 pub(super) struct Applying<'a> {
@@ -43,7 +44,6 @@ impl Applying<'_> {
         let PlaceFlushed { submitted, recorded, freed, closed, claimed } = done;
         let claim_count = claimed.len();
         let mut starts = Vec::new();
-        let mut unknown: Vec<Claimed> = Vec::new();
         let mut state = place.state();
         self.apply_submits(&mut state, submits, &submitted.into_iter().collect(), &mut starts);
         let recorded: HashSet<(ExecutionId, TaskIndex)> =
@@ -53,7 +53,9 @@ impl Applying<'_> {
         let mut permits = permits.into_iter();
         for claimed in claimed {
             let permit = permits.next().unwrap_or_else(|| place.slots.force());
-            let known = state.live.contains_key(&claimed.execution);
+            if let Some(fresh) = &claimed.fresh {
+                know_fresh(&mut state, &claimed, fresh);
+            }
             let start = Start {
                 execution: claimed.execution,
                 task: claimed.task,
@@ -64,9 +66,6 @@ impl Applying<'_> {
             };
             self.hold(&mut state, &start);
             starts.push(start);
-            if !known {
-                unknown.push(claimed);
-            }
         }
         drop(permits);
         self.apply_closed(&mut state, closed);
@@ -115,7 +114,7 @@ impl Applying<'_> {
             if waited_for || !execution.claimed.is_empty() {
                 let graph =
                     Arc::clone(submit.workflow.graph().expect("a workflow that is submitted was checked"));
-                let live = Live::submitted(execution, submit.workflow, graph, submit.input, self.now);
+                let live = Live::new(id, submit.workflow, graph, execution.priority, submit.input, self.now);
                 state.live.insert(id, live);
             }
             let claimed: Vec<TaskIndex> = execution.claimed.clone();
@@ -339,6 +338,19 @@ impl Applying<'_> {
             self.hub.load(Arc::clone(&self.place), load);
         }
     }
+}
+
+/// Takes an execution into memory of which nothing was claimed before. What cannot be used as it is stored is left to whoever
+/// reads the execution, who says why.
+fn know_fresh(state: &mut PlaceState, claimed: &Claimed, fresh: &Fresh) {
+    if state.live.contains_key(&claimed.execution) {
+        return;
+    }
+    let Some(workflow) = state.workflows.version(&claimed.workflow).cloned() else { return };
+    let (Ok(graph), Ok(input)) = (workflow.graph().cloned(), values_from_json(&fresh.input)) else { return };
+    let input = Arc::new(input);
+    let live = Live::new(claimed.execution, workflow, graph, claimed.priority, input, fresh.created_at);
+    state.live.insert(claimed.execution, live);
 }
 
 /// What is to be done with claimed tasks.

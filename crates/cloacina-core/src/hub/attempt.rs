@@ -319,9 +319,13 @@ fn ended(result: Result<Result<Context, TaskError>, String>) -> End {
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> String {
-    let message =
-        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", message.unwrap_or("(a value that is no text)"))
+    format!("panicked: {}", panic_message(panic))
+}
+
+/// What a panic said.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(a value that is no text)")
 }
 
 fn stored(patch: &Patch, limit: usize) -> Result<Arc<str>, ContextError> {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::committer::copy_of;
 use super::place::OpenPlace;
 use super::{Ending, Incarnation, Submit};
 use crate::error::{ErrorKind, PipelineError};
@@ -81,7 +80,7 @@ pub(super) fn refuse_data(mut batch: PlaceBatch, error: &StoreError) -> Option<P
             "execution {} of tenant `{}` was not recorded, because the database cannot keep its input: {error}",
             submit.execution.id, batch.place.place.name
         );
-        submit.reply.fail(PipelineError::new(ErrorKind::Context, message).with_source(copy_of(error)));
+        submit.reply.fail(PipelineError::new(ErrorKind::Context, message).with_source(error.copy()));
     }
     for ending in &mut batch.endings {
         let outcome = &ending.outcome;

@@ -232,7 +232,7 @@ impl Lane {
                 "execution {} was not recorded in the place of tenant `{}`: {error}",
                 submit.execution.id, batch.place.place.name
             );
-            submit.reply.fail(PipelineError::new(error.kind().into(), message).with_source(copy_of(error)));
+            submit.reply.fail(PipelineError::new(error.kind().into(), message).with_source(error.copy()));
         }
         let wait = self
             .parked
@@ -356,11 +356,6 @@ impl Lane {
     }
 }
 
-/// The error for one of many who are told of it.
-pub(super) fn copy_of(error: &StoreError) -> StoreError {
-    StoreError::new(error.kind(), error.to_string())
-}
-
 /// While a flush waits for a database that cannot be reached, those that wait behind it are certainly not recorded.
 fn give_up_old_submits(
     hub: &Hub,
@@ -393,7 +388,7 @@ fn give_up(hub: &Hub, submit: Submit, error: Option<&StoreError>) {
     );
     let told = PipelineError::new(ErrorKind::Unavailable, message);
     submit.reply.fail(match error {
-        Some(error) => told.with_source(copy_of(error)),
+        Some(error) => told.with_source(error.copy()),
         None => told,
     });
 }

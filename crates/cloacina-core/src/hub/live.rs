@@ -12,7 +12,7 @@ use crate::context::{Context, ContextError, Patch, Values, values_from_json};
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::{PipelineResult, PipelineStatus, SkipReason, TaskResult, TaskState};
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
-use crate::store::{ExecutionHeader, ExecutionRecord, NewExecution, TaskRecord};
+use crate::store::{ExecutionHeader, ExecutionRecord, TaskRecord};
 use crate::workflow::{Graph, Workflow};
 
 /// What is known of one execution.
@@ -60,37 +60,21 @@ impl LiveTask {
 }
 
 impl Live {
-    /// An execution that was recorded just now.
-    pub(crate) fn submitted(
-        execution: &NewExecution,
+    /// An execution of which no task was claimed yet.
+    pub(crate) fn new(
+        id: ExecutionId,
         workflow: Arc<Workflow>,
         graph: Arc<Graph>,
+        priority: i16,
         input: Arc<Values>,
-        now: Timestamp,
+        created_at: Timestamp,
     ) -> Self {
-        let mut tasks: Vec<LiveTask> = execution
-            .tasks
-            .iter()
-            .map(|task| {
-                LiveTask::new(if task.waiting_on == 0 { TaskState::Ready } else { TaskState::Waiting })
-            })
+        let root = |task| graph.dependencies(task).is_empty();
+        let tasks = (0..)
+            .take(workflow.tasks().len())
+            .map(|task| LiveTask::new(if root(task) { TaskState::Ready } else { TaskState::Waiting }))
             .collect();
-        for task in &execution.claimed {
-            let task = &mut tasks[*task as usize];
-            task.state = TaskState::Running;
-            task.attempt = 1;
-            task.started_at = Some(now);
-        }
-        Self {
-            id: execution.id,
-            workflow,
-            graph,
-            priority: execution.priority,
-            input,
-            created_at: now,
-            started_at: (!execution.claimed.is_empty()).then_some(now),
-            tasks,
-        }
+        Self { id, workflow, graph, priority, input, created_at, started_at: None, tasks }
     }
 
     /// An execution as it was read.

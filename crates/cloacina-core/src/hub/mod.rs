@@ -26,15 +26,18 @@ mod place;
 mod scheduler;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{error, warn};
 
+use attempt::panic_message;
 use auditor::Audit;
 use committer::Lane;
 pub(crate) use live::{result_of, summary_of};
@@ -221,8 +224,52 @@ impl Hub {
     }
 
     /// Runs background work where the store's futures may run.
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(work, &self.store.runtime());
+    ///
+    /// A panic in it is a defect of the engine, after which what is in memory cannot be relied upon: the hub fails as a whole, and
+    /// the next runner that is opened on this database has a new one. What the database holds is rescued like that of a process
+    /// that died.
+    fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        let hub = Arc::clone(self);
+        let guarded = AssertUnwindSafe(work).catch_unwind().map(move |ended| {
+            if let Err(panic) = ended {
+                hub.fail(panic_message(&*panic));
+            }
+        });
+        self.tasks.spawn_on(guarded, &self.store.runtime());
+    }
+
+    fn fail(&self, message: &str) {
+        error!(
+            database = self.label(),
+            message,
+            "the engine failed by a defect of its own and stops on this database; open the runners again to go on"
+        );
+        self.stop.cancel();
+        let places = {
+            let mut places = self.places();
+            places.closed = true;
+            std::mem::take(&mut places.open)
+        };
+        for place in places.into_values() {
+            let mut state = place.state();
+            state.held.values().for_each(|held| held.stop.stop(StopReason::Void));
+            state.held.clear();
+            state.claiming = false;
+            for waiter in state.waiting.drain().flat_map(|(_, waiting)| waiting.senders) {
+                drop(waiter.send(Err(self.failure())));
+            }
+            drop(state);
+            place.idle.notify_waiters();
+        }
+    }
+
+    /// What callers are told once the hub has failed.
+    pub(crate) fn failure(&self) -> PipelineError {
+        let message = format!(
+            "the engine failed on {} by a defect of its own, which its log describes; open the runner again to go on",
+            self.label()
+        );
+        PipelineError::new(ErrorKind::Internal, message)
     }
 
     /// Runs a store call where it may run, to its end, even if the caller's future is dropped.

@@ -51,6 +51,12 @@ impl StoreError {
         self
     }
 
+    /// The error once more, without its cause, for the next of many who are told of it.
+    #[must_use]
+    pub(crate) fn copy(&self) -> Self {
+        Self::new(self.kind(), self.to_string())
+    }
+
     /// What the engine does about it.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {

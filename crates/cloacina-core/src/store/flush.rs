@@ -228,4 +228,16 @@ pub struct Claimed {
     pub failures: i32,
     /// How many attempts were lost with their runner before.
     pub lost: i32,
+    /// The beginnings of an execution of which no task was claimed before this flush, so that it need not be read. At least one of
+    /// the tasks that a flush claims of it brings them; elsewhere it is `None`.
+    pub fresh: Option<Fresh>,
+}
+
+/// All that there is of an execution before its first task is claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fresh {
+    /// Its input: a JSON object.
+    pub input: Arc<str>,
+    /// When it was recorded.
+    pub created_at: Timestamp,
 }

@@ -28,8 +28,8 @@ pub use execution::{
     ORPHANED, TaskRecord,
 };
 pub use flush::{
-    Claim, Claimed, Closed, Flush, Flushed, Freed, Idempotency, NewExecution, NewTask, Outcome, PlaceFlush,
-    PlaceFlushed, Recorded, TaskOutcome, WorkflowKey,
+    Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, Idempotency, NewExecution, NewTask, Outcome,
+    PlaceFlush, PlaceFlushed, Recorded, TaskOutcome, WorkflowKey,
 };
 pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
 

@@ -22,7 +22,7 @@ async fn a_new_file_is_made_and_keeps_its_identity() {
     assert_eq!(place.name, "acme");
     assert_eq!(store.place_open(&PlaceName::Named("acme".into())).await.unwrap(), place);
     assert!(file.names().iter().all(|name| name.starts_with("acme.db")), "{:?}", file.names());
-    let error = store.place_open(&PlaceName::Named("acme".into())).await.unwrap_err();
+    let error = store.place_open(&PlaceName::Named("globex".into())).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Configuration);
     drop(store);
     let store = SqliteStore::open(&file.url()).await.unwrap();

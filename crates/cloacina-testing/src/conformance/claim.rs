@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use cloacina_core::execution::{PipelineStatus, TaskState};
-use cloacina_core::store::{Claimed, NewExecution};
+use cloacina_core::store::{Claimed, Fresh, NewExecution};
 
 use super::Fixture;
-use super::process::{WORKFLOW, World, at, draft, key};
+use super::process::{WORKFLOW, World, at, draft, key, released};
 
 pub async fn a_claim_takes_exactly_its_limit(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
@@ -33,6 +33,7 @@ pub async fn a_claimed_task_runs(fixture: &impl Fixture) {
         attempt: 1,
         failures: 0,
         lost: 0,
+        fresh: Some(Fresh { input: "{}".into(), created_at: at(0) }),
     };
     assert_eq!(runner.claim(10, at(7)).await, [expected]);
     let record = world.load(id).await;
@@ -40,6 +41,19 @@ pub async fn a_claimed_task_runs(fixture: &impl Fixture) {
     let task = &record.tasks[0];
     assert_eq!((task.state, task.attempt, task.runner), (TaskState::Running, 1, Some(runner.id)));
     assert_eq!((task.started_at, task.finished_at), (Some(at(7)), None));
+}
+
+pub async fn only_the_first_claim_of_an_execution_brings_its_input(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = world.submit(NewExecution { input: r#"{"n":1.0}"#.into(), ..draft(&[0, 0]) }, at(0)).await;
+    let first = runner.claim(1, at(1)).await.remove(0);
+    assert_eq!(first.fresh, Some(Fresh { input: r#"{"n":1.0}"#.into(), created_at: at(0) }));
+    assert_eq!(runner.claim(1, at(2)).await.remove(0).fresh, None);
+    assert!(world.held(runner.id).await.iter().all(|held| held.fresh.is_none()));
+    let outcome = released(id, first.task);
+    runner.batch(at(3)).outcome(outcome).write().await;
+    assert_eq!(runner.claim(1, at(4)).await.remove(0).fresh, None, "an attempt was made before");
 }
 
 pub async fn the_higher_priority_is_claimed_first_then_the_earlier_due(fixture: &impl Fixture) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cloacina_core::execution::{AttemptOutcome, PipelineStatus, TaskState};
 use cloacina_core::id::RunnerId;
 use cloacina_core::lease::ProcessIdentity;
-use cloacina_core::store::{Liveness, NewExecution, Outcome, RunnerRegistration, StoreErrorKind};
+use cloacina_core::store::{Claimed, Liveness, NewExecution, Outcome, RunnerRegistration, StoreErrorKind};
 
 use super::Fixture;
 use super::process::{WORKFLOW, World, at, claimed_draft, completed, draft, key};
@@ -224,13 +224,13 @@ pub async fn what_a_runner_holds_is_told(fixture: &impl Fixture) {
     other.submit(claimed_draft(1), at(0)).await;
     runner.report(Outcome { successors: vec![(1, true)], ..completed(id, 0) }, at(1)).await;
     world.submit(draft(&[0]), at(1)).await;
-    let claimed = runner.claim(1, at(2)).await;
+    let claimed = runner.claim(1, at(2)).await.into_iter().map(|claimed| Claimed { fresh: None, ..claimed });
     let mut held = world.process().await.held(runner.id).await;
     held.sort_unstable_by_key(|held| (held.execution != id, held.task));
     assert_eq!(held.len(), 2);
     assert_eq!((held[0].execution, held[0].task, held[0].attempt), (id, 1, 1));
     assert_eq!((&held[0].workflow, held[0].priority), (&key(WORKFLOW, 1), 4));
-    assert_eq!(held[1..], claimed);
+    assert_eq!(held[1..], claimed.collect::<Vec<_>>());
     assert_eq!(world.held(RunnerId::new()).await, []);
 }
 

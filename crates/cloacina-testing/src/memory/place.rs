@@ -8,7 +8,7 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus, Ta
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, Claim, Claimed, Closed, Control, Controlled, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Freed, NewExecution, NextDue, ORPHANED, Outcome, Place, PlaceFlush, PlaceFlushed,
+    ExecutionRecord, Freed, Fresh, NewExecution, NextDue, ORPHANED, Outcome, Place, PlaceFlush, PlaceFlushed,
     Recorded, TaskOutcome, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
@@ -115,6 +115,7 @@ impl Execution {
             attempt: task.attempt,
             failures: task.failures,
             lost: task.lost,
+            fresh: None,
         })
     }
 }
@@ -340,8 +341,12 @@ impl PlaceRows {
         for row in rows {
             self.ready.remove(&row);
             let execution = self.executions.get_mut(&row.execution).expect("a ready row has its execution");
+            let fresh = (execution.header.status == PipelineStatus::Pending).then(|| Fresh {
+                input: Arc::clone(&execution.input),
+                created_at: execution.header.created_at,
+            });
             execution.claim(row.task, runner, now);
-            claimed.extend(execution.claimed(row.task));
+            claimed.extend(execution.claimed(row.task).map(|claimed| Claimed { fresh, ..claimed }));
         }
         claimed
     }

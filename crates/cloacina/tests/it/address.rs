@@ -43,7 +43,7 @@ mod sqlite {
     use cloacina::Context;
 
     use super::*;
-    use crate::support::{Database, Gate, idle, workflow};
+    use crate::support::{Database, Gate, idle, quick, workflow};
 
     #[tokio::test]
     async fn a_file_needs_its_directory() {
@@ -154,7 +154,11 @@ mod sqlite {
     async fn a_file_that_is_deleted_is_the_trouble_of_its_tenant_alone() {
         let database = Database::sqlite();
         let gate = Gate::new();
-        let acme = database.runner([workflow("w", [idle("t")]), workflow("gated", [gate.task("t")])]).await;
+        // What cannot be written keeps the shutdown for as long as it may.
+        let config = quick().shutdown_timeout(std::time::Duration::from_millis(200));
+        let acme = database
+            .configured(config, [workflow("w", [idle("t")]), workflow("gated", [gate.task("t")])])
+            .await;
         let globex = database.of("globex").runner([workflow("w", [idle("t")])]).await;
         acme.execute_async("gated", Context::new()).await.unwrap();
         gate.started().await;

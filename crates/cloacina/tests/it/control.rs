@@ -359,7 +359,7 @@ on_each_store! {
 
     async fn a_deadline_that_is_met_changes_nothing(database: Database) {
         let runner = database.runner([workflow("w", [idle("t")])]).await;
-        let deadline = SystemClock.now() + Duration::from_millis(500);
+        let deadline = SystemClock.now() + Duration::from_secs(2);
         let execution = runner.submit("w").deadline(deadline).send().await.unwrap();
         assert!(execution.wait_for_completion().await.unwrap().status.is_success());
         until(async || SystemClock.now() > deadline + Duration::from_millis(100)).await;
@@ -371,7 +371,7 @@ on_each_store! {
         let (tried, mut tries) = mpsc::unbounded_channel();
         let policy = RetryPolicy {
             attempts: 5,
-            base: Duration::from_millis(300),
+            base: Duration::from_secs(2),
             jitter: cloacina::Jitter::None,
             ..RetryPolicy::DEFAULT
         };
@@ -386,7 +386,7 @@ on_each_store! {
             task_of(&runner.get_execution(execution.execution_id).await.unwrap(), "t").state == TaskState::Ready
         }).await;
         execution.cancel().await.unwrap();
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        tokio::time::sleep(Duration::from_millis(2500)).await;
         assert!(tries.try_recv().is_err());
         let result = execution.wait_for_completion().await.unwrap();
         assert_eq!(task_of(&result, "t").error_message.as_deref(), Some("broken"));

@@ -13,6 +13,7 @@ mod blocking;
 mod configuration;
 mod context;
 mod control;
+mod defect;
 mod edge;
 mod guide;
 mod limit;

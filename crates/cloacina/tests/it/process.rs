@@ -120,6 +120,7 @@ async fn another_process() {
         "note" => note_many().await,
         "environment" => environment().await,
         "read only" => read_only().await,
+        "full" => full().await,
         "process limit" => process_limit().await,
         other => panic!("there is no part `{other}`"),
     }
@@ -477,6 +478,52 @@ async fn a_file_that_may_not_be_written_is_refused() {
     let output = command.current_dir("/").output().unwrap();
     permit(&directory, 0o755);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Submits until nothing more can be written, and says what was accepted.
+async fn full() {
+    let runner = place().workflow(steps(idle("second"))).submit_only().build().await.unwrap();
+    let large = Context::new().with("text", "x".repeat(10_000));
+    loop {
+        match runner.execute_async("steps", large.clone()).await {
+            Ok(execution) => say(execution.execution_id),
+            Err(error) => {
+                assert_error(&error, ErrorKind::Place, "acme.db");
+                say("full");
+                break;
+            }
+        }
+    }
+    assert!(!runner.list_executions().await.unwrap().is_empty(), "what is there can still be read");
+    std::process::exit(0);
+}
+
+#[cfg(all(feature = "sqlite", unix))]
+#[tokio::test]
+async fn a_full_disk_is_an_error_and_loses_nothing() {
+    let database = Database::sqlite();
+    database.run(Context::new(), [idle("t")]).await;
+    // A process that may write files of 1 MiB only is as good as a disk that is full. The signal would kill it otherwise.
+    let limited = "trap '' XFSZ; ulimit -f 2048; exec \"$0\" \"$@\"";
+    let output = Command::new("sh")
+        .args(["-c", limited])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "process::another_process", "--nocapture"])
+        .env(PART, "full")
+        .env(URL, &database.url)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let said: Vec<&str> = said.lines().filter_map(|line| Some(line.split_once(SAYS)?.1)).collect();
+    let (last, accepted) = said.split_last().unwrap();
+    assert_eq!(*last, "full");
+    assert!(accepted.len() > 10, "{accepted:?}");
+    let runner = database.runner([steps(idle("second"))]).await;
+    for id in accepted {
+        let result = in_time(runner.execution(id.parse().unwrap()).wait_for_completion()).await.unwrap();
+        assert_eq!(result.status, PipelineStatus::Completed);
+    }
+    runner.shutdown().await.unwrap();
 }
 
 /// The limit of the process holds over all its tenants.

@@ -84,7 +84,7 @@ mod schemas {
     use cloacina::runner::DefaultRunner;
 
     use super::*;
-    use crate::support::{assert_error, in_full, in_time};
+    use crate::support::{assert_error, in_full, in_time, quick};
 
     /// Runs SQL as the owner of a database.
     pub(crate) async fn sql(url: &str, text: &str) {
@@ -106,7 +106,9 @@ mod schemas {
         let database = Database::postgres().await;
         let gate = Gate::new();
         let workflows = || [workflow("w", [idle("t")]), workflow("gated", [gate.task("t")])];
-        let acme = database.runner(workflows()).await;
+        // What cannot be written keeps the shutdown for as long as it may.
+        let config = quick().shutdown_timeout(std::time::Duration::from_millis(200));
+        let acme = database.configured(config, workflows()).await;
         let globex = database.of("globex").runner(workflows()).await;
         assert!(acme.execute("w", Context::new()).await.unwrap().status.is_success());
         let running = acme.execute_async("gated", Context::new()).await.unwrap();

@@ -1,0 +1,49 @@
+//! A defect of the engine itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cloacina::{Context, DefaultRunnerConfig, ErrorKind, PipelineStatus};
+use cloacina_core::store::PlaceName;
+use cloacina_core::{Hub, Runner};
+use cloacina_testing::faulty::{FaultyStore, Method, Verdict};
+use cloacina_testing::memory::MemoryDatabase;
+
+use crate::support::{assert_error, idle, in_time, workflow};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_the_engine_is_told_to_all_who_wait_and_the_next_runner_goes_on() {
+    let database = MemoryDatabase::new();
+    let broken = Arc::new(AtomicBool::new(false));
+    let open = async |broken: Arc<AtomicBool>| {
+        let store = FaultyStore::new(Arc::new(database.open()), move |call| {
+            assert!(!(call.method == Method::Flush && broken.load(Ordering::Relaxed)), "a planted defect");
+            Verdict::Pass
+        });
+        let settings = DefaultRunnerConfig::builder().workflow(workflow("w", [idle("t")])).build();
+        let hub = Hub::start(store, &settings);
+        let runner = Runner::open(Arc::clone(&hub), PlaceName::Default, settings, Vec::new()).await.unwrap();
+        (hub, runner.expect("a new hub is open"))
+    };
+    let (hub, first) = open(Arc::clone(&broken)).await;
+    let id = first.submit("w").start_at(jiff::Timestamp::MAX).send().await.unwrap().execution_id;
+    let waiting = tokio::spawn({
+        let execution = first.execution(id);
+        async move { execution.wait_for_completion().await }
+    });
+    broken.store(true, Ordering::Relaxed);
+    assert_error(
+        &in_time(first.execute("w", Context::new())).await.unwrap_err(),
+        ErrorKind::Internal,
+        "defect",
+    );
+    assert_error(&in_time(waiting).await.unwrap().unwrap_err(), ErrorKind::Internal, "defect");
+    assert!(hub.is_closed());
+    assert_error(&first.execute("w", Context::new()).await.unwrap_err(), ErrorKind::Internal, "defect");
+
+    let (_, second) = open(Arc::default()).await;
+    let result = in_time(second.execute("w", Context::new())).await.unwrap();
+    assert_eq!(result.status, PipelineStatus::Completed);
+    in_time(first.shutdown()).await.unwrap();
+    second.shutdown().await.unwrap();
+}
