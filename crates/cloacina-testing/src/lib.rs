@@ -10,3 +10,5 @@ pub mod conformance;
 pub mod faulty;
 #[cfg(feature = "engine")]
 pub mod memory;
+#[cfg(feature = "engine")]
+pub mod proxy;

@@ -77,9 +77,11 @@ impl Hub {
     /// Declares runners dead whose heartbeat stands still, and returns their work.
     pub(super) async fn watch_runners(self: Arc<Self>) {
         let here = ProcessIdentity::current();
-        // Since when which heartbeat has been seen unchanged; emptied when the database could not be seen.
+        // For how long which heartbeat has been seen unchanged; emptied when the database could not be seen.
         let mut seen: HashMap<RunnerId, (i64, Duration)> = HashMap::new();
-        while self.pause(WATCH.min(self.heartbeat_interval)).await {
+        let mut looked = self.clock.monotonic();
+        let period = WATCH.min(self.heartbeat_interval);
+        while self.pause(period).await {
             let Some(incarnation) = self.incarnation() else { continue };
             let runners = match self.store.runner_list().await {
                 Ok(runners) => runners,
@@ -90,16 +92,22 @@ impl Hub {
                 }
             };
             let now = self.clock.monotonic();
+            let unseen = now.saturating_sub(looked);
+            looked = now;
             let others: Vec<RunnerRecord> =
                 runners.into_iter().filter(|runner| runner.id != incarnation.id).collect();
             seen.retain(|id, _| others.iter().any(|runner| runner.id == *id));
             self.note_alone(others.is_empty());
             for runner in others {
-                let since = seen.entry(runner.id).or_insert((runner.beat, now));
-                if since.0 != runner.beat {
-                    *since = (runner.beat, now);
-                }
-                let stood_still = now.saturating_sub(since.1) >= runner.lease;
+                // A look that took long counts little: the database, the network or this very process stood still, and the
+                // heartbeat may be on its way as our question was. No single look declares anybody dead.
+                let counts = unseen.min(period * 3 / 2).min(runner.lease / 2);
+                let stood = match seen.get(&runner.id) {
+                    Some((beat, stood)) if *beat == runner.beat => *stood + counts,
+                    _ => Duration::ZERO,
+                };
+                seen.insert(runner.id, (runner.beat, stood));
+                let stood_still = stood >= runner.lease;
                 if stood_still || is_provably_gone(&runner, here.as_ref()) {
                     self.rescue(&runner).await;
                     // If it is still there the next attempt waits for another whole lease, unless it is dead already.

@@ -15,6 +15,7 @@ use cloacina_testing::memory::MemoryDatabase;
 
 use crate::check::check;
 use crate::journal::noted;
+use crate::process::join_all;
 use crate::workload::{run_many, run_one};
 
 /// How often what happens, in percent of the calls.
@@ -174,20 +175,85 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_done_twice_when_the_store_in_memory_fails() {
-    for seed in seeds() {
-        let database = MemoryDatabase::new();
-        round("memory", seed, async || Arc::new(database.open()) as Arc<dyn Store>).await;
+/// Runs the seeds, some side by side: most of the time they wait before they try again.
+async fn rounds(round: impl AsyncFn(u64)) {
+    for seeds in seeds().chunks(5) {
+        join_all(seeds.iter().map(|seed| round(*seed))).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_done_twice_when_the_store_in_memory_fails() {
+    rounds(async |seed| {
+        let database = MemoryDatabase::new();
+        round("memory", seed, async || Arc::new(database.open()) as Arc<dyn Store>).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_done_twice_when_a_sqlite_file_fails() {
-    for seed in seeds() {
+    rounds(async |seed| {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("faulty.db");
         let path = path.to_str().expect("a temporary directory has a name in UTF-8");
         round("sqlite", seed, async || SqliteStore::open(path).await.unwrap() as Arc<dyn Store>).await;
+    })
+    .await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_done_twice_when_a_postgresql_database_fails() {
+    use cloacina_postgres::{PostgresOptions, PostgresStore};
+    let server = cloacina_testing::cluster::Cluster::shared().expect("a server for tests starts");
+    rounds(async |seed| {
+        let url = server.fresh_database().await.expect("a fresh database");
+        let connect = async || {
+            PostgresStore::connect(&url, PostgresOptions::default()).await.unwrap() as Arc<dyn Store>
+        };
+        round("postgresql", seed, connect).await;
+    })
+    .await;
+}
+
+/// A database that does not answer at all for a while, and then one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_hangs_for_longer_than_a_lease_kills_nobody() {
+    const LEASE: Duration = Duration::from_millis(900);
+    let database = MemoryDatabase::new();
+    let thaw = Arc::new(Mutex::new(Instant::now()));
+    let settings =
+        DefaultRunnerConfig::builder().lease(LEASE).heartbeat_interval(Duration::from_millis(100)).build();
+    let hook = |later: Duration| {
+        let thaw = Arc::clone(&thaw);
+        // In either direction: what is on its way arrives when it thaws.
+        move |_: &Call| {
+            let thaw = *thaw.lock().unwrap();
+            match thaw > Instant::now() - later {
+                true => Verdict::Delay((thaw + later).saturating_duration_since(Instant::now())),
+                false => Verdict::Pass,
+            }
+        }
+    };
+    let one = open(FaultyStore::new(Arc::new(database.open()), hook(Duration::ZERO)), settings.clone()).await;
+    // It takes a moment longer until the network lets this one through again.
+    let other = open(FaultyStore::new(Arc::new(database.open()), hook(LEASE / 6)), settings).await;
+    let store = database.open();
+    let runners = async || {
+        let mut ids: Vec<_> =
+            store.runner_list().await.unwrap().into_iter().map(|runner| runner.id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let before = runners().await;
+    assert_eq!(before.len(), 2);
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        *thaw.lock().unwrap() = Instant::now() + LEASE * 2;
+        tokio::time::sleep(LEASE * 2 + LEASE / 3).await;
+        assert_eq!(runners().await, before, "a runner was declared dead because the database did not answer");
     }
+    one.shutdown().await.unwrap();
+    other.shutdown().await.unwrap();
 }

@@ -13,6 +13,8 @@ mod faults;
 mod fence;
 mod journal;
 mod kill;
+#[cfg(feature = "postgres")]
+mod outage;
 mod process;
 mod workload;
 

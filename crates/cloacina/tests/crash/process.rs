@@ -132,6 +132,7 @@ impl Database {
     pub(crate) fn child(&self, role: Role, first: u64, lease: Duration, point: Option<Point>) -> Child {
         let number = self.children.fetch_add(1, Ordering::Relaxed);
         let told = self.directory.path().join(format!("child-{number}"));
+        let output = File::options().create(true).append(true).open(&told).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["--exact", "a_child_does_what_its_parent_says", "--nocapture", "--test-threads=1"])
@@ -142,8 +143,8 @@ impl Database {
             .env(journal::FILE, self.journal())
             .env("RUST_LOG", "warn")
             .stdin(Stdio::piped())
-            .stdout(File::create(&told).unwrap())
-            .stderr(File::options().append(true).open(&told).unwrap());
+            .stdout(output.try_clone().unwrap())
+            .stderr(output);
         if let Some(point) = point {
             command.env(POINT, point.text());
         }
@@ -289,7 +290,7 @@ async fn work(role: Role, may_end: &AtomicBool) {
                     }
                 }
             });
-            futures_join(submitters).await;
+            join_all(submitters).await;
         }
         Role::Drain => {
             while everything(&runner).await.iter().any(|execution| !execution.status.is_terminal()) {
@@ -310,8 +311,8 @@ async fn work(role: Role, may_end: &AtomicBool) {
     runner.shutdown().await.unwrap();
 }
 
-/// Polls all of them; the children need no more of a dependency than this.
-async fn futures_join(futures: impl Iterator<Item = impl Future<Output = ()>>) {
+/// Runs all of them side by side.
+pub(crate) async fn join_all(futures: impl Iterator<Item = impl Future<Output = ()>>) {
     let mut all: Vec<_> = futures.map(Box::pin).collect();
     std::future::poll_fn(|context| {
         all.retain_mut(|future| future.as_mut().poll(context).is_pending());
