@@ -211,10 +211,11 @@ impl Runner {
     pub async fn shutdown(&self) -> Result<(), PipelineError> {
         if !self.handle.shut.swap(true, Ordering::AcqRel) {
             let ending = Ending(Arc::clone(&self.handle));
+            let closing = self.handle.hub.close(&self.handle.place, self.handle.number, false);
             // To the end, even if the caller's future is dropped.
             self.handle.hub.store().runtime().spawn(async move {
-                let Ending(handle) = &ending;
-                handle.hub.close(&handle.place, handle.number, false).await;
+                closing.await;
+                drop(ending);
             });
         }
         // The sender is ours, so there is an answer.
@@ -254,7 +255,8 @@ impl Runner {
     }
 
     fn gone(&self) -> PipelineError {
-        if !self.handle.shut.load(Ordering::Acquire) && self.handle.hub.is_closed() {
+        // Whoever was not shut down and is not answered has to do with a hub that failed.
+        if !self.handle.shut.load(Ordering::Acquire) {
             return self.handle.hub.failure();
         }
         let message = format!("the runner of tenant `{}` was shut down", self.place());
@@ -273,8 +275,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         if !*self.shut.get_mut() {
             // The last clone is gone: what runs is given back, in the background.
-            let (hub, place, number) = (Arc::clone(&self.hub), Arc::clone(&self.place), self.number);
-            self.hub.store().runtime().spawn(async move { hub.close(&place, number, true).await });
+            self.hub.store().runtime().spawn(self.hub.close(&self.place, self.number, true));
         }
     }
 }

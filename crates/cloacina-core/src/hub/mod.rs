@@ -492,18 +492,31 @@ impl Hub {
     /// Closes one handle on a place. With the last one that runs tasks nothing more is claimed; running tasks may finish for
     /// `shutdown_timeout` (not at all with `at_once`), then they are given back. With the last one of all the place is closed.
     ///
-    /// With the last place the hub is closed as well.
-    pub(crate) async fn close(self: &Arc<Self>, place: &Arc<OpenPlace>, handle: HandleNumber, at_once: bool) {
+    /// With the last place the hub is closed as well. Claiming ends with the call, the rest is done by the future.
+    pub(crate) fn close(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        handle: HandleNumber,
+        at_once: bool,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let patience = {
             let mut state = place.state();
             state.handles -= 1;
             state.executors.retain(|(number, _)| *number != handle);
-            if state.handles > 0 && !state.executors.is_empty() {
-                return;
-            }
             state.closing = state.handles == 0;
-            if at_once { Duration::ZERO } else { state.settings.shutdown_timeout }
+            let drains = state.handles == 0 || state.executors.is_empty();
+            drains.then(|| if at_once { Duration::ZERO } else { state.settings.shutdown_timeout })
         };
+        let (hub, place) = (Arc::clone(self), Arc::clone(place));
+        async move {
+            if let Some(patience) = patience {
+                hub.drain(&place, patience).await;
+            }
+        }
+    }
+
+    /// Ends what runs in a place, and closes it if no handle is left.
+    async fn drain(self: &Arc<Self>, place: &Arc<OpenPlace>, patience: Duration) {
         let grace = place.state().settings.cancel_grace;
         if !self.drained(place, patience).await {
             let held: Vec<Held> = place.state().held.values().cloned().collect();
