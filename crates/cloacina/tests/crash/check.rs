@@ -7,7 +7,7 @@ use cloacina::{AttemptOutcome, ExecutionFilter, PipelineResult, PipelineStatus, 
 use uuid::Uuid;
 
 use crate::journal::Event;
-use crate::workload::{FLAKY, WORKFLOWS};
+use crate::workload::{FLAKY, Task, WORKFLOWS};
 
 /// What is in a place in the end.
 #[derive(Debug, Default)]
@@ -175,7 +175,7 @@ async fn check_execution(
     lost
 }
 
-fn ancestors<'a>(tasks: &'a [(&'a str, &'a [&'a str])], name: &'a str) -> HashSet<&'a str> {
+fn ancestors<'a>(tasks: &[Task<'a>], name: &'a str) -> HashSet<&'a str> {
     let mut found = HashSet::new();
     let mut open: Vec<&str> = vec![name];
     while let Some(next) = open.pop() {

@@ -15,7 +15,7 @@ use cloacina_testing::memory::MemoryDatabase;
 
 use crate::check::check;
 use crate::journal::noted;
-use crate::process::join_all;
+use crate::process::{count, join_all};
 use crate::workload::{run_many, run_one};
 
 /// How often what happens, in percent of the calls.
@@ -167,11 +167,11 @@ async fn condemn(store: &dyn Store) {
     }
 }
 
-/// The usual seeds, or the one that `CLOACINA_SEED` names.
+/// The usual seeds, as many as `CLOACINA_SEEDS` says, or the one that `CLOACINA_SEED` names.
 fn seeds() -> Vec<u64> {
     match std::env::var("CLOACINA_SEED") {
         Ok(seed) => vec![seed.parse().expect("CLOACINA_SEED is a number")],
-        Err(_) => (1..=20).collect(),
+        Err(_) => (1..=count("CLOACINA_SEEDS", 20)).collect(),
     }
 }
 

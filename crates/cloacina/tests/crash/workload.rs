@@ -11,8 +11,11 @@ use uuid::Uuid;
 
 use crate::journal::{Event, note};
 
-/// The workflows, the tasks of each, and how many tasks have ended before each of them starts.
-pub(crate) const WORKFLOWS: &[(&str, &[(&str, &[&str])])] = &[
+/// A task, and the tasks that it waits for.
+pub(crate) type Task<'a> = (&'a str, &'a [&'a str]);
+
+/// The workflows, and the tasks of each.
+pub(crate) const WORKFLOWS: &[(&str, &[Task<'_>])] = &[
     ("crash_single", &[("only", &[])]),
     ("crash_chain", &[("first", &[]), ("second", &["first"]), ("third", &["second"])]),
     (
@@ -177,7 +180,7 @@ fn crash_slow() -> Workflow {
 pub(crate) async fn run_one(runner: &Runner, number: u64) -> Result<PipelineResult, PipelineError> {
     let workflow = MIXED[(number / 7 % MIXED.len() as u64) as usize];
     let input = Context::new().with("number", number);
-    if number % 10 == 0 {
+    if number.is_multiple_of(10) {
         let result = runner.execute(workflow, input).await?;
         note(Event::Acknowledged { execution: result.execution_id });
         note(Event::Completed { execution: result.execution_id });
