@@ -224,10 +224,11 @@ impl Lane {
         kept
     }
 
-    /// Puts the transitions of an unusable place aside. New executions are refused, outcomes wait for better times.
+    /// Puts the transitions of an unusable place aside. New executions are refused, unless an earlier try may have recorded them;
+    /// these and outcomes wait for better times.
     fn park(&mut self, mut batch: PlaceBatch, error: &StoreError) {
         let tenant = batch.place.place.tenant;
-        for submit in batch.submits.drain(..) {
+        for submit in batch.submits.extract_if(.., |submit| !submit.unsure) {
             let message = format!(
                 "execution {} was not recorded in the place of tenant `{}`: {error}",
                 submit.execution.id, batch.place.place.name
@@ -242,7 +243,7 @@ impl Lane {
             batch.permits.clear();
             self.hub.claim_failed(&batch.place, wait);
         }
-        if batch.endings.is_empty() && self.parked.get(&tenant).is_none_or(|parked| parked.batch.is_empty()) {
+        if batch.is_empty() && self.parked.get(&tenant).is_none_or(|parked| parked.batch.is_empty()) {
             warn!(tenant = batch.place.place.name, %error, "the place of this tenant cannot be used");
             self.parked.remove(&tenant);
             return;
