@@ -467,6 +467,10 @@ impl PipelineExecution {
         let Handle { hub, place, .. } = &*self.runner.handle;
         let (sender, receiver) = oneshot::channel();
         hub.wait(place, ExecutionId(self.execution_id), sender);
+        if hub.is_closed() {
+            // Whoever closed it may have told all who waited before we did.
+            return Err(self.runner.gone());
+        }
         receiver.await.unwrap_or_else(|_| Err(self.runner.gone()))
     }
 

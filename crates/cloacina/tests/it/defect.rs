@@ -1,12 +1,12 @@
-//! A defect of the engine itself.
+//! A defect of the engine itself, and a database that answers badly.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use cloacina::{Context, DefaultRunnerConfig, ErrorKind, PipelineStatus};
-use cloacina_core::store::PlaceName;
+use cloacina_core::store::{PlaceName, StoreErrorKind};
 use cloacina_core::{Hub, Runner};
-use cloacina_testing::faulty::{FaultyStore, Method, Verdict};
+use cloacina_testing::faulty::{FaultyStore, Method, Moment, Verdict};
 use cloacina_testing::memory::MemoryDatabase;
 
 use crate::support::{assert_error, idle, in_time, workflow};
@@ -46,4 +46,37 @@ async fn a_panic_in_the_engine_is_told_to_all_who_wait_and_the_next_runner_goes_
     assert_eq!(result.status, PipelineStatus::Completed);
     in_time(first.shutdown()).await.unwrap();
     second.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_execution_that_may_have_been_recorded_is_not_refused() {
+    let database = MemoryDatabase::new();
+    let flushes = Arc::new(AtomicUsize::new(0));
+    let answers = Arc::clone(&flushes);
+    // The first answer is lost, and then the place cannot be used for a while.
+    let store = FaultyStore::new(Arc::new(database.open()), move |call| {
+        if call.method != Method::Flush {
+            return Verdict::Pass;
+        }
+        match (call.moment, answers.load(Ordering::Relaxed)) {
+            (Moment::After, 0) => {
+                answers.store(1, Ordering::Relaxed);
+                Verdict::Fail(StoreErrorKind::Unknown)
+            }
+            (Moment::Before, failures @ 1..4) => {
+                answers.store(failures + 1, Ordering::Relaxed);
+                Verdict::Fail(StoreErrorKind::Place)
+            }
+            _ => Verdict::Pass,
+        }
+    });
+    let settings =
+        DefaultRunnerConfig::builder().workflow(workflow("w", [idle("t")])).submit_only(true).build();
+    let hub = Hub::start(store, &settings);
+    let runner = Runner::open(hub, PlaceName::Default, settings, Vec::new()).await.unwrap().unwrap();
+    let execution = in_time(runner.execute_async("w", Context::new())).await.unwrap();
+    assert_eq!(flushes.load(Ordering::Relaxed), 4);
+    assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Pending);
+    assert_eq!(runner.list_executions().await.unwrap().len(), 1);
+    runner.shutdown().await.unwrap();
 }
