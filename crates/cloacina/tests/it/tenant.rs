@@ -84,7 +84,7 @@ mod schemas {
     use cloacina::runner::DefaultRunner;
 
     use super::*;
-    use crate::support::{assert_error, in_full, in_time, quick};
+    use crate::support::{assert_error, in_full, in_time, quick, until};
 
     /// Runs SQL as the owner of a database.
     pub(crate) async fn sql(url: &str, text: &str) {
@@ -201,6 +201,71 @@ mod schemas {
         assert_eq!(runner.place(), "cloacina_main");
         let tables = "SELECT count(*)::text FROM pg_tables WHERE schemaname = 'public'";
         assert_eq!(query(&database.url, tables).await, "0");
+        runner.shutdown().await.unwrap();
+    }
+
+    /// By the server's own count, which a connection hands in when it is closed. What opening and closing a runner costs is
+    /// counted alone and taken off; beside that the engine looks at its bells and its peers, and beats, a few times a second.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_execution_of_one_task_costs_two_commits_and_a_chain_one_more_for_each_task() {
+        let database = Database::postgres().await;
+        let chain = || {
+            [
+                idle("a"),
+                idle("b").dependencies(["a"]),
+                idle("c").dependencies(["b"]),
+                idle("d").dependencies(["c"]),
+            ]
+        };
+        let commits = async |name: &str, executions: usize| {
+            let runner = database.runner([workflow("one", [idle("t")]), workflow("chain", chain())]).await;
+            for _ in 0..executions {
+                runner.execute(name, Context::new()).await.unwrap();
+            }
+            runner.shutdown().await.unwrap();
+            let others = "SELECT count(*)::text FROM pg_stat_activity
+                          WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            until(async || query(&database.url, others).await == "0").await;
+            let count = "SELECT xact_commit::text FROM pg_stat_database WHERE datname = current_database()";
+            query(&database.url, count).await.parse::<i64>().unwrap()
+        };
+        for (name, each) in [("one", 2), ("chain", 5)] {
+            let begun = std::time::Instant::now();
+            let first = commits(name, 0).await;
+            let second = commits(name, 0).await;
+            let third = commits(name, 100).await;
+            let counted = (third - second) - (second - first);
+            let expected = 100 * each;
+            let beside = 20 + 10 * i64::try_from(begun.elapsed().as_secs()).unwrap();
+            assert!(
+                (expected - 20..=expected + beside).contains(&counted),
+                "{name}: {counted} commits for 100 executions"
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_database_that_became_read_only_is_an_error_until_it_is_writable_again() {
+        let database = Database::postgres().await;
+        let workflows = || [workflow("w", [setting("t", "done", true)])];
+        let runner = database.runner(workflows()).await;
+        let first = runner.execute("w", Context::new()).await.unwrap();
+        runner.shutdown().await.unwrap();
+        let name = query(&database.url, "SELECT quote_ident(current_database())").await;
+        let set = |how: &str| format!("ALTER DATABASE {name} SET default_transaction_read_only = {how}");
+
+        let (client, connection) =
+            tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(&set("on")).await.unwrap();
+        let error = database.builder().config(quick().build()).build().await.unwrap_err();
+        assert_error(&error, ErrorKind::Place, "read-only");
+        // This session is older than the setting, and may still write.
+        client.batch_execute(&set("off")).await.unwrap();
+
+        let runner = database.runner(workflows()).await;
+        assert_eq!(runner.get_execution_status(first.execution_id).await.unwrap(), PipelineStatus::Completed);
+        assert!(runner.execute("w", Context::new()).await.unwrap().status.is_success());
         runner.shutdown().await.unwrap();
     }
 
