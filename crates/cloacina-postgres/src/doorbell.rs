@@ -50,6 +50,7 @@ pub(crate) async fn due(inner: Arc<Inner>, now: Option<Timestamp>) -> Result<Bel
         let tenant = TenantId(row.get("tenant_id"));
         match row.get::<_, Option<Uuid>>("execution_id") {
             None => bells.due.push(Due { tenant }),
+            Some(execution) if execution.is_nil() => bells.changed.push(tenant),
             Some(execution) => bells.notices.push((tenant, ExecutionId(execution))),
         }
     }

@@ -31,11 +31,11 @@ use std::time::Duration;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use cloacina_core::id::{ExecutionId, RunnerId};
+use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
     Flushed, Liveness, NextDue, Place, PlaceName, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    Store, StoreError, StoreErrorKind, WorkflowKey,
+    Store, StoreError, StoreErrorKind, TenantStatus, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::{Handle, Runtime};
@@ -265,6 +265,16 @@ impl Store for PostgresStore {
     async fn place_open(&self, name: &PlaceName) -> Result<Place> {
         let (inner, name) = (Arc::clone(&self.inner), name.clone());
         self.run(async move { tenant::open(&inner, &name).await }).await
+    }
+
+    async fn place_of(&self, tenant: TenantId) -> Result<Option<Place>> {
+        let inner = Arc::clone(&self.inner);
+        self.run(async move { tenant::place_of(&inner, tenant).await }).await
+    }
+
+    async fn tenant_status(&self, place: &Place) -> Result<TenantStatus> {
+        let (inner, place) = (Arc::clone(&self.inner), place.clone());
+        self.run(async move { tenant::status(&inner, &place).await }).await
     }
 
     async fn flush(&self, lane: usize, flush: &Flush) -> Result<Flushed> {

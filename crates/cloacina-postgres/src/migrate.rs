@@ -53,7 +53,10 @@ impl Migrations {
         let mut place = vec![Migration::new(1, include_str!("../migrations/0001_place.sql"), 1)];
         place.extend_from_slice(further);
         Self {
-            control: vec![Migration::new(1, include_str!("../migrations/control_0001_control.sql"), 1)],
+            control: vec![
+                Migration::new(1, include_str!("../migrations/control_0001_control.sql"), 1),
+                Migration::new(2, include_str!("../migrations/control_0002_tenants.sql"), 1),
+            ],
             place,
         }
     }

@@ -86,14 +86,9 @@ pub(crate) async fn list(inner: Arc<Inner>) -> Result<Vec<RunnerRecord>> {
 
 pub(crate) async fn condemn(inner: Arc<Inner>, runner: RunnerId, beat: i64) -> Result<bool> {
     let id = Uuid::from(runner);
-    let steps = [
-        Step::Run(sql::RUNNER_LOCK, params![id]),
-        Step::Run(sql::RUNNER_CONDEMN, params![id, Some(beat)]),
-        Step::Run(sql::RUNNER_STATE, params![id]),
-    ];
-    let rows = in_control(&inner, &steps).await?;
+    let rows = in_control(&inner, &[Step::Run(sql::RUNNER_CONDEMN, params![id, Some(beat)])]).await?;
     // One that is not there any more was dead and is cleaned up.
-    Ok(rows[2].first().is_none_or(is_dead))
+    Ok(rows[0][0].get::<_, Option<&str>>("state").is_none_or(|state| state == "dead"))
 }
 
 pub(crate) async fn rescue(
@@ -168,12 +163,11 @@ pub(crate) async fn retire(inner: Arc<Inner>, runner: RunnerId) -> Result<()> {
     let id = Uuid::from(runner);
     // Dead first: then it is certain that what is found held, or not held, stays so.
     let steps = [
-        Step::Run(sql::RUNNER_LOCK, params![id]),
         Step::Run(sql::RUNNER_CONDEMN, params![id, None::<i64>]),
         Step::Run(sql::RUNNER_PLACES, params![id]),
     ];
     let rows = in_control(&inner, &steps).await?;
-    for (tenant, schema) in rows[2].iter().map(runner_place) {
+    for (tenant, schema) in rows[1].iter().map(runner_place) {
         if let Some(name) = schema {
             let place = Place { tenant, name };
             let held = Step::Run(sql::TASK_HELD, params![Uuid::from(tenant), id]);
@@ -207,6 +201,7 @@ fn record(row: &Row) -> RunnerRecord {
     let workflows = names.into_iter().zip(fingerprints);
     RunnerRecord {
         id: RunnerId(row.get("id")),
+        tenant: row.get::<_, Option<Uuid>>("tenant_id").map(TenantId),
         liveness: if is_dead(row) { Liveness::Dead } else { Liveness::Live },
         beat: row.get("beat"),
         lease: Duration::from_millis(row.get::<_, i64>("lease_ms").unsigned_abs()),

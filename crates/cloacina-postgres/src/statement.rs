@@ -51,7 +51,6 @@ statements! {
     RUNNER_REGISTER "runner_register"
     RUNNER_HEARTBEAT "runner_heartbeat"
     RUNNER_LIST "runner_list"
-    RUNNER_LOCK "runner_lock"
     RUNNER_CONDEMN "runner_condemn"
     RUNNER_STATE "runner_state"
     RUNNER_REMOVE "runner_remove"
@@ -62,8 +61,10 @@ statements! {
     TASK_RESCUE "task_rescue"
     PLACE_FIND "place_find"
     PLACE_INSERT "place_insert"
+    PLACE_OF "place_of"
     PLACE_LOCK "place_lock"
     PLACE_VERSION "place_version"
+    TENANT_STATUS "tenant_status"
     MIGRATION_LIST "migration_list"
     MIGRATION_INSERT "migration_insert"
 }

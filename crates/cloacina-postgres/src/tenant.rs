@@ -4,12 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use cloacina_core::id::TenantId;
-use cloacina_core::store::{Place, PlaceName, Result, StoreError, StoreErrorKind};
+use cloacina_core::store::{
+    Place, PlaceName, Result, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus,
+};
 use uuid::Uuid;
 
 use crate::Inner;
 use crate::connect::{Scope, Step, params};
 use crate::error::Failure;
+use crate::flush::parse;
 use crate::migrate;
 use crate::statement as sql;
 
@@ -117,6 +120,33 @@ async fn find(inner: &Inner, name: &SchemaName) -> Result<Option<Entry>> {
         version: row.get("schema_version"),
         min_reader: row.get("min_reader"),
     }))
+}
+
+/// The place of a tenant, if it may be worked in.
+pub(crate) async fn place_of(inner: &Inner, tenant: TenantId) -> Result<Option<Place>> {
+    let mut side = inner.pool.side().await?;
+    let steps = [Step::Run(sql::PLACE_OF, params![Uuid::from(tenant)])];
+    let rows =
+        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
+    let name = rows[0].first().map(|row| row.get::<_, String>("schema_name"));
+    Ok(name.map(|name| Place { tenant, name }))
+}
+
+/// What the operator decided about a tenant.
+pub(crate) async fn status(inner: &Inner, place: &Place) -> Result<TenantStatus> {
+    let mut side = inner.pool.side().await?;
+    let steps = [Step::Run(sql::TENANT_STATUS, params![Uuid::from(place.tenant)])];
+    let rows =
+        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
+    let Some(row) = rows[0].first() else {
+        return Ok(TenantStatus { state: TenantState::Removed, ..TenantStatus::default() });
+    };
+    let limit = |column| row.get::<_, Option<i32>>(column).map(i32::cast_unsigned);
+    let mut limits = TenantLimits::default();
+    limits.max_concurrent_tasks = limit("max_concurrent_tasks");
+    limits.max_queue_length = limit("max_queue_length");
+    limits.max_context_bytes = limit("max_context_bytes");
+    Ok(TenantStatus { state: parse(row.get("state"), place)?, limits, has_login: row.get("has_login") })
 }
 
 async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place> {

@@ -29,7 +29,7 @@ pub(crate) fn due(connection: &Connection, tenant: TenantId, now: i64) -> Result
         })?
         .collect::<Result<_, _>>()?;
     let due = if is_due { vec![Due { tenant }] } else { Vec::new() };
-    Ok(Bells { due, notices })
+    Ok(Bells { due, notices, changed: Vec::new() })
 }
 
 pub(crate) fn next(connection: &Connection, tenant: TenantId, now: i64) -> Result<NextDue, Failure> {

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cloacina_core::clock::{Clock, SystemClock};
-use cloacina_core::id::{ExecutionId, RunnerId};
+use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
     Flushed, Liveness, NextDue, Place, PlaceName, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
@@ -390,6 +390,10 @@ impl Store for SqliteStore {
 
     async fn place_open(&self, name: &PlaceName) -> Result<Place> {
         self.find_place(name)
+    }
+
+    async fn place_of(&self, tenant: TenantId) -> Result<Option<Place>> {
+        Ok((self.place.tenant == tenant).then(|| self.place.clone()))
     }
 
     async fn flush(&self, _lane: usize, flush: &Flush) -> Result<Flushed> {

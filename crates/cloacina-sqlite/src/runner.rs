@@ -72,6 +72,7 @@ fn record(row: &Row<'_>) -> Result<RunnerRecord, Failure> {
     };
     let lease = u64::try_from(row.get::<_, i64>(3)?).map_err(|_| Failure::damaged("a lease below zero"))?;
     Ok(RunnerRecord {
+        tenant: None,
         id: RunnerId(row.get(0)?),
         liveness: if row.get::<_, String>(1)? == "live" { Liveness::Live } else { Liveness::Dead },
         beat: row.get(2)?,

@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cloacina_core::id::{ExecutionId, RunnerId};
+use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
     Flushed, Liveness, NextDue, Place, PlaceName, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    Store, StoreError, StoreErrorKind, WorkflowKey,
+    Store, StoreError, StoreErrorKind, TenantStatus, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -55,6 +55,8 @@ macro_rules! methods {
 
 methods! {
     PlaceOpen = "place_open",
+    PlaceOf = "place_of",
+    TenantStatus = "tenant_status",
     Flush = "flush",
     ExecutionControl = "execution_control",
     ExecutionExpire = "execution_expire",
@@ -193,6 +195,14 @@ impl Store for FaultyStore {
 
     async fn place_open(&self, name: &PlaceName) -> Result<Place> {
         self.through(Method::PlaceOpen, self.inner.place_open(name)).await
+    }
+
+    async fn place_of(&self, tenant: TenantId) -> Result<Option<Place>> {
+        self.through(Method::PlaceOf, self.inner.place_of(tenant)).await
+    }
+
+    async fn tenant_status(&self, place: &Place) -> Result<TenantStatus> {
+        self.through(Method::TenantStatus, self.inner.tenant_status(place)).await
     }
 
     async fn flush(&self, lane: usize, flush: &Flush) -> Result<Flushed> {

@@ -19,7 +19,7 @@ use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, Due, ExecutionHeader, ExecutionList, ExecutionRecord,
     Flush, Flushed, Liveness, NextDue, Place, PlaceName, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, Store, StoreError, StoreErrorKind, WorkflowKey,
+    RunnerRegistration, Store, StoreError, StoreErrorKind, TenantState, TenantStatus, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -57,6 +57,14 @@ impl MemoryDatabase {
         let number = tables.hints.len() - 1;
         MemoryStore { shared: Arc::clone(&self.shared), runtime: Handle::current(), number, hints }
     }
+
+    /// Lets the operator decide about a tenant.
+    pub fn decide(&self, tenant: TenantId, status: TenantStatus, now: Option<Timestamp>) {
+        let mut tables = self.shared.lock();
+        tables.statuses.insert(tenant, status);
+        tables.changes.push((or_system(now), tenant));
+        tables.hint(usize::MAX);
+    }
 }
 
 /// A store in memory.
@@ -92,6 +100,9 @@ struct Tables {
     places: BTreeMap<TenantId, PlaceRows>,
     runners: BTreeMap<RunnerId, Runner>,
     notices: Vec<(Timestamp, TenantId, ExecutionId)>,
+    statuses: BTreeMap<TenantId, TenantStatus>,
+    /// When whose status was changed.
+    changes: Vec<(Timestamp, TenantId)>,
     /// One for each store that was opened.
     hints: Vec<watch::Sender<u64>>,
 }
@@ -107,6 +118,10 @@ impl Tables {
         self.places.get_mut(&place.tenant).filter(|rows| rows.place == *place).ok_or_else(|| {
             StoreError::new(StoreErrorKind::Place, format!("the place `{}` does not exist", place.name))
         })
+    }
+
+    fn status(&self, tenant: TenantId) -> TenantStatus {
+        self.statuses.get(&tenant).copied().unwrap_or_default()
     }
 
     fn fence(&self, runner: RunnerId) -> Result<()> {
@@ -165,6 +180,16 @@ impl Store for MemoryStore {
         let place = Place { tenant: TenantId::new(), name: name.to_owned() };
         tables.places.insert(place.tenant, PlaceRows::new(place.clone()));
         Ok(place)
+    }
+
+    async fn place_of(&self, tenant: TenantId) -> Result<Option<Place>> {
+        let tables = self.shared.lock();
+        let active = tables.status(tenant).state == TenantState::Active;
+        Ok(tables.places.get(&tenant).filter(|_| active).map(|rows| rows.place.clone()))
+    }
+
+    async fn tenant_status(&self, place: &Place) -> Result<TenantStatus> {
+        Ok(self.shared.lock().status(place.tenant))
     }
 
     async fn flush(&self, _lane: usize, flush: &Flush) -> Result<Flushed> {
@@ -280,9 +305,11 @@ impl Store for MemoryStore {
         let tables = self.shared.lock();
         let rung = tables.places.values().filter(|rows| rows.bell.is_some_and(|at| at <= now));
         let notices = tables.notices.iter().filter(|(at, ..)| *at + NOTICE > now);
+        let changes = tables.changes.iter().filter(|(at, _)| *at + NOTICE > now);
         Ok(Bells {
             due: rung.map(|rows| Due { tenant: rows.place.tenant }).collect(),
             notices: notices.map(|(_, tenant, execution)| (*tenant, *execution)).collect(),
+            changed: changes.map(|(_, tenant)| *tenant).collect(),
         })
     }
 
@@ -292,6 +319,7 @@ impl Store for MemoryStore {
 
     async fn runner_register(&self, runner: &RunnerRegistration, _now: Option<Timestamp>) -> Result<()> {
         let record = RunnerRecord {
+            tenant: None,
             id: runner.id,
             liveness: Liveness::Live,
             beat: 0,

@@ -13,6 +13,7 @@ mod error;
 mod execution;
 mod flush;
 mod runner;
+mod tenant;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use flush::{
     PlaceFlush, PlaceFlushed, Recorded, TaskOutcome, WorkflowKey,
 };
 pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
+pub use tenant::{TenantLimits, TenantState, TenantStatus};
 
 use crate::id::{ExecutionId, RunnerId, TenantId};
 
@@ -70,6 +72,8 @@ pub struct Bells {
     pub due: Vec<Due>,
     /// Executions that were cancelled or paused in the last seconds, by whatever process. The same one is told several times.
     pub notices: Vec<(TenantId, ExecutionId)>,
+    /// The tenants whose [`TenantStatus`] was changed in the last seconds. The same one is told several times.
+    pub changed: Vec<TenantId>,
 }
 
 /// The earliest rows of a place that are not claimed, whatever workflow they belong to.
@@ -104,6 +108,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Finds a place, makes or migrates it where that is needed and allowed. A place that is current sees no DDL.
     async fn place_open(&self, name: &PlaceName) -> Result<Place>;
+
+    /// The place of a tenant that is here and has never been opened by this process; `None` if there is none that may be worked in.
+    async fn place_of(&self, tenant: TenantId) -> Result<Option<Place>>;
+
+    /// What the operator decided about the tenant of a place.
+    async fn tenant_status(&self, _place: &Place) -> Result<TenantStatus> {
+        // Where nobody can decide anything about tenants, all of them are active and without limits of their own.
+        Ok(TenantStatus::default())
+    }
 
     /// Writes a batch of transitions and claims work, in one commit. `lane` is less than [`lanes`](Self::lanes); two
     /// flushes of one lane are never under way at once.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Place, WorkflowKey};
-use crate::id::{ExecutionId, RunnerId};
+use crate::id::{ExecutionId, RunnerId, TenantId};
 use crate::lease::ProcessIdentity;
 
 /// A runner to be recorded.
@@ -34,6 +34,8 @@ pub enum Liveness {
 pub struct RunnerRecord {
     /// Its id.
     pub id: RunnerId,
+    /// Whose it is, if it is logged in as a tenant; what it says of itself is then the tenant's word. `None` is the operator's.
+    pub tenant: Option<TenantId>,
     /// Whether it was declared dead.
     pub liveness: Liveness,
     /// Its count of heartbeats.

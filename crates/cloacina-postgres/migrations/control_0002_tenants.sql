@@ -1,0 +1,304 @@
+-- Tenants that an operator provisions, with logins of their own.
+--
+--   login    which database login is which tenant: by the OID of the role, which no name can imitate
+--   audit    what an administrator did
+--
+-- A tenant's login has no right on any table here. What it may do is a list of functions that run with the rights of this
+-- schema's owner and act for the tenant of `session_user`, whatever they are told: with the right to change a table, a tenant
+-- could lock it for everybody (LOCK TABLE); a function can lock that tenant's rows at most.
+
+ALTER TABLE tenant DROP CONSTRAINT tenant_state_check;
+ALTER TABLE tenant
+    ADD CONSTRAINT tenant_state_check CHECK (state IN ('active', 'suspended', 'moving', 'removing', 'removed')),
+    -- The NOLOGIN role that holds the grants of the tenant's logins.
+    ADD COLUMN group_oid              oid,
+    ADD COLUMN group_name             text,
+    -- NULL: no limit of the tenant's own.
+    ADD COLUMN max_concurrent_tasks   integer CHECK (max_concurrent_tasks > 0),
+    ADD COLUMN max_queue_length       integer CHECK (max_queue_length > 0),
+    ADD COLUMN max_context_bytes      integer CHECK (max_context_bytes > 0),
+    ADD COLUMN max_connections        integer CHECK (max_connections > 0),
+    ADD COLUMN statement_timeout_ms   bigint  CHECK (statement_timeout_ms > 0),
+    ADD COLUMN transaction_timeout_ms bigint  CHECK (transaction_timeout_ms > 0),
+    -- What the last sweep found.
+    ADD COLUMN size_bytes             bigint,
+    ADD COLUMN last_activity_at       timestamptz,
+    ADD COLUMN measured_at            timestamptz,
+    ADD COLUMN removed_at             timestamptz,
+    ADD CHECK (num_nulls(group_oid, group_name) IN (0, 2)),
+    ADD CHECK ((state = 'removed') = (removed_at IS NOT NULL));
+
+-- A removed tenant leaves its row, so that a new one of its name begins with the next epoch.
+DROP INDEX tenant_schema;
+CREATE UNIQUE INDEX tenant_schema ON tenant (lower(schema_name)) WHERE state <> 'removed';
+CREATE INDEX tenant_removed ON tenant (lower(schema_name), epoch) WHERE state = 'removed';
+
+CREATE TABLE login (
+    role_oid   oid         NOT NULL PRIMARY KEY,
+    tenant_id  uuid        NOT NULL,
+    role_name  text        NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- When a rotation ends it; NULL for the current one.
+    ends_at    timestamptz
+);
+
+CREATE INDEX login_tenant ON login (tenant_id);
+
+CREATE TABLE audit (
+    id          bigint      NOT NULL PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    actor       text        NOT NULL DEFAULT session_user,
+    action      text        NOT NULL,
+    tenant_id   uuid,
+    schema_name text,
+    detail      text
+);
+
+CREATE INDEX audit_tenant ON audit (tenant_id, id);
+
+-- NULL: the operator's.
+ALTER TABLE runner ADD COLUMN tenant_id uuid;
+CREATE INDEX runner_tenant ON runner (tenant_id) WHERE tenant_id IS NOT NULL;
+
+-- A notice without an execution, that is with the nil one, says that the tenant's own row was changed.
+
+-- Declares a runner dead if its heartbeat stands at `beat` (NULL: wherever it stands), and says what its state is. Waits for the
+-- runner's flushes under way, which hold its row FOR KEY SHARE; of a tenant's own runner it waits for nothing, because a tenant may
+-- hold that lock for ever. Each statement has a snapshot of its own: the heartbeat may have gone on while the first one waited.
+CREATE FUNCTION condemn(runner_id uuid, at_beat bigint) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM cloacina.runner WHERE id = runner_id AND tenant_id IS NOT NULL) THEN
+        PERFORM 1 FROM cloacina.runner WHERE id = runner_id FOR UPDATE SKIP LOCKED;
+    ELSE
+        PERFORM 1 FROM cloacina.runner WHERE id = runner_id FOR UPDATE;
+    END IF;
+    IF FOUND THEN
+        UPDATE cloacina.runner SET state = 'dead'
+        WHERE id = runner_id AND state = 'live' AND (at_beat IS NULL OR beat = at_beat);
+    END IF;
+    RETURN (SELECT state FROM cloacina.runner WHERE id = runner_id);
+END
+$$;
+
+-- Whose login this is. The user of the session, not the current one: SET ROLE does not change it.
+CREATE FUNCTION my_tenant() RETURNS uuid LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT login.tenant_id
+    FROM pg_catalog.pg_roles AS role
+    JOIN cloacina.login ON login.role_oid = role.oid
+    WHERE role.rolname = session_user
+$$;
+
+-- The tenant of a login that has one, for the functions below.
+CREATE FUNCTION my_tenant_or_raise() RETURNS uuid LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant();
+BEGIN
+    IF tenant IS NULL THEN
+        RAISE EXCEPTION 'the login % belongs to no tenant', session_user USING ERRCODE = '42501';
+    END IF;
+    RETURN tenant;
+END
+$$;
+
+-- The place of the login's tenant and what the operator decided about it; no row for a login without a tenant.
+CREATE FUNCTION me() RETURNS TABLE (
+    tenant_id uuid, schema_name text, state text, epoch integer, schema_version integer, min_reader integer, control_version integer,
+    max_concurrent_tasks integer, max_queue_length integer, max_context_bytes integer
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT tenant.tenant_id, tenant.schema_name, tenant.state, tenant.epoch, tenant.schema_version, tenant.min_reader,
+           (SELECT max(number) FROM cloacina.migration WHERE scope = 'control'),
+           tenant.max_concurrent_tasks, tenant.max_queue_length, tenant.max_context_bytes
+    FROM cloacina.tenant WHERE tenant.tenant_id = cloacina.my_tenant()
+$$;
+
+-- The tenant's own bell: a row without an execution if it is due, and its notices of the last seconds.
+CREATE FUNCTION my_bells(at timestamptz) RETURNS TABLE (tenant_id uuid, execution_id uuid)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    RETURN QUERY
+        SELECT doorbell.tenant_id, NULL::uuid FROM cloacina.doorbell
+        WHERE doorbell.tenant_id = tenant AND doorbell.due_at <= coalesce(at, now())
+        UNION ALL
+        SELECT notice.tenant_id, notice.execution_id FROM cloacina.notice
+        WHERE notice.tenant_id = tenant AND notice.created_at > coalesce(at, now()) - interval '10 seconds';
+END
+$$;
+
+-- Rings the tenant's own bell: see `bell_ring`. False if there is no such bell.
+CREATE FUNCTION ring(at timestamptz) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    PERFORM 1 FROM cloacina.doorbell WHERE tenant_id = tenant FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE cloacina.doorbell SET due_at = at WHERE tenant_id = tenant AND at IS NOT NULL AND (due_at IS NULL OR due_at > at);
+    RETURN true;
+END
+$$;
+
+-- Lowering the tenant's own bell, first and last statement.
+CREATE FUNCTION my_bell_lock() RETURNS SETOF uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    RETURN QUERY SELECT tenant_id FROM cloacina.doorbell WHERE tenant_id = tenant FOR UPDATE SKIP LOCKED;
+END
+$$;
+
+CREATE FUNCTION my_bell_lower(earliest timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    UPDATE cloacina.doorbell SET due_at = earliest WHERE tenant_id = tenant AND due_at IS DISTINCT FROM earliest;
+END
+$$;
+
+-- Tells every process that an execution was cancelled, paused or resumed. No more than a thousand in ten seconds: all read them.
+CREATE FUNCTION my_notice(executions uuid[], at timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+    recent bigint;
+BEGIN
+    SELECT count(*) INTO recent FROM (
+        SELECT FROM cloacina.notice
+        WHERE tenant_id = tenant AND created_at > coalesce(at, now()) - interval '10 seconds' LIMIT 1000
+    ) AS notice;
+    INSERT INTO cloacina.notice (tenant_id, execution_id, created_at)
+    SELECT tenant, execution, least(coalesce(at, now()), now() + interval '1 minute')
+    FROM unnest(executions) AS execution
+    WHERE execution <> '00000000-0000-0000-0000-000000000000'
+    LIMIT greatest(0, 1000 - recent);
+END
+$$;
+
+-- The first statement of every transaction in which a runner of the tenant writes: see `fence`.
+CREATE FUNCTION my_fence(runner_id uuid) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    PERFORM 1 FROM cloacina.runner WHERE id = runner_id AND tenant_id = tenant AND state = 'live' FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'runner % is not live', runner_id USING ERRCODE = 'CL001';
+    END IF;
+END
+$$;
+
+-- What a tenant announces is read by everybody who rescues, so it is small.
+CREATE FUNCTION my_announcement(workflows text[], fingerprints bigint[]) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF cardinality(workflows) > 1000 OR pg_column_size(workflows) > 65536 OR cardinality(workflows) <> cardinality(fingerprints) THEN
+        RAISE EXCEPTION 'a tenant''s runner can announce 1,000 workflows in 64 kB at most' USING ERRCODE = '54000';
+    END IF;
+END
+$$;
+
+-- A tenant has one place, which is noted at once: a rescue finds its claims without anything more being written.
+CREATE FUNCTION my_runner_register(
+    runner_id uuid, lease bigint, host_name text, process integer, process_started bigint, names text[], versions bigint[], at timestamptz
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    PERFORM cloacina.my_announcement(names, versions);
+    IF length(host_name) > 255 OR lease > 86400000 THEN
+        RAISE EXCEPTION 'a tenant''s runner cannot be registered with a lease of more than a day or a host name of more than 255 characters'
+            USING ERRCODE = '22023';
+    END IF;
+    IF (SELECT count(*) FROM cloacina.runner WHERE tenant_id = tenant) >= 64 THEN
+        RAISE EXCEPTION 'a tenant can have 64 runners at most' USING ERRCODE = '54000';
+    END IF;
+    INSERT INTO cloacina.runner (id, tenant_id, lease_ms, host, pid, started, workflows, fingerprints, heartbeat_at)
+    VALUES (runner_id, tenant, lease, host_name, process, process_started, names, versions, coalesce(at, now()));
+    INSERT INTO cloacina.runner_place (runner_id, tenant_id) VALUES (my_runner_register.runner_id, tenant);
+END
+$$;
+
+CREATE FUNCTION my_runner_heartbeat(runner_id uuid, names text[], versions bigint[], at timestamptz) RETURNS SETOF bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    PERFORM cloacina.my_announcement(names, versions);
+    RETURN QUERY
+        UPDATE cloacina.runner SET beat = beat + 1, workflows = names, fingerprints = versions, heartbeat_at = coalesce(at, now())
+        WHERE id = runner_id AND tenant_id = tenant AND state = 'live'
+        RETURNING beat;
+END
+$$;
+
+-- The tenant's own runners, and the operator's that may hold claims in its place; of these nothing but whether they live.
+CREATE FUNCTION my_runners() RETURNS TABLE (
+    id uuid, tenant_id uuid, state text, beat bigint, lease_ms bigint, host text, pid integer, started bigint, workflows text[],
+    fingerprints bigint[]
+) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    RETURN QUERY
+        SELECT runner.id, runner.tenant_id, runner.state, runner.beat, runner.lease_ms, runner.host, runner.pid, runner.started,
+               runner.workflows, runner.fingerprints
+        FROM cloacina.runner WHERE runner.tenant_id = tenant
+        UNION ALL
+        SELECT runner.id, NULL, runner.state, runner.beat, runner.lease_ms, NULL, NULL, NULL, '{}', '{}'
+        FROM cloacina.runner_place JOIN cloacina.runner ON runner.id = runner_place.runner_id
+        WHERE runner_place.tenant_id = tenant AND runner.tenant_id IS NULL
+        ORDER BY 1;
+END
+$$;
+
+-- The state of a runner as far as it concerns the tenant. One of the operator's cannot be declared dead by a tenant; if it has been
+-- silent for its lease, its tasks here may be taken back, which harms nobody else: an outcome that comes late finds another attempt.
+CREATE FUNCTION my_runner_state(runner_id uuid, at timestamptz) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    RETURN QUERY
+        SELECT CASE
+            WHEN runner.tenant_id IS NULL
+             AND runner.heartbeat_at + runner.lease_ms * interval '1 millisecond' < coalesce(at, now()) THEN 'dead'
+            ELSE runner.state END
+        FROM cloacina.runner
+        WHERE runner.id = runner_id AND (runner.tenant_id = tenant OR runner.tenant_id IS NULL);
+END
+$$;
+
+CREATE FUNCTION my_runner_condemn(runner_id uuid, at_beat bigint, at timestamptz) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    IF EXISTS (SELECT FROM cloacina.runner WHERE id = runner_id AND tenant_id = tenant) THEN
+        PERFORM 1 FROM cloacina.runner WHERE id = runner_id FOR UPDATE;
+        UPDATE cloacina.runner SET state = 'dead'
+        WHERE id = runner_id AND state = 'live' AND (at_beat IS NULL OR beat = at_beat);
+    END IF;
+    RETURN (SELECT state FROM cloacina.my_runner_state(runner_id, at) AS state);
+END
+$$;
+
+-- A dead runner of the tenant whose tasks were taken back goes, and with it the note of its place.
+CREATE FUNCTION my_runner_remove(runner_id uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    DELETE FROM cloacina.runner WHERE id = runner_id AND tenant_id = tenant AND state = 'dead';
+    IF FOUND THEN
+        DELETE FROM cloacina.runner_place
+        WHERE runner_place.runner_id = my_runner_remove.runner_id AND runner_place.tenant_id = tenant;
+    END IF;
+END
+$$;
+
+-- Functions are for everybody unless that is taken back. Who may call which is granted where the roles are made. The first two run
+-- with the caller's own rights, which have to suffice.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cloacina FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION fence(uuid), condemn(uuid, bigint) TO PUBLIC;
