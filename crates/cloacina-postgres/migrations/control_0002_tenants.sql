@@ -22,6 +22,8 @@ ALTER TABLE tenant
     ADD COLUMN transaction_timeout_ms bigint  CHECK (transaction_timeout_ms > 0),
     -- What the last sweep found.
     ADD COLUMN size_bytes             bigint,
+    -- Rows written so far, as the statistics count them.
+    ADD COLUMN activity               numeric,
     ADD COLUMN last_activity_at       timestamptz,
     ADD COLUMN measured_at            timestamptz,
     ADD COLUMN removed_at             timestamptz,
@@ -43,6 +45,7 @@ CREATE TABLE login (
 );
 
 CREATE INDEX login_tenant ON login (tenant_id);
+CREATE UNIQUE INDEX login_name ON login (lower(role_name));
 
 CREATE TABLE audit (
     id          bigint      NOT NULL PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
@@ -201,7 +204,7 @@ $$;
 
 -- A tenant has one place, which is noted at once: a rescue finds its claims without anything more being written.
 CREATE FUNCTION my_runner_register(
-    runner_id uuid, lease bigint, host_name text, process integer, process_started bigint, names text[], versions bigint[], at timestamptz
+    runner uuid, lease bigint, host_name text, process integer, process_started bigint, names text[], versions bigint[], at timestamptz
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();
@@ -215,8 +218,8 @@ BEGIN
         RAISE EXCEPTION 'a tenant can have 64 runners at most' USING ERRCODE = '54000';
     END IF;
     INSERT INTO cloacina.runner (id, tenant_id, lease_ms, host, pid, started, workflows, fingerprints, heartbeat_at)
-    VALUES (runner_id, tenant, lease, host_name, process, process_started, names, versions, coalesce(at, now()));
-    INSERT INTO cloacina.runner_place (runner_id, tenant_id) VALUES (my_runner_register.runner_id, tenant);
+    VALUES (runner, tenant, lease, host_name, process, process_started, names, versions, coalesce(at, now()));
+    INSERT INTO cloacina.runner_place (runner_id, tenant_id) VALUES (runner, tenant);
 END
 $$;
 
@@ -284,17 +287,27 @@ BEGIN
 END
 $$;
 
--- A dead runner of the tenant whose tasks were taken back goes, and with it the note of its place.
-CREATE FUNCTION my_runner_remove(runner_id uuid) RETURNS void
+-- Notes that a dead runner of the tenant holds nothing in its place any more.
+CREATE FUNCTION my_runner_place_delete(runner uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();
 BEGIN
-    DELETE FROM cloacina.runner WHERE id = runner_id AND tenant_id = tenant AND state = 'dead';
-    IF FOUND THEN
-        DELETE FROM cloacina.runner_place
-        WHERE runner_place.runner_id = my_runner_remove.runner_id AND runner_place.tenant_id = tenant;
-    END IF;
+    DELETE FROM cloacina.runner_place
+    WHERE runner_id = runner AND tenant_id = tenant
+      AND EXISTS (SELECT FROM cloacina.runner WHERE id = runner AND runner.tenant_id = tenant AND state = 'dead');
+END
+$$;
+
+-- A dead row stays until its place is clean.
+CREATE FUNCTION my_runner_remove(runner uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    DELETE FROM cloacina.runner
+    WHERE id = runner AND tenant_id = tenant AND state = 'dead'
+      AND NOT EXISTS (SELECT FROM cloacina.runner_place WHERE runner_id = runner);
 END
 $$;
 

@@ -1,4 +1,4 @@
--- Cancels executions that are locked already, with everything of theirs that is not over, and leaves notices.
+-- Cancels executions that are locked already, with everything of theirs that is not over.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 cancelled AS (
     UPDATE workflow_executions AS execution SET state = 'cancelled', finished_at = clock.now, error = $4::text
@@ -28,8 +28,5 @@ deadline AS (
     WHERE cancelled.deadline IS NOT NULL
       AND ready.tenant_id = $1 AND ready.priority = -1 AND ready.due_at = cancelled.deadline
       AND ready.execution_id = cancelled.id AND ready.task = -1
-),
-noticed AS (
-    INSERT INTO cloacina.notice (tenant_id, execution_id, created_at) SELECT $1, cancelled.id, clock.now FROM cancelled, clock
 )
 SELECT id FROM cancelled

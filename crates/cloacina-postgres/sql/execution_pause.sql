@@ -1,6 +1,6 @@
 -- Pauses an execution that is locked already: its ready rows leave the ready table; its deadline stays.
 WITH paused AS (
-    UPDATE workflow_executions AS execution SET state = 'paused', error = $4::text
+    UPDATE workflow_executions AS execution SET state = 'paused', error = $3::text
     WHERE execution.tenant_id = $1::uuid AND execution.id = $2::uuid AND execution.state IN ('pending', 'running')
     RETURNING execution.id, execution.priority
 ),
@@ -10,9 +10,5 @@ taken AS (
     WHERE task.tenant_id = $1 AND task.execution_id = paused.id AND task.state = 'ready'
       AND ready.tenant_id = $1 AND ready.priority = paused.priority AND ready.due_at = task.due_at
       AND ready.execution_id = paused.id AND ready.task = task.task
-),
-noticed AS (
-    INSERT INTO cloacina.notice (tenant_id, execution_id, created_at)
-    SELECT $1, paused.id, coalesce($3::timestamptz, now()) FROM paused
 )
 SELECT id FROM paused

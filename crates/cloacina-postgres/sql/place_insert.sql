@@ -8,4 +8,6 @@ WITH place AS (
 bell AS (
     INSERT INTO cloacina.doorbell (tenant_id) SELECT tenant_id FROM place
 )
-SELECT to_regnamespace(quote_ident($2::text)) IS NOT NULL AS there FROM place
+SELECT to_regnamespace(quote_ident($2::text)) IS NOT NULL AS there,
+       (SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'cloacina') = 'cloacina_owner' AS managed
+FROM place

@@ -36,6 +36,9 @@ pub struct PostgresAddress {
     pub(crate) root_certificates: Option<PathBuf>,
     key: Key,
     label: String,
+    /// The URL without its login: hosts with ports, and what follows them.
+    hosts: String,
+    rest: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -110,7 +113,35 @@ impl PostgresAddress {
 
         let key = Key::of(&config, tls, root_certificates.clone());
         let label = key.label();
-        Ok(Self { config, tls, root_certificates, key, label })
+        let (authority, path) = before_query.split_once('/').unwrap_or((before_query, ""));
+        let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts).to_owned();
+        let rest = Self::rest(path, query, key.database.as_str());
+        Ok(Self { config, tls, root_certificates, key, label, hosts, rest })
+    }
+
+    /// Path and parameters for a URL with another login: without this one's name, and with the name of the database even where it
+    /// was left to be that of the login.
+    fn rest(path: &str, query: &str, database: &str) -> String {
+        let parameters: Vec<&str> = query
+            .split('&')
+            .filter(|parameter| {
+                let name = parameter.split_once('=').map_or(*parameter, |(name, _)| name);
+                !matches!(name, "" | "user" | "password" | "passfile")
+            })
+            .collect();
+        let path = if path.is_empty() && !parameters.iter().any(|parameter| parameter.starts_with("dbname="))
+        {
+            encoded(database)
+        } else {
+            path.to_owned()
+        };
+        let mark = if parameters.is_empty() { "" } else { "?" };
+        format!("/{path}{mark}{}", parameters.join("&"))
+    }
+
+    /// The URL of the same database for another login.
+    pub(crate) fn url_for(&self, user: &str, password: &str) -> String {
+        format!("postgresql://{}:{}@{}{}", encoded(user), encoded(password), self.hosts, self.rest)
     }
 
     /// `host:port/database`, for messages.
@@ -206,6 +237,14 @@ fn check_escapes(before_query: &str, query: &str) -> Result<()> {
     let login = authority.split_once('@').map_or("", |(login, _)| login);
     decode(login)?;
     Ok(())
+}
+
+/// Everything but what a URL never gives a meaning to.
+const ESCAPED: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 fn decode(text: &str) -> Result<String> {

@@ -23,7 +23,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::address::PostgresAddress;
 use crate::error::{Failure, describe, is_lost, refused, spoils_connection};
-use crate::statement::Statement;
+use crate::statement::{Login, Statement};
 use crate::tenant::SchemaName;
 
 /// The longest that a flight may take before the connection counts as lost. Longer than `statement_timeout`, so the server
@@ -34,12 +34,11 @@ const FLIGHT_TIMEOUT: Duration = Duration::from_secs(60);
 /// places its connection is replaced.
 const PLACES_PER_CONNECTION: usize = 1000;
 
-/// Set in the message of every `BEGIN`.
+/// Set in the message of every `BEGIN`, beside the scope's timeouts.
 ///
 /// Every statement walks indexes from the rows that it was sent, whatever the statistics of a young or a hurriedly filled table
 /// say: anything but nested loops over index scans can only be a mistake.
-const SETTINGS: &str = "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '30s'; \
-    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
+const SETTINGS: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
     SET LOCAL enable_mergejoin = off";
 
 /// What a connection does with plans.
@@ -77,6 +76,8 @@ pub(crate) enum Scope<'a> {
     Control,
     /// In a tenant's.
     Schema(&'a SchemaName),
+    /// In that of a tenant who has a login of its own, and may hold locks there for as long as it likes.
+    Guarded(&'a SchemaName),
 }
 
 impl Scope<'_> {
@@ -84,14 +85,26 @@ impl Scope<'_> {
         // A temporary table would otherwise be found first.
         match self {
             Self::Control => "SET LOCAL search_path = pg_catalog, pg_temp".to_owned(),
-            Self::Schema(schema) => format!("SET LOCAL search_path = {}, pg_temp", schema.quoted()),
+            Self::Schema(schema) | Self::Guarded(schema) => {
+                format!("SET LOCAL search_path = {}, pg_temp", schema.quoted())
+            }
+        }
+    }
+
+    fn timeouts(self) -> &'static str {
+        match self {
+            Self::Control | Self::Schema(_) => {
+                "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '30s'"
+            }
+            // Nobody else waits long for such a tenant.
+            Self::Guarded(_) => "SET LOCAL lock_timeout = '50ms'; SET LOCAL statement_timeout = '5s'",
         }
     }
 
     pub(crate) fn label(self) -> String {
         match self {
             Self::Control => "cloacina".to_owned(),
-            Self::Schema(schema) => schema.as_str().to_owned(),
+            Self::Schema(schema) | Self::Guarded(schema) => schema.as_str().to_owned(),
         }
     }
 }
@@ -123,6 +136,8 @@ pub(crate) struct Connection {
     prepared: HashMap<&'static str, tokio_postgres::Statement>,
     places: HashSet<TenantId>,
     plans: Plans,
+    /// Which texts the statements have.
+    login: Login,
     /// Whether a transaction may be open or half sent: then it must not be used for another one.
     dirty: bool,
 }
@@ -141,6 +156,7 @@ impl Connection {
         address: &PostgresAddress,
         tls: &MakeRustlsConnect,
         plans: Plans,
+        login: Login,
         mut hear: impl FnMut(AsyncMessage) + Send + 'static,
     ) -> Result<Self> {
         let timeout = address.config.get_connect_timeout().copied().unwrap_or(Duration::from_secs(5));
@@ -174,8 +190,31 @@ impl Connection {
             prepared: HashMap::new(),
             places: HashSet::new(),
             plans,
+            login,
             dirty: false,
         })
+    }
+
+    /// As whom the connection is logged in: a tenant's login finds its tenant in `cloacina.me()`.
+    pub(crate) async fn identify(&self) -> Result<Login, tokio_postgres::Error> {
+        // The catalogs say whether there is such a function without an error that a function's call would be.
+        let known: bool = self
+            .client
+            .query_one(
+                "SELECT EXISTS (SELECT FROM pg_catalog.pg_proc AS proc \
+                 JOIN pg_catalog.pg_namespace AS space ON space.oid = proc.pronamespace \
+                 WHERE space.nspname = 'cloacina' AND proc.proname = 'me' \
+                   AND pg_catalog.has_schema_privilege(space.oid, 'USAGE') \
+                   AND pg_catalog.has_function_privilege(proc.oid, 'EXECUTE'))",
+                &[],
+            )
+            .await?
+            .get(0);
+        if !known {
+            return Ok(Login::Operator);
+        }
+        let row = self.client.query_one("SELECT count(*) FROM cloacina.me()", &[]).await?;
+        Ok(if row.get::<_, i64>(0) > 0 { Login::Tenant } else { Login::Operator })
     }
 
     /// Says goodbye and returns once that is sent.
@@ -261,8 +300,10 @@ impl Connection {
     async fn prepare_missing(&mut self, steps: &[Step<'_>]) -> Result<(), Failure> {
         let missing = self.missing(steps);
         let client = &self.client;
-        let prepared =
-            in_order(missing.iter().map(|statement| boxed(client.prepare(statement.sql))).collect()).await;
+        let prepared = in_order(
+            missing.iter().map(|statement| boxed(client.prepare(statement.text(self.login)))).collect(),
+        )
+        .await;
         for (step, (statement, prepared)) in missing.iter().zip(prepared).enumerate() {
             match prepared {
                 Ok(prepared) => {
@@ -326,7 +367,9 @@ impl Connection {
         let idle =
             if end == End::Open { "; SET LOCAL idle_in_transaction_session_timeout = '10s'" } else { "" };
         let plans = self.plans.setting();
-        let begin = begin.map(|scope| format!("BEGIN; {}; {SETTINGS}; {plans}{idle}", scope.search_path()));
+        let begin = begin.map(|scope| {
+            format!("BEGIN; {}; {}; {SETTINGS}; {plans}{idle}", scope.search_path(), scope.timeouts())
+        });
         let scopes: Vec<_> = steps
             .iter()
             .map(|step| if let Step::Enter(scope) = step { scope.search_path() } else { String::new() })
@@ -435,7 +478,7 @@ fn unreachable_error(address: &PostgresAddress, cause: &str) -> StoreError {
     )
 }
 
-fn dial_error(address: &PostgresAddress, error: &tokio_postgres::Error) -> StoreError {
+pub(crate) fn dial_error(address: &PostgresAddress, error: &tokio_postgres::Error) -> StoreError {
     let (label, user) = (address.label(), address.user());
     let configuration = |message: String| StoreError::new(StoreErrorKind::Configuration, message);
     let Some(code) = error.code() else {

@@ -66,7 +66,7 @@ pub(crate) async fn lower(inner: Arc<Inner>, place: Place, now: Option<Timestamp
     // The look is a statement after the lock, in the same flight.
     let look =
         [Step::Run(sql::BELL_LOCK, params![tenant]), Step::Run(sql::BELL_DUE_NEXT, params![tenant, now])];
-    let rows = side.begin(Scope::Schema(&schema), &look).await.map_err(failed)?;
+    let rows = side.begin(inner.scope(place.tenant, &schema), &look).await.map_err(failed)?;
     let next = &rows[1][0];
     let next = NextDue { now: next.get("now"), work: next.get("work"), deadline: next.get("deadline") };
     let mut steps = Vec::new();

@@ -17,7 +17,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::Inner;
-use crate::connect::{Scope, Step, params};
+use crate::connect::{Step, params};
 use crate::doorbell;
 use crate::flush::{claimed, parse, workflow_key};
 use crate::statement as sql;
@@ -30,7 +30,8 @@ pub(crate) async fn in_place(inner: &Inner, place: &Place, steps: &[Step<'_>]) -
     let schema = SchemaName::of(place)?;
     let mut side = inner.pool.side().await?;
     side.touch(place.tenant);
-    side.transaction(Scope::Schema(&schema), steps).await.map_err(|failure| failure.into_error(&place.name))
+    let scope = inner.scope(place.tenant, &schema);
+    side.transaction(scope, steps).await.map_err(|failure| failure.into_error(&place.name))
 }
 
 pub(crate) async fn control(
@@ -48,14 +49,15 @@ pub(crate) async fn control(
         }
         Control::Pause | Control::Orphan => {
             let reason = (control == Control::Orphan).then_some(ORPHANED);
-            steps.push(Step::Run(sql::EXECUTION_PAUSE, params![tenant, id, now, reason]));
+            steps.push(Step::Run(sql::EXECUTION_PAUSE, params![tenant, id, reason]));
         }
         Control::Resume => {
-            steps.push(Step::Run(sql::EXECUTION_RESUME, params![tenant, id, now]));
+            steps.push(Step::Run(sql::EXECUTION_RESUME, params![tenant, id]));
             steps.push(Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, vec![id]]));
             steps.push(doorbell::ring(place.tenant, now));
         }
     }
+    steps.push(Step::Run(sql::NOTICE_INSERT, params![tenant, now, vec![id]]));
     steps.push(Step::Run(sql::EXECUTION_STATE, params![tenant, id]));
     let rows = in_place(&inner, &place, &steps).await?;
     let (Some(before), Some(after)) = (rows[0].first(), rows[rows.len() - 1].first()) else {
@@ -82,7 +84,8 @@ pub(crate) async fn expire(
     // An execution has one deadline for life, so what was due is due whoever else did what in between.
     let steps = [
         Step::Run(sql::EXECUTION_LOCK, params![tenant, ids.clone()]),
-        Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, ids, DEADLINE_PASSED]),
+        Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, ids.clone(), DEADLINE_PASSED]),
+        Step::Run(sql::NOTICE_INSERT, params![tenant, now, ids]),
     ];
     let rows = in_place(&inner, &place, &steps).await?;
     let expired: Vec<_> = rows[1].iter().map(|row| ExecutionId(row.get("id"))).collect();

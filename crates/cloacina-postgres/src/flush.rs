@@ -98,7 +98,9 @@ pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> 
         lane.touch(flush.places[place].place.tenant);
         push_place(&flush, place, &mut steps, &mut answers)?;
     }
-    let scope = order.first().map_or(Scope::Control, |place| Scope::Schema(&schemas[*place]));
+    let scope = order
+        .first()
+        .map_or(Scope::Control, |place| inner.scope(flush.places[*place].place.tenant, &schemas[*place]));
 
     match lane.transaction(scope, &steps).await {
         Ok(rows) => {

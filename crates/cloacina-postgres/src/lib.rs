@@ -11,6 +11,7 @@
 //! The statements are files in `sql/`, the tables are made by `migrations/`.
 
 mod address;
+pub mod admin;
 mod connect;
 mod doorbell;
 mod error;
@@ -26,7 +27,7 @@ mod tls;
 use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use std::time::Instant;
 
@@ -47,10 +48,12 @@ pub use address::PostgresAddress;
 pub use migrate::Migration;
 pub use tenant::SchemaName;
 
+use crate::connect::{Connection, Plans, Scope};
 use crate::error::Failure;
 use crate::flush::OwnedFlush;
 use crate::migrate::Migrations;
 use crate::pool::Pool;
+use crate::statement::Login;
 
 /// How a [`PostgresStore`] uses its database.
 #[derive(Debug, Clone)]
@@ -125,6 +128,8 @@ pub(crate) struct Inner {
     /// The server processes that sent this process's own hints.
     own: Mutex<HashSet<i32>>,
     pub(crate) notices_pruned: Mutex<Option<Instant>>,
+    /// The tenants with a login of their own, as far as they were looked at.
+    guarded: RwLock<HashSet<TenantId>>,
 }
 
 impl PostgresStore {
@@ -137,18 +142,17 @@ impl PostgresStore {
     pub async fn connect(url: &str, options: PostgresOptions) -> Result<Arc<Self>> {
         let address = PostgresAddress::parse(url)?;
         let runtime = options.runtime()?;
-        let pool = Arc::new(Pool::new(address.clone(), tls::connector(&address)?, options.max_connections));
-        let inner = Arc::new(Inner {
-            pool: Arc::clone(&pool),
-            migrations: Migrations::with_places(&options.further_migrations),
-            control_ready: tokio::sync::Mutex::default(),
-            hint_wanted: Arc::default(),
-            runtime: runtime.clone(),
-            hints: watch::Sender::new(0),
-            own: Mutex::default(),
-            notices_pruned: Mutex::default(),
+        let connector = tls::connector(&address)?;
+        let (to, tls) = (address.clone(), connector.clone());
+        let identified = runtime.spawn(async move {
+            let connection = Connection::dial(&to, &tls, Plans::Fresh, Login::Operator, |_| {}).await?;
+            connection.identify().await.map_err(|error| connect::dial_error(&to, &error))
         });
-        inner.run(async move { pool.side().await.map(drop) }).await?;
+        let login = identified
+            .await
+            .unwrap_or_else(|error| Err(StoreError::new(StoreErrorKind::Internal, error.to_string())))?;
+        let pool = Arc::new(Pool::new(address, connector, options.max_connections, login));
+        let inner = Arc::new(Inner::new(pool, &options.further_migrations, runtime.clone()));
         let background = [
             runtime.spawn(doorbell::send_hints(Arc::downgrade(&inner))).abort_handle(),
             runtime.spawn(doorbell::hear_hints(Arc::downgrade(&inner))).abort_handle(),
@@ -164,9 +168,12 @@ impl PostgresStore {
     /// As [`connect`](Self::connect).
     pub async fn authenticate(url: &str) -> Result<()> {
         let address = PostgresAddress::parse(url)?;
-        let pool = Pool::new(address.clone(), tls::connector(&address)?, 3);
+        let tls = tls::connector(&address)?;
         let runtime = PostgresOptions::default().runtime()?;
-        let dialled = runtime.spawn(async move { pool.dial().await.map(drop) }).await;
+        let dialled = runtime.spawn(async move {
+            Connection::dial(&address, &tls, Plans::Fresh, Login::Operator, |_| {}).await.map(drop)
+        });
+        let dialled = dialled.await;
         dialled.unwrap_or_else(|error| Err(StoreError::new(StoreErrorKind::Internal, error.to_string())))
     }
 
@@ -174,6 +181,12 @@ impl PostgresStore {
     #[must_use]
     pub fn address(&self) -> &PostgresAddress {
         &self.inner.pool.address
+    }
+
+    /// Whether the login belongs to a tenant, whose place is then the only one that can be opened.
+    #[must_use]
+    pub fn is_tenant_login(&self) -> bool {
+        self.inner.pool.login == Login::Tenant
     }
 
     /// Raises the number of connections to `max_connections`, if it is lower.
@@ -204,21 +217,59 @@ impl fmt::Debug for PostgresStore {
 }
 
 impl Inner {
+    pub(crate) fn new(pool: Arc<Pool>, further_migrations: &[Migration], runtime: Handle) -> Self {
+        Self {
+            pool,
+            migrations: Migrations::with_places(further_migrations),
+            control_ready: tokio::sync::Mutex::default(),
+            hint_wanted: Arc::default(),
+            runtime,
+            hints: watch::Sender::new(0),
+            own: Mutex::default(),
+            notices_pruned: Mutex::default(),
+            guarded: RwLock::default(),
+        }
+    }
+
     pub(crate) fn label(&self) -> &str {
         self.pool.address.label()
     }
 
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Does work in a task of its own, so that it ends properly when its caller goes away.
-    async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static, E: From<StoreError> + Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E> {
         match self.runtime.spawn(work).await {
             Ok(result) => result,
             Err(error) => {
                 let message = format!("an operation on {} did not end: {error}", self.label());
-                Err(StoreError::new(StoreErrorKind::Internal, message))
+                Err(StoreError::new(StoreErrorKind::Internal, message).into())
             }
+        }
+    }
+
+    /// Where the statements for a place are to look.
+    pub(crate) fn scope<'a>(&self, tenant: TenantId, schema: &'a SchemaName) -> Scope<'a> {
+        if self.guarded.read().unwrap_or_else(PoisonError::into_inner).contains(&tenant) {
+            Scope::Guarded(schema)
+        } else {
+            Scope::Schema(schema)
+        }
+    }
+
+    /// Notes whether a tenant has a login of its own.
+    pub(crate) fn guard(&self, tenant: TenantId, has_login: bool) {
+        let mut guarded = self.guarded.write().unwrap_or_else(PoisonError::into_inner);
+        // A tenant's own process waits for its own locks like anybody else.
+        if has_login && self.pool.login == Login::Operator {
+            guarded.insert(tenant);
+        } else {
+            guarded.remove(&tenant);
         }
     }
 

@@ -180,7 +180,13 @@ async fn control_migrate(inner: &Inner, applied: usize) -> Result<()> {
         });
         let mut steps = Vec::new();
         if !there {
-            let text = format!("SET LOCAL search_path = cloacina, pg_temp; {}", migration.text);
+            // What belongs to another role goes on belonging to it.
+            let owner = format!(
+                "DO $$ BEGIN IF pg_has_role('{OWNER}', 'MEMBER') AND EXISTS (SELECT FROM pg_namespace WHERE nspname = 'cloacina' \
+                 AND pg_get_userbyid(nspowner) = '{OWNER}') THEN SET LOCAL ROLE {OWNER}; END IF; \
+                 EXCEPTION WHEN undefined_object THEN NULL; END $$"
+            );
+            let text = format!("{owner}; SET LOCAL search_path = cloacina, pg_temp; {}", migration.text);
             steps = vec![Step::Batch(text), record("control", migration)];
         }
         side.finish(&steps).await.map_err(|failure| inner.control_error(failure))?;
@@ -204,8 +210,26 @@ pub(crate) async fn place(inner: &Inner, place: &Place, name: &SchemaName) -> Re
         };
         version = row.get("schema_version");
         let next = inner.migrations.place.iter().find(|migration| migration.number == version + 1);
-        let steps = next.map(|migration| step_steps(place.tenant, migration)).unwrap_or_default();
-        side.finish(&steps).await.map_err(|failure| failure.into_error(name.as_str()))?;
+        let mut steps = Vec::new();
+        if let Some(migration) = next {
+            // What belongs to another role goes on belonging to it, and is granted to whom the rest is granted to.
+            let owner = row.get::<_, Option<&str>>("owner").filter(|_| row.get("other_owner"));
+            steps.extend(owner.map(|owner| Step::Batch(format!("SET LOCAL ROLE {}", quoted(owner)))));
+            steps.push(Step::Batch(migration.text.clone()));
+            if owner == Some(OWNER) {
+                steps.push(Step::Batch(engine_grants(name, row.get("group_name"))));
+            }
+            steps.extend(owner.map(|_| Step::Batch("SET LOCAL ROLE NONE".to_owned())));
+            steps.extend(applied(place.tenant, migration));
+        }
+        match side.finish(&steps).await {
+            Err(Failure::Refused { error, .. })
+                if error.code() == Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE) =>
+            {
+                return Err(may_not_migrate(inner, name));
+            }
+            finished => drop(finished.map_err(|failure| failure.into_error(name.as_str()))?),
+        }
         version += i32::from(next.is_some());
     }
     Ok(())
@@ -214,12 +238,16 @@ pub(crate) async fn place(inner: &Inner, place: &Place, name: &SchemaName) -> Re
 /// All scripts above `version`, for a transaction that is in the place's schema and holds its row.
 pub(crate) fn place_steps(inner: &Inner, tenant: TenantId, version: i32) -> Vec<Step<'_>> {
     let pending = inner.migrations.place.iter().filter(|migration| migration.number > version);
-    pending.flat_map(|migration| step_steps(tenant, migration)).collect()
+    pending
+        .flat_map(|migration| {
+            [Step::Batch(migration.text.clone())].into_iter().chain(applied(tenant, migration))
+        })
+        .collect()
 }
 
-fn step_steps(tenant: TenantId, migration: &Migration) -> Vec<Step<'_>> {
-    vec![
-        Step::Batch(migration.text.clone()),
+/// Notes that a script was applied to a place.
+fn applied<'a>(tenant: TenantId, migration: &Migration) -> [Step<'a>; 2] {
+    [
         Step::Run(sql::PLACE_VERSION, params![Uuid::from(tenant), migration.number, migration.min_reader]),
         record("place", migration),
     ]
@@ -232,6 +260,48 @@ fn record<'a>(scope: &'static str, migration: &Migration) -> Step<'a> {
     )
 }
 
+/// The role that owns the schema `cloacina` and the places of tenants that an administrator provisioned.
+pub(crate) const OWNER: &str = "cloacina_owner";
+
+/// The role that the operator's logins belong to.
+pub(crate) const ENGINE: &str = "cloacina_engine";
+
+/// The role that the groups of all tenants belong to.
+pub(crate) const TENANT: &str = "cloacina_tenant";
+
+/// The tables of a place that the engine works with.
+const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, task_attempts";
+
+/// Lets the operator's logins, and a tenant's group, work in a place; for a transaction that is in its schema.
+pub(crate) fn engine_grants(schema: &SchemaName, group: Option<&str>) -> String {
+    let mut to = ENGINE.to_owned();
+    if let Some(group) = group {
+        to.push_str(", ");
+        to.push_str(&quoted(group));
+    }
+    format!(
+        "GRANT USAGE ON SCHEMA {} TO {to}; GRANT SELECT, INSERT, UPDATE, DELETE ON {ENGINE_TABLES} TO {to}",
+        schema.quoted()
+    )
+}
+
+/// A name as an identifier, whatever is in it.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The error for a login that may use a place, but not change its tables.
+pub(crate) fn may_not_migrate(inner: &Inner, schema: &SchemaName) -> StoreError {
+    let user = inner.pool.address.user();
+    StoreError::new(
+        StoreErrorKind::Place,
+        format!(
+            "the schema `{schema}` is of an older version, and the login `{user}` may not change it; \
+             an administrator does with `DatabaseAdmin::migrate_tenants`"
+        ),
+    )
+}
+
 /// The error for a login that may not use what another one made.
 fn may_not_use(inner: &Inner, error: &StoreError) -> StoreError {
     let user = inner.pool.address.user();
@@ -239,7 +309,8 @@ fn may_not_use(inner: &Inner, error: &StoreError) -> StoreError {
         StoreErrorKind::Place,
         format!(
             "{error}; the login that owns the schema can allow it with: GRANT USAGE ON SCHEMA cloacina TO \"{user}\"; \
-             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cloacina TO \"{user}\";"
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cloacina TO \"{user}\"; \
+             or, where tenants have logins of their own: GRANT cloacina_engine TO \"{user}\";"
         ),
     )
 }

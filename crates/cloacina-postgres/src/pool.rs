@@ -16,6 +16,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::address::PostgresAddress;
 use crate::connect::{Backend, Connection, Plans};
+use crate::statement::Login;
 
 pub(crate) struct Pool {
     pub(crate) address: PostgresAddress,
@@ -25,6 +26,7 @@ pub(crate) struct Pool {
     side: Arc<Semaphore>,
     cap: Mutex<u32>,
     trouble: Mutex<Option<Trouble>>,
+    pub(crate) login: Login,
 }
 
 /// The last attempt to connect failed; until `until` no other is made, so that a server that struggles is left in peace.
@@ -39,17 +41,36 @@ const LANES: u32 = 4;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Pool {
-    pub(crate) fn new(address: PostgresAddress, tls: MakeRustlsConnect, max_connections: u32) -> Self {
+    pub(crate) fn new(
+        address: PostgresAddress,
+        tls: MakeRustlsConnect,
+        max_connections: u32,
+        login: Login,
+    ) -> Self {
         let lanes = LANES.min(max_connections.saturating_sub(2)).max(1);
         let side = max_connections.saturating_sub(lanes + 1).max(1);
+        Self::with(address, tls, lanes, side, login)
+    }
+
+    /// One without lanes and listener, for whoever flushes nothing.
+    pub(crate) fn without_lanes(
+        address: PostgresAddress,
+        tls: MakeRustlsConnect,
+        max_connections: u32,
+    ) -> Self {
+        Self::with(address, tls, 0, max_connections.max(1), Login::Operator)
+    }
+
+    fn with(address: PostgresAddress, tls: MakeRustlsConnect, lanes: u32, side: u32, login: Login) -> Self {
         Self {
             address,
             tls,
             lanes: (0..lanes).map(|_| Arc::default()).collect(),
             idle: Mutex::default(),
             side: Arc::new(Semaphore::new(side as usize)),
-            cap: Mutex::new(max_connections.max(lanes + 1 + side)),
+            cap: Mutex::new(lanes + 1 + side),
             trouble: Mutex::default(),
+            login,
         }
     }
 
@@ -124,7 +145,7 @@ impl Pool {
         {
             return Err(StoreError::new(trouble.kind, trouble.message.clone()));
         }
-        let dialled = Connection::dial(&self.address, &self.tls, plans, hear).await;
+        let dialled = Connection::dial(&self.address, &self.tls, plans, self.login, hear).await;
         let mut trouble = lock(&self.trouble);
         match &dialled {
             Ok(_) => *trouble = None,

@@ -21,7 +21,7 @@ use crate::Inner;
 use crate::connect::{Scope, Step, params};
 use crate::doorbell;
 use crate::execution::in_place;
-use crate::statement as sql;
+use crate::statement::{self as sql, Login};
 use crate::tenant::SchemaName;
 
 const PRUNE_NOTICES_EVERY: Duration = Duration::from_secs(30);
@@ -36,7 +36,9 @@ pub(crate) async fn register(
     runner: RunnerRegistration,
     now: Option<Timestamp>,
 ) -> Result<()> {
-    crate::migrate::control(&inner).await?;
+    if inner.pool.login == Login::Operator {
+        crate::migrate::control(&inner).await?;
+    }
     let (names, fingerprints) = columns(&runner.workflows);
     let process = runner.process.as_ref();
     let parameters = params![
@@ -61,7 +63,9 @@ pub(crate) async fn heartbeat(
     let (names, fingerprints) = columns(&workflows);
     let step = Step::Run(sql::RUNNER_HEARTBEAT, params![Uuid::from(runner), names, fingerprints, now]);
     let rows = in_control(&inner, &[step]).await?;
-    prune_notices(&inner, now).await;
+    if inner.pool.login == Login::Operator {
+        prune_notices(&inner, now).await;
+    }
     Ok(if rows[0].is_empty() { Liveness::Dead } else { Liveness::Live })
 }
 
@@ -141,7 +145,7 @@ async fn rescue_place(
     let mut side = inner.pool.side().await?;
     side.touch(place.tenant);
     let lock = [Step::Run(sql::RESCUE_LOCK, params![tenant, id])];
-    let rows = side.begin(Scope::Schema(&schema), &lock).await.map_err(failed)?;
+    let rows = side.begin(inner.scope(place.tenant, &schema), &lock).await.map_err(failed)?;
     let locked: Vec<Uuid> = rows[0].iter().map(|row| row.get("id")).collect();
     let mut steps = Vec::new();
     if !locked.is_empty() {

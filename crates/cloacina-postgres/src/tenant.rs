@@ -14,7 +14,10 @@ use crate::connect::{Scope, Step, params};
 use crate::error::Failure;
 use crate::flush::parse;
 use crate::migrate;
-use crate::statement as sql;
+use crate::statement::{self as sql, Login};
+
+/// The version of the schema `cloacina` that has what a tenant's login calls.
+const CONTROL_FOR_TENANTS: i32 = 2;
 
 /// The place of a login without a tenant.
 const DEFAULT_PLACE: &str = "cloacina_main";
@@ -86,10 +89,17 @@ struct Entry {
     state: String,
     version: i32,
     min_reader: i32,
+    removed_at: Option<jiff::Timestamp>,
+    has_login: bool,
+    /// Which version of `cloacina` a tenant's login found; others look at it themselves.
+    control_version: Option<i32>,
 }
 
 /// Finds a place, makes or migrates it.
 pub(crate) async fn open(inner: &Inner, name: &PlaceName) -> Result<Place> {
+    if inner.pool.login == Login::Tenant {
+        return open_own(inner, name).await;
+    }
     let name = match name {
         PlaceName::Default => SchemaName::main(),
         PlaceName::Named(name) => name.parse()?,
@@ -119,7 +129,36 @@ async fn find(inner: &Inner, name: &SchemaName) -> Result<Option<Entry>> {
         state: row.get("state"),
         version: row.get("schema_version"),
         min_reader: row.get("min_reader"),
+        removed_at: row.get("removed_at"),
+        has_login: row.get("has_login"),
+        control_version: row.get("control_version"),
     }))
+}
+
+/// The place of a tenant's own login, which is the only one that it can open.
+async fn open_own(inner: &Inner, name: &PlaceName) -> Result<Place> {
+    let user = inner.pool.address.user();
+    let refuse = |kind, message: String| Err(StoreError::new(kind, message));
+    let Some(entry) = find(inner, &SchemaName::main()).await? else {
+        let message = format!("the login `{user}` belongs to no tenant any more");
+        return refuse(StoreErrorKind::Place, message);
+    };
+    if let PlaceName::Named(asked) = name
+        && *asked != entry.name
+    {
+        let message = format!(
+            "the login `{user}` belongs to the tenant in schema `{}`; it cannot open `{}`",
+            entry.name,
+            asked.escape_debug()
+        );
+        return refuse(StoreErrorKind::Configuration, message);
+    }
+    if entry.control_version.is_none_or(|version| version < CONTROL_FOR_TENANTS) {
+        let message = format!("the schema `cloacina` of {} is too old for this program", inner.label());
+        return refuse(StoreErrorKind::Version, message);
+    }
+    let name: SchemaName = entry.name.parse()?;
+    settle(inner, &name, entry).await
 }
 
 /// The place of a tenant, if it may be worked in.
@@ -141,12 +180,14 @@ pub(crate) async fn status(inner: &Inner, place: &Place) -> Result<TenantStatus>
     let Some(row) = rows[0].first() else {
         return Ok(TenantStatus { state: TenantState::Removed, ..TenantStatus::default() });
     };
+    let has_login = row.get("has_login");
+    inner.guard(place.tenant, has_login);
     let limit = |column| row.get::<_, Option<i32>>(column).map(i32::cast_unsigned);
     let mut limits = TenantLimits::default();
     limits.max_concurrent_tasks = limit("max_concurrent_tasks");
     limits.max_queue_length = limit("max_queue_length");
     limits.max_context_bytes = limit("max_context_bytes");
-    Ok(TenantStatus { state: parse(row.get("state"), place)?, limits, has_login: row.get("has_login") })
+    Ok(TenantStatus { state: parse(row.get("state"), place)?, limits, has_login })
 }
 
 async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place> {
@@ -156,6 +197,12 @@ async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place>
             entry.name
         );
         return Err(StoreError::new(StoreErrorKind::Configuration, message));
+    }
+    if let Some(removed_at) = entry.removed_at {
+        let message = format!(
+            "the tenant in schema `{name}` was removed at {removed_at}; `DatabaseAdmin::create_tenant` makes a new one of that name"
+        );
+        return Err(StoreError::new(StoreErrorKind::Place, message));
     }
     if entry.state != "active" {
         let message = format!("the place in schema `{name}` is {}", entry.state);
@@ -170,8 +217,13 @@ async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place>
         return Err(StoreError::new(StoreErrorKind::Version, message));
     }
     let place = Place { tenant: entry.tenant, name: entry.name };
+    inner.guard(place.tenant, entry.has_login);
     if entry.version < known {
-        match migrate::place(inner, &place, name).await {
+        let migrated = match inner.pool.login {
+            Login::Operator => migrate::place(inner, &place, name).await,
+            Login::Tenant => Err(migrate::may_not_migrate(inner, name)),
+        };
+        match migrated {
             // The statements work one version back, so a login that may not migrate need not stand still.
             Err(error) if error.kind() == StoreErrorKind::Place && entry.version == known - 1 => {
                 tracing::warn!(place = %name, %error, "the place is used as it is, one version behind");
@@ -199,6 +251,10 @@ async fn create(inner: &Inner, name: &SchemaName) -> Result<Option<Place>> {
     }
     let mut steps = vec![Step::Batch(text), Step::Enter(Scope::Schema(name))];
     steps.extend(migrate::place_steps(inner, tenant, 0));
+    if row.get::<_, bool>("managed") {
+        // Other logins of the operator are to work here too.
+        steps.push(Step::Batch(migrate::engine_grants(name, None)));
+    }
     match side.finish(&steps).await {
         Ok(_) => Ok(Some(Place { tenant, name: name.as_str().to_owned() })),
         Err(Failure::Refused { error, .. }) => {

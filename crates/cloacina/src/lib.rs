@@ -8,6 +8,8 @@
 
 #[doc(hidden)]
 pub mod __private;
+#[cfg(feature = "postgres")]
+pub mod database;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod executor;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

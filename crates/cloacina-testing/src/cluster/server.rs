@@ -123,6 +123,38 @@ impl Server {
             .map_err(|e| ClusterError::new(doing, e))?;
         Ok(self.url(&name, &password, &name))
     }
+
+    /// Makes the login of a URL from [`fresh_database`](Self::fresh_database) an administrator of tenants: it may make roles, and give the
+    /// three that all databases of the server share, whoever made them.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached or refuses.
+    pub async fn make_administrator(&self, url: &str) -> Result<(), ClusterError> {
+        let doing = "failed to make an administrator";
+        let (client, connection) =
+            tokio_postgres::connect(&self.superuser_url_of(url), tokio_postgres::NoTls)
+                .await
+                .map_err(|e| ClusterError::new(doing, e))?;
+        let connection = tokio::spawn(connection);
+        // Tests make the roles side by side, hence the lock, which no tenant's login is there to take.
+        let text = "SELECT pg_advisory_xact_lock(7); \
+            DO $$ DECLARE role text; admin text := pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database(); \
+            BEGIN FOREACH role IN ARRAY ARRAY['cloacina_owner', 'cloacina_engine', 'cloacina_tenant'] LOOP \
+              IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN EXECUTE format('CREATE ROLE %I NOLOGIN', role); END IF; \
+              EXECUTE format('GRANT %I TO %I WITH ADMIN OPTION', role, admin); \
+            END LOOP; EXECUTE format('ALTER ROLE %I CREATEROLE', admin); END $$";
+        client
+            .batch_execute(&format!("BEGIN; {text}; COMMIT"))
+            .await
+            .map_err(|e| ClusterError::new(doing, e))?;
+        drop(client);
+        connection
+            .await
+            .map_err(|e| ClusterError::new(doing, e))?
+            .map_err(|e| ClusterError::new(doing, e))?;
+        Ok(())
+    }
 }
 
 fn encode(text: &str) -> String {

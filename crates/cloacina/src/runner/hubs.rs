@@ -64,14 +64,12 @@ pub(super) async fn of(
                     postgres: None,
                 })
             });
-            Ok((hub.await?, PlaceName::Default))
+            Ok((hub.await?.hub, PlaceName::Default))
         }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
-            let place =
-                schema.map_or_else(default_place, |schema| Ok(PlaceName::Named(schema.to_owned())))?;
             let address = PostgresAddress::parse(url)?;
-            let hub = open(Key::Postgres(Box::new(address.clone())), async |known: Option<&Open>| {
+            let opened = open(Key::Postgres(Box::new(address.clone())), async |known: Option<&Open>| {
                 if let Some(open @ Open { postgres: Some((store, first)), .. }) = known {
                     if !first.same_password(&address) {
                         PostgresStore::authenticate(url).await?;
@@ -85,7 +83,14 @@ pub(super) async fn of(
                 let hub = Hub::start(Arc::clone(&store) as Arc<dyn Store>, config);
                 Ok(Open { hub, postgres: Some((store, address.clone())) })
             });
-            Ok((hub.await?, place))
+            let Open { hub, postgres } = opened.await?;
+            let place = match schema {
+                Some(schema) => PlaceName::Named(schema.to_owned()),
+                // A tenant's login has a place of its own, whatever the environment says.
+                None if postgres.is_some_and(|(store, _)| store.is_tenant_login()) => PlaceName::Default,
+                None => default_place()?,
+            };
+            Ok((hub, place))
         }
         _ => Err(unknown_scheme(scheme)),
     }
@@ -95,7 +100,7 @@ pub(super) async fn of(
 async fn open(
     key: Key,
     make: impl AsyncFnOnce(Option<&Open>) -> Result<Open, PipelineError>,
-) -> Result<Arc<Hub>, PipelineError> {
+) -> Result<Open, PipelineError> {
     let slot = {
         let mut hubs = HUBS.lock().unwrap_or_else(PoisonError::into_inner);
         // Hubs that have closed since are forgotten here. A slot that is locked or shared is being used.
@@ -109,9 +114,8 @@ async fn open(
     let known = slot.take().filter(|open| !open.hub.is_closed());
     match make(known.as_ref()).await {
         Ok(open) => {
-            let hub = Arc::clone(&open.hub);
-            *slot = Some(open);
-            Ok(hub)
+            *slot = Some(open.clone());
+            Ok(open)
         }
         Err(error) => {
             *slot = known;

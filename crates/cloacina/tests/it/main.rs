@@ -9,6 +9,8 @@
 mod support;
 
 mod address;
+#[cfg(feature = "postgres")]
+mod admin;
 mod blocking;
 mod configuration;
 mod context;

@@ -1,0 +1,1 @@
+SELECT tenant_id, execution_id FROM cloacina.my_bells($1::timestamptz)

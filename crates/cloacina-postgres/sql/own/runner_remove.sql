@@ -1,0 +1,1 @@
+SELECT cloacina.my_runner_remove($1::uuid)

@@ -1,0 +1,120 @@
+//! A new tenant.
+
+use cloacina_core::id::TenantId;
+use uuid::Uuid;
+
+use super::credentials::{LoginName, TenantConfig, TenantCredentials, password, schema_name, verifier};
+use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result, milliseconds};
+use crate::connect::{Scope, Step, params};
+use crate::migrate::{self, OWNER, TENANT, quoted};
+use crate::statement as sql;
+use crate::tenant::SchemaName;
+
+/// How long a statement and a transaction of a tenant's login may take unless its limits say otherwise, and how many sessions
+/// it may have.
+pub(super) const STATEMENT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+pub(super) const TRANSACTION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(300);
+pub(super) const CONNECTIONS: u32 = 20;
+
+impl DatabaseAdmin {
+    /// Makes a tenant with a schema, a login and the engine's tables, in one transaction: a crash in the middle leaves nothing.
+    ///
+    /// The password goes to the server as a SCRAM-SHA-256 verifier; the clear text is only in the credentials that are returned.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminErrorKind::AlreadyExists`] if the tenant, its schema or one of its roles exists: nothing that exists is adopted, and a
+    /// repeated call changes nothing. [`AdminErrorKind::Configuration`] for a name or a password that cannot be used,
+    /// [`AdminErrorKind::Privileges`] with the statements that are missing, [`AdminErrorKind::Unavailable`].
+    pub async fn create_tenant(&self, config: TenantConfig) -> Result<TenantCredentials> {
+        let TenantConfig { schema_name: schema, username, password: given } = config;
+        let schema = schema_name(&schema)?;
+        let login: LoginName = username.parse()?;
+        let password = password(given)?;
+        self.run(async move |admin| admin.create(&schema, &login, password).await).await
+    }
+}
+
+impl Admin {
+    async fn create(
+        &self,
+        schema: &SchemaName,
+        login: &LoginName,
+        password: String,
+    ) -> Result<TenantCredentials> {
+        self.ensure().await?;
+        let tenant = TenantId::new();
+        let roles: Vec<String> = [login.as_str().to_owned(), login.second(), login.group()]
+            .iter()
+            .map(|role| role.to_ascii_lowercase())
+            .collect();
+        let insert = Step::Run(sql::TENANT_INSERT, params![Uuid::from(tenant), schema.as_str(), roles]);
+        let (mut side, rows) = self.begin_as_owner(vec![insert]).await?;
+        let exists = |what: String| {
+            let message = format!("{what} exists already on {}; nothing was changed", self.inner.label());
+            Err(AdminError::new(AdminErrorKind::AlreadyExists, message))
+        };
+        let taken = match rows[0].first() {
+            None => Some(format!(
+                "the tenant in schema `{schema}`, or one from which only the case tells it apart,"
+            )),
+            Some(row) if row.get("schema_there") => Some(format!("the schema `{schema}`")),
+            Some(row) => row.get::<_, Option<String>>("role_there").map(|role| format!("the role `{role}`")),
+        };
+        if let Some(taken) = taken {
+            self.finish(&mut side, &[Step::Batch("ROLLBACK AND CHAIN".to_owned())]).await?;
+            return exists(taken);
+        }
+
+        let group = login.group();
+        let mut steps = vec![
+            Step::Batch(format!(
+                "SET LOCAL ROLE NONE; CREATE ROLE {} NOLOGIN IN ROLE {TENANT}; {} CREATE SCHEMA {} AUTHORIZATION {OWNER}",
+                quoted(&group),
+                self.login_statements(login.as_str(), &verifier(&password), &group, schema),
+                schema.quoted()
+            )),
+            Step::Batch(format!("SET LOCAL ROLE {OWNER}")),
+            Step::Enter(Scope::Schema(schema)),
+        ];
+        steps.extend(migrate::place_steps(&self.inner, tenant, 0));
+        steps.push(Step::Batch(migrate::engine_grants(schema, Some(&group))));
+        steps.push(Step::Run(sql::TENANT_BIND, params![Uuid::from(tenant), group.as_str()]));
+        steps.push(Step::Run(sql::LOGIN_INSERT, params![Uuid::from(tenant), login.as_str()]));
+        steps.push(self.audit("create_tenant", tenant, schema.as_str(), Some(login.as_str().to_owned())));
+        self.finish(&mut side, &steps).await?;
+        Ok(self.credentials(login.as_str(), password, schema.as_str()))
+    }
+
+    /// What makes a login of a tenant. Its timeouts are a convenience: a session can change them; what is enforced is that sessions
+    /// which exceed the tenant's limits are ended.
+    pub(super) fn login_statements(
+        &self,
+        login: &str,
+        verifier: &str,
+        group: &str,
+        schema: &SchemaName,
+    ) -> String {
+        let (login, database) = (quoted(login), quoted(self.address().database()));
+        format!(
+            "CREATE ROLE {login} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT {CONNECTIONS} \
+             PASSWORD '{verifier}' IN ROLE {}; \
+             ALTER ROLE {login} IN DATABASE {database} SET search_path = {}; \
+             ALTER ROLE {login} IN DATABASE {database} SET statement_timeout = {}; \
+             ALTER ROLE {login} IN DATABASE {database} SET idle_in_transaction_session_timeout = {};",
+            quoted(group),
+            schema.quoted(),
+            milliseconds(STATEMENT_TIMEOUT),
+            milliseconds(TRANSACTION_TIMEOUT),
+        )
+    }
+
+    pub(super) fn credentials(&self, login: &str, password: String, schema: &str) -> TenantCredentials {
+        TenantCredentials {
+            username: login.to_owned(),
+            connection_string: self.address().url_for(login, &password),
+            password,
+            schema_name: schema.to_owned(),
+        }
+    }
+}

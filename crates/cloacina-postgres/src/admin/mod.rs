@@ -1,0 +1,301 @@
+//! Tenants with database logins of their own: made, changed and removed by an administrator.
+//!
+//! ```text
+//! provisioner   this module; CREATEROLE; a member of cloacina_owner
+//! operator      the logins of runners that serve any tenant; members of cloacina_engine
+//! tenant        the logins of one tenant; members of its group <username>__g, which holds the grants and is in cloacina_tenant
+//!
+//! cloacina_owner   NOLOGIN; owns the schema `cloacina` and every table in a tenant's schema
+//! ```
+//!
+//! The group owns nothing, and has no right by which a tenant could put something where others run: no CREATE, TRIGGER, REFERENCES,
+//! TRUNCATE or MAINTAIN. What is a tenant's is bound to it in the registry by the OIDs of its roles, so that a role or a schema that
+//! somebody made under its name is not mistaken for it: nothing that exists is adopted.
+//!
+//! Each action is one transaction, with its row in `cloacina.audit`; one that needs several says so and can be repeated. An action
+//! goes on when its caller's future is dropped.
+
+pub mod blocking;
+mod create;
+mod credentials;
+mod error;
+mod limits;
+mod list;
+mod migrate;
+mod remove;
+mod rotate;
+mod session;
+mod setup;
+mod suspend;
+mod verify;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloacina_core::id::TenantId;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+pub use credentials::{TenantConfig, TenantCredentials};
+pub use error::{AdminError, AdminErrorKind};
+pub use list::{AuditEntry, TenantSummary};
+pub use migrate::Migrated;
+pub use setup::Preflight;
+pub use verify::TenantReport;
+
+use crate::connect::{Param, Scope, Step, params};
+use crate::error::{Failure, refused};
+use crate::migrate::{OWNER, quoted};
+use crate::pool::{Pool, Side};
+use crate::statement as sql;
+use crate::{Inner, PostgresAddress, PostgresOptions, tls};
+use setup::Setup;
+
+type Result<T, E = AdminError> = std::result::Result<T, E>;
+
+/// A database as an administrator reaches it. Nothing is connected, or checked, before it is used.
+#[derive(Clone)]
+pub struct Database {
+    url: String,
+    name: String,
+    max_connections: u32,
+}
+
+impl Database {
+    /// A database of this URL and name, with at most so many connections.
+    ///
+    /// The name has to be the one in the URL, if that has one: two that differ are an error when the database is first used.
+    #[must_use]
+    pub fn new(url: &str, database_name: &str, max_connections: u32) -> Self {
+        Self { url: url.to_owned(), name: database_name.to_owned(), max_connections }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("Database").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Makes, changes and removes tenants of a PostgreSQL database that have logins of their own.
+///
+/// Its login is a superuser, or has CREATEROLE and may make schemas; [`preflight`](Self::preflight) says what is missing. With its
+/// first action it makes the three roles and hands the schema `cloacina` over to their owner; the login that owned it before
+/// goes on working, as a member of `cloacina_engine`.
+///
+/// A handle: clones share the connections.
+#[derive(Clone)]
+pub struct DatabaseAdmin {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    database: Database,
+    admin: OnceCell<Arc<Admin>>,
+}
+
+/// An administrator's connections.
+pub(crate) struct Admin {
+    inner: Arc<Inner>,
+    setup: OnceCell<Setup>,
+}
+
+impl DatabaseAdmin {
+    /// An administrator of this database.
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        Self { shared: Arc::new(Shared { database, admin: OnceCell::new() }) }
+    }
+
+    async fn admin(&self) -> Result<Arc<Admin>> {
+        self.shared.admin.get_or_try_init(|| self.connect()).await.cloned()
+    }
+
+    async fn connect(&self) -> Result<Arc<Admin>> {
+        let Database { url, name, max_connections } = &self.shared.database;
+        let address = PostgresAddress::parse(url)?;
+        if address.database() != name {
+            let message = format!(
+                "the database was named {name:?}, but its URL is that of `{}`: name the same one",
+                address.database()
+            );
+            return Err(AdminError::new(AdminErrorKind::Configuration, message));
+        }
+        let runtime = PostgresOptions::default().runtime()?;
+        let connector = tls::connector(&address)?;
+        let pool = Arc::new(Pool::without_lanes(address, connector, *max_connections));
+        let inner = Arc::new(Inner::new(pool, &[], runtime));
+        Ok(Arc::new(Admin { inner, setup: OnceCell::new() }))
+    }
+
+    /// Does work in a task of its own, so that it ends properly when its caller goes away.
+    async fn run<T, Fut>(&self, work: impl FnOnce(Arc<Admin>) -> Fut) -> Result<T>
+    where
+        T: Send + 'static,
+        Fut: Future<Output = Result<T>> + Send + 'static,
+    {
+        let admin = self.admin().await?;
+        admin.inner.run(work(Arc::clone(&admin))).await
+    }
+}
+
+impl fmt::Debug for DatabaseAdmin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseAdmin").field("database", &self.shared.database).finish()
+    }
+}
+
+/// A tenant as the registry has it, under the lock on its row.
+struct Registered {
+    tenant: TenantId,
+    schema: String,
+    state: String,
+    group: Option<String>,
+    /// The role that has the group's OID, under whatever name: another one than `group` means that somebody renamed it.
+    group_there: Option<String>,
+    logins: Vec<String>,
+    current: Vec<String>,
+}
+
+impl Registered {
+    /// The tenant's group, if it has logins of its own and is what the registry says.
+    fn group(&self) -> Result<Option<&str>> {
+        if self.group == self.group_there {
+            return Ok(self.group.as_deref());
+        }
+        let message = format!(
+            "the role `{}` of the tenant in schema `{}` is not the one that was made for it; an administrator has to look",
+            self.group.as_deref().unwrap_or_default(),
+            self.schema
+        );
+        Err(AdminError::new(AdminErrorKind::NotIsolated, message))
+    }
+
+    /// The roles that are the tenant's.
+    fn roles(&self) -> Vec<String> {
+        self.logins.iter().chain(&self.group).cloned().collect()
+    }
+}
+
+impl Admin {
+    fn address(&self) -> &PostgresAddress {
+        &self.inner.pool.address
+    }
+
+    /// The first half of a transaction as the owner of everything.
+    async fn begin_as_owner<'a>(
+        &self,
+        mut steps: Vec<Step<'a>>,
+    ) -> Result<(Side, Vec<Vec<tokio_postgres::Row>>)> {
+        steps.insert(0, Step::Batch(format!("SET LOCAL ROLE {OWNER}")));
+        let mut side = self.inner.pool.side().await?;
+        let mut rows = side.begin(Scope::Control, &steps).await.map_err(|failure| self.error(failure))?;
+        rows.remove(0);
+        Ok((side, rows))
+    }
+
+    /// A whole transaction as the owner of everything.
+    async fn as_owner(&self, mut steps: Vec<Step<'_>>) -> Result<Vec<Vec<tokio_postgres::Row>>> {
+        steps.insert(0, Step::Batch(format!("SET LOCAL ROLE {OWNER}")));
+        let mut side = self.inner.pool.side().await?;
+        let mut rows =
+            side.transaction(Scope::Control, &steps).await.map_err(|failure| self.error(failure))?;
+        rows.remove(0);
+        Ok(rows)
+    }
+
+    async fn finish(&self, side: &mut Side, steps: &[Step<'_>]) -> Result<Vec<Vec<tokio_postgres::Row>>> {
+        side.finish(steps).await.map_err(|failure| self.error(failure))
+    }
+
+    /// Locks a tenant's row and begins a transaction with it, as the owner of everything.
+    async fn lock(&self, schema: &str) -> Result<(Side, Registered)> {
+        self.ensure().await?;
+        let schema = credentials::schema_name(schema)?;
+        let (side, rows) =
+            self.begin_as_owner(vec![Step::Run(sql::TENANT_FIND, params![schema.as_str()])]).await?;
+        let Some(row) = rows[0].first() else {
+            let message = format!(
+                "there is no tenant in schema `{schema}` of {}; `list_tenants` says which there are",
+                self.inner.label()
+            );
+            return Err(AdminError::new(AdminErrorKind::NotFound, message));
+        };
+        let registered = Registered {
+            tenant: TenantId(row.get("tenant_id")),
+            schema: row.get("schema_name"),
+            state: row.get("state"),
+            group: row.get("group_name"),
+            group_there: row.get("group_there"),
+            logins: row.get("logins"),
+            current: row.get("current_logins"),
+        };
+        Ok((side, registered))
+    }
+
+    /// The row in `cloacina.audit` of an action, to be written in its transaction as the owner.
+    fn audit<'a>(
+        &self,
+        action: &'static str,
+        tenant: TenantId,
+        schema: &str,
+        detail: Option<String>,
+    ) -> Step<'a> {
+        let parameters: Vec<Param<'a>> = params![action, Uuid::from(tenant), schema.to_owned(), detail];
+        Step::Run(sql::AUDIT_INSERT, parameters)
+    }
+
+    fn error(&self, failure: Failure) -> AdminError {
+        match failure {
+            Failure::Refused { error, .. } => self.refused(&error),
+            other => other.into_error("cloacina").into(),
+        }
+    }
+
+    fn refused(&self, error: &tokio_postgres::Error) -> AdminError {
+        let told = |kind, message| AdminError::new(kind, message);
+        match error.code().map(tokio_postgres::error::SqlState::code) {
+            Some("42501") => told(
+                AdminErrorKind::Privileges,
+                format!(
+                    "the login `{}` may not do this: {}; `preflight` says which rights are missing",
+                    self.address().user(),
+                    crate::error::describe(error)
+                ),
+            ),
+            Some("55P03" | "57014") => told(
+                AdminErrorKind::Busy,
+                format!("somebody else is at work here; try again: {}", crate::error::describe(error)),
+            ),
+            Some("42710" | "42P06" | "23505") => {
+                told(AdminErrorKind::AlreadyExists, crate::error::describe(error))
+            }
+            _ => refused(error, "cloacina").into(),
+        }
+    }
+
+    /// Tells the processes of this database to look at the doorbell and the notices. Only a hint: they look once a second.
+    async fn hint(&self) {
+        let hinted = async {
+            let side = self.inner.pool.side().await?;
+            side.alone("NOTIFY cloacina")
+                .await
+                .map_err(|error| self.inner.control_error(Failure::Refused { step: 0, error }))
+        };
+        if let Err(error) = hinted.await {
+            tracing::debug!(database = self.inner.label(), %error, "a hint was not sent");
+        }
+    }
+}
+
+/// A list of roles for SQL.
+fn role_list(roles: &[String]) -> String {
+    roles.iter().map(|role| quoted(role)).collect::<Vec<_>>().join(", ")
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,194 @@
+//! The end of a tenant.
+//!
+//! ```text
+//! active ──► removing ──► removed
+//!            no new work, running tasks may end; logins closed, sessions ended
+//!                         one transaction drops all; then the catalogs of the whole cluster are asked what is left
+//! ```
+//!
+//! Every step can be repeated. The row of a removed tenant stays as a tombstone, without anything that was the tenant's.
+
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::suspend::login_attribute;
+use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Registered, Result, role_list};
+use crate::connect::{Scope, Step, params};
+use crate::migrate::{OWNER, quoted};
+use crate::statement as sql;
+use crate::tenant::SchemaName;
+
+/// How long running tasks are waited for.
+const DRAIN: Duration = Duration::from_secs(30);
+
+impl DatabaseAdmin {
+    /// Removes a tenant with everything that is its own. Running tasks may end for 30 s; what still runs then is lost.
+    ///
+    /// `username` is either of the tenant's logins. Removing a removed tenant is Ok.
+    ///
+    /// What it cannot reach: backups, replicas that lag, the write-ahead log, and the server's own log files.
+    ///
+    /// # Errors
+    ///
+    /// As [`remove_tenant_within`](Self::remove_tenant_within).
+    pub async fn remove_tenant(&self, schema_name: &str, username: &str) -> Result<()> {
+        self.remove_tenant_within(schema_name, username, DRAIN).await
+    }
+
+    /// As [`remove_tenant`](Self::remove_tenant), with another time for running tasks to end.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminErrorKind::NotFound`] if there is no such tenant, or the login is not its; nothing was changed. [`AdminErrorKind::Remains`] if
+    /// something is left that could not be removed, with what and where; the tenant is closed, and the call can be repeated.
+    /// [`AdminErrorKind::Privileges`], [`AdminErrorKind::Busy`], [`AdminErrorKind::Unavailable`].
+    pub async fn remove_tenant_within(
+        &self,
+        schema_name: &str,
+        username: &str,
+        drain: Duration,
+    ) -> Result<()> {
+        let (schema, username) = (schema_name.to_owned(), username.to_owned());
+        self.run(async move |admin| admin.remove(&schema, &username, drain).await).await
+    }
+}
+
+impl Admin {
+    async fn remove(&self, schema: &str, username: &str, drain: Duration) -> Result<()> {
+        let (mut side, tenant) = self.lock(schema).await?;
+        if tenant.state == "removed" {
+            return Ok(());
+        }
+        if !tenant.logins.iter().any(|login| login == username) {
+            let message = if tenant.logins.is_empty() {
+                format!(
+                    "the schema `{schema}` belongs to no tenant with a login of its own; it is not removed"
+                )
+            } else {
+                format!("{username:?} is no login of the tenant in schema `{schema}`; nothing was removed")
+            };
+            return Err(AdminError::new(AdminErrorKind::NotFound, message));
+        }
+        let group = tenant.group()?.map(str::to_owned);
+        let id = Uuid::from(tenant.tenant);
+        let mut steps = vec![Step::Run(
+            sql::TENANT_STATE,
+            params![id, vec!["active", "suspended", "moving"], "removing"],
+        )];
+        if tenant.state != "removing" {
+            steps.push(self.audit("remove_tenant", tenant.tenant, &tenant.schema, Some("begun".to_owned())));
+        }
+        self.finish(&mut side, &steps).await?;
+        drop(side);
+        self.hint().await;
+        self.drain(&tenant, drain).await?;
+
+        // From here on the tenant itself can do nothing any more.
+        self.as_owner(vec![Step::Batch(login_attribute(&tenant.logins, "NOLOGIN"))]).await?;
+        self.end_sessions(&tenant.logins).await?;
+
+        let roles = tenant.roles();
+        let rows = self.as_owner(vec![Step::Run(sql::ROLE_OIDS, params![roles.clone()])]).await?;
+        let oids: Vec<u32> = rows[0].iter().map(|row| row.get("oid")).collect();
+        self.no_prepared_transactions(&roles).await?;
+
+        let (mut side, now) = self.lock(schema).await?;
+        if now.state == "removed" {
+            return Ok(());
+        }
+        let list = role_list(&roles);
+        let steps = [
+            Step::Batch(format!(
+                "SET LOCAL ROLE NONE; GRANT {list} TO CURRENT_USER; DROP OWNED BY {list}; SET LOCAL ROLE {OWNER}; \
+                 DROP SCHEMA IF EXISTS {} CASCADE",
+                quoted(&tenant.schema)
+            )),
+            Step::Run(sql::TENANT_FORGET, params![id]),
+            Step::Run(sql::TENANT_STATE, params![id, vec!["removing"], "removed"]),
+            self.audit("remove_tenant", tenant.tenant, &tenant.schema, Some("done".to_owned())),
+            // The roles last: as long as one of them has something in another database, none of this happens.
+            Step::Batch(format!(
+                "SET LOCAL ROLE NONE; DROP ROLE {}",
+                drop_order(&tenant.logins, group.as_deref())
+            )),
+        ];
+        match side.finish(&steps).await {
+            Ok(_) => {}
+            Err(crate::error::Failure::Refused { error, .. })
+                if error.code() == Some(&tokio_postgres::error::SqlState::DEPENDENT_OBJECTS_STILL_EXIST) =>
+            {
+                return Err(self.remains(&tenant, self.remaining(&oids, &roles).await?));
+            }
+            Err(failure) => return Err(self.error(failure)),
+        }
+        drop(side);
+        self.hint().await;
+
+        let remaining = self.remaining(&oids, &roles).await?;
+        if remaining.is_empty() { Ok(()) } else { Err(self.remains(&tenant, remaining)) }
+    }
+
+    /// Waits until no task of the tenant runs; nothing new is started.
+    async fn drain(&self, tenant: &Registered, drain: Duration) -> Result<()> {
+        let schema: SchemaName = tenant.schema.parse()?;
+        let begun = Instant::now();
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let mut side = self.inner.pool.side().await?;
+            let count = [
+                Step::Batch(format!("SET LOCAL ROLE {OWNER}; SET LOCAL row_security = off")),
+                Step::Run(sql::RUNNING_COUNT, params![Uuid::from(tenant.tenant)]),
+            ];
+            let running = match side.transaction(Scope::Guarded(&schema), &count).await {
+                Ok(rows) => rows[1][0].get::<_, i64>("running"),
+                // A schema that is gone has nothing that runs; one that is locked shows what runs.
+                Err(error) => {
+                    tracing::debug!(tenant = %schema, error = ?error, "the tasks of a tenant that is removed were not counted");
+                    0
+                }
+            };
+            if running == 0 || begun.elapsed() >= drain {
+                return Ok(());
+            }
+            drop(side);
+            tokio::time::sleep(pause.min(drain)).await;
+            pause = (pause * 2).min(Duration::from_millis(250));
+        }
+    }
+
+    async fn no_prepared_transactions(&self, roles: &[String]) -> Result<()> {
+        let left = self.remaining(&[], roles).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} of the tenant would outlive it; end them first (ROLLBACK PREPARED, by their owner or a superuser)",
+            left.join(", ")
+        );
+        Err(AdminError::new(AdminErrorKind::Remains, message))
+    }
+
+    /// What the catalogs of the whole cluster still hold of these roles.
+    async fn remaining(&self, oids: &[u32], roles: &[String]) -> Result<Vec<String>> {
+        let step = Step::Run(sql::ROLE_REMAINS, params![oids.to_vec(), roles.to_vec()]);
+        let rows = self.as_owner(vec![step]).await?;
+        Ok(rows[0].iter().map(|row| row.get("what")).collect())
+    }
+
+    fn remains(&self, tenant: &Registered, what: Vec<String>) -> AdminError {
+        let message = format!(
+            "the tenant in schema `{}` of {} is closed, but something of it is left: {}; remove that and repeat the call",
+            tenant.schema,
+            self.inner.label(),
+            what.join("; ")
+        );
+        AdminError::new(AdminErrorKind::Remains, message)
+    }
+}
+
+/// The logins before the group that they belong to.
+fn drop_order(logins: &[String], group: Option<&str>) -> String {
+    let names: Vec<String> = logins.iter().map(String::as_str).chain(group).map(quoted).collect();
+    names.join(", ")
+}

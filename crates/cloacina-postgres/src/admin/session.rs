@@ -1,0 +1,95 @@
+//! Sessions of tenants' logins: ended when they are not wanted any more, or last too long.
+
+use std::time::{Duration, Instant};
+
+use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result, create, milliseconds, role_list};
+use crate::connect::{Scope, Step, params};
+use crate::statement as sql;
+
+/// How long sessions are given to end once they were told to.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl DatabaseAdmin {
+    /// Ends the sessions of tenants' logins whose statement or transaction takes longer than the tenant's limits allow, and those of
+    /// logins whose time after a rotation is over. Returns how many were ended.
+    ///
+    /// To be called often: it is what keeps a tenant from holding locks, and the server's oldest snapshot, for ever.
+    /// The tenant manager does so once a second.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminErrorKind::Privileges`], [`AdminErrorKind::Unavailable`].
+    pub async fn reap_sessions(&self) -> Result<usize> {
+        self.run(async |admin| {
+            admin.ensure().await?;
+            admin.end_overdue_logins().await?;
+            admin.reap().await
+        })
+        .await
+    }
+}
+
+impl Admin {
+    /// Ends the sessions of roles that cannot log in any more, and returns once they are gone.
+    pub(super) async fn end_sessions(&self, roles: &[String]) -> Result<()> {
+        if roles.is_empty() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let mut pause = Duration::from_millis(5);
+        let mut gone = 0;
+        loop {
+            let mut side = self.inner.pool.side().await?;
+            let count = Step::Run(sql::SESSION_COUNT, params![roles.to_vec()]);
+            let rows =
+                side.transaction(Scope::Control, &[count]).await.map_err(|failure| self.error(failure))?;
+            drop(side);
+            gone = if rows[0][0].get::<_, i64>("sessions") == 0 { gone + 1 } else { 0 };
+            // One that was being let in at the first look is seen at the second.
+            if gone == 2 {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                let message = format!("sessions of {} do not end", role_list(roles));
+                return Err(AdminError::new(AdminErrorKind::Busy, message));
+            }
+            if gone == 0 {
+                self.as_member(roles, Step::Run(sql::SESSION_END, params![roles.to_vec()])).await?;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
+
+    /// Runs a statement as a member of these roles, without becoming one: the membership is rolled back.
+    async fn as_member(&self, roles: &[String], step: Step<'_>) -> Result<Vec<tokio_postgres::Row>> {
+        let mut steps = Vec::new();
+        if !self.ensure().await?.is_superuser {
+            steps.push(Step::Batch(format!("GRANT {} TO CURRENT_USER", role_list(roles))));
+        }
+        steps.push(step);
+        let mut side = self.inner.pool.side().await?;
+        let mut rows = side.begin(Scope::Control, &steps).await.map_err(|failure| self.error(failure))?;
+        self.finish(&mut side, &[Step::Batch("ROLLBACK AND CHAIN".to_owned())]).await?;
+        Ok(rows.pop().unwrap_or_default())
+    }
+
+    async fn reap(&self) -> Result<usize> {
+        let rows = self.as_owner(vec![Step::Run(sql::SESSION_TENANTS, params![])]).await?;
+        let roles: Vec<String> = rows[0].iter().map(|row| row.get("role_name")).collect();
+        if roles.is_empty() {
+            return Ok(0);
+        }
+        let limits =
+            params![milliseconds(create::TRANSACTION_TIMEOUT), milliseconds(create::STATEMENT_TIMEOUT)];
+        let ended = self.as_member(&roles, Step::Run(sql::SESSION_REAP, limits)).await?;
+        for row in &ended {
+            tracing::warn!(
+                database = self.inner.label(),
+                login = row.get::<_, &str>("role_name"),
+                "a session of a tenant was ended, because it exceeded the tenant's limits"
+            );
+        }
+        Ok(ended.len())
+    }
+}
