@@ -16,7 +16,10 @@ picked AS MATERIALIZED (
         SELECT ready.ctid, ready.priority, ready.execution_id, ready.task, ready.workflow, ready.fingerprint, execution.*
         FROM ready_tasks AS ready
         CROSS JOIN LATERAL (
-            SELECT state, created_at, CASE WHEN state = 'pending' THEN input END AS input FROM workflow_executions
+            SELECT state, created_at,
+                   -- A larger one is read, and looked at, by itself.
+                   CASE WHEN state = 'pending' AND pg_column_size(input) <= 65536 THEN input END AS input
+            FROM workflow_executions
             WHERE tenant_id = $1 AND id = ready.execution_id
             OFFSET 0
             FOR NO KEY UPDATE SKIP LOCKED

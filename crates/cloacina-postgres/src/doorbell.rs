@@ -112,7 +112,7 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
                 && let Some(inner) = to.upgrade()
                 && !inner.is_own(notification.process_id())
             {
-                inner.hint();
+                inner.hint_heard.notify_one();
             }
         };
         let listening = async {
@@ -139,6 +139,19 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
         }
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+/// Passes on what was heard, as long as the store is there: not more often than processes like this one send it, because any login of the
+/// database can notify anybody.
+pub(crate) async fn pass_hints_on(inner: Weak<Inner>) {
+    loop {
+        let Some(heard) = inner.upgrade().map(|inner| Arc::clone(&inner.hint_heard)) else { return };
+        heard.notified().await;
+        let Some(inner) = inner.upgrade() else { return };
+        inner.hint();
+        drop(inner);
+        tokio::time::sleep(NOTIFY_EVERY).await;
     }
 }
 

@@ -10,7 +10,7 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus};
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, ORPHANED,
-    Place, Result, TaskRecord, WorkflowKey,
+    Place, Result, StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -139,6 +139,9 @@ pub(crate) async fn load(
     let rows = in_place(&inner, &place, &steps).await?;
     let mut tasks: HashMap<Uuid, Vec<TaskRecord>> = HashMap::new();
     for row in &rows[1] {
+        if row.get("has_patch") && row.get::<_, Option<&str>>("patch").is_none() {
+            return Err(too_large(&place, row.get("execution_id")));
+        }
         tasks.entry(row.get("execution_id")).or_default().push(task(row, &place)?);
     }
     rows[0]
@@ -146,7 +149,9 @@ pub(crate) async fn load(
         .map(|row| {
             let header = header(row, &place)?;
             let tasks = tasks.remove(&header.id.0).unwrap_or_default();
-            Ok(ExecutionRecord { header, input: row.get::<_, &str>("input").into(), tasks })
+            let input = row.get::<_, Option<&str>>("input");
+            let input = input.ok_or_else(|| too_large(&place, header.id.0))?;
+            Ok(ExecutionRecord { header, input: input.into(), tasks })
         })
         .collect()
 }
@@ -211,6 +216,15 @@ pub(crate) async fn prune(inner: Arc<Inner>, place: Place, before: Timestamp, li
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let step = Step::Run(sql::EXECUTION_PRUNE, params![Uuid::from(place.tenant), before, limit]);
     Ok(in_place(&inner, &place, &[step]).await?[0].len())
+}
+
+/// The error of an execution whose context is not fetched.
+fn too_large(place: &Place, execution: Uuid) -> StoreError {
+    let message = format!(
+        "the context of execution {execution} in schema `{}` has more than 64 MiB, which is not read",
+        place.name
+    );
+    StoreError::new(StoreErrorKind::Data, message)
 }
 
 fn uuids(executions: &[ExecutionId]) -> Vec<Uuid> {

@@ -113,7 +113,7 @@ impl PostgresOptions {
 /// reached; see [`Store::flush`] on [`StoreErrorKind::Unknown`].
 pub struct PostgresStore {
     inner: Arc<Inner>,
-    background: [AbortHandle; 2],
+    background: [AbortHandle; 3],
 }
 
 pub(crate) struct Inner {
@@ -123,6 +123,8 @@ pub(crate) struct Inner {
     pub(crate) control_ready: tokio::sync::Mutex<bool>,
     /// Told when other processes should hear that there is work or a notice.
     pub(crate) hint_wanted: Arc<Notify>,
+    /// Told when another process told this one.
+    pub(crate) hint_heard: Arc<Notify>,
     runtime: Handle,
     hints: watch::Sender<u64>,
     /// The server processes that sent this process's own hints.
@@ -156,6 +158,7 @@ impl PostgresStore {
         let background = [
             runtime.spawn(doorbell::send_hints(Arc::downgrade(&inner))).abort_handle(),
             runtime.spawn(doorbell::hear_hints(Arc::downgrade(&inner))).abort_handle(),
+            runtime.spawn(doorbell::pass_hints_on(Arc::downgrade(&inner))).abort_handle(),
         ];
         Ok(Arc::new(Self { inner, background }))
     }
@@ -223,6 +226,7 @@ impl Inner {
             migrations: Migrations::with_places(further_migrations),
             control_ready: tokio::sync::Mutex::default(),
             hint_wanted: Arc::default(),
+            hint_heard: Arc::default(),
             runtime,
             hints: watch::Sender::new(0),
             own: Mutex::default(),

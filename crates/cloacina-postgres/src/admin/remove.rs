@@ -118,7 +118,7 @@ impl Admin {
             Err(crate::error::Failure::Refused { error, .. })
                 if error.code() == Some(&tokio_postgres::error::SqlState::DEPENDENT_OBJECTS_STILL_EXIST) =>
             {
-                return Err(self.remains(&tenant, self.remaining(&oids, &roles).await?));
+                return Err(self.remains(&tenant, &self.remaining(&oids, &roles).await?));
             }
             Err(failure) => return Err(self.error(failure)),
         }
@@ -126,7 +126,7 @@ impl Admin {
         self.hint().await;
 
         let remaining = self.remaining(&oids, &roles).await?;
-        if remaining.is_empty() { Ok(()) } else { Err(self.remains(&tenant, remaining)) }
+        if remaining.is_empty() { Ok(()) } else { Err(self.remains(&tenant, &remaining)) }
     }
 
     /// Waits until no task of the tenant runs; nothing new is started.
@@ -176,7 +176,7 @@ impl Admin {
         Ok(rows[0].iter().map(|row| row.get("what")).collect())
     }
 
-    fn remains(&self, tenant: &Registered, what: Vec<String>) -> AdminError {
+    fn remains(&self, tenant: &Registered, what: &[String]) -> AdminError {
         let message = format!(
             "the tenant in schema `{}` of {} is closed, but something of it is left: {}; remove that and repeat the call",
             tenant.schema,
