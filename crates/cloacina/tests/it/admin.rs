@@ -10,7 +10,7 @@ use cloacina::{Context, ErrorKind};
 use cloacina_testing::cluster::Cluster;
 use tokio_postgres::{Client, NoTls};
 
-use crate::support::{assert_error, idle, in_time, quick, setting, workflow};
+use crate::support::{assert_error, in_time, quick, setting, workflow};
 
 /// A database and who administers it.
 pub(crate) struct Administered {
@@ -91,7 +91,7 @@ macro_rules! under_each_admin {
 }
 
 /// A runner on a URL that knows a workflow which sets `of`.
-async fn runner(url: &str, schema: Option<&str>, of: &'static str) -> DefaultRunner {
+pub(crate) async fn runner(url: &str, schema: Option<&str>, of: &'static str) -> DefaultRunner {
     let builder = DefaultRunner::builder().database_url(url).config(quick().build());
     let builder = match schema {
         Some(schema) => builder.schema(schema),
@@ -100,7 +100,7 @@ async fn runner(url: &str, schema: Option<&str>, of: &'static str) -> DefaultRun
     builder.workflow(workflow("w", [setting("t", "of", of)])).build().await.unwrap()
 }
 
-async fn works(runner: &DefaultRunner) -> String {
+pub(crate) async fn works(runner: &DefaultRunner) -> String {
     let result = runner.execute("w", Context::new()).await.unwrap();
     assert!(result.status.is_success(), "{result:?}");
     result.final_context.get("of").unwrap()

@@ -11,6 +11,8 @@ mod support;
 mod address;
 #[cfg(feature = "postgres")]
 mod admin;
+#[cfg(feature = "postgres")]
+mod attack;
 mod blocking;
 mod configuration;
 mod context;
