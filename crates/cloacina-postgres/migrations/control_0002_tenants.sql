@@ -204,7 +204,7 @@ $$;
 
 -- A tenant has one place, which is noted at once: a rescue finds its claims without anything more being written.
 CREATE FUNCTION my_runner_register(
-    runner uuid, lease bigint, host_name text, process integer, process_started bigint, names text[], versions bigint[], at timestamptz
+    new_runner uuid, lease bigint, host_name text, process integer, process_started bigint, names text[], versions bigint[], at timestamptz
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();
@@ -218,8 +218,8 @@ BEGIN
         RAISE EXCEPTION 'a tenant can have 64 runners at most' USING ERRCODE = '54000';
     END IF;
     INSERT INTO cloacina.runner (id, tenant_id, lease_ms, host, pid, started, workflows, fingerprints, heartbeat_at)
-    VALUES (runner, tenant, lease, host_name, process, process_started, names, versions, coalesce(at, now()));
-    INSERT INTO cloacina.runner_place (runner_id, tenant_id) VALUES (runner, tenant);
+    VALUES (new_runner, tenant, lease, host_name, process, process_started, names, versions, coalesce(at, now()));
+    INSERT INTO cloacina.runner_place (runner_id, tenant_id) VALUES (new_runner, tenant);
 END
 $$;
 
@@ -288,26 +288,26 @@ END
 $$;
 
 -- Notes that a dead runner of the tenant holds nothing in its place any more.
-CREATE FUNCTION my_runner_place_delete(runner uuid) RETURNS void
+CREATE FUNCTION my_runner_place_delete(dead_runner uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();
 BEGIN
     DELETE FROM cloacina.runner_place
-    WHERE runner_id = runner AND tenant_id = tenant
-      AND EXISTS (SELECT FROM cloacina.runner WHERE id = runner AND runner.tenant_id = tenant AND state = 'dead');
+    WHERE runner_id = dead_runner AND tenant_id = tenant
+      AND EXISTS (SELECT FROM cloacina.runner WHERE id = dead_runner AND runner.tenant_id = tenant AND state = 'dead');
 END
 $$;
 
 -- A dead row stays until its place is clean.
-CREATE FUNCTION my_runner_remove(runner uuid) RETURNS void
+CREATE FUNCTION my_runner_remove(dead_runner uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();
 BEGIN
     DELETE FROM cloacina.runner
-    WHERE id = runner AND tenant_id = tenant AND state = 'dead'
-      AND NOT EXISTS (SELECT FROM cloacina.runner_place WHERE runner_id = runner);
+    WHERE id = dead_runner AND tenant_id = tenant AND state = 'dead'
+      AND NOT EXISTS (SELECT FROM cloacina.runner_place WHERE runner_id = dead_runner);
 END
 $$;
 

@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina_core::id::TenantId;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -47,7 +48,7 @@ pub use verify::TenantReport;
 
 use crate::connect::{Param, Scope, Step, params};
 use crate::error::{Failure, refused};
-use crate::migrate::{OWNER, quoted};
+use crate::migrate::{Migration, OWNER, quoted};
 use crate::pool::{Pool, Side};
 use crate::statement as sql;
 use crate::{Inner, PostgresAddress, PostgresOptions, tls};
@@ -58,7 +59,7 @@ type Result<T, E = AdminError> = std::result::Result<T, E>;
 /// A database as an administrator reaches it. Nothing is connected, or checked, before it is used.
 #[derive(Clone)]
 pub struct Database {
-    url: String,
+    url: SecretString,
     name: String,
     max_connections: u32,
 }
@@ -69,7 +70,7 @@ impl Database {
     /// The name has to be the one in the URL, if that has one: two that differ are an error when the database is first used.
     #[must_use]
     pub fn new(url: &str, database_name: &str, max_connections: u32) -> Self {
-        Self { url: url.to_owned(), name: database_name.to_owned(), max_connections }
+        Self { url: url.into(), name: database_name.to_owned(), max_connections }
     }
 }
 
@@ -94,6 +95,7 @@ pub struct DatabaseAdmin {
 
 struct Shared {
     database: Database,
+    further_migrations: Vec<Migration>,
     admin: OnceCell<Arc<Admin>>,
 }
 
@@ -107,7 +109,14 @@ impl DatabaseAdmin {
     /// An administrator of this database.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { shared: Arc::new(Shared { database, admin: OnceCell::new() }) }
+        Self::with_migrations(database, Vec::new())
+    }
+
+    /// With further scripts for places, for tests of migrations.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_migrations(database: Database, further_migrations: Vec<Migration>) -> Self {
+        Self { shared: Arc::new(Shared { database, further_migrations, admin: OnceCell::new() }) }
     }
 
     async fn admin(&self) -> Result<Arc<Admin>> {
@@ -116,7 +125,7 @@ impl DatabaseAdmin {
 
     async fn connect(&self) -> Result<Arc<Admin>> {
         let Database { url, name, max_connections } = &self.shared.database;
-        let address = PostgresAddress::parse(url)?;
+        let address = PostgresAddress::parse(url.expose_secret())?;
         if address.database() != name {
             let message = format!(
                 "the database was named {name:?}, but its URL is that of `{}`: name the same one",
@@ -127,7 +136,7 @@ impl DatabaseAdmin {
         let runtime = PostgresOptions::default().runtime()?;
         let connector = tls::connector(&address)?;
         let pool = Arc::new(Pool::without_lanes(address, connector, *max_connections));
-        let inner = Arc::new(Inner::new(pool, &[], runtime));
+        let inner = Arc::new(Inner::new(pool, &self.shared.further_migrations, runtime));
         Ok(Arc::new(Admin { inner, setup: OnceCell::new() }))
     }
 

@@ -87,10 +87,14 @@ const ATTEMPTS: &[(&str, &str, Outcome)] = &[
         "SELECT state FROM cloacina.my_runner_condemn('{hub}', NULL, NULL) AS state WHERE state <> 'live'",
         Nothing,
     ),
-    ("remove the operator's runner", "SELECT FROM cloacina.my_runner_remove('{hub}') WHERE false", Nothing),
+    (
+        "remove the operator's runner",
+        "SELECT FROM cloacina.my_runner_remove('{hub}') AS done WHERE done::text <> ''",
+        Nothing,
+    ),
     (
         "unregister the operator's runner",
-        "SELECT FROM cloacina.my_runner_place_delete('{hub}') WHERE false",
+        "SELECT FROM cloacina.my_runner_place_delete('{hub}') AS done WHERE done::text <> ''",
         Nothing,
     ),
     (
