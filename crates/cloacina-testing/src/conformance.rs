@@ -51,7 +51,7 @@ pub trait Fixture: Send + Sync + 'static {
 }
 
 /// One `#[tokio::test]` for each behaviour of [`conformance`](mod@crate::conformance), against the [`Fixture`] that the
-/// expression makes anew for each.
+/// expression makes anew for each. With a list of behaviours after the expression, only these: `Fixture; claim { a_claimed_task_runs }`.
 #[macro_export]
 macro_rules! store_conformance {
     ($fixture:expr) => {
@@ -188,6 +188,9 @@ macro_rules! store_conformance {
                 every_execution_ends_as_its_model_says
             }
         }
+    };
+    ($fixture:expr; $($list:tt)*) => {
+        $crate::store_conformance! { @tests $fixture; $($list)* }
     };
     (@tests $fixture:expr; $($noun:ident { $($behaviour:ident)* })*) => {
         $crate::store_conformance! { @nouns [$fixture] $([$noun $($behaviour)*])* }

@@ -7,6 +7,7 @@ mod plan;
 mod race;
 mod schema;
 mod support;
+mod tenant;
 mod wire;
 
 use std::sync::Arc;

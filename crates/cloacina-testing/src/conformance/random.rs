@@ -63,10 +63,11 @@ async fn play(seed: u64, processes: Vec<Process>, clock: Arc<AtomicI64>) {
     for engine in engines {
         engine.await.expect("the engine plays to the end");
     }
-    check(&history, &processes[0]).await;
+    check(&history, &processes).await;
 }
 
-async fn check(history: &History, process: &Process) {
+async fn check(history: &History, processes: &[Process]) {
+    let process = &processes[0];
     for plan in history.plans.values() {
         let record = process.load(plan.id).await;
         let status = record.header.status;
@@ -95,12 +96,14 @@ async fn check(history: &History, process: &Process) {
         }
     }
     let now = history.now();
-    for crashed in history.crashed() {
-        if let Some(record) = process.runner_record(crashed).await {
-            process.condemn(crashed, record.beat).await;
+    for process in processes {
+        for crashed in history.crashed().into_iter().chain(history.rescued()) {
+            if let Some(record) = process.runner_record(crashed).await {
+                process.condemn(crashed, record.beat).await;
+            }
+            let rescued = process.rescue(crashed, now).await;
+            assert!(rescued.iter().all(|place| place.executions.is_empty()), "nothing was held any more");
         }
-        let rescued = process.rescue(crashed, now).await;
-        assert!(rescued.iter().all(|place| place.executions.is_empty()), "nothing was held any more");
     }
     assert_eq!(process.runners().await.len(), 0, "every runner is gone");
     let next = process.lower(now).await;

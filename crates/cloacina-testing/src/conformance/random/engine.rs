@@ -39,6 +39,7 @@ struct Told {
     recorded: BTreeMap<(ExecutionId, TaskIndex), usize>,
     /// Runners whose work somebody has to take back.
     crashed: Vec<RunnerId>,
+    rescued: Vec<RunnerId>,
     /// For each engine, its steps since anything happened.
     idle: Vec<usize>,
 }
@@ -74,6 +75,12 @@ impl History {
 
     pub(super) fn crashed(&self) -> Vec<RunnerId> {
         self.tell(|told| told.crashed.clone())
+    }
+
+    /// Those that were rescued. A process that is logged in as a tenant takes an operator's tasks back, and leaves its row to another
+    /// operator.
+    pub(super) fn rescued(&self) -> Vec<RunnerId> {
+        self.tell(|told| told.rescued.clone())
     }
 
     fn tell<T>(&self, work: impl FnOnce(&mut Told) -> T) -> T {
@@ -240,7 +247,10 @@ impl Engine {
                 continue;
             }
             self.process.rescue(id, now).await;
-            self.history.tell(|told| told.crashed.retain(|other| *other != id));
+            self.history.tell(|told| {
+                told.crashed.retain(|other| *other != id);
+                told.rescued.push(id);
+            });
         }
     }
 

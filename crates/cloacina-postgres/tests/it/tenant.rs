@@ -1,0 +1,208 @@
+//! The store as a tenant's own login has it, alone and beside an operator's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use cloacina_core::store::{PlaceName, Store, TenantLimits};
+use cloacina_postgres::admin::{Database, DatabaseAdmin, TenantConfig};
+use cloacina_testing::cluster::Cluster;
+use cloacina_testing::conformance::Fixture;
+
+use crate::support;
+
+/// A database with one tenant: the operator's URL, the tenant's, and how many stores were opened.
+pub(crate) struct Tenant {
+    pub(crate) operator: String,
+    pub(crate) own: String,
+    opened: AtomicUsize,
+}
+
+impl Tenant {
+    pub(crate) async fn new() -> Self {
+        let operator = support::fresh_database().await;
+        Cluster::shared().unwrap().make_administrator(&operator).await.unwrap();
+        let name = operator.rsplit('/').next().unwrap();
+        let admin = DatabaseAdmin::new(Database::new(&operator, name, 1));
+        let config = TenantConfig {
+            schema_name: "acme".to_owned(),
+            username: format!("{name}_acme"),
+            password: String::new(),
+        };
+        let own = admin.create_tenant(config).await.unwrap().connection_string;
+        // Some behaviours are those of many processes.
+        let mut limits = TenantLimits::default();
+        limits.max_connections = Some(100);
+        admin.set_limits("acme", limits).await.unwrap();
+        Self { operator, own, opened: AtomicUsize::new(0) }
+    }
+}
+
+fn places() -> Vec<PlaceName> {
+    vec![PlaceName::Named("acme".to_owned())]
+}
+
+/// Every process is the tenant's own.
+struct Alone;
+
+#[async_trait]
+impl Fixture for Alone {
+    type Database = Tenant;
+
+    async fn create(&self) -> Tenant {
+        Tenant::new().await
+    }
+
+    async fn open(&self, database: &Tenant) -> Arc<dyn Store> {
+        support::connect(&database.own).await
+    }
+
+    fn places(&self) -> Vec<PlaceName> {
+        places()
+    }
+}
+
+/// Every other process is the operator's.
+struct Beside {
+    /// Which of two processes is: the first one or the second.
+    operator: usize,
+}
+
+#[async_trait]
+impl Fixture for Beside {
+    type Database = Tenant;
+
+    async fn create(&self) -> Tenant {
+        Tenant::new().await
+    }
+
+    async fn open(&self, database: &Tenant) -> Arc<dyn Store> {
+        let nth = database.opened.fetch_add(1, Ordering::Relaxed);
+        let url = if nth % 2 == self.operator { &database.operator } else { &database.own };
+        support::connect(url).await
+    }
+
+    fn places(&self) -> Vec<PlaceName> {
+        places()
+    }
+}
+
+/// What a tenant's login says in another way than an operator's: bells, notices, runners.
+mod alone {
+    use super::Alone;
+    cloacina_testing::store_conformance! { Alone;
+        submit {
+            a_submit_records_the_execution_and_its_tasks
+            an_unclaimed_root_rings_the_bell
+            a_start_time_holds_the_roots_back
+        }
+        outcome {
+            a_retry_is_ready_at_its_time
+            a_release_is_no_failure
+        }
+        dependency {
+            a_successor_that_is_not_wanted_is_ready_and_rings_the_bell
+        }
+        control {
+            pause_takes_the_ready_rows_and_resume_puts_them_back
+            cancel_ends_an_execution_from_every_state
+            cancel_and_pause_leave_a_notice
+        }
+        deadline {
+            a_deadline_that_passed_cancels
+            a_deadline_rings_the_bell
+        }
+        claim {
+            a_claim_takes_exactly_its_limit
+            claims_of_several_runners_are_disjoint
+        }
+        runner {
+            a_runner_is_listed_as_it_registered
+            a_heartbeat_counts_up_and_announces
+            a_runner_that_beat_is_not_condemned
+            a_condemned_runner_writes_nothing
+            a_runner_that_never_registered_is_fenced
+            a_rescue_returns_tasks_as_lost
+            a_rescue_may_be_repeated_and_removes_the_runner
+            two_rescues_at_once_return_each_task_once
+            a_rescue_respects_pause_and_cancel
+            a_live_runner_is_not_rescued
+            a_runner_that_holds_nothing_retires
+            a_runner_that_holds_something_retires_as_dead
+            what_a_runner_holds_is_told
+            a_flush_and_a_condemnation_do_not_both_win
+        }
+        bell {
+            a_place_without_work_has_a_silent_bell
+            lowering_tells_the_earliest_work_and_deadline
+            a_lowered_bell_is_silent_until_the_next_ring
+            a_later_ring_does_not_put_off_an_earlier_one
+            the_bell_rings_for_work_that_nobody_here_can_run
+            claimed_work_does_not_ring
+            a_ring_is_not_lost_to_a_lowering
+            many_ring_at_once
+        }
+        place {
+            a_place_opened_twice_is_the_same
+            a_fresh_place_opened_at_once_by_several_is_one
+        }
+        random {
+            every_execution_ends_as_its_model_says
+        }
+    }
+}
+
+/// What several processes do to one another. Two things are different by design: a tenant's process is not told where an operator's runs,
+/// and of a flush and a declaration of death between the two, neither waits for the other.
+macro_rules! side_by_side {
+    ($($fixture:ident: $operator:literal)*) => {
+        $(mod $fixture {
+            use super::Beside;
+            cloacina_testing::store_conformance! { Beside { operator: $operator };
+                submit {
+                    an_idempotency_key_is_won_by_one_process
+                    a_submit_records_the_execution_and_its_tasks
+                }
+                outcome {
+                    an_outcome_of_another_runner_is_news
+                }
+                dependency {
+                    dependencies_that_end_at_once_in_two_processes_free_their_successor
+                }
+                control {
+                    cancel_and_pause_leave_a_notice
+                    a_cancel_and_a_last_outcome_do_not_both_win
+                    a_pause_and_a_freed_task_leave_no_ready_row
+                }
+                claim {
+                    claims_of_several_runners_are_disjoint
+                }
+                runner {
+                    a_runner_that_beat_is_not_condemned
+                    a_rescue_returns_tasks_as_lost
+                    two_rescues_at_once_return_each_task_once
+                    a_rescue_respects_pause_and_cancel
+                    a_live_runner_is_not_rescued
+                    a_runner_that_holds_something_retires_as_dead
+                    what_a_runner_holds_is_told
+                }
+                bell {
+                    lowering_tells_the_earliest_work_and_deadline
+                    a_ring_is_not_lost_to_a_lowering
+                    many_ring_at_once
+                }
+                read {
+                    what_was_written_is_there_after_a_restart
+                }
+                random {
+                    every_execution_ends_as_its_model_says
+                }
+            }
+        })*
+    };
+}
+
+side_by_side! {
+    operator_first: 0
+    tenant_first: 1
+}
