@@ -76,6 +76,23 @@ pub struct DefaultRunnerConfig {
     ///
     /// Defaults to false.
     pub submit_only: bool,
+    /// Whether this runner also works for every other tenant of the database, those nobody opened in this process included.
+    ///
+    /// A tenant's place is opened when work of this runner's workflows is due there, with the settings of this runner, and closed when
+    /// nothing has been due for some seconds; a tenant without work costs nothing, however many there are. Without it a process works
+    /// only for the tenants it has opened, and what it recorded for the others, a retry say, waits until somebody opens them. It goes on
+    /// until this runner is shut down, whoever opens and closes the same places in the meantime. What is opened for a tenant by a
+    /// handle of its own has the settings of that handle for as long.
+    ///
+    /// Of PostgreSQL; a SQLite file has one tenant. Defaults to false.
+    pub serve_all_tenants: bool,
+    /// How many places [`serve_all_tenants`](Self::serve_all_tenants) keeps open at once.
+    ///
+    /// If more tenants have work at the same time, they take turns of some seconds, so too few cost time for opening them again and
+    /// again; each takes a few kilobytes here, and what the server's processes remember of its tables.
+    ///
+    /// Defaults to 1,000.
+    pub max_served_places: usize,
     /// Workflows besides those that `#[workflow]` registered.
     pub workflows: Vec<Workflow>,
     /// Where time comes from; for tests.
@@ -100,6 +117,8 @@ impl Default for DefaultRunnerConfig {
             orphan_grace: Duration::from_secs(300),
             retention: Some(Duration::from_secs(30 * 24 * 3600)),
             submit_only: false,
+            serve_all_tenants: false,
+            max_served_places: 1_000,
             workflows: Vec::new(),
             clock: Arc::new(SystemClock),
         }
@@ -138,6 +157,16 @@ impl DefaultRunnerConfig {
         if self.lease < self.heartbeat_interval.saturating_mul(3) {
             return refuse(
                 "lease is shorter than three times heartbeat_interval: a single late heartbeat would lose it",
+            );
+        }
+        if self.serve_all_tenants && self.submit_only {
+            return refuse(
+                "serve_all_tenants and submit_only are both set: a runner that only submits serves nobody",
+            );
+        }
+        if self.max_served_places == 0 {
+            return refuse(
+                "max_served_places is 0: leave serve_all_tenants out for a runner that serves nobody else",
             );
         }
         if self.max_lost == 0 {
@@ -183,6 +212,8 @@ setters! {
     orphan_grace: Duration,
     retention: impl Into<Option<Duration>>,
     submit_only: bool,
+    serve_all_tenants: bool,
+    max_served_places: usize,
 }
 
 impl DefaultRunnerConfigBuilder {

@@ -45,6 +45,8 @@ impl Applying<'_> {
         let claim_count = claimed.len();
         let mut starts = Vec::new();
         let mut state = place.state();
+        state.used = self.hub.clock.monotonic();
+        state.trouble = None;
         self.apply_submits(&mut state, submits, &submitted.into_iter().collect(), &mut starts);
         let recorded: HashSet<(ExecutionId, TaskIndex)> =
             recorded.into_iter().map(|recorded| (recorded.execution, recorded.task)).collect();

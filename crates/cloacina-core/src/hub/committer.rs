@@ -27,6 +27,10 @@ const MAX_BYTES: usize = 8 << 20;
 /// How long a lane waits after a failed flush: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
+/// How long a place that cannot be used is left alone: at first, at most, and at most if it is only [served](super::serving).
+const PARKING: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const LONG_PARKING: Duration = Duration::from_secs(60);
+
 /// How long a new execution may wait for a database that cannot be reached before its caller is told.
 const SUBMIT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,7 +47,6 @@ pub(super) struct Lane {
 struct Parked {
     batch: PlaceBatch,
     due: Duration,
-    wait: Duration,
 }
 
 /// What a flush came to.
@@ -235,10 +238,14 @@ impl Lane {
             );
             submit.reply.fail(PipelineError::new(error.kind().into(), message).with_source(error.copy()));
         }
-        let wait = self
-            .parked
-            .get(&tenant)
-            .map_or(Duration::from_millis(100), |parked| (parked.wait * 2).min(Duration::from_secs(5)));
+        let (before, only_served) = {
+            let state = batch.place.state();
+            (state.trouble, state.only_served())
+        };
+        // Where no outcome and no caller waits, there is no hurry.
+        let most = if only_served && batch.endings.is_empty() { LONG_PARKING } else { PARKING.1 };
+        let wait = before.map_or(PARKING.0, |before| (before * 2).min(most));
+        batch.place.state().trouble = Some(wait);
         if !batch.permits.is_empty() {
             batch.permits.clear();
             self.hub.claim_failed(&batch.place, wait);
@@ -257,9 +264,8 @@ impl Lane {
             Some(parked) => {
                 parked.batch.absorb(batch);
                 parked.due = due;
-                parked.wait = wait;
             }
-            None => drop(self.parked.insert(tenant, Parked { batch, due, wait })),
+            None => drop(self.parked.insert(tenant, Parked { batch, due })),
         }
     }
 

@@ -41,7 +41,7 @@ const PRUNE: Duration = Duration::from_secs(3600);
 
 impl Hub {
     /// Waits; false once the hub is being closed.
-    async fn pause(&self, duration: Duration) -> bool {
+    pub(super) async fn pause(&self, duration: Duration) -> bool {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => false,
@@ -64,9 +64,14 @@ impl Hub {
             }
             let now = self.clock.monotonic();
             if now.saturating_sub(audited) >= self.lease {
-                audited = now;
+                let since = std::mem::replace(&mut audited, now);
                 for place in self.all_places() {
-                    if place.state().noted == Some(incarnation.id) {
+                    let concerned = {
+                        let state = place.state();
+                        // Where nothing was written since the last look, nothing can have become ours.
+                        state.noted == Some(incarnation.id) && (state.used >= since || !state.held.is_empty())
+                    };
+                    if concerned {
                         self.request_audit(Audit::Held(place));
                     }
                 }
@@ -195,6 +200,7 @@ impl Hub {
                 biased;
                 () = self.stop.cancelled() => return,
                 () = hint => {}
+                () = self.bells_wanted.woken() => {}
                 () = self.clock.sleep(BELL) => {}
             }
             if self.places().open.is_empty() {
@@ -207,6 +213,7 @@ impl Hub {
                     continue;
                 }
             };
+            self.serve(&bells.due);
             for due in bells.due {
                 let place = self.open_place(due.tenant);
                 if let Some(place) = place {
@@ -339,9 +346,15 @@ impl Hub {
     }
 
     /// Pauses executions that nobody who lives has the code of. Asked only of places where work is due and none of it is for us.
+    ///
+    /// Places that are only served are left out: what is paused there makes no bell ring, and nobody would open the place to resume it
+    /// when the code is there again.
     pub(super) async fn pause_orphans(self: Arc<Self>) {
         while self.pause(ORPHANS).await {
-            let idle = |place: &Arc<OpenPlace>| place.state().patience.is_some();
+            let idle = |place: &Arc<OpenPlace>| {
+                let state = place.state();
+                state.patience.is_some() && !state.only_served()
+            };
             let places: Vec<Arc<OpenPlace>> = self.all_places().into_iter().filter(idle).collect();
             if places.is_empty() {
                 continue;

@@ -7,6 +7,7 @@
 //!        └───────────────────────┴── starts ────────►
 //!   scheduler   grants slots, claims ready work, waits for due times
 //!   keeper      heartbeat, watching other runners, rescue, doorbell, polling for executions that run elsewhere, pruning
+//!   serving     opens the places of tenants that nobody opened here and that have work due, and closes them again
 //!   auditor     compares what the database says with what is held here, and adopts what is ours
 //! ```
 //!
@@ -24,15 +25,17 @@ mod keeper;
 mod live;
 mod place;
 mod scheduler;
+mod serving;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, mpsc, oneshot};
+use futures_util::future::join_all;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
@@ -44,6 +47,7 @@ pub(crate) use live::{result_of, summary_of};
 pub(crate) use place::{HandleNumber, OpenPlace, Submitting, Waiter, WorkflowSet};
 use place::{Held, StopReason};
 use scheduler::Timers;
+use serving::{Server, Serving};
 
 use crate::clock::{Clock, LONGEST_WAIT};
 use crate::config::DefaultRunnerConfig;
@@ -79,6 +83,10 @@ pub struct Hub {
     audits: mpsc::UnboundedSender<Audit>,
     /// Wakes the task that asks for executions that run elsewhere.
     elsewhere: Wake,
+    /// Wakes the task that looks at the doorbell.
+    bells_wanted: Wake,
+    /// Limits how many served places are opened at once.
+    openings: Semaphore,
     /// Whether no other runner was seen at the last look.
     alone: AtomicBool,
     stop: CancellationToken,
@@ -88,6 +96,8 @@ pub struct Hub {
 #[derive(Debug, Default)]
 struct Places {
     open: HashMap<TenantId, Arc<OpenPlace>>,
+    /// What is known of the tenants that nobody opened.
+    serving: Serving,
     /// Whether the last place was closed, and the hub with it.
     closed: bool,
 }
@@ -178,6 +188,8 @@ impl Hub {
             timers: Mutex::default(),
             audits,
             elsewhere: Wake::default(),
+            bells_wanted: Wake::default(),
+            openings: Semaphore::new(serving::OPENING),
             alone: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -190,12 +202,19 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).audit(audit_inbox));
         hub.spawn(Arc::clone(&hub).schedule());
         hub.spawn(Arc::clone(&hub).ring_bells());
+        hub.spawn(Arc::clone(&hub).close_served_places());
         hub.spawn(Arc::clone(&hub).beat());
         hub.spawn(Arc::clone(&hub).watch_runners());
         hub.spawn(Arc::clone(&hub).watch_elsewhere());
         hub.spawn(Arc::clone(&hub).pause_orphans());
         hub.spawn(Arc::clone(&hub).prune());
         hub
+    }
+
+    /// How many places are open, by whomever.
+    #[must_use]
+    pub fn open_places(&self) -> usize {
+        self.places().open.len()
     }
 
     /// Which database this is, for messages.
@@ -248,6 +267,7 @@ impl Hub {
         let places = {
             let mut places = self.places();
             places.closed = true;
+            places.serving = Serving::default();
             std::mem::take(&mut places.open)
         };
         for place in places.into_values() {
@@ -350,6 +370,11 @@ impl Hub {
             slots::set_process_limit(limit);
         }
         let executes = !settings.submit_only;
+        let workflows: Vec<Arc<Workflow>> = workflows.into_iter().map(Arc::new).collect();
+        let server = settings
+            .serve_all_tenants
+            .then(|| Server::new(&settings, &workflows, runtime.clone()))
+            .transpose()?;
         let (open, handle) = {
             let mut places = self.places();
             if places.closed {
@@ -359,7 +384,7 @@ impl Hub {
                 Some(open) => Arc::clone(open),
                 None => {
                     let slots = TenantSlots::new(settings.max_concurrent_tasks, Arc::clone(&self.slot_watch));
-                    let (settings, workflows) = (Arc::clone(&settings), Arc::new(WorkflowSet::default()));
+                    let (settings, workflows) = (Arc::clone(&settings), Arc::default());
                     let open = Arc::new(OpenPlace::new(place.clone(), slots, settings, workflows));
                     places.open.insert(place.tenant, Arc::clone(&open));
                     open
@@ -400,6 +425,9 @@ impl Hub {
             }
             self.look(&open);
             self.spawn(Arc::clone(self).resume_orphans(Arc::clone(&open)));
+            if let Some(server) = server {
+                self.add_server((open.place.tenant, handle), server);
+            }
         }
         Ok(Some((open, handle)))
     }
@@ -407,9 +435,11 @@ impl Hub {
     /// What this process can run, whatever the place.
     fn announced(&self) -> Arc<[WorkflowKey]> {
         let mut keys: BTreeSet<WorkflowKey> = BTreeSet::new();
+        // Most places have the same set.
+        let mut seen: HashSet<*const WorkflowKey> = HashSet::new();
         for place in self.all_places() {
             let state = place.state();
-            if !state.executors.is_empty() {
+            if !state.executors.is_empty() && seen.insert(state.workflows.keys().as_ptr()) {
                 keys.extend(state.workflows.keys().iter().cloned());
             }
         }
@@ -499,20 +529,34 @@ impl Hub {
         handle: HandleNumber,
         at_once: bool,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let patience = {
-            let mut state = place.state();
-            state.handles -= 1;
-            state.executors.retain(|(number, _)| *number != handle);
-            state.closing = state.handles == 0;
-            let drains = state.handles == 0 || state.executors.is_empty();
-            drains.then(|| if at_once { Duration::ZERO } else { state.settings.shutdown_timeout })
-        };
-        let (hub, place) = (Arc::clone(self), Arc::clone(place));
-        async move {
-            if let Some(patience) = patience {
-                hub.drain(&place, patience).await;
-            }
+        let mut draining = vec![(Arc::clone(place), self.let_go_of(place, handle, at_once))];
+        for (served, handle) in self.remove_server((place.place.tenant, handle)) {
+            let patience = self.let_go_of(&served, handle, at_once);
+            draining.push((served, patience));
         }
+        let hub = Arc::clone(self);
+        async move {
+            let draining =
+                draining.iter().filter_map(|(place, patience)| Some(hub.drain(place, (*patience)?)));
+            join_all(draining).await;
+        }
+    }
+
+    /// Takes one handle off a place; for how long what runs there may go on, if it has to end.
+    fn let_go_of(&self, place: &OpenPlace, handle: HandleNumber, at_once: bool) -> Option<Duration> {
+        let mut state = place.state();
+        state.handles -= 1;
+        state.executors.retain(|(number, _)| *number != handle);
+        state.closing = state.handles == 0;
+        drop(state.served.take_if(|served| served.handle == handle));
+        if state.only_served()
+            && let Some(settings) = state.served.as_ref().map(|served| Arc::clone(&served.settings))
+        {
+            state.settings = settings;
+            place.slots.set_limit(state.settings.max_concurrent_tasks);
+        }
+        let drains = state.handles == 0 || state.executors.is_empty();
+        drains.then(|| if at_once { Duration::ZERO } else { state.settings.shutdown_timeout })
     }
 
     /// Ends what runs in a place, and closes it if no handle is left.

@@ -86,8 +86,25 @@ pub(crate) struct PlaceState {
     pub(crate) claiming: bool,
     /// How long to wait before looking again, when work was due but none of it for us.
     pub(crate) patience: Option<Duration>,
+    /// How long the last claim that could not be made was put off.
+    pub(crate) trouble: Option<Duration>,
     /// The runner whose presence here is recorded.
     pub(crate) noted: Option<RunnerId>,
+    /// Whether, and since when, the place is also open because a runner serves every tenant.
+    pub(crate) served: Option<Served>,
+    /// When something was last written here.
+    pub(crate) used: Duration,
+}
+
+/// What keeps a place open for a runner that serves every tenant: a handle that the hub holds itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Served {
+    pub(crate) handle: HandleNumber,
+    /// Those of the runner.
+    pub(crate) settings: Arc<DefaultRunnerConfig>,
+    pub(crate) since: Duration,
+    /// Whether it makes room for others as soon as nothing runs here.
+    pub(crate) yields: bool,
 }
 
 /// A task that the database says is ours.
@@ -165,7 +182,10 @@ impl OpenPlace {
                 queued: false,
                 claiming: false,
                 patience: None,
+                trouble: None,
                 noted: None,
+                served: None,
+                used: Duration::ZERO,
             }),
             submitting: AtomicUsize::new(0),
             idle: Notify::new(),
@@ -204,7 +224,13 @@ impl OpenPlace {
 impl PlaceState {
     /// Whether tasks may be started here.
     pub(crate) fn claims(&self) -> bool {
-        self.registered && !self.closing && !self.executors.is_empty()
+        let yields = self.served.as_ref().is_some_and(|served| served.yields) && self.handles == 1;
+        self.registered && !self.closing && !yields && !self.executors.is_empty()
+    }
+
+    /// Whether the place is open for nobody but a runner that serves every tenant.
+    pub(crate) fn only_served(&self) -> bool {
+        self.served.is_some() && self.handles == 1
     }
 
     pub(crate) fn note_backlog(&mut self, priority: i16) {
@@ -256,7 +282,7 @@ impl WorkflowSet {
     /// These workflows and those of `base`.
     pub(crate) fn new(
         base: &Self,
-        workflows: impl IntoIterator<Item = Workflow>,
+        workflows: impl IntoIterator<Item = Arc<Workflow>>,
     ) -> Result<Self, PipelineError> {
         let mut by_name = base.by_name.clone();
         for workflow in workflows {
@@ -272,7 +298,7 @@ impl WorkflowSet {
                     ),
                 ));
             }
-            by_name.insert(workflow.name().to_owned(), Arc::new(workflow));
+            by_name.insert(workflow.name().to_owned(), workflow);
         }
         let mut keys: Vec<WorkflowKey> = Vec::with_capacity(by_name.len());
         for workflow in by_name.values() {
@@ -299,6 +325,10 @@ impl WorkflowSet {
         let mut names: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Workflow>> {
+        self.by_name.values()
     }
 
     pub(crate) fn keys(&self) -> &Arc<[WorkflowKey]> {

@@ -51,6 +51,20 @@ impl Timers {
         self.by_time.first() == Some(&(due, tenant, timer))
     }
 
+    /// When a place is to be looked at next, for whatever.
+    pub(super) fn next(&self, tenant: TenantId) -> Option<Duration> {
+        let of = |timer| self.by_place.get(&(tenant, timer)).copied();
+        of(Timer::Work).into_iter().chain(of(Timer::Deadline)).min()
+    }
+
+    pub(super) fn forget(&mut self, tenant: TenantId) {
+        for timer in [Timer::Work, Timer::Deadline] {
+            if let Some(due) = self.by_place.remove(&(tenant, timer)) {
+                self.by_time.remove(&(due, tenant, timer));
+            }
+        }
+    }
+
     /// The earliest one that is due, or else when the next one is.
     fn pop(&mut self, now: Duration) -> Result<(TenantId, Timer), Option<Duration>> {
         match self.by_time.first().copied() {
@@ -193,6 +207,7 @@ impl Hub {
         {
             let mut state = place.state();
             state.claiming = false;
+            state.trouble = Some(delay);
             if state.held.is_empty() {
                 place.idle.notify_waiters();
             }

@@ -23,6 +23,7 @@ mod process;
 mod read;
 mod rule;
 mod run;
+mod serve;
 mod shutdown;
 mod submit;
 mod tenant;

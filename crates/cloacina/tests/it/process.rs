@@ -558,3 +558,16 @@ async fn process_limit() {
 fn all_tenants_together_never_run_more_tasks_than_the_process_may() {
     play("process limit", &Database::sqlite(), &[]);
 }
+
+/// A tenant that nobody opened since its process died is served by another one.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_work_of_a_process_that_died_is_taken_back_where_nobody_opens_its_place() {
+    let database = Database::postgres().await;
+    let mut other = Other::start("crash", &database.of("globex"), "");
+    assert!(!other.process.wait().unwrap().success());
+    let server = database.configured(quick().serve_all_tenants(true), [steps(idle("second"))]).await;
+    let state = "SELECT state FROM globex.workflow_executions";
+    until(async || crate::tenant::schemas::query(&database.url, state).await == "completed").await;
+    server.shutdown().await.unwrap();
+}
