@@ -13,7 +13,7 @@ use crate::context::{Context, ContextError, values_to_json};
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::{AttemptRecord, PipelineResult, PipelineStatus};
 use crate::hub::{
-    HandleNumber, Hub, OpenPlace, Submit, SubmitReply, Submitting, Transition, result_of, summary_of,
+    HandleNumber, Hub, OpenPlace, Submit, SubmitReply, Submitting, Transition, result_of, smaller, summary_of,
 };
 use crate::id::ExecutionId;
 use crate::store::{
@@ -236,6 +236,7 @@ impl Runner {
 
     async fn control(&self, id: Uuid, control: Control) -> Result<Controlled, PipelineError> {
         self.check_open()?;
+        self.handle.place.check_active(&self.handle.place.state())?;
         let hub = &self.handle.hub;
         let (store, place) = self.store();
         let now = hub.clock().database_now();
@@ -346,13 +347,16 @@ impl Submission {
         let Self { runner, workflow: name, input, idempotency_key, start_at, deadline, priority } = self;
         runner.check_open()?;
         let Handle { hub, place, settings, .. } = &*runner.handle;
-        let (workflow, mut direct) = {
+        let (workflow, mut direct, max_context_bytes) = {
             let state = place.state();
+            place.check_active(&state)?;
+            let max_context_bytes =
+                smaller(settings.max_context_bytes, state.status.limits.max_context_bytes);
             let Some(workflow) = state.workflows.get(&name) else {
                 return Err(unknown_workflow(&name, &state.workflows.names()));
             };
             // What waits in the ready table goes first.
-            (Arc::clone(workflow), state.claims() && state.backlog.is_none())
+            (Arc::clone(workflow), state.claims() && state.backlog.is_none(), max_context_bytes)
         };
         let graph = workflow.graph()?;
         if priority > MAX_PRIORITY {
@@ -361,8 +365,8 @@ impl Submission {
         }
         let values = input.into_values()?;
         let json = values_to_json(&values)?;
-        if json.len() > settings.max_context_bytes {
-            let limit = settings.max_context_bytes;
+        if json.len() > max_context_bytes {
+            let limit = max_context_bytes;
             return Err(
                 ContextError::TooLarge { what: "input of the execution", size: json.len(), limit }.into()
             );

@@ -163,7 +163,8 @@ async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place>
         );
         return Err(StoreError::new(StoreErrorKind::Configuration, message));
     }
-    if entry.state != "active" {
+    // Of a suspended tenant everything may be read.
+    if !matches!(entry.state.as_str(), "active" | "suspended") {
         let message = format!("the place in schema `{name}` is {}", entry.state);
         return Err(StoreError::new(StoreErrorKind::Place, message));
     }

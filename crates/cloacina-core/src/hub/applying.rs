@@ -265,6 +265,10 @@ impl Applying<'_> {
     /// execution is read.
     pub(super) fn plan(&self, state: &mut PlaceState, starts: Vec<Start>) -> Plans {
         let mut plans = Plans::default();
+        if !state.is_active() {
+            plans.end.extend(starts.into_iter().map(|start| (start, TaskOutcome::Released)));
+            return plans;
+        }
         let max_lost = state.settings.max_lost;
         for start in starts {
             let Some(live) = state.live.get(&start.execution) else {

@@ -274,6 +274,7 @@ impl Lane {
         let incarnation = hub.incarnation();
         for batch in &mut batches {
             drop_void(batch, incarnation.as_ref());
+            hub.drop_unwanted(batch);
         }
         batches.retain(|batch| !batch.is_empty());
         if batches.is_empty() {
@@ -358,6 +359,28 @@ impl Lane {
                     hub.renew(&incarnation).await;
                 }
                 Attempted::Again(batches, error)
+            }
+        }
+    }
+}
+
+impl Hub {
+    /// Drops what was asked for before the tenant was suspended: new executions are refused, nothing is claimed.
+    fn drop_unwanted(&self, batch: &mut PlaceBatch) {
+        let refusal = {
+            let state = batch.place.state();
+            batch.place.check_active(&state).err()
+        };
+        let Some(refusal) = refusal else { return };
+        for submit in batch.submits.extract_if(.., |submit| !submit.unsure) {
+            submit.reply.fail(PipelineError::new(refusal.kind(), refusal.to_string()));
+        }
+        if !batch.permits.is_empty() {
+            batch.permits.clear();
+            let mut state = batch.place.state();
+            state.claiming = false;
+            if state.held.is_empty() {
+                batch.place.idle.notify_waiters();
             }
         }
     }

@@ -22,6 +22,9 @@ use crate::store::{Control, Liveness, RunnerRecord, StoreError, WorkflowKey};
 /// How often the doorbell is looked at when nobody hints.
 const BELL: Duration = Duration::from_secs(1);
 
+/// For how long a notice is told at least.
+const NOTICED: Duration = Duration::from_secs(8);
+
 /// How often other runners are looked at, at least.
 const WATCH: Duration = Duration::from_secs(2);
 
@@ -189,6 +192,7 @@ impl Hub {
     /// Asks the doorbell once a second, and whenever somebody hints that it rang.
     pub(super) async fn ring_bells(self: Arc<Self>) {
         let mut hints = self.store.hints();
+        let mut looked = self.clock.monotonic();
         loop {
             let hint = async {
                 if hints.changed().await.is_err() {
@@ -213,6 +217,12 @@ impl Hub {
                     continue;
                 }
             };
+            let now = self.clock.monotonic();
+            if now.saturating_sub(std::mem::replace(&mut looked, now)) > NOTICED {
+                // What was told in the meantime was missed.
+                self.all_places().into_iter().for_each(|place| self.reread_status(place));
+            }
+            self.statuses_changed(&bells.changed);
             self.serve(&bells.due);
             for due in bells.due {
                 let place = self.open_place(due.tenant);
@@ -353,7 +363,7 @@ impl Hub {
         while self.pause(ORPHANS).await {
             let idle = |place: &Arc<OpenPlace>| {
                 let state = place.state();
-                state.patience.is_some() && !state.only_served()
+                state.patience.is_some() && state.is_active() && !state.only_served()
             };
             let places: Vec<Arc<OpenPlace>> = self.all_places().into_iter().filter(idle).collect();
             if places.is_empty() {
@@ -389,7 +399,13 @@ impl Hub {
 
     /// Resumes the executions of a place that were paused because nobody had the code that this process has.
     pub(super) async fn resume_orphans(self: Arc<Self>, place: Arc<OpenPlace>) {
-        let known: HashSet<WorkflowKey> = place.state().workflows.keys().iter().cloned().collect();
+        let known: HashSet<WorkflowKey> = {
+            let state = place.state();
+            if !state.is_active() {
+                return;
+            }
+            state.workflows.keys().iter().cloned().collect()
+        };
         match self.store.execution_orphaned(&place.place).await {
             Ok(orphaned) => {
                 let ours = orphaned.into_iter().filter(|(_, workflow)| known.contains(workflow));
@@ -427,7 +443,11 @@ impl Hub {
         while self.pause(wait).await {
             wait = PRUNE;
             for place in self.all_places() {
-                let Some(retention) = place.state().settings.retention else { continue };
+                let retention = {
+                    let state = place.state();
+                    state.settings.retention.filter(|_| state.is_active())
+                };
+                let Some(retention) = retention else { continue };
                 let now = self.clock.database_now().unwrap_or_else(|| self.clock.now());
                 let Ok(before) = now.checked_sub(retention.min(LONGEST_WAIT)) else { continue };
                 loop {

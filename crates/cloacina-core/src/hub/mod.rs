@@ -8,6 +8,7 @@
 //!   scheduler   grants slots, claims ready work, waits for due times
 //!   keeper      heartbeat, watching other runners, rescue, doorbell, polling for executions that run elsewhere, pruning
 //!   serving     opens the places of tenants that nobody opened here and that have work due, and closes them again
+//!   status      puts into force what the operator decided about a tenant
 //!   auditor     compares what the database says with what is held here, and adopts what is ours
 //! ```
 //!
@@ -26,6 +27,7 @@ mod live;
 mod place;
 mod scheduler;
 mod serving;
+mod status;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
@@ -48,6 +50,7 @@ pub(crate) use place::{HandleNumber, OpenPlace, Submitting, Waiter, WorkflowSet}
 use place::{Held, StopReason};
 use scheduler::Timers;
 use serving::{Server, Serving};
+pub(crate) use status::smaller;
 
 use crate::clock::{Clock, LONGEST_WAIT};
 use crate::config::DefaultRunnerConfig;
@@ -375,6 +378,10 @@ impl Hub {
             .serve_all_tenants
             .then(|| Server::new(&settings, &workflows, runtime.clone()))
             .transpose()?;
+        let status = {
+            let (store, place) = (Arc::clone(&self.store), place.clone());
+            self.ask(async move { store.tenant_status(&place).await }).await?
+        };
         let (open, handle) = {
             let mut places = self.places();
             if places.closed {
@@ -384,8 +391,7 @@ impl Hub {
                 Some(open) => Arc::clone(open),
                 None => {
                     let slots = TenantSlots::new(settings.max_concurrent_tasks, Arc::clone(&self.slot_watch));
-                    let (settings, workflows) = (Arc::clone(&settings), Arc::default());
-                    let open = Arc::new(OpenPlace::new(place.clone(), slots, settings, workflows));
+                    let open = Arc::new(OpenPlace::new(place.clone(), slots, Arc::clone(&settings), status));
                     places.open.insert(place.tenant, Arc::clone(&open));
                     open
                 }
@@ -408,8 +414,8 @@ impl Hub {
             if executes {
                 state.executors.push((handle, runtime));
             }
-            open.slots.set_limit(settings.max_concurrent_tasks);
             state.settings = settings;
+            open.limit_slots(&state);
             drop(state);
             (open, handle)
         };
@@ -553,7 +559,7 @@ impl Hub {
             && let Some(settings) = state.served.as_ref().map(|served| Arc::clone(&served.settings))
         {
             state.settings = settings;
-            place.slots.set_limit(state.settings.max_concurrent_tasks);
+            place.limit_slots(&state);
         }
         let drains = state.handles == 0 || state.executors.is_empty();
         drains.then(|| if at_once { Duration::ZERO } else { state.settings.shutdown_timeout })
@@ -569,7 +575,7 @@ impl Hub {
                 tasks = held.len(),
                 "giving back tasks that did not finish before the shutdown"
             );
-            held.iter().for_each(|held| held.stop.stop(StopReason::Shutdown));
+            held.iter().for_each(|held| held.stop.stop(StopReason::GiveBack));
             // Beyond the grace period only the database can be what keeps us; a rescue returns what is left then.
             self.drained(place, grace.saturating_add(Duration::from_secs(5))).await;
         }

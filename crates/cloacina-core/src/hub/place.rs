@@ -15,7 +15,7 @@ use crate::error::{ErrorKind, PipelineError};
 use crate::execution::PipelineResult;
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
 use crate::slots::TenantSlots;
-use crate::store::{Place, WorkflowKey};
+use crate::store::{Place, TenantState, TenantStatus, WorkflowKey};
 use crate::workflow::Workflow;
 
 /// A tenant's place as this process has it open, shared by all handles on it.
@@ -66,6 +66,10 @@ pub(crate) struct PlaceState {
     pub(crate) executors: Vec<(HandleNumber, Handle)>,
     pub(crate) settings: Arc<DefaultRunnerConfig>,
     pub(crate) workflows: Arc<WorkflowSet>,
+    /// What the operator decided about the tenant, as far as it is known here.
+    pub(crate) status: TenantStatus,
+    /// When that was asked for last, and the how manieth time it was.
+    pub(crate) status_asked: Option<(Duration, u64)>,
     /// Whether the runner is registered, without which nothing is claimed.
     pub(crate) registered: bool,
     /// Whether the last handle is being shut down: nothing more is claimed.
@@ -136,8 +140,8 @@ pub(crate) struct Stop {
 pub(crate) enum StopReason {
     /// The task is not ours any more: its execution was cancelled, or the runner was declared dead. Nothing is recorded.
     Void,
-    /// The runner shuts down: what does not finish is given back.
-    Shutdown,
+    /// The runner shuts down, or the tenant may not work for a while: what does not finish is given back.
+    GiveBack,
 }
 
 impl Stop {
@@ -150,7 +154,7 @@ impl Stop {
     pub(crate) fn reason(&self) -> Option<StopReason> {
         match self.reason.load(Ordering::Acquire) {
             0 => None,
-            1 => Some(StopReason::Shutdown),
+            1 => Some(StopReason::GiveBack),
             _ => Some(StopReason::Void),
         }
     }
@@ -161,7 +165,7 @@ impl OpenPlace {
         place: Place,
         slots: Arc<TenantSlots>,
         settings: Arc<DefaultRunnerConfig>,
-        workflows: Arc<WorkflowSet>,
+        status: TenantStatus,
     ) -> Self {
         Self {
             place: Arc::new(place),
@@ -171,7 +175,9 @@ impl OpenPlace {
                 next_handle: 0,
                 executors: Vec::new(),
                 settings,
-                workflows,
+                workflows: Arc::default(),
+                status,
+                status_asked: None,
                 registered: false,
                 closing: false,
                 live: HashMap::new(),
@@ -225,7 +231,12 @@ impl PlaceState {
     /// Whether tasks may be started here.
     pub(crate) fn claims(&self) -> bool {
         let yields = self.served.as_ref().is_some_and(|served| served.yields) && self.handles == 1;
-        self.registered && !self.closing && !yields && !self.executors.is_empty()
+        self.registered && self.is_active() && !self.closing && !yields && !self.executors.is_empty()
+    }
+
+    /// Whether the tenant may work.
+    pub(crate) fn is_active(&self) -> bool {
+        self.status.state == TenantState::Active
     }
 
     /// Whether the place is open for nobody but a runner that serves every tenant.

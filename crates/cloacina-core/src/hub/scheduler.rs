@@ -259,6 +259,10 @@ impl Hub {
 
     /// Cancels the executions of a place whose deadline has passed.
     async fn expire(self: Arc<Self>, place: Arc<OpenPlace>) {
+        if !place.state().is_active() {
+            // The look that follows when it is active again tells the deadlines.
+            return;
+        }
         let (store, inner, now) =
             (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
         match self.ask(async move { store.execution_expire(&inner, now).await }).await {

@@ -24,7 +24,7 @@ use crate::config::DefaultRunnerConfig;
 use crate::error::PipelineError;
 use crate::id::TenantId;
 use crate::slots::TenantSlots;
-use crate::store::{Due, Place, StoreError};
+use crate::store::{Due, Place, StoreError, TenantStatus};
 use crate::workflow::Workflow;
 
 /// How long a place stays open after it was last used, and how near the next due time keeps it open.
@@ -97,7 +97,7 @@ impl Server {
         state.executors.insert(0, (served.handle, self.runtime.clone()));
         if state.handles == 1 {
             state.settings = Arc::clone(&self.settings);
-            place.slots.set_limit(state.settings.max_concurrent_tasks);
+            place.limit_slots(state);
         }
         Ok(())
     }
@@ -209,12 +209,12 @@ impl Hub {
         if self.stop.is_cancelled() {
             return;
         }
-        let found = self.store.place_of(tenant).await;
+        let found = self.find_place(tenant).await;
         let now = self.clock.monotonic();
         let mut places = self.places();
         places.serving.opening.remove(&tenant);
         match found {
-            Ok(Some(place)) => self.serve_place(places, place, now),
+            Ok(Some((place, status))) => self.serve_place(places, place, status, now),
             Ok(None) => places.serving.put_aside(tenant, now, ASIDE.1),
             Err(error) => {
                 let wait = places.serving.longer(tenant);
@@ -225,10 +225,24 @@ impl Hub {
         }
     }
 
+    async fn find_place(&self, tenant: TenantId) -> Result<Option<(Place, TenantStatus)>, StoreError> {
+        let Some(place) = self.store.place_of(tenant).await? else { return Ok(None) };
+        let status = self.store.tenant_status(&place).await?;
+        Ok(Some((place, status)))
+    }
+
+    /// Something was decided about a tenant that nobody opened: it may be worked for again.
+    pub(super) fn try_again_to_serve(&self, tenant: TenantId) {
+        if self.places().serving.aside.remove(&tenant).is_some() {
+            self.bells_wanted.wake();
+        }
+    }
+
     fn serve_place(
         self: &Arc<Self>,
         mut places: std::sync::MutexGuard<'_, Places>,
         place: Place,
+        status: TenantStatus,
         now: Duration,
     ) {
         let Some(server) = places.serving.servers.last().map(|(_, server)| Arc::clone(server)) else {
@@ -241,8 +255,7 @@ impl Hub {
             None => {
                 let limit = server.settings.max_concurrent_tasks;
                 let slots = TenantSlots::new(limit, Arc::clone(&self.slot_watch));
-                let open =
-                    Arc::new(OpenPlace::new(place, slots, Arc::clone(&server.settings), Arc::default()));
+                let open = Arc::new(OpenPlace::new(place, slots, Arc::clone(&server.settings), status));
                 open.state().trouble = trouble;
                 places.open.insert(tenant, Arc::clone(&open));
                 open
