@@ -95,6 +95,11 @@ impl TenantSlots {
         self.slots.used.load(Ordering::Relaxed)
     }
 
+    /// Whether more are used than there are.
+    pub(crate) fn is_above_limit(&self) -> bool {
+        self.used() > self.slots.limit.load(Ordering::Relaxed)
+    }
+
     /// Up to `wanted` permits.
     pub(crate) fn take(self: &Arc<Self>, wanted: usize) -> Vec<Permit> {
         let here = self.slots.take(wanted);

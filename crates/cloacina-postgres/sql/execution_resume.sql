@@ -11,6 +11,7 @@ ready AS (
     SELECT $1, resumed.priority, task.due_at, resumed.id, task.task, resumed.workflow, resumed.fingerprint
     FROM resumed
     JOIN task_executions AS task ON task.tenant_id = $1 AND task.execution_id = resumed.id AND task.state = 'ready'
+    ON CONFLICT DO NOTHING
 ),
 noticed AS (
     INSERT INTO cloacina.notice (tenant_id, execution_id, created_at)

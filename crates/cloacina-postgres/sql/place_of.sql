@@ -1,2 +1,1 @@
-SELECT tenant_id, schema_name, state, schema_version, min_reader
-FROM cloacina.tenant WHERE tenant_id = $1::uuid AND state = 'active'
+SELECT schema_name FROM cloacina.tenant WHERE tenant_id = $1::uuid AND state = 'active'

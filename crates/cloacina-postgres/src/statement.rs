@@ -34,6 +34,7 @@ statements! {
     EXECUTION_ORPHANED "execution_orphaned"
     EXECUTION_STATE "execution_state"
     DEADLINE_DUE "deadline_due"
+    DEADLINE_DROP "deadline_drop"
     EXECUTION_LOAD "execution_load"
     EXECUTION_HEADERS "execution_headers"
     EXECUTION_FIND "execution_find"

@@ -113,17 +113,13 @@ async fn find(inner: &Inner, name: &SchemaName) -> Result<Option<Entry>> {
     let steps = [Step::Run(sql::PLACE_FIND, params![name.as_str()])];
     let rows =
         side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
-    Ok(rows[0].first().map(entry))
-}
-
-fn entry(row: &tokio_postgres::Row) -> Entry {
-    Entry {
+    Ok(rows[0].first().map(|row| Entry {
         tenant: TenantId(row.get("tenant_id")),
         name: row.get("schema_name"),
         state: row.get("state"),
         version: row.get("schema_version"),
         min_reader: row.get("min_reader"),
-    }
+    }))
 }
 
 /// The place of a tenant, if it may be worked in; brought to this program's version as by [`open`].
@@ -133,9 +129,12 @@ pub(crate) async fn place_of(inner: &Inner, tenant: TenantId) -> Result<Option<P
         let mut side = inner.pool.side().await?;
         side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?
     };
-    let Some(entry) = rows[0].first().map(entry) else { return Ok(None) };
-    let name = SchemaName::of(&Place { tenant, name: entry.name.clone() })?;
-    settle(inner, &name, entry).await.map(Some)
+    let Some(row) = rows[0].first() else { return Ok(None) };
+    let name = SchemaName::of(&Place { tenant, name: row.get("schema_name") })?;
+    match find(inner, &name).await? {
+        Some(entry) if entry.tenant == tenant => settle(inner, &name, entry).await.map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// What the operator decided about a tenant.

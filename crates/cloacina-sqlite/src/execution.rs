@@ -224,14 +224,25 @@ pub(crate) fn load(
     for &execution in executions {
         let mut rows = statement.query(params![tenant.0, execution.0])?;
         if let Some(row) = rows.next()? {
-            found.push(ExecutionRecord {
-                header: header(row)?,
-                input: row.get(10)?,
-                tasks: tasks(connection, tenant, execution)?,
-            });
+            found.push(
+                record(connection, tenant, execution, row).map_err(|failure| failure.of_rows(execution))?,
+            );
         }
     }
     Ok(found)
+}
+
+fn record(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    row: &Row<'_>,
+) -> Result<ExecutionRecord, Failure> {
+    Ok(ExecutionRecord {
+        header: header(row)?,
+        input: row.get(10)?,
+        tasks: tasks(connection, tenant, execution)?,
+    })
 }
 
 fn tasks(
@@ -243,6 +254,9 @@ fn tasks(
     let mut rows = statement.query(params![tenant.0, execution.0])?;
     let mut tasks = Vec::new();
     while let Some(row) = rows.next()? {
+        if usize::try_from(row.get::<_, i64>(12)?).ok() != Some(tasks.len()) {
+            return Err(Failure::damaged("tasks that are not numbered from 0"));
+        }
         let skipped = row.get_ref(10)? != rusqlite::types::ValueRef::Null;
         tasks.push(TaskRecord {
             name: row.get(0)?,

@@ -50,6 +50,7 @@ impl Applying<'_> {
         self.apply_submits(&mut state, submits, &submitted.into_iter().collect(), &mut starts);
         let recorded: HashSet<(ExecutionId, TaskIndex)> =
             recorded.into_iter().map(|recorded| (recorded.execution, recorded.task)).collect();
+        let ended: Vec<ExecutionId> = endings.iter().map(|ending| ending.outcome.execution).collect();
         let spare = self.apply_endings(&mut state, endings, &recorded);
         self.apply_freed(&mut state, freed, spare, &mut starts);
         let mut permits = permits.into_iter();
@@ -57,6 +58,10 @@ impl Applying<'_> {
             let permit = permits.next().unwrap_or_else(|| place.slots.force());
             if let Some(fresh) = &claimed.fresh {
                 know_fresh(&mut state, &claimed, fresh);
+            }
+            if state.live.get(&claimed.execution).is_some_and(|live| !live.runs(&claimed.workflow)) {
+                // Read again, it has one workflow or is abandoned.
+                state.live.remove(&claimed.execution);
             }
             let start = Start {
                 execution: claimed.execution,
@@ -71,6 +76,7 @@ impl Applying<'_> {
         }
         drop(permits);
         self.apply_closed(&mut state, closed);
+        self.leave(&mut state, ended);
         let runs = self.plan(&mut state, starts);
         drop(state);
         self.begin(runs);
@@ -151,7 +157,7 @@ impl Applying<'_> {
             let mut unused = false;
             if let Some(live) = state.live.get_mut(&execution) {
                 let priority = live.priority;
-                let known = live.task(task);
+                let Some(known) = live.task(task) else { continue };
                 known.ending = false;
                 match &outcome.outcome {
                     TaskOutcome::Completed { .. } => {
@@ -186,11 +192,13 @@ impl Applying<'_> {
                 }
             }
             if let Some(live) = state.live.get_mut(&execution) {
-                if live.task(task).state.is_terminal() {
-                    live.task(task).finished_at = Some(self.now);
+                if let Some(task) = live.task(task).filter(|task| task.state.is_terminal()) {
+                    task.finished_at = Some(self.now);
                 }
                 for handled in &outcome.handles {
-                    live.task(*handled).handled = true;
+                    if let Some(handled) = live.task(*handled) {
+                        handled.handled = true;
+                    }
                 }
             }
             if unused {
@@ -243,6 +251,17 @@ impl Applying<'_> {
         }
     }
 
+    /// Forgets executions of which nothing is left to be done here.
+    fn leave(&self, state: &mut PlaceState, ended: Vec<ExecutionId>) {
+        for execution in ended {
+            state.forget_if_unused(execution);
+            // It was not closed with its last task: it is paused, or somebody else did, and who waits has to be told.
+            if state.live.get(&execution).is_some_and(Live::is_over) {
+                self.hub.request_audit(Audit::Execution(Arc::clone(&self.place), execution));
+            }
+        }
+    }
+
     fn set_timer(&self, timer: Timer, due: jiff::Timestamp) {
         let delay = due.duration_since(self.now).try_into().unwrap_or(Duration::ZERO);
         self.hub.set_timer(self.place.place.tenant, timer, delay);
@@ -254,7 +273,7 @@ impl Applying<'_> {
         state.held.insert((start.execution, start.task), held);
         if let Some(live) = state.live.get_mut(&start.execution) {
             live.started_at = live.started_at.or(Some(self.now));
-            let task = live.task(start.task);
+            let Some(task) = live.task(start.task) else { return };
             task.state = TaskState::Running;
             task.attempt = start.attempt;
             task.started_at = Some(self.now);
@@ -275,6 +294,11 @@ impl Applying<'_> {
                 plans.load.push(start);
                 continue;
             };
+            if !live.has(start.task) {
+                let message = format!("its workflow has no task number {}", start.task);
+                plans.abandon.push((start.execution, message));
+                continue;
+            }
             let Some(dependencies) = live.dependencies(start.task) else {
                 plans.load.push(start);
                 continue;
@@ -319,7 +343,10 @@ impl Applying<'_> {
     }
 
     pub(super) fn begin(&self, plans: Plans) {
-        let Plans { run, end, load } = plans;
+        let Plans { run, end, load, abandon } = plans;
+        for (execution, reason) in abandon {
+            self.hub.drop_and_abandon(&self.place, execution, reason);
+        }
         for attempt in run {
             match attempt.runtime.clone() {
                 Some(runtime) => drop(runtime.spawn(attempt.run())),
@@ -365,4 +392,6 @@ pub(super) struct Plans {
     run: Vec<Attempt>,
     end: Vec<(Start, TaskOutcome)>,
     load: Vec<Start>,
+    /// Executions that cannot be run as they are stored, and why.
+    abandon: Vec<(ExecutionId, String)>,
 }

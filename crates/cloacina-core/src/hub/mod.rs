@@ -15,7 +15,7 @@
 //! The database is authoritative for everything. What is held in memory is a copy that lets a runner go on without reading:
 //! the tasks it holds, and the executions it knows. A task is *held* from the flush that claimed it until its outcome is
 //! recorded. Whatever leaves the two in doubt (the answer to a commit was lost, an outcome found its row changed, a lease went
-//! by) goes to the auditor, which stops all lanes for the moment of its look, so that no claim is in between.
+//! by) goes to the auditor, which keeps the place from being flushed for the moment of its look, so that no claim is in between.
 
 mod applying;
 mod attempt;
@@ -37,7 +37,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, Semaphore, mpsc, oneshot};
+use tokio::sync::{
+    Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, Semaphore, SemaphorePermit, mpsc, oneshot,
+};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
@@ -66,6 +68,10 @@ use crate::workflow::Workflow;
 /// How many tasks of a tenant are under way for each lane that it uses.
 const TASKS_PER_LANE: usize = 32;
 
+/// How many calls beside flushes may be under way at once in places of tenants that have a login of their own: they may keep each
+/// other waiting, but not heartbeats and bells.
+const UNTRUSTED_CALLS: usize = 2;
+
 /// What all runners of one process that use one database share.
 pub struct Hub {
     store: Arc<dyn Store>,
@@ -73,7 +79,7 @@ pub struct Hub {
     lease: Duration,
     heartbeat_interval: Duration,
     lanes: Vec<mpsc::UnboundedSender<Transition>>,
-    /// Held by a lane from the start of a flush until what it did is applied; the auditor takes them all.
+    /// Held by a lane from the start of a flush until what it did is applied; taken together before a runner id is given up.
     gates: Vec<AsyncMutex<()>>,
     /// The runner that this process is now; `None` while it has only submitted.
     incarnation: RwLock<Option<Arc<Incarnation>>>,
@@ -90,6 +96,8 @@ pub struct Hub {
     bells_wanted: Wake,
     /// Limits how many served places are opened at once.
     openings: Semaphore,
+    /// Limits how many calls into places of tenants that may keep us waiting are under way at once.
+    untrusted: Semaphore,
     /// Whether no other runner was seen at the last look.
     alone: AtomicBool,
     stop: CancellationToken,
@@ -161,6 +169,8 @@ pub(crate) struct Ending {
     pub(crate) patch: Option<Arc<Patch>>,
     /// For the wanted successors.
     pub(crate) permits: Vec<Permit>,
+    /// Whether the database could not keep it as it was, so that it is written as a failure without the value.
+    pub(crate) refused: bool,
 }
 
 /// A grant of slots to a place.
@@ -193,6 +203,7 @@ impl Hub {
             elsewhere: Wake::default(),
             bells_wanted: Wake::default(),
             openings: Semaphore::new(serving::OPENING),
+            untrusted: Semaphore::new(UNTRUSTED_CALLS),
             alone: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -307,6 +318,13 @@ impl Hub {
                 format!("a call to the database {} did not end: {error}", self.label()),
             )),
         }
+    }
+
+    /// Waits for the turn of a call into a place whose tenant may keep us waiting.
+    async fn turn_in(&self, place: &OpenPlace) -> Option<SemaphorePermit<'_>> {
+        let untrusted = place.state().status.has_login;
+        // The semaphore is never closed.
+        if untrusted { self.untrusted.acquire().await.ok() } else { None }
     }
 
     pub(crate) fn send(&self, transition: Transition) {

@@ -1,14 +1,15 @@
 //! A tenant's place as this process has it open.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, RwLock, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::auditor::Look;
 use super::live::Live;
 use crate::config::DefaultRunnerConfig;
 use crate::error::{ErrorKind, PipelineError};
@@ -28,6 +29,8 @@ pub(crate) struct OpenPlace {
     submitting: AtomicUsize,
     /// Woken when the last held task is let go, or the last new execution is recorded.
     pub(crate) idle: Notify,
+    /// Held shared by a lane from the start of a flush of this place until what it did is applied; the auditor takes it alone.
+    pub(crate) gate: Arc<RwLock<()>>,
 }
 
 /// A new execution on its way to the database.
@@ -92,6 +95,10 @@ pub(crate) struct PlaceState {
     pub(crate) patience: Option<Duration>,
     /// How long the last claim that could not be made was put off.
     pub(crate) trouble: Option<Duration>,
+    /// What the auditor was asked to look at while it looks already, where it looks aside.
+    pub(crate) looks: Option<Look>,
+    /// Executions that could not be run as they are stored.
+    pub(crate) given_up: HashSet<ExecutionId>,
     /// The runner whose presence here is recorded.
     pub(crate) noted: Option<RunnerId>,
     /// Whether, and since when, the place is also open because a runner serves every tenant.
@@ -189,12 +196,15 @@ impl OpenPlace {
                 claiming: false,
                 patience: None,
                 trouble: None,
+                looks: None,
+                given_up: HashSet::new(),
                 noted: None,
                 served: None,
                 used: Duration::ZERO,
             }),
             submitting: AtomicUsize::new(0),
             idle: Notify::new(),
+            gate: Arc::default(),
         }
     }
 

@@ -196,7 +196,7 @@ impl Hub {
             exhausted
         };
         if exhausted {
-            self.spawn(Arc::clone(self).lower(Arc::clone(place)));
+            self.spawn(Arc::clone(self).lower(Arc::clone(place), Duration::ZERO));
         } else {
             self.look(place);
         }
@@ -215,12 +215,14 @@ impl Hub {
         self.set_timer(place.place.tenant, Timer::Work, delay);
     }
 
-    /// Lowers the bell of a place that had nothing more for us, and sets the timers for what comes next.
-    async fn lower(self: Arc<Self>, place: Arc<OpenPlace>) {
+    /// Lowers the bell of a place that had nothing more for us, and sets the timers for what comes next, deadlines not before
+    /// `deadlines_after`.
+    async fn lower(self: Arc<Self>, place: Arc<OpenPlace>, deadlines_after: Duration) {
+        let _turn = self.turn_in(&place).await;
         let (store, inner, now) =
             (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
         match self.ask(async move { store.bell_lower(&inner, now).await }).await {
-            Ok(next) => self.wait_for(&place, next),
+            Ok(next) => self.wait_for(&place, next, deadlines_after),
             Err(error) => {
                 if error.kind() != StoreErrorKind::Transient {
                     warn!(tenant = place.place.name, %error, "failed to lower the bell");
@@ -230,7 +232,7 @@ impl Hub {
         }
     }
 
-    fn wait_for(&self, place: &Arc<OpenPlace>, next: NextDue) {
+    fn wait_for(&self, place: &Arc<OpenPlace>, next: NextDue, deadlines_after: Duration) {
         let tenant = place.place.tenant;
         let until = |due: jiff::Timestamp| due.duration_since(next.now).try_into().unwrap_or(Duration::ZERO);
         if let Some(due) = next.work {
@@ -253,7 +255,7 @@ impl Hub {
             place.state().patience = None;
         }
         if let Some(due) = next.deadline {
-            self.set_timer(tenant, Timer::Deadline, until(due));
+            self.set_timer(tenant, Timer::Deadline, until(due).max(deadlines_after));
         }
     }
 
@@ -265,17 +267,23 @@ impl Hub {
         }
         let (store, inner, now) =
             (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
-        match self.ask(async move { store.execution_expire(&inner, now).await }).await {
+        let answer = {
+            let _turn = self.turn_in(&place).await;
+            self.ask(async move { store.execution_expire(&inner, now).await }).await
+        };
+        match answer {
             Ok(expired) => {
                 debug!(
                     tenant = place.place.name,
                     executions = expired.len(),
                     "cancelled executions whose deadline has passed"
                 );
+                // A deadline that is due and ends nothing has no execution.
+                let deadlines_after = if expired.is_empty() { PATIENCE.1 } else { Duration::ZERO };
                 for execution in expired {
                     self.request_audit(Audit::Execution(Arc::clone(&place), execution));
                 }
-                self.lower(place).await;
+                self.lower(place, deadlines_after).await;
             }
             Err(error) => {
                 warn!(tenant = place.place.name, %error, "failed to cancel executions whose deadline has passed; will try again");

@@ -16,6 +16,7 @@ mod control;
 mod defect;
 mod edge;
 mod guide;
+mod hostile;
 mod limit;
 mod macros;
 mod outcome;
