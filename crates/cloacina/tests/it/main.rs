@@ -27,5 +27,7 @@ mod run;
 mod serve;
 mod shutdown;
 mod submit;
+mod suspend;
 mod tenant;
 mod ui;
+mod untrusted;

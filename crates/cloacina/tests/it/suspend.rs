@@ -1,0 +1,1 @@
+//! What the operator decides about a tenant while it works.
