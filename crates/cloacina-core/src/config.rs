@@ -26,6 +26,22 @@ pub struct DefaultRunnerConfig {
     ///
     /// Defaults to 1,024 (`None` leaves what was set before).
     pub max_process_tasks: Option<usize>,
+    /// How many executions of this tenant may be under way, that is recorded and not over, before another one is refused with
+    /// [`ErrorKind::Limit`]; `None` for no limit. If the operator set one for the tenant, the smaller one counts.
+    ///
+    /// It costs nothing while there are clearly fewer. This process never passes it, but learns of what others submit only once a
+    /// second. At the limit a submission under an idempotency key that was used before is refused as well.
+    ///
+    /// Defaults to `None`.
+    pub max_queue_length: Option<usize>,
+    /// How many executions of all tenants together may be on their way from this process to a database before another one is refused
+    /// with [`ErrorKind::Limit`]. The value given last holds.
+    ///
+    /// They are kept in memory, each with its input, and pile up when a database is slow or away: too many and the process runs out of
+    /// memory, too few and callers are refused in a burst.
+    ///
+    /// Defaults to 100,000 (`None` leaves what was set before).
+    pub max_process_queue: Option<usize>,
     /// How long one attempt of a task may take if the task does not say so itself; `None` for no limit.
     ///
     /// Defaults to 300 seconds.
@@ -106,6 +122,8 @@ impl Default for DefaultRunnerConfig {
             max_connections: 10,
             max_concurrent_tasks: 64,
             max_process_tasks: None,
+            max_queue_length: None,
+            max_process_queue: None,
             task_timeout: Some(Duration::from_secs(300)),
             lease: Duration::from_secs(30),
             heartbeat_interval: Duration::from_secs(5),
@@ -147,6 +165,9 @@ impl DefaultRunnerConfig {
         }
         if self.max_process_tasks == Some(0) {
             return refuse("max_process_tasks is 0: use submit_only for a runner that runs nothing");
+        }
+        if self.max_queue_length == Some(0) || self.max_process_queue == Some(0) {
+            return refuse("max_queue_length or max_process_queue is 0: nothing could be submitted");
         }
         if self.task_timeout.is_some_and(|timeout| timeout.is_zero()) {
             return refuse("task_timeout is 0: use `None` for no limit");
@@ -201,6 +222,8 @@ setters! {
     max_connections: u32,
     max_concurrent_tasks: usize,
     max_process_tasks: usize,
+    max_queue_length: impl Into<Option<usize>>,
+    max_process_queue: usize,
     task_timeout: impl Into<Option<Duration>>,
     lease: Duration,
     heartbeat_interval: Duration,

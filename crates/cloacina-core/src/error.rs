@@ -28,6 +28,8 @@ pub enum ErrorKind {
     WrongState,
     /// The operator decided that the tenant may not work: it is suspended, being moved, or removed.
     Suspended,
+    /// As many executions are under way as may be: of the tenant, or of this process on their way to the database.
+    Limit,
     /// The runner was shut down.
     ShutDown,
     /// The database could not be reached, or does not let us in.

@@ -112,6 +112,13 @@ pub(crate) async fn orphaned(inner: Arc<Inner>, place: Place) -> Result<Vec<(Exe
     Ok(rows[0].iter().map(|row| (ExecutionId(row.get("id")), workflow_key(row))).collect())
 }
 
+pub(crate) async fn count(inner: Arc<Inner>, place: Place, at_most: usize) -> Result<usize> {
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    let step = Step::Run(sql::EXECUTION_COUNT, params![Uuid::from(place.tenant), at_most]);
+    let rows = in_place(&inner, &place, &[step]).await?;
+    Ok(usize::try_from(rows[0][0].get::<_, i64>("count")).unwrap_or(usize::MAX))
+}
+
 pub(crate) async fn headers(
     inner: Arc<Inner>,
     place: Place,

@@ -32,6 +32,7 @@ statements! {
     EXECUTION_RESUME "execution_resume"
     EXECUTION_OVERDUE "execution_overdue"
     EXECUTION_ORPHANED "execution_orphaned"
+    EXECUTION_COUNT "execution_count"
     EXECUTION_STATE "execution_state"
     DEADLINE_DUE "deadline_due"
     DEADLINE_DROP "deadline_drop"

@@ -22,6 +22,7 @@ const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
 const EXECUTION_RESUME: &str = include_str!("../sql/execution_resume.sql");
 const EXECUTION_OVERDUE: &str = include_str!("../sql/execution_overdue.sql");
+const EXECUTION_COUNT: &str = include_str!("../sql/execution_count.sql");
 const EXECUTION_ORPHANED: &str = include_str!("../sql/execution_orphaned.sql");
 const EXECUTION_HEADERS: &str = include_str!("../sql/execution_headers.sql");
 const EXECUTION_LOAD: &str = include_str!("../sql/execution_load.sql");
@@ -190,6 +191,14 @@ pub(crate) fn orphaned(
     let mut statement = connection.prepare_cached(EXECUTION_ORPHANED)?;
     let rows = statement.query_map(params![tenant.0, ORPHANED], keyed)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn count(connection: &Connection, tenant: TenantId, at_most: usize) -> Result<usize, Failure> {
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    let count: i64 = connection
+        .prepare_cached(EXECUTION_COUNT)?
+        .query_row(params![tenant.0, at_most], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 /// An execution and what it runs.

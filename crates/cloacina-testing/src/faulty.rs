@@ -67,6 +67,7 @@ methods! {
     AttemptList = "attempt_list",
     ExecutionOverdue = "execution_overdue",
     ExecutionOrphaned = "execution_orphaned",
+    ExecutionCount = "execution_count",
     TaskHeld = "task_held",
     ExecutionPrune = "execution_prune",
     BellDue = "bell_due",
@@ -290,6 +291,10 @@ impl Store for FaultyStore {
 
     async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
         self.through(Method::ExecutionOrphaned, self.inner.execution_orphaned(place)).await
+    }
+
+    async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {
+        self.through(Method::ExecutionCount, self.inner.execution_count(place, at_most)).await
     }
 
     async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>> {

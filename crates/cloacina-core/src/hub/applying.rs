@@ -111,6 +111,9 @@ impl Applying<'_> {
                 _ if execution.claimed.len() < roots => state.note_backlog(execution.priority),
                 _ => {}
             }
+            if let Some(admitted) = submit.admitted {
+                admitted.recorded();
+            }
             let mut waited_for = false;
             match submit.reply {
                 SubmitReply::Recorded(sender) => drop(sender.send(Ok(id))),
@@ -233,6 +236,9 @@ impl Applying<'_> {
     }
 
     fn apply_closed(&self, state: &mut PlaceState, closed: Vec<Closed>) {
+        if !closed.is_empty() {
+            self.place.left_queue(closed.len());
+        }
         for Closed { execution, status } in closed {
             let name = match status {
                 PipelineStatus::Completed => "cloacina_executions_completed_total",
@@ -294,6 +300,10 @@ impl Applying<'_> {
                 plans.load.push(start);
                 continue;
             };
+            if state.status.has_login && live.workflow.is_operator_only() {
+                plans.abandon.push((start.execution, for_the_operator(live.workflow.name())));
+                continue;
+            }
             if !live.has(start.task) {
                 let message = format!("its workflow has no task number {}", start.task);
                 plans.abandon.push((start.execution, message));
@@ -379,11 +389,16 @@ fn know_fresh(state: &mut PlaceState, claimed: &Claimed, fresh: &Fresh) {
     if state.live.contains_key(&claimed.execution) {
         return;
     }
-    let Some(workflow) = state.workflows.version(&claimed.workflow).cloned() else { return };
+    let Some(workflow) = state.runnable(&claimed.workflow).cloned() else { return };
     let (Ok(graph), Ok(input)) = (workflow.graph().cloned(), values_from_json(&fresh.input)) else { return };
     let input = Arc::new(input);
     let live = Live::new(claimed.execution, workflow, graph, claimed.priority, input, fresh.created_at);
     state.live.insert(claimed.execution, live);
+}
+
+/// Why an execution is not run in the place of a tenant that can write executions itself.
+pub(super) fn for_the_operator(workflow: &str) -> String {
+    format!("workflow `{workflow}` is for the operator only, and this tenant has a database login of its own")
 }
 
 /// What is to be done with claimed tasks.

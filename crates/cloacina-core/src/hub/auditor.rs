@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::applying::{Applying, Start};
+use super::applying::{Applying, Start, for_the_operator};
 use super::live::{Live, is_ours, result_of};
 use super::place::{Held, OpenPlace, PlaceState, StopReason};
 use super::{Ending, Hub, Incarnation, Submit, SubmitReply, Transition};
@@ -378,6 +378,11 @@ impl Hub {
     /// Takes an execution that was read into memory.
     fn learn(&self, state: &mut PlaceState, record: &ExecutionRecord) -> Result<(), String> {
         let id = record.header.id;
+        if state.workflows.version(&record.header.workflow).is_some()
+            && state.runnable(&record.header.workflow).is_none()
+        {
+            return Err(for_the_operator(&record.header.workflow.name));
+        }
         let workflow: Arc<Workflow> =
             state.workflows.version(&record.header.workflow).cloned().ok_or_else(|| {
                 format!(
@@ -580,7 +585,7 @@ impl Hub {
     pub(super) fn resolve(self: &Arc<Self>, place: Arc<OpenPlace>, submit: Submit) {
         let hub = Arc::clone(self);
         self.spawn(async move {
-            let Submit { execution, reply, .. } = submit;
+            let Submit { execution, reply, admitted, .. } = submit;
             let mut wait = Duration::from_millis(10);
             let found = loop {
                 match hub.find(&place, &execution).await {
@@ -597,6 +602,11 @@ impl Hub {
                 Ok(id) => id,
                 Err(error) => return reply.fail(error),
             };
+            if let Some(admitted) = admitted
+                && id == execution.id
+            {
+                admitted.recorded();
+            }
             match reply {
                 SubmitReply::Recorded(sender) => drop(sender.send(Ok(id))),
                 SubmitReply::Finished(sender) => {

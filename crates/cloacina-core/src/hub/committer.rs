@@ -316,7 +316,7 @@ impl Lane {
             .map(|batch| {
                 let (noted, workflows) = {
                     let state = batch.place.state();
-                    (state.noted == runner, Arc::clone(state.workflows.keys()))
+                    (state.noted == runner, Arc::clone(state.claimable()))
                 };
                 let claims = !batch.permits.is_empty()
                     || batch.submits.iter().any(|submit| !submit.execution.claimed.is_empty());

@@ -15,7 +15,7 @@ use super::auditor::Audit;
 use super::place::PlaceState;
 use super::{Hub, OpenPlace, Waiter};
 use crate::clock::LONGEST_WAIT;
-use crate::id::{ExecutionId, RunnerId};
+use crate::id::{ExecutionId, RunnerId, TenantId};
 use crate::lease::ProcessIdentity;
 use crate::store::{Control, Liveness, RunnerRecord, StoreError, WorkflowKey};
 
@@ -369,13 +369,15 @@ impl Hub {
             if places.is_empty() {
                 continue;
             }
-            let announced: HashSet<WorkflowKey> = match self.store.runner_list().await {
-                Ok(runners) => runners
-                    .into_iter()
-                    .filter(|runner| runner.liveness == Liveness::Live)
-                    .flat_map(|runner| runner.workflows)
-                    .chain(self.announced().iter().cloned())
-                    .collect(),
+            // What a tenant's own runner says it can run counts for that tenant alone.
+            let mut announced: HashMap<Option<TenantId>, HashSet<WorkflowKey>> = HashMap::new();
+            match self.store.runner_list().await {
+                Ok(runners) => {
+                    for runner in runners.into_iter().filter(|runner| runner.liveness == Liveness::Live) {
+                        announced.entry(runner.tenant).or_default().extend(runner.workflows);
+                    }
+                    announced.entry(None).or_default().extend(self.announced().iter().cloned());
+                }
                 Err(error) => {
                     debug!(database = self.label(), %error, "failed to look at what the runners can run");
                     continue;
@@ -385,8 +387,12 @@ impl Hub {
                 let grace = place.state().settings.orphan_grace.min(LONGEST_WAIT);
                 match self.store.execution_overdue(&place.place, grace, self.clock.database_now()).await {
                     Ok(overdue) => {
-                        let orphans =
-                            overdue.into_iter().filter(|(_, workflow)| !announced.contains(workflow));
+                        let known = |workflow: &WorkflowKey| {
+                            [None, Some(place.place.tenant)]
+                                .iter()
+                                .any(|who| announced.get(who).is_some_and(|known| known.contains(workflow)))
+                        };
+                        let orphans = overdue.into_iter().filter(|(_, workflow)| !known(workflow));
                         self.control_all(&place, orphans, &Control::Orphan).await;
                     }
                     Err(error) => {

@@ -25,6 +25,7 @@ mod committer;
 mod keeper;
 mod live;
 mod place;
+mod queue;
 mod scheduler;
 mod serving;
 mod status;
@@ -50,6 +51,7 @@ use committer::Lane;
 pub(crate) use live::{result_of, summary_of};
 pub(crate) use place::{HandleNumber, OpenPlace, Submitting, Waiter, WorkflowSet};
 use place::{Held, StopReason};
+use queue::Admitted;
 use scheduler::Timers;
 use serving::{Server, Serving};
 pub(crate) use status::smaller;
@@ -141,6 +143,8 @@ pub(crate) struct Submit {
     pub(crate) since: Duration,
     /// Whether an earlier try may have been committed.
     pub(crate) unsure: bool,
+    /// If the tenant's executions are limited.
+    pub(crate) admitted: Option<Admitted>,
 }
 
 /// Whom to tell what.
@@ -389,6 +393,9 @@ impl Hub {
     ) -> Result<Option<(Arc<OpenPlace>, HandleNumber)>, PipelineError> {
         if let Some(limit) = settings.max_process_tasks {
             slots::set_process_limit(limit);
+        }
+        if let Some(limit) = settings.max_process_queue {
+            slots::set_queue_limit(limit);
         }
         let executes = !settings.submit_only;
         let workflows: Vec<Arc<Workflow>> = workflows.into_iter().map(Arc::new).collect();
@@ -688,7 +695,7 @@ impl Hub {
         self: &Arc<Self>,
         place: &Arc<OpenPlace>,
         execution: ExecutionId,
-        resumed: bool,
+        (resumed, cancelled): (bool, bool),
     ) {
         let concerned = {
             let mut state = place.state();
@@ -697,6 +704,9 @@ impl Hub {
             }
             state.live.contains_key(&execution) || state.waiting.contains_key(&execution)
         };
+        if cancelled {
+            place.left_queue(1);
+        }
         if concerned {
             self.request_audit(Audit::Execution(Arc::clone(place), execution));
         }

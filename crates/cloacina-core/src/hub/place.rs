@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, RwLock, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Notify, RwLock, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::auditor::Look;
 use super::live::Live;
+use super::queue::Queue;
 use crate::config::DefaultRunnerConfig;
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::PipelineResult;
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
-use crate::slots::TenantSlots;
+use crate::slots::{QueuePermit, TenantSlots};
 use crate::store::{Place, TenantState, TenantStatus, WorkflowKey};
 use crate::workflow::Workflow;
 
@@ -29,6 +30,10 @@ pub(crate) struct OpenPlace {
     submitting: AtomicUsize,
     /// Woken when the last held task is let go, or the last new execution is recorded.
     pub(crate) idle: Notify,
+    /// What is known of the executions that are not over.
+    pub(crate) queue: Mutex<Queue>,
+    /// Held by whoever counts them for those that wait for the answer.
+    pub(crate) counting: AsyncMutex<()>,
     /// Held shared by a lane from the start of a flush of this place until what it did is applied; the auditor takes it alone.
     pub(crate) gate: Arc<RwLock<()>>,
 }
@@ -37,12 +42,15 @@ pub(crate) struct OpenPlace {
 #[derive(Debug)]
 pub(crate) struct Submitting {
     place: Arc<OpenPlace>,
+    _counted: QueuePermit,
 }
 
 impl Submitting {
-    pub(crate) fn new(place: &Arc<OpenPlace>) -> Self {
+    /// Otherwise: how many of the process are on their way, which is as many as may be.
+    pub(crate) fn new(place: &Arc<OpenPlace>) -> Result<Self, usize> {
+        let counted = QueuePermit::take()?;
         place.submitting.fetch_add(1, Ordering::AcqRel);
-        Self { place: Arc::clone(place) }
+        Ok(Self { place: Arc::clone(place), _counted: counted })
     }
 }
 
@@ -204,6 +212,8 @@ impl OpenPlace {
             }),
             submitting: AtomicUsize::new(0),
             idle: Notify::new(),
+            queue: Mutex::default(),
+            counting: AsyncMutex::default(),
             gate: Arc::default(),
         }
     }
@@ -259,6 +269,17 @@ impl PlaceState {
         self.backlog_news += 1;
     }
 
+    /// The workflows that are claimed here. Where the tenant can write executions itself, not those that are for the operator alone.
+    pub(crate) fn claimable(&self) -> &Arc<[WorkflowKey]> {
+        if self.status.has_login { &self.workflows.open_keys } else { &self.workflows.keys }
+    }
+
+    /// The workflow, if it is this very version and may be run here.
+    pub(crate) fn runnable(&self, key: &WorkflowKey) -> Option<&Arc<Workflow>> {
+        let forbidden = |workflow: &Workflow| self.status.has_login && workflow.is_operator_only();
+        self.workflows.version(key).filter(|workflow| !forbidden(workflow))
+    }
+
     /// The held tasks of an execution.
     pub(crate) fn held_of(&self, execution: ExecutionId) -> impl Iterator<Item = (TaskIndex, &Held)> {
         self.held
@@ -297,6 +318,8 @@ impl PlaceState {
 pub(crate) struct WorkflowSet {
     by_name: HashMap<String, Arc<Workflow>>,
     keys: Arc<[WorkflowKey]>,
+    /// Those that are not for the operator alone.
+    open_keys: Arc<[WorkflowKey]>,
 }
 
 impl WorkflowSet {
@@ -329,7 +352,11 @@ impl WorkflowSet {
             });
         }
         keys.sort_unstable();
-        Ok(Self { by_name, keys: keys.into() })
+        let open_keys = keys
+            .iter()
+            .filter(|key| by_name.get(&*key.name).is_some_and(|workflow| !workflow.is_operator_only()));
+        let open_keys = open_keys.cloned().collect();
+        Ok(Self { by_name, keys: keys.into(), open_keys })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Workflow>> {

@@ -280,6 +280,7 @@ impl Hub {
                 );
                 // A deadline that is due and ends nothing has no execution.
                 let deadlines_after = if expired.is_empty() { PATIENCE.1 } else { Duration::ZERO };
+                place.left_queue(expired.len());
                 for execution in expired {
                     self.request_audit(Audit::Execution(Arc::clone(&place), execution));
                 }

@@ -528,12 +528,12 @@ async fn a_full_disk_is_an_error_and_loses_nothing() {
 
 /// The limit of the process holds over all its tenants.
 async fn process_limit() {
-    let meter = Meter::default();
+    let (meter, mine) = (Meter::default(), [Meter::default(), Meter::default(), Meter::default()]);
     let directory = tempfile::tempdir().unwrap();
     let mut runners = Vec::new();
     for n in 0..3 {
-        let tasks = (0..10).map(|n| meter.task(&format!("t{n}")));
-        let config = quick().max_process_tasks(4).workflow(workflow("w", tasks));
+        let tasks = (0..10).map(|t| meter.with(&mine[n]).task(&format!("t{t}")));
+        let config = quick().max_process_tasks(4).max_concurrent_tasks(n + 1).workflow(workflow("w", tasks));
         let url = format!("sqlite://{}/{n}.db", directory.path().display());
         runners.push(DefaultRunner::with_config(&url, config.build()).await.unwrap());
     }
@@ -547,6 +547,9 @@ async fn process_limit() {
         assert!(in_time(execution.wait_for_completion()).await.unwrap().status.is_success());
     }
     assert_eq!(meter.most(), 4);
+    for (n, mine) in mine.iter().enumerate() {
+        assert!(mine.most() <= n + 1, "tenant {n}: {}", mine.most());
+    }
     for runner in runners {
         runner.shutdown().await.unwrap();
     }
