@@ -39,7 +39,9 @@ impl Failure {
                 | rusqlite::Error::InvalidColumnType(..)
                 | rusqlite::Error::Utf8Error(..)),
             ) => {
-                let message = format!("the rows of execution {execution} cannot be understood: {error}");
+                let message = format!(
+                    "the rows of execution {execution} cannot be understood, repair or delete them: {error}"
+                );
                 Self::Store(StoreError::new(StoreErrorKind::Data, message).with_source(error))
             }
             other => other,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cloacina::{Context, DefaultRunnerConfig, ErrorKind, Workflow};
+use cloacina_core::clock::Clock as _;
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{PlaceName, Store, StoreErrorKind, TenantStatus};
 use cloacina_core::{Hub, Runner};
@@ -198,4 +199,52 @@ async fn a_tenant_that_locks_its_tables_waits_alone() {
     for runner in others.iter().chain([&acme]) {
         in_time(runner.shutdown()).await.unwrap();
     }
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_tenants_own_runner_can_run_counts_for_that_tenant_alone() {
+    use cloacina::PipelineStatus;
+    use cloacina_testing::clock::ManualClock;
+
+    use crate::support::Database;
+    use crate::tenant::schemas::sql;
+
+    let clock = ManualClock::new();
+    let config = || quick().clock(Arc::new(clock.clone()));
+    // Whatever waits in the engine waits by this clock.
+    let ticking = tokio::spawn({
+        let clock = clock.clone();
+        async move {
+            loop {
+                clock.advance(Duration::from_secs(5));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    });
+    let database = Database::postgres().await;
+    let mut waiting = Vec::new();
+    for tenant in ["acme", "globex"] {
+        let submits =
+            database.of(tenant).configured(config().submit_only(true), [workflow("old", [idle("t")])]).await;
+        waiting.push(submits.execute_async("old", Context::new()).await.unwrap().execution_id);
+        submits.shutdown().await.unwrap();
+    }
+    // The runner of acme says that it has what both of them wait for.
+    sql(
+        &database.url,
+        "INSERT INTO cloacina.runner (id, tenant_id, lease_ms, workflows, fingerprints, heartbeat_at)
+         SELECT gen_random_uuid(), tenant_id, 1000000000000, ARRAY['old'], ARRAY[fingerprint], now() FROM acme.workflow_executions",
+    )
+    .await;
+    let acme = database.configured(config(), [workflow("new", [idle("t")])]).await;
+    let globex = database.of("globex").configured(config(), [workflow("new", [idle("t")])]).await;
+    until(async || globex.get_execution_status(waiting[1]).await.unwrap() == PipelineStatus::Paused).await;
+    let later = clock.monotonic() + Duration::from_secs(600);
+    until(async || clock.monotonic() > later).await;
+    assert_eq!(acme.get_execution_status(waiting[0]).await.unwrap(), PipelineStatus::Pending);
+    for runner in [acme, globex] {
+        in_time(runner.shutdown()).await.unwrap();
+    }
+    ticking.abort();
 }
