@@ -26,6 +26,22 @@ pub struct DefaultRunnerConfig {
     ///
     /// Defaults to 1,024 (`None` leaves what was set before).
     pub max_process_tasks: Option<usize>,
+    /// How many executions of this tenant may be under way, that is recorded and not over, before another one is refused with
+    /// [`ErrorKind::Limit`]; `None` for no limit. If the operator set one for the tenant, the smaller one counts.
+    ///
+    /// It costs nothing while there are clearly fewer. This process never passes it, but learns of what others submit only once a
+    /// second. At the limit a submission under an idempotency key that was used before is refused as well.
+    ///
+    /// Defaults to `None`.
+    pub max_queue_length: Option<usize>,
+    /// How many executions of all tenants together may be on their way from this process to a database before another one is refused
+    /// with [`ErrorKind::Limit`]. The value given last holds.
+    ///
+    /// They are kept in memory, each with its input, and pile up when a database is slow or away: too many and the process runs out of
+    /// memory, too few and callers are refused in a burst.
+    ///
+    /// Defaults to 100,000 (`None` leaves what was set before).
+    pub max_process_queue: Option<usize>,
     /// How long one attempt of a task may take if the task does not say so itself; `None` for no limit.
     ///
     /// Defaults to 300 seconds.
@@ -76,6 +92,23 @@ pub struct DefaultRunnerConfig {
     ///
     /// Defaults to false.
     pub submit_only: bool,
+    /// Whether this runner also works for every other tenant of the database, those nobody opened in this process included.
+    ///
+    /// A tenant's place is opened when work of this runner's workflows is due there, with the settings of this runner, and closed when
+    /// nothing has been due for some seconds; a tenant without work costs nothing, however many there are. Without it a process works
+    /// only for the tenants it has opened, and what it recorded for the others, a retry say, waits until somebody opens them. It goes on
+    /// until this runner is shut down, whoever opens and closes the same places in the meantime. What is opened for a tenant by a
+    /// handle of its own has the settings of that handle for as long.
+    ///
+    /// Of PostgreSQL; a SQLite file has one tenant. Defaults to false.
+    pub serve_all_tenants: bool,
+    /// How many places [`serve_all_tenants`](Self::serve_all_tenants) keeps open at once.
+    ///
+    /// If more tenants have work at the same time, they take turns of some seconds, so too few cost time for opening them again and
+    /// again; each takes a few kilobytes here, and what the server's processes remember of its tables.
+    ///
+    /// Defaults to 1,000.
+    pub max_served_places: usize,
     /// Workflows besides those that `#[workflow]` registered.
     pub workflows: Vec<Workflow>,
     /// Where time comes from; for tests.
@@ -89,6 +122,8 @@ impl Default for DefaultRunnerConfig {
             max_connections: 10,
             max_concurrent_tasks: 64,
             max_process_tasks: None,
+            max_queue_length: None,
+            max_process_queue: None,
             task_timeout: Some(Duration::from_secs(300)),
             lease: Duration::from_secs(30),
             heartbeat_interval: Duration::from_secs(5),
@@ -100,6 +135,8 @@ impl Default for DefaultRunnerConfig {
             orphan_grace: Duration::from_secs(300),
             retention: Some(Duration::from_secs(30 * 24 * 3600)),
             submit_only: false,
+            serve_all_tenants: false,
+            max_served_places: 1_000,
             workflows: Vec::new(),
             clock: Arc::new(SystemClock),
         }
@@ -129,6 +166,9 @@ impl DefaultRunnerConfig {
         if self.max_process_tasks == Some(0) {
             return refuse("max_process_tasks is 0: use submit_only for a runner that runs nothing");
         }
+        if self.max_queue_length == Some(0) || self.max_process_queue == Some(0) {
+            return refuse("max_queue_length or max_process_queue is 0: nothing could be submitted");
+        }
         if self.task_timeout.is_some_and(|timeout| timeout.is_zero()) {
             return refuse("task_timeout is 0: use `None` for no limit");
         }
@@ -138,6 +178,16 @@ impl DefaultRunnerConfig {
         if self.lease < self.heartbeat_interval.saturating_mul(3) {
             return refuse(
                 "lease is shorter than three times heartbeat_interval: a single late heartbeat would lose it",
+            );
+        }
+        if self.serve_all_tenants && self.submit_only {
+            return refuse(
+                "serve_all_tenants and submit_only are both set: a runner that only submits serves nobody",
+            );
+        }
+        if self.max_served_places == 0 {
+            return refuse(
+                "max_served_places is 0: leave serve_all_tenants out for a runner that serves nobody else",
             );
         }
         if self.max_lost == 0 {
@@ -172,6 +222,8 @@ setters! {
     max_connections: u32,
     max_concurrent_tasks: usize,
     max_process_tasks: usize,
+    max_queue_length: impl Into<Option<usize>>,
+    max_process_queue: usize,
     task_timeout: impl Into<Option<Duration>>,
     lease: Duration,
     heartbeat_interval: Duration,
@@ -183,6 +235,8 @@ setters! {
     orphan_grace: Duration,
     retention: impl Into<Option<Duration>>,
     submit_only: bool,
+    serve_all_tenants: bool,
+    max_served_places: usize,
 }
 
 impl DefaultRunnerConfigBuilder {

@@ -26,6 +26,10 @@ pub enum ErrorKind {
     Conflict,
     /// The execution is in a state that does not allow what was asked.
     WrongState,
+    /// The operator decided that the tenant may not work: it is suspended, being moved, or removed.
+    Suspended,
+    /// As many executions are under way as may be: of the tenant, or of this process on their way to the database.
+    Limit,
     /// The runner was shut down.
     ShutDown,
     /// The database could not be reached, or does not let us in.

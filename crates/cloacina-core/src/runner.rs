@@ -13,7 +13,7 @@ use crate::context::{Context, ContextError, values_to_json};
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::{AttemptRecord, PipelineResult, PipelineStatus};
 use crate::hub::{
-    HandleNumber, Hub, OpenPlace, Submit, SubmitReply, Submitting, Transition, result_of, summary_of,
+    HandleNumber, Hub, OpenPlace, Submit, SubmitReply, Submitting, result_of, smaller, summary_of,
 };
 use crate::id::ExecutionId;
 use crate::store::{
@@ -236,17 +236,19 @@ impl Runner {
 
     async fn control(&self, id: Uuid, control: Control) -> Result<Controlled, PipelineError> {
         self.check_open()?;
+        self.handle.place.check_active(&self.handle.place.state())?;
         let hub = &self.handle.hub;
         let (store, place) = self.store();
         let now = hub.clock().database_now();
-        let resumed = control == Control::Resume;
+        let what = (control == Control::Resume, matches!(control, Control::Cancel { .. }));
         let done = hub
             .ask(async move { store.execution_control(&place, ExecutionId(id), control, now).await })
             .await?;
         if done == Controlled::NotFound {
             return Err(self.not_found(id));
         }
-        hub.controlled(&self.handle.place, ExecutionId(id), resumed);
+        let done_now = matches!(done, Controlled::Done(_));
+        hub.controlled(&self.handle.place, ExecutionId(id), (what.0, what.1 && done_now));
         Ok(done)
     }
 
@@ -346,13 +348,31 @@ impl Submission {
         let Self { runner, workflow: name, input, idempotency_key, start_at, deadline, priority } = self;
         runner.check_open()?;
         let Handle { hub, place, settings, .. } = &*runner.handle;
-        let (workflow, mut direct) = {
+        let under_way = Submitting::new(place).map_err(|there_are| too_many(there_are, runner.place()))?;
+        let (workflow, mut direct, max_context_bytes, max_queue_length) = {
             let state = place.state();
+            place.check_active(&state)?;
+            let max_context_bytes =
+                smaller(settings.max_context_bytes, state.status.limits.max_context_bytes);
+            let max_queue_length = smaller(
+                settings.max_queue_length.unwrap_or(usize::MAX),
+                state.status.limits.max_queue_length,
+            );
             let Some(workflow) = state.workflows.get(&name) else {
                 return Err(unknown_workflow(&name, &state.workflows.names()));
             };
             // What waits in the ready table goes first.
-            (Arc::clone(workflow), state.claims() && state.backlog.is_none())
+            if workflow.is_operator_only() && state.status.has_login {
+                let message = format!(
+                    "workflow `{}` is for the operator only and was not submitted: tenant `{}` has a database login of its own; submit it \
+                     in a place without one",
+                    name.escape_debug(),
+                    place.place.name
+                );
+                return Err(PipelineError::new(ErrorKind::Workflow, message));
+            }
+            let direct = state.claims() && state.backlog.is_none();
+            (Arc::clone(workflow), direct, max_context_bytes, max_queue_length)
         };
         let graph = workflow.graph()?;
         if priority > MAX_PRIORITY {
@@ -361,8 +381,8 @@ impl Submission {
         }
         let values = input.into_values()?;
         let json = values_to_json(&values)?;
-        if json.len() > settings.max_context_bytes {
-            let limit = settings.max_context_bytes;
+        if json.len() > max_context_bytes {
+            let limit = max_context_bytes;
             return Err(
                 ContextError::TooLarge { what: "input of the execution", size: json.len(), limit }.into()
             );
@@ -396,19 +416,29 @@ impl Submission {
                 .collect(),
             claimed,
         };
-        hub.send(Transition::Submit(Box::new(Submit {
+        let submit = Submit {
             place: Arc::clone(place),
             execution: Arc::new(execution),
             workflow,
             input: values,
             permits,
             reply,
-            _under_way: Submitting::new(place),
+            _under_way: under_way,
             since: hub.clock().monotonic(),
             unsure: false,
-        })));
+            admitted: None,
+        };
+        hub.admit(Box::new(submit), (max_queue_length < usize::MAX).then_some(max_queue_length));
         Ok(())
     }
+}
+
+fn too_many(there_are: usize, tenant: &str) -> PipelineError {
+    let message = format!(
+        "an execution of tenant `{tenant}` was not recorded: {there_are} executions of this process are on their way to the database, as many \
+         as may be (max_process_queue); submit it again in a moment, and less at once if this happens often"
+    );
+    PipelineError::new(ErrorKind::Limit, message)
 }
 
 /// The same time as far as anybody will see, and one that every database can keep.

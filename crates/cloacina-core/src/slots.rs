@@ -95,6 +95,11 @@ impl TenantSlots {
         self.slots.used.load(Ordering::Relaxed)
     }
 
+    /// Whether more are used than there are.
+    pub(crate) fn is_above_limit(&self) -> bool {
+        self.used() > self.slots.limit.load(Ordering::Relaxed)
+    }
+
     /// Up to `wanted` permits.
     pub(crate) fn take(self: &Arc<Self>, wanted: usize) -> Vec<Permit> {
         let here = self.slots.take(wanted);
@@ -133,5 +138,33 @@ impl Drop for Permit {
         PROCESS.slots.give(1);
         PROCESS.wake();
         self.slots.watch.wake_if_armed();
+    }
+}
+
+/// New executions on their way to the databases, of all tenants.
+static QUEUE: Slots = Slots::new(DEFAULT_PROCESS_QUEUE);
+
+/// How many of them there may be unless the process is told otherwise.
+const DEFAULT_PROCESS_QUEUE: usize = 100_000;
+
+/// Sets how many new executions of this process may be on their way to a database.
+pub(crate) fn set_queue_limit(limit: usize) {
+    QUEUE.limit.store(limit, Ordering::Relaxed);
+}
+
+/// A new execution on its way to a database; it has arrived, or was refused, when this is dropped.
+#[derive(Debug)]
+pub(crate) struct QueuePermit(());
+
+impl QueuePermit {
+    /// Otherwise: how many there are.
+    pub(crate) fn take() -> Result<Self, usize> {
+        if QUEUE.take(1) == 1 { Ok(Self(())) } else { Err(QUEUE.used.load(Ordering::Relaxed)) }
+    }
+}
+
+impl Drop for QueuePermit {
+    fn drop(&mut self) {
+        QUEUE.give(1);
     }
 }

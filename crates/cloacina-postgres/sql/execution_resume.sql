@@ -11,5 +11,6 @@ ready AS (
     SELECT $1, resumed.priority, task.due_at, resumed.id, task.task, resumed.workflow, resumed.fingerprint
     FROM resumed
     JOIN task_executions AS task ON task.tenant_id = $1 AND task.execution_id = resumed.id AND task.state = 'ready'
+    ON CONFLICT DO NOTHING
 )
 SELECT id FROM resumed

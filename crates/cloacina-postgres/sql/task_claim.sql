@@ -8,6 +8,7 @@
 -- statement may lock and change. Only the execution's own row may have changed meanwhile, from `pending` to `running`:
 -- the state that counts is the one that was read with the lock. On the ctids see `task_record`.
 -- What begins with this claim need not be read again: its input comes along.
+-- A tenant may have written any number into its rows: a claim that an overflow ends is one that nobody can make any more.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 picked AS MATERIALIZED (
     SELECT candidate.*
@@ -51,7 +52,7 @@ started AS (
     WHERE execution.ctid = pending.ctid
 )
 UPDATE task_executions AS task SET
-    state = 'running', attempt = task.attempt + 1, runner_id = $3::uuid, started_at = clock.now
+    state = 'running', attempt = least(task.attempt, 2147483646) + 1, runner_id = $3::uuid, started_at = clock.now
 FROM picked
 CROSS JOIN LATERAL (
     SELECT ctid FROM task_executions AS ready

@@ -3,7 +3,7 @@
 UPDATE task_executions AS task SET
     state = outcome.state,
     outcome = outcome.outcome,
-    failures = task.failures + CASE WHEN outcome.outcome IN ('failed', 'panicked', 'timed_out') THEN 1 ELSE 0 END,
+    failures = least(task.failures, 2147483646) + CASE WHEN outcome.outcome IN ('failed', 'panicked', 'timed_out') THEN 1 ELSE 0 END,
     finished_at = coalesce($2::timestamptz, now()),
     patch = outcome.patch::json,
     error = coalesce(outcome.error, task.error),

@@ -1,4 +1,4 @@
--- The tasks that run under a runner: those of the open executions, whose index is small.
+-- The tasks that run under a runner: those of the open executions, whose index is small. Not more than a runner can hold.
 SELECT task.execution_id, task.task, execution.workflow, execution.fingerprint, execution.priority, task.attempt, task.failures,
        task.lost
 FROM workflow_executions AS execution
@@ -6,3 +6,4 @@ JOIN task_executions AS task ON task.tenant_id = $1 AND task.execution_id = exec
 WHERE execution.tenant_id = $1::uuid AND execution.finished_at IS NULL
   AND task.state = 'running' AND task.runner_id = $2::uuid
 ORDER BY task.execution_id, task.task
+LIMIT 10000

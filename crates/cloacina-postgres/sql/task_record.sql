@@ -4,6 +4,8 @@
 -- Lists that belong to an outcome travel as array literals in its row, so that they are expanded from the rows that were
 -- recorded and nothing joins two lists.
 -- No row is written twice: what is recorded was running, what is handled had failed, what is counted down was waiting.
+-- Rows that a tenant made up (a count too low, an attempt that is there already) are put right or left, and raise nothing: what
+-- travels in the same statement is not theirs.
 --
 -- Rows are found by their key in a lateral with OFFSET 0, and changed by their ctid, which cannot move under the execution's
 -- lock. As a plain join the planner may turn it round and walk the whole place for each list: it does so if the plan is
@@ -13,7 +15,7 @@ recorded AS (
     UPDATE task_executions AS task SET
         state = outcome.state,
         outcome = CASE WHEN outcome.state <> 'ready' THEN outcome.outcome END,
-        failures = task.failures + CASE WHEN outcome.outcome IN ('failed', 'panicked', 'timed_out') THEN 1 ELSE 0 END,
+        failures = least(task.failures, 2147483646) + CASE WHEN outcome.outcome IN ('failed', 'panicked', 'timed_out') THEN 1 ELSE 0 END,
         due_at = CASE WHEN outcome.state = 'ready'
             THEN (SELECT now FROM clock) + outcome.after_us * interval '1 microsecond' ELSE task.due_at END,
         finished_at = CASE WHEN outcome.state <> 'ready' THEN (SELECT now FROM clock) END,
@@ -39,6 +41,7 @@ attempted AS (
            recorded.started_at, clock.now
     FROM recorded, clock
     WHERE recorded.state = 'ready'
+    ON CONFLICT DO NOTHING
 ),
 handled AS (
     UPDATE task_executions AS task SET handled = true
@@ -56,12 +59,12 @@ handled AS (
 ),
 counted AS (
     UPDATE task_executions AS task SET
-        waiting_on = task.waiting_on - successor.over,
+        waiting_on = greatest(task.waiting_on - successor.over, 0),
         state = CASE WHEN task.waiting_on > successor.over THEN 'waiting' WHEN claim.granted THEN 'running' ELSE 'ready' END,
-        due_at = CASE WHEN task.waiting_on = successor.over THEN claim.now END,
-        attempt = CASE WHEN task.waiting_on = successor.over AND claim.granted THEN task.attempt + 1 ELSE task.attempt END,
-        runner_id = CASE WHEN task.waiting_on = successor.over AND claim.granted THEN $3 END,
-        started_at = CASE WHEN task.waiting_on = successor.over AND claim.granted THEN claim.now END
+        due_at = CASE WHEN task.waiting_on <= successor.over THEN claim.now END,
+        attempt = CASE WHEN task.waiting_on <= successor.over AND claim.granted THEN least(task.attempt, 2147483646) + 1 ELSE task.attempt END,
+        runner_id = CASE WHEN task.waiting_on <= successor.over AND claim.granted THEN $3 END,
+        started_at = CASE WHEN task.waiting_on <= successor.over AND claim.granted THEN claim.now END
     FROM (
         -- One successor may have waited for several of these.
         SELECT recorded.execution_id, entry.task, count(*) AS over, bool_or(entry.wanted) AS wanted
@@ -102,6 +105,7 @@ ready AS (
         OFFSET 0
     ) AS execution
     WHERE recorded.state = 'ready'
+    ON CONFLICT DO NOTHING
 )
 SELECT execution_id, task, true AS recorded, NULL::integer AS attempt FROM recorded
 UNION ALL

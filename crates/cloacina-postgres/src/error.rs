@@ -87,7 +87,7 @@ fn kind_of(code: &str) -> StoreErrorKind {
         "40001" | "40P01" | "55P03" | "57014" | "53000" | "53200" | "53300" | "0A000" | "26000" => {
             StoreErrorKind::Transient
         }
-        "54000" | "54001" | "54023" | "23514" | "23502" => StoreErrorKind::Data,
+        "54000" | "54001" | "54023" | "23514" | "23502" | "23505" => StoreErrorKind::Data,
         // No such schema or table or column, no right, disk full, read-only, a damaged index or page.
         "3F000" | "42P01" | "42703" | "42501" | "42883" | "53100" | "25006" | "XX001" | "XX002" | "58030" => {
             StoreErrorKind::Place

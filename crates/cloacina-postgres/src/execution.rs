@@ -14,6 +14,7 @@ use cloacina_core::store::{
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use crate::Inner;
@@ -85,7 +86,8 @@ pub(crate) async fn expire(
     let steps = [
         Step::Run(sql::EXECUTION_LOCK, params![tenant, ids.clone()]),
         Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, ids.clone(), DEADLINE_PASSED]),
-        Step::Run(sql::NOTICE_INSERT, params![tenant, now, ids]),
+        Step::Run(sql::NOTICE_INSERT, params![tenant, now, ids.clone()]),
+        Step::Run(sql::DEADLINE_DROP, params![tenant, now, ids]),
     ];
     let rows = in_place(&inner, &place, &steps).await?;
     let expired: Vec<_> = rows[1].iter().map(|row| ExecutionId(row.get("id"))).collect();
@@ -113,6 +115,13 @@ pub(crate) async fn orphaned(inner: Arc<Inner>, place: Place) -> Result<Vec<(Exe
     Ok(rows[0].iter().map(|row| (ExecutionId(row.get("id")), workflow_key(row))).collect())
 }
 
+pub(crate) async fn count(inner: Arc<Inner>, place: Place, at_most: usize) -> Result<usize> {
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    let step = Step::Run(sql::EXECUTION_COUNT, params![Uuid::from(place.tenant), at_most]);
+    let rows = in_place(&inner, &place, &[step]).await?;
+    Ok(usize::try_from(rows[0][0].get::<_, i64>("count")).unwrap_or(usize::MAX))
+}
+
 pub(crate) async fn headers(
     inner: Arc<Inner>,
     place: Place,
@@ -120,7 +129,7 @@ pub(crate) async fn headers(
 ) -> Result<Vec<ExecutionHeader>> {
     let step = Step::Run(sql::EXECUTION_HEADERS, params![Uuid::from(place.tenant), uuids(&executions)]);
     let rows = in_place(&inner, &place, &[step]).await?;
-    rows[0].iter().map(|row| header(row, &place)).collect()
+    readable(&rows[0], &place, executions.len() == 1)
 }
 
 pub(crate) async fn load(
@@ -139,10 +148,19 @@ pub(crate) async fn load(
     let rows = in_place(&inner, &place, &steps).await?;
     let mut tasks: HashMap<Uuid, Vec<TaskRecord>> = HashMap::new();
     for row in &rows[1] {
-        if row.get("has_patch") && row.get::<_, Option<&str>>("patch").is_none() {
-            return Err(too_large(&place, row.get("execution_id")));
+        let execution = row.get("execution_id");
+        let tasks = tasks.entry(execution).or_default();
+        if usize::try_from(row.get::<_, i16>("task")).ok() != Some(tasks.len()) {
+            let message = format!(
+                "the tasks of execution {execution} in schema `{}` are not numbered from 0",
+                place.name
+            );
+            return Err(StoreError::new(StoreErrorKind::Data, message));
         }
-        tasks.entry(row.get("execution_id")).or_default().push(task(row, &place)?);
+        if row.get("has_patch") && row.get::<_, Option<&str>>("patch").is_none() {
+            return Err(too_large(&place, execution));
+        }
+        tasks.push(task(row, &place)?);
     }
     rows[0]
         .iter()
@@ -179,7 +197,7 @@ pub(crate) async fn list(
     let parameters =
         params![Uuid::from(place.tenant), before, states, list.filter.workflow.as_deref(), limit];
     let rows = in_place(&inner, &place, &[Step::Run(sql::EXECUTION_LIST, parameters)]).await?;
-    rows[0].iter().map(|row| header(row, &place)).collect()
+    readable(&rows[0], &place, false)
 }
 
 pub(crate) async fn attempts(
@@ -197,11 +215,11 @@ pub(crate) async fn attempts(
         return Ok(None);
     }
     let attempts = rows[1].iter().map(|row| {
-        let outcome = parse::<AttemptOutcome>(row.get("outcome"), &place)?;
-        let number = row.get::<_, i32>("attempt").unsigned_abs();
-        let started_at = row.get("started_at");
-        let attempt = AttemptRecord::new(row.get("name"), number, row.get("runner_id"), outcome, started_at);
-        Ok(attempt.ended(row.get("finished_at"), row.get("error")))
+        let outcome = parse::<AttemptOutcome>(get(row, "outcome", &place)?, &place)?;
+        let number = get::<i32>(row, "attempt", &place)?.unsigned_abs();
+        let (name, runner) = (get(row, "name", &place)?, get(row, "runner_id", &place)?);
+        let attempt = AttemptRecord::new(name, number, runner, outcome, get(row, "started_at", &place)?);
+        Ok(attempt.ended(get(row, "finished_at", &place)?, get(row, "error", &place)?))
     });
     attempts.collect::<Result<_>>().map(Some)
 }
@@ -231,34 +249,55 @@ fn uuids(executions: &[ExecutionId]) -> Vec<Uuid> {
     executions.iter().copied().map(Uuid::from).collect()
 }
 
+/// A column of a row that a tenant may have written.
+fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &str, place: &Place) -> Result<T> {
+    row.try_get(column).map_err(|error| {
+        let message = format!("a row in schema `{}` cannot be read: {error}", place.name);
+        StoreError::new(StoreErrorKind::Data, message)
+    })
+}
+
+/// The headers that can be read. An error if the only one that was asked for cannot be.
+fn readable(rows: &[Row], place: &Place, only_one: bool) -> Result<Vec<ExecutionHeader>> {
+    let mut headers = Vec::with_capacity(rows.len());
+    for row in rows {
+        match header(row, place) {
+            Ok(header) => headers.push(header),
+            Err(error) if only_one => return Err(error),
+            Err(error) => tracing::warn!(place = place.name, %error, "an execution is left out"),
+        }
+    }
+    Ok(headers)
+}
+
 fn header(row: &Row, place: &Place) -> Result<ExecutionHeader> {
     Ok(ExecutionHeader {
-        id: ExecutionId(row.get("id")),
+        id: ExecutionId(get(row, "id", place)?),
         workflow: workflow_key(row),
-        status: parse(row.get("state"), place)?,
-        priority: row.get("priority"),
-        created_at: row.get("created_at"),
-        started_at: row.get("started_at"),
-        finished_at: row.get("finished_at"),
-        deadline: row.get("deadline"),
-        error: row.get("error"),
+        status: parse(get(row, "state", place)?, place)?,
+        priority: get(row, "priority", place)?,
+        created_at: get(row, "created_at", place)?,
+        started_at: get(row, "started_at", place)?,
+        finished_at: get(row, "finished_at", place)?,
+        deadline: get(row, "deadline", place)?,
+        error: get(row, "error", place)?,
     })
 }
 
 fn task(row: &Row, place: &Place) -> Result<TaskRecord> {
-    let skip_reason: Option<&str> = row.get("skip_reason");
+    let skip_reason: Option<&str> = get(row, "skip_reason", place)?;
     Ok(TaskRecord {
-        name: row.get("name"),
-        state: parse(row.get("state"), place)?,
-        attempt: row.get("attempt"),
-        failures: row.get("failures"),
-        lost: row.get("lost"),
-        runner: row.get::<_, Option<Uuid>>("runner_id").map(RunnerId),
-        started_at: row.get("started_at"),
-        finished_at: row.get("finished_at"),
-        patch: row.get::<_, Option<&str>>("patch").map(Arc::from),
-        error: row.get("error"),
+        name: get(row, "name", place)?,
+        state: parse(get(row, "state", place)?, place)?,
+        attempt: get(row, "attempt", place)?,
+        failures: get(row, "failures", place)?,
+        lost: get(row, "lost", place)?,
+        runner: get::<Option<Uuid>>(row, "runner_id", place)?.map(RunnerId),
+        started_at: get(row, "started_at", place)?,
+        finished_at: get(row, "finished_at", place)?,
+        patch: get::<Option<&str>>(row, "patch", place)?.map(Arc::from),
+        error: get(row, "error", place)?,
         skip_reason: skip_reason.map(|reason| parse(reason, place)).transpose()?,
-        handled: row.get("handled"),
+        handled: get(row, "handled", place)?,
     })
 }

@@ -474,7 +474,9 @@ pub(crate) fn claimed(row: &Row) -> Claimed {
 /// A task that was just claimed, with what was read of its execution if that begins with it.
 fn claimed_now(row: &Row) -> Claimed {
     let input: Option<&str> = row.get("input");
-    let fresh = input.map(|input| Fresh { input: input.into(), created_at: row.get("created_at") });
+    // A time that cannot be read is for whoever reads the execution, and says why.
+    let created_at: Option<Timestamp> = row.try_get("created_at").ok();
+    let fresh = input.zip(created_at).map(|(input, created_at)| Fresh { input: input.into(), created_at });
     Claimed { fresh, ..claimed(row) }
 }
 

@@ -359,6 +359,10 @@ impl Store for PostgresStore {
         self.run(execution::orphaned(Arc::clone(&self.inner), place.clone())).await
     }
 
+    async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {
+        self.run(execution::count(Arc::clone(&self.inner), place.clone(), at_most)).await
+    }
+
     async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
         self.run(execution::expire(Arc::clone(&self.inner), place.clone(), now)).await
     }

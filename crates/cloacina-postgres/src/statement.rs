@@ -58,8 +58,10 @@ statements! {
     EXECUTION_RESUME "execution_resume";
     EXECUTION_OVERDUE "execution_overdue";
     EXECUTION_ORPHANED "execution_orphaned";
+    EXECUTION_COUNT "execution_count";
     EXECUTION_STATE "execution_state";
     DEADLINE_DUE "deadline_due";
+    DEADLINE_DROP "deadline_drop";
     EXECUTION_LOAD "execution_load";
     EXECUTION_HEADERS "execution_headers";
     EXECUTION_FIND "execution_find";

@@ -161,14 +161,19 @@ async fn open_own(inner: &Inner, name: &PlaceName) -> Result<Place> {
     settle(inner, &name, entry).await
 }
 
-/// The place of a tenant, if it may be worked in.
+/// The place of a tenant, if it may be worked in; brought to this program's version as by [`open`].
 pub(crate) async fn place_of(inner: &Inner, tenant: TenantId) -> Result<Option<Place>> {
-    let mut side = inner.pool.side().await?;
     let steps = [Step::Run(sql::PLACE_OF, params![Uuid::from(tenant)])];
-    let rows =
-        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
-    let name = rows[0].first().map(|row| row.get::<_, String>("schema_name"));
-    Ok(name.map(|name| Place { tenant, name }))
+    let rows = {
+        let mut side = inner.pool.side().await?;
+        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?
+    };
+    let Some(row) = rows[0].first() else { return Ok(None) };
+    let name = SchemaName::of(&Place { tenant, name: row.get("schema_name") })?;
+    match find(inner, &name).await? {
+        Some(entry) if entry.tenant == tenant => settle(inner, &name, entry).await.map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// What the operator decided about a tenant.
@@ -204,7 +209,8 @@ async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place>
         );
         return Err(StoreError::new(StoreErrorKind::Place, message));
     }
-    if entry.state != "active" {
+    // Of a suspended tenant everything may be read.
+    if !matches!(entry.state.as_str(), "active" | "suspended") {
         let message = format!("the place in schema `{name}` is {}", entry.state);
         return Err(StoreError::new(StoreErrorKind::Place, message));
     }

@@ -1,5 +1,6 @@
 //! What SQLite's errors mean to the engine.
 
+use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{StoreError, StoreErrorKind};
 use rusqlite::ErrorCode;
 
@@ -27,6 +28,24 @@ impl Failure {
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
         let what: String = what.into();
         Self::Sqlite(rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Null, what.into()))
+    }
+
+    /// Where only the rows of one execution cannot be understood, that is no reason to leave the file alone.
+    pub(crate) fn of_rows(self, execution: ExecutionId) -> Self {
+        match self {
+            Self::Sqlite(
+                error @ (rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::Utf8Error(..)),
+            ) => {
+                let message = format!(
+                    "the rows of execution {execution} cannot be understood, repair or delete them: {error}"
+                );
+                Self::Store(StoreError::new(StoreErrorKind::Data, message).with_source(error))
+            }
+            other => other,
+        }
     }
 
     /// Whether somebody else holds the write lock.

@@ -22,6 +22,7 @@ const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
 const EXECUTION_RESUME: &str = include_str!("../sql/execution_resume.sql");
 const EXECUTION_OVERDUE: &str = include_str!("../sql/execution_overdue.sql");
+const EXECUTION_COUNT: &str = include_str!("../sql/execution_count.sql");
 const EXECUTION_ORPHANED: &str = include_str!("../sql/execution_orphaned.sql");
 const EXECUTION_HEADERS: &str = include_str!("../sql/execution_headers.sql");
 const EXECUTION_LOAD: &str = include_str!("../sql/execution_load.sql");
@@ -192,6 +193,14 @@ pub(crate) fn orphaned(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+pub(crate) fn count(connection: &Connection, tenant: TenantId, at_most: usize) -> Result<usize, Failure> {
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    let count: i64 = connection
+        .prepare_cached(EXECUTION_COUNT)?
+        .query_row(params![tenant.0, at_most], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
 /// An execution and what it runs.
 fn keyed(row: &Row<'_>) -> rusqlite::Result<(ExecutionId, WorkflowKey)> {
     let name: String = row.get(1)?;
@@ -224,14 +233,25 @@ pub(crate) fn load(
     for &execution in executions {
         let mut rows = statement.query(params![tenant.0, execution.0])?;
         if let Some(row) = rows.next()? {
-            found.push(ExecutionRecord {
-                header: header(row)?,
-                input: row.get(10)?,
-                tasks: tasks(connection, tenant, execution)?,
-            });
+            found.push(
+                record(connection, tenant, execution, row).map_err(|failure| failure.of_rows(execution))?,
+            );
         }
     }
     Ok(found)
+}
+
+fn record(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    row: &Row<'_>,
+) -> Result<ExecutionRecord, Failure> {
+    Ok(ExecutionRecord {
+        header: header(row)?,
+        input: row.get(10)?,
+        tasks: tasks(connection, tenant, execution)?,
+    })
 }
 
 fn tasks(
@@ -243,6 +263,9 @@ fn tasks(
     let mut rows = statement.query(params![tenant.0, execution.0])?;
     let mut tasks = Vec::new();
     while let Some(row) = rows.next()? {
+        if usize::try_from(row.get::<_, i64>(12)?).ok() != Some(tasks.len()) {
+            return Err(Failure::damaged("tasks that are not numbered from 0"));
+        }
         let skipped = row.get_ref(10)? != rusqlite::types::ValueRef::Null;
         tasks.push(TaskRecord {
             name: row.get(0)?,

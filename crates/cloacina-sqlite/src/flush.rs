@@ -342,10 +342,10 @@ impl Steps<'_> {
                     Ok((row.get(0)?, row.get(1)?))
                 })
                 .optional()?
-                .map(|(input, created_at)| {
-                    Ok::<_, Failure>(Fresh { input, created_at: timestamp(created_at)? })
-                })
-                .transpose()?;
+                // A time that cannot be read is for whoever reads the execution, and says why.
+                .and_then(|(input, created_at)| {
+                    Some(Fresh { input, created_at: timestamp(created_at).ok()? })
+                });
             self.done.claimed.push(Claimed {
                 execution,
                 task,

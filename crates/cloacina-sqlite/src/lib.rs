@@ -434,6 +434,11 @@ impl Store for SqliteStore {
         self.read(|connection| execution::orphaned(connection, place.tenant))
     }
 
+    async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {
+        self.own(place)?;
+        self.read(|connection| execution::count(connection, place.tenant, at_most))
+    }
+
     async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
         self.own(place)?;
         self.write(Durability::Full, |connection| execution::expire(connection, place.tenant, micros(now)))

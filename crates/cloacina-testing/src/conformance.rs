@@ -176,6 +176,7 @@ macro_rules! store_conformance {
                 texts_are_kept_as_they_are
                 times_are_kept_to_the_microsecond
                 what_was_written_is_there_after_a_restart
+                executions_that_are_not_over_are_counted_up_to_a_limit
             }
             place {
                 a_place_opened_twice_is_the_same
@@ -183,6 +184,8 @@ macro_rules! store_conformance {
                 one_flush_may_write_in_several_places
                 an_error_in_one_place_aborts_the_flush
                 places_do_not_see_each_other
+                the_place_of_a_tenant_is_found_without_its_name
+                a_tenant_of_whom_nothing_was_decided_may_work_without_limits
             }
             random {
                 every_execution_ends_as_its_model_says

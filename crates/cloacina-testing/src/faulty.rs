@@ -67,6 +67,7 @@ methods! {
     AttemptList = "attempt_list",
     ExecutionOverdue = "execution_overdue",
     ExecutionOrphaned = "execution_orphaned",
+    ExecutionCount = "execution_count",
     TaskHeld = "task_held",
     ExecutionPrune = "execution_prune",
     BellDue = "bell_due",
@@ -98,6 +99,8 @@ pub struct Call {
     pub moment: Moment,
     /// The how manieth call of this store this is, whatever the method, from 0.
     pub number: u64,
+    /// The tenant that a flush writes for; `None` if there are several, and for other methods.
+    pub tenant: Option<TenantId>,
     /// How many new executions a flush has to record.
     pub submits: usize,
     /// How many outcomes a flush has to record.
@@ -136,7 +139,7 @@ impl FaultyStore {
 
     fn call(&self, method: Method) -> Call {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        Call { method, moment: Moment::Before, number, submits: 0, outcomes: 0, claims: 0 }
+        Call { method, moment: Moment::Before, number, tenant: None, submits: 0, outcomes: 0, claims: 0 }
     }
 
     async fn ask(&self, call: &Call) -> Result<()> {
@@ -206,7 +209,12 @@ impl Store for FaultyStore {
     }
 
     async fn flush(&self, lane: usize, flush: &Flush) -> Result<Flushed> {
+        let tenant = match &flush.places[..] {
+            [place] => Some(place.place.tenant),
+            _ => None,
+        };
         let call = Call {
+            tenant,
             submits: flush.places.iter().map(|place| place.submits.len()).sum(),
             outcomes: flush.places.iter().map(|place| place.outcomes.len()).sum(),
             ..self.call(Method::Flush)
@@ -283,6 +291,10 @@ impl Store for FaultyStore {
 
     async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
         self.through(Method::ExecutionOrphaned, self.inner.execution_orphaned(place)).await
+    }
+
+    async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {
+        self.through(Method::ExecutionCount, self.inner.execution_count(place, at_most)).await
     }
 
     async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>> {

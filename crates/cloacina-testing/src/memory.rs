@@ -244,6 +244,10 @@ impl Store for MemoryStore {
         Ok(self.shared.lock().place(place)?.orphaned())
     }
 
+    async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {
+        Ok(self.shared.lock().place(place)?.count(at_most))
+    }
+
     async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
         let now = or_system(now);
         let mut tables = self.shared.lock();

@@ -45,9 +45,12 @@ impl Applying<'_> {
         let claim_count = claimed.len();
         let mut starts = Vec::new();
         let mut state = place.state();
+        state.used = self.hub.clock.monotonic();
+        state.trouble = None;
         self.apply_submits(&mut state, submits, &submitted.into_iter().collect(), &mut starts);
         let recorded: HashSet<(ExecutionId, TaskIndex)> =
             recorded.into_iter().map(|recorded| (recorded.execution, recorded.task)).collect();
+        let ended: Vec<ExecutionId> = endings.iter().map(|ending| ending.outcome.execution).collect();
         let spare = self.apply_endings(&mut state, endings, &recorded);
         self.apply_freed(&mut state, freed, spare, &mut starts);
         let mut permits = permits.into_iter();
@@ -55,6 +58,10 @@ impl Applying<'_> {
             let permit = permits.next().unwrap_or_else(|| place.slots.force());
             if let Some(fresh) = &claimed.fresh {
                 know_fresh(&mut state, &claimed, fresh);
+            }
+            if state.live.get(&claimed.execution).is_some_and(|live| !live.runs(&claimed.workflow)) {
+                // Read again, it has one workflow or is abandoned.
+                state.live.remove(&claimed.execution);
             }
             let start = Start {
                 execution: claimed.execution,
@@ -69,6 +76,7 @@ impl Applying<'_> {
         }
         drop(permits);
         self.apply_closed(&mut state, closed);
+        self.leave(&mut state, ended);
         let runs = self.plan(&mut state, starts);
         drop(state);
         self.begin(runs);
@@ -102,6 +110,9 @@ impl Applying<'_> {
                 Some(start_at) if start_at > self.now => self.set_timer(Timer::Work, start_at),
                 _ if execution.claimed.len() < roots => state.note_backlog(execution.priority),
                 _ => {}
+            }
+            if let Some(admitted) = submit.admitted {
+                admitted.recorded();
             }
             let mut waited_for = false;
             match submit.reply {
@@ -149,7 +160,7 @@ impl Applying<'_> {
             let mut unused = false;
             if let Some(live) = state.live.get_mut(&execution) {
                 let priority = live.priority;
-                let known = live.task(task);
+                let Some(known) = live.task(task) else { continue };
                 known.ending = false;
                 match &outcome.outcome {
                     TaskOutcome::Completed { .. } => {
@@ -184,11 +195,13 @@ impl Applying<'_> {
                 }
             }
             if let Some(live) = state.live.get_mut(&execution) {
-                if live.task(task).state.is_terminal() {
-                    live.task(task).finished_at = Some(self.now);
+                if let Some(task) = live.task(task).filter(|task| task.state.is_terminal()) {
+                    task.finished_at = Some(self.now);
                 }
                 for handled in &outcome.handles {
-                    live.task(*handled).handled = true;
+                    if let Some(handled) = live.task(*handled) {
+                        handled.handled = true;
+                    }
                 }
             }
             if unused {
@@ -223,6 +236,9 @@ impl Applying<'_> {
     }
 
     fn apply_closed(&self, state: &mut PlaceState, closed: Vec<Closed>) {
+        if !closed.is_empty() {
+            self.place.left_queue(closed.len());
+        }
         for Closed { execution, status } in closed {
             let name = match status {
                 PipelineStatus::Completed => "cloacina_executions_completed_total",
@@ -241,6 +257,17 @@ impl Applying<'_> {
         }
     }
 
+    /// Forgets executions of which nothing is left to be done here.
+    fn leave(&self, state: &mut PlaceState, ended: Vec<ExecutionId>) {
+        for execution in ended {
+            state.forget_if_unused(execution);
+            // It was not closed with its last task: it is paused, or somebody else did, and who waits has to be told.
+            if state.live.get(&execution).is_some_and(Live::is_over) {
+                self.hub.request_audit(Audit::Execution(Arc::clone(&self.place), execution));
+            }
+        }
+    }
+
     fn set_timer(&self, timer: Timer, due: jiff::Timestamp) {
         let delay = due.duration_since(self.now).try_into().unwrap_or(Duration::ZERO);
         self.hub.set_timer(self.place.place.tenant, timer, delay);
@@ -252,7 +279,7 @@ impl Applying<'_> {
         state.held.insert((start.execution, start.task), held);
         if let Some(live) = state.live.get_mut(&start.execution) {
             live.started_at = live.started_at.or(Some(self.now));
-            let task = live.task(start.task);
+            let Some(task) = live.task(start.task) else { return };
             task.state = TaskState::Running;
             task.attempt = start.attempt;
             task.started_at = Some(self.now);
@@ -263,12 +290,25 @@ impl Applying<'_> {
     /// execution is read.
     pub(super) fn plan(&self, state: &mut PlaceState, starts: Vec<Start>) -> Plans {
         let mut plans = Plans::default();
+        if !state.is_active() {
+            plans.end.extend(starts.into_iter().map(|start| (start, TaskOutcome::Released)));
+            return plans;
+        }
         let max_lost = state.settings.max_lost;
         for start in starts {
             let Some(live) = state.live.get(&start.execution) else {
                 plans.load.push(start);
                 continue;
             };
+            if state.status.has_login && live.workflow.is_operator_only() {
+                plans.abandon.push((start.execution, for_the_operator(live.workflow.name())));
+                continue;
+            }
+            if !live.has(start.task) {
+                let message = format!("its workflow has no task number {}", start.task);
+                plans.abandon.push((start.execution, message));
+                continue;
+            }
             let Some(dependencies) = live.dependencies(start.task) else {
                 plans.load.push(start);
                 continue;
@@ -313,7 +353,10 @@ impl Applying<'_> {
     }
 
     pub(super) fn begin(&self, plans: Plans) {
-        let Plans { run, end, load } = plans;
+        let Plans { run, end, load, abandon } = plans;
+        for (execution, reason) in abandon {
+            self.hub.drop_and_abandon(&self.place, execution, reason);
+        }
         for attempt in run {
             match attempt.runtime.clone() {
                 Some(runtime) => drop(runtime.spawn(attempt.run())),
@@ -346,11 +389,16 @@ fn know_fresh(state: &mut PlaceState, claimed: &Claimed, fresh: &Fresh) {
     if state.live.contains_key(&claimed.execution) {
         return;
     }
-    let Some(workflow) = state.workflows.version(&claimed.workflow).cloned() else { return };
+    let Some(workflow) = state.runnable(&claimed.workflow).cloned() else { return };
     let (Ok(graph), Ok(input)) = (workflow.graph().cloned(), values_from_json(&fresh.input)) else { return };
     let input = Arc::new(input);
     let live = Live::new(claimed.execution, workflow, graph, claimed.priority, input, fresh.created_at);
     state.live.insert(claimed.execution, live);
+}
+
+/// Why an execution is not run in the place of a tenant that can write executions itself.
+pub(super) fn for_the_operator(workflow: &str) -> String {
+    format!("workflow `{workflow}` is for the operator only, and this tenant has a database login of its own")
 }
 
 /// What is to be done with claimed tasks.
@@ -359,4 +407,6 @@ pub(super) struct Plans {
     run: Vec<Attempt>,
     end: Vec<(Start, TaskOutcome)>,
     load: Vec<Start>,
+    /// Executions that cannot be run as they are stored, and why.
+    abandon: Vec<(ExecutionId, String)>,
 }

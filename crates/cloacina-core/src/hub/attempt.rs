@@ -97,7 +97,7 @@ impl Attempt {
             execution_id: self.execution.into(),
             workflow: self.workflow.name().to_owned(),
             task_id: task_id.to_owned(),
-            attempt: self.number.cast_unsigned(),
+            attempt: self.number.max(0).cast_unsigned(),
             position: self.task,
             cancellation: Cancellation { token: self.stop.token.clone() },
         };
@@ -215,7 +215,7 @@ impl Attempt {
 
     fn failed(&self, how: AttemptOutcome, error: String, advice: Advice) -> TaskOutcome {
         let policy = &self.workflow.tasks()[self.task as usize].retry;
-        let backoff = policy.delay(self.failures.cast_unsigned() + 1);
+        let backoff = policy.delay(self.failures.max(0).cast_unsigned().saturating_add(1));
         let after = match (advice, backoff) {
             (Advice::Fatal, _) | (_, None) => None,
             (Advice::RetryAfter(delay), Some(_)) => Some(delay),
@@ -268,7 +268,9 @@ impl Hub {
             let claims = state.claims();
             let backlog = state.backlog;
             if let Some(live) = state.live.get_mut(&execution).filter(|_| over) {
-                live.task(task).ending = true;
+                if let Some(task) = live.task(task) {
+                    task.ending = true;
+                }
                 successors = live.successors(task);
                 if completed {
                     handles = live.handles(task);
@@ -295,6 +297,7 @@ impl Hub {
             outcome: Arc::new(outcome),
             patch,
             permits,
+            refused: false,
         })));
     }
 }

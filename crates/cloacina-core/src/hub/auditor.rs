@@ -1,8 +1,12 @@
 //! Compares what the database says with what is held here, and adopts what is ours.
 //!
 //! Needed when the answer to a commit was lost, when an outcome found its row changed, when an execution that somebody waits
-//! for ended elsewhere, and once per lease as a net. The auditor takes the gates of all lanes first: no flush is under way while
+//! for ended elsewhere, and once per lease as a net. The auditor takes the gate of the place first: no flush of it is under way while
 //! it looks, so a task that runs in the database and is not held here is one whose claim was never learned of.
+//!
+//! What it reads may have been written by a tenant. An execution that cannot be read or run as it is stored is cancelled, and whoever
+//! waits for it is told; nothing else depends on it. Places of tenants with a login of their own are looked at beside the others,
+//! because such a tenant may keep us waiting.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,14 +16,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::applying::{Applying, Start};
+use super::applying::{Applying, Start, for_the_operator};
 use super::live::{Live, is_ours, result_of};
-use super::place::{OpenPlace, PlaceState, StopReason};
-use super::{Hub, Incarnation, Submit, SubmitReply};
+use super::place::{Held, OpenPlace, PlaceState, StopReason};
+use super::{Ending, Hub, Incarnation, Submit, SubmitReply, Transition};
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::TaskState;
 use crate::id::{ExecutionId, TaskIndex, TenantId};
-use crate::store::{Control, ExecutionRecord, StoreError};
+use crate::store::{Control, ExecutionRecord, Outcome, StoreError, StoreErrorKind, TaskOutcome};
 use crate::workflow::Workflow;
 
 /// What to look at.
@@ -31,10 +35,41 @@ pub(crate) enum Audit {
 }
 
 /// All that was asked for one place.
-struct Look {
-    place: Arc<OpenPlace>,
+#[derive(Debug, Default)]
+pub(crate) struct Look {
     executions: HashSet<ExecutionId>,
     held: bool,
+}
+
+impl Look {
+    fn add(&mut self, other: Self) {
+        self.executions.extend(other.executions);
+        self.held |= other.held;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.executions.is_empty() && !self.held
+    }
+}
+
+/// How many executions are read at once.
+const LOAD: usize = 256;
+
+/// How long to wait after a look that failed.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How many executions that were given up a place remembers: they are not adopted again, whatever their rows say.
+const GIVEN_UP: usize = 1000;
+
+/// How long to wait after an execution could not be cancelled: at first, and at most.
+const ABANDON: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// Executions as they were read.
+#[derive(Default)]
+struct Loaded {
+    records: Vec<ExecutionRecord>,
+    missing: HashSet<ExecutionId>,
+    unreadable: Vec<(ExecutionId, StoreError)>,
 }
 
 impl Hub {
@@ -51,31 +86,28 @@ impl Hub {
                 () = self.stop.cancelled() => return,
                 received = inbox.recv_many(&mut requests, 256) => if received == 0 { return },
             }
-            let mut looks: HashMap<TenantId, Look> = HashMap::new();
+            let mut looks: HashMap<TenantId, (Arc<OpenPlace>, Look)> = HashMap::new();
             for request in requests.drain(..) {
                 let (place, execution) = match request {
                     Audit::Execution(place, execution) => (place, Some(execution)),
                     Audit::Held(place) => (place, None),
                 };
-                let look = looks.entry(place.place.tenant).or_insert_with(|| Look {
-                    place,
-                    executions: HashSet::new(),
-                    held: false,
-                });
+                let (_, look) = looks.entry(place.place.tenant).or_insert_with(|| (place, Look::default()));
                 look.held |= execution.is_none();
                 look.executions.extend(execution);
             }
-            for look in looks.into_values() {
-                if let Err(error) = self.look_into(&look).await {
-                    warn!(tenant = look.place.place.name, %error, "failed to compare held tasks with the database; will try again");
+            for (place, look) in looks.into_values() {
+                if place.state().status.has_login {
+                    self.look_aside(place, look);
+                } else if let Some(again) = self.look_into(&place, look).await {
                     let hub = Arc::clone(&self);
                     self.spawn(async move {
-                        hub.clock.sleep(Duration::from_millis(500)).await;
-                        for execution in look.executions {
-                            hub.request_audit(Audit::Execution(Arc::clone(&look.place), execution));
+                        hub.clock.sleep(LOOK_AGAIN).await;
+                        for execution in again.executions {
+                            hub.request_audit(Audit::Execution(Arc::clone(&place), execution));
                         }
-                        if look.held {
-                            hub.request_audit(Audit::Held(look.place));
+                        if again.held {
+                            hub.request_audit(Audit::Held(place));
                         }
                     });
                 }
@@ -83,51 +115,152 @@ impl Hub {
         }
     }
 
-    async fn look_into(self: &Arc<Self>, look: &Look) -> Result<(), StoreError> {
+    /// Looks into a place of a tenant that may keep us waiting, beside everything else: one look after the other.
+    fn look_aside(self: &Arc<Self>, place: Arc<OpenPlace>, look: Look) {
+        {
+            let mut state = place.state();
+            if let Some(asked) = &mut state.looks {
+                asked.add(look);
+                return;
+            }
+            state.looks = Some(look);
+        }
+        let hub = Arc::clone(self);
+        self.spawn(async move {
+            loop {
+                let look = {
+                    let mut state = place.state();
+                    match state.looks.take().filter(|look| !look.is_empty()) {
+                        Some(look) => {
+                            state.looks = Some(Look::default());
+                            look
+                        }
+                        None => return,
+                    }
+                };
+                let again = {
+                    let _turn = hub.turn_in(&place).await;
+                    hub.look_into(&place, look).await
+                };
+                if let Some(again) = again {
+                    if let Some(asked) = &mut place.state().looks {
+                        asked.add(again);
+                    }
+                    if !hub.pause(LOOK_AGAIN).await {
+                        return;
+                    }
+                }
+            }
+        });
+    }
+
+    /// What has to be looked at again, if it failed.
+    async fn look_into(self: &Arc<Self>, place: &Arc<OpenPlace>, look: Look) -> Option<Look> {
+        let Err(error) = self.compare(place, &look).await else { return None };
+        warn!(tenant = place.place.name, %error, "failed to compare held tasks with the database; will try again");
+        Some(look)
+    }
+
+    async fn compare(self: &Arc<Self>, place: &Arc<OpenPlace>, look: &Look) -> Result<(), StoreError> {
         let mut executions = look.executions.clone();
-        self.settle_strangers(&look.place, &mut executions).await?;
+        self.settle_strangers(place, &mut executions).await?;
         if executions.is_empty() && !look.held {
             return Ok(());
         }
-        let _gates = self.close_gates().await;
-        let incarnation = self.incarnation().filter(|incarnation| !incarnation.void.load(Ordering::Relaxed));
+        let _gate = Arc::clone(&place.gate).write_owned().await;
+        let incarnation = self.incarnation();
         if let Some(incarnation) = incarnation.as_ref().filter(|_| look.held) {
-            let ours = self.store.task_held(&look.place.place, incarnation.id).await?;
-            let state = look.place.state();
+            let ours = self.store.task_held(&place.place, incarnation.id).await?;
+            let state = place.state();
             executions.extend(
                 ours.iter()
                     .filter(|task| !state.held.contains_key(&(task.execution, task.task)))
                     .map(|task| task.execution),
             );
         }
-        if executions.is_empty() {
-            return Ok(());
+        let ids: Vec<ExecutionId> = executions.into_iter().collect();
+        for ids in ids.chunks(LOAD) {
+            let loaded = self.load_each(place, ids).await?;
+            self.reconcile_all(place, incarnation.as_ref(), loaded);
         }
-        let ids: Vec<ExecutionId> = executions.iter().copied().collect();
-        let records = self.store.execution_load(&look.place.place, &ids).await?;
+        Ok(())
+    }
+
+    fn reconcile_all(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        incarnation: Option<&Arc<Incarnation>>,
+        loaded: Loaded,
+    ) {
+        let mut state = place.state();
+        // Whoever declares it void does so before it drops what is held, which takes the state as well.
+        let incarnation = incarnation.filter(|incarnation| !incarnation.void.load(Ordering::Relaxed));
         let applying = Applying {
             hub: self,
-            place: Arc::clone(&look.place),
-            incarnation: incarnation.clone(),
+            place: Arc::clone(place),
+            incarnation: incarnation.cloned(),
             now: self.clock.database_now().unwrap_or_else(|| self.clock.now()),
         };
-        let mut state = look.place.state();
         let mut starts = Vec::new();
-        for record in records {
-            executions.remove(&record.header.id);
-            self.reconcile(&look.place, &mut state, &record, incarnation.as_deref(), &mut starts);
+        for record in &loaded.records {
+            self.reconcile(place, &mut state, record, incarnation.map(Arc::as_ref), &mut starts);
         }
-        for missing in executions {
-            self.drop_held(&look.place, &mut state, missing, |_, _| true);
+        for missing in loaded.missing {
+            self.drop_held(place, &mut state, missing, |_, _| true);
             let message =
-                format!("there is no execution {missing} in the place of tenant `{}`", look.place.place.name);
+                format!("there is no execution {missing} in the place of tenant `{}`", place.place.name);
             state.finish(missing, &Err(PipelineError::new(ErrorKind::NotFound, message)));
+        }
+        for (unreadable, error) in loaded.unreadable {
+            self.cannot_be_read(place, &mut state, unreadable, &error);
         }
         starts.iter().for_each(|start| applying.hold(&mut state, start));
         let plans = applying.plan(&mut state, starts);
         drop(state);
         applying.begin(plans);
-        Ok(())
+    }
+
+    /// Reads executions. One whose rows cannot be read does not keep the others from being read.
+    async fn load_each(&self, place: &OpenPlace, ids: &[ExecutionId]) -> Result<Loaded, StoreError> {
+        let mut loaded = Loaded { missing: ids.iter().copied().collect(), ..Loaded::default() };
+        match self.store.execution_load(&place.place, ids).await {
+            Ok(records) => loaded.records = records,
+            Err(error) if error.kind() == StoreErrorKind::Data => {
+                for id in ids {
+                    match self.store.execution_load(&place.place, &[*id]).await {
+                        Ok(records) => loaded.records.extend(records),
+                        Err(error) if error.kind() == StoreErrorKind::Data => {
+                            loaded.missing.remove(id);
+                            loaded.unreadable.push((*id, error));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        for record in &loaded.records {
+            loaded.missing.remove(&record.header.id);
+        }
+        Ok(loaded)
+    }
+
+    /// Tells who waits for an execution whose rows cannot be read, and gives up what is held of it.
+    fn cannot_be_read(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        state: &mut PlaceState,
+        execution: ExecutionId,
+        error: &StoreError,
+    ) {
+        let held = state.holds(execution);
+        self.drop_held(place, state, execution, |_, _| true);
+        let message =
+            format!("execution {execution} of tenant `{}` cannot be read: {error}", place.place.name);
+        state.finish(execution, &Err(PipelineError::new(ErrorKind::Context, message)));
+        if held {
+            self.abandon(Arc::clone(place), state, execution, error.to_string());
+        }
     }
 
     /// Tells who waits for executions that nothing is known of here how they ended, and takes these off the list, with those in which no
@@ -146,10 +279,19 @@ impl Hub {
         if strangers.is_empty() {
             return Ok(());
         }
-        let records = self.store.execution_load(&place.place, &strangers).await?;
+        let mut loaded = Loaded::default();
+        for strangers in strangers.chunks(LOAD) {
+            let more = self.load_each(place, strangers).await?;
+            loaded.records.extend(more.records);
+            loaded.unreadable.extend(more.unreadable);
+        }
         let runner = self.incarnation().map(|incarnation| incarnation.id);
         let mut state = place.state();
-        for record in records {
+        for (unreadable, error) in loaded.unreadable {
+            self.cannot_be_read(place, &mut state, unreadable, &error);
+            executions.remove(&unreadable);
+        }
+        for record in loaded.records {
             if record.header.status.is_terminal() {
                 self.reconcile(place, &mut state, &record, None, &mut Vec::new());
             } else if record
@@ -194,12 +336,15 @@ impl Hub {
             return;
         }
         let Some(incarnation) = incarnation else { return };
+        if state.given_up.contains(&id) {
+            return;
+        }
         let adopted = (0..).zip(&record.tasks).filter(|(task, row)| {
             row.state == TaskState::Running
                 && row.runner == Some(incarnation.id)
                 && !state.held.contains_key(&(id, *task))
         });
-        let adopted: Vec<Start> = adopted
+        let mut adopted: Vec<Start> = adopted
             .map(|(task, row)| Start {
                 execution: id,
                 task,
@@ -209,27 +354,35 @@ impl Hub {
                 permit: place.slots.force(),
             })
             .collect();
+        if state.status.has_login && place.slots.is_above_limit() {
+            // A tenant may have written our name into any number of its rows: they run one after the other like all its work.
+            self.give_back(place, state, &adopted);
+            adopted.clear();
+        }
         if adopted.is_empty() && !state.live.contains_key(&id) {
             return;
         }
-        match self.learn(place, state, record) {
+        match self.learn(state, record) {
             Ok(()) if adopted.is_empty() => {}
             Ok(()) => {
                 info!(tenant = place.place.name, execution = %id, tasks = adopted.len(), "adopted tasks whose claim was not learned of");
                 starts.extend(adopted);
             }
-            Err(reason) => self.abandon(Arc::clone(place), id, reason),
+            Err(reason) => {
+                self.drop_held(place, state, id, |_, _| true);
+                self.abandon(Arc::clone(place), state, id, reason);
+            }
         }
     }
 
     /// Takes an execution that was read into memory.
-    fn learn(
-        &self,
-        place: &OpenPlace,
-        state: &mut PlaceState,
-        record: &ExecutionRecord,
-    ) -> Result<(), String> {
+    fn learn(&self, state: &mut PlaceState, record: &ExecutionRecord) -> Result<(), String> {
         let id = record.header.id;
+        if state.workflows.version(&record.header.workflow).is_some()
+            && state.runnable(&record.header.workflow).is_none()
+        {
+            return Err(for_the_operator(&record.header.workflow.name));
+        }
         let workflow: Arc<Workflow> =
             state.workflows.version(&record.header.workflow).cloned().ok_or_else(|| {
                 format!(
@@ -237,19 +390,15 @@ impl Hub {
                     record.header.workflow.fingerprint
                 )
             })?;
-        if workflow.tasks().len() != record.tasks.len() {
-            return Err(format!(
-                "its rows are not those of its workflow: {} tasks are stored, {} are in the code",
-                record.tasks.len(),
-                workflow.tasks().len()
-            ));
-        }
-        let read = Live::loaded(record, workflow).map_err(|error| {
-            let tenant = &place.place.name;
-            error!(tenant, execution = %id, %error, "a stored context cannot be read");
-            error.to_string()
-        })?;
+        let read =
+            Live::loaded(record, workflow).map_err(|error| match std::error::Error::source(&error) {
+                Some(cause) => format!("{error}: {cause}"),
+                None => error.to_string(),
+            })?;
         match state.live.get_mut(&id) {
+            Some(live) if !live.runs(&record.header.workflow) => {
+                return Err(format!("its tasks are those of workflow `{}` as well", live.workflow.name()));
+            }
             Some(live) => live.learn(read),
             None => drop(state.live.insert(id, read)),
         }
@@ -283,18 +432,28 @@ impl Hub {
         self.spawn(async move {
             let ids: HashSet<ExecutionId> = starts.iter().map(|start| start.execution).collect();
             let ids: Vec<ExecutionId> = ids.into_iter().collect();
-            let mut wait = Duration::from_millis(10);
-            let records = loop {
-                match hub.store.execution_load(&place.place, &ids).await {
-                    Ok(records) => break records,
-                    Err(error) => warn!(tenant = place.place.name, %error, "failed to read claimed executions; will try again"),
+            let mut loaded = Loaded::default();
+            for ids in ids.chunks(LOAD) {
+                let mut wait = Duration::from_millis(10);
+                loop {
+                    let read = {
+                        let _turn = hub.turn_in(&place).await;
+                        hub.load_each(&place, ids).await
+                    };
+                    match read {
+                        Ok(more) => {
+                            loaded.records.extend(more.records);
+                            loaded.unreadable.extend(more.unreadable);
+                            break;
+                        }
+                        Err(error) => warn!(tenant = place.place.name, %error, "failed to read claimed executions; will try again"),
+                    }
+                    if !hub.pause(wait).await {
+                        return;
+                    }
+                    wait = (wait * 2).min(Duration::from_secs(2));
                 }
-                tokio::select! {
-                    () = hub.clock.sleep(wait) => {}
-                    () = hub.stop.cancelled() => return,
-                }
-                wait = (wait * 2).min(Duration::from_secs(2));
-            };
+            }
             let applying = Applying {
                 hub: &hub,
                 place: Arc::clone(&place),
@@ -304,15 +463,21 @@ impl Hub {
             let mut state = place.state();
             let mut unusable: HashMap<ExecutionId, String> =
                 ids.iter().map(|id| (*id, "its rows are gone".to_owned())).collect();
-            for record in &records {
-                match hub.learn(&place, &mut state, record) {
+            for (id, error) in loaded.unreadable {
+                unusable.insert(id, error.to_string());
+            }
+            for record in &loaded.records {
+                match hub.learn(&mut state, record) {
                     Ok(()) => drop(unusable.remove(&record.header.id)),
                     Err(reason) => drop(unusable.insert(record.header.id, reason)),
                 }
             }
             // Claimed tasks have nothing left to wait for, unless somebody changed the rows by hand.
             for start in &starts {
-                if state.live.get(&start.execution).is_some_and(|live| live.dependencies(start.task).is_none()) {
+                let Some(live) = state.live.get(&start.execution) else { continue };
+                if !live.has(start.task) {
+                    unusable.insert(start.execution, format!("its workflow has no task number {}", start.task));
+                } else if live.dependencies(start.task).is_none() {
                     unusable.insert(start.execution, "a task was ready before its dependencies were over".to_owned());
                 }
             }
@@ -325,33 +490,102 @@ impl Hub {
                 hub.drop_held(&place, &mut state, *id, |_, _| true);
             }
             let plans = applying.plan(&mut state, starts);
-            drop(state);
             for (id, reason) in unusable {
-                hub.abandon(Arc::clone(&place), id, reason);
+                hub.abandon(Arc::clone(&place), &mut state, id, reason);
             }
+            drop(state);
             applying.begin(plans);
         });
     }
 
+    /// Gives up what is held of an execution that cannot be run as it is stored, and cancels it.
+    pub(super) fn drop_and_abandon(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        execution: ExecutionId,
+        reason: String,
+    ) {
+        let mut state = place.state();
+        self.drop_held(place, &mut state, execution, |_, _| true);
+        self.abandon(Arc::clone(place), &mut state, execution, reason);
+    }
+
     /// Cancels an execution that cannot be run as it is stored.
-    fn abandon(self: &Arc<Self>, place: Arc<OpenPlace>, execution: ExecutionId, reason: String) {
+    fn abandon(
+        self: &Arc<Self>,
+        place: Arc<OpenPlace>,
+        state: &mut PlaceState,
+        execution: ExecutionId,
+        reason: String,
+    ) {
+        state.live.remove(&execution);
+        if state.given_up.len() >= GIVEN_UP {
+            state.given_up.clear();
+        }
+        if !state.given_up.insert(execution) {
+            // It is being cancelled, or was.
+            return;
+        }
         let hub = Arc::clone(self);
         self.spawn(async move {
             error!(tenant = place.place.name, %execution, reason, "this execution cannot be run and is cancelled");
             let control = Control::Cancel { reason: format!("cannot be run: {reason}") };
-            let now = hub.clock.database_now();
-            if let Err(error) = hub.store.execution_control(&place.place, execution, control, now).await {
-                warn!(tenant = place.place.name, %execution, %error, "failed to cancel it");
+            let mut wait = ABANDON.0;
+            loop {
+                let now = hub.clock.database_now();
+                let cancelled = {
+                    let _turn = hub.turn_in(&place).await;
+                    hub.store.execution_control(&place.place, execution, control.clone(), now).await
+                };
+                match cancelled {
+                    Ok(_) => break,
+                    Err(error) => {
+                        warn!(tenant = place.place.name, %execution, %error, "failed to cancel it");
+                        if error.kind() == StoreErrorKind::Data {
+                            break;
+                        }
+                    }
+                }
+                if !hub.pause(wait).await {
+                    return;
+                }
+                wait = (wait * 2).min(ABANDON.1);
             }
             hub.request_audit(Audit::Execution(place, execution));
         });
+    }
+
+    /// Gives tasks back that run under our name in the database and were not claimed here.
+    fn give_back(&self, place: &Arc<OpenPlace>, state: &mut PlaceState, starts: &[Start]) {
+        let Some(incarnation) = self.incarnation() else { return };
+        for start in starts {
+            let outcome = Outcome {
+                execution: start.execution,
+                task: start.task,
+                attempt: start.attempt,
+                outcome: TaskOutcome::Released,
+                successors: Vec::new(),
+                handles: Vec::new(),
+            };
+            // Held until that is written, so that it is not found again.
+            let held = Held { attempt: start.attempt, stop: Arc::default() };
+            state.held.insert((start.execution, start.task), held);
+            self.send(Transition::Ending(Box::new(Ending {
+                place: Arc::clone(place),
+                incarnation: Arc::clone(&incarnation),
+                outcome: Arc::new(outcome),
+                patch: None,
+                permits: Vec::new(),
+                refused: false,
+            })));
+        }
     }
 
     /// Finds out what became of a new execution that a flush did not record, or that an earlier try may have recorded.
     pub(super) fn resolve(self: &Arc<Self>, place: Arc<OpenPlace>, submit: Submit) {
         let hub = Arc::clone(self);
         self.spawn(async move {
-            let Submit { execution, reply, .. } = submit;
+            let Submit { execution, reply, admitted, .. } = submit;
             let mut wait = Duration::from_millis(10);
             let found = loop {
                 match hub.find(&place, &execution).await {
@@ -368,6 +602,11 @@ impl Hub {
                 Ok(id) => id,
                 Err(error) => return reply.fail(error),
             };
+            if let Some(admitted) = admitted
+                && id == execution.id
+            {
+                admitted.recorded();
+            }
             match reply {
                 SubmitReply::Recorded(sender) => drop(sender.send(Ok(id))),
                 SubmitReply::Finished(sender) => {

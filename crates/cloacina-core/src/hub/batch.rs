@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::place::OpenPlace;
-use super::{Ending, Incarnation, Submit};
+use super::{Ending, Hub, Incarnation, Submit};
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::AttemptOutcome;
 use crate::slots::Permit;
@@ -73,8 +73,9 @@ pub(super) fn size_of_batch(batch: &PlaceBatch) -> usize {
     submits + endings.sum::<usize>()
 }
 
-/// A single transition that the database cannot keep: a new execution is refused, an outcome becomes a failure without the value.
-pub(super) fn refuse_data(mut batch: PlaceBatch, error: &StoreError) -> Option<PlaceBatch> {
+/// A single transition that the database cannot keep: a new execution is refused, an outcome becomes a failure without the value. If that
+/// cannot be kept either, it is the rows that are wrong, and their execution is given up.
+pub(super) fn refuse_data(hub: &Arc<Hub>, mut batch: PlaceBatch, error: &StoreError) -> Option<PlaceBatch> {
     for submit in batch.submits.drain(..) {
         let message = format!(
             "execution {} of tenant `{}` was not recorded, because the database cannot keep its input: {error}",
@@ -82,9 +83,15 @@ pub(super) fn refuse_data(mut batch: PlaceBatch, error: &StoreError) -> Option<P
         );
         submit.reply.fail(PipelineError::new(ErrorKind::Context, message).with_source(error.copy()));
     }
+    for ending in batch.endings.extract_if(.., |ending| ending.refused) {
+        let reason =
+            format!("what became of its task number {} cannot be recorded: {error}", ending.outcome.task);
+        hub.drop_and_abandon(&batch.place, ending.outcome.execution, reason);
+    }
     for ending in &mut batch.endings {
         let outcome = &ending.outcome;
         ending.patch = None;
+        ending.refused = true;
         ending.outcome = Arc::new(Outcome {
             outcome: TaskOutcome::Failed {
                 how: AttemptOutcome::Failed,

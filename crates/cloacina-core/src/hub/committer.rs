@@ -27,6 +27,13 @@ const MAX_BYTES: usize = 8 << 20;
 /// How long a lane waits after a failed flush: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
+/// How long a place that cannot be used is left alone: at first, at most, and at most if it is only [served](super::serving).
+const PARKING: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const LONG_PARKING: Duration = Duration::from_secs(60);
+
+/// How long a place is left alone while the auditor looks at it.
+const AUDITED: Duration = Duration::from_millis(20);
+
 /// How long a new execution may wait for a database that cannot be reached before its caller is told.
 const SUBMIT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,7 +50,6 @@ pub(super) struct Lane {
 struct Parked {
     batch: PlaceBatch,
     due: Duration,
-    wait: Duration,
 }
 
 /// What a flush came to.
@@ -51,6 +57,8 @@ enum Attempted {
     Done,
     /// Nothing was written, or it is not known whether it was: the batches are to be tried again.
     Again(Vec<PlaceBatch>, StoreError),
+    /// The auditor looks at the place, and may be kept waiting there.
+    Audited(PlaceBatch),
 }
 
 impl Lane {
@@ -136,13 +144,14 @@ impl Lane {
 
     /// Writes the batches; does not return before they are written, parked or refused.
     async fn commit(&mut self, batches: Vec<PlaceBatch>) {
-        let (mut alone, mut together): (Vec<_>, Vec<_>) =
-            batches.into_iter().partition(|batch| self.parked.contains_key(&batch.place.place.tenant));
-        let mut work: Vec<Vec<PlaceBatch>> = alone.drain(..).map(|batch| vec![batch]).collect();
+        let goes_alone =
+            |batch: &PlaceBatch| self.parked.contains_key(&batch.place.place.tenant) || is_untrusted(batch);
+        let (alone, together): (Vec<_>, Vec<_>) = batches.into_iter().partition(goes_alone);
+        let mut work: Vec<Vec<PlaceBatch>> = Vec::new();
         // A flush has an upper bound in bytes as well.
         let mut bytes = 0;
         let mut current: Vec<PlaceBatch> = Vec::new();
-        for batch in together.drain(..) {
+        for batch in together {
             bytes += size_of_batch(&batch);
             current.push(batch);
             if bytes > MAX_BYTES {
@@ -153,12 +162,26 @@ impl Lane {
         if !current.is_empty() {
             work.push(current);
         }
+        // Who may keep us waiting comes last.
+        work.extend(alone.into_iter().map(|batch| vec![batch]));
         work.reverse();
         let mut wait = BACKOFF.0;
         while let Some(batches) = work.pop() {
             match self.flush(batches).await {
                 Attempted::Done => wait = BACKOFF.0,
+                Attempted::Audited(batch) => {
+                    let due = self.hub.clock.monotonic() + AUDITED;
+                    self.put_off(batch, due);
+                }
                 Attempted::Again(batches, error) => match error.kind() {
+                    // Whoever holds locks in its own place does not keep the lane from the others.
+                    StoreErrorKind::Transient | StoreErrorKind::Unknown
+                        if batches.iter().all(is_untrusted) =>
+                    {
+                        let unsure = error.kind() == StoreErrorKind::Unknown;
+                        let batches = self.give_up_old_submits(batches, unsure, &error);
+                        batches.into_iter().for_each(|batch| self.park(batch, &error));
+                    }
                     StoreErrorKind::Transient | StoreErrorKind::Unknown => {
                         let unsure = error.kind() == StoreErrorKind::Unknown;
                         let batches = self.give_up_old_submits(batches, unsure, &error);
@@ -185,7 +208,10 @@ impl Lane {
                         let batch = batches.into_iter().next().expect("an empty flush cannot fail");
                         if batch.len() > 1 {
                             work.extend(batch.split().into_iter().map(|batch| vec![batch]));
-                        } else if let Some(batch) = refuse_data(batch, &error) {
+                        } else if !batch.permits.is_empty() {
+                            // There is nothing in a claim that could be left out.
+                            self.park(batch, &error);
+                        } else if let Some(batch) = refuse_data(&self.hub, batch, &error) {
                             work.push(vec![batch]);
                         }
                     }
@@ -224,21 +250,26 @@ impl Lane {
         kept
     }
 
-    /// Puts the transitions of an unusable place aside. New executions are refused, unless an earlier try may have recorded them;
-    /// these and outcomes wait for better times.
+    /// Puts the transitions of an unusable place aside. New executions are refused, unless an earlier try may have recorded them, or
+    /// it may be over in a moment; these and outcomes wait for better times.
     fn park(&mut self, mut batch: PlaceBatch, error: &StoreError) {
         let tenant = batch.place.place.tenant;
-        for submit in batch.submits.extract_if(.., |submit| !submit.unsure) {
+        let passing = matches!(error.kind(), StoreErrorKind::Transient | StoreErrorKind::Unknown);
+        for submit in batch.submits.extract_if(.., |submit| !submit.unsure && !passing) {
             let message = format!(
                 "execution {} was not recorded in the place of tenant `{}`: {error}",
                 submit.execution.id, batch.place.place.name
             );
             submit.reply.fail(PipelineError::new(error.kind().into(), message).with_source(error.copy()));
         }
-        let wait = self
-            .parked
-            .get(&tenant)
-            .map_or(Duration::from_millis(100), |parked| (parked.wait * 2).min(Duration::from_secs(5)));
+        let (before, only_served) = {
+            let state = batch.place.state();
+            (state.trouble, state.only_served())
+        };
+        // Where no outcome and no caller waits, there is no hurry.
+        let most = if only_served && batch.endings.is_empty() { LONG_PARKING } else { PARKING.1 };
+        let wait = before.map_or(PARKING.0, |before| (before * 2).min(most));
+        batch.place.state().trouble = Some(wait);
         if !batch.permits.is_empty() {
             batch.permits.clear();
             self.hub.claim_failed(&batch.place, wait);
@@ -249,17 +280,20 @@ impl Lane {
             return;
         }
         error!(
-            tenant = batch.place.place.name, outcomes = batch.endings.len(), %error,
+            tenant = batch.place.place.name, outcomes = batch.endings.len(), submits = batch.submits.len(), %error,
             "the place of this tenant cannot be used; what its tasks did is kept in memory and written when it can be used again"
         );
         let due = self.hub.clock.monotonic() + wait;
-        match self.parked.get_mut(&tenant) {
+        self.put_off(batch, due);
+    }
+
+    fn put_off(&mut self, batch: PlaceBatch, due: Duration) {
+        match self.parked.get_mut(&batch.place.place.tenant) {
             Some(parked) => {
                 parked.batch.absorb(batch);
                 parked.due = due;
-                parked.wait = wait;
             }
-            None => drop(self.parked.insert(tenant, Parked { batch, due, wait })),
+            None => drop(self.parked.insert(batch.place.place.tenant, Parked { batch, due })),
         }
     }
 
@@ -268,18 +302,21 @@ impl Lane {
         let incarnation = hub.incarnation();
         for batch in &mut batches {
             drop_void(batch, incarnation.as_ref());
+            hub.drop_unwanted(batch);
         }
         batches.retain(|batch| !batch.is_empty());
         if batches.is_empty() {
             return Attempted::Done;
         }
+        // Every lane takes the gates of places in one order, or two of them could wait for each other.
+        batches.sort_unstable_by_key(|batch| batch.place.place.tenant);
         let runner = incarnation.as_ref().map(|incarnation| incarnation.id);
         let places = batches
             .iter()
             .map(|batch| {
                 let (noted, workflows) = {
                     let state = batch.place.state();
-                    (state.noted == runner, Arc::clone(state.workflows.keys()))
+                    (state.noted == runner, Arc::clone(state.claimable()))
                 };
                 let claims = !batch.permits.is_empty()
                     || batch.submits.iter().any(|submit| !submit.execution.claimed.is_empty());
@@ -295,6 +332,17 @@ impl Lane {
             .collect();
         let flush = Flush { runner, now: hub.clock.database_now(), places };
         let gate = hub.gates[self.index].lock().await;
+        let mut place_gates = Vec::with_capacity(batches.len());
+        for batch in &batches {
+            let gate = Arc::clone(&batch.place.gate);
+            match gate.try_read_owned() {
+                Ok(gate) => place_gates.push(gate),
+                Err(_) if batches.len() == 1 && is_untrusted(batch) => {
+                    return Attempted::Audited(batches.remove(0));
+                }
+                Err(_) => place_gates.push(Arc::clone(&batch.place.gate).read_owned().await),
+            }
+        }
         let begun = hub.clock.monotonic();
         let answer = {
             let mut flushing = hub.store.flush(self.index, &flush);
@@ -346,12 +394,39 @@ impl Lane {
                         hub.request_audit(Audit::Held(Arc::clone(&batch.place)));
                     }
                 }
-                drop(gate);
+                drop((gate, place_gates));
                 if let Some(incarnation) = incarnation.filter(|_| error.kind() == StoreErrorKind::Fenced) {
                     // The one that the flush was written under: in the meantime there may be another, which lives.
                     hub.renew(&incarnation).await;
                 }
                 Attempted::Again(batches, error)
+            }
+        }
+    }
+}
+
+/// Whether the tenant has a login of its own, with which it can hold locks in its place.
+fn is_untrusted(batch: &PlaceBatch) -> bool {
+    batch.place.state().status.has_login
+}
+
+impl Hub {
+    /// Drops what was asked for before the tenant was suspended: new executions are refused, nothing is claimed.
+    fn drop_unwanted(&self, batch: &mut PlaceBatch) {
+        let refusal = {
+            let state = batch.place.state();
+            batch.place.check_active(&state).err()
+        };
+        let Some(refusal) = refusal else { return };
+        for submit in batch.submits.extract_if(.., |submit| !submit.unsure) {
+            submit.reply.fail(PipelineError::new(refusal.kind(), refusal.to_string()));
+        }
+        if !batch.permits.is_empty() {
+            batch.permits.clear();
+            let mut state = batch.place.state();
+            state.claiming = false;
+            if state.held.is_empty() {
+                batch.place.idle.notify_waiters();
             }
         }
     }
@@ -381,7 +456,8 @@ fn is_old(hub: &Hub, submit: &Submit) -> bool {
 
 fn give_up(hub: &Hub, submit: Submit, error: Option<&StoreError>) {
     let message = format!(
-        "execution {} of tenant `{}` was not recorded, because the database {} could not be reached for {} s; submit it again",
+        "execution {} of tenant `{}` was not recorded, because the database {} could not be reached, or the tenant's place in it not be \
+         written, for {} s; submit it again",
         submit.execution.id,
         submit.place.place.name,
         hub.label(),

@@ -15,12 +15,15 @@ use super::auditor::Audit;
 use super::place::PlaceState;
 use super::{Hub, OpenPlace, Waiter};
 use crate::clock::LONGEST_WAIT;
-use crate::id::{ExecutionId, RunnerId};
+use crate::id::{ExecutionId, RunnerId, TenantId};
 use crate::lease::ProcessIdentity;
 use crate::store::{Control, Liveness, RunnerRecord, StoreError, WorkflowKey};
 
 /// How often the doorbell is looked at when nobody hints.
 const BELL: Duration = Duration::from_secs(1);
+
+/// For how long a notice is told at least.
+const NOTICED: Duration = Duration::from_secs(8);
 
 /// How often other runners are looked at, at least.
 const WATCH: Duration = Duration::from_secs(2);
@@ -41,7 +44,7 @@ const PRUNE: Duration = Duration::from_secs(3600);
 
 impl Hub {
     /// Waits; false once the hub is being closed.
-    async fn pause(&self, duration: Duration) -> bool {
+    pub(super) async fn pause(&self, duration: Duration) -> bool {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => false,
@@ -64,9 +67,14 @@ impl Hub {
             }
             let now = self.clock.monotonic();
             if now.saturating_sub(audited) >= self.lease {
-                audited = now;
+                let since = std::mem::replace(&mut audited, now);
                 for place in self.all_places() {
-                    if place.state().noted == Some(incarnation.id) {
+                    let concerned = {
+                        let state = place.state();
+                        // Where nothing was written since the last look, nothing can have become ours.
+                        state.noted == Some(incarnation.id) && (state.used >= since || !state.held.is_empty())
+                    };
+                    if concerned {
                         self.request_audit(Audit::Held(place));
                     }
                 }
@@ -184,6 +192,7 @@ impl Hub {
     /// Asks the doorbell once a second, and whenever somebody hints that it rang.
     pub(super) async fn ring_bells(self: Arc<Self>) {
         let mut hints = self.store.hints();
+        let mut looked = self.clock.monotonic();
         loop {
             let hint = async {
                 if hints.changed().await.is_err() {
@@ -195,6 +204,7 @@ impl Hub {
                 biased;
                 () = self.stop.cancelled() => return,
                 () = hint => {}
+                () = self.bells_wanted.woken() => {}
                 () = self.clock.sleep(BELL) => {}
             }
             if self.places().open.is_empty() {
@@ -207,6 +217,13 @@ impl Hub {
                     continue;
                 }
             };
+            let now = self.clock.monotonic();
+            if now.saturating_sub(std::mem::replace(&mut looked, now)) > NOTICED {
+                // What was told in the meantime was missed.
+                self.all_places().into_iter().for_each(|place| self.reread_status(place));
+            }
+            self.statuses_changed(&bells.changed);
+            self.serve(&bells.due);
             for due in bells.due {
                 let place = self.open_place(due.tenant);
                 if let Some(place) = place {
@@ -339,20 +356,28 @@ impl Hub {
     }
 
     /// Pauses executions that nobody who lives has the code of. Asked only of places where work is due and none of it is for us.
+    ///
+    /// Places that are only served are left out: what is paused there makes no bell ring, and nobody would open the place to resume it
+    /// when the code is there again.
     pub(super) async fn pause_orphans(self: Arc<Self>) {
         while self.pause(ORPHANS).await {
-            let idle = |place: &Arc<OpenPlace>| place.state().patience.is_some();
+            let idle = |place: &Arc<OpenPlace>| {
+                let state = place.state();
+                state.patience.is_some() && state.is_active() && !state.only_served()
+            };
             let places: Vec<Arc<OpenPlace>> = self.all_places().into_iter().filter(idle).collect();
             if places.is_empty() {
                 continue;
             }
-            let announced: HashSet<WorkflowKey> = match self.store.runner_list().await {
-                Ok(runners) => runners
-                    .into_iter()
-                    .filter(|runner| runner.liveness == Liveness::Live)
-                    .flat_map(|runner| runner.workflows)
-                    .chain(self.announced().iter().cloned())
-                    .collect(),
+            // What a tenant's own runner says it can run counts for that tenant alone.
+            let mut announced: HashMap<Option<TenantId>, HashSet<WorkflowKey>> = HashMap::new();
+            match self.store.runner_list().await {
+                Ok(runners) => {
+                    for runner in runners.into_iter().filter(|runner| runner.liveness == Liveness::Live) {
+                        announced.entry(runner.tenant).or_default().extend(runner.workflows);
+                    }
+                    announced.entry(None).or_default().extend(self.announced().iter().cloned());
+                }
                 Err(error) => {
                     debug!(database = self.label(), %error, "failed to look at what the runners can run");
                     continue;
@@ -362,8 +387,12 @@ impl Hub {
                 let grace = place.state().settings.orphan_grace.min(LONGEST_WAIT);
                 match self.store.execution_overdue(&place.place, grace, self.clock.database_now()).await {
                     Ok(overdue) => {
-                        let orphans =
-                            overdue.into_iter().filter(|(_, workflow)| !announced.contains(workflow));
+                        let known = |workflow: &WorkflowKey| {
+                            [None, Some(place.place.tenant)]
+                                .iter()
+                                .any(|who| announced.get(who).is_some_and(|known| known.contains(workflow)))
+                        };
+                        let orphans = overdue.into_iter().filter(|(_, workflow)| !known(workflow));
                         self.control_all(&place, orphans, &Control::Orphan).await;
                     }
                     Err(error) => {
@@ -376,7 +405,13 @@ impl Hub {
 
     /// Resumes the executions of a place that were paused because nobody had the code that this process has.
     pub(super) async fn resume_orphans(self: Arc<Self>, place: Arc<OpenPlace>) {
-        let known: HashSet<WorkflowKey> = place.state().workflows.keys().iter().cloned().collect();
+        let known: HashSet<WorkflowKey> = {
+            let state = place.state();
+            if !state.is_active() {
+                return;
+            }
+            state.workflows.keys().iter().cloned().collect()
+        };
         match self.store.execution_orphaned(&place.place).await {
             Ok(orphaned) => {
                 let ours = orphaned.into_iter().filter(|(_, workflow)| known.contains(workflow));
@@ -414,7 +449,11 @@ impl Hub {
         while self.pause(wait).await {
             wait = PRUNE;
             for place in self.all_places() {
-                let Some(retention) = place.state().settings.retention else { continue };
+                let retention = {
+                    let state = place.state();
+                    state.settings.retention.filter(|_| state.is_active())
+                };
+                let Some(retention) = retention else { continue };
                 let now = self.clock.database_now().unwrap_or_else(|| self.clock.now());
                 let Ok(before) = now.checked_sub(retention.min(LONGEST_WAIT)) else { continue };
                 loop {

@@ -12,7 +12,7 @@ use crate::context::{Context, ContextError, Patch, Values, values_from_json};
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::{PipelineResult, PipelineStatus, SkipReason, TaskResult, TaskState};
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
-use crate::store::{ExecutionHeader, ExecutionRecord, TaskRecord};
+use crate::store::{ExecutionHeader, ExecutionRecord, TaskRecord, WorkflowKey};
 use crate::workflow::{Graph, Workflow};
 
 /// What is known of one execution.
@@ -77,8 +77,9 @@ impl Live {
         Self { id, workflow, graph, priority, input, created_at, started_at: None, tasks }
     }
 
-    /// An execution as it was read.
+    /// An execution as it was read. Its rows must be those of the workflow: everything here goes by their positions.
     pub(crate) fn loaded(record: &ExecutionRecord, workflow: Arc<Workflow>) -> Result<Self, PipelineError> {
+        check_rows(record, &workflow)?;
         let graph = Arc::clone(workflow.graph()?);
         let ContextParts { input, patches } = ContextParts::of(record)?;
         let tasks = record
@@ -124,12 +125,30 @@ impl Live {
         }
     }
 
-    pub(crate) fn task(&mut self, task: TaskIndex) -> &mut LiveTask {
-        &mut self.tasks[task as usize]
+    /// Whether the workflow has such a task. What is stored may say anything.
+    pub(crate) fn has(&self, task: TaskIndex) -> bool {
+        usize::try_from(task).is_ok_and(|task| task < self.tasks.len())
+    }
+
+    pub(crate) fn task(&mut self, task: TaskIndex) -> Option<&mut LiveTask> {
+        usize::try_from(task).ok().and_then(|task| self.tasks.get_mut(task))
+    }
+
+    /// Whether all its tasks are known to be over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.tasks.iter().all(|task| task.state.is_terminal())
+    }
+
+    /// Whether this is an execution of that version of that workflow.
+    pub(crate) fn runs(&self, workflow: &WorkflowKey) -> bool {
+        *self.workflow.name() == *workflow.name && self.graph.fingerprint() == workflow.fingerprint
     }
 
     /// How the dependencies of a task ended; `None` if one is not known to be over.
     pub(crate) fn dependencies(&self, task: TaskIndex) -> Option<Vec<(TaskState, Option<SkipReason>)>> {
+        if !self.has(task) {
+            return None;
+        }
         let dependencies = self.graph.dependencies(task).iter().map(|dependency| {
             let dependency = &self.tasks[*dependency as usize];
             dependency.state.is_terminal().then_some((dependency.state, dependency.skip_reason))
@@ -139,7 +158,7 @@ impl Live {
 
     /// The failed dependencies that `task` handles if it completes.
     pub(crate) fn handles(&self, task: TaskIndex) -> Vec<TaskIndex> {
-        if !self.workflow.tasks()[task as usize].rule.handles_failures() {
+        if !self.has(task) || !self.workflow.tasks()[task as usize].rule.handles_failures() {
             return Vec::new();
         }
         let dependencies = self.graph.dependencies(task).iter();
@@ -151,6 +170,9 @@ impl Live {
 
     /// Those that wait for `task`, each with whether nothing else known keeps it waiting.
     pub(crate) fn successors(&self, task: TaskIndex) -> Vec<(TaskIndex, bool)> {
+        if !self.has(task) {
+            return Vec::new();
+        }
         let last = |successor: TaskIndex| {
             self.graph.dependencies(successor).iter().all(|dependency| {
                 let dependency = &self.tasks[*dependency as usize];
@@ -172,7 +194,7 @@ impl Live {
 
     /// The result, if all that belongs to it is known.
     pub(crate) fn result(&self, status: PipelineStatus, finished_at: Timestamp) -> Option<PipelineResult> {
-        if !self.tasks.iter().all(|task| task.state.is_terminal()) {
+        if !self.is_over() {
             return None;
         }
         let patches: Vec<Arc<Patch>> = self
@@ -210,6 +232,24 @@ impl Live {
             error_message: error,
         })
     }
+}
+
+fn check_rows(record: &ExecutionRecord, workflow: &Workflow) -> Result<(), PipelineError> {
+    let definitions = workflow.tasks();
+    let stored = record.tasks.len();
+    let wrong = if stored != definitions.len() {
+        format!("{stored} tasks are stored, {} are in the code", definitions.len())
+    } else if let Some((row, task)) =
+        record.tasks.iter().zip(definitions).find(|(row, task)| row.name != task.id())
+    {
+        // The stored name may be of any length.
+        let name: String = row.name.chars().take(100).collect();
+        format!("a task `{}` is stored where the code has `{}`", name.escape_debug(), task.id())
+    } else {
+        return Ok(());
+    };
+    let message = format!("its rows are not those of its workflow: {wrong}");
+    Err(PipelineError::new(ErrorKind::Workflow, message))
 }
 
 /// Whether a stored task runs, or ended, under this claim.

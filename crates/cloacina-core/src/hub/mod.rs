@@ -7,13 +7,15 @@
 //!        └───────────────────────┴── starts ────────►
 //!   scheduler   grants slots, claims ready work, waits for due times
 //!   keeper      heartbeat, watching other runners, rescue, doorbell, polling for executions that run elsewhere, pruning
+//!   serving     opens the places of tenants that nobody opened here and that have work due, and closes them again
+//!   status      puts into force what the operator decided about a tenant
 //!   auditor     compares what the database says with what is held here, and adopts what is ours
 //! ```
 //!
 //! The database is authoritative for everything. What is held in memory is a copy that lets a runner go on without reading:
 //! the tasks it holds, and the executions it knows. A task is *held* from the flush that claimed it until its outcome is
 //! recorded. Whatever leaves the two in doubt (the answer to a commit was lost, an outcome found its row changed, a lease went
-//! by) goes to the auditor, which stops all lanes for the moment of its look, so that no claim is in between.
+//! by) goes to the auditor, which keeps the place from being flushed for the moment of its look, so that no claim is in between.
 
 mod applying;
 mod attempt;
@@ -23,16 +25,22 @@ mod committer;
 mod keeper;
 mod live;
 mod place;
+mod queue;
 mod scheduler;
+mod serving;
+mod status;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, mpsc, oneshot};
+use futures_util::future::join_all;
+use tokio::sync::{
+    Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, Semaphore, SemaphorePermit, mpsc, oneshot,
+};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
@@ -43,7 +51,10 @@ use committer::Lane;
 pub(crate) use live::{result_of, summary_of};
 pub(crate) use place::{HandleNumber, OpenPlace, Submitting, Waiter, WorkflowSet};
 use place::{Held, StopReason};
+use queue::Admitted;
 use scheduler::Timers;
+use serving::{Server, Serving};
+pub(crate) use status::smaller;
 
 use crate::clock::{Clock, LONGEST_WAIT};
 use crate::config::DefaultRunnerConfig;
@@ -59,6 +70,10 @@ use crate::workflow::Workflow;
 /// How many tasks of a tenant are under way for each lane that it uses.
 const TASKS_PER_LANE: usize = 32;
 
+/// How many calls beside flushes may be under way at once in places of tenants that have a login of their own: they may keep each
+/// other waiting, but not heartbeats and bells.
+const UNTRUSTED_CALLS: usize = 2;
+
 /// What all runners of one process that use one database share.
 pub struct Hub {
     store: Arc<dyn Store>,
@@ -66,7 +81,7 @@ pub struct Hub {
     lease: Duration,
     heartbeat_interval: Duration,
     lanes: Vec<mpsc::UnboundedSender<Transition>>,
-    /// Held by a lane from the start of a flush until what it did is applied; the auditor takes them all.
+    /// Held by a lane from the start of a flush until what it did is applied; taken together before a runner id is given up.
     gates: Vec<AsyncMutex<()>>,
     /// The runner that this process is now; `None` while it has only submitted.
     incarnation: RwLock<Option<Arc<Incarnation>>>,
@@ -79,6 +94,12 @@ pub struct Hub {
     audits: mpsc::UnboundedSender<Audit>,
     /// Wakes the task that asks for executions that run elsewhere.
     elsewhere: Wake,
+    /// Wakes the task that looks at the doorbell.
+    bells_wanted: Wake,
+    /// Limits how many served places are opened at once.
+    openings: Semaphore,
+    /// Limits how many calls into places of tenants that may keep us waiting are under way at once.
+    untrusted: Semaphore,
     /// Whether no other runner was seen at the last look.
     alone: AtomicBool,
     stop: CancellationToken,
@@ -88,6 +109,8 @@ pub struct Hub {
 #[derive(Debug, Default)]
 struct Places {
     open: HashMap<TenantId, Arc<OpenPlace>>,
+    /// What is known of the tenants that nobody opened.
+    serving: Serving,
     /// Whether the last place was closed, and the hub with it.
     closed: bool,
 }
@@ -120,6 +143,8 @@ pub(crate) struct Submit {
     pub(crate) since: Duration,
     /// Whether an earlier try may have been committed.
     pub(crate) unsure: bool,
+    /// If the tenant's executions are limited.
+    pub(crate) admitted: Option<Admitted>,
 }
 
 /// Whom to tell what.
@@ -148,6 +173,8 @@ pub(crate) struct Ending {
     pub(crate) patch: Option<Arc<Patch>>,
     /// For the wanted successors.
     pub(crate) permits: Vec<Permit>,
+    /// Whether the database could not keep it as it was, so that it is written as a failure without the value.
+    pub(crate) refused: bool,
 }
 
 /// A grant of slots to a place.
@@ -178,6 +205,9 @@ impl Hub {
             timers: Mutex::default(),
             audits,
             elsewhere: Wake::default(),
+            bells_wanted: Wake::default(),
+            openings: Semaphore::new(serving::OPENING),
+            untrusted: Semaphore::new(UNTRUSTED_CALLS),
             alone: AtomicBool::new(false),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -190,12 +220,19 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).audit(audit_inbox));
         hub.spawn(Arc::clone(&hub).schedule());
         hub.spawn(Arc::clone(&hub).ring_bells());
+        hub.spawn(Arc::clone(&hub).close_served_places());
         hub.spawn(Arc::clone(&hub).beat());
         hub.spawn(Arc::clone(&hub).watch_runners());
         hub.spawn(Arc::clone(&hub).watch_elsewhere());
         hub.spawn(Arc::clone(&hub).pause_orphans());
         hub.spawn(Arc::clone(&hub).prune());
         hub
+    }
+
+    /// How many places are open, by whomever.
+    #[must_use]
+    pub fn open_places(&self) -> usize {
+        self.places().open.len()
     }
 
     /// Which database this is, for messages.
@@ -248,6 +285,7 @@ impl Hub {
         let places = {
             let mut places = self.places();
             places.closed = true;
+            places.serving = Serving::default();
             std::mem::take(&mut places.open)
         };
         for place in places.into_values() {
@@ -284,6 +322,13 @@ impl Hub {
                 format!("a call to the database {} did not end: {error}", self.label()),
             )),
         }
+    }
+
+    /// Waits for the turn of a call into a place whose tenant may keep us waiting.
+    async fn turn_in(&self, place: &OpenPlace) -> Option<SemaphorePermit<'_>> {
+        let untrusted = place.state().status.has_login;
+        // The semaphore is never closed.
+        if untrusted { self.untrusted.acquire().await.ok() } else { None }
     }
 
     pub(crate) fn send(&self, transition: Transition) {
@@ -349,7 +394,19 @@ impl Hub {
         if let Some(limit) = settings.max_process_tasks {
             slots::set_process_limit(limit);
         }
+        if let Some(limit) = settings.max_process_queue {
+            slots::set_queue_limit(limit);
+        }
         let executes = !settings.submit_only;
+        let workflows: Vec<Arc<Workflow>> = workflows.into_iter().map(Arc::new).collect();
+        let server = settings
+            .serve_all_tenants
+            .then(|| Server::new(&settings, &workflows, runtime.clone()))
+            .transpose()?;
+        let status = {
+            let (store, place) = (Arc::clone(&self.store), place.clone());
+            self.ask(async move { store.tenant_status(&place).await }).await?
+        };
         let (open, handle) = {
             let mut places = self.places();
             if places.closed {
@@ -359,8 +416,7 @@ impl Hub {
                 Some(open) => Arc::clone(open),
                 None => {
                     let slots = TenantSlots::new(settings.max_concurrent_tasks, Arc::clone(&self.slot_watch));
-                    let (settings, workflows) = (Arc::clone(&settings), Arc::new(WorkflowSet::default()));
-                    let open = Arc::new(OpenPlace::new(place.clone(), slots, settings, workflows));
+                    let open = Arc::new(OpenPlace::new(place.clone(), slots, Arc::clone(&settings), status));
                     places.open.insert(place.tenant, Arc::clone(&open));
                     open
                 }
@@ -383,8 +439,8 @@ impl Hub {
             if executes {
                 state.executors.push((handle, runtime));
             }
-            open.slots.set_limit(settings.max_concurrent_tasks);
             state.settings = settings;
+            open.limit_slots(&state);
             drop(state);
             (open, handle)
         };
@@ -400,6 +456,9 @@ impl Hub {
             }
             self.look(&open);
             self.spawn(Arc::clone(self).resume_orphans(Arc::clone(&open)));
+            if let Some(server) = server {
+                self.add_server((open.place.tenant, handle), server);
+            }
         }
         Ok(Some((open, handle)))
     }
@@ -407,9 +466,11 @@ impl Hub {
     /// What this process can run, whatever the place.
     fn announced(&self) -> Arc<[WorkflowKey]> {
         let mut keys: BTreeSet<WorkflowKey> = BTreeSet::new();
+        // Most places have the same set.
+        let mut seen: HashSet<*const WorkflowKey> = HashSet::new();
         for place in self.all_places() {
             let state = place.state();
-            if !state.executors.is_empty() {
+            if !state.executors.is_empty() && seen.insert(state.workflows.keys().as_ptr()) {
                 keys.extend(state.workflows.keys().iter().cloned());
             }
         }
@@ -499,20 +560,34 @@ impl Hub {
         handle: HandleNumber,
         at_once: bool,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let patience = {
-            let mut state = place.state();
-            state.handles -= 1;
-            state.executors.retain(|(number, _)| *number != handle);
-            state.closing = state.handles == 0;
-            let drains = state.handles == 0 || state.executors.is_empty();
-            drains.then(|| if at_once { Duration::ZERO } else { state.settings.shutdown_timeout })
-        };
-        let (hub, place) = (Arc::clone(self), Arc::clone(place));
-        async move {
-            if let Some(patience) = patience {
-                hub.drain(&place, patience).await;
-            }
+        let mut draining = vec![(Arc::clone(place), self.let_go_of(place, handle, at_once))];
+        for (served, handle) in self.remove_server((place.place.tenant, handle)) {
+            let patience = self.let_go_of(&served, handle, at_once);
+            draining.push((served, patience));
         }
+        let hub = Arc::clone(self);
+        async move {
+            let draining =
+                draining.iter().filter_map(|(place, patience)| Some(hub.drain(place, (*patience)?)));
+            join_all(draining).await;
+        }
+    }
+
+    /// Takes one handle off a place; for how long what runs there may go on, if it has to end.
+    fn let_go_of(&self, place: &OpenPlace, handle: HandleNumber, at_once: bool) -> Option<Duration> {
+        let mut state = place.state();
+        state.handles -= 1;
+        state.executors.retain(|(number, _)| *number != handle);
+        state.closing = state.handles == 0;
+        drop(state.served.take_if(|served| served.handle == handle));
+        if state.only_served()
+            && let Some(settings) = state.served.as_ref().map(|served| Arc::clone(&served.settings))
+        {
+            state.settings = settings;
+            place.limit_slots(&state);
+        }
+        let drains = state.handles == 0 || state.executors.is_empty();
+        drains.then(|| if at_once { Duration::ZERO } else { state.settings.shutdown_timeout })
     }
 
     /// Ends what runs in a place, and closes it if no handle is left.
@@ -525,7 +600,7 @@ impl Hub {
                 tasks = held.len(),
                 "giving back tasks that did not finish before the shutdown"
             );
-            held.iter().for_each(|held| held.stop.stop(StopReason::Shutdown));
+            held.iter().for_each(|held| held.stop.stop(StopReason::GiveBack));
             // Beyond the grace period only the database can be what keeps us; a rescue returns what is left then.
             self.drained(place, grace.saturating_add(Duration::from_secs(5))).await;
         }
@@ -620,7 +695,7 @@ impl Hub {
         self: &Arc<Self>,
         place: &Arc<OpenPlace>,
         execution: ExecutionId,
-        resumed: bool,
+        (resumed, cancelled): (bool, bool),
     ) {
         let concerned = {
             let mut state = place.state();
@@ -629,6 +704,9 @@ impl Hub {
             }
             state.live.contains_key(&execution) || state.waiting.contains_key(&execution)
         };
+        if cancelled {
+            place.left_queue(1);
+        }
         if concerned {
             self.request_audit(Audit::Execution(Arc::clone(place), execution));
         }

@@ -1,21 +1,23 @@
 //! A tenant's place as this process has it open.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Notify, RwLock, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::auditor::Look;
 use super::live::Live;
+use super::queue::Queue;
 use crate::config::DefaultRunnerConfig;
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::PipelineResult;
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
-use crate::slots::TenantSlots;
-use crate::store::{Place, WorkflowKey};
+use crate::slots::{QueuePermit, TenantSlots};
+use crate::store::{Place, TenantState, TenantStatus, WorkflowKey};
 use crate::workflow::Workflow;
 
 /// A tenant's place as this process has it open, shared by all handles on it.
@@ -28,18 +30,27 @@ pub(crate) struct OpenPlace {
     submitting: AtomicUsize,
     /// Woken when the last held task is let go, or the last new execution is recorded.
     pub(crate) idle: Notify,
+    /// What is known of the executions that are not over.
+    pub(crate) queue: Mutex<Queue>,
+    /// Held by whoever counts them for those that wait for the answer.
+    pub(crate) counting: AsyncMutex<()>,
+    /// Held shared by a lane from the start of a flush of this place until what it did is applied; the auditor takes it alone.
+    pub(crate) gate: Arc<RwLock<()>>,
 }
 
 /// A new execution on its way to the database.
 #[derive(Debug)]
 pub(crate) struct Submitting {
     place: Arc<OpenPlace>,
+    _counted: QueuePermit,
 }
 
 impl Submitting {
-    pub(crate) fn new(place: &Arc<OpenPlace>) -> Self {
+    /// Otherwise: how many of the process are on their way, which is as many as may be.
+    pub(crate) fn new(place: &Arc<OpenPlace>) -> Result<Self, usize> {
+        let counted = QueuePermit::take()?;
         place.submitting.fetch_add(1, Ordering::AcqRel);
-        Self { place: Arc::clone(place) }
+        Ok(Self { place: Arc::clone(place), _counted: counted })
     }
 }
 
@@ -66,6 +77,10 @@ pub(crate) struct PlaceState {
     pub(crate) executors: Vec<(HandleNumber, Handle)>,
     pub(crate) settings: Arc<DefaultRunnerConfig>,
     pub(crate) workflows: Arc<WorkflowSet>,
+    /// What the operator decided about the tenant, as far as it is known here.
+    pub(crate) status: TenantStatus,
+    /// When that was asked for last, and the how manieth time it was.
+    pub(crate) status_asked: Option<(Duration, u64)>,
     /// Whether the runner is registered, without which nothing is claimed.
     pub(crate) registered: bool,
     /// Whether the last handle is being shut down: nothing more is claimed.
@@ -86,8 +101,29 @@ pub(crate) struct PlaceState {
     pub(crate) claiming: bool,
     /// How long to wait before looking again, when work was due but none of it for us.
     pub(crate) patience: Option<Duration>,
+    /// How long the last claim that could not be made was put off.
+    pub(crate) trouble: Option<Duration>,
+    /// What the auditor was asked to look at while it looks already, where it looks aside.
+    pub(crate) looks: Option<Look>,
+    /// Executions that could not be run as they are stored.
+    pub(crate) given_up: HashSet<ExecutionId>,
     /// The runner whose presence here is recorded.
     pub(crate) noted: Option<RunnerId>,
+    /// Whether, and since when, the place is also open because a runner serves every tenant.
+    pub(crate) served: Option<Served>,
+    /// When something was last written here.
+    pub(crate) used: Duration,
+}
+
+/// What keeps a place open for a runner that serves every tenant: a handle that the hub holds itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Served {
+    pub(crate) handle: HandleNumber,
+    /// Those of the runner.
+    pub(crate) settings: Arc<DefaultRunnerConfig>,
+    pub(crate) since: Duration,
+    /// Whether it makes room for others as soon as nothing runs here.
+    pub(crate) yields: bool,
 }
 
 /// A task that the database says is ours.
@@ -119,8 +155,8 @@ pub(crate) struct Stop {
 pub(crate) enum StopReason {
     /// The task is not ours any more: its execution was cancelled, or the runner was declared dead. Nothing is recorded.
     Void,
-    /// The runner shuts down: what does not finish is given back.
-    Shutdown,
+    /// The runner shuts down, or the tenant may not work for a while: what does not finish is given back.
+    GiveBack,
 }
 
 impl Stop {
@@ -133,7 +169,7 @@ impl Stop {
     pub(crate) fn reason(&self) -> Option<StopReason> {
         match self.reason.load(Ordering::Acquire) {
             0 => None,
-            1 => Some(StopReason::Shutdown),
+            1 => Some(StopReason::GiveBack),
             _ => Some(StopReason::Void),
         }
     }
@@ -144,7 +180,7 @@ impl OpenPlace {
         place: Place,
         slots: Arc<TenantSlots>,
         settings: Arc<DefaultRunnerConfig>,
-        workflows: Arc<WorkflowSet>,
+        status: TenantStatus,
     ) -> Self {
         Self {
             place: Arc::new(place),
@@ -154,7 +190,9 @@ impl OpenPlace {
                 next_handle: 0,
                 executors: Vec::new(),
                 settings,
-                workflows,
+                workflows: Arc::default(),
+                status,
+                status_asked: None,
                 registered: false,
                 closing: false,
                 live: HashMap::new(),
@@ -165,10 +203,18 @@ impl OpenPlace {
                 queued: false,
                 claiming: false,
                 patience: None,
+                trouble: None,
+                looks: None,
+                given_up: HashSet::new(),
                 noted: None,
+                served: None,
+                used: Duration::ZERO,
             }),
             submitting: AtomicUsize::new(0),
             idle: Notify::new(),
+            queue: Mutex::default(),
+            counting: AsyncMutex::default(),
+            gate: Arc::default(),
         }
     }
 
@@ -204,12 +250,34 @@ impl OpenPlace {
 impl PlaceState {
     /// Whether tasks may be started here.
     pub(crate) fn claims(&self) -> bool {
-        self.registered && !self.closing && !self.executors.is_empty()
+        let yields = self.served.as_ref().is_some_and(|served| served.yields) && self.handles == 1;
+        self.registered && self.is_active() && !self.closing && !yields && !self.executors.is_empty()
+    }
+
+    /// Whether the tenant may work.
+    pub(crate) fn is_active(&self) -> bool {
+        self.status.state == TenantState::Active
+    }
+
+    /// Whether the place is open for nobody but a runner that serves every tenant.
+    pub(crate) fn only_served(&self) -> bool {
+        self.served.is_some() && self.handles == 1
     }
 
     pub(crate) fn note_backlog(&mut self, priority: i16) {
         self.backlog = Some(self.backlog.map_or(priority, |known| known.max(priority)));
         self.backlog_news += 1;
+    }
+
+    /// The workflows that are claimed here. Where the tenant can write executions itself, not those that are for the operator alone.
+    pub(crate) fn claimable(&self) -> &Arc<[WorkflowKey]> {
+        if self.status.has_login { &self.workflows.open_keys } else { &self.workflows.keys }
+    }
+
+    /// The workflow, if it is this very version and may be run here.
+    pub(crate) fn runnable(&self, key: &WorkflowKey) -> Option<&Arc<Workflow>> {
+        let forbidden = |workflow: &Workflow| self.status.has_login && workflow.is_operator_only();
+        self.workflows.version(key).filter(|workflow| !forbidden(workflow))
     }
 
     /// The held tasks of an execution.
@@ -250,13 +318,15 @@ impl PlaceState {
 pub(crate) struct WorkflowSet {
     by_name: HashMap<String, Arc<Workflow>>,
     keys: Arc<[WorkflowKey]>,
+    /// Those that are not for the operator alone.
+    open_keys: Arc<[WorkflowKey]>,
 }
 
 impl WorkflowSet {
     /// These workflows and those of `base`.
     pub(crate) fn new(
         base: &Self,
-        workflows: impl IntoIterator<Item = Workflow>,
+        workflows: impl IntoIterator<Item = Arc<Workflow>>,
     ) -> Result<Self, PipelineError> {
         let mut by_name = base.by_name.clone();
         for workflow in workflows {
@@ -272,7 +342,7 @@ impl WorkflowSet {
                     ),
                 ));
             }
-            by_name.insert(workflow.name().to_owned(), Arc::new(workflow));
+            by_name.insert(workflow.name().to_owned(), workflow);
         }
         let mut keys: Vec<WorkflowKey> = Vec::with_capacity(by_name.len());
         for workflow in by_name.values() {
@@ -282,7 +352,11 @@ impl WorkflowSet {
             });
         }
         keys.sort_unstable();
-        Ok(Self { by_name, keys: keys.into() })
+        let open_keys = keys
+            .iter()
+            .filter(|key| by_name.get(&*key.name).is_some_and(|workflow| !workflow.is_operator_only()));
+        let open_keys = open_keys.cloned().collect();
+        Ok(Self { by_name, keys: keys.into(), open_keys })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Workflow>> {
@@ -299,6 +373,10 @@ impl WorkflowSet {
         let mut names: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Workflow>> {
+        self.by_name.values()
     }
 
     pub(crate) fn keys(&self) -> &Arc<[WorkflowKey]> {

@@ -51,6 +51,20 @@ impl Timers {
         self.by_time.first() == Some(&(due, tenant, timer))
     }
 
+    /// When a place is to be looked at next, for whatever.
+    pub(super) fn next(&self, tenant: TenantId) -> Option<Duration> {
+        let of = |timer| self.by_place.get(&(tenant, timer)).copied();
+        of(Timer::Work).into_iter().chain(of(Timer::Deadline)).min()
+    }
+
+    pub(super) fn forget(&mut self, tenant: TenantId) {
+        for timer in [Timer::Work, Timer::Deadline] {
+            if let Some(due) = self.by_place.remove(&(tenant, timer)) {
+                self.by_time.remove(&(due, tenant, timer));
+            }
+        }
+    }
+
     /// The earliest one that is due, or else when the next one is.
     fn pop(&mut self, now: Duration) -> Result<(TenantId, Timer), Option<Duration>> {
         match self.by_time.first().copied() {
@@ -182,7 +196,7 @@ impl Hub {
             exhausted
         };
         if exhausted {
-            self.spawn(Arc::clone(self).lower(Arc::clone(place)));
+            self.spawn(Arc::clone(self).lower(Arc::clone(place), Duration::ZERO));
         } else {
             self.look(place);
         }
@@ -193,6 +207,7 @@ impl Hub {
         {
             let mut state = place.state();
             state.claiming = false;
+            state.trouble = Some(delay);
             if state.held.is_empty() {
                 place.idle.notify_waiters();
             }
@@ -200,12 +215,14 @@ impl Hub {
         self.set_timer(place.place.tenant, Timer::Work, delay);
     }
 
-    /// Lowers the bell of a place that had nothing more for us, and sets the timers for what comes next.
-    async fn lower(self: Arc<Self>, place: Arc<OpenPlace>) {
+    /// Lowers the bell of a place that had nothing more for us, and sets the timers for what comes next, deadlines not before
+    /// `deadlines_after`.
+    async fn lower(self: Arc<Self>, place: Arc<OpenPlace>, deadlines_after: Duration) {
+        let _turn = self.turn_in(&place).await;
         let (store, inner, now) =
             (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
         match self.ask(async move { store.bell_lower(&inner, now).await }).await {
-            Ok(next) => self.wait_for(&place, next),
+            Ok(next) => self.wait_for(&place, next, deadlines_after),
             Err(error) => {
                 if error.kind() != StoreErrorKind::Transient {
                     warn!(tenant = place.place.name, %error, "failed to lower the bell");
@@ -215,7 +232,7 @@ impl Hub {
         }
     }
 
-    fn wait_for(&self, place: &Arc<OpenPlace>, next: NextDue) {
+    fn wait_for(&self, place: &Arc<OpenPlace>, next: NextDue, deadlines_after: Duration) {
         let tenant = place.place.tenant;
         let until = |due: jiff::Timestamp| due.duration_since(next.now).try_into().unwrap_or(Duration::ZERO);
         if let Some(due) = next.work {
@@ -238,25 +255,36 @@ impl Hub {
             place.state().patience = None;
         }
         if let Some(due) = next.deadline {
-            self.set_timer(tenant, Timer::Deadline, until(due));
+            self.set_timer(tenant, Timer::Deadline, until(due).max(deadlines_after));
         }
     }
 
     /// Cancels the executions of a place whose deadline has passed.
     async fn expire(self: Arc<Self>, place: Arc<OpenPlace>) {
+        if !place.state().is_active() {
+            // The look that follows when it is active again tells the deadlines.
+            return;
+        }
         let (store, inner, now) =
             (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
-        match self.ask(async move { store.execution_expire(&inner, now).await }).await {
+        let answer = {
+            let _turn = self.turn_in(&place).await;
+            self.ask(async move { store.execution_expire(&inner, now).await }).await
+        };
+        match answer {
             Ok(expired) => {
                 debug!(
                     tenant = place.place.name,
                     executions = expired.len(),
                     "cancelled executions whose deadline has passed"
                 );
+                // A deadline that is due and ends nothing has no execution.
+                let deadlines_after = if expired.is_empty() { PATIENCE.1 } else { Duration::ZERO };
+                place.left_queue(expired.len());
                 for execution in expired {
                     self.request_audit(Audit::Execution(Arc::clone(&place), execution));
                 }
-                self.lower(place).await;
+                self.lower(place, deadlines_after).await;
             }
             Err(error) => {
                 warn!(tenant = place.place.name, %error, "failed to cancel executions whose deadline has passed; will try again");

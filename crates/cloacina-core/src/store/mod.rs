@@ -148,6 +148,9 @@ pub trait Store: Send + Sync + 'static {
     /// The executions that are paused as [orphans](Control::Orphan), and what they run; at most 1,000.
     async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>>;
 
+    /// How many executions of a place are not over; not counted further than `at_most`.
+    async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize>;
+
     /// The executions of these ids with all their tasks. Those that are not there are left out.
     async fn execution_load(&self, place: &Place, executions: &[ExecutionId])
     -> Result<Vec<ExecutionRecord>>;

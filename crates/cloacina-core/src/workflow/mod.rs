@@ -25,6 +25,7 @@ pub use task::{Task, TaskBody, TaskDefinition, TaskFuture};
 pub struct Workflow {
     name: Arc<str>,
     description: String,
+    operator_only: bool,
     tasks: Arc<[TaskDefinition]>,
     graph: Result<Arc<Graph>, WorkflowError>,
 }
@@ -33,7 +34,12 @@ impl Workflow {
     /// Starts the definition of a workflow.
     #[must_use]
     pub fn builder(name: impl Into<String>) -> WorkflowBuilder {
-        WorkflowBuilder { name: name.into(), description: String::new(), tasks: Vec::new() }
+        WorkflowBuilder {
+            name: name.into(),
+            description: String::new(),
+            operator_only: false,
+            tasks: Vec::new(),
+        }
     }
 
     /// The name that executions are asked for by.
@@ -50,6 +56,12 @@ impl Workflow {
     #[must_use]
     pub fn description(&self) -> &str {
         &self.description
+    }
+
+    /// Whether it is [for the operator only](WorkflowBuilder::operator_only).
+    #[must_use]
+    pub fn is_operator_only(&self) -> bool {
+        self.operator_only
     }
 
     /// Its tasks, in the order of declaration.
@@ -78,6 +90,7 @@ impl Workflow {
 pub struct WorkflowBuilder {
     name: String,
     description: String,
+    operator_only: bool,
     tasks: Vec<TaskDefinition>,
 }
 
@@ -86,6 +99,18 @@ impl WorkflowBuilder {
     #[must_use]
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.description = description.into();
+        self
+    }
+
+    /// Makes it a workflow that no tenant with a database login of its own can start.
+    ///
+    /// Such a tenant can write executions into its place by itself, with any input, and this program would run them. A workflow that
+    /// must not be started so, because it works for several tenants say, is neither submitted nor run in such a tenant's place, also
+    /// if somebody wrote its rows by hand; in all other places it is a workflow like any other. It does not change the
+    /// [`fingerprint`](Workflow::fingerprint). Without this call any workflow may be started by any tenant.
+    #[must_use]
+    pub fn operator_only(mut self) -> Self {
+        self.operator_only = true;
         self
     }
 
@@ -100,7 +125,13 @@ impl WorkflowBuilder {
     #[must_use]
     pub fn build(self) -> Workflow {
         let graph = Graph::new(&self.name, &self.tasks).map(Arc::new);
-        Workflow { name: self.name.into(), description: self.description, tasks: self.tasks.into(), graph }
+        Workflow {
+            name: self.name.into(),
+            description: self.description,
+            operator_only: self.operator_only,
+            tasks: self.tasks.into(),
+            graph,
+        }
     }
 
     /// The workflow, if nothing is wrong with it.

@@ -88,7 +88,7 @@ async fn a_damaged_file_is_an_error_of_its_place_and_never_a_panic() {
 }
 
 #[tokio::test]
-async fn rows_that_no_engine_wrote_are_errors_of_their_place() {
+async fn rows_that_no_engine_wrote_are_errors_of_their_execution_alone() {
     let file = File::new();
     let handle = file.open().await;
     let execution = handle.submit(1, new_execution(&[0], &[])).await;
@@ -101,7 +101,7 @@ async fn rows_that_no_engine_wrote_are_errors_of_their_place() {
     ] {
         hostile.execute(&format!("UPDATE workflow_executions SET {damage}"), []).unwrap();
         let error = handle.store.execution_load(&handle.place, &[execution]).await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Place, "{damage}: {error}");
+        assert_eq!(error.kind(), StoreErrorKind::Data, "{damage}: {error}");
         hostile.execute(&format!("UPDATE workflow_executions SET {repair}"), []).unwrap();
     }
     hostile

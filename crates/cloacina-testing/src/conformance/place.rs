@@ -6,6 +6,7 @@ use cloacina_core::execution::{PipelineStatus, TaskState};
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{
     Claim, Controlled, Flush, Idempotency, NewExecution, Outcome, Place, PlaceFlush, StoreErrorKind,
+    TenantStatus,
 };
 
 use super::Fixture;
@@ -148,4 +149,22 @@ pub async fn places_do_not_see_each_other(fixture: &impl Fixture) {
     assert_ne!(theirs, id, "a key counts within its place");
     assert_eq!(one.header(id).await.status, PipelineStatus::Pending);
     assert_eq!(one.prune(at(1_000), 10).await, 0);
+}
+
+pub async fn the_place_of_a_tenant_is_found_without_its_name(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let id = world.submit(draft(&[0]), at(0)).await;
+    // As a process finds it that never opened it: by what its bell says.
+    let other = world.process().await;
+    let due = other.bells(at(0)).await.due;
+    let [due] = &due[..] else { panic!("one bell is due: {due:?}") };
+    assert_eq!(other.place_of(due.tenant).await.as_ref(), Some(&*world.place));
+    assert_eq!(other.place_of(TenantId::new()).await, None);
+    assert_eq!(other.load(id).await.header.id, id);
+}
+
+pub async fn a_tenant_of_whom_nothing_was_decided_may_work_without_limits(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    assert_eq!(world.status().await, TenantStatus::default());
+    assert_eq!(world.bells(at(0)).await.changed, []);
 }

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, SkipReason, TaskState};
-use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
+use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     Bells, Claim, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
     Flushed, Liveness, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush, PlaceFlushed, PlaceName,
-    RescuedPlace, Result, RunnerRecord, RunnerRegistration, Store, TaskOutcome, WorkflowKey,
+    RescuedPlace, Result, RunnerRecord, RunnerRegistration, Store, TaskOutcome, TenantStatus, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -278,6 +278,20 @@ impl Process {
     pub(in crate::conformance) async fn expire(&self, now: Timestamp) -> Vec<ExecutionId> {
         let place = Arc::clone(&self.place);
         self.call(|store| async move { store.execution_expire(&place, Some(now)).await }).await
+    }
+
+    pub(in crate::conformance) async fn count(&self, at_most: usize) -> usize {
+        let place = Arc::clone(&self.place);
+        self.call(|store| async move { store.execution_count(&place, at_most).await }).await
+    }
+
+    pub(in crate::conformance) async fn place_of(&self, tenant: TenantId) -> Option<Place> {
+        self.call(|store| async move { store.place_of(tenant).await }).await
+    }
+
+    pub(in crate::conformance) async fn status(&self) -> TenantStatus {
+        let place = Arc::clone(&self.place);
+        self.call(|store| async move { store.tenant_status(&place).await }).await
     }
 
     pub(in crate::conformance) async fn load_all(&self, ids: &[ExecutionId]) -> Vec<ExecutionRecord> {

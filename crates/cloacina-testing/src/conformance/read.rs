@@ -258,3 +258,23 @@ pub async fn what_was_written_is_there_after_a_restart(fixture: &impl Fixture) {
     assert!(process.is_rung(at(1)).await);
     assert_eq!(process.runner().await.claim(10, at(1)).await[0].attempt, 2);
 }
+
+pub async fn executions_that_are_not_over_are_counted_up_to_a_limit(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    assert_eq!(world.count(10).await, 0);
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(world.submit(draft(&[0]), at(0)).await);
+    }
+    let runner = world.runner().await;
+    runner.submit(claimed_draft(1), at(0)).await;
+    // Whatever keeps them from being over.
+    world.pause(ids[0], at(1)).await;
+    assert_eq!(world.count(10).await, 6);
+    assert_eq!(world.count(6).await, 6);
+    assert_eq!(world.count(4).await, 4);
+    assert_eq!(world.count(usize::MAX).await, 6);
+    world.cancel(ids[0], at(1)).await;
+    world.cancel(ids[1], at(1)).await;
+    assert_eq!(world.count(10).await, 4);
+}

@@ -393,6 +393,11 @@ impl PlaceRows {
         overdue.into_iter().map(|id| (id, self.executions[&id].header.workflow.clone())).collect()
     }
 
+    pub(super) fn count(&self, at_most: usize) -> usize {
+        let open = |execution: &&Execution| execution.header.finished_at.is_none();
+        self.executions.values().filter(open).take(at_most).count()
+    }
+
     pub(super) fn orphaned(&self) -> Vec<(ExecutionId, WorkflowKey)> {
         let headers = self.executions.values().map(|execution| &execution.header);
         let orphans = headers.filter(|header| {

@@ -187,8 +187,12 @@ under_each_admin! {
         database.admin.suspend("acme").await.unwrap();
         assert!(session.batch_execute("SELECT 1").await.is_err());
         connect(&credentials.connection_string).await.unwrap_err();
-        let error = DefaultRunner::with_schema(&database.url, "acme").await.unwrap_err();
-        assert_error(&error, ErrorKind::Place, "suspended");
+        // An operator may still look, and start nothing.
+        let operator = runner(&database.url, Some("acme"), "acme").await;
+        assert!(operator.list_executions().await.unwrap().is_empty());
+        let error = operator.execute("w", Context::new()).await.unwrap_err();
+        assert_error(&error, ErrorKind::Suspended, "suspended");
+        operator.shutdown().await.unwrap();
         database.admin.suspend("acme").await.unwrap();
         database.admin.resume("acme").await.unwrap();
         let own = runner(&credentials.connection_string, None, "acme").await;

@@ -29,8 +29,35 @@ impl Meter {
         })
     }
 
+    /// One whose tasks the other one counts as well.
+    pub(crate) fn with(&self, other: &Self) -> Both {
+        Both(self.clone(), other.clone())
+    }
+
     pub(crate) fn most(&self) -> usize {
         self.most.load(Ordering::SeqCst)
+    }
+}
+
+/// Two of them that count the same tasks.
+pub(crate) struct Both(Meter, Meter);
+
+impl Both {
+    pub(crate) fn task(&self, id: &str) -> TaskDefinition {
+        let meters = [self.0.clone(), self.1.clone()];
+        task(id, move |context| {
+            let meters = meters.clone();
+            async move {
+                for Meter { running, most } in &meters {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                for meter in &meters {
+                    meter.running.fetch_sub(1, Ordering::SeqCst);
+                }
+                Ok(context)
+            }
+        })
     }
 }
 

@@ -528,12 +528,12 @@ async fn a_full_disk_is_an_error_and_loses_nothing() {
 
 /// The limit of the process holds over all its tenants.
 async fn process_limit() {
-    let meter = Meter::default();
+    let (meter, mine) = (Meter::default(), [Meter::default(), Meter::default(), Meter::default()]);
     let directory = tempfile::tempdir().unwrap();
     let mut runners = Vec::new();
     for n in 0..3 {
-        let tasks = (0..10).map(|n| meter.task(&format!("t{n}")));
-        let config = quick().max_process_tasks(4).workflow(workflow("w", tasks));
+        let tasks = (0..10).map(|t| meter.with(&mine[n]).task(&format!("t{t}")));
+        let config = quick().max_process_tasks(4).max_concurrent_tasks(n + 1).workflow(workflow("w", tasks));
         let url = format!("sqlite://{}/{n}.db", directory.path().display());
         runners.push(DefaultRunner::with_config(&url, config.build()).await.unwrap());
     }
@@ -547,6 +547,9 @@ async fn process_limit() {
         assert!(in_time(execution.wait_for_completion()).await.unwrap().status.is_success());
     }
     assert_eq!(meter.most(), 4);
+    for (n, mine) in mine.iter().enumerate() {
+        assert!(mine.most() <= n + 1, "tenant {n}: {}", mine.most());
+    }
     for runner in runners {
         runner.shutdown().await.unwrap();
     }
@@ -557,4 +560,17 @@ async fn process_limit() {
 #[test]
 fn all_tenants_together_never_run_more_tasks_than_the_process_may() {
     play("process limit", &Database::sqlite(), &[]);
+}
+
+/// A tenant that nobody opened since its process died is served by another one.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_work_of_a_process_that_died_is_taken_back_where_nobody_opens_its_place() {
+    let database = Database::postgres().await;
+    let mut other = Other::start("crash", &database.of("globex"), "");
+    assert!(!other.process.wait().unwrap().success());
+    let server = database.configured(quick().serve_all_tenants(true), [steps(idle("second"))]).await;
+    let state = "SELECT state FROM globex.workflow_executions";
+    until(async || crate::tenant::schemas::query(&database.url, state).await == "completed").await;
+    server.shutdown().await.unwrap();
 }

@@ -79,7 +79,7 @@ on_each_store! {
 }
 
 #[cfg(feature = "postgres")]
-mod schemas {
+pub(crate) mod schemas {
     use cloacina::ErrorKind;
     use cloacina::runner::DefaultRunner;
 
@@ -95,7 +95,7 @@ mod schemas {
         connection.await.unwrap().unwrap();
     }
 
-    async fn query(url: &str, text: &str) -> String {
+    pub(crate) async fn query(url: &str, text: &str) -> String {
         let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         client.query_one(text, &[]).await.unwrap().get(0)
