@@ -85,7 +85,10 @@ impl Runner {
         workflows.extend(settings.workflows.iter().cloned());
         let settings = Arc::new(settings);
         let store = Arc::clone(hub.store());
-        let place = hub.ask(async move { store.place_open(&place).await }).await?;
+        let place = match hub.ask(async move { store.place_open(&place).await }).await {
+            Err(_) if hub.is_closed() => return Ok(None),
+            place => place?,
+        };
         let Some((place, number)) = hub.open(place, Arc::clone(&settings), workflows, runtime).await? else {
             return Ok(None);
         };
