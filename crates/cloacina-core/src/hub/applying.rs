@@ -122,7 +122,9 @@ impl Applying<'_> {
                     self.hub.add_waiter(state, id, sender, true);
                 }
             }
-            if waited_for || !execution.claimed.is_empty() {
+            // Another lane may have claimed it since this one committed, and been quicker to say so.
+            let known = state.live.contains_key(&id);
+            if !known && (waited_for || !execution.claimed.is_empty()) {
                 let graph =
                     Arc::clone(submit.workflow.graph().expect("a workflow that is submitted was checked"));
                 let live = Live::new(id, submit.workflow, graph, execution.priority, submit.input, self.now);

@@ -224,6 +224,8 @@ impl Lane {
                 },
             }
         }
+        // What was refused or dropped on the way leaves nothing to wait for, and what comes next must not wait with it.
+        self.parked.retain(|_, parked| !parked.batch.is_empty());
     }
 
     /// Tells callers whose execution was certainly not recorded, after they have waited long enough.

@@ -405,7 +405,12 @@ impl Hub {
             .transpose()?;
         let status = {
             let (store, place) = (Arc::clone(&self.store), place.clone());
-            self.ask(async move { store.tenant_status(&place).await }).await?
+            self.ask(async move { store.tenant_status(&place).await }).await
+        };
+        // A store that was closed with its hub answers nothing.
+        let status = match status {
+            Err(_) if self.is_closed() => return Ok(None),
+            status => status?,
         };
         let (open, handle) = {
             let mut places = self.places();
@@ -444,6 +449,8 @@ impl Hub {
             drop(state);
             (open, handle)
         };
+        // It may have been open before.
+        self.put_into_force(&open, status);
         if executes {
             if let Err(error) = self.become_runner().await {
                 self.close(&open, handle, true).await;

@@ -65,7 +65,7 @@ impl Hub {
         });
     }
 
-    fn put_into_force(self: &Arc<Self>, place: &Arc<OpenPlace>, status: TenantStatus) {
+    pub(super) fn put_into_force(self: &Arc<Self>, place: &Arc<OpenPlace>, status: TenantStatus) {
         let before = {
             let mut state = place.state();
             let before = std::mem::replace(&mut state.status, status);

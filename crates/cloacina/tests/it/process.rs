@@ -531,8 +531,8 @@ async fn process_limit() {
     let (meter, mine) = (Meter::default(), [Meter::default(), Meter::default(), Meter::default()]);
     let directory = tempfile::tempdir().unwrap();
     let mut runners = Vec::new();
-    for n in 0..3 {
-        let tasks = (0..10).map(|t| meter.with(&mine[n]).task(&format!("t{t}")));
+    for (n, mine) in mine.iter().enumerate() {
+        let tasks = (0..10).map(|t| meter.with(mine).task(&format!("t{t}")));
         let config = quick().max_process_tasks(4).max_concurrent_tasks(n + 1).workflow(workflow("w", tasks));
         let url = format!("sqlite://{}/{n}.db", directory.path().display());
         runners.push(DefaultRunner::with_config(&url, config.build()).await.unwrap());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cloacina::{Context, DefaultRunnerConfig, ErrorKind, Workflow};
 use cloacina_core::clock::Clock as _;
 use cloacina_core::id::TenantId;
-use cloacina_core::store::{PlaceName, Store, StoreErrorKind, TenantStatus};
+use cloacina_core::store::{PlaceName, Store, StoreErrorKind, TenantState, TenantStatus};
 use cloacina_core::{Hub, Runner};
 use cloacina_testing::faulty::{FaultyStore, Method, Moment, Verdict};
 use cloacina_testing::memory::MemoryDatabase;
@@ -154,6 +154,40 @@ async fn a_look_at_its_rows_that_takes_long_keeps_nobody_waiting() {
         }
     }
     waits.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_that_was_put_off_and_then_suspended_works_again_afterwards() {
+    let (database, acme) = with_a_login().await;
+    let locked = Arc::new(AtomicBool::new(true));
+    let is_locked = Arc::clone(&locked);
+    let store = FaultyStore::new(Arc::new(database.open()), move |call| {
+        if call.method == Method::Flush && call.tenant == Some(acme) && is_locked.load(Ordering::Relaxed) {
+            return Verdict::Fail(StoreErrorKind::Transient);
+        }
+        Verdict::Pass
+    });
+    let settings = settings([workflow("w", [idle("a")])]);
+    let hub = Hub::start(store, &settings);
+    let theirs = open(&hub, "acme", &settings).await;
+    let submits: Vec<_> = (0..8)
+        .map(|_| {
+            let theirs = theirs.clone();
+            tokio::spawn(async move { theirs.execute("w", Context::new()).await })
+        })
+        .collect();
+    let status = |state| TenantStatus { has_login: true, state, ..TenantStatus::default() };
+    database.decide(acme, status(TenantState::Suspended), None);
+    for submit in submits {
+        assert_error(&in_time(submit).await.unwrap().unwrap_err(), ErrorKind::Suspended, "`acme`");
+    }
+    locked.store(false, Ordering::Relaxed);
+    database.decide(acme, status(TenantState::Active), None);
+    until(async || !matches!(theirs.submit("w").send().await, Err(error) if error.kind() == ErrorKind::Suspended)).await;
+    for _ in 0..8 {
+        assert!(in_time(theirs.execute("w", Context::new())).await.unwrap().status.is_success());
+    }
+    in_time(theirs.shutdown()).await.unwrap();
 }
 
 #[cfg(feature = "postgres")]
