@@ -346,6 +346,8 @@ impl Submission {
         let Self { runner, workflow: name, input, idempotency_key, start_at, deadline, priority } = self;
         runner.check_open()?;
         let Handle { hub, place, settings, .. } = &*runner.handle;
+        // Before the look at the state, so that the hub does not go to rest between the two.
+        let under_way = Submitting::new(place);
         let (workflow, mut direct) = {
             let state = place.state();
             let Some(workflow) = state.workflows.get(&name) else {
@@ -403,7 +405,7 @@ impl Submission {
             input: values,
             permits,
             reply,
-            _under_way: Submitting::new(place),
+            _under_way: under_way,
             since: hub.clock().monotonic(),
             unsure: false,
         })));

@@ -207,6 +207,15 @@ pub(crate) fn open_writer(address: &SqliteAddress, now: i64) -> Result<Connectio
     Ok(connection)
 }
 
+/// Opens the connection that writes to a file that was opened before and has to be there still.
+pub(crate) fn open_writer_again(path: &Path) -> Result<Connection, Failure> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    prepare(&connection)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
 /// Opens a connection that only reads. It may write the -shm file, as every reader of a write-ahead log does.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, Failure> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -269,7 +278,10 @@ pub(crate) struct FileIdentity {
 impl FileIdentity {
     /// `None` if there is no file, or it cannot be told.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
+        Self::of_metadata(&std::fs::metadata(path).ok()?)
+    }
+
+    pub(crate) fn of_metadata(metadata: &std::fs::Metadata) -> Option<Self> {
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt;

@@ -75,6 +75,7 @@ methods! {
     RunnerCondemn = "runner_condemn",
     RunnerRescue = "runner_rescue",
     RunnerRetire = "runner_retire",
+    Rest = "rest",
     Close = "close",
 }
 
@@ -318,6 +319,18 @@ impl Store for FaultyStore {
 
     async fn runner_retire(&self, runner: RunnerId) -> Result<()> {
         self.through(Method::RunnerRetire, self.inner.runner_retire(runner)).await
+    }
+
+    fn rests(&self) -> bool {
+        self.inner.rests()
+    }
+
+    async fn pressed(&self) {
+        self.inner.pressed().await;
+    }
+
+    async fn rest(&self) -> Result<bool> {
+        self.through(Method::Rest, self.inner.rest()).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -295,6 +295,7 @@ impl Lane {
             .collect();
         let flush = Flush { runner, now: hub.clock.database_now(), places };
         let gate = hub.gates[self.index].lock().await;
+        hub.stir();
         let begun = hub.clock.monotonic();
         let answer = {
             let mut flushing = hub.store.flush(self.index, &flush);

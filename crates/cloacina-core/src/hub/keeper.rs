@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 
 use super::auditor::Audit;
 use super::place::PlaceState;
+use super::rest::Quiet;
 use super::{Hub, OpenPlace, Waiter};
 use crate::clock::LONGEST_WAIT;
 use crate::id::{ExecutionId, RunnerId};
@@ -49,10 +50,15 @@ impl Hub {
         }
     }
 
+    /// Waits, and then for as long as the hub rests; false once it is being closed.
+    async fn tick(&self, period: Duration) -> bool {
+        self.pause(period).await && self.awake().await
+    }
+
     /// Renews the lease, and once per lease has the held tasks compared with the database.
     pub(super) async fn beat(self: Arc<Self>) {
         let mut audited = self.clock.monotonic();
-        while self.pause(self.heartbeat_interval).await {
+        while self.tick(self.heartbeat_interval).await {
             let Some(incarnation) = self.incarnation() else { continue };
             let announced = self.announced();
             match self.store.runner_heartbeat(incarnation.id, &announced, self.clock.database_now()).await {
@@ -81,8 +87,11 @@ impl Hub {
         let mut seen: HashMap<RunnerId, (i64, Duration)> = HashMap::new();
         let mut looked = self.clock.monotonic();
         let period = WATCH.min(self.heartbeat_interval);
-        while self.pause(period).await {
-            let Some(incarnation) = self.incarnation() else { continue };
+        while self.tick(period).await {
+            let me = self.incarnation().map(|incarnation| incarnation.id);
+            if me.is_none() && !self.executes() {
+                continue;
+            }
             let runners = match self.store.runner_list().await {
                 Ok(runners) => runners,
                 Err(error) => {
@@ -95,7 +104,7 @@ impl Hub {
             let unseen = now.saturating_sub(looked);
             looked = now;
             let others: Vec<RunnerRecord> =
-                runners.into_iter().filter(|runner| runner.id != incarnation.id).collect();
+                runners.into_iter().filter(|runner| Some(runner.id) != me).collect();
             seen.retain(|id, _| others.iter().any(|runner| runner.id == *id));
             self.note_alone(others.is_empty());
             for runner in others {
@@ -119,7 +128,7 @@ impl Hub {
 
     /// Notes whether no other runner was seen. What a runner that left has ended since it was last asked for is not learned from
     /// our own commits, so everything that is waited for is asked for once more.
-    fn note_alone(&self, alone: bool) {
+    pub(super) fn note_alone(&self, alone: bool) {
         if self.alone.swap(alone, Ordering::Relaxed) || !alone {
             return;
         }
@@ -184,6 +193,7 @@ impl Hub {
     /// Asks the doorbell once a second, and whenever somebody hints that it rang.
     pub(super) async fn ring_bells(self: Arc<Self>) {
         let mut hints = self.store.hints();
+        let mut quiet = Quiet::default();
         loop {
             let hint = async {
                 if hints.changed().await.is_err() {
@@ -191,12 +201,17 @@ impl Hub {
                     std::future::pending::<()>().await;
                 }
             };
-            tokio::select! {
+            let awake = self.is_awake();
+            let pressed = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
-                () = hint => {}
-                () = self.clock.sleep(BELL) => {}
-            }
+                () = hint => {
+                    self.awaken();
+                    false
+                }
+                () = self.store.pressed(), if awake => true,
+                () = self.clock.sleep(BELL), if awake => false,
+            };
             if self.places().open.is_empty() {
                 continue;
             }
@@ -232,6 +247,9 @@ impl Hub {
                         self.request_audit(Audit::Execution(place, execution));
                     }
                 }
+            }
+            if self.store.rests() {
+                self.rest_if_quiet(&mut quiet, pressed).await;
             }
         }
     }
@@ -340,7 +358,7 @@ impl Hub {
 
     /// Pauses executions that nobody who lives has the code of. Asked only of places where work is due and none of it is for us.
     pub(super) async fn pause_orphans(self: Arc<Self>) {
-        while self.pause(ORPHANS).await {
+        while self.tick(ORPHANS).await {
             let idle = |place: &Arc<OpenPlace>| place.state().patience.is_some();
             let places: Vec<Arc<OpenPlace>> = self.all_places().into_iter().filter(idle).collect();
             if places.is_empty() {
@@ -379,8 +397,12 @@ impl Hub {
         let known: HashSet<WorkflowKey> = place.state().workflows.keys().iter().cloned().collect();
         match self.store.execution_orphaned(&place.place).await {
             Ok(orphaned) => {
-                let ours = orphaned.into_iter().filter(|(_, workflow)| known.contains(workflow));
-                self.control_all(&place, ours, &Control::Resume).await;
+                let ours: Vec<_> =
+                    orphaned.into_iter().filter(|(_, workflow)| known.contains(workflow)).collect();
+                if ours.is_empty() {
+                    return;
+                }
+                self.control_all(&place, ours.into_iter(), &Control::Resume).await;
                 place.state().note_backlog(i16::MIN);
                 self.look(&place);
             }
@@ -411,7 +433,7 @@ impl Hub {
     /// Deletes finished executions that are older than the retention of their place, in small batches.
     pub(super) async fn prune(self: Arc<Self>) {
         let mut wait = Duration::from_secs(60);
-        while self.pause(wait).await {
+        while self.tick(wait).await {
             wait = PRUNE;
             for place in self.all_places() {
                 let Some(retention) = place.state().settings.retention else { continue };

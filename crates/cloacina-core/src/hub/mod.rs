@@ -7,6 +7,7 @@
 //!        └───────────────────────┴── starts ────────►
 //!   scheduler   grants slots, claims ready work, waits for due times
 //!   keeper      heartbeat, watching other runners, rescue, doorbell, polling for executions that run elsewhere, pruning
+//!   rest        while nothing happens: no heartbeat, no runner, nothing open; stores that are files only
 //!   auditor     compares what the database says with what is held here, and adopts what is ours
 //! ```
 //!
@@ -23,6 +24,7 @@ mod committer;
 mod keeper;
 mod live;
 mod place;
+mod rest;
 mod scheduler;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -43,6 +45,7 @@ use committer::Lane;
 pub(crate) use live::{result_of, summary_of};
 pub(crate) use place::{HandleNumber, OpenPlace, Submitting, Waiter, WorkflowSet};
 use place::{Held, StopReason};
+use rest::Rest;
 use scheduler::Timers;
 
 use crate::clock::{Clock, LONGEST_WAIT};
@@ -81,6 +84,7 @@ pub struct Hub {
     elsewhere: Wake,
     /// Whether no other runner was seen at the last look.
     alone: AtomicBool,
+    rest: Rest,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -179,6 +183,7 @@ impl Hub {
             audits,
             elsewhere: Wake::default(),
             alone: AtomicBool::new(false),
+            rest: Rest::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             store,
@@ -389,15 +394,11 @@ impl Hub {
             (open, handle)
         };
         if executes {
-            if let Err(error) = self.become_runner().await {
+            if let Err(error) = self.become_runner(&open).await {
                 self.close(&open, handle, true).await;
                 return Err(error.into());
             }
-            {
-                let mut state = open.state();
-                state.registered = true;
-                state.note_backlog(i16::MIN);
-            }
+            open.state().note_backlog(i16::MIN);
             self.look(&open);
             self.spawn(Arc::clone(self).resume_orphans(Arc::clone(&open)));
         }
@@ -416,10 +417,12 @@ impl Hub {
         keys.into_iter().collect()
     }
 
-    /// Registers this process as a runner, if it is not one yet, and takes back at once what a process that died left behind.
-    async fn become_runner(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// Registers this process as a runner, if it is not one yet, and takes back at once what a process that died left behind. From
+    /// then on work of this place is claimed.
+    async fn become_runner(self: &Arc<Self>, place: &OpenPlace) -> Result<(), StoreError> {
         let _one_at_a_time = self.renewing.lock().await;
         if self.incarnation().is_some() {
+            place.state().registered = true;
             return Ok(());
         }
         let incarnation = self.register().await?;
@@ -427,6 +430,7 @@ impl Hub {
         if let Err(error) = Arc::clone(self).rescue_the_provably_dead().await {
             warn!(database = self.label(), %error, "failed to look for work of processes that died; will look again");
         }
+        place.state().registered = true;
         Ok(())
     }
 

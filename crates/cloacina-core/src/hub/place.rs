@@ -183,6 +183,17 @@ impl OpenPlace {
         state.held.is_empty() && !state.claiming && self.submitting.load(Ordering::Acquire) == 0
     }
 
+    /// Whether nothing can happen here before a due time, unless somebody comes: nobody waits, no work that may be claimed is known.
+    pub(crate) fn is_quiet(&self, state: &PlaceState) -> bool {
+        let no_work = state.backlog.is_none() && state.patience.is_none() && !state.queued;
+        state.held.is_empty()
+            && !state.claiming
+            && !state.closing
+            && state.waiting.is_empty()
+            && (no_work || state.executors.is_empty())
+            && self.submitting.load(Ordering::Acquire) == 0
+    }
+
     /// Lets go of a task that is held for this attempt. A later attempt may be held already, while the earlier one is still
     /// coming to its end or its outcome is written once more after a lost answer: that one is kept.
     pub(crate) fn let_go(
@@ -205,6 +216,11 @@ impl PlaceState {
     /// Whether tasks may be started here.
     pub(crate) fn claims(&self) -> bool {
         self.registered && !self.closing && !self.executors.is_empty()
+    }
+
+    /// Whether tasks might be started here if the runner were registered.
+    pub(crate) fn lacks_runner(&self) -> bool {
+        !self.registered && !self.closing && !self.executors.is_empty()
     }
 
     pub(crate) fn note_backlog(&mut self, priority: i16) {

@@ -199,6 +199,24 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a live runner that holds nothing any more. One that still holds something is declared dead instead.
     async fn runner_retire(&self, runner: RunnerId) -> Result<()>;
 
+    /// Whether [`rest`](Self::rest) is worth calling.
+    fn rests(&self) -> bool {
+        false
+    }
+
+    /// Returns when what this store keeps open is wanted elsewhere in the process: if nothing is going on, it should rest now.
+    async fn pressed(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    /// Closes what is open. The next call, whichever it is, opens it again.
+    ///
+    /// From then on [`hints`](Self::hints) also changes when somebody else wrote, and with the call that opens it again. False, and
+    /// nothing is closed, if somebody else may have written since the last [`bell_due`](Self::bell_due).
+    async fn rest(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Closes all connections, in good order. Nothing is called after it.
     async fn close(&self) -> Result<()> {
         Ok(())
