@@ -7,7 +7,7 @@
 //! A file that rests is watched from outside, all of them by one task: a look at the size and times of the file and of its log once a second
 //! costs some microseconds and no descriptor, where a connection costs half a megabyte and three.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -128,6 +128,18 @@ impl State {
         let asked = files.into_iter().filter(|file| !file.was_pressed.swap(true, Ordering::Relaxed));
         asked.take(count).for_each(|file| file.pressed.notify_one());
     }
+}
+
+/// The paths of all files that stores of this process use, open or at rest.
+pub(crate) fn used() -> HashSet<PathBuf> {
+    let state = FILES.lock();
+    state.open.values().chain(state.resting.values()).map(|file| file.path.clone()).collect()
+}
+
+/// Whether a store of this process uses a file.
+pub(crate) fn is_used(path: &Path) -> bool {
+    let state = FILES.lock();
+    state.open.values().chain(state.resting.values()).any(|file| file.path == path)
 }
 
 /// A file as a store uses it, open or at rest; forgotten when dropped.

@@ -20,6 +20,7 @@
 //! like everything that it recorded before.)
 
 mod connect;
+mod directory;
 mod doorbell;
 mod error;
 mod execution;
@@ -28,6 +29,7 @@ mod flush;
 mod migrate;
 #[cfg(test)]
 mod plans;
+mod registry;
 mod runner;
 mod tenant;
 
@@ -49,9 +51,11 @@ use tokio::sync::watch;
 
 pub use connect::SqliteAddress;
 use connect::{FileIdentity, PATIENCE};
+pub use directory::{Directory, DueFile, FileId};
 use error::Failure;
 pub use files::set_max_open_files;
 use files::{Footprint, OpenFile};
+use registry::Holder;
 
 /// How long SQLite itself waits for the lock on the file, and with it a thread of the shared runtime. Beyond that we wait without one.
 const SHORT_WAIT: Duration = Duration::from_millis(5);
@@ -72,6 +76,8 @@ pub struct SqliteStore {
     reader: Mutex<Reader>,
     /// `None` in memory.
     file: Option<OpenFile>,
+    /// If a registry lies beside the file.
+    holder: Option<Holder>,
     hints: watch::Sender<u64>,
 }
 
@@ -147,10 +153,21 @@ impl SqliteStore {
             let now = micros(None);
             let connection = connect::open_writer(&address, now)?;
             let tenant = migrate::migrate(&connection, &label, migrate::MIGRATIONS, now)?;
-            Ok((OpenWriter::new(connection)?, tenant))
+            // Before anything is written that may be due.
+            let holder = match address.path() {
+                Some(path) => Holder::new(path, tenant)?,
+                None => None,
+            };
+            Ok((OpenWriter::new(connection)?, tenant, holder))
         })();
         let identity = address.path().and_then(FileIdentity::of);
-        let (writer, tenant) = opened.map_err(|failure: Failure| failure.into_store_error(&label))?;
+        let (writer, tenant, holder) = opened.map_err(|failure: Failure| failure.into_store_error(&label))?;
+        if file.is_some() && identity.is_none() {
+            return Err(StoreError::new(
+                StoreErrorKind::Place,
+                format!("the SQLite file {label} was deleted while it was being opened; open it again"),
+            ));
+        }
         let place = Place { tenant, name: tenant::place_name(&address) };
         let reader = if file.is_some() { Reader::Absent } else { Reader::Writer };
         Ok(Arc::new(Self {
@@ -161,6 +178,7 @@ impl SqliteStore {
             writer: Mutex::new(Writer::Open(writer)),
             reader: Mutex::new(reader),
             file,
+            holder,
             hints,
         }))
     }
@@ -184,6 +202,7 @@ impl SqliteStore {
         if let Some(file) = &self.file {
             file.closed();
         }
+        self.sign_off(&writer);
         let label = self.address.label().to_owned();
         on_blocking_thread(move || fold(reader, writer).map_err(|failure| failure.into_store_error(&label)))
             .await
@@ -215,10 +234,16 @@ impl SqliteStore {
         let Writer::Open(open) = &*writer else { return Ok(false) };
         // What is committed from here on shows in the looks of the file, what was before in the version.
         let after = Footprint::of(path);
+        if let Some(holder) = &self.holder {
+            holder.rested(self.next_due(open)?)?;
+        }
         if after != before
             || after.is_none_or(|looks| Some(looks.identity) != self.identity)
             || data_version(&open.connection)? != open.seen_version
         {
+            if let Some(holder) = &self.holder {
+                holder.opened()?;
+            }
             return Ok(false);
         }
         let closed = fold(
@@ -264,7 +289,42 @@ impl SqliteStore {
         if migrate::owner(&connection, self.label_text())? != Some(self.place.tenant) {
             return Err(self.replaced());
         }
+        if let Some(holder) = &self.holder {
+            holder.opened()?;
+        }
         OpenWriter::new(connection)
+    }
+
+    /// When somebody has to look at the file; at once if somebody may have died in it, or executions wait for code.
+    fn next_due(&self, writer: &OpenWriter) -> Result<Option<i64>, Failure> {
+        let connection = &writer.connection;
+        if !runner::list(connection)?.is_empty()
+            || !execution::orphaned(connection, self.place.tenant)?.is_empty()
+        {
+            return Ok(Some(0));
+        }
+        let next = doorbell::next(connection, self.place.tenant, 0)?;
+        Ok(next.work.into_iter().chain(next.deadline).min().map(Timestamp::as_microsecond))
+    }
+
+    /// Notes in the registry that this store is gone, and what it leaves. What fails stays noted as open, and is looked at.
+    fn sign_off(&self, writer: &Writer) {
+        let Some(holder) = &self.holder else { return };
+        let signed = (|| {
+            if let Writer::Open(writer) = writer {
+                let version = data_version(&writer.connection)?;
+                holder.rested(self.next_due(writer)?)?;
+                if data_version(&writer.connection)? != version {
+                    // Somebody wrote since it was read.
+                    holder.rested(Some(0))?;
+                }
+            }
+            holder.gone()
+        })();
+        if let Err(failure) = signed {
+            let error = failure.into_store_error(self.label_text());
+            tracing::warn!(%error, "a file was not signed off in the registry; it will be looked at");
+        }
     }
 
     fn hint(&self) {
@@ -447,6 +507,9 @@ impl SqliteStore {
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         let (reader, writer) = self.take();
+        if !matches!(writer, Writer::Closed) {
+            self.sign_off(&writer);
+        }
         if let Err(failure) = fold(reader, writer) {
             let error = failure.into_store_error(self.label_text());
             tracing::warn!(%error, "the write-ahead log of a SQLite file was not folded in");
