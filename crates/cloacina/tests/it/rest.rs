@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use cloacina::runner::DefaultRunner;
 use cloacina::{Context, ErrorKind, Jitter, PipelineStatus, RetryPolicy, Workflow};
+use cloacina_core::clock::SystemClock;
 use cloacina_core::store::PlaceName;
 use cloacina_core::{Hub, Runner};
-use cloacina_sqlite::SqliteStore;
+use cloacina_sqlite::{Directory, FileId, SqliteStore};
 use cloacina_testing::clock::ManualClock;
 use rusqlite::Connection;
 
@@ -139,7 +140,7 @@ async fn a_thousand_files_are_served_with_no_more_open_than_the_budget() {
          at most {most} open"
     );
     // On a machine that is busy with other things, it may look for a moment as if nobody made room.
-    assert!(most <= 160, "{most} files were open");
+    assert!(most <= 200, "{most} files were open");
     assert!(each <= 100_000, "a resting file costs {each} bytes");
     for runner in runners {
         runner.shutdown().await.unwrap();
@@ -331,6 +332,7 @@ async fn a_file_that_is_deleted_or_replaced_at_rest_is_an_error_and_no_new_file(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_meets_a_rest_is_run() {
+    let _alone = BUDGET.lock().await;
     let database = Database::sqlite();
     let tasks = [idle("a"), idle("b").dependencies(["a"])];
     let resting = Moved::new(&database, [workflow("w", tasks)]).await;
@@ -352,12 +354,23 @@ async fn whatever_meets_a_rest_is_run() {
                 for n in 0..40 {
                     // Long enough for a rest, short enough to meet it half-way.
                     tokio::time::sleep(Duration::from_millis(fastrand::u64(0..60))).await;
+                    // By this clock half a minute is over in no time, and then a submission that waits is given up.
                     let result = if caller == 0 {
-                        let execution = runner.execute_async("w", Context::new().with("n", n)).await.unwrap();
+                        let execution = loop {
+                            match runner.execute_async("w", Context::new().with("n", n)).await {
+                                Err(error) if error.kind() == ErrorKind::Unavailable => {}
+                                execution => break execution.unwrap(),
+                            }
+                        };
                         tokio::time::sleep(Duration::from_millis(fastrand::u64(0..60))).await;
                         in_time(execution.wait_for_completion()).await.unwrap()
                     } else {
-                        in_time(runner.execute("w", Context::new().with("n", n))).await.unwrap()
+                        loop {
+                            match in_time(runner.execute("w", Context::new().with("n", n))).await {
+                                Err(error) if error.kind() == ErrorKind::Unavailable => {}
+                                result => break result.unwrap(),
+                            }
+                        }
                     };
                     assert_eq!(result.status, PipelineStatus::Completed);
                     assert!(result.task_results.iter().all(|task| task.attempts == 1), "{result:?}");
@@ -372,4 +385,43 @@ async fn whatever_meets_a_rest_is_run() {
     ticking.await.unwrap();
     resting.rests().await;
     resting.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_of_a_tenant_that_nobody_has_opened_is_found_when_it_is_due() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = Directory::open(parent.path().join("tenants")).await.unwrap();
+    let gate = Gate::new();
+    let open = async |name: &str| {
+        let address = directory.address(&FileId::parse(name).unwrap()).unwrap();
+        let config = quick().workflow(workflow("w", [gate.task("t")])).build();
+        DefaultRunner::builder().file(address).config(config).build().await.unwrap()
+    };
+    let now = cloacina_core::clock::Clock::now(&SystemClock);
+    let later = now + Duration::from_secs(3600);
+    for name in ["acme", "globex", "idle"] {
+        let runner = open(name).await;
+        match name {
+            "acme" => drop(runner.submit("w").start_at(now + Duration::from_secs(2)).send().await.unwrap()),
+            "globex" => drop(runner.submit("w").start_at(later).send().await.unwrap()),
+            _ => {}
+        }
+        // Not before it rests, or is shut down, is it anybody else's affair.
+        assert!(directory.due(later).await.unwrap().iter().all(|file| file.id.as_str() != name));
+        runner.shutdown().await.unwrap();
+    }
+    // What a manager of tenants does every second.
+    until(async || !directory.due(cloacina_core::clock::Clock::now(&SystemClock)).await.unwrap().is_empty())
+        .await;
+    let due = directory.due(cloacina_core::clock::Clock::now(&SystemClock)).await.unwrap();
+    assert_eq!(due.iter().map(|file| file.id.as_str()).collect::<Vec<_>>(), ["acme"]);
+    let runner = open("acme").await;
+    gate.started().await;
+    gate.open(1);
+    until(async || {
+        runner.list_executions().await.unwrap().iter().all(|execution| execution.status.is_success())
+    })
+    .await;
+    runner.shutdown().await.unwrap();
+    assert_eq!(directory.due(now).await.unwrap(), []);
 }
