@@ -16,6 +16,7 @@ use crate::hub::{
     HandleNumber, Hub, OpenPlace, Submit, SubmitReply, Submitting, result_of, smaller, summary_of,
 };
 use crate::id::ExecutionId;
+use crate::metrics::TenantMetrics;
 use crate::store::{
     Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, Idempotency, NewExecution, NewTask,
     PlaceName, WorkflowKey,
@@ -206,6 +207,37 @@ impl Runner {
         Ok(headers.iter().map(summary_of).collect())
     }
 
+    /// How this tenant does, in numbers. It counts rows, so it is for a look now and then.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Place`] and [`ErrorKind::Unavailable`] for what is wrong with the database.
+    pub async fn metrics(&self) -> Result<TenantMetrics, PipelineError> {
+        let (store, place) = self.store();
+        let now = self.handle.hub.clock().database_now();
+        let ended = ExecutionFilter::all().status(PipelineStatus::Completed).status(PipelineStatus::Failed);
+        let list = ExecutionList { filter: ended, before: None, limit: 1_000 };
+        let asked = async move {
+            let figures = store.place_figures(&place, now).await?;
+            Ok((figures, store.execution_list(&place, &list).await?))
+        };
+        let (figures, latest) = self.handle.hub.ask(asked).await?;
+        Ok(TenantMetrics::new(figures, &latest))
+    }
+
+    /// Whether nothing of this tenant is under way in this process, and nobody but the caller has this runner: it could be shut
+    /// down without anybody noticing.
+    #[must_use]
+    pub fn is_unused(&self) -> bool {
+        Arc::strong_count(&self.handle) == 1 && self.handle.place.is_unused()
+    }
+
+    /// Whether it was shut down.
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
+        self.handle.shut.load(Ordering::Acquire) || self.handle.hub.is_closed()
+    }
+
     /// Stops this runner: nothing more is claimed, running tasks may finish for
     /// [`shutdown_timeout`](DefaultRunnerConfig::shutdown_timeout), the rest is given back; returns when everything is written.
     ///
@@ -355,6 +387,7 @@ impl Submission {
         let Self { runner, workflow: name, input, idempotency_key, start_at, deadline, priority } = self;
         runner.check_open()?;
         let Handle { hub, place, settings, .. } = &*runner.handle;
+        // Before the look at the state, so that the hub does not go to rest between the two.
         let under_way = Submitting::new(place).map_err(|there_are| too_many(there_are, runner.place()))?;
         let (workflow, mut direct, max_context_bytes, max_queue_length) = {
             let state = place.state();

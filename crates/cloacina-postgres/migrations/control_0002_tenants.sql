@@ -33,6 +33,8 @@ ALTER TABLE tenant
 -- A removed tenant leaves its row, so that a new one of its name begins with the next epoch.
 DROP INDEX tenant_schema;
 CREATE UNIQUE INDEX tenant_schema ON tenant (lower(schema_name)) WHERE state <> 'removed';
+-- What the operator calls a tenant, where that is not its schema's name.
+CREATE UNIQUE INDEX tenant_name ON tenant (lower(name)) WHERE state <> 'removed';
 CREATE INDEX tenant_removed ON tenant (lower(schema_name), epoch) WHERE state = 'removed';
 
 CREATE TABLE login (

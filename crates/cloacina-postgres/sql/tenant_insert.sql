@@ -2,8 +2,8 @@
 -- the name is taken. Also tells what there is already of what is to be made.
 WITH place AS (
     INSERT INTO cloacina.tenant (tenant_id, name, schema_name, epoch, schema_version, min_reader)
-    SELECT $1::uuid, $2::text, $2, coalesce(max(epoch), 0) + 1, 0, 0
-    FROM cloacina.tenant WHERE lower(schema_name) = lower($2)
+    SELECT $1::uuid, $4::text, $2::text, coalesce(max(epoch), 0) + 1, 0, 0
+    FROM cloacina.tenant WHERE lower(schema_name) = lower($2) OR lower(name) = lower($4)
     ON CONFLICT DO NOTHING
     RETURNING tenant_id
 ),

@@ -10,7 +10,7 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus};
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, ORPHANED,
-    Place, Result, StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
+    Place, PlaceFigures, Result, StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -113,6 +113,20 @@ pub(crate) async fn orphaned(inner: Arc<Inner>, place: Place) -> Result<Vec<(Exe
     let step = Step::Run(sql::EXECUTION_ORPHANED, params![Uuid::from(place.tenant), ORPHANED]);
     let rows = in_place(&inner, &place, &[step]).await?;
     Ok(rows[0].iter().map(|row| (ExecutionId(row.get("id")), workflow_key(row))).collect())
+}
+
+pub(crate) async fn figures(inner: Arc<Inner>, place: Place, now: Option<Timestamp>) -> Result<PlaceFigures> {
+    let step = Step::Run(sql::PLACE_FIGURES, params![Uuid::from(place.tenant), now]);
+    let rows = in_place(&inner, &place, &[step]).await?;
+    let row = &rows[0][0];
+    let number = |column| row.get::<_, i64>(column).unsigned_abs();
+    let oldest: Option<i64> = row.get("oldest_us");
+    Ok(PlaceFigures {
+        executions: number("executions"),
+        open: number("open"),
+        queued: number("queued"),
+        oldest_queued: oldest.map(|us| Duration::from_micros(us.max(0).unsigned_abs())),
+    })
 }
 
 pub(crate) async fn count(inner: Arc<Inner>, place: Place, at_most: usize) -> Result<usize> {

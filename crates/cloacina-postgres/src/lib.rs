@@ -35,8 +35,8 @@ use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
-    Flushed, Liveness, NextDue, Place, PlaceName, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    Store, StoreError, StoreErrorKind, TenantStatus, WorkflowKey,
+    Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, Store, StoreError, StoreErrorKind, TenantStatus, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::{Handle, Runtime};
@@ -46,7 +46,7 @@ use tokio::task::AbortHandle;
 pub use address::PostgresAddress;
 #[doc(hidden)]
 pub use migrate::Migration;
-pub use tenant::SchemaName;
+pub use tenant::{NamedTenant, SchemaName};
 
 use crate::connect::{Connection, Plans, Scope};
 use crate::error::Failure;
@@ -190,6 +190,36 @@ impl PostgresStore {
     #[must_use]
     pub fn is_tenant_login(&self) -> bool {
         self.inner.pool.login == Login::Tenant
+    }
+
+    /// The tenants that the operator calls by this name, or by one from which only the case tells it apart; all of them if none is given.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::place_open`].
+    pub async fn tenants_named(&self, name: Option<&str>) -> Result<Vec<NamedTenant>> {
+        let (inner, name) = (Arc::clone(&self.inner), name.map(str::to_owned));
+        self.run(async move { tenant::named(&inner, name.as_deref()).await }).await
+    }
+
+    /// Makes a place for a tenant that the operator calls by another name than its schema's; `None` if either is taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::place_open`].
+    pub async fn place_create(&self, schema: &SchemaName, name: &str) -> Result<Option<Place>> {
+        let (inner, schema, name) = (Arc::clone(&self.inner), schema.clone(), name.to_owned());
+        self.run(async move { tenant::create_named(&inner, &schema, &name).await }).await
+    }
+
+    /// Removes a place that this login made, with everything in it: nothing new is started there, running tasks may end for `drain`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Place`] if the login does not own it; otherwise as [`Store::place_open`]. May be repeated.
+    pub async fn place_remove(&self, place: &Place, drain: Duration) -> Result<()> {
+        let (inner, place) = (Arc::clone(&self.inner), place.clone());
+        self.run(async move { tenant::remove(&inner, &place, drain).await }).await
     }
 
     /// Raises the number of connections to `max_connections`, if it is lower.
@@ -357,6 +387,10 @@ impl Store for PostgresStore {
 
     async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
         self.run(execution::orphaned(Arc::clone(&self.inner), place.clone())).await
+    }
+
+    async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures> {
+        self.run(execution::figures(Arc::clone(&self.inner), place.clone(), now)).await
     }
 
     async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {

@@ -59,6 +59,7 @@ statements! {
     EXECUTION_OVERDUE "execution_overdue";
     EXECUTION_ORPHANED "execution_orphaned";
     EXECUTION_COUNT "execution_count";
+    PLACE_FIGURES "place_figures";
     EXECUTION_STATE "execution_state";
     DEADLINE_DUE "deadline_due";
     DEADLINE_DROP "deadline_drop";
@@ -95,6 +96,7 @@ statements! {
     PLACE_VERSION "place_version";
     TENANT_STATUS "tenant_status" own;
     TENANT_INSERT "tenant_insert";
+    TENANT_NAMED "tenant_named";
     TENANT_BIND "tenant_bind";
     TENANT_FIND "tenant_find";
     TENANT_LIST "tenant_list";

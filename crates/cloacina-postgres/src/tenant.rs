@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{
@@ -95,6 +96,82 @@ struct Entry {
     control_version: Option<i32>,
 }
 
+/// A tenant by the name that the operator has for it, which need not be its schema's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedTenant {
+    /// The operator's name.
+    pub name: String,
+    /// Its schema.
+    pub schema_name: String,
+    /// Its id.
+    pub tenant: TenantId,
+    /// Whether it may work.
+    pub state: TenantState,
+    /// Whether it has a login of its own.
+    pub has_login: bool,
+}
+
+/// The tenants of a name, told apart from others by more than the case; of all names if none is given.
+pub(crate) async fn named(inner: &Inner, name: Option<&str>) -> Result<Vec<NamedTenant>> {
+    migrate::control(inner).await?;
+    let mut side = inner.pool.side().await?;
+    let steps = [Step::Run(sql::TENANT_NAMED, params![name])];
+    let rows =
+        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
+    rows[0]
+        .iter()
+        .map(|row| {
+            let place = Place { tenant: TenantId(row.get("tenant_id")), name: row.get("schema_name") };
+            Ok(NamedTenant {
+                name: row.get("name"),
+                state: parse(row.get("state"), &place)?,
+                has_login: row.get("has_login"),
+                tenant: place.tenant,
+                schema_name: place.name,
+            })
+        })
+        .collect()
+}
+
+/// Makes a place for a tenant that the operator calls by another name than its schema's. `None` if there is one of either name.
+pub(crate) async fn create_named(inner: &Inner, schema: &SchemaName, name: &str) -> Result<Option<Place>> {
+    migrate::control(inner).await?;
+    create(inner, schema, name).await
+}
+
+/// Removes a place that the store's own login made: no new work, running tasks may end for `drain`, then everything goes.
+pub(crate) async fn remove(inner: &Inner, place: &Place, drain: Duration) -> Result<()> {
+    let schema = SchemaName::of(place)?;
+    let tenant = Uuid::from(place.tenant);
+    let in_control = async |steps: Vec<Step<'_>>| {
+        let mut side = inner.pool.side().await?;
+        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))
+    };
+    let states = vec!["active", "suspended", "moving"];
+    in_control(vec![Step::Run(sql::TENANT_STATE, params![tenant, states, "removing"])]).await?;
+    inner.hint_wanted.notify_one();
+    let begun = Instant::now();
+    loop {
+        let mut side = inner.pool.side().await?;
+        let count = [Step::Run(sql::RUNNING_COUNT, params![tenant])];
+        let rows = side.transaction(inner.scope(place.tenant, &schema), &count).await;
+        let rows = rows.map_err(|failure| failure.into_error(schema.as_str()))?;
+        drop(side);
+        if rows[0][0].get::<_, i64>("running") == 0 || begun.elapsed() >= drain {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let steps = vec![
+        Step::Batch(format!("DROP SCHEMA {} CASCADE", schema.quoted())),
+        Step::Run(sql::TENANT_FORGET, params![tenant]),
+        Step::Run(sql::TENANT_STATE, params![tenant, vec!["removing"], "removed"]),
+    ];
+    in_control(steps).await?;
+    inner.hint_wanted.notify_one();
+    Ok(())
+}
+
 /// Finds a place, makes or migrates it.
 pub(crate) async fn open(inner: &Inner, name: &PlaceName) -> Result<Place> {
     if inner.pool.login == Login::Tenant {
@@ -110,7 +187,7 @@ pub(crate) async fn open(inner: &Inner, name: &PlaceName) -> Result<Place> {
         if let Some(entry) = find(inner, &name).await? {
             return settle(inner, &name, entry).await;
         }
-        if let Some(place) = create(inner, &name).await? {
+        if let Some(place) = create(inner, &name, name.as_str()).await? {
             return Ok(place);
         }
     }
@@ -242,10 +319,10 @@ async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place>
 
 /// Makes the place in two flights: the registry's row, which is the lock, and everything else in one batch. `None` if somebody
 /// else was first.
-async fn create(inner: &Inner, name: &SchemaName) -> Result<Option<Place>> {
+async fn create(inner: &Inner, name: &SchemaName, called: &str) -> Result<Option<Place>> {
     let tenant = TenantId::new();
     let mut side = inner.pool.side().await?;
-    let insert = [Step::Run(sql::PLACE_INSERT, params![Uuid::from(tenant), name.as_str()])];
+    let insert = [Step::Run(sql::PLACE_INSERT, params![Uuid::from(tenant), name.as_str(), called])];
     let rows = side.begin(Scope::Control, &insert).await.map_err(|failure| inner.control_error(failure))?;
     let Some(row) = rows[0].first() else {
         side.finish(&[]).await.map_err(|failure| inner.control_error(failure))?;

@@ -12,6 +12,11 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::Failure;
 
+/// Links are resolved when an address is understood, and are not followed when its file is opened.
+pub(crate) const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE
+    .union(OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    .union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
+
 /// How long a writer waits for another process.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -128,6 +133,13 @@ impl SqliteAddress {
         Ok(Self { location: Location::File(file), label })
     }
 
+    /// A file of a directory whose path has no links in it; the file is none, either.
+    pub(crate) fn within(directory: &Path, name: &str) -> Self {
+        let path = directory.join(name);
+        let label = path.display().to_string();
+        Self { location: Location::File(path), label }
+    }
+
     /// For messages: the path.
     #[must_use]
     pub fn label(&self) -> &str {
@@ -178,12 +190,13 @@ fn percent_decode(text: &str) -> Result<String, StoreError> {
 
 /// Opens the connection that writes; makes the file if it is not there.
 pub(crate) fn open_writer(address: &SqliteAddress, now: i64) -> Result<Connection, Failure> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_CREATE | FLAGS;
     let connection = match address.path() {
         Some(path) => {
             if !path.exists()
                 && let Err(error) = create(path, address.label(), now)?
+                // Somebody else may have been faster.
+                && error.kind() != std::io::ErrorKind::AlreadyExists
             {
                 // Not every file system has hard links. The other way takes longer and says better what is wrong.
                 tracing::debug!(path = %path.display(), %error, "a new SQLite file was not made by a link");
@@ -207,10 +220,17 @@ pub(crate) fn open_writer(address: &SqliteAddress, now: i64) -> Result<Connectio
     Ok(connection)
 }
 
+/// Opens the connection that writes to a file that was opened before and has to be there still.
+pub(crate) fn open_writer_again(path: &Path) -> Result<Connection, Failure> {
+    let connection = Connection::open_with_flags(path, FLAGS)?;
+    prepare(&connection)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
 /// Opens a connection that only reads. It may write the -shm file, as every reader of a write-ahead log does.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, Failure> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags(path, FLAGS)?;
     prepare(&connection)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
@@ -269,7 +289,10 @@ pub(crate) struct FileIdentity {
 impl FileIdentity {
     /// `None` if there is no file, or it cannot be told.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
+        Self::of_metadata(&std::fs::metadata(path).ok()?)
+    }
+
+    pub(crate) fn of_metadata(metadata: &std::fs::Metadata) -> Option<Self> {
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt;
@@ -285,7 +308,7 @@ impl FileIdentity {
 /// Makes a new file with everything in it: built in memory, written under another name, and given its own by a link, which fails if
 /// somebody else was faster. So nobody ever sees half a file, and it costs one sync where SQLite's own way, page by page through a
 /// journal, takes eight.
-fn create(path: &Path, label: &str, now: i64) -> Result<std::io::Result<()>, Failure> {
+pub(crate) fn create(path: &Path, label: &str, now: i64) -> Result<std::io::Result<()>, Failure> {
     let mut memory = Connection::open_in_memory()?;
     crate::migrate::migrate(&memory, label, crate::migrate::MIGRATIONS, now)?;
     let mut image = memory.serialize(rusqlite::MAIN_DB)?.to_vec();
@@ -297,8 +320,6 @@ fn create(path: &Path, label: &str, now: i64) -> Result<std::io::Result<()>, Fai
     let made = write_draft(&draft, &image).and_then(|()| std::fs::hard_link(&draft, path));
     let removed = std::fs::remove_file(&draft);
     Ok(match made {
-        // Somebody else made the file.
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Ok(()) => removed,
         Err(error) => Err(error),
     })

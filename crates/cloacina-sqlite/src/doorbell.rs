@@ -8,7 +8,7 @@ use cloacina_core::store::{Bells, Due, NextDue};
 use rusqlite::{Connection, params};
 
 use crate::error::Failure;
-use crate::{SqliteStore, data_version, optional_timestamp, timestamp};
+use crate::{SqliteStore, Writer, data_version, optional_timestamp, timestamp};
 
 const BELL_DUE: &str = include_str!("../sql/bell_due.sql");
 const BELL_DUE_NEXT: &str = include_str!("../sql/bell_due_next.sql");
@@ -61,7 +61,7 @@ impl SqliteStore {
         let Ok(mut writer) = self.writer.try_lock() else {
             return;
         };
-        if let Some(writer) = writer.as_mut()
+        if let Writer::Open(writer) = &mut *writer
             // An error shows in the query that follows.
             && let Ok(version) = data_version(&writer.connection)
             && version != writer.seen_version

@@ -9,6 +9,8 @@ use rusqlite::ErrorCode;
 pub(crate) enum Failure {
     Sqlite(rusqlite::Error),
     Store(StoreError),
+    /// The file is at rest, and has to be opened first.
+    Resting,
 }
 
 impl From<rusqlite::Error> for Failure {
@@ -64,6 +66,9 @@ impl Failure {
         match self {
             Self::Store(error) => error,
             Self::Sqlite(error) => store_error(error, label),
+            Self::Resting => {
+                StoreError::new(StoreErrorKind::Internal, format!("the SQLite file {label} is at rest"))
+            }
         }
     }
 }

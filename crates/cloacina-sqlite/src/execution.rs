@@ -8,7 +8,7 @@ use cloacina_core::execution::{AttemptRecord, PipelineStatus};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, ORPHANED,
-    TaskRecord, WorkflowKey,
+    PlaceFigures, TaskRecord, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -22,6 +22,7 @@ const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
 const EXECUTION_RESUME: &str = include_str!("../sql/execution_resume.sql");
 const EXECUTION_OVERDUE: &str = include_str!("../sql/execution_overdue.sql");
+const PLACE_FIGURES: &str = include_str!("../sql/place_figures.sql");
 const EXECUTION_COUNT: &str = include_str!("../sql/execution_count.sql");
 const EXECUTION_ORPHANED: &str = include_str!("../sql/execution_orphaned.sql");
 const EXECUTION_HEADERS: &str = include_str!("../sql/execution_headers.sql");
@@ -191,6 +192,20 @@ pub(crate) fn orphaned(
     let mut statement = connection.prepare_cached(EXECUTION_ORPHANED)?;
     let rows = statement.query_map(params![tenant.0, ORPHANED], keyed)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn figures(connection: &Connection, tenant: TenantId, now: i64) -> Result<PlaceFigures, Failure> {
+    Ok(connection.prepare_cached(PLACE_FIGURES)?.query_row(rusqlite::params![tenant.0, now], |row| {
+        let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+        let oldest: Option<i64> = row.get(3)?;
+        Ok(PlaceFigures {
+            executions: number(0)?,
+            open: number(1)?,
+            queued: number(2)?,
+            oldest_queued: oldest
+                .map(|due| std::time::Duration::from_micros(now.saturating_sub(due).max(0).unsigned_abs())),
+        })
+    })?)
 }
 
 pub(crate) fn count(connection: &Connection, tenant: TenantId, at_most: usize) -> Result<usize, Failure> {

@@ -6,8 +6,8 @@
 //!
 //! # Threads
 //!
-//! A store has no thread and no timer of its own, so that ten thousand idle files cost memory only. It has two connections, one that writes
-//! and one that only reads and so never waits for the writer. All stores of a process share one small runtime, on which the engine
+//! A store has no thread and no timer of its own. It has two connections, one that writes and one that only reads and so never waits for the
+//! writer; while nothing happens [it has none](Store::rest), so that ten thousand idle files cost some memory only. All stores of a process share one small runtime, on which the engine
 //! runs their futures; the calls into SQLite happen there directly, since a hop to another thread would take longer than most of them.
 //! A lock is never held across an `.await`, and a file that another process has locked is waited for without holding a thread.
 //!
@@ -20,13 +20,16 @@
 //! like everything that it recorded before.)
 
 mod connect;
+mod directory;
 mod doorbell;
 mod error;
 mod execution;
+mod files;
 mod flush;
 mod migrate;
 #[cfg(test)]
 mod plans;
+mod registry;
 mod runner;
 mod tenant;
 
@@ -38,8 +41,8 @@ use cloacina_core::clock::{Clock, SystemClock};
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
-    Flushed, Liveness, NextDue, Place, PlaceName, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    Store, StoreError, StoreErrorKind, WorkflowKey,
+    Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, Store, StoreError, StoreErrorKind, WorkflowKey,
 };
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -48,10 +51,18 @@ use tokio::sync::watch;
 
 pub use connect::SqliteAddress;
 use connect::{FileIdentity, PATIENCE};
+pub use directory::{Directory, DueFile, FileId};
 use error::Failure;
+pub use files::set_max_open_files;
+use files::{Footprint, OpenFile};
+use registry::Holder;
 
 /// How long SQLite itself waits for the lock on the file, and with it a thread of the shared runtime. Beyond that we wait without one.
 const SHORT_WAIT: Duration = Duration::from_millis(5);
+
+/// How long a file has to look the same before it can be told by its looks that nobody wrote to it: longer than the ticks of every file
+/// system's clock.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// One SQLite file.
 pub struct SqliteStore {
@@ -60,13 +71,23 @@ pub struct SqliteStore {
     /// The file that was opened; `None` in memory.
     identity: Option<FileIdentity>,
     runtime: Handle,
-    /// `None` once the store is closed.
-    writer: Mutex<Option<Writer>>,
+    /// Locked after `reader` where both are.
+    writer: Mutex<Writer>,
     reader: Mutex<Reader>,
+    /// `None` in memory.
+    file: Option<OpenFile>,
+    /// If a registry lies beside the file.
+    holder: Option<Holder>,
     hints: watch::Sender<u64>,
 }
 
-struct Writer {
+enum Writer {
+    Open(OpenWriter),
+    Resting,
+    Closed,
+}
+
+struct OpenWriter {
     connection: Connection,
     durability: Durability,
     /// SQLite's count of what other connections committed, when it was last looked at.
@@ -84,6 +105,8 @@ enum Durability {
 
 enum Reader {
     Own(Connection),
+    /// Opened when it is needed.
+    Absent,
     /// A database in memory has one connection.
     Writer,
     Closed,
@@ -100,7 +123,8 @@ impl SqliteStore {
     /// [`StoreErrorKind::Version`] for one that was made by a newer program, [`StoreErrorKind::Transient`] if somebody else has it locked.
     pub async fn open(url_or_path: &str) -> Result<Arc<Self>> {
         let text = url_or_path.to_owned();
-        on_blocking_thread(move || Self::open_now(SqliteAddress::parse(&text)?)).await
+        let address = on_blocking_thread(move || SqliteAddress::parse(&text)).await?;
+        Self::open_address(address).await
     }
 
     /// Opens the file of an address; see [`open`](Self::open).
@@ -109,36 +133,53 @@ impl SqliteStore {
     ///
     /// Those of [`open`](Self::open).
     pub async fn open_address(address: SqliteAddress) -> Result<Arc<Self>> {
-        on_blocking_thread(move || Self::open_now(address)).await
+        let runtime = runtime()?;
+        let hints = watch::Sender::new(0);
+        let file = address.path().map(|path| OpenFile::new(path, hints.clone()));
+        if let Some(file) = &file {
+            file.admit(&runtime).await;
+        }
+        on_blocking_thread(move || Self::open_now(address, runtime, file, hints)).await
     }
 
-    fn open_now(address: SqliteAddress) -> Result<Arc<Self>> {
-        let runtime = runtime()?;
+    fn open_now(
+        address: SqliteAddress,
+        runtime: Handle,
+        file: Option<OpenFile>,
+        hints: watch::Sender<u64>,
+    ) -> Result<Arc<Self>> {
         let label = address.label().to_owned();
         let opened = (|| {
             let now = micros(None);
             let connection = connect::open_writer(&address, now)?;
             let tenant = migrate::migrate(&connection, &label, migrate::MIGRATIONS, now)?;
-            let reader = match address.path() {
-                Some(path) => Reader::Own(connect::open_reader(path)?),
-                None => Reader::Writer,
+            // Before anything is written that may be due.
+            let holder = match address.path() {
+                Some(path) => Holder::new(path, tenant)?,
+                None => None,
             };
-            let seen_version = data_version(&connection)?;
-            connection.busy_timeout(SHORT_WAIT)?;
-            let writer = Writer { connection, durability: Durability::Full, seen_version };
-            Ok((writer, reader, tenant))
+            Ok((OpenWriter::new(connection)?, tenant, holder))
         })();
         let identity = address.path().and_then(FileIdentity::of);
-        let (writer, reader, tenant) = opened.map_err(|failure: Failure| failure.into_store_error(&label))?;
+        let (writer, tenant, holder) = opened.map_err(|failure: Failure| failure.into_store_error(&label))?;
+        if file.is_some() && identity.is_none() {
+            return Err(StoreError::new(
+                StoreErrorKind::Place,
+                format!("the SQLite file {label} was deleted while it was being opened; open it again"),
+            ));
+        }
         let place = Place { tenant, name: tenant::place_name(&address) };
+        let reader = if file.is_some() { Reader::Absent } else { Reader::Writer };
         Ok(Arc::new(Self {
             address,
             place,
             identity,
             runtime,
-            writer: Mutex::new(Some(writer)),
+            writer: Mutex::new(Writer::Open(writer)),
             reader: Mutex::new(reader),
-            hints: watch::Sender::new(0),
+            file,
+            holder,
+            hints,
         }))
     }
 
@@ -158,15 +199,136 @@ impl SqliteStore {
     /// [`StoreErrorKind::Place`] if the log could not be written back. Nothing is lost then: it is read when the file is opened again.
     pub async fn close(&self) -> Result<()> {
         let (reader, writer) = self.take();
+        if let Some(file) = &self.file {
+            file.closed();
+        }
+        self.sign_off(&writer);
         let label = self.address.label().to_owned();
         on_blocking_thread(move || fold(reader, writer).map_err(|failure| failure.into_store_error(&label)))
             .await
     }
 
-    fn take(&self) -> (Reader, Option<Writer>) {
-        let writer = lock(&self.writer).take();
+    fn take(&self) -> (Reader, Writer) {
         let reader = std::mem::replace(&mut *lock(&self.reader), Reader::Closed);
+        let writer = std::mem::replace(&mut *lock(&self.writer), Writer::Closed);
         (reader, writer)
+    }
+
+    /// Closes the file until the next call, if nobody else wrote to it since the last look at the bell. False if somebody may have, or
+    /// there is nothing that could be closed.
+    async fn lie_down(&self) -> Result<bool, Failure> {
+        let (Some(file), Some(path)) = (&self.file, self.address.path()) else { return Ok(false) };
+        match &*lock(&self.writer) {
+            Writer::Open(writer) => checkpoint(&writer.connection)?,
+            Writer::Resting => return Ok(true),
+            Writer::Closed => return Err(self.closed()),
+        }
+        let before = Footprint::of(path);
+        let settled = {
+            let _context = self.runtime.enter();
+            tokio::time::sleep(SETTLE)
+        };
+        settled.await;
+        let mut reader = lock(&self.reader);
+        let mut writer = lock(&self.writer);
+        let Writer::Open(open) = &*writer else { return Ok(false) };
+        // What is committed from here on shows in the looks of the file, what was before in the version.
+        let after = Footprint::of(path);
+        if let Some(holder) = &self.holder {
+            holder.rested(self.next_due(open)?)?;
+        }
+        if after != before
+            || after.is_none_or(|looks| Some(looks.identity) != self.identity)
+            || data_version(&open.connection)? != open.seen_version
+        {
+            if let Some(holder) = &self.holder {
+                holder.opened()?;
+            }
+            return Ok(false);
+        }
+        let closed = fold(
+            std::mem::replace(&mut *reader, Reader::Absent),
+            std::mem::replace(&mut *writer, Writer::Resting),
+        );
+        file.rested(after, &self.runtime);
+        closed.map(|()| true)
+    }
+
+    /// Opens the file again after a rest.
+    async fn reopen(&self) -> Result<(), Failure> {
+        let Some(file) = &self.file else { return Ok(()) };
+        file.admit(&self.runtime).await;
+        let mut writer = lock(&self.writer);
+        match *writer {
+            Writer::Open(_) => return Ok(()),
+            Writer::Resting => {}
+            Writer::Closed => {
+                file.closed();
+                return Ok(());
+            }
+        }
+        match self.connect_again() {
+            Ok(open) => {
+                *writer = Writer::Open(open);
+                self.hint();
+                Ok(())
+            }
+            Err(failure) => {
+                file.rested(self.address.path().and_then(Footprint::of), &self.runtime);
+                Err(failure)
+            }
+        }
+    }
+
+    fn connect_again(&self) -> Result<OpenWriter, Failure> {
+        let Some(path) = self.address.path() else { return Err(self.closed()) };
+        self.still_there()?;
+        let connection = connect::open_writer_again(path)?;
+        self.still_there()?;
+        // The number of a file that was deleted may be given to the next one that is made.
+        if migrate::owner(&connection, self.label_text())? != Some(self.place.tenant) {
+            return Err(self.replaced());
+        }
+        if let Some(holder) = &self.holder {
+            holder.opened()?;
+        }
+        OpenWriter::new(connection)
+    }
+
+    /// When somebody has to look at the file; at once if somebody may have died in it, or executions wait for code.
+    fn next_due(&self, writer: &OpenWriter) -> Result<Option<i64>, Failure> {
+        let connection = &writer.connection;
+        if !runner::list(connection)?.is_empty()
+            || !execution::orphaned(connection, self.place.tenant)?.is_empty()
+        {
+            return Ok(Some(0));
+        }
+        let next = doorbell::next(connection, self.place.tenant, 0)?;
+        Ok(next.work.into_iter().chain(next.deadline).min().map(Timestamp::as_microsecond))
+    }
+
+    /// Notes in the registry that this store is gone, and what it leaves. What fails stays noted as open, and is looked at.
+    fn sign_off(&self, writer: &Writer) {
+        let Some(holder) = &self.holder else { return };
+        let signed = (|| {
+            if let Writer::Open(writer) = writer {
+                let version = data_version(&writer.connection)?;
+                holder.rested(self.next_due(writer)?)?;
+                if data_version(&writer.connection)? != version {
+                    // Somebody wrote since it was read.
+                    holder.rested(Some(0))?;
+                }
+            }
+            holder.gone()
+        })();
+        if let Err(failure) = signed {
+            let error = failure.into_store_error(self.label_text());
+            tracing::warn!(%error, "a file was not signed off in the registry; it will be looked at");
+        }
+    }
+
+    fn hint(&self) {
+        self.hints.send_modify(|hints| *hints = hints.wrapping_add(1));
     }
 
     fn label_text(&self) -> &str {
@@ -184,16 +346,20 @@ impl SqliteStore {
     /// A file that was deleted or replaced can still be written to as long as it is open, and everything would be gone with the process.
     fn still_there(&self) -> Result<(), Failure> {
         match self.address.path() {
-            Some(path) if FileIdentity::of(path) != self.identity => Err(StoreError::new(
-                StoreErrorKind::Place,
-                format!(
-                    "the SQLite file {} was deleted or replaced while it was open; close what uses it before you do that",
-                    self.label_text()
-                ),
-            )
-            .into()),
+            Some(path) if FileIdentity::of(path) != self.identity => Err(self.replaced()),
             _ => Ok(()),
         }
+    }
+
+    fn replaced(&self) -> Failure {
+        StoreError::new(
+            StoreErrorKind::Place,
+            format!(
+                "the SQLite file {} was deleted or replaced while it was open; close what uses it before you do that",
+                self.label_text()
+            ),
+        )
+        .into()
     }
 
     /// Runs `work` in a transaction that writes. It is run again if it met a lock, of which nothing was left.
@@ -205,18 +371,29 @@ impl SqliteStore {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(1);
         loop {
-            match self.write_once(durability, &mut work) {
+            let result = match self.write_once(durability, &mut work) {
+                Err(Failure::Resting) => match self.reopen().await {
+                    Ok(()) => continue,
+                    Err(failure) => Err(failure),
+                },
+                result => result,
+            };
+            match result {
                 Err(failure) if failure.is_busy() && begun.elapsed() < PATIENCE => {}
                 result => return result.map_err(|failure| failure.into_store_error(self.label_text())),
             }
-            let sleep = {
-                // Whoever polls this future need not have a timer.
-                let _context = self.runtime.enter();
-                tokio::time::sleep(pause)
-            };
-            sleep.await;
+            self.wait(pause).await;
             pause = (pause * 2).min(Duration::from_millis(20));
         }
+    }
+
+    async fn wait(&self, pause: Duration) {
+        let sleep = {
+            // Whoever polls this future need not have a timer.
+            let _context = self.runtime.enter();
+            tokio::time::sleep(pause)
+        };
+        sleep.await;
     }
 
     fn write_once<T>(
@@ -225,7 +402,14 @@ impl SqliteStore {
         work: &mut impl FnMut(&Connection) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut writer = lock(&self.writer);
-        let writer = writer.as_mut().ok_or_else(|| self.closed())?;
+        let writer = match &mut *writer {
+            Writer::Open(writer) => writer,
+            Writer::Resting => return Err(Failure::Resting),
+            Writer::Closed => return Err(self.closed()),
+        };
+        if let Some(file) = &self.file {
+            file.touch();
+        }
         self.still_there()?;
         if writer.durability != durability {
             let synchronous = match durability {
@@ -239,22 +423,93 @@ impl SqliteStore {
     }
 
     /// Runs `work` on one snapshot of the file, without waiting for the writer.
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T> {
-        let result = match &*lock(&self.reader) {
+    async fn read<T>(&self, work: impl Fn(&Connection) -> Result<T, Failure> + Send + Sync) -> Result<T> {
+        if let Some(file) = &self.file {
+            file.touch();
+        }
+        self.awake(|| {
+            let mut reader = lock(&self.reader);
+            if matches!(*reader, Reader::Absent) {
+                *reader = self.open_reader()?;
+            }
+            self.read_from(&reader, &work)
+        })
+        .await
+    }
+
+    /// Runs `work` on one snapshot of the file; what is short enough not to keep the writer waiting. So a file in which nothing happens
+    /// has one connection.
+    async fn glance<T>(&self, work: impl Fn(&Connection) -> Result<T, Failure> + Send + Sync) -> Result<T> {
+        self.awake(|| {
+            let mut reader = lock(&self.reader);
+            if matches!(*reader, Reader::Absent) {
+                match self.writer.try_lock().as_deref() {
+                    Ok(Writer::Open(writer)) => return snapshot(&writer.connection, &work),
+                    Ok(Writer::Resting) => return Err(Failure::Resting),
+                    Ok(Writer::Closed) => return Err(self.closed()),
+                    Err(_) => *reader = self.open_reader()?,
+                }
+            }
+            self.read_from(&reader, &work)
+        })
+        .await
+    }
+
+    fn read_from<T>(
+        &self,
+        reader: &Reader,
+        work: impl Fn(&Connection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        match reader {
             Reader::Own(connection) => snapshot(connection, work),
-            Reader::Writer => match &*lock(&self.writer) {
-                Some(writer) => snapshot(&writer.connection, work),
-                None => Err(self.closed()),
+            Reader::Writer | Reader::Absent => match &*lock(&self.writer) {
+                Writer::Open(writer) => snapshot(&writer.connection, work),
+                Writer::Resting => Err(Failure::Resting),
+                Writer::Closed => Err(self.closed()),
             },
             Reader::Closed => Err(self.closed()),
-        };
-        result.map_err(|failure| failure.into_store_error(self.label_text()))
+        }
+    }
+
+    fn open_reader(&self) -> Result<Reader, Failure> {
+        let Some(path) = self.address.path() else { return Ok(Reader::Writer) };
+        match *lock(&self.writer) {
+            Writer::Open(_) => {}
+            Writer::Resting => return Err(Failure::Resting),
+            Writer::Closed => return Err(self.closed()),
+        }
+        let connection = connect::open_reader(path)?;
+        self.still_there()?;
+        Ok(Reader::Own(connection))
+    }
+
+    /// Runs `work`, after the file was opened again if it is at rest.
+    async fn awake<T>(&self, work: impl Fn() -> Result<T, Failure> + Send) -> Result<T> {
+        let begun = Instant::now();
+        loop {
+            let failure = match work() {
+                Err(Failure::Resting) => match self.reopen().await {
+                    Ok(()) => continue,
+                    Err(failure) if failure.is_busy() && begun.elapsed() < PATIENCE => {
+                        self.wait(SHORT_WAIT).await;
+                        continue;
+                    }
+                    Err(failure) => failure,
+                },
+                Err(failure) => failure,
+                Ok(value) => return Ok(value),
+            };
+            return Err(failure.into_store_error(self.label_text()));
+        }
     }
 }
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         let (reader, writer) = self.take();
+        if !matches!(writer, Writer::Closed) {
+            self.sign_off(&writer);
+        }
         if let Err(failure) = fold(reader, writer) {
             let error = failure.into_store_error(self.label_text());
             tracing::warn!(%error, "the write-ahead log of a SQLite file was not folded in");
@@ -268,16 +523,30 @@ impl std::fmt::Debug for SqliteStore {
     }
 }
 
+impl OpenWriter {
+    fn new(connection: Connection) -> Result<Self, Failure> {
+        connection.busy_timeout(SHORT_WAIT)?;
+        let seen_version = data_version(&connection)?;
+        Ok(Self { connection, durability: Durability::Full, seen_version })
+    }
+}
+
 /// The writer is the last to go: it is the one that may remove the log.
-fn fold(reader: Reader, writer: Option<Writer>) -> Result<(), Failure> {
+fn fold(reader: Reader, writer: Writer) -> Result<(), Failure> {
     if let Reader::Own(connection) = reader {
         connection.close().map_err(|(_, error)| error)?;
     }
-    if let Some(Writer { connection, .. }) = writer {
-        // Whether the log was emptied (0) or somebody else is reading from it (1) makes no difference: then that one will do it.
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))?;
+    if let Writer::Open(OpenWriter { connection, .. }) = writer {
+        checkpoint(&connection)?;
         connection.close().map_err(|(_, error)| error)?;
     }
+    Ok(())
+}
+
+/// Writes the log back into the file.
+fn checkpoint(connection: &Connection) -> Result<(), Failure> {
+    // Whether the log was emptied (0) or somebody else is reading from it (1) makes no difference: then that one will do it.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))?;
     Ok(())
 }
 
@@ -426,17 +695,23 @@ impl Store for SqliteStore {
         self.own(place)?;
         let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
         let before = micros(now).saturating_sub(grace);
-        self.read(|connection| execution::overdue(connection, place.tenant, before))
+        self.read(|connection| execution::overdue(connection, place.tenant, before)).await
     }
 
     async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
         self.own(place)?;
-        self.read(|connection| execution::orphaned(connection, place.tenant))
+        self.read(|connection| execution::orphaned(connection, place.tenant)).await
+    }
+
+    async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures> {
+        self.own(place)?;
+        let now = micros(now);
+        self.read(|connection| execution::figures(connection, place.tenant, now)).await
     }
 
     async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {
         self.own(place)?;
-        self.read(|connection| execution::count(connection, place.tenant, at_most))
+        self.read(|connection| execution::count(connection, place.tenant, at_most)).await
     }
 
     async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
@@ -451,7 +726,7 @@ impl Store for SqliteStore {
         executions: &[ExecutionId],
     ) -> Result<Vec<ExecutionRecord>> {
         self.own(place)?;
-        self.read(|connection| execution::load(connection, place.tenant, executions))
+        self.read(|connection| execution::load(connection, place.tenant, executions)).await
     }
 
     async fn execution_headers(
@@ -460,7 +735,7 @@ impl Store for SqliteStore {
         executions: &[ExecutionId],
     ) -> Result<Vec<ExecutionHeader>> {
         self.own(place)?;
-        self.read(|connection| execution::headers(connection, place.tenant, executions))
+        self.read(|connection| execution::headers(connection, place.tenant, executions)).await
     }
 
     async fn execution_find(
@@ -470,17 +745,17 @@ impl Store for SqliteStore {
         key: &str,
     ) -> Result<Option<(ExecutionId, i64)>> {
         self.own(place)?;
-        self.read(|connection| execution::find(connection, place.tenant, workflow, key))
+        self.read(|connection| execution::find(connection, place.tenant, workflow, key)).await
     }
 
     async fn execution_list(&self, place: &Place, list: &ExecutionList) -> Result<Vec<ExecutionHeader>> {
         self.own(place)?;
-        self.read(|connection| execution::list(connection, place.tenant, list))
+        self.read(|connection| execution::list(connection, place.tenant, list)).await
     }
 
     async fn attempt_list(&self, place: &Place, execution: ExecutionId) -> Result<Option<AttemptList>> {
         self.own(place)?;
-        self.read(|connection| execution::attempts(connection, place.tenant, execution))
+        self.read(|connection| execution::attempts(connection, place.tenant, execution)).await
     }
 
     async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>> {
@@ -489,6 +764,7 @@ impl Store for SqliteStore {
             let held = execution::held(connection, place.tenant, runner)?;
             Ok(held.into_iter().map(|held| held.claimed).collect())
         })
+        .await
     }
 
     async fn execution_prune(&self, place: &Place, before: Timestamp, limit: usize) -> Result<usize> {
@@ -501,12 +777,12 @@ impl Store for SqliteStore {
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {
         self.look_for_others();
-        self.read(|connection| doorbell::due(connection, self.place.tenant, micros(now)))
+        self.glance(|connection| doorbell::due(connection, self.place.tenant, micros(now))).await
     }
 
     async fn bell_lower(&self, place: &Place, now: Option<Timestamp>) -> Result<NextDue> {
         self.own(place)?;
-        self.read(|connection| doorbell::next(connection, place.tenant, micros(now)))
+        self.glance(|connection| doorbell::next(connection, place.tenant, micros(now))).await
     }
 
     async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()> {
@@ -526,7 +802,7 @@ impl Store for SqliteStore {
     }
 
     async fn runner_list(&self) -> Result<Vec<RunnerRecord>> {
-        self.read(runner::list)
+        self.glance(runner::list).await
     }
 
     async fn runner_condemn(&self, runner: RunnerId, beat: i64) -> Result<bool> {
@@ -543,6 +819,22 @@ impl Store for SqliteStore {
     async fn runner_retire(&self, runner: RunnerId) -> Result<()> {
         self.write(Durability::Full, |connection| runner::retire(connection, self.place.tenant, runner)).await
     }
+
+    fn rests(&self) -> bool {
+        self.file.is_some()
+    }
+
+    async fn pressed(&self) {
+        match &self.file {
+            Some(file) => file.pressed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn rest(&self) -> Result<bool> {
+        self.lie_down().await.map_err(|failure| failure.into_store_error(self.label_text()))
+    }
+
     async fn close(&self) -> Result<()> {
         SqliteStore::close(self).await
     }

@@ -75,6 +75,11 @@ pub(crate) fn migrate(
     }
 }
 
+/// Whose the file is; `None` if it has no tables of ours.
+pub(crate) fn owner(connection: &Connection, label: &str) -> Result<Option<TenantId>, Failure> {
+    Ok(look(connection, label, MIGRATIONS)?.map(|found| found.tenant))
+}
+
 fn latest(migrations: &[Migration]) -> i64 {
     migrations.last().map_or(0, |migration| migration.number)
 }

@@ -19,8 +19,8 @@ use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
-    Flushed, Liveness, NextDue, Place, PlaceName, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    Store, StoreError, StoreErrorKind, TenantStatus, WorkflowKey,
+    Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, Store, StoreError, StoreErrorKind, TenantStatus, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -68,6 +68,7 @@ methods! {
     ExecutionOverdue = "execution_overdue",
     ExecutionOrphaned = "execution_orphaned",
     ExecutionCount = "execution_count",
+    PlaceFigures = "place_figures",
     TaskHeld = "task_held",
     ExecutionPrune = "execution_prune",
     BellDue = "bell_due",
@@ -78,6 +79,7 @@ methods! {
     RunnerCondemn = "runner_condemn",
     RunnerRescue = "runner_rescue",
     RunnerRetire = "runner_retire",
+    Rest = "rest",
     Close = "close",
 }
 
@@ -297,6 +299,10 @@ impl Store for FaultyStore {
         self.through(Method::ExecutionCount, self.inner.execution_count(place, at_most)).await
     }
 
+    async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures> {
+        self.through(Method::PlaceFigures, self.inner.place_figures(place, now)).await
+    }
+
     async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>> {
         self.through(Method::TaskHeld, self.inner.task_held(place, runner)).await
     }
@@ -340,6 +346,18 @@ impl Store for FaultyStore {
 
     async fn runner_retire(&self, runner: RunnerId) -> Result<()> {
         self.through(Method::RunnerRetire, self.inner.runner_retire(runner)).await
+    }
+
+    fn rests(&self) -> bool {
+        self.inner.rests()
+    }
+
+    async fn pressed(&self) {
+        self.inner.pressed().await;
+    }
+
+    async fn rest(&self) -> Result<bool> {
+        self.through(Method::Rest, self.inner.rest()).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -18,7 +18,7 @@ use cloacina_core::clock::{Clock, SystemClock};
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, Due, ExecutionHeader, ExecutionList, ExecutionRecord,
-    Flush, Flushed, Liveness, NextDue, Place, PlaceName, RescuedPlace, Result, RunnerRecord,
+    Flush, Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, RescuedPlace, Result, RunnerRecord,
     RunnerRegistration, Store, StoreError, StoreErrorKind, TenantState, TenantStatus, WorkflowKey,
 };
 use jiff::Timestamp;
@@ -242,6 +242,10 @@ impl Store for MemoryStore {
 
     async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
         Ok(self.shared.lock().place(place)?.orphaned())
+    }
+
+    async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures> {
+        Ok(self.shared.lock().place(place)?.figures(or_system(now)))
     }
 
     async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {

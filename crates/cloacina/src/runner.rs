@@ -4,13 +4,20 @@ mod hubs;
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
+use cloacina_core::Hub;
+use cloacina_core::store::PlaceName;
 use cloacina_core::workflow::registered;
 pub use cloacina_core::{
     DefaultRunnerConfig, DefaultRunnerConfigBuilder, PipelineExecution, Runner, Submission,
 };
 use cloacina_core::{ErrorKind, PipelineError, Workflow};
+#[cfg(feature = "sqlite")]
+use cloacina_sqlite::SqliteAddress;
+#[cfg(feature = "sqlite")]
+pub use cloacina_sqlite::set_max_open_files;
 
 /// Runs workflows for one tenant, in a database.
 ///
@@ -90,7 +97,13 @@ impl DefaultRunner {
 
     /// Describes a runner setting by setting.
     pub fn builder() -> DefaultRunnerBuilder {
-        DefaultRunnerBuilder { url: None, schema: None, config: DefaultRunnerConfig::default() }
+        DefaultRunnerBuilder {
+            url: None,
+            schema: None,
+            #[cfg(feature = "sqlite")]
+            file: None,
+            config: DefaultRunnerConfig::default(),
+        }
     }
 
     /// Opens what the environment names; see [`DefaultRunnerBuilder::from_env`].
@@ -123,6 +136,8 @@ impl fmt::Debug for DefaultRunner {
 pub struct DefaultRunnerBuilder {
     url: Option<String>,
     schema: Option<String>,
+    #[cfg(feature = "sqlite")]
+    file: Option<SqliteAddress>,
     config: DefaultRunnerConfig,
 }
 
@@ -167,6 +182,13 @@ impl DefaultRunnerBuilder {
     /// The database. See [`DefaultRunner::new`] for the forms.
     pub fn database_url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
+        self
+    }
+
+    /// A SQLite file, instead of a URL: of a [`Directory`](cloacina_sqlite::Directory) of tenants, say.
+    #[cfg(feature = "sqlite")]
+    pub fn file(mut self, address: SqliteAddress) -> Self {
+        self.file = Some(address);
         self
     }
 
@@ -218,18 +240,27 @@ impl DefaultRunnerBuilder {
     ///
     /// As [`DefaultRunner::new`] and [`DefaultRunner::with_schema`].
     pub async fn build(self) -> Result<DefaultRunner, PipelineError> {
-        let Self { url, schema, config } = self;
-        config.validate()?;
-        let url = url.ok_or_else(|| configuration("no database was given: call `database_url`"))?;
+        self.config.validate()?;
         let workflows = registered()?;
         loop {
             // Boxed, because what connecting needs is large and a caller's future should not be.
-            let (hub, place) = Box::pin(hubs::of(&url, schema.as_deref(), &config)).await?;
+            let (hub, place) = Box::pin(self.hub()).await?;
+            let config = &self.config;
             // `None` if the last runner on the hub was shut down at this moment: then there is a new hub to be found.
             if let Some(runner) = Runner::open(hub, place, config.clone(), workflows.clone()).await? {
                 return Ok(DefaultRunner { runner });
             }
         }
+    }
+
+    async fn hub(&self) -> Result<(Arc<Hub>, PlaceName), PipelineError> {
+        #[cfg(feature = "sqlite")]
+        if let Some(file) = &self.file {
+            return hubs::of_file(file.clone(), &self.config).await;
+        }
+        let url =
+            self.url.as_deref().ok_or_else(|| configuration("no database was given: call `database_url`"))?;
+        hubs::of(url, self.schema.as_deref(), &self.config).await
     }
 }
 
@@ -245,8 +276,7 @@ impl fmt::Debug for DefaultRunnerBuilder {
 
 /// The place that is meant when no schema is given.
 #[cfg(feature = "postgres")]
-fn default_place() -> Result<cloacina_core::store::PlaceName, PipelineError> {
-    use cloacina_core::store::PlaceName;
+fn default_place() -> Result<PlaceName, PipelineError> {
     Ok(variable("DEFAULT_SCHEMA")?.map_or(PlaceName::Default, PlaceName::Named))
 }
 

@@ -334,6 +334,7 @@ impl Lane {
             .collect();
         let flush = Flush { runner, now: hub.clock.database_now(), places };
         let gate = hub.gates[self.index].lock().await;
+        hub.stir();
         let mut place_gates = Vec::with_capacity(batches.len());
         for batch in &batches {
             let gate = Arc::clone(&batch.place.gate);

@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 
 use super::auditor::Audit;
 use super::place::PlaceState;
+use super::rest::Quiet;
 use super::{Hub, OpenPlace, Waiter};
 use crate::clock::LONGEST_WAIT;
 use crate::id::{ExecutionId, RunnerId, TenantId};
@@ -52,10 +53,15 @@ impl Hub {
         }
     }
 
+    /// Waits, and then for as long as the hub rests; false once it is being closed.
+    async fn tick(&self, period: Duration) -> bool {
+        self.pause(period).await && self.awake().await
+    }
+
     /// Renews the lease, and once per lease has the held tasks compared with the database.
     pub(super) async fn beat(self: Arc<Self>) {
         let mut audited = self.clock.monotonic();
-        while self.pause(self.heartbeat_interval).await {
+        while self.tick(self.heartbeat_interval).await {
             let Some(incarnation) = self.incarnation() else { continue };
             let announced = self.announced();
             match self.store.runner_heartbeat(incarnation.id, &announced, self.clock.database_now()).await {
@@ -89,8 +95,11 @@ impl Hub {
         let mut seen: HashMap<RunnerId, (i64, Duration)> = HashMap::new();
         let mut looked = self.clock.monotonic();
         let period = WATCH.min(self.heartbeat_interval);
-        while self.pause(period).await {
-            let Some(incarnation) = self.incarnation() else { continue };
+        while self.tick(period).await {
+            let me = self.incarnation().map(|incarnation| incarnation.id);
+            if me.is_none() && !self.executes() {
+                continue;
+            }
             let runners = match self.store.runner_list().await {
                 Ok(runners) => runners,
                 Err(error) => {
@@ -103,7 +112,7 @@ impl Hub {
             let unseen = now.saturating_sub(looked);
             looked = now;
             let others: Vec<RunnerRecord> =
-                runners.into_iter().filter(|runner| runner.id != incarnation.id).collect();
+                runners.into_iter().filter(|runner| Some(runner.id) != me).collect();
             seen.retain(|id, _| others.iter().any(|runner| runner.id == *id));
             self.note_alone(others.is_empty());
             for runner in others {
@@ -127,7 +136,7 @@ impl Hub {
 
     /// Notes whether no other runner was seen. What a runner that left has ended since it was last asked for is not learned from
     /// our own commits, so everything that is waited for is asked for once more.
-    fn note_alone(&self, alone: bool) {
+    pub(super) fn note_alone(&self, alone: bool) {
         if self.alone.swap(alone, Ordering::Relaxed) || !alone {
             return;
         }
@@ -193,6 +202,7 @@ impl Hub {
     pub(super) async fn ring_bells(self: Arc<Self>) {
         let mut hints = self.store.hints();
         let mut looked = self.clock.monotonic();
+        let mut quiet = Quiet::default();
         loop {
             let hint = async {
                 if hints.changed().await.is_err() {
@@ -200,13 +210,18 @@ impl Hub {
                     std::future::pending::<()>().await;
                 }
             };
-            tokio::select! {
+            let awake = self.is_awake();
+            let pressed = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
-                () = hint => {}
-                () = self.bells_wanted.woken() => {}
-                () = self.clock.sleep(BELL) => {}
-            }
+                () = hint => {
+                    self.awaken();
+                    false
+                }
+                () = self.bells_wanted.woken() => false,
+                () = self.store.pressed(), if awake => true,
+                () = self.clock.sleep(BELL), if awake => false,
+            };
             if self.places().open.is_empty() {
                 continue;
             }
@@ -249,6 +264,9 @@ impl Hub {
                         self.request_audit(Audit::Execution(place, execution));
                     }
                 }
+            }
+            if self.store.rests() {
+                self.rest_if_quiet(&mut quiet, pressed).await;
             }
         }
     }
@@ -360,7 +378,7 @@ impl Hub {
     /// Places that are only served are left out: what is paused there makes no bell ring, and nobody would open the place to resume it
     /// when the code is there again.
     pub(super) async fn pause_orphans(self: Arc<Self>) {
-        while self.pause(ORPHANS).await {
+        while self.tick(ORPHANS).await {
             let idle = |place: &Arc<OpenPlace>| {
                 let state = place.state();
                 state.patience.is_some() && state.is_active() && !state.only_served()
@@ -414,8 +432,12 @@ impl Hub {
         };
         match self.store.execution_orphaned(&place.place).await {
             Ok(orphaned) => {
-                let ours = orphaned.into_iter().filter(|(_, workflow)| known.contains(workflow));
-                self.control_all(&place, ours, &Control::Resume).await;
+                let ours: Vec<_> =
+                    orphaned.into_iter().filter(|(_, workflow)| known.contains(workflow)).collect();
+                if ours.is_empty() {
+                    return;
+                }
+                self.control_all(&place, ours.into_iter(), &Control::Resume).await;
                 place.state().note_backlog(i16::MIN);
                 self.look(&place);
             }
@@ -446,7 +468,7 @@ impl Hub {
     /// Deletes finished executions that are older than the retention of their place, in small batches.
     pub(super) async fn prune(self: Arc<Self>) {
         let mut wait = Duration::from_secs(60);
-        while self.pause(wait).await {
+        while self.tick(wait).await {
             wait = PRUNE;
             for place in self.all_places() {
                 let retention = {

@@ -9,6 +9,7 @@
 //!   keeper      heartbeat, watching other runners, rescue, doorbell, polling for executions that run elsewhere, pruning
 //!   serving     opens the places of tenants that nobody opened here and that have work due, and closes them again
 //!   status      puts into force what the operator decided about a tenant
+//!   rest        while nothing happens: no heartbeat, no runner, nothing open; stores that are files only
 //!   auditor     compares what the database says with what is held here, and adopts what is ours
 //! ```
 //!
@@ -26,6 +27,7 @@ mod keeper;
 mod live;
 mod place;
 mod queue;
+mod rest;
 mod scheduler;
 mod serving;
 mod status;
@@ -52,6 +54,7 @@ pub(crate) use live::{result_of, summary_of};
 pub(crate) use place::{HandleNumber, OpenPlace, Submitting, Waiter, WorkflowSet};
 use place::{Held, StopReason};
 use queue::Admitted;
+use rest::Rest;
 use scheduler::Timers;
 use serving::{Server, Serving};
 pub(crate) use status::smaller;
@@ -102,6 +105,7 @@ pub struct Hub {
     untrusted: Semaphore,
     /// Whether no other runner was seen at the last look.
     alone: AtomicBool,
+    rest: Rest,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -209,6 +213,7 @@ impl Hub {
             openings: Semaphore::new(serving::OPENING),
             untrusted: Semaphore::new(UNTRUSTED_CALLS),
             alone: AtomicBool::new(false),
+            rest: Rest::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             store,
@@ -452,15 +457,11 @@ impl Hub {
         // It may have been open before.
         self.put_into_force(&open, status);
         if executes {
-            if let Err(error) = self.become_runner().await {
+            if let Err(error) = self.become_runner(&open).await {
                 self.close(&open, handle, true).await;
                 return Err(error.into());
             }
-            {
-                let mut state = open.state();
-                state.registered = true;
-                state.note_backlog(i16::MIN);
-            }
+            open.state().note_backlog(i16::MIN);
             self.look(&open);
             self.spawn(Arc::clone(self).resume_orphans(Arc::clone(&open)));
             if let Some(server) = server {
@@ -484,10 +485,12 @@ impl Hub {
         keys.into_iter().collect()
     }
 
-    /// Registers this process as a runner, if it is not one yet, and takes back at once what a process that died left behind.
-    async fn become_runner(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// Registers this process as a runner, if it is not one yet, and takes back at once what a process that died left behind. From
+    /// then on work of this place is claimed.
+    async fn become_runner(self: &Arc<Self>, place: &OpenPlace) -> Result<(), StoreError> {
         let _one_at_a_time = self.renewing.lock().await;
         if self.incarnation().is_some() {
+            place.state().registered = true;
             return Ok(());
         }
         let incarnation = self.register().await?;
@@ -495,6 +498,7 @@ impl Hub {
         if let Err(error) = Arc::clone(self).rescue_the_provably_dead().await {
             warn!(database = self.label(), %error, "failed to look for work of processes that died; will look again");
         }
+        place.state().registered = true;
         Ok(())
     }
 

@@ -223,10 +223,31 @@ impl OpenPlace {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether nothing is on the way, waited for, or known to be claimable.
+    pub(crate) fn is_unused(&self) -> bool {
+        let state = self.state();
+        state.held.is_empty()
+            && !state.claiming
+            && state.waiting.is_empty()
+            && state.backlog.is_none()
+            && self.submitting.load(Ordering::Acquire) == 0
+    }
+
     /// Whether nothing of it is on the way: no task held, no claim or new execution under way.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.state();
         state.held.is_empty() && !state.claiming && self.submitting.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether nothing can happen here before a due time, unless somebody comes: nobody waits, no work that may be claimed is known.
+    pub(crate) fn is_quiet(&self, state: &PlaceState) -> bool {
+        let no_work = state.backlog.is_none() && state.patience.is_none() && !state.queued;
+        state.held.is_empty()
+            && !state.claiming
+            && !state.closing
+            && state.waiting.is_empty()
+            && (no_work || state.executors.is_empty())
+            && self.submitting.load(Ordering::Acquire) == 0
     }
 
     /// Lets go of a task that is held for this attempt. A later attempt may be held already, while the earlier one is still
@@ -262,6 +283,11 @@ impl PlaceState {
     /// Whether the place is open for nobody but a runner that serves every tenant.
     pub(crate) fn only_served(&self) -> bool {
         self.served.is_some() && self.handles == 1
+    }
+
+    /// Whether tasks might be started here if the runner were registered.
+    pub(crate) fn lacks_runner(&self) -> bool {
+        !self.registered && !self.closing && !self.executors.is_empty()
     }
 
     pub(crate) fn note_backlog(&mut self, priority: i16) {

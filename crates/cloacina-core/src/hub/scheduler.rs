@@ -83,7 +83,7 @@ impl Hub {
     pub(crate) fn look(&self, place: &Arc<OpenPlace>) {
         {
             let mut state = place.state();
-            if state.queued || state.backlog.is_none() || !state.claims() {
+            if state.queued || state.backlog.is_none() || !(state.claims() || state.lacks_runner()) {
                 return;
             }
             state.queued = true;
@@ -140,7 +140,7 @@ impl Hub {
     }
 
     /// Sends a claim for every queued place that gets a slot, each once.
-    fn grant(&self) {
+    fn grant(self: &Arc<Self>) {
         let turns = self.queue.lock().unwrap_or_else(PoisonError::into_inner).len();
         for _ in 0..turns {
             let Some(place) = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
@@ -151,6 +151,9 @@ impl Hub {
                 if state.claiming || state.backlog.is_none() || !state.claims() {
                     // The end of the claim, or whatever sets the backlog, puts it back.
                     state.queued = false;
+                    if state.lacks_runner() {
+                        self.spawn(Arc::clone(self).rouse(Arc::clone(&place)));
+                    }
                     continue;
                 }
                 state.backlog_news
@@ -232,7 +235,7 @@ impl Hub {
         }
     }
 
-    fn wait_for(&self, place: &Arc<OpenPlace>, next: NextDue, deadlines_after: Duration) {
+    pub(super) fn wait_for(&self, place: &Arc<OpenPlace>, next: NextDue, deadlines_after: Duration) {
         let tenant = place.place.tenant;
         let until = |due: jiff::Timestamp| due.duration_since(next.now).try_into().unwrap_or(Duration::ZERO);
         if let Some(due) = next.work {

@@ -1,6 +1,7 @@
 //! Executions as they are read and controlled.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -143,6 +144,19 @@ pub struct ExecutionList {
     pub before: Option<ExecutionId>,
     /// The most to return.
     pub limit: usize,
+}
+
+/// What there is in a place, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlaceFigures {
+    /// The executions that are kept, the finished ones included.
+    pub executions: u64,
+    /// Those that are not over.
+    pub open: u64,
+    /// The tasks that are due and that nobody has claimed.
+    pub queued: u64,
+    /// For how long the first of them has been due.
+    pub oldest_queued: Option<Duration>,
 }
 
 /// The attempts of an execution.

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 pub use error::{StoreError, StoreErrorKind};
 pub use execution::{
     AttemptList, Control, Controlled, ExecutionFilter, ExecutionHeader, ExecutionList, ExecutionRecord,
-    ORPHANED, TaskRecord,
+    ORPHANED, PlaceFigures, TaskRecord,
 };
 pub use flush::{
     Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, Idempotency, NewExecution, NewTask, Outcome,
@@ -151,6 +151,9 @@ pub trait Store: Send + Sync + 'static {
     /// How many executions of a place are not over; not counted further than `at_most`.
     async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize>;
 
+    /// What there is in a place, in numbers. It counts rows, which takes its time where there are many.
+    async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures>;
+
     /// The executions of these ids with all their tasks. Those that are not there are left out.
     async fn execution_load(&self, place: &Place, executions: &[ExecutionId])
     -> Result<Vec<ExecutionRecord>>;
@@ -214,6 +217,24 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes a live runner that holds nothing any more. One that still holds something is declared dead instead.
     async fn runner_retire(&self, runner: RunnerId) -> Result<()>;
+
+    /// Whether [`rest`](Self::rest) is worth calling.
+    fn rests(&self) -> bool {
+        false
+    }
+
+    /// Returns when what this store keeps open is wanted elsewhere in the process: if nothing is going on, it should rest now.
+    async fn pressed(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    /// Closes what is open. The next call, whichever it is, opens it again.
+    ///
+    /// From then on [`hints`](Self::hints) also changes when somebody else wrote, and with the call that opens it again. False, and
+    /// nothing is closed, if somebody else may have written since the last [`bell_due`](Self::bell_due).
+    async fn rest(&self) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Closes all connections, in good order. Nothing is called after it.
     async fn close(&self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! A new tenant.
 
 use cloacina_core::id::TenantId;
+use cloacina_core::store::PlaceName;
 use uuid::Uuid;
 
 use super::credentials::{LoginName, TenantConfig, TenantCredentials, password, schema_name, verifier};
@@ -31,7 +32,37 @@ impl DatabaseAdmin {
         let schema = schema_name(&schema)?;
         let login: LoginName = username.parse()?;
         let password = password(given)?;
-        self.run(async move |admin| admin.create(&schema, &login, password).await).await
+        self.run(async move |admin| admin.create(&schema, &login, schema.as_str(), password).await).await
+    }
+
+    /// As [`create_tenant`](Self::create_tenant), for a tenant that the operator calls by another name than its schema's. The name is in the
+    /// registry, which no tenant can read; names of schemas and logins everybody can.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_tenant`](Self::create_tenant).
+    pub async fn create_named_tenant(&self, name: &str, config: TenantConfig) -> Result<TenantCredentials> {
+        let TenantConfig { schema_name: schema, username, password: given } = config;
+        let schema = schema_name(&schema)?;
+        let login: LoginName = username.parse()?;
+        let password = password(given)?;
+        let name = name.to_owned();
+        self.run(async move |admin| admin.create(&schema, &login, &name, password).await).await
+    }
+
+    /// Makes the place of the operator itself, `cloacina_main`, if it is not there, so that a login that may make no schemas can open it.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminErrorKind::Privileges`], [`AdminErrorKind::Unavailable`].
+    pub async fn create_operator_place(&self) -> Result<()> {
+        self.run(async |admin| {
+            admin.ensure().await?;
+            let main = PlaceName::Default;
+            crate::tenant::open(&admin.inner, &main).await?;
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -40,6 +71,7 @@ impl Admin {
         &self,
         schema: &SchemaName,
         login: &LoginName,
+        name: &str,
         password: String,
     ) -> Result<TenantCredentials> {
         self.ensure().await?;
@@ -48,7 +80,7 @@ impl Admin {
             .iter()
             .map(|role| role.to_ascii_lowercase())
             .collect();
-        let insert = Step::Run(sql::TENANT_INSERT, params![Uuid::from(tenant), schema.as_str(), roles]);
+        let insert = Step::Run(sql::TENANT_INSERT, params![Uuid::from(tenant), schema.as_str(), roles, name]);
         let (mut side, rows) = self.begin_as_owner(vec![insert]).await?;
         let exists = |what: String| {
             let message = format!("{what} exists already on {}; nothing was changed", self.inner.label());

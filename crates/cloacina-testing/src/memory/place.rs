@@ -8,8 +8,8 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus, Ta
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, Claim, Claimed, Closed, Control, Controlled, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Freed, Fresh, NewExecution, NextDue, ORPHANED, Outcome, Place, PlaceFlush, PlaceFlushed,
-    Recorded, TaskOutcome, TaskRecord, WorkflowKey,
+    ExecutionRecord, Freed, Fresh, NewExecution, NextDue, ORPHANED, Outcome, Place, PlaceFigures, PlaceFlush,
+    PlaceFlushed, Recorded, TaskOutcome, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 
@@ -391,6 +391,17 @@ impl PlaceRows {
         overdue.sort_unstable();
         overdue.dedup();
         overdue.into_iter().map(|id| (id, self.executions[&id].header.workflow.clone())).collect()
+    }
+
+    pub(super) fn figures(&self, now: Timestamp) -> PlaceFigures {
+        let due = || self.ready.iter().filter(|row| row.due <= now);
+        let oldest = due().map(|row| row.due).min();
+        PlaceFigures {
+            executions: self.executions.len() as u64,
+            open: self.count(usize::MAX) as u64,
+            queued: due().count() as u64,
+            oldest_queued: oldest.map(|due| now.duration_since(due).try_into().unwrap_or_default()),
+        }
     }
 
     pub(super) fn count(&self, at_most: usize) -> usize {

@@ -52,19 +52,7 @@ pub(super) async fn of(
                     schema.escape_debug()
                 )));
             }
-            let address = SqliteAddress::parse(url)?;
-            let hub = open(Key::Sqlite(address.clone()), async |known: Option<&Open>| {
-                if let Some(known) = known {
-                    return Ok(known.clone());
-                }
-                let store: Arc<dyn Store> = SqliteStore::open_address(address.clone()).await?;
-                Ok(Open {
-                    hub: Hub::start(store, config),
-                    #[cfg(feature = "postgres")]
-                    postgres: None,
-                })
-            });
-            Ok((hub.await?.hub, PlaceName::Default))
+            of_file(SqliteAddress::parse(url)?, config).await
         }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
@@ -94,6 +82,26 @@ pub(super) async fn of(
         }
         _ => Err(unknown_scheme(scheme)),
     }
+}
+
+/// The hub of a SQLite file.
+#[cfg(feature = "sqlite")]
+pub(super) async fn of_file(
+    address: SqliteAddress,
+    config: &DefaultRunnerConfig,
+) -> Result<(Arc<Hub>, PlaceName), PipelineError> {
+    let hub = open(Key::Sqlite(address.clone()), async |known: Option<&Open>| {
+        if let Some(known) = known {
+            return Ok(known.clone());
+        }
+        let store: Arc<dyn Store> = SqliteStore::open_address(address).await?;
+        Ok(Open {
+            hub: Hub::start(store, config),
+            #[cfg(feature = "postgres")]
+            postgres: None,
+        })
+    });
+    Ok((hub.await?.hub, PlaceName::Default))
 }
 
 /// The hub under a key; `make` is given the one that is there and says which it is from now on.

@@ -26,6 +26,8 @@ mod macros;
 mod outcome;
 mod process;
 mod read;
+#[cfg(feature = "sqlite")]
+mod rest;
 mod rule;
 mod run;
 mod serve;

@@ -574,3 +574,50 @@ async fn the_work_of_a_process_that_died_is_taken_back_where_nobody_opens_its_pl
     until(async || crate::tenant::schemas::query(&database.url, state).await == "completed").await;
     server.shutdown().await.unwrap();
 }
+
+/// A file at rest, and another process that uses it.
+#[cfg(feature = "sqlite")]
+mod rest {
+    use super::*;
+    use crate::rest::open_in;
+
+    /// Waits until nobody here has the file open.
+    async fn at_rest(database: &Database) {
+        let path = database.path().unwrap();
+        until(async || !open_in(path.parent().unwrap()).contains(&path)).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_another_process_submits_to_a_file_at_rest_is_run() {
+        let database = Database::sqlite();
+        let gate = Gate::new();
+        let runner = database.runner([steps(gate.task("second"))]).await;
+        let mut other = Other::start("submit", &database, "");
+        assert_eq!(other.says(), "ready");
+        at_rest(&database).await;
+        gate.open(20);
+        drop(other.stdin.take());
+        for _ in 0..20 {
+            gate.started().await;
+        }
+        other.end();
+        runner.shutdown().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_work_of_a_process_that_died_is_taken_back_by_a_runner_that_rested() {
+        let database = Database::sqlite();
+        let runner = database.runner([steps(idle("second"))]).await;
+        at_rest(&database).await;
+        let mut other = Other::start("crash", &database, "");
+        assert!(!other.process.wait().unwrap().success());
+        // Without a call of ours, which would wake it.
+        let ended = || {
+            let connection = rusqlite::Connection::open(database.path().unwrap()).unwrap();
+            let sql = "SELECT count(*) FROM workflow_executions WHERE state = 'completed'";
+            connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        until(async || ended() == 1).await;
+        runner.shutdown().await.unwrap();
+    }
+}

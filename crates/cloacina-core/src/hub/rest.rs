@@ -1,0 +1,186 @@
+//! Rest: what a hub does while nothing happens on its database, which is nothing.
+//!
+//! For a database that is one tenant's file, so that thousands of them may be open. A hub that is quiet for a while signs its runner off,
+//! takes the next due time into its timers and has the [`Store`](crate::store::Store) close what it keeps open; nothing ticks from
+//! then on. It is awake again as soon as the store hints, which it does with the first call that opens the file again, whoever made
+//! it, and when somebody else wrote to it.
+//!
+//! ```text
+//!            quiet for 5 s, or pressed, and alone                work to be claimed
+//!   runner ───────────────────────────────────► resting ··hint··► awake ──────────────► runner
+//!                        │ not alone                                │ quiet
+//!                        └──► awake, without a runner ──► resting ◄─┘
+//! ```
+//!
+//! Awake without a runner, a hub looks and does not write: two processes that are done with a file see each other sign off, and then
+//! both rest. While another runner is registered nobody rests: its heartbeat must be watched, for it may die.
+//!
+//! Nothing is lost between the last look and the rest. In this process, whatever is on its way keeps a place from being quiet: a
+//! submission from before it looks whether it may claim. Of others, the store says whether they wrote since the look.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use super::scheduler::Timer;
+use super::{Hub, Incarnation, OpenPlace};
+use crate::store::StoreError;
+
+/// How long nothing has to happen.
+const REST: Duration = Duration::from_secs(5);
+
+/// Whether a hub rests.
+#[derive(Debug)]
+pub(super) struct Rest {
+    awake: watch::Sender<bool>,
+    /// Counts what happened.
+    stirs: AtomicU64,
+    /// Whether the runner is being registered again.
+    rousing: AtomicBool,
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        Self { awake: watch::Sender::new(true), stirs: AtomicU64::new(0), rousing: AtomicBool::new(false) }
+    }
+}
+
+/// Since when a hub has been quiet, and how much had happened by then.
+#[derive(Debug, Default)]
+pub(super) struct Quiet(Option<(Duration, u64)>);
+
+impl Hub {
+    /// Notes that something happened, so that there is no rest for a while.
+    pub(super) fn stir(&self) {
+        self.rest.stirs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_awake(&self) -> bool {
+        *self.rest.awake.borrow()
+    }
+
+    pub(super) fn awaken(&self) {
+        self.stir();
+        self.rest.awake.send_if_modified(|awake| !std::mem::replace(awake, true));
+    }
+
+    /// Returns once the hub does not rest; false if it is being closed.
+    pub(super) async fn awake(&self) -> bool {
+        if self.is_awake() {
+            return true;
+        }
+        let mut changes = self.rest.awake.subscribe();
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => false,
+            // The sender is ours.
+            awake = changes.wait_for(|awake| *awake) => awake.is_ok(),
+        }
+    }
+
+    /// Whether a handle is open that runs tasks.
+    pub(super) fn executes(&self) -> bool {
+        self.all_places().iter().any(|place| !place.state().executors.is_empty())
+    }
+
+    /// Registers the runner again, since there is something to be claimed.
+    pub(super) async fn rouse(self: Arc<Self>, place: Arc<OpenPlace>) {
+        if self.rest.rousing.swap(true, Ordering::AcqRel) {
+            // It looks at all places when it is done.
+            return;
+        }
+        let registered = self.become_runner(&place).await;
+        self.rest.rousing.store(false, Ordering::Release);
+        match registered {
+            Ok(()) => self.look(&place),
+            Err(error) => {
+                warn!(database = self.label(), %error, "failed to register the runner again; will try again");
+                self.set_timer(place.place.tenant, Timer::Work, Duration::from_secs(1));
+            }
+        }
+    }
+
+    /// Rests if nothing happens, and has not for a while; at once if it is `pressed`.
+    pub(super) async fn rest_if_quiet(self: &Arc<Self>, quiet: &mut Quiet, pressed: bool) {
+        let (now, stirs) = (self.clock.monotonic(), self.rest.stirs.load(Ordering::Relaxed));
+        if !self.is_quiet() {
+            quiet.0 = None;
+            return;
+        }
+        let since = match quiet.0 {
+            Some((since, seen)) if seen == stirs => since,
+            _ => now,
+        };
+        quiet.0 = Some((since, stirs));
+        if !pressed && now.saturating_sub(since) < REST {
+            return;
+        }
+        match self.lie_down().await {
+            Ok(true) => debug!(database = self.label(), "nothing happens here; at rest"),
+            Ok(false) => {}
+            Err(error) => debug!(database = self.label(), %error, "failed to go to rest; will try again"),
+        }
+    }
+
+    /// Signs the runner off and closes the store, unless something happens after all. True if the hub rests now.
+    async fn lie_down(self: &Arc<Self>) -> Result<bool, StoreError> {
+        let Some(incarnation) = self.stop_claiming().await else { return Ok(false) };
+        if let Some(incarnation) = incarnation {
+            let (store, id) = (Arc::clone(&self.store), incarnation.id);
+            self.ask(async move { store.runner_retire(id).await }).await?;
+        }
+        // From here on the store says whether anybody else wrote.
+        let bells = self.store.bell_due(self.clock.database_now()).await?;
+        let runners = self.store.runner_list().await?;
+        if self.executes() {
+            self.note_alone(runners.is_empty());
+        }
+        if !runners.is_empty() {
+            return Ok(false);
+        }
+        for place in self.all_places() {
+            if place.state().executors.is_empty() {
+                continue;
+            }
+            if bells.due.iter().any(|due| due.tenant == place.place.tenant) {
+                place.state().note_backlog(i16::MIN);
+                self.look(&place);
+                return Ok(false);
+            }
+            let next = self.store.bell_lower(&place.place, self.clock.database_now()).await?;
+            self.wait_for(&place, next, Duration::ZERO);
+        }
+        if !self.store.rest().await? {
+            return Ok(false);
+        }
+        // Who comes from here on opens the store again, which leaves a hint for the next look.
+        let is_resting = self.incarnation().is_none() && self.is_quiet();
+        self.rest.awake.send_replace(!is_resting);
+        Ok(is_resting)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.all_places().iter().all(|place| place.is_quiet(&place.state()))
+    }
+
+    /// Ends the claiming in all places, if all are quiet; what was the runner has to be signed off then. `None` if something
+    /// happens.
+    async fn stop_claiming(&self) -> Option<Option<Arc<Incarnation>>> {
+        let _no_renewal = self.renewing.lock().await;
+        // No flush and no look at what is held is in between.
+        let _gates = self.close_gates().await;
+        let places = self.all_places();
+        let mut states: Vec<_> = places.iter().map(|place| (place, place.state())).collect();
+        if !states.iter().all(|(place, state)| place.is_quiet(state)) {
+            return None;
+        }
+        for (_, state) in &mut states {
+            state.registered = false;
+            state.noted = None;
+        }
+        Some(self.incarnation.write().unwrap_or_else(PoisonError::into_inner).take())
+    }
+}

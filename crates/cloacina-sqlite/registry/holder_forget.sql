@@ -1,0 +1,1 @@
+DELETE FROM holder WHERE number = ?1

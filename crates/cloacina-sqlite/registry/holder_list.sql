@@ -1,0 +1,1 @@
+SELECT number, host, pid, process_started FROM holder WHERE place = ?1

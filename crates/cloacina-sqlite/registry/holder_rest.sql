@@ -1,0 +1,1 @@
+UPDATE holder SET is_open = 0 WHERE number = ?1

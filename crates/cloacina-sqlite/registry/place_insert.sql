@@ -1,0 +1,1 @@
+INSERT INTO place (id, tenant) VALUES (?1, ?2)

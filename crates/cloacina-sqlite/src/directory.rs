@@ -1,0 +1,523 @@
+//! The tenants of a directory: each is a file `<id>.db`.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cloacina_core::store::{Result, StoreError, StoreErrorKind};
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use crate::error::Failure;
+use crate::registry::Registry;
+use crate::{SqliteAddress, connect, files, micros, migrate, on_blocking_thread};
+
+/// The longest id, in characters: with `.db-journal` it is far below the 255 bytes that file systems allow.
+const MAX_ID: usize = 63;
+
+/// How often the directory is looked through for files that were put there by hand.
+const SCAN: Duration = Duration::from_secs(60);
+
+/// The name of a tenant's file without its extension: 1 to 63 ASCII letters, digits, `_` and `-`, the first no `-`.
+///
+/// No such name leaves its directory, is hidden, is an option of a command, or a device of Windows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(Box<str>);
+
+impl FileId {
+    /// Understands a name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Configuration`], saying what is wrong with it.
+    pub fn parse(id: &str) -> Result<Self> {
+        let refuse = |reason: &str| {
+            // Only the beginning of it: it may be long.
+            let shown: String = id.chars().take(MAX_ID + 1).collect();
+            Err(StoreError::new(
+                StoreErrorKind::Configuration,
+                format!("{shown:?} cannot be the name of a tenant's file: {reason}"),
+            ))
+        };
+        if id.is_empty() {
+            return refuse("it is empty");
+        }
+        if id.len() > MAX_ID {
+            return refuse("it is longer than 63 characters");
+        }
+        if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+            return refuse("only ASCII letters, digits, `_` and `-` may be in it");
+        }
+        if id.starts_with('-') {
+            return refuse("it begins with `-`");
+        }
+        if is_device(id) {
+            return refuse("Windows has a device of this name");
+        }
+        Ok(Self(id.into()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Of the file `<id>.db`; `None` if it has another name.
+    pub(crate) fn of(file: &Path) -> Option<Self> {
+        Self::parse(file.file_name()?.to_str()?.strip_suffix(".db")?).ok()
+    }
+
+    fn file_name(&self) -> String {
+        format!("{self}.db")
+    }
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for FileId {
+    type Err = StoreError;
+
+    fn from_str(id: &str) -> Result<Self> {
+        Self::parse(id)
+    }
+}
+
+/// See <https://learn.microsoft.com/windows/win32/fileio/naming-a-file>.
+fn is_device(id: &str) -> bool {
+    let id = id.to_ascii_lowercase();
+    match id.as_str() {
+        "con" | "prn" | "aux" | "nul" => true,
+        _ => ["com", "lpt"].iter().any(|port| {
+            id.strip_prefix(port)
+                .is_some_and(|number| number.len() == 1 && number.as_bytes()[0].is_ascii_digit())
+        }),
+    }
+}
+
+/// A tenant with work due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueFile {
+    /// Which.
+    pub id: FileId,
+    /// Since when; the beginning of 1970 where that is not known, and somebody has to look.
+    pub due_at: Timestamp,
+}
+
+/// A directory of tenants' files.
+///
+/// Beside the files lies a registry, `cloacina.registry`, that says when work is due in them, so that a process that starts need not
+/// open them all. It is kept by whatever opens the files, this type or a plain [`SqliteStore`](crate::SqliteStore), and makes itself
+/// again if it is deleted.
+pub struct Directory {
+    path: PathBuf,
+    registry: Arc<Registry>,
+    /// Files that the registry does not know, and when they were looked for.
+    unknown: Mutex<Option<(Instant, Vec<FileId>)>>,
+}
+
+impl Directory {
+    /// Opens a directory, and makes it, for nobody but its owner, if it is not there; its parent has to be.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Configuration`] for a path that is no directory, is a symbolic link, or is one that others than its owner
+    /// may write to; [`StoreErrorKind::Place`] if it cannot be made, or its registry cannot be used.
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        on_blocking_thread(move || Self::open_now(&path)).await
+    }
+
+    fn open_now(path: &Path) -> Result<Self> {
+        let mut builder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        match builder.create(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(StoreError::new(
+                    StoreErrorKind::Place,
+                    format!("the directory {} cannot be made ({error})", path.display()),
+                )
+                .with_source(error));
+            }
+            _ => {}
+        }
+        check(path)?;
+        let path = path.canonicalize().map_err(|error| unreadable(path, error))?;
+        let directory = Self { registry: Registry::of(&path), path, unknown: Mutex::new(None) };
+        // Now, so that stores find it.
+        directory.registry(|_| Ok(()))?;
+        Ok(directory)
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The address of a tenant's file, whether there is one or not.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Place`] if it is a symbolic link, or no file.
+    pub fn address(&self, id: &FileId) -> Result<SqliteAddress> {
+        self.exists(id)?;
+        Ok(SqliteAddress::within(&self.path, &id.file_name()))
+    }
+
+    /// Whether there is a file of this tenant.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`address`](Self::address).
+    pub fn exists(&self, id: &FileId) -> Result<bool> {
+        let path = self.path.join(id.file_name());
+        let reason = match path.symlink_metadata() {
+            Ok(metadata) if metadata.is_file() => return Ok(true),
+            Ok(metadata) if metadata.is_symlink() => "is a symbolic link, which is not followed",
+            Ok(_) => "is no file",
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(unreadable(&path, error)),
+        };
+        Err(StoreError::new(StoreErrorKind::Place, format!("{} {reason}; remove it", path.display())))
+    }
+
+    /// Makes the file of a new tenant, for nobody but its owner.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Configuration`] if there is one, or one whose name differs only in the case of its letters, naming both;
+    /// [`StoreErrorKind::Place`] if it cannot be made.
+    pub async fn create(&self, id: &FileId) -> Result<SqliteAddress> {
+        let (registry, directory, id) = (Arc::clone(&self.registry), self.path.clone(), id.clone());
+        let address = self.address(&id)?;
+        on_blocking_thread(move || {
+            let path = directory.join(id.file_name());
+            // Under the lock of the registry, so that two that differ in case only are not made at once.
+            let made = registry.write(|connection| {
+                if let Some(other) = list(&directory)?.into_iter().find(|other| is_same(other, &id)) {
+                    return Err(exists_already(&directory, &id, &other));
+                }
+                let now = micros(None);
+                match connect::create(&path, &path.display().to_string(), now)? {
+                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                        return Err(exists_already(&directory, &id, &id));
+                    }
+                    made => made.map_err(|error| unreadable(&path, error))?,
+                }
+                let tenant = owner(&path)?;
+                registry.know(connection, &id, tenant)
+            });
+            made.map(|()| address)
+                .map_err(|failure| failure.into_store_error(&directory.display().to_string()))
+        })
+        .await
+    }
+
+    /// The tenants that have a file here, in the order of their names. Files of other names are no tenants.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Place`] if the directory cannot be read, or holds a symbolic link by the name of a tenant's file.
+    pub async fn list(&self) -> Result<Vec<FileId>> {
+        let directory = self.path.clone();
+        on_blocking_thread(move || list(&directory)).await
+    }
+
+    /// Deletes the file of a tenant with all that belongs to it. False if there was none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Transient`] while a runner of this or another process is open on it, or anybody else has the file open;
+    /// [`StoreErrorKind::Place`] if it is a symbolic link, no SQLite file, or cannot be deleted.
+    pub async fn delete(&self, id: &FileId) -> Result<bool> {
+        let (registry, directory, id) = (Arc::clone(&self.registry), self.path.clone(), id.clone());
+        let exists = self.exists(&id)?;
+        on_blocking_thread(move || {
+            let path = directory.join(id.file_name());
+            let deleted = registry.write(|connection| {
+                if files::is_used(&path) {
+                    return Err(in_use(&path, "a runner of this process is open on it; shut it down first"));
+                }
+                if exists {
+                    if registry.holders(connection, &id)? > 0 {
+                        return Err(in_use(&path, "a runner of another process is open on it"));
+                    }
+                    delete(&path)?;
+                }
+                registry.forget(connection, id.as_str())?;
+                Ok(exists)
+            });
+            deleted.map_err(|failure| failure.into_store_error(&path.display().to_string()))
+        })
+        .await
+    }
+
+    /// The tenants in whose files work is due at `now`, or may be, and that no store of this process uses: somebody should open a
+    /// runner on them, which then does it on time. The earliest first.
+    ///
+    /// Those that somebody has to look at are among them: files that a process that died left open, files that another process has
+    /// open now, and all of them once after the machine was started. Files that were put there by hand are found within a minute.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Place`] if the directory or its registry cannot be read.
+    pub async fn due(&self, now: Timestamp) -> Result<Vec<DueFile>> {
+        let looked = {
+            let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+            unknown.clone().filter(|(at, _)| at.elapsed() < SCAN)
+        };
+        let (registry, directory) = (Arc::clone(&self.registry), self.path.clone());
+        let (due, looked) = on_blocking_thread(move || {
+            let (at, mut unknown) = match looked {
+                Some(looked) => looked,
+                None => (Instant::now(), scan(&registry, &directory)?),
+            };
+            let due = registry.write(|connection| {
+                let known = if unknown.is_empty() { Vec::new() } else { registry.known(connection)? };
+                Ok((known, registry.due(connection, now.as_microsecond())?))
+            });
+            let (known, due) =
+                due.map_err(|failure| failure.into_store_error(&directory.display().to_string()))?;
+            unknown.retain(|id| !known.iter().any(|name| name.eq_ignore_ascii_case(id.as_str())));
+            let mut files: Vec<DueFile> = Vec::with_capacity(due.len() + unknown.len());
+            for (name, due_at) in due {
+                let due_at = Timestamp::from_microsecond(due_at).unwrap_or(Timestamp::UNIX_EPOCH);
+                if let Ok(id) = FileId::parse(&name) {
+                    files.push(DueFile { id, due_at });
+                }
+            }
+            let of = |id: &FileId| DueFile { id: id.clone(), due_at: Timestamp::UNIX_EPOCH };
+            files.extend(unknown.iter().map(of));
+            files.sort_unstable_by(|one, other| (&one.id, one.due_at).cmp(&(&other.id, other.due_at)));
+            files.dedup_by(|later, earlier| later.id == earlier.id);
+            files.sort_by_key(|file| file.due_at);
+            let used = files::used();
+            files.retain(|file| {
+                let path = directory.join(file.id.file_name());
+                !used.contains(&path) && path.symlink_metadata().is_ok_and(|file| file.is_file())
+            });
+            Ok((files, (at, unknown)))
+        })
+        .await?;
+        *self.unknown.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked);
+        Ok(due)
+    }
+
+    fn registry<T>(&self, work: impl Fn(&Connection) -> Result<T, Failure>) -> Result<T> {
+        self.registry
+            .write(work)
+            .map_err(|failure| failure.into_store_error(&self.path.display().to_string()))
+    }
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Refuses a directory in which others could put files and links.
+fn check(path: &Path) -> Result<()> {
+    let refuse = |reason: &str| {
+        Err(StoreError::new(
+            StoreErrorKind::Configuration,
+            format!("{} cannot be the directory of tenants' files: {reason}", path.display()),
+        ))
+    };
+    let metadata = path.symlink_metadata().map_err(|error| unreadable(path, error))?;
+    if metadata.is_symlink() {
+        return refuse("it is a symbolic link; name what it points to");
+    }
+    if !metadata.is_dir() {
+        return refuse("it is no directory");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        if metadata.mode() & 0o022 != 0 {
+            return refuse("others than its owner may write to it; take that right from them, `chmod go-w`");
+        }
+        // Where the system tells who we are.
+        if let Ok(us) = fs::metadata("/proc/self")
+            && metadata.uid() != us.uid()
+        {
+            return refuse("it belongs to somebody else");
+        }
+    }
+    Ok(())
+}
+
+fn list(directory: &Path) -> Result<Vec<FileId>> {
+    let mut ids = Vec::new();
+    for (id, kind) in entries(directory)? {
+        if kind.is_symlink() {
+            let path = directory.join(id.file_name());
+            return Err(StoreError::new(
+                StoreErrorKind::Place,
+                format!("{} is a symbolic link, which is not followed; remove it", path.display()),
+            ));
+        }
+        if kind.is_file() {
+            ids.push(id);
+        }
+    }
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Has the registry forget the files that are gone, and returns those that it does not know.
+fn scan(registry: &Registry, directory: &Path) -> Result<Vec<FileId>> {
+    let scanned = registry.write(|connection| {
+        let known: HashSet<String> = registry.known(connection)?.into_iter().collect();
+        // A link or a directory by such a name is told to whoever asks for it.
+        let mut there = look_through(directory)?;
+        let names: HashSet<&str> = there.iter().map(FileId::as_str).collect();
+        for gone in known.iter().filter(|name| !names.contains(name.as_str())) {
+            registry.forget(connection, gone)?;
+        }
+        there.retain(|id| !known.contains(id.as_str()));
+        Ok(there)
+    });
+    scanned.map_err(|failure| failure.into_store_error(&directory.display().to_string()))
+}
+
+fn look_through(directory: &Path) -> Result<Vec<FileId>> {
+    Ok(entries(directory)?.into_iter().filter(|(_, kind)| kind.is_file()).map(|(id, _)| id).collect())
+}
+
+/// What has the name of a tenant's file.
+fn entries(directory: &Path) -> Result<Vec<(FileId, fs::FileType)>> {
+    let unreadable = |error| unreadable(directory, error);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        if let Some(id) = FileId::of(Path::new(&entry.file_name())) {
+            found.push((id, entry.file_type().map_err(unreadable)?));
+        }
+    }
+    Ok(found)
+}
+
+fn is_same(one: &FileId, other: &FileId) -> bool {
+    one.as_str().eq_ignore_ascii_case(other.as_str())
+}
+
+fn exists_already(directory: &Path, id: &FileId, other: &FileId) -> Failure {
+    let directory = directory.display();
+    let message = if id == other {
+        format!("there is a tenant `{id}` in {directory} already")
+    } else {
+        format!(
+            "there is a tenant `{other}` in {directory}, and `{id}` differs from it only in the case of its letters"
+        )
+    };
+    StoreError::new(StoreErrorKind::Configuration, message).into()
+}
+
+fn in_use(path: &Path, reason: &str) -> Failure {
+    StoreError::new(
+        StoreErrorKind::Transient,
+        format!("the SQLite file {} was not deleted: {reason}", path.display()),
+    )
+    .into()
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Place, format!("{} cannot be used ({error})", path.display()))
+        .with_source(error)
+}
+
+fn open_alone(path: &Path) -> Result<Connection, Failure> {
+    let connection = Connection::open_with_flags(path, connect::FLAGS)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    Ok(connection)
+}
+
+fn owner(path: &Path) -> Result<cloacina_core::id::TenantId, Failure> {
+    let connection = open_alone(path)?;
+    migrate::owner(&connection, &path.display().to_string())?
+        .ok_or_else(|| Failure::damaged("`cloacina_place` is not there"))
+}
+
+/// Deletes a file that nobody has open. Leaving the write-ahead log needs the file alone: every connection that has read from it holds a
+/// lock until it is closed. In exclusive mode the lock is then kept, so that nobody opens the file in between.
+fn delete(path: &Path) -> Result<(), Failure> {
+    let connection = open_alone(path)?;
+    let alone = (|| {
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        connection.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))?;
+        connection.execute_batch("BEGIN EXCLUSIVE")
+    })();
+    match alone.map_err(Failure::from) {
+        Err(failure) if failure.is_busy() => return Err(in_use(path, "somebody else has it open")),
+        result => result?,
+    }
+    // The file last: whatever is left if this fails is no log without its file.
+    for side in ["-wal", "-shm", "-journal", ""] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(side);
+        match fs::remove_file(Path::new(&name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(unreadable(Path::new(&name), error).into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_name_and_never_a_path() {
+        for id in ["a", "acme", "Acme_Corp-1", "0", "_x", "con1", "com", "lptx", &"x".repeat(63)] {
+            assert_eq!(FileId::parse(id).unwrap().as_str(), id);
+        }
+        for id in [
+            "",
+            "-a",
+            ".",
+            "..",
+            ".a",
+            "../x",
+            "a/b",
+            "a\\b",
+            "a.b",
+            "a b",
+            "x host=evil",
+            "a\0b",
+            "a\n",
+            "ü",
+            "аcme",
+            "a?mode=rw",
+            "a%2fb",
+            "CON",
+            "nul",
+            "Aux",
+            "com1",
+            "LPT9",
+            &"x".repeat(64),
+            &"x".repeat(200),
+        ] {
+            let error = FileId::parse(id).unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Configuration, "{id:?}");
+            assert!(error.to_string().len() < 300, "{error}");
+        }
+        assert_eq!(FileId::of(Path::new("/x/acme.db")).unwrap().as_str(), "acme");
+        for file in ["acme.db-wal", ".acme.db.0.new", "acme", "a.b.db", crate::registry::NAME] {
+            assert_eq!(FileId::of(Path::new(file)), None, "{file}");
+        }
+    }
+}
