@@ -14,6 +14,8 @@ pub mod database;
 pub mod executor;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod runner;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod tenants;
 
 pub use cloacina_core::execution::{
     AttemptOutcome, AttemptRecord, Cancellation, PipelineResult, PipelineStatus, SkipReason, TaskInfo,

@@ -1,6 +1,8 @@
 //! Runners: what executes workflows for one tenant.
 
 mod hubs;
+#[cfg(feature = "postgres")]
+pub(crate) use hubs::postgres_store;
 
 use std::fmt;
 use std::ops::Deref;

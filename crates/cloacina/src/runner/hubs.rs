@@ -56,22 +56,7 @@ pub(super) async fn of(
         }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
-            let address = PostgresAddress::parse(url)?;
-            let opened = open(Key::Postgres(Box::new(address.clone())), async |known: Option<&Open>| {
-                if let Some(open @ Open { postgres: Some((store, first)), .. }) = known {
-                    if !first.same_password(&address) {
-                        PostgresStore::authenticate(url).await?;
-                    }
-                    store.ensure_connections(config.max_connections);
-                    return Ok(open.clone());
-                }
-                let options =
-                    PostgresOptions { max_connections: config.max_connections, ..PostgresOptions::default() };
-                let store = PostgresStore::connect(url, options).await?;
-                let hub = Hub::start(Arc::clone(&store) as Arc<dyn Store>, config);
-                Ok(Open { hub, postgres: Some((store, address.clone())) })
-            });
-            let Open { hub, postgres } = opened.await?;
+            let Open { hub, postgres } = of_database(url, config).await?;
             let place = match schema {
                 Some(schema) => PlaceName::Named(schema.to_owned()),
                 // A tenant's login has a place of its own, whatever the environment says.
@@ -102,6 +87,40 @@ pub(super) async fn of_file(
         })
     });
     Ok((hub.await?.hub, PlaceName::Default))
+}
+
+/// What is open on a PostgreSQL database.
+#[cfg(feature = "postgres")]
+async fn of_database(url: &str, config: &DefaultRunnerConfig) -> Result<Open, PipelineError> {
+    let address = PostgresAddress::parse(url)?;
+    open(Key::Postgres(Box::new(address.clone())), async |known: Option<&Open>| {
+        if let Some(open @ Open { postgres: Some((store, first)), .. }) = known {
+            if !first.same_password(&address) {
+                PostgresStore::authenticate(url).await?;
+            }
+            store.ensure_connections(config.max_connections);
+            return Ok(open.clone());
+        }
+        let options =
+            PostgresOptions { max_connections: config.max_connections, ..PostgresOptions::default() };
+        let store = PostgresStore::connect(url, options).await?;
+        let hub = Hub::start(Arc::clone(&store) as Arc<dyn Store>, config);
+        Ok(Open { hub, postgres: Some((store, address.clone())) })
+    })
+    .await
+}
+
+/// The store of a PostgreSQL database, as the runners of this process share it.
+#[cfg(feature = "postgres")]
+pub(crate) async fn postgres_store(
+    url: &str,
+    config: &DefaultRunnerConfig,
+) -> Result<Arc<PostgresStore>, PipelineError> {
+    let opened = Box::pin(of_database(url, config)).await?;
+    opened
+        .postgres
+        .map(|(store, _)| store)
+        .ok_or_else(|| configuration("the database is no PostgreSQL database"))
 }
 
 /// The hub under a key; `make` is given the one that is there and says which it is from now on.

@@ -1,0 +1,485 @@
+//! Many tenants in one process, by the names that your service has for them.
+//!
+//! A [`TenantManager`] opens a tenant's runner when it is first asked for and shuts it down when nobody has used it for a while. Delayed work,
+//! retries and the work of processes that died are seen to whether a tenant is open or not.
+//!
+//! ```
+//! # #[cfg(feature = "sqlite")]
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), cloacina::PipelineError> {
+//! use cloacina::tenants::TenantManager;
+//! # let directory = tempfile::tempdir().unwrap();
+//! # let path = directory.path().join("tenants");
+//!
+//! // A file for each tenant; on PostgreSQL: `TenantManager::postgres("postgresql://…")`, a schema for each.
+//! let tenants = TenantManager::sqlite(path).build().await?;
+//! tenants.provision("acme").await?;
+//! let runner = tenants.runner("acme").await?;
+//! assert!(runner.list_executions().await?.is_empty());
+//! tenants.shutdown_all().await
+//! # }
+//! # #[cfg(not(feature = "sqlite"))]
+//! # fn main() {}
+//! ```
+
+mod name;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::collections::HashMap;
+use std::fmt;
+#[cfg(feature = "sqlite")]
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+pub use cloacina_core::TenantMetrics;
+use cloacina_core::{ErrorKind, PipelineError};
+use tokio::sync::Mutex as AsyncMutex;
+
+pub use name::TenantName;
+
+#[cfg(feature = "postgres")]
+use crate::database::{DatabaseAdmin, TenantCredentials};
+use crate::runner::{DefaultRunner, DefaultRunnerConfig};
+
+/// How often the manager looks after its tenants.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Where the tenants are.
+enum Placement {
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::Schemas),
+    #[cfg(feature = "sqlite")]
+    Sqlite(sqlite::Files),
+}
+
+/// The tenants of one PostgreSQL database, or of one directory of SQLite files.
+///
+/// A handle: clones share everything. What it does for tenants that nobody has open ends with [`shutdown_all`](Self::shutdown_all), or with its
+/// last clone.
+#[derive(Clone)]
+pub struct TenantManager {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    placement: Placement,
+    config: DefaultRunnerConfig,
+    idle_after: Duration,
+    max_open: usize,
+    /// By the name in lower case.
+    tenants: Mutex<HashMap<String, Arc<Tenant>>>,
+    shut: AtomicBool,
+}
+
+/// A tenant that was asked for.
+struct Tenant {
+    /// Locked while its runner is opened or shut down, so that one tenant that is slow holds nobody up but those who ask for it.
+    runner: AsyncMutex<Option<DefaultRunner>>,
+    used: Mutex<Instant>,
+}
+
+/// Describes a [`TenantManager`].
+#[must_use = "nothing is opened before `build`"]
+pub struct TenantManagerBuilder {
+    placement: Place,
+    config: DefaultRunnerConfig,
+    idle_after: Duration,
+    max_open: usize,
+}
+
+enum Place {
+    #[cfg(feature = "postgres")]
+    Postgres { url: String, admin: Option<DatabaseAdmin>, plain_names: bool },
+    #[cfg(feature = "sqlite")]
+    Sqlite { directory: PathBuf },
+}
+
+impl TenantManager {
+    /// Tenants in schemas of a PostgreSQL database, which runners reach by this URL.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(url: impl Into<String>) -> TenantManagerBuilder {
+        TenantManagerBuilder::new(Place::Postgres { url: url.into(), admin: None, plain_names: false })
+    }
+
+    /// Tenants in files of a directory, which is made if it is not there, for nobody but its owner.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(directory: impl Into<PathBuf>) -> TenantManagerBuilder {
+        TenantManagerBuilder::new(Place::Sqlite { directory: directory.into() })
+    }
+
+    /// The runner of a tenant, which is opened if it is not. Those who ask for one tenant at the same time share one opening.
+    ///
+    /// Keep it for as long as you work with it: the manager shuts down what nobody holds. It must not be shut down by the caller, since others
+    /// may have it too.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::NotFound`] if there is no such tenant,
+    /// [`ErrorKind::ShutDown`] after [`shutdown_all`](Self::shutdown_all), and those of [`DefaultRunner::new`].
+    pub async fn runner(&self, tenant: &str) -> Result<DefaultRunner, PipelineError> {
+        let name = TenantName::parse(tenant)?;
+        self.shared.runner(&name).await
+    }
+
+    /// Makes a tenant. On PostgreSQL with [`own_roles`](TenantManagerBuilder::own_roles) the credentials of its login are returned, which are kept
+    /// nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::Conflict`] if there is such a tenant, or one from which only the
+    /// case of letters tells it apart, and what is wrong with the database.
+    pub async fn provision(&self, tenant: &str) -> Result<Provisioned, PipelineError> {
+        let name = TenantName::parse(tenant)?;
+        self.shared.check_open()?;
+        match &self.shared.placement {
+            #[cfg(feature = "postgres")]
+            Placement::Postgres(schemas) => schemas.provision(&name).await,
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(files) => files.provision(&name).await,
+        }
+    }
+
+    /// Removes a tenant with everything that is its own. Its running tasks may end for the runner's
+    /// [`shutdown_timeout`](DefaultRunnerConfig::shutdown_timeout); whoever has its runner is shut out. False if there was none.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::Unavailable`] if somebody else uses it (another process has the
+    /// file open), and what is wrong with the database. May be repeated.
+    pub async fn remove(&self, tenant: &str) -> Result<bool, PipelineError> {
+        let name = TenantName::parse(tenant)?;
+        self.shared.check_open()?;
+        let open = self.shared.tenant(&name);
+        // Nobody opens it in the meantime.
+        let mut runner = open.runner.lock().await;
+        if let Some(runner) = runner.take() {
+            runner.shutdown().await?;
+        }
+        let removed = match &self.shared.placement {
+            #[cfg(feature = "postgres")]
+            Placement::Postgres(schemas) => schemas.remove(&name, self.shared.config.shutdown_timeout).await,
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(files) => files.remove(&name).await,
+        };
+        self.shared.lock().remove(name.folded());
+        removed
+    }
+
+    /// The names of all tenants, in their order.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database or the directory.
+    pub async fn list(&self) -> Result<Vec<String>, PipelineError> {
+        match &self.shared.placement {
+            #[cfg(feature = "postgres")]
+            Placement::Postgres(schemas) => schemas.list().await,
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(files) => files.list().await,
+        }
+    }
+
+    /// How a tenant does, in numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`runner`](Self::runner).
+    pub async fn metrics(&self, tenant: &str) -> Result<TenantMetrics, PipelineError> {
+        self.runner(tenant).await?.metrics().await
+    }
+
+    /// How many tenants are open in this process at the moment.
+    #[must_use]
+    pub fn open_tenants(&self) -> usize {
+        let tenants: Vec<_> = self.shared.lock().values().cloned().collect();
+        // One that is being opened counts.
+        tenants
+            .iter()
+            .filter(|tenant| tenant.runner.try_lock().map_or(true, |runner| runner.is_some()))
+            .count()
+    }
+
+    /// Shuts all runners down, side by side, and stops what the manager does by itself. Later calls give [`ErrorKind::ShutDown`]; a second one of
+    /// this is Ok.
+    ///
+    /// # Errors
+    ///
+    /// None at present.
+    pub async fn shutdown_all(&self) -> Result<(), PipelineError> {
+        self.shared.shut.store(true, Ordering::Release);
+        let tenants: Vec<_> = self.shared.lock().drain().map(|(_, tenant)| tenant).collect();
+        let shutdowns: Vec<_> = tenants
+            .into_iter()
+            .map(|tenant| {
+                tokio::spawn(async move {
+                    match tenant.runner.lock().await.take() {
+                        Some(runner) => runner.shutdown().await,
+                        None => Ok(()),
+                    }
+                })
+            })
+            .collect();
+        for shutdown in shutdowns {
+            shutdown.await.unwrap_or_else(|error| {
+                Err(PipelineError::new(ErrorKind::Internal, format!("a runner was not shut down: {error}")))
+            })?;
+        }
+        match &self.shared.placement {
+            #[cfg(feature = "postgres")]
+            Placement::Postgres(schemas) => schemas.shutdown().await,
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(_) => Ok(()),
+        }
+    }
+}
+
+/// What came of making a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Provisioned {
+    /// Where its rows are: the schema, or the path of the file.
+    pub place: String,
+    /// The credentials of its own login, if it has one.
+    #[cfg(feature = "postgres")]
+    pub credentials: Option<TenantCredentials>,
+}
+
+impl TenantManagerBuilder {
+    fn new(placement: Place) -> Self {
+        Self {
+            placement,
+            config: DefaultRunnerConfig::default(),
+            idle_after: Duration::from_secs(60),
+            max_open: 1_000,
+        }
+    }
+
+    /// Gives each tenant a login of its own, made by this administrator. Runners still log in by the manager's own URL, whose login has to be
+    /// allowed to ([`allow_operator`](DatabaseAdmin::allow_operator)); the credentials are for the tenant's own processes.
+    ///
+    /// The manager then also ends sessions that exceed the tenants' limits, once a second, and sweeps over their sizes once an hour.
+    ///
+    /// Nothing on SQLite.
+    #[cfg(feature = "postgres")]
+    pub fn own_roles(mut self, administrator: DatabaseAdmin) -> Self {
+        #[cfg_attr(
+            not(feature = "sqlite"),
+            expect(irrefutable_let_patterns, reason = "there are files as well")
+        )]
+        if let Place::Postgres { admin, .. } = &mut self.placement {
+            *admin = Some(administrator);
+        }
+        self
+    }
+
+    /// Names schemas and logins after the tenants. Without it their names tell nothing, because every login of a server can list them.
+    ///
+    /// Names of tenants must then be names of schemas: without hyphens. Nothing on SQLite.
+    #[cfg(feature = "postgres")]
+    pub fn plain_names(mut self) -> Self {
+        #[cfg_attr(
+            not(feature = "sqlite"),
+            expect(irrefutable_let_patterns, reason = "there are files as well")
+        )]
+        if let Place::Postgres { plain_names, .. } = &mut self.placement {
+            *plain_names = true;
+        }
+        self
+    }
+
+    /// The configuration of every tenant's runner.
+    pub fn config(mut self, config: DefaultRunnerConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// After how long a runner that nobody holds, and on which nothing is under way, is shut down. Defaults to 60 seconds.
+    pub fn idle_after(mut self, idle_after: Duration) -> Self {
+        self.idle_after = idle_after;
+        self
+    }
+
+    /// How many runners may be open before those that nobody holds are shut down at once, the least recently used first. What is in use is
+    /// never shut down, so there may be more. Defaults to 1,000.
+    pub fn max_open(mut self, max_open: usize) -> Self {
+        self.max_open = max_open;
+        self
+    }
+
+    /// Opens the manager. It works on the Tokio runtime that this is called on.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] for what cannot be used, [`ErrorKind::Place`] and [`ErrorKind::Unavailable`] for what is wrong with the
+    /// database or the directory.
+    pub async fn build(self) -> Result<TenantManager, PipelineError> {
+        let Self { placement, config, idle_after, max_open } = self;
+        config.validate()?;
+        let placement = match placement {
+            #[cfg(feature = "postgres")]
+            Place::Postgres { url, admin, plain_names } => Placement::Postgres(
+                Box::pin(postgres::Schemas::open(url, admin, plain_names, &config)).await?,
+            ),
+            #[cfg(feature = "sqlite")]
+            Place::Sqlite { directory } => Placement::Sqlite(sqlite::Files::open(directory).await?),
+        };
+        let (tenants, shut) = (Mutex::default(), AtomicBool::new(false));
+        let shared =
+            Arc::new(Shared { placement, config, idle_after, max_open: max_open.max(1), tenants, shut });
+        tokio::spawn(look_after(Arc::downgrade(&shared)));
+        Ok(TenantManager { shared })
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Tenant>>> {
+        // Nothing panics while it is held.
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_open(&self) -> Result<(), PipelineError> {
+        if self.shut.load(Ordering::Acquire) {
+            return Err(PipelineError::new(ErrorKind::ShutDown, "the tenant manager was shut down"));
+        }
+        Ok(())
+    }
+
+    fn tenant(&self, name: &TenantName) -> Arc<Tenant> {
+        let mut tenants = self.lock();
+        Arc::clone(tenants.entry(name.folded().to_owned()).or_insert_with(|| {
+            Arc::new(Tenant { runner: AsyncMutex::new(None), used: Mutex::new(Instant::now()) })
+        }))
+    }
+
+    async fn runner(self: &Arc<Self>, name: &TenantName) -> Result<DefaultRunner, PipelineError> {
+        self.check_open()?;
+        let tenant = self.tenant(name);
+        let mut slot = tenant.runner.lock().await;
+        *tenant.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        if let Some(runner) = slot.as_ref().filter(|runner| !runner.is_shut_down()) {
+            self.is_called(runner, name)?;
+            return Ok(runner.clone());
+        }
+        let opened = match &self.placement {
+            #[cfg(feature = "postgres")]
+            Placement::Postgres(schemas) => Box::pin(schemas.open_runner(name, &self.config)).await,
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(files) => Box::pin(files.open_runner(name, &self.config)).await,
+        };
+        let runner = match opened {
+            Ok(runner) => runner,
+            Err(error) => {
+                *slot = None;
+                drop(slot);
+                // A name that somebody makes up must not be remembered.
+                let mut tenants = self.lock();
+                if tenants.get(name.folded()).is_some_and(|known| Arc::strong_count(known) == 2) {
+                    tenants.remove(name.folded());
+                }
+                return Err(error);
+            }
+        };
+        *slot = Some(runner.clone());
+        drop(slot);
+        if self.shut.load(Ordering::Acquire) {
+            runner.shutdown().await?;
+            self.check_open()?;
+        }
+        if self.lock().len() > self.max_open {
+            self.close_unused(Duration::ZERO).await;
+        }
+        Ok(runner)
+    }
+
+    /// What is open under the name in lower case may be called otherwise.
+    fn is_called(&self, runner: &DefaultRunner, name: &TenantName) -> Result<(), PipelineError> {
+        #[cfg(feature = "sqlite")]
+        if matches!(self.placement, Placement::Sqlite(_)) && runner.place() != name.as_str() {
+            return Err(name.differs_from(runner.place()));
+        }
+        #[cfg(feature = "postgres")]
+        if let Placement::Postgres(schemas) = &self.placement {
+            return schemas.is_called(runner.place(), name);
+        }
+        Ok(())
+    }
+
+    /// Shuts runners down that nobody uses: all that have not been for `idle_after`, or as many of the others as there are too many,
+    /// the least recently used first.
+    async fn close_unused(&self, idle_after: Duration) {
+        let mut tenants: Vec<(Instant, String, Arc<Tenant>)> = self
+            .lock()
+            .iter()
+            .map(|(name, tenant)| {
+                let used = *tenant.used.lock().unwrap_or_else(PoisonError::into_inner);
+                (used, name.clone(), Arc::clone(tenant))
+            })
+            .collect();
+        tenants.sort_unstable_by_key(|(used, ..)| *used);
+        let mut too_many = tenants.len().saturating_sub(self.max_open);
+        let mut shutdowns = Vec::new();
+        for (used, name, tenant) in tenants {
+            if used.elapsed() < idle_after || idle_after.is_zero() && too_many == 0 {
+                continue;
+            }
+            // One that is locked is being used.
+            let Ok(mut slot) = tenant.runner.try_lock() else { continue };
+            if slot.as_ref().is_some_and(|runner| !runner.is_unused()) {
+                continue;
+            }
+            let runner = slot.take();
+            drop(slot);
+            {
+                // Whoever has asked for it since holds it, and opens it again.
+                let mut tenants = self.lock();
+                if Arc::strong_count(&tenant) == 2 {
+                    tenants.remove(&name);
+                }
+            }
+            too_many = too_many.saturating_sub(1);
+            if let Some(runner) = runner {
+                shutdowns.push(tokio::spawn(async move { runner.shutdown().await }));
+            }
+        }
+        for shutdown in shutdowns {
+            if let Ok(Err(error)) = shutdown.await {
+                tracing::warn!(%error, "the runner of a tenant that nobody uses was not shut down");
+            }
+        }
+    }
+}
+
+/// Looks after the tenants until the manager is gone.
+async fn look_after(manager: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(shared) = manager.upgrade().filter(|shared| !shared.shut.load(Ordering::Acquire)) else {
+            return;
+        };
+        shared.close_unused(shared.idle_after).await;
+        match &shared.placement {
+            #[cfg(feature = "postgres")]
+            Placement::Postgres(schemas) => schemas.look_after().await,
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(files) => files.look_after(&shared).await,
+        }
+    }
+}
+
+impl fmt::Debug for TenantManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantManager").field("open_tenants", &self.open_tenants()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TenantManagerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("TenantManagerBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
