@@ -305,19 +305,25 @@ impl Tenants {
     }
 }
 
-/// Runs every case of a table in a place of its own.
-async fn each(database: Database, table: &[(&str, Where, &str, End)]) {
-    for (number, (case, on, statements, end)) in table.iter().enumerate() {
-        if database.path().is_some() && *on != Both {
-            continue;
+/// Runs every case of a table in a place of its own, some of them side by side.
+async fn each(database: Database, table: &'static [(&str, Where, &str, End)]) {
+    let expressible = |on: &Where| database.path().is_none() || *on == Both;
+    let cases: Vec<_> = table.iter().enumerate().filter(|(_, (_, on, ..))| expressible(on)).collect();
+    for cases in cases.chunks(4) {
+        let mut running = tokio::task::JoinSet::new();
+        for (number, (case, _, statements, end)) in cases {
+            let database = database.of(&format!("tenant_{number}"));
+            running.spawn(async move {
+                let tenants = Tenants::new(&database, statements, &idle("a")).await;
+                tenants.others_go_on(case).await;
+                tenants.ends(case, *end).await;
+                tenants.others_go_on(case).await;
+                tenants.end().await;
+            });
         }
-        println!("{case}");
-        let database = database.of(&format!("tenant_{number}"));
-        let tenants = Tenants::new(&database, statements, &idle("a")).await;
-        tenants.others_go_on(case).await;
-        tenants.ends(case, *end).await;
-        tenants.others_go_on(case).await;
-        tenants.end().await;
+        while let Some(done) = running.join_next().await {
+            done.unwrap();
+        }
     }
 }
 
