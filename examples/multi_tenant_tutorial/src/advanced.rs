@@ -1,7 +1,19 @@
-use cloacina::database::{Database, DatabaseAdmin, TenantConfig, TenantCredentials};
-use cloacina::runner::DefaultRunner;
-use cloacina::{task, workflow, Context, PipelineError};
+//! Customers with database logins of their own.
+//!
+//! A second run finds the tenants of the first one and gives them new credentials.
+
+#![expect(
+    clippy::uninlined_format_args,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "it is written as the tutorial has it"
+)]
+
 use std::collections::HashMap;
+
+use cloacina::database::{AdminErrorKind, Database, DatabaseAdmin, TenantConfig, TenantCredentials};
+use cloacina::runner::DefaultRunner;
+use cloacina::{Context, PipelineError, task, workflow};
 use tracing::{error, info, warn};
 
 #[task(id = "tenant_onboarding")]
@@ -13,7 +25,9 @@ async fn tenant_onboarding(mut context: Context) -> Result<Context, PipelineErro
 
     // Simulate tenant-specific setup
     let setup_tasks = match tenant_type.as_str() {
-        "enterprise" => vec!["provision_resources", "setup_integrations", "configure_billing", "setup_support"],
+        "enterprise" => {
+            vec!["provision_resources", "setup_integrations", "configure_billing", "setup_support"]
+        }
         "professional" => vec!["provision_resources", "setup_integrations", "configure_billing"],
         "starter" => vec!["provision_resources", "configure_billing"],
         _ => vec!["provision_resources"],
@@ -83,14 +97,12 @@ pub struct TenantManager {
 
 impl TenantManager {
     pub fn new(admin_database_url: &str) -> Result<Self, Box<dyn std::error::Error>> {
-        let admin_db = Database::new(admin_database_url, "cloacina", 10);
+        // The database of the URL, "cloacina" unless another one was named.
+        let database_name = admin_database_url.split('?').next().and_then(|url| url.rsplit('/').next());
+        let admin_db = Database::new(admin_database_url, database_name.unwrap_or("cloacina"), 10);
         let admin = DatabaseAdmin::new(admin_db);
 
-        Ok(Self {
-            admin,
-            tenant_runners: HashMap::new(),
-            tenant_credentials: HashMap::new(),
-        })
+        Ok(Self { admin, tenant_runners: HashMap::new(), tenant_credentials: HashMap::new() })
     }
 
     pub async fn provision_tenant(
@@ -107,8 +119,17 @@ impl TenantManager {
             password: String::new(), // Auto-generate secure password
         };
 
+        let schema_name = tenant_config.schema_name.clone();
+
         // Create tenant using admin API
-        let credentials = self.admin.create_tenant(tenant_config).await?;
+        let credentials = match self.admin.create_tenant(tenant_config).await {
+            Err(error) if error.kind() == AdminErrorKind::AlreadyExists => {
+                // Nobody has kept its password, so it is given another one.
+                info!("Tenant {} is there already: {}", tenant_id, error);
+                self.admin.rotate_credentials(&schema_name).await?
+            }
+            created => created?,
+        };
 
         info!("✓ Tenant {} provisioned successfully", tenant_id);
         info!("  Schema: {}", credentials.schema_name);
@@ -120,11 +141,10 @@ impl TenantManager {
         Ok(self.tenant_credentials.get(tenant_id).unwrap())
     }
 
-    pub async fn create_tenant_runner(
-        &mut self,
-        tenant_id: &str,
-    ) -> Result<(), Box<dyn std::error::Error>> {
-        let credentials = self.tenant_credentials.get(tenant_id)
+    pub async fn create_tenant_runner(&mut self, tenant_id: &str) -> Result<(), Box<dyn std::error::Error>> {
+        let credentials = self
+            .tenant_credentials
+            .get(tenant_id)
             .ok_or_else(|| format!("Tenant {} not provisioned", tenant_id))?;
 
         info!("Creating runner for tenant: {}", tenant_id);
@@ -177,7 +197,9 @@ impl TenantManager {
         tenant_id: &str,
         data_volume: &str,
     ) -> Result<(), Box<dyn std::error::Error>> {
-        let runner = self.tenant_runners.get(tenant_id)
+        let runner = self
+            .tenant_runners
+            .get(tenant_id)
             .ok_or_else(|| format!("No runner for tenant {}", tenant_id))?;
 
         info!("Processing {} workload for tenant: {}", data_volume, tenant_id);
@@ -212,10 +234,9 @@ impl TenantManager {
     }
 }
 
-pub async fn advanced_multi_tenant_demo() -> Result<(), Box<dyn std::error::Error>> {
+pub async fn advanced_multi_tenant_demo(admin_database_url: &str) -> Result<(), Box<dyn std::error::Error>> {
     info!("=== Advanced Multi-Tenant Demo with Admin API ===");
 
-    let admin_database_url = "postgresql://cloacina:cloacina@localhost:5432/cloacina";
     let mut tenant_manager = TenantManager::new(admin_database_url)?;
 
     // Define tenant configurations
@@ -227,7 +248,7 @@ pub async fn advanced_multi_tenant_demo() -> Result<(), Box<dyn std::error::Erro
 
     // Phase 1: Tenant Onboarding
     info!("Phase 1: Complete Tenant Onboarding");
-    info!("-" .repeat(40));
+    info!("{}", "-".repeat(40));
 
     for (tenant_id, tenant_name, tenant_type) in &tenants {
         match tenant_manager.onboard_customer(tenant_id, tenant_name, tenant_type).await {
@@ -238,7 +259,7 @@ pub async fn advanced_multi_tenant_demo() -> Result<(), Box<dyn std::error::Erro
 
     // Phase 2: Workload Processing
     info!("\nPhase 2: Tenant Workload Processing");
-    info!("-" .repeat(40));
+    info!("{}", "-".repeat(40));
 
     let workloads = vec![
         ("acme_corp", "large"),
@@ -256,22 +277,21 @@ pub async fn advanced_multi_tenant_demo() -> Result<(), Box<dyn std::error::Erro
 
     // Phase 3: Demonstrate Isolation
     info!("\nPhase 3: Demonstrating Tenant Isolation");
-    info!("-" .repeat(40));
+    info!("{}", "-".repeat(40));
 
     // Simulate concurrent processing to show isolation
     let mut handles = vec![];
 
     for (tenant_id, _, _) in &tenants {
         let tenant_id = tenant_id.to_string();
-        let runner = tenant_manager.tenant_runners.get(&tenant_id).unwrap();
+        // Not there if it could not be onboarded
+        let Some(runner) = tenant_manager.tenant_runners.get(&tenant_id) else { continue };
 
         // Clone the runner (Arc<> internally)
         let runner_clone = runner.clone();
 
         let handle = tokio::spawn(async move {
-            let context = Context::new()
-                .with("tenant_id", tenant_id.clone())
-                .with("data_volume", "medium");
+            let context = Context::new().with("tenant_id", tenant_id.clone()).with("data_volume", "medium");
 
             let result = runner_clone.execute("tenant_data_processing", context).await;
 

@@ -1,6 +1,9 @@
-//! One workflow for three customers, each in a schema of its own.
+//! One workflow for three customers, each in a schema of its own; then in a schema and with a login of its own.
 //!
-//! Reads `DATABASE_URL`, else uses `postgresql://cloacina:cloacina@localhost:5432/cloacina`.
+//! Reads `DATABASE_URL`, else uses `postgresql://cloacina:cloacina@localhost:5432/cloacina`. The second part needs a login that may make
+//! roles: that of `ADMIN_DATABASE_URL`, else the same one. It can be run again.
+
+mod advanced;
 
 use std::collections::HashMap;
 
@@ -84,5 +87,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let database_url = std::env::var("DATABASE_URL")
         .unwrap_or_else(|_| "postgresql://cloacina:cloacina@localhost:5432/cloacina".to_string());
-    basic_multi_tenant_demo(&database_url).await
+    basic_multi_tenant_demo(&database_url).await?;
+
+    println!("\n{}\n", "=".repeat(60));
+
+    let admin_database_url = std::env::var("ADMIN_DATABASE_URL").unwrap_or(database_url);
+    advanced::advanced_multi_tenant_demo(&admin_database_url).await
 }
