@@ -38,3 +38,13 @@ pub use runner::{DefaultRunner, DefaultRunnerConfig};
 #[cfg(all(doctest, feature = "macros", feature = "sqlite"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "macros", feature = "sqlite", feature = "postgres"))]
+mod guides {
+    #[doc = include_str!("../../../docs/guides/multi-tenant.md")]
+    struct MultiTenant;
+    #[doc = include_str!("../../../docs/guides/credentials.md")]
+    struct Credentials;
+    #[doc = include_str!("../../../docs/guides/recovery.md")]
+    struct Recovery;
+}
