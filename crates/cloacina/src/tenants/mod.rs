@@ -407,15 +407,14 @@ impl Shared {
 
     /// What is open under the name in lower case may be called otherwise.
     fn is_called(&self, runner: &DefaultRunner, name: &TenantName) -> Result<(), PipelineError> {
-        #[cfg(feature = "sqlite")]
-        if matches!(self.placement, Placement::Sqlite(_)) && runner.place() != name.as_str() {
-            return Err(name.differs_from(runner.place()));
+        match &self.placement {
+            #[cfg(feature = "postgres")]
+            Placement::Postgres(schemas) => schemas.is_called(runner.place(), name),
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(_) if runner.place() != name.as_str() => Err(name.differs_from(runner.place())),
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(_) => Ok(()),
         }
-        #[cfg(feature = "postgres")]
-        if let Placement::Postgres(schemas) = &self.placement {
-            return schemas.is_called(runner.place(), name);
-        }
-        Ok(())
     }
 
     /// Shuts runners down that nobody uses, the least recently used first.

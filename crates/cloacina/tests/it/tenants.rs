@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cloacina::tenants::{TenantManager, TenantManagerBuilder};
 use cloacina::{Context, ErrorKind, RetryPolicy, TaskError};
-use jiff::Timestamp;
+use cloacina_core::clock::{Clock as _, SystemClock};
 
 use crate::support::{Gate, assert_error, in_time, quick, setting, task, until, workflow};
 
@@ -192,7 +192,7 @@ in_each_home! {
         let first = workflows(home.builder()).build().await.unwrap();
         first.provision("acme").await.unwrap();
         first.provision("globex").await.unwrap();
-        let soon = Timestamp::now() + Duration::from_secs(2);
+        let soon = SystemClock.now() + Duration::from_secs(2);
         let acme = first.runner("acme").await.unwrap();
         acme.submit("delayed").start_at(soon).send().await.unwrap();
         let globex = first.runner("globex").await.unwrap();
@@ -205,7 +205,7 @@ in_each_home! {
         let mut tasks = [gate.started().await.task_id().to_owned(), gate.started().await.task_id().to_owned()];
         tasks.sort();
         assert_eq!(tasks, ["t", "then"]);
-        let late = Timestamp::now().duration_since(soon);
+        let late = SystemClock.now().duration_since(soon);
         assert!(late < jiff::SignedDuration::from_secs(20), "{late:?}");
         gate.open(2);
         for name in ["acme", "globex"] {
