@@ -113,6 +113,7 @@ impl Database {
     }
 }
 
-fn schema(number: usize) -> String {
+/// The schema of the `number`th tenant.
+pub(crate) fn schema(number: usize) -> String {
     format!("tenant_{number}")
 }

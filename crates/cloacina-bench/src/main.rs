@@ -54,7 +54,13 @@ TMPDIR says where the SQLite files lie: it should be a disk.
 
 fn main() -> Result<()> {
     let mut raw = std::env::args().skip(1);
-    if raw.next().as_deref() == Some(measure::CHILD) {
+    let first = raw.next();
+    if first.as_deref() == Some(measure::IDLE_CHILD) {
+        let url = raw.next().context("the URL is missing")?;
+        let tenants = raw.next().context("the number of tenants is missing")?.parse()?;
+        return runtime()?.block_on(measure::idle_child(url, tenants));
+    }
+    if first.as_deref() == Some(measure::CHILD) {
         let kind = if raw.next().as_deref() == Some("sqlite") { Kind::Sqlite } else { Kind::Postgres };
         let tenants = raw.next().context("the number of tenants is missing")?.parse()?;
         return runtime()?.block_on(measure::memory_child(kind, tenants));

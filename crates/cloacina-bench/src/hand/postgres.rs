@@ -26,7 +26,7 @@ const RUNNER_REGISTER: &str = statement!("runner_register");
 const CONNECTIONS: usize = 4;
 
 /// Set once for each connection: what makes the plans the same as the engine's.
-const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
+const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off; SET enable_bitmapscan = off; \
                        SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 /// Schemas with the engine's tables, and connections to their database.
@@ -113,6 +113,21 @@ impl Hand {
             let begun = Instant::now();
             let batch = vec![(connection.places[0].clone(), vec![Uuid::now_v7()])];
             connection.run(shape, &batch).await?;
+            latencies.push(begun.elapsed());
+        }
+        Ok(latencies)
+    }
+
+    /// The latencies of one execution in each of `count` places from the `first` on.
+    pub(crate) async fn cold(&mut self, shape: Shape, first: usize, count: usize) -> Result<Vec<Duration>> {
+        let all = self
+            .connections
+            .iter()
+            .flat_map(|connection| connection.places.iter().map(move |place| (connection, place)));
+        let mut latencies = Vec::with_capacity(count);
+        for (connection, place) in all.skip(first).take(count) {
+            let begun = Instant::now();
+            connection.run(shape, &vec![(place.clone(), vec![Uuid::now_v7()])]).await?;
             latencies.push(begun.elapsed());
         }
         Ok(latencies)
@@ -339,4 +354,54 @@ impl Connection {
             ),
         ]
     }
+}
+
+/// A tenant with a login of its own, to be made by hand.
+pub(crate) struct NewTenant<'a> {
+    pub(crate) database: &'a str,
+    pub(crate) schema: &'a str,
+    pub(crate) login: &'a str,
+    /// What the server keeps of the password, computed before.
+    pub(crate) verifier: &'a str,
+}
+
+impl NewTenant<'_> {
+    /// What `DatabaseAdmin::create_tenant` does, as one message.
+    pub(crate) fn in_one_batch(&self) -> String {
+        let Self { database, schema, login, verifier } = self;
+        let tenant = Uuid::now_v7().to_string();
+        let group = format!("{login}__g");
+        let roles = format!("{{{login},{login}__2,{group}}}");
+        let insert = filled(statement!("tenant_insert"), &[&tenant, schema, &roles, schema]);
+        let place = include_str!("../../../cloacina-postgres/migrations/0001_place.sql");
+        let version = filled(statement!("place_version"), &[&tenant, "1", "1"]);
+        let migration = filled(statement!("migration_insert"), &["place", "1", "0", "1"]);
+        let bind = filled(statement!("tenant_bind"), &[&tenant, &group]);
+        let note = filled(statement!("login_insert"), &[&tenant, login]);
+        let audit = filled(statement!("audit_insert"), &["create_tenant", &tenant, schema, login]);
+        format!(
+            "BEGIN; SET LOCAL ROLE cloacina_owner; {insert}; SET LOCAL ROLE NONE;
+             CREATE ROLE \"{group}\" NOLOGIN IN ROLE cloacina_tenant;
+             CREATE ROLE \"{login}\" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT 20
+                 PASSWORD '{verifier}' IN ROLE \"{group}\";
+             ALTER ROLE \"{login}\" IN DATABASE \"{database}\" SET search_path = \"{schema}\";
+             ALTER ROLE \"{login}\" IN DATABASE \"{database}\" SET statement_timeout = 60000;
+             ALTER ROLE \"{login}\" IN DATABASE \"{database}\" SET idle_in_transaction_session_timeout = 300000;
+             CREATE SCHEMA \"{schema}\" AUTHORIZATION cloacina_owner; SET LOCAL ROLE cloacina_owner;
+             SET LOCAL search_path = \"{schema}\", pg_temp; {place}; {version}; {migration};
+             GRANT USAGE ON SCHEMA \"{schema}\" TO cloacina_engine, \"{group}\";
+             GRANT SELECT, INSERT, UPDATE, DELETE ON workflow_executions, task_executions, ready_tasks, task_attempts
+                 TO cloacina_engine, \"{group}\";
+             {bind}; {note}; {audit}; COMMIT"
+        )
+    }
+}
+
+/// A statement with its parameters as literals; nothing in them has to be escaped.
+fn filled(statement: &str, values: &[&str]) -> String {
+    let mut text = statement.to_owned();
+    for (number, value) in values.iter().enumerate() {
+        text = text.replace(&format!("${}", number + 1), &format!("'{value}'"));
+    }
+    text
 }

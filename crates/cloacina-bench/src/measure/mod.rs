@@ -4,6 +4,7 @@ mod alone;
 mod counts;
 mod memory;
 mod rate;
+mod tenancy;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::shape;
 use crate::table::Row;
 
 pub(crate) use memory::{CHILD, child as memory_child};
+pub(crate) use tenancy::{IDLE_CHILD, idle_child};
 
 /// What can be asked for on the command line.
 pub(crate) const NAMES: [(&str, &str); 7] = [
@@ -21,7 +23,10 @@ pub(crate) const NAMES: [(&str, &str); 7] = [
     ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
     ("outstanding", "10,000 one-task executions submitted at once"),
     ("shapes", "a chain of 3 and a fan-out of 3: latency alone, and rate with 1,000 in flight"),
-    ("tenants", "one-task executions of 100 tenants, 1,000 in flight in all"),
+    (
+        "tenants",
+        "executions of 100 tenants, 1,000 in flight in all; on PostgreSQL also of 1,000, and what tenants cost",
+    ),
     ("memory", "what an idle tenant costs this process"),
     ("counts", "statements, commits and round trips of a one-task execution (PostgreSQL)"),
 ];
@@ -39,16 +44,40 @@ pub(crate) struct Scale {
     pub(crate) outstanding: usize,
     /// Tenants that are opened and left idle.
     pub(crate) idle_tenants: usize,
+    /// Tenants with logins that are made, each run.
+    pub(crate) provisioned: usize,
+    /// Tenants that are opened and used for the first time, each run.
+    pub(crate) cold: usize,
+    /// Tenants that are open side by side, idle or busy, in schemas of one database.
+    pub(crate) open_tenants: usize,
 }
 
 impl Scale {
     pub(crate) fn full(runs: usize) -> Self {
-        Self { runs, alone: 1_000, rate: 20_000, outstanding: 10_000, idle_tenants: 200 }
+        Self {
+            runs,
+            alone: 1_000,
+            rate: 20_000,
+            outstanding: 10_000,
+            idle_tenants: 200,
+            provisioned: 60,
+            cold: 60,
+            open_tenants: 1_000,
+        }
     }
 
     /// Enough to see that everything works.
     pub(crate) fn quick(runs: usize) -> Self {
-        Self { runs, alone: 200, rate: 5_000, outstanding: 5_000, idle_tenants: 50 }
+        Self {
+            runs,
+            alone: 200,
+            rate: 5_000,
+            outstanding: 5_000,
+            idle_tenants: 50,
+            provisioned: 20,
+            cold: 20,
+            open_tenants: 100,
+        }
     }
 }
 
@@ -75,7 +104,14 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale) -> Result<Vec<
             }
             Ok(rows)
         }
-        "tenants" => rate::in_flight(kind, scale, shape::ONE, TENANTS).await,
+        "tenants" => {
+            let mut rows = rate::in_flight(kind, scale, shape::ONE, TENANTS).await?;
+            if kind == Kind::Postgres {
+                rows.extend(rate::in_flight(kind, scale, shape::ONE, scale.open_tenants).await?);
+                rows.extend(tenancy::tenancy(scale).await?);
+            }
+            Ok(rows)
+        }
         "memory" => memory::memory(kind, scale).await,
         "counts" if kind == Kind::Postgres => counts::counts(scale).await,
         _ => Ok(Vec::new()),

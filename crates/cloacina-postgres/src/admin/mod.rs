@@ -146,8 +146,10 @@ impl DatabaseAdmin {
         T: Send + 'static,
         Fut: Future<Output = Result<T>> + Send + 'static,
     {
-        let admin = self.admin().await?;
-        admin.inner.run(work(Arc::clone(&admin))).await
+        let admin = Box::pin(self.admin()).await?;
+        // Boxed, because what it needs is large and a caller's future should not be.
+        let work = Box::pin(work(Arc::clone(&admin)));
+        admin.inner.run(work).await
     }
 }
 

@@ -83,6 +83,15 @@ struct Tenant {
     used: Mutex<Instant>,
 }
 
+/// Which runners that nobody uses are shut down.
+#[derive(Clone, Copy)]
+enum Close {
+    /// All that have not been used for long.
+    Idle,
+    /// As many as there are too many.
+    TooMany,
+}
+
 /// Describes a [`TenantManager`].
 #[must_use = "nothing is opened before `build`"]
 pub struct TenantManagerBuilder {
@@ -391,27 +400,25 @@ impl Shared {
             self.check_open()?;
         }
         if self.lock().len() > self.max_open {
-            self.close_unused(Duration::ZERO).await;
+            self.close_unused(Close::TooMany).await;
         }
         Ok(runner)
     }
 
     /// What is open under the name in lower case may be called otherwise.
     fn is_called(&self, runner: &DefaultRunner, name: &TenantName) -> Result<(), PipelineError> {
-        #[cfg(feature = "sqlite")]
-        if matches!(self.placement, Placement::Sqlite(_)) && runner.place() != name.as_str() {
-            return Err(name.differs_from(runner.place()));
+        match &self.placement {
+            #[cfg(feature = "postgres")]
+            Placement::Postgres(schemas) => schemas.is_called(runner.place(), name),
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(_) if runner.place() != name.as_str() => Err(name.differs_from(runner.place())),
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(_) => Ok(()),
         }
-        #[cfg(feature = "postgres")]
-        if let Placement::Postgres(schemas) = &self.placement {
-            return schemas.is_called(runner.place(), name);
-        }
-        Ok(())
     }
 
-    /// Shuts runners down that nobody uses: all that have not been for `idle_after`, or as many of the others as there are too many,
-    /// the least recently used first.
-    async fn close_unused(&self, idle_after: Duration) {
+    /// Shuts runners down that nobody uses, the least recently used first.
+    async fn close_unused(&self, close: Close) {
         let mut tenants: Vec<(Instant, String, Arc<Tenant>)> = self
             .lock()
             .iter()
@@ -424,7 +431,11 @@ impl Shared {
         let mut too_many = tenants.len().saturating_sub(self.max_open);
         let mut shutdowns = Vec::new();
         for (used, name, tenant) in tenants {
-            if used.elapsed() < idle_after || idle_after.is_zero() && too_many == 0 {
+            let is_meant = match close {
+                Close::Idle => used.elapsed() >= self.idle_after,
+                Close::TooMany => too_many > 0,
+            };
+            if !is_meant {
                 continue;
             }
             // One that is locked is being used.
@@ -461,7 +472,7 @@ async fn look_after(manager: Weak<Shared>) {
         let Some(shared) = manager.upgrade().filter(|shared| !shared.shut.load(Ordering::Acquire)) else {
             return;
         };
-        shared.close_unused(shared.idle_after).await;
+        shared.close_unused(Close::Idle).await;
         match &shared.placement {
             #[cfg(feature = "postgres")]
             Placement::Postgres(schemas) => schemas.look_after().await,

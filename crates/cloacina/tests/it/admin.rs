@@ -459,6 +459,91 @@ under_each_admin! {
         }
     }
 
+    async fn a_suspension_is_in_force_within_a_second_for_processes_that_run(database: Administered) {
+        let acme = database.tenant("acme").await;
+        let gate = Gate::new();
+        let open = async |url: &str| {
+            DefaultRunner::builder().database_url(url).schema("acme").config(quick().build())
+                .workflow(workflow("w", [setting("t", "of", "acme")]))
+                .workflow(workflow("gated", [gate.task("t")]))
+                .build().await.unwrap()
+        };
+        let operator = open(&database.url).await;
+        let own = open(&acme.connection_string).await;
+        works(&own).await;
+        let running = operator.execute_async("gated", Context::new()).await.unwrap();
+        let info = gate.started().await;
+        database.admin.suspend("acme").await.unwrap();
+        let begun = std::time::Instant::now();
+        until(async || info.cancellation().is_cancelled()).await;
+        let error = operator.execute("w", Context::new()).await.unwrap_err();
+        assert_error(&error, ErrorKind::Suspended, "suspended");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?} on a busy machine", begun.elapsed());
+        database.admin.resume("acme").await.unwrap();
+        // What was given back goes on.
+        gate.started().await;
+        gate.open(1);
+        assert!(running.wait_for_completion().await.unwrap().status.is_success());
+        until(async || operator.execute("w", Context::new()).await.is_ok()).await;
+
+        let mut limits = TenantLimits::default();
+        limits.max_queue_length = Some(1);
+        limits.max_context_bytes = Some(20);
+        database.admin.set_limits("acme", limits).await.unwrap();
+        until(async || {
+            let large = Context::new().with("text", "longer than twenty bytes");
+            operator.execute("w", large).await.is_err_and(|error| error.kind() == ErrorKind::Context)
+        })
+        .await;
+        let running = operator.execute_async("gated", Context::new()).await.unwrap();
+        gate.started().await;
+        let error = operator.execute("w", Context::new()).await.unwrap_err();
+        assert_error(&error, ErrorKind::Limit, "acme");
+        gate.open(1);
+        running.wait_for_completion().await.unwrap();
+        operator.shutdown().await.unwrap();
+        own.shutdown().await.unwrap();
+    }
+
+    async fn a_tenant_that_holds_every_lock_it_can_get_stops_nobody_else(database: Administered) {
+        let acme = database.tenant("acme").await;
+        let theirs = runner(&database.url, Some("acme"), "acme").await;
+        database.tenant("globex").await;
+        let others = runner(&database.url, Some("globex"), "globex").await;
+        works(&theirs).await;
+        works(&others).await;
+        let session = connect(&acme.connection_string).await.unwrap();
+        session
+            .batch_execute(
+                "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+                 SELECT pg_advisory_lock(n) FROM generate_series(1, 1000) n; BEGIN; SELECT cloacina.my_bell_lock(); \
+                 SELECT cloacina.ring(now()); \
+                 SELECT cloacina.my_runner_register(gen_random_uuid(), 1, NULL, NULL, NULL, '{}', '{}', NULL); \
+                 LOCK TABLE acme.workflow_executions, acme.task_executions, acme.ready_tasks, acme.task_attempts",
+            )
+            .await
+            .unwrap();
+        let waiting = {
+            let theirs = theirs.clone();
+            tokio::spawn(async move { works(&theirs).await })
+        };
+        let begun = std::time::Instant::now();
+        for _ in 0..100 {
+            works(&others).await;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?} for a hundred on a busy machine", begun.elapsed());
+        // An administrator is held up by nothing of it either.
+        database.admin.verify_tenant("globex").await.unwrap();
+        database.admin.list_tenants().await.unwrap();
+        let mut limits = TenantLimits::default();
+        limits.transaction_timeout = Some(Duration::from_millis(1));
+        database.admin.set_limits("acme", limits).await.unwrap();
+        until(async || database.admin.reap_sessions().await.unwrap() > 0).await;
+        assert_eq!(waiting.await.unwrap(), "acme");
+        theirs.shutdown().await.unwrap();
+        others.shutdown().await.unwrap();
+    }
+
     async fn an_operator_and_the_tenant_itself_work_side_by_side(database: Administered) {
         let acme = database.tenant("acme").await;
         let gate = Gate::new();

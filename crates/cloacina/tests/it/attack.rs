@@ -3,6 +3,8 @@
 //! Each attempt has one of three outcomes. It is *refused*; it finds *nothing* and changes nothing; or it is *by design*, and then it is
 //! told in `docs/guides/isolation.md` under its name, with what to do about it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use cloacina::Context;
 use cloacina::database::TenantCredentials;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -418,6 +420,7 @@ async fn attack(database: &Administered) {
     };
     let before = untouched(&superuser).await;
 
+    let ended = AtomicBool::new(false);
     let attempts = async {
         let mut failures = Vec::new();
         for (name, text, outcome) in ATTEMPTS {
@@ -425,10 +428,11 @@ async fn attack(database: &Administered) {
                 failures.push(failure);
             }
         }
+        ended.store(true, Ordering::Relaxed);
         failures
     };
     let at_work = async {
-        loop {
+        while !ended.load(Ordering::Relaxed) {
             for runner in &operator {
                 works(runner).await;
             }
@@ -438,10 +442,7 @@ async fn attack(database: &Administered) {
             database.admin.reap_sessions().await.unwrap();
         }
     };
-    let failures: Vec<String> = tokio::select! {
-        failures = attempts => failures,
-        () = at_work => unreachable!("it works for ever"),
-    };
+    let (failures, ()) = tokio::join!(attempts, at_work);
     assert!(failures.is_empty(), "{failures:#?}");
     // What the operator did meanwhile is there, and nothing else.
     let sql = "DELETE FROM globex.task_executions t USING globex.workflow_executions e WHERE e.id = t.execution_id \

@@ -35,5 +35,7 @@ mod shutdown;
 mod submit;
 mod suspend;
 mod tenant;
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod tenants;
 mod ui;
 mod untrusted;

@@ -575,6 +575,50 @@ async fn the_work_of_a_process_that_died_is_taken_back_where_nobody_opens_its_pl
     server.shutdown().await.unwrap();
 }
 
+/// So is one that logged in as itself: the operator has no password of its, and needs none.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_work_of_a_tenants_own_process_that_died_is_taken_back_by_the_operator() {
+    let administered = crate::admin::Administered::by_a_provisioner().await;
+    let credentials = administered.tenant("acme").await;
+    let own = Database { url: credentials.connection_string, schema: None, ..Database::postgres().await };
+    let mut other = Other::start("crash", &own, "");
+    assert!(!other.process.wait().unwrap().success());
+    let operator =
+        Database { url: administered.url.clone(), schema: Some("globex".to_owned()), ..own.clone() };
+    let server = operator.configured(quick().serve_all_tenants(true), [steps(idle("second"))]).await;
+    let state = "SELECT state FROM acme.workflow_executions";
+    until(async || crate::tenant::schemas::query(&administered.superuser_url, state).await == "completed")
+        .await;
+    server.shutdown().await.unwrap();
+}
+
+/// And the other way round, at the latest when its lease has ended.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_work_of_an_operators_process_that_died_is_taken_back_by_the_tenants_own() {
+    let administered = crate::admin::Administered::by_a_provisioner().await;
+    let credentials = administered.tenant("acme").await;
+    let operator = Database {
+        url: administered.url.clone(),
+        schema: Some("acme".to_owned()),
+        ..Database::postgres().await
+    };
+    let mut other = Other::start("crash", &operator, "");
+    assert!(!other.process.wait().unwrap().success());
+    // As if its lease had been short: a tenant is not told where an operator's process runs, and waits for it.
+    let silent = "UPDATE cloacina.runner SET lease_ms = 100 WHERE tenant_id IS NULL";
+    crate::tenant::schemas::sql(&administered.superuser_url, silent).await;
+    let own = Database { url: credentials.connection_string, schema: None, ..operator.clone() };
+    let runner = own.runner([steps(idle("second"))]).await;
+    until(async || {
+        let ended = runner.list_executions().await.unwrap();
+        ended.iter().all(|execution| execution.status == PipelineStatus::Completed)
+    })
+    .await;
+    runner.shutdown().await.unwrap();
+}
+
 /// A file at rest, and another process that uses it.
 #[cfg(feature = "sqlite")]
 mod rest {

@@ -55,7 +55,7 @@ pub(crate) struct Database {
     pub(crate) url: String,
     pub(crate) schema: Option<String>,
     /// Of SQLite's file; removed with the last clone.
-    directory: Option<Arc<TempDir>>,
+    pub(crate) directory: Option<Arc<TempDir>>,
 }
 
 impl Database {

@@ -1,0 +1,217 @@
+//! Many tenants by their names.
+
+use std::time::Duration;
+
+use cloacina::tenants::{TenantManager, TenantManagerBuilder};
+use cloacina::{Context, ErrorKind, RetryPolicy, TaskError};
+use cloacina_core::clock::{Clock as _, SystemClock};
+
+use crate::support::{Gate, assert_error, in_time, quick, setting, task, until, workflow};
+
+/// A place for a manager's tenants, which several managers may use.
+#[derive(Clone)]
+enum Home {
+    #[cfg(feature = "sqlite")]
+    Directory(std::sync::Arc<tempfile::TempDir>),
+    #[cfg(feature = "postgres")]
+    Shared(String),
+    #[cfg(feature = "postgres")]
+    OwnRoles(std::sync::Arc<crate::admin::Administered>),
+}
+
+impl Home {
+    fn builder(&self) -> TenantManagerBuilder {
+        let builder = match self {
+            #[cfg(feature = "sqlite")]
+            Self::Directory(directory) => TenantManager::sqlite(directory.path().join("tenants")),
+            #[cfg(feature = "postgres")]
+            Self::Shared(url) => TenantManager::postgres(url.as_str()),
+            #[cfg(feature = "postgres")]
+            Self::OwnRoles(database) => {
+                TenantManager::postgres(database.url.as_str()).own_roles(database.admin.clone())
+            }
+        };
+        let config = quick().workflow(workflow("w", [setting("t", "done", true)]));
+        builder.config(config.build())
+    }
+
+    async fn manager(&self) -> TenantManager {
+        self.builder().build().await.unwrap()
+    }
+}
+
+macro_rules! in_each_home {
+    ($(async fn $name:ident($home:ident: Home) $body:block)*) => {
+        #[cfg(feature = "sqlite")]
+        mod directory {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let $home = Home::Directory(std::sync::Arc::new(tempfile::tempdir().unwrap()));
+                    Box::pin(in_time(async { $body })).await;
+                }
+            )*
+        }
+        #[cfg(feature = "postgres")]
+        mod schemas {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let server = cloacina_testing::cluster::Cluster::shared().unwrap();
+                    let $home = Home::Shared(server.fresh_database().await.unwrap());
+                    Box::pin(in_time(async { $body })).await;
+                }
+            )*
+        }
+        #[cfg(feature = "postgres")]
+        mod own_roles {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let database = crate::admin::Administered::by_a_provisioner().await;
+                    let $home = Home::OwnRoles(std::sync::Arc::new(database));
+                    Box::pin(in_time(async { $body })).await;
+                }
+            )*
+        }
+    };
+}
+
+in_each_home! {
+    async fn a_tenant_is_provisioned_used_measured_listed_and_removed(home: Home) {
+        let tenants = home.manager().await;
+        for name in ["globex-inc", "acme"] {
+            match tenants.provision(name).await {
+                Ok(provisioned) => {
+                    // What everybody can list tells nothing.
+                    let is_file = matches!(&home, Home::Directory(_));
+                    assert!(is_file || !provisioned.place.contains(name), "{}", provisioned.place);
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        assert_eq!(tenants.list().await.unwrap(), ["acme", "globex-inc"]);
+        let acme = tenants.runner("acme").await.unwrap();
+        for _ in 0..3 {
+            assert!(acme.execute("w", Context::new()).await.unwrap().status.is_success());
+        }
+        let metrics = tenants.metrics("acme").await.unwrap();
+        assert_eq!((metrics.total_executions, metrics.active_executions, metrics.queue_depth), (3, 0, 0));
+        assert!(metrics.avg_execution_time > Duration::ZERO && metrics.p50_execution_time <= metrics.p99_execution_time);
+        assert_eq!(tenants.metrics("globex-inc").await.unwrap().total_executions, 0);
+        assert!(tenants.remove("acme").await.unwrap());
+        assert!(!tenants.remove("acme").await.unwrap());
+        assert_eq!(acme.execute("w", Context::new()).await.unwrap_err().kind(), ErrorKind::ShutDown);
+        assert_error(&tenants.runner("acme").await.unwrap_err(), ErrorKind::NotFound, "`acme`");
+        assert_eq!(tenants.list().await.unwrap(), ["globex-inc"]);
+        // The name is free again, and nothing of before is there.
+        tenants.provision("acme").await.unwrap();
+        assert!(tenants.runner("acme").await.unwrap().list_executions().await.unwrap().is_empty());
+        tenants.shutdown_all().await.unwrap();
+        tenants.shutdown_all().await.unwrap();
+        assert_eq!(tenants.runner("acme").await.unwrap_err().kind(), ErrorKind::ShutDown);
+    }
+
+    async fn a_name_that_is_none_never_reaches_a_path_or_a_connection(home: Home) {
+        let tenants = home.manager().await;
+        for name in ["", "../x", "a/b", "x host=evil", "a\0b", "a;DROP SCHEMA x", ".", "-x", "\u{e9}", "a b", &"x".repeat(64), "a.db", "a'b", "a\"b"] {
+            for error in [
+                tenants.provision(name).await.unwrap_err(),
+                tenants.runner(name).await.unwrap_err(),
+                tenants.remove(name).await.unwrap_err(),
+                tenants.metrics(name).await.unwrap_err(),
+            ] {
+                assert_eq!(error.kind(), ErrorKind::Configuration, "{name:?}: {error}");
+            }
+        }
+        assert!(tenants.list().await.unwrap().is_empty());
+        assert_eq!(tenants.open_tenants(), 0);
+        tenants.shutdown_all().await.unwrap();
+    }
+
+    async fn names_that_differ_in_case_only_are_told_apart_by_an_error(home: Home) {
+        let tenants = home.manager().await;
+        tenants.provision("Acme").await.unwrap();
+        assert_error(&tenants.provision("acme").await.unwrap_err(), ErrorKind::Conflict, "`Acme`");
+        assert_error(&tenants.provision("Acme").await.unwrap_err(), ErrorKind::Conflict, "already");
+        assert_error(&tenants.runner("acme").await.unwrap_err(), ErrorKind::NotFound, "`Acme`");
+        let runner = tenants.runner("Acme").await.unwrap();
+        assert_error(&tenants.runner("ACME").await.unwrap_err(), ErrorKind::NotFound, "`Acme`");
+        drop(runner);
+        tenants.shutdown_all().await.unwrap();
+    }
+
+    async fn those_who_ask_for_one_tenant_at_once_share_one_runner(home: Home) {
+        let tenants = home.manager().await;
+        tenants.provision("acme").await.unwrap();
+        let asked = (0..20).map(|_| {
+            let tenants = tenants.clone();
+            tokio::spawn(async move { tenants.runner("acme").await.unwrap() })
+        });
+        for runner in asked.collect::<Vec<_>>() {
+            assert!(runner.await.unwrap().execute("w", Context::new()).await.unwrap().status.is_success());
+        }
+        assert_eq!(tenants.open_tenants(), 1);
+        tenants.shutdown_all().await.unwrap();
+    }
+
+    async fn what_nobody_uses_is_closed_and_what_somebody_holds_is_not(home: Home) {
+        let tenants = home.builder().idle_after(Duration::ZERO).max_open(2).build().await.unwrap();
+        for name in ["a", "b", "c"] {
+            tenants.provision(name).await.unwrap();
+        }
+        let held = tenants.runner("a").await.unwrap();
+        for name in ["b", "c", "b", "c"] {
+            tenants.runner(name).await.unwrap().execute("w", Context::new()).await.unwrap();
+        }
+        until(async || tenants.open_tenants() == 1).await;
+        assert!(held.execute("w", Context::new()).await.unwrap().status.is_success());
+        drop(held);
+        until(async || tenants.open_tenants() == 0).await;
+        assert!(tenants.runner("c").await.unwrap().execute("w", Context::new()).await.unwrap().status.is_success());
+        tenants.shutdown_all().await.unwrap();
+    }
+
+    async fn delayed_work_and_retries_of_a_tenant_that_nobody_opened_happen_on_time(home: Home) {
+        let gate = Gate::new();
+        let workflows = |builder: TenantManagerBuilder| {
+            let once = std::sync::atomic::AtomicBool::new(true);
+            let retry = RetryPolicy { attempts: 2, base: Duration::from_millis(300), jitter: cloacina::Jitter::None, ..RetryPolicy::DEFAULT };
+            let flaky = task("flaky", move |context| {
+                let fails = once.swap(false, std::sync::atomic::Ordering::Relaxed);
+                async move { if fails { Err(TaskError::from("not yet")) } else { Ok(context) } }
+            });
+            let config = quick()
+                .workflow(workflow("delayed", [gate.task("t")]))
+                .workflow(workflow("flaky", [flaky.retry(retry), gate.task("then").dependencies(["flaky"])]));
+            builder.config(config.build())
+        };
+        let first = workflows(home.builder()).build().await.unwrap();
+        first.provision("acme").await.unwrap();
+        first.provision("globex").await.unwrap();
+        let soon = SystemClock.now() + Duration::from_secs(2);
+        let acme = first.runner("acme").await.unwrap();
+        acme.submit("delayed").start_at(soon).send().await.unwrap();
+        let globex = first.runner("globex").await.unwrap();
+        globex.submit("flaky").start_at(soon).send().await.unwrap();
+        drop((acme, globex));
+        first.shutdown_all().await.unwrap();
+
+        // As after a restart: nobody asks for either tenant.
+        let second = workflows(home.builder()).build().await.unwrap();
+        let mut tasks = [gate.started().await.task_id().to_owned(), gate.started().await.task_id().to_owned()];
+        tasks.sort();
+        assert_eq!(tasks, ["t", "then"]);
+        let late = SystemClock.now().duration_since(soon);
+        assert!(late < jiff::SignedDuration::from_secs(20), "{late:?}");
+        gate.open(2);
+        for name in ["acme", "globex"] {
+            let runner = second.runner(name).await.unwrap();
+            until(async || runner.metrics().await.unwrap().active_executions == 0).await;
+        }
+        second.shutdown_all().await.unwrap();
+    }
+}
