@@ -85,12 +85,13 @@ BEGIN
 END
 $$;
 
--- Whose login this is. The user of the session, not the current one: SET ROLE does not change it.
+-- Whose login this is. The user of the session, not the current one: SET ROLE does not change it. The name has to be the one that was
+-- given as well, because a dump that is restored on another server brings OIDs that mean other roles there.
 CREATE FUNCTION my_tenant() RETURNS uuid LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT login.tenant_id
     FROM pg_catalog.pg_roles AS role
     JOIN cloacina.login ON login.role_oid = role.oid
-    WHERE role.rolname = session_user
+    WHERE role.rolname = session_user AND login.role_name = session_user
 $$;
 
 -- The tenant of a login that has one, for the functions below.

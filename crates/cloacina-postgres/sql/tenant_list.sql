@@ -1,4 +1,4 @@
-SELECT tenant_id, schema_name, state, epoch, schema_version, created_at, removed_at, size_bytes, last_activity_at, measured_at,
+SELECT tenant_id, name, schema_name, state, epoch, schema_version, created_at, removed_at, size_bytes, last_activity_at, measured_at,
        max_concurrent_tasks, max_queue_length, max_context_bytes, max_connections, statement_timeout_ms, transaction_timeout_ms,
        ARRAY(SELECT role_name FROM cloacina.login WHERE login.tenant_id = tenant.tenant_id ORDER BY created_at) AS logins
 FROM cloacina.tenant AS tenant

@@ -61,7 +61,8 @@ pub struct DefaultRunner {
 
 impl DefaultRunner {
     /// Opens the place that a URL stands for: a SQLite file, or on PostgreSQL the schema that `DEFAULT_SCHEMA` names, else
-    /// `cloacina_main`. It is made on first use; a place that is current sees no change.
+    /// `cloacina_main`. It is made on first use; a place that is current sees no change. A login that belongs to a
+    /// [tenant](crate::database) opens that tenant's place, whatever the environment says.
     ///
     /// URLs: `sqlite://./tenant_a.db`, `sqlite:///var/lib/app/a.db`, `sqlite::memory:`, `postgresql://user:password@host/database`,
     /// `postgres://…`. Special characters in a password have to be percent-encoded. The directory of a SQLite file must exist.

@@ -17,6 +17,8 @@ use crate::statement as sql;
 pub struct TenantSummary {
     /// Its id.
     pub tenant: TenantId,
+    /// What the operator calls it: as its schema, unless it was made with another name.
+    pub name: String,
     /// Its schema.
     pub schema_name: String,
     /// Its logins, the oldest first; empty if it has none of its own.
@@ -128,6 +130,7 @@ fn summary(row: &Row) -> Result<TenantSummary> {
     let state: &str = row.get("state");
     Ok(TenantSummary {
         tenant: TenantId(row.get("tenant_id")),
+        name: row.get("name"),
         schema_name: row.get("schema_name"),
         logins: row.get("logins"),
         state: state.parse().map_err(|error: String| AdminError::new(AdminErrorKind::Version, error))?,
