@@ -34,6 +34,10 @@ pub struct PostgresAddress {
     pub(crate) config: Config,
     pub(crate) tls: TlsMode,
     pub(crate) root_certificates: Option<PathBuf>,
+    /// Whether a pooler in transaction mode stands before the server.
+    pub(crate) pooled: bool,
+    /// How the server itself is reached, where the hosts are those of a pooler and it was said.
+    direct: Option<Config>,
     key: Key,
     label: String,
     /// The URL without its login: hosts with ports, and what follows them.
@@ -49,6 +53,7 @@ struct Key {
     user: String,
     tls: TlsMode,
     root_certificates: Option<PathBuf>,
+    pooled: bool,
 }
 
 impl PostgresAddress {
@@ -58,6 +63,10 @@ impl PostgresAddress {
     /// they use the authorities in the file that `sslrootcert` names, or those of the system. With `sslrootcert`, `require`
     /// means `verify-ca`, as it does to PostgreSQL's clients. Without `sslmode`, a host that is not this machine is asked for
     /// `require`.
+    ///
+    /// `pooler=transaction` says that a pooler in transaction mode (pgbouncer) stands before the server. No statement is prepared then;
+    /// each costs its planning. LISTEN needs a session of its own: `direct=host:port` says where the server itself is reached, with
+    /// the same login; without it, work of other processes is found by looking once a second.
     ///
     /// # Errors
     ///
@@ -72,12 +81,17 @@ impl PostgresAddress {
 
         let mut tls = None;
         let mut root_certificates = None;
+        let (mut pooled, mut direct) = (false, None);
         let mut others = Vec::new();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=') {
                 Some(("sslmode", mode)) => tls = Some(parse_tls(mode)?),
                 Some(("sslrootcert", "system")) => root_certificates = None,
                 Some(("sslrootcert", path)) => root_certificates = Some(PathBuf::from(decode(path)?)),
+                Some(("pooler", "transaction")) => pooled = true,
+                Some(("pooler", "session")) => pooled = false,
+                Some(("pooler", _)) => return Err(wrong("`pooler` is one of transaction and session")),
+                Some(("direct", at)) => direct = Some(decode(at)?),
                 _ => others.push(parameter),
             }
         }
@@ -111,12 +125,13 @@ impl PostgresAddress {
             config.tcp_user_timeout(Duration::from_secs(30));
         }
 
-        let key = Key::of(&config, tls, root_certificates.clone());
+        let direct = direct.filter(|_| pooled).map(|at| directly(&config, &at)).transpose()?;
+        let key = Key::of(&config, tls, root_certificates.clone(), pooled);
         let label = key.label();
         let (authority, path) = before_query.split_once('/').unwrap_or((before_query, ""));
         let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts).to_owned();
         let rest = Self::rest(path, query, key.database.as_str());
-        Ok(Self { config, tls, root_certificates, key, label, hosts, rest })
+        Ok(Self { config, tls, root_certificates, pooled, direct, key, label, hosts, rest })
     }
 
     /// Path and parameters for a URL with another login: without this one's name, and with the name of the database even where it
@@ -142,6 +157,15 @@ impl PostgresAddress {
     /// The URL of the same database for another login.
     pub(crate) fn url_for(&self, user: &str, password: &str) -> String {
         format!("postgresql://{}:{}@{}{}", encoded(user), encoded(password), self.hosts, self.rest)
+    }
+
+    /// How a session of its own is had, if it can be.
+    pub(crate) fn session(&self) -> Option<Self> {
+        if !self.pooled {
+            return Some(self.clone());
+        }
+        let config = self.direct.clone()?;
+        Some(Self { config, pooled: false, ..self.clone() })
     }
 
     /// `host:port/database`, for messages.
@@ -170,7 +194,7 @@ impl PostgresAddress {
 }
 
 impl Key {
-    fn of(config: &Config, tls: TlsMode, root_certificates: Option<PathBuf>) -> Self {
+    fn of(config: &Config, tls: TlsMode, root_certificates: Option<PathBuf>, pooled: bool) -> Self {
         let mut hosts: Vec<_> = config
             .get_hosts()
             .iter()
@@ -188,7 +212,7 @@ impl Key {
         };
         let user = config.get_user().unwrap_or_default().to_owned();
         let database = config.get_dbname().unwrap_or(&user).to_owned();
-        Self { hosts, ports, database, user, tls, root_certificates }
+        Self { hosts, ports, database, user, tls, root_certificates, pooled }
     }
 
     fn label(&self) -> String {
@@ -215,6 +239,28 @@ impl fmt::Debug for PostgresAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PostgresAddress({})", self.label)
     }
+}
+
+/// The same login and database on another host.
+fn directly(config: &Config, at: &str) -> Result<Config> {
+    let split = at.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let Some((host, port)) = split.filter(|(host, _)| !host.is_empty()) else {
+        return Err(wrong("`direct` is a host and a port: `direct=db.internal:5432`"));
+    };
+    let mut direct = Config::new();
+    direct.host(host).port(port).ssl_mode(config.get_ssl_mode()).application_name("cloacina");
+    direct.keepalives_idle(Duration::from_secs(15)).tcp_user_timeout(Duration::from_secs(30));
+    direct.connect_timeout(config.get_connect_timeout().copied().unwrap_or(Duration::from_secs(5)));
+    if let Some(user) = config.get_user() {
+        direct.user(user);
+    }
+    if let Some(password) = config.get_password() {
+        direct.password(password);
+    }
+    if let Some(database) = config.get_dbname() {
+        direct.dbname(database);
+    }
+    Ok(direct)
 }
 
 fn wrong(message: impl Into<String>) -> StoreError {

@@ -5,7 +5,9 @@
 //! the `COMMIT` that is on its way into a rollback. That `COMMIT` answers without an error, so **its answer means nothing:
 //! success is that every statement of the flight succeeded**.
 //!
-//! No setting outlives its transaction, so a pooler in transaction mode cannot mix tenants.
+//! No setting outlives its transaction, so a pooler in transaction mode cannot mix tenants. Behind one no statement has a name: each is sent
+//! with its text and the types of its parameters, since the next transaction may be another server process's. Nor is it known which one
+//! works on a transaction, so each carries a mark in its `application_name`, by which it is found while it lasts.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -17,7 +19,7 @@ use cloacina_core::id::TenantId;
 use cloacina_core::store::{Result, StoreError, StoreErrorKind};
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -33,6 +35,9 @@ const FLIGHT_TIMEOUT: Duration = Duration::from_secs(60);
 /// A backend caches what it knows of every table it has touched, some 40 kB for a place, and never forgets: after this many
 /// places its connection is replaced.
 const PLACES_PER_CONNECTION: usize = 1000;
+
+/// How often a transaction must not be found behind a pooler before it counts as ended: over a second in all.
+const POOLER_LOOKS: u32 = 12;
 
 /// Set in the message of every `BEGIN`, beside the scope's timeouts.
 ///
@@ -143,12 +148,26 @@ pub(crate) struct Connection {
     dirty: bool,
 }
 
-/// A server process, told apart from a later one of the same id.
+/// Who works, or worked, on a connection's transaction.
 #[derive(Debug, Clone)]
-pub(crate) struct Backend {
-    pub(crate) pid: i32,
-    /// When it was started, as the server writes it.
-    pub(crate) started: String,
+pub(crate) enum Backend {
+    /// A server process, told apart from a later one of the same id.
+    Process {
+        pid: i32,
+        /// When it was started, as the server writes it.
+        started: String,
+    },
+    /// Whichever server process bears this name.
+    Marked(String),
+}
+
+impl Backend {
+    pub(crate) fn pid(&self) -> Option<i32> {
+        match self {
+            Self::Process { pid, .. } => Some(*pid),
+            Self::Marked(_) => None,
+        }
+    }
 }
 
 impl Connection {
@@ -177,13 +196,16 @@ impl Connection {
             }
         });
         let identity = client
-            .query_one(
+            .query_typed(
                 "SELECT pid, backend_start::text FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()",
                 &[],
             )
             .await
             .map_err(|error| dial_error(address, &error))?;
-        let backend = Backend { pid: identity.get(0), started: identity.get(1) };
+        let backend = match identity.first() {
+            Some(row) if !address.pooled => Backend::Process { pid: row.get(0), started: row.get(1) },
+            _ => Backend::Marked(format!("cloacina {:032x}", fastrand::u128(..))),
+        };
         Ok(Self {
             client,
             driver,
@@ -199,23 +221,22 @@ impl Connection {
     /// As whom the connection is logged in: a tenant's login finds its tenant in `cloacina.me()`.
     pub(crate) async fn identify(&self) -> Result<Login, tokio_postgres::Error> {
         // The catalogs say whether there is such a function without an error that a function's call would be.
-        let known: bool = self
+        let known = self
             .client
-            .query_one(
-                "SELECT EXISTS (SELECT FROM pg_catalog.pg_proc AS proc \
+            .query_typed(
+                "SELECT FROM pg_catalog.pg_proc AS proc \
                  JOIN pg_catalog.pg_namespace AS space ON space.oid = proc.pronamespace \
                  WHERE space.nspname = 'cloacina' AND proc.proname = 'me' \
                    AND pg_catalog.has_schema_privilege(space.oid, 'USAGE') \
-                   AND pg_catalog.has_function_privilege(proc.oid, 'EXECUTE'))",
+                   AND pg_catalog.has_function_privilege(proc.oid, 'EXECUTE')",
                 &[],
             )
-            .await?
-            .get(0);
-        if !known {
+            .await?;
+        if known.is_empty() {
             return Ok(Login::Operator);
         }
-        let row = self.client.query_one("SELECT count(*) FROM cloacina.me()", &[]).await?;
-        Ok(if row.get::<_, i64>(0) > 0 { Login::Tenant } else { Login::Operator })
+        let me = self.client.query_typed("SELECT FROM cloacina.me()", &[]).await?;
+        Ok(if me.is_empty() { Login::Operator } else { Login::Tenant })
     }
 
     /// Says goodbye and returns once that is sent.
@@ -229,6 +250,10 @@ impl Connection {
     /// Whether another transaction may be run on it.
     pub(crate) fn is_usable(&self) -> bool {
         !self.dirty && !self.client.is_closed() && self.places.len() <= PLACES_PER_CONNECTION
+    }
+
+    fn is_pooled(&self) -> bool {
+        matches!(self.backend, Backend::Marked(_))
     }
 
     pub(crate) fn touch(&mut self, tenant: TenantId) {
@@ -288,6 +313,9 @@ impl Connection {
 
     fn missing(&self, steps: &[Step<'_>]) -> Vec<&'static Statement> {
         let mut missing: Vec<&'static Statement> = Vec::new();
+        if self.is_pooled() {
+            return missing;
+        }
         for step in steps {
             if let Step::Run(statement, _) = step
                 && !self.prepared.contains_key(statement.name)
@@ -369,8 +397,12 @@ impl Connection {
         let idle =
             if end == End::Open { "; SET LOCAL idle_in_transaction_session_timeout = '10s'" } else { "" };
         let plans = self.plans.setting();
+        let mark = match &self.backend {
+            Backend::Process { .. } => String::new(),
+            Backend::Marked(name) => format!("; SET LOCAL application_name = '{name}'"),
+        };
         let begin = begin.map(|scope| {
-            format!("BEGIN; {}; {}; {SETTINGS}; {plans}{idle}", scope.search_path(), scope.timeouts())
+            format!("BEGIN{mark}; {}; {}; {SETTINGS}; {plans}{idle}", scope.search_path(), scope.timeouts())
         });
         let scopes: Vec<_> = steps
             .iter()
@@ -389,6 +421,11 @@ impl Connection {
         }
         for ((step, scope), parameters) in steps.iter().zip(&scopes).zip(&parameters) {
             futures.push(match step {
+                Step::Run(statement, _) if self.is_pooled() => {
+                    let types = statement.types(self.login);
+                    let typed: Vec<_> = parameters.iter().copied().zip(types).collect();
+                    boxed(async move { self.client.query_typed(statement.text(self.login), &typed).await })
+                }
                 Step::Run(statement, _) => {
                     let prepared =
                         self.prepared.get(statement.name).expect("a flight prepares before it runs");
@@ -411,17 +448,33 @@ impl Connection {
     /// Ends a server process and returns once it is gone, and with it whatever transaction it was in: then that is decided.
     pub(crate) async fn end_backend(&self, backend: &Backend) -> Result<(), tokio_postgres::Error> {
         let mut pause = Duration::from_millis(1);
+        let mut looks = 0;
         loop {
-            let there = self
-                .client
-                .query(
-                    "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
-                     WHERE pid = $1 AND backend_start::text = $2",
-                    &[&backend.pid, &backend.started],
-                )
-                .await?;
-            if there.is_empty() {
-                return Ok(());
+            let there =
+                match backend {
+                    Backend::Process { pid, started } => self
+                        .client
+                        .query_typed(
+                            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+                             WHERE pid = $1 AND backend_start::text = $2",
+                            &[(pid, Type::INT4), (started, Type::TEXT)],
+                        )
+                        .await?,
+                    Backend::Marked(name) => self
+                        .client
+                        .query_typed(
+                            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+                             WHERE application_name = $1",
+                            &[(name, Type::TEXT)],
+                        )
+                        .await?,
+                };
+            looks = if there.is_empty() { looks + 1 } else { 0 };
+            // What a pooler had read from us when we went away reaches the server a moment later.
+            match backend {
+                Backend::Process { .. } if looks == 1 => return Ok(()),
+                Backend::Marked(_) if looks == POOLER_LOOKS => return Ok(()),
+                _ => {}
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(200));

@@ -86,7 +86,8 @@ pub(crate) async fn send_hints(inner: Weak<Inner>) {
         let Some(inner) = inner.upgrade() else { return };
         let sent = async {
             let side = inner.pool.side().await?;
-            inner.remember_own(side.backend.pid);
+            // Behind a pooler the process that sends it serves others too.
+            side.backend.pid().into_iter().for_each(|pid| inner.remember_own(pid));
             side.alone("NOTIFY cloacina")
                 .await
                 .map_err(|error| inner.control_error(crate::error::Failure::Refused { step: 0, error }))
@@ -105,6 +106,8 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
     let mut pause = Duration::from_millis(50);
     loop {
         let (Some(strong), ended) = (inner.upgrade(), Arc::new(tokio::sync::Notify::new())) else { return };
+        // A pooler would give LISTEN to a session that is somebody else's a moment later.
+        let Some(address) = strong.pool.address.session() else { return };
         let (to, on_end) = (Weak::clone(&inner), EndSignal(Arc::clone(&ended)));
         let hear = move |message| {
             let _held_as_long_as_the_connection = &on_end;
@@ -116,7 +119,7 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
             }
         };
         let listening = async {
-            let connection = strong.pool.dial_listening(hear).await?;
+            let connection = strong.pool.dial_listening(&address, hear).await?;
             connection
                 .alone("LISTEN cloacina")
                 .await

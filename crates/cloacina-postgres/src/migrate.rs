@@ -95,15 +95,17 @@ async fn control_applied(inner: &Inner) -> Result<Option<usize>> {
     let listed = side.transaction(Scope::Control, &[Step::Run(sql::MIGRATION_LIST, params![])]).await;
     let rows = match listed {
         Ok(mut rows) => rows.remove(0),
-        Err(Failure::NotSent(error)) if error.kind() == StoreErrorKind::Place => {
-            // The statement could not even be prepared: the table is not there, or is not for us.
-            return if error.to_string().contains("42501") {
-                Err(may_not_use(inner, &error))
-            } else {
-                Ok(None)
+        Err(failure) => {
+            // The table is not there, or is not for us.
+            let error = inner.control_error(failure);
+            return match error.kind() {
+                StoreErrorKind::Place if error.to_string().contains("42501") => {
+                    Err(may_not_use(inner, &error))
+                }
+                StoreErrorKind::Place => Ok(None),
+                _ => Err(error),
             };
         }
-        Err(failure) => return Err(inner.control_error(failure)),
     };
     let mut applied = 0;
     for row in &rows {

@@ -127,16 +127,26 @@ impl Pool {
         self.dial_as(Plans::Fresh, |_| {}).await
     }
 
-    /// A connection that the pool does not keep, which hears notifications.
+    /// A connection that the pool does not keep, which hears notifications; never one through a pooler.
     pub(crate) async fn dial_listening(
         &self,
+        address: &PostgresAddress,
         hear: impl FnMut(tokio_postgres::AsyncMessage) + Send + 'static,
     ) -> Result<Connection> {
-        self.dial_as(Plans::Fresh, hear).await
+        self.dial_to(address, Plans::Fresh, hear).await
     }
 
     async fn dial_as(
         &self,
+        plans: Plans,
+        hear: impl FnMut(tokio_postgres::AsyncMessage) + Send + 'static,
+    ) -> Result<Connection> {
+        self.dial_to(&self.address, plans, hear).await
+    }
+
+    async fn dial_to(
+        &self,
+        address: &PostgresAddress,
         plans: Plans,
         hear: impl FnMut(tokio_postgres::AsyncMessage) + Send + 'static,
     ) -> Result<Connection> {
@@ -145,7 +155,7 @@ impl Pool {
         {
             return Err(StoreError::new(trouble.kind, trouble.message.clone()));
         }
-        let dialled = Connection::dial(&self.address, &self.tls, plans, self.login, hear).await;
+        let dialled = Connection::dial(address, &self.tls, plans, self.login, hear).await;
         let mut trouble = lock(&self.trouble);
         match &dialled {
             Ok(_) => *trouble = None,

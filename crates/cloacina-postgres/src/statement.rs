@@ -1,7 +1,9 @@
 //! The statements by name. Each is a file of its own in `sql/`; the SQLite store has files of the same names. What a tenant's own login
 //! says in another way is in `sql/own/`.
 
-/// A statement that is prepared once per connection.
+use tokio_postgres::types::Type;
+
+/// A statement that is prepared once per connection, or sent with its text each time behind a pooler.
 ///
 /// Its text names the tables of a place without a schema, so one text and one prepared statement serve every tenant: the
 /// transaction's search path says whose tables they are.
@@ -19,6 +21,54 @@ impl Statement {
             _ => self.sql,
         }
     }
+
+    /// The types of its parameters: each is cast somewhere in the text.
+    pub(crate) fn types(&self, login: Login) -> Vec<Type> {
+        types(self.text(login))
+    }
+}
+
+fn types(text: &str) -> Vec<Type> {
+    let mut types: Vec<Option<Type>> = Vec::new();
+    for line in text.lines().map(|line| line.split("--").next().unwrap_or_default()) {
+        for rest in line.split('$').skip(1) {
+            let digits = rest.len() - rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
+            let (number, rest) = rest.split_at(digits);
+            let Some(number) = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1)) else {
+                continue;
+            };
+            if types.len() <= number {
+                types.resize(number + 1, None);
+            }
+            let Some(cast) = rest.strip_prefix("::") else { continue };
+            let end = cast.find(|letter: char| !letter.is_ascii_lowercase() && !matches!(letter, '[' | ']'));
+            types[number] = type_named(&cast[..end.unwrap_or(cast.len())]);
+        }
+    }
+    // What is not cast is left to the server, and then refused by the driver.
+    types.into_iter().map(|known| known.unwrap_or(Type::UNKNOWN)).collect()
+}
+
+fn type_named(name: &str) -> Option<Type> {
+    Some(match name {
+        "bigint" => Type::INT8,
+        "bigint[]" => Type::INT8_ARRAY,
+        "boolean" => Type::BOOL,
+        "boolean[]" => Type::BOOL_ARRAY,
+        "integer" => Type::INT4,
+        "integer[]" => Type::INT4_ARRAY,
+        "smallint" => Type::INT2,
+        "smallint[]" => Type::INT2_ARRAY,
+        "oid" => Type::OID,
+        "oid[]" => Type::OID_ARRAY,
+        "text" => Type::TEXT,
+        "text[]" => Type::TEXT_ARRAY,
+        "timestamptz" => Type::TIMESTAMPTZ,
+        "timestamptz[]" => Type::TIMESTAMPTZ_ARRAY,
+        "uuid" => Type::UUID,
+        "uuid[]" => Type::UUID_ARRAY,
+        _ => return None,
+    })
 }
 
 /// As whom a store is logged in.
@@ -32,6 +82,9 @@ pub(crate) enum Login {
 
 macro_rules! statements {
     ($($constant:ident $name:literal $($own:ident)?;)*) => {
+        #[cfg(test)]
+        const ALL: &[&Statement] = &[$($constant),*];
+
         $(pub(crate) const $constant: &Statement = &Statement {
             name: $name,
             sql: include_str!(concat!("../sql/", $name, ".sql")),
@@ -120,4 +173,20 @@ statements! {
     RUNNING_COUNT "running_count";
     MIGRATION_LIST "migration_list";
     MIGRATION_INSERT "migration_insert";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_parameter_of_every_statement_is_cast_to_a_type() {
+        for statement in ALL {
+            for login in [Login::Operator, Login::Tenant] {
+                let types = statement.types(login);
+                assert!(!types.contains(&Type::UNKNOWN), "{}: {types:?}", statement.name);
+            }
+        }
+        assert_eq!(FENCE.types(Login::Operator), [Type::UUID, Type::TIMESTAMPTZ]);
+    }
 }

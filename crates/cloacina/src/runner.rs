@@ -67,6 +67,9 @@ impl DefaultRunner {
     /// URLs: `sqlite://./tenant_a.db`, `sqlite:///var/lib/app/a.db`, `sqlite::memory:`, `postgresql://user:password@host/database`,
     /// `postgres://…`. Special characters in a password have to be percent-encoded. The directory of a SQLite file must exist.
     ///
+    /// Behind a pooler in transaction mode, such as pgbouncer, a PostgreSQL URL has the parameter `pooler=transaction`, and may have
+    /// `direct=host:port`, where the server itself is reached: without that, work of other processes is found by looking once a second.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Configuration`] for a URL that cannot be used, [`ErrorKind::Unavailable`] for a database that cannot be reached

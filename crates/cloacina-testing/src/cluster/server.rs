@@ -137,11 +137,12 @@ impl Server {
                 .await
                 .map_err(|e| ClusterError::new(doing, e))?;
         let connection = tokio::spawn(connection);
-        // Tests make the roles side by side, hence the lock, which no tenant's login is there to take.
+        // Tests make the roles side by side, hence the lock, which no tenant's login is there to take; those of another database do not see it.
         let text = "SELECT pg_advisory_xact_lock(7); \
             DO $$ DECLARE role text; admin text := pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database(); \
             BEGIN FOREACH role IN ARRAY ARRAY['cloacina_owner', 'cloacina_engine', 'cloacina_tenant'] LOOP \
-              IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN EXECUTE format('CREATE ROLE %I NOLOGIN', role); END IF; \
+              IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN \
+                BEGIN EXECUTE format('CREATE ROLE %I NOLOGIN', role); EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END; END IF; \
               EXECUTE format('GRANT %I TO %I WITH ADMIN OPTION', role, admin); \
             END LOOP; EXECUTE format('ALTER ROLE %I CREATEROLE', admin); END $$";
         client

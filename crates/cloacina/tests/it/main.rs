@@ -24,6 +24,8 @@ mod hostile;
 mod limit;
 mod macros;
 mod outcome;
+#[cfg(feature = "postgres")]
+mod pooler;
 mod process;
 mod read;
 #[cfg(feature = "sqlite")]
