@@ -131,7 +131,7 @@ fn find_or_install() -> PathBuf {
 fn retrying(tenant: &'static str) -> Workflow {
     let tries = AtomicU32::new(0);
     let flaky = task("flaky", move |context: Context| {
-        let fails = tries.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+        let fails = tries.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         async move { if fails { Err("once more".into()) } else { Ok(context) } }
     });
     let wait = Duration::from_millis(20);
