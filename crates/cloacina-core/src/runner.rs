@@ -86,16 +86,13 @@ impl Runner {
         workflows.extend(settings.workflows.iter().cloned());
         let settings = Arc::new(settings);
         let store = Arc::clone(hub.store());
-        let opened = async {
-            let place = hub.ask(async move { store.place_open(&place).await }).await?;
-            hub.open(place, Arc::clone(&settings), workflows, runtime).await
-        };
-        let (place, number) = match opened.await {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return Ok(None),
+        let place = match hub.ask(async move { store.place_open(&place).await }).await {
             // Whoever shut the last runner down closed the store under us.
             Err(_) if hub.is_closed() => return Ok(None),
-            Err(error) => return Err(error),
+            place => place?,
+        };
+        let Some((place, number)) = hub.open(place, Arc::clone(&settings), workflows, runtime).await? else {
+            return Ok(None);
         };
         let (shut, ended) = (AtomicBool::new(false), watch::Sender::new(false));
         Ok(Some(Self { handle: Arc::new(Handle { hub, place, number, settings, shut, ended }) }))
