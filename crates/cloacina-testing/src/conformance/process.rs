@@ -13,7 +13,8 @@ use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     Bells, Claim, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
     Flushed, Liveness, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush, PlaceFlushed, PlaceName,
-    RescuedPlace, Result, RunnerRecord, RunnerRegistration, Store, TaskOutcome, TenantStatus, WorkflowKey,
+    RescuedPlace, Result, RunnerRecord, RunnerRegistration, Store, StoreErrorKind, TaskOutcome, TenantStatus,
+    WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -118,6 +119,9 @@ impl<F: Fixture> Deref for World<'_, F> {
     }
 }
 
+/// How often a call is made that meets a transient error each time.
+const ATTEMPTS: usize = 50;
+
 /// A store as one process has it, and the place it works in.
 #[derive(Clone)]
 pub(in crate::conformance) struct Process {
@@ -151,12 +155,18 @@ impl Process {
         Self { place: Arc::new(place), ..self.clone() }
     }
 
-    /// What comes of a call that must succeed.
-    async fn call<T, C>(&self, work: impl FnOnce(Arc<dyn Store>) -> C) -> T
+    /// What comes of a call that must succeed, if not at once: another may hold what it needs for longer than it waits.
+    async fn call<T, C>(&self, work: impl FnOnce(Arc<dyn Store>) -> C + Clone) -> T
     where
         T: Send + 'static,
         C: Future<Output = Result<T>> + Send + 'static,
     {
+        for _ in 1..ATTEMPTS {
+            match call(&self.store, work.clone()).await {
+                Err(error) if error.kind() == StoreErrorKind::Transient => {}
+                answer => return answer.expect("the store answers"),
+            }
+        }
         call(&self.store, work).await.expect("the store answers")
     }
 
@@ -480,14 +490,31 @@ impl Batch {
     }
 
     pub(in crate::conformance) async fn write(self) -> PlaceFlushed {
-        self.try_write().await.expect("the flush succeeds")
+        self.send(ATTEMPTS).await.expect("the flush succeeds")
     }
 
     pub(in crate::conformance) async fn try_write(self) -> Result<PlaceFlushed> {
+        self.send(1).await
+    }
+
+    /// Tries so often, if there are only transient errors.
+    async fn send(self, attempts: usize) -> Result<PlaceFlushed> {
         let Self { process, runner, now, part } = self;
-        let flush =
-            Flush { runner: runner.as_ref().map(|runner| runner.id), now: Some(now), places: vec![part] };
-        let mut flushed = process.flush(flush).await?;
+        let flush = Arc::new(Flush {
+            runner: runner.as_ref().map(|runner| runner.id),
+            now: Some(now),
+            places: vec![part],
+        });
+        let mut flushed = process.flush(Arc::clone(&flush)).await;
+        for _ in 1..attempts {
+            match &flushed {
+                Err(error) if error.kind() == StoreErrorKind::Transient => {
+                    flushed = process.flush(Arc::clone(&flush)).await;
+                }
+                _ => break,
+            }
+        }
+        let mut flushed = flushed?;
         assert_eq!(flushed.now, now, "a flush uses the time it is given");
         if let Some(runner) = runner {
             runner.claims.before.store(true, Ordering::Relaxed);

@@ -28,7 +28,7 @@ const ARGUMENT: &str = "CLOACINA_TEST_ARGUMENT";
 const SAYS: &str = "other process: ";
 
 /// A process that plays a part.
-struct Other {
+pub(crate) struct Other {
     process: Child,
     stdin: Option<ChildStdin>,
     lines: std::io::Lines<BufReader<ChildStdout>>,
@@ -41,12 +41,12 @@ fn command(part: &str) -> Command {
         .env(PART, part)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null());
+        .stderr(Stdio::inherit());
     command
 }
 
 impl Other {
-    fn start(part: &str, database: &Database, argument: &str) -> Self {
+    pub(crate) fn start(part: &str, database: &Database, argument: &str) -> Self {
         let mut command = command(part);
         command.env(URL, &database.url).env(ARGUMENT, argument);
         if let Some(schema) = &database.schema {
@@ -70,7 +70,7 @@ impl Other {
     }
 
     /// Lets it go on to its end, which has to be a good one.
-    fn end(mut self) {
+    pub(crate) fn end(mut self) {
         drop(self.stdin.take());
         let rest: Vec<String> = self.lines.by_ref().map_while(Result::ok).collect();
         assert!(self.process.wait().unwrap().success(), "{}", rest.join("\n"));
@@ -122,6 +122,8 @@ async fn another_process() {
         "read only" => read_only().await,
         "full" => full().await,
         "process limit" => process_limit().await,
+        #[cfg(feature = "sqlite")]
+        "thousand files" => crate::rest::thousand_files().await,
         other => panic!("there is no part `{other}`"),
     }
 }
