@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{ErrorKind, PipelineError};
+use crate::resources::Resources;
 use crate::workflow::Workflow;
 
 /// How a runner behaves. Checked when the runner starts.
@@ -109,6 +110,9 @@ pub struct DefaultRunnerConfig {
     ///
     /// Defaults to 1,000.
     pub max_served_places: usize,
+    /// What tasks may ask for beside their context.
+    #[doc(hidden)]
+    pub resources: Option<Arc<dyn Resources>>,
     /// Workflows besides those that `#[workflow]` registered.
     pub workflows: Vec<Workflow>,
     /// Where time comes from; for tests.
@@ -137,6 +141,7 @@ impl Default for DefaultRunnerConfig {
             submit_only: false,
             serve_all_tenants: false,
             max_served_places: 1_000,
+            resources: None,
             workflows: Vec::new(),
             clock: Arc::new(SystemClock),
         }
@@ -244,6 +249,14 @@ impl DefaultRunnerConfigBuilder {
     #[must_use]
     pub fn workflow(mut self, workflow: Workflow) -> Self {
         self.config.workflows.push(workflow);
+        self
+    }
+
+    /// What tasks may ask for beside their context.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn resources(mut self, resources: Arc<dyn Resources>) -> Self {
+        self.config.resources = Some(resources);
         self
     }
 

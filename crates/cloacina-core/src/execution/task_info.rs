@@ -1,11 +1,16 @@
 //! What a running task can learn about itself.
 
+use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::hub::Recording;
 use crate::id::TaskIndex;
+use crate::resources::Resources;
+use crate::store::Place;
 
 /// What runs: which task of which execution, for which time.
 #[derive(Debug, Clone)]
@@ -16,6 +21,9 @@ pub struct TaskInfo {
     pub(crate) attempt: u32,
     pub(crate) position: TaskIndex,
     pub(crate) cancellation: Cancellation,
+    pub(crate) place: Arc<Place>,
+    pub(crate) resources: Option<Arc<dyn Resources>>,
+    pub(crate) recording: Recording,
 }
 
 impl TaskInfo {
@@ -50,6 +58,20 @@ impl TaskInfo {
     #[must_use]
     pub fn idempotency_token(&self) -> Uuid {
         Uuid::new_v5(&self.execution_id, &self.position.to_be_bytes())
+    }
+
+    /// What the runner was given for its tasks, for the tenant that this one runs for.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn resource(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self.resources.as_ref()?.of(&self.place))
+    }
+
+    /// By which this attempt may record its own completion.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn recording(&self) -> &Recording {
+        &self.recording
     }
 
     /// Tells when this attempt should stop.

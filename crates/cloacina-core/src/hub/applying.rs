@@ -11,6 +11,7 @@ use super::auditor::Audit;
 use super::batch::PlaceBatch;
 use super::live::Live;
 use super::place::{Held, OpenPlace, PlaceState, Stop};
+use super::recording::Attempted;
 use super::scheduler::Timer;
 use super::{Ending, Hub, Incarnation, Submit, SubmitReply};
 use crate::context::values_from_json;
@@ -333,7 +334,7 @@ impl Applying<'_> {
                     let attempt = Attempt {
                         hub: Arc::clone(self.hub),
                         place: Arc::clone(&self.place),
-                        incarnation,
+                        incarnation: Arc::clone(&incarnation),
                         execution: start.execution,
                         task: start.task,
                         number: start.attempt,
@@ -343,6 +344,12 @@ impl Applying<'_> {
                         patches,
                         stop: stop.unwrap_or_default(),
                         permit: Some(start.permit),
+                        recording: Attempted::new(
+                            self.hub,
+                            &self.place,
+                            &incarnation,
+                            (start.execution, start.task, start.attempt),
+                        ),
                         runtime: state.executors.last().map(|(_, runtime)| runtime.clone()),
                         reported: false,
                     };

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::Hub;
 use super::live::merge;
 use super::place::{OpenPlace, Stop, StopReason};
+use super::recording::{Attempted, Phase};
 use super::{Ending, Incarnation, Transition};
 use crate::clock::LONGEST_WAIT;
 use crate::context::{Context, ContextError, Patch, Values};
@@ -47,6 +48,8 @@ pub(crate) struct Attempt {
     pub(crate) permit: Option<Permit>,
     /// Where it runs.
     pub(crate) runtime: Option<tokio::runtime::Handle>,
+    /// Whether its task records its own completion.
+    pub(crate) recording: Arc<Attempted>,
     pub(crate) reported: bool,
 }
 
@@ -87,6 +90,11 @@ impl Attempt {
                 self.block(move || code(context), timeout, settings.cancel_grace).await
             }
         };
+        let end = match self.recording.end().await {
+            Phase::Open => end,
+            // The hub knows already; see `report`.
+            Phase::Writing | Phase::Recorded | Phase::Unknown => End::GivenBack,
+        };
         self.report(end);
     }
 
@@ -100,6 +108,9 @@ impl Attempt {
             attempt: self.number.max(0).cast_unsigned(),
             position: self.task,
             cancellation: Cancellation { token: self.stop.token.clone() },
+            place: Arc::clone(&self.place.place),
+            resources: self.place.state().settings.resources.clone(),
+            recording: self.recording.recording(),
         };
         Context::for_task(values, Arc::new(info))
     }
@@ -181,6 +192,9 @@ impl Attempt {
         self.reported = true;
         let permit = self.permit.take();
         let (execution, task) = (self.execution, self.task);
+        if self.recording.close() == Phase::Recorded {
+            return;
+        }
         if self.stop.reason() == Some(StopReason::Void) {
             let mut state = self.place.state();
             self.place.let_go(&mut state, execution, task, self.number);
@@ -331,7 +345,7 @@ pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(a value that is no text)")
 }
 
-fn stored(patch: &Patch, limit: usize) -> Result<Arc<str>, ContextError> {
+pub(super) fn stored(patch: &Patch, limit: usize) -> Result<Arc<str>, ContextError> {
     let json = patch.to_json()?;
     if json.len() > limit {
         return Err(ContextError::TooLarge {

@@ -168,6 +168,7 @@ impl Hub {
             return Ok(());
         }
         let _gate = Arc::clone(&place.gate).write_owned().await;
+        let _recording = Arc::clone(&place.recording).write_owned().await;
         let incarnation = self.incarnation();
         if let Some(incarnation) = incarnation.as_ref().filter(|_| look.held) {
             let ours = self.store.task_held(&place.place, incarnation.id).await?;

@@ -36,6 +36,8 @@ pub(crate) struct OpenPlace {
     pub(crate) counting: AsyncMutex<()>,
     /// Held shared by a lane from the start of a flush of this place until what it did is applied; the auditor takes it alone.
     pub(crate) gate: Arc<RwLock<()>>,
+    /// The same for a completion that is recorded in a transaction that is not the engine's. The auditor takes it after the gate.
+    pub(crate) recording: Arc<RwLock<()>>,
 }
 
 /// A new execution on its way to the database.
@@ -215,6 +217,7 @@ impl OpenPlace {
             queue: Mutex::default(),
             counting: AsyncMutex::default(),
             gate: Arc::default(),
+            recording: Arc::default(),
         }
     }
 

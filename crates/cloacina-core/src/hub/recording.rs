@@ -1,0 +1,233 @@
+//! The completion of a task, recorded in a transaction that is somebody else's: what the task did with its tenant's data and that it is
+//! done are one commit.
+//!
+//! What is written is an [`Outcome`] like any other, by the statements of a flush; only the transaction is not the committer's. From before
+//! that commit until the memory knows of it, the auditor is kept away from the place, as it is during a flush: otherwise it could read
+//! the task as running, and start it again when the memory has just let go of it.
+//!
+//! If the answer to the commit is lost, the task is given back like one that was stopped. Where it was committed after all, giving it
+//! back finds its row changed, and the auditor reads what the database says.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use jiff::Timestamp;
+use tokio::sync::{OwnedRwLockReadGuard, watch};
+
+use super::applying::Applying;
+use super::attempt::stored;
+use super::batch::PlaceBatch;
+use super::place::OpenPlace;
+use super::{Ending, Hub, Incarnation};
+use crate::context::{Context, Patch};
+use crate::error::TaskError;
+use crate::id::{ExecutionId, RunnerId, TaskIndex};
+use crate::store::{Outcome, Place, PlaceFlushed, TaskOutcome};
+
+/// How far somebody else has come with recording the end of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing of it is under way.
+    Open,
+    /// It is being written; how the attempt ends is not decided.
+    Writing,
+    /// It is recorded, and the hub knows.
+    Recorded,
+    /// Only the database knows.
+    Unknown,
+}
+
+/// Records the completion of one attempt in a transaction that is not the engine's. Of no use once the attempt is over.
+#[derive(Clone)]
+pub struct Recording(Weak<Attempted>);
+
+/// An attempt whose end somebody else may record.
+pub(crate) struct Attempted {
+    hub: Arc<Hub>,
+    place: Arc<OpenPlace>,
+    incarnation: Arc<Incarnation>,
+    execution: ExecutionId,
+    task: TaskIndex,
+    attempt: i32,
+    phase: watch::Sender<Phase>,
+    /// Whether the attempt has ended: nothing is begun any more.
+    is_over: AtomicBool,
+}
+
+/// What is to be written so that a task is completed.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// Who holds the task.
+    pub runner: RunnerId,
+    /// Where.
+    pub place: Arc<Place>,
+    /// What became of it. Its successors go to the ready table.
+    pub outcome: Arc<Outcome>,
+    /// The time, if the clock of a test overrides the database's.
+    pub now: Option<Timestamp>,
+}
+
+/// A completion that is being written. Dropped, nothing was: the transaction has been rolled back, or never came to its commit.
+pub struct Writing {
+    attempt: Arc<Attempted>,
+    completion: Completion,
+    patch: Option<Arc<Patch>>,
+    next: Phase,
+    _auditor_waits: OwnedRwLockReadGuard<()>,
+}
+
+impl Attempted {
+    pub(crate) fn new(
+        hub: &Arc<Hub>,
+        place: &Arc<OpenPlace>,
+        incarnation: &Arc<Incarnation>,
+        (execution, task, attempt): (ExecutionId, TaskIndex, i32),
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            hub: Arc::clone(hub),
+            place: Arc::clone(place),
+            incarnation: Arc::clone(incarnation),
+            execution,
+            task,
+            attempt,
+            phase: watch::Sender::new(Phase::Open),
+            is_over: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn recording(self: &Arc<Self>) -> Recording {
+        Recording(Arc::downgrade(self))
+    }
+
+    /// Ends the attempt: waits for what is being written, and lets nothing be begun any more.
+    pub(crate) async fn end(&self) -> Phase {
+        let phase = self.close();
+        if phase != Phase::Writing {
+            return phase;
+        }
+        let mut phase = self.phase.subscribe();
+        // The sender is ours, so it is there.
+        phase.wait_for(|phase| *phase != Phase::Writing).await.map_or(Phase::Unknown, |phase| *phase)
+    }
+
+    /// The same for an attempt that cannot wait.
+    pub(crate) fn close(&self) -> Phase {
+        let mut now = Phase::Open;
+        // Under the lock of the channel, so that nothing is begun in between.
+        self.phase.send_if_modified(|phase| {
+            self.is_over.store(true, Ordering::Release);
+            now = *phase;
+            false
+        });
+        now
+    }
+
+    /// False if the attempt is over.
+    fn open(&self) -> bool {
+        self.phase.send_if_modified(|phase| {
+            let begins = *phase == Phase::Open && !self.is_over.load(Ordering::Acquire);
+            if begins {
+                *phase = Phase::Writing;
+            }
+            begins
+        })
+    }
+
+    fn outcome(&self, patch: Option<Arc<str>>) -> Outcome {
+        let (successors, handles) = match self.place.state().live.get(&self.execution) {
+            Some(live) => (live.successors(self.task), live.handles(self.task)),
+            None => Default::default(),
+        };
+        Outcome {
+            execution: self.execution,
+            task: self.task,
+            attempt: self.attempt,
+            outcome: TaskOutcome::Completed { patch },
+            successors: successors.into_iter().map(|(task, _)| (task, false)).collect(),
+            handles,
+        }
+    }
+}
+
+impl Recording {
+    /// Begins to write that the task is done and leaves this context.
+    ///
+    /// # Errors
+    ///
+    /// The context cannot be stored, or the attempt is over: it was cancelled or took too long. Nothing must be committed then.
+    pub async fn begin(&self, context: Context) -> Result<Writing, TaskError> {
+        let over = || TaskError::new("the attempt was over before its task came to an end");
+        let attempt = self.0.upgrade().ok_or_else(over)?;
+        let place = &attempt.place;
+        let limit = place.state().settings.max_patch_bytes;
+        let patch = context.into_patch().map_err(TaskError::new)?;
+        let (patch, json) = if patch.is_empty() {
+            (None, None)
+        } else {
+            let json = stored(&patch, limit).map_err(TaskError::new)?;
+            (Some(Arc::new(patch)), Some(json))
+        };
+        let waits = Arc::clone(&place.recording).read_owned().await;
+        if !attempt.open() {
+            return Err(over());
+        }
+        let completion = Completion {
+            runner: attempt.incarnation.id,
+            place: Arc::clone(&place.place),
+            outcome: Arc::new(attempt.outcome(json)),
+            now: attempt.hub.clock.database_now(),
+        };
+        Ok(Writing { attempt, completion, patch, next: Phase::Open, _auditor_waits: waits })
+    }
+}
+
+impl Writing {
+    /// What is to be written.
+    #[must_use]
+    pub fn completion(&self) -> &Completion {
+        &self.completion
+    }
+
+    /// The transaction was committed, and this is what it did to the engine's rows.
+    pub fn committed(mut self, now: Timestamp, done: PlaceFlushed) {
+        let Attempted { hub, place, incarnation, .. } = &*self.attempt;
+        let mut batch = PlaceBatch::new(Arc::clone(place));
+        batch.endings.push(Ending {
+            place: Arc::clone(place),
+            incarnation: Arc::clone(incarnation),
+            outcome: Arc::clone(&self.completion.outcome),
+            patch: self.patch.take(),
+            permits: Vec::new(),
+            refused: false,
+        });
+        Applying { hub, place: Arc::clone(place), incarnation: Some(Arc::clone(incarnation)), now }
+            .apply(batch, done);
+        self.next = Phase::Recorded;
+    }
+
+    /// Only the database knows how the task stands: the answer to the commit was lost, or the row was not as it had to be, and the
+    /// transaction was rolled back.
+    pub fn unknown(mut self) {
+        self.next = Phase::Unknown;
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.attempt.phase.send_replace(self.next);
+    }
+}
+
+impl fmt::Debug for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = self.0.upgrade().map(|attempt| *attempt.phase.borrow());
+        f.debug_struct("Recording").field("phase", &phase).finish()
+    }
+}
+
+impl fmt::Debug for Writing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writing").field("completion", &self.completion).finish_non_exhaustive()
+    }
+}
