@@ -12,6 +12,7 @@
 
 mod address;
 pub mod admin;
+pub mod completion;
 mod connect;
 mod doorbell;
 mod error;

@@ -309,7 +309,7 @@ impl FileIdentity {
 /// somebody else was faster. So nobody ever sees half a file, and it costs one sync where SQLite's own way, page by page through a
 /// journal, takes eight.
 pub(crate) fn create(path: &Path, label: &str, now: i64) -> Result<std::io::Result<()>, Failure> {
-    let mut memory = Connection::open_in_memory()?;
+    let memory = Connection::open_in_memory()?;
     crate::migrate::migrate(&memory, label, crate::migrate::MIGRATIONS, now)?;
     let mut image = memory.serialize(rusqlite::MAIN_DB)?.to_vec();
     // The versions of the file format, for writing and for reading: 2 is the write-ahead log (<https://www.sqlite.org/fileformat2.html>).

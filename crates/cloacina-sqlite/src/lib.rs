@@ -19,6 +19,7 @@
 //! failure at just that moment the log may hold the whole commit after all. Then its runner is gone as well, and what was recorded is adopted
 //! like everything that it recorded before.)
 
+mod completion;
 mod connect;
 mod directory;
 mod doorbell;
@@ -49,6 +50,7 @@ use rusqlite::Connection;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
+pub use completion::complete;
 pub use connect::SqliteAddress;
 use connect::{FileIdentity, PATIENCE};
 pub use directory::{Directory, DueFile, FileId};
