@@ -19,7 +19,7 @@ use crate::id::ExecutionId;
 use crate::metrics::TenantMetrics;
 use crate::store::{
     Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, Idempotency, NewExecution, NewTask,
-    PlaceName, WorkflowKey,
+    Place, PlaceName, WorkflowKey,
 };
 use crate::workflow::{StableHash, Workflow};
 
@@ -102,6 +102,13 @@ impl Runner {
     #[must_use]
     pub fn place(&self) -> &str {
         &self.handle.place.place.name
+    }
+
+    /// The tenant's place.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn place_itself(&self) -> &Arc<Place> {
+        &self.handle.place.place
     }
 
     /// Runs a workflow and waits for its end.

@@ -1,3 +1,38 @@
 //! A tenant's own data: what its tasks read and write, reachable only in a transaction that belongs to that tenant.
 
+// Without a database there is nothing to be reached.
+#![cfg(any(feature = "sqlite", feature = "postgres"))]
+
+mod connection;
+mod db;
+mod declaration;
+mod error;
 mod gate;
+mod migration;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod source;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod task;
+mod tx;
+mod versions;
+
+pub use db::TenantDb;
+pub use declaration::{Data, DataBuilder};
+pub use error::{DataError, DataErrorKind, Result};
+pub use gate::Refusal;
+pub use migration::Migration;
+pub use sea_orm;
+#[doc(hidden)]
+pub use source::{Source, TaskData};
+#[doc(hidden)]
+pub use task::{TaskCall, in_transaction, with_db};
+pub use tx::TenantTx;
+
+/// The error of a runner that was opened without data.
+#[doc(hidden)]
+#[must_use]
+pub fn without_data(why: &str) -> DataError {
+    DataError::without(why)
+}

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cloacina_core::store::{Result, StoreError, StoreErrorKind};
@@ -43,6 +43,20 @@ pub struct PostgresAddress {
     /// The URL without its login: hosts with ports, and what follows them.
     hosts: String,
     rest: String,
+}
+
+/// The parts of an address, for a driver that is not ours. The password is among them: show them nowhere.
+pub struct AddressParts<'a> {
+    /// Hosts and ports, in the order in which they are tried. A path is the directory of a Unix socket.
+    pub hosts: Vec<(String, u16)>,
+    /// The password, if the login has one.
+    pub password: Option<&'a str>,
+    /// `disable`, `prefer`, `require`, `verify-ca` or `verify-full`.
+    pub ssl_mode: &'static str,
+    /// A file with the authorities to be trusted, instead of the system's.
+    pub root_certificates: Option<&'a Path>,
+    /// Whether a pooler in transaction mode is between: no prepared statement survives there.
+    pub pooled: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -184,6 +198,26 @@ impl PostgresAddress {
     #[must_use]
     pub fn database(&self) -> &str {
         &self.key.database
+    }
+
+    /// Its parts, for a driver that is not ours.
+    #[must_use]
+    pub fn parts(&self) -> AddressParts<'_> {
+        let Key { hosts, ports, .. } = &self.key;
+        let port = |nth: usize| ports.get(nth).or(ports.first()).copied().unwrap_or(5432);
+        AddressParts {
+            hosts: hosts.iter().enumerate().map(|(nth, host)| (host.clone(), port(nth))).collect(),
+            password: self.config.get_password().and_then(|password| std::str::from_utf8(password).ok()),
+            ssl_mode: match self.tls {
+                TlsMode::Disable => "disable",
+                TlsMode::Prefer => "prefer",
+                TlsMode::Require => "require",
+                TlsMode::VerifyCa => "verify-ca",
+                TlsMode::VerifyFull => "verify-full",
+            },
+            root_certificates: self.root_certificates.as_deref(),
+            pooled: self.pooled,
+        }
     }
 
     /// Whether both have the same password, or both none.

@@ -44,7 +44,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
-pub use address::PostgresAddress;
+pub use address::{AddressParts, PostgresAddress};
 #[doc(hidden)]
 pub use migrate::Migration;
 pub use tenant::{NamedTenant, SchemaName};

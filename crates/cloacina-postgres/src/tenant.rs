@@ -42,12 +42,19 @@ impl SchemaName {
         &self.0
     }
 
-    pub(crate) fn quoted(&self) -> String {
+    /// The name as it stands in SQL.
+    #[must_use]
+    pub fn quoted(&self) -> String {
         // The quotes keep the case; there is nothing in the name that could end them.
         format!("\"{}\"", self.0)
     }
 
-    pub(crate) fn of(place: &Place) -> Result<Self> {
+    /// That of a place.
+    ///
+    /// # Errors
+    ///
+    /// It is no name of a schema: the place is in another database.
+    pub fn of(place: &Place) -> Result<Self> {
         if place.name == DEFAULT_PLACE { Ok(Self::main()) } else { place.name.parse() }
     }
 }

@@ -27,6 +27,7 @@ mod error;
 mod execution;
 mod files;
 mod flush;
+mod guest;
 mod migrate;
 #[cfg(test)]
 mod plans;
@@ -50,13 +51,14 @@ use rusqlite::Connection;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
-pub use completion::complete;
+pub use completion::{complete, prepare_for_data};
 pub use connect::SqliteAddress;
 use connect::{FileIdentity, PATIENCE};
 pub use directory::{Directory, DueFile, FileId};
 use error::Failure;
 pub use files::set_max_open_files;
 use files::{Footprint, OpenFile};
+pub use guest::{Release, release_with};
 use registry::Holder;
 
 /// How long SQLite itself waits for the lock on the file, and with it a thread of the shared runtime. Beyond that we wait without one.
@@ -200,6 +202,7 @@ impl SqliteStore {
     ///
     /// [`StoreErrorKind::Place`] if the log could not be written back. Nothing is lost then: it is read when the file is opened again.
     pub async fn close(&self) -> Result<()> {
+        guest::release(self.address.path()).await;
         let (reader, writer) = self.take();
         if let Some(file) = &self.file {
             file.closed();
@@ -220,6 +223,7 @@ impl SqliteStore {
     /// there is nothing that could be closed.
     async fn lie_down(&self) -> Result<bool, Failure> {
         let (Some(file), Some(path)) = (&self.file, self.address.path()) else { return Ok(false) };
+        guest::release(Some(path)).await;
         match &*lock(&self.writer) {
             Writer::Open(writer) => checkpoint(&writer.connection)?,
             Writer::Resting => return Ok(true),

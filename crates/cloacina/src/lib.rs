@@ -3,11 +3,13 @@
 //! Tasks are async functions, workflows are DAGs of them, and every step survives a crash in a database that you already run:
 //! a SQLite file, or PostgreSQL. Start with [`runner::DefaultRunner`].
 //!
-//! Features: `sqlite`, `postgres` and `macros`, all on by default. Without a database there is no runner, only what workflows are
+//! Features: `sqlite`, `postgres` and `macros`, all on by default; `data` for tenants' own tables, on SeaORM. Without a database there is no runner, only what workflows are
 //! made of.
 
 #[doc(hidden)]
 pub mod __private;
+#[cfg(all(feature = "data", any(feature = "sqlite", feature = "postgres")))]
+pub mod data;
 #[cfg(feature = "postgres")]
 pub mod database;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

@@ -9,13 +9,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloacina_core::Hub;
 use cloacina_core::store::PlaceName;
 use cloacina_core::workflow::registered;
 pub use cloacina_core::{
     DefaultRunnerConfig, DefaultRunnerConfigBuilder, PipelineExecution, Runner, Submission,
 };
 use cloacina_core::{ErrorKind, PipelineError, Workflow};
+#[cfg(feature = "data")]
+use cloacina_data::{Data, TaskData, TenantDb};
 #[cfg(feature = "sqlite")]
 use cloacina_sqlite::SqliteAddress;
 #[cfg(feature = "sqlite")]
@@ -57,6 +58,8 @@ pub use cloacina_sqlite::set_max_open_files;
 #[derive(Clone)]
 pub struct DefaultRunner {
     runner: Runner,
+    #[cfg(feature = "data")]
+    data: Option<TenantDb>,
 }
 
 impl DefaultRunner {
@@ -109,7 +112,24 @@ impl DefaultRunner {
             #[cfg(feature = "sqlite")]
             file: None,
             config: DefaultRunnerConfig::default(),
+            #[cfg(feature = "data")]
+            data: None,
         }
+    }
+
+    /// The tenant's own data.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::data::DataErrorKind::Configuration): the runner was opened without [`data`](DefaultRunnerBuilder::data).
+    #[cfg(feature = "data")]
+    pub fn data(&self) -> crate::data::Result<TenantDb> {
+        self.data.clone().ok_or_else(|| {
+            cloacina_data::without_data(&format!(
+                "the runner of tenant `{}` was opened without any",
+                self.place()
+            ))
+        })
     }
 
     /// Opens what the environment names; see [`DefaultRunnerBuilder::from_env`].
@@ -145,6 +165,8 @@ pub struct DefaultRunnerBuilder {
     #[cfg(feature = "sqlite")]
     file: Option<SqliteAddress>,
     config: DefaultRunnerConfig,
+    #[cfg(feature = "data")]
+    data: Option<Data>,
 }
 
 impl DefaultRunnerBuilder {
@@ -240,6 +262,13 @@ impl DefaultRunnerBuilder {
         self
     }
 
+    /// The tables of the tenant's own data, which its tasks may then ask for.
+    #[cfg(feature = "data")]
+    pub fn data(mut self, data: &Data) -> Self {
+        self.data = Some(data.clone());
+        self
+    }
+
     /// Opens the runner.
     ///
     /// # Errors
@@ -250,16 +279,31 @@ impl DefaultRunnerBuilder {
         let workflows = registered()?;
         loop {
             // Boxed, because what connecting needs is large and a caller's future should not be.
-            let (hub, place) = Box::pin(self.hub()).await?;
-            let config = &self.config;
+            let hubs::Opened { hub, place, database } = Box::pin(self.hub()).await?;
+            #[cfg_attr(not(feature = "data"), expect(unused_mut))]
+            let mut config = self.config.clone();
+            #[cfg(feature = "data")]
+            let source = self.data.as_ref().map(|data| database.source(data, &config)).transpose()?;
+            #[cfg(feature = "data")]
+            if let Some(source) = &source {
+                config.resources = Some(Arc::new(TaskData(Arc::clone(source))));
+            }
+            #[cfg(not(feature = "data"))]
+            drop(database);
             // `None` if the last runner on the hub was shut down at this moment: then there is a new hub to be found.
-            if let Some(runner) = Runner::open(hub, place, config.clone(), workflows.clone()).await? {
-                return Ok(DefaultRunner { runner });
+            if let Some(runner) = Runner::open(hub, place, config, workflows.clone()).await? {
+                #[cfg(feature = "data")]
+                let data = source.map(|source| source.db(Arc::clone(runner.place_itself())));
+                return Ok(DefaultRunner {
+                    runner,
+                    #[cfg(feature = "data")]
+                    data,
+                });
             }
         }
     }
 
-    async fn hub(&self) -> Result<(Arc<Hub>, PlaceName), PipelineError> {
+    async fn hub(&self) -> Result<hubs::Opened, PipelineError> {
         #[cfg(feature = "sqlite")]
         if let Some(file) = &self.file {
             return hubs::of_file(file.clone(), &self.config).await;

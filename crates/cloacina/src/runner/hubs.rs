@@ -5,6 +5,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use cloacina_core::store::{PlaceName, Store};
 use cloacina_core::{DefaultRunnerConfig, Hub, PipelineError};
+#[cfg(feature = "data")]
+use cloacina_data::{Data, Source};
 #[cfg(feature = "postgres")]
 use cloacina_postgres::{PostgresAddress, PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
@@ -34,6 +36,44 @@ struct Open {
     postgres: Option<(Arc<PostgresStore>, PostgresAddress)>,
 }
 
+/// A hub, the place that is meant there, and the database that it is on.
+pub(super) struct Opened {
+    pub(super) hub: Arc<Hub>,
+    pub(super) place: PlaceName,
+    pub(super) database: Database,
+}
+
+/// Where a hub's database is.
+pub(super) enum Database {
+    #[cfg(feature = "postgres")]
+    Postgres {
+        address: Box<PostgresAddress>,
+        /// Whether the login is a tenant's own.
+        #[cfg_attr(not(feature = "data"), expect(dead_code))]
+        own: bool,
+    },
+    #[cfg(feature = "sqlite")]
+    Sqlite(#[cfg_attr(not(feature = "data"), expect(dead_code))] SqliteAddress),
+}
+
+#[cfg(feature = "data")]
+impl Database {
+    /// The tenants' own data there.
+    pub(super) fn source(
+        &self,
+        data: &Data,
+        config: &DefaultRunnerConfig,
+    ) -> Result<Arc<Source>, PipelineError> {
+        let source = match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres { address, own } => Source::postgres(data, address, config.max_connections, *own),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(address) => Source::sqlite(data, address),
+        };
+        source.map_err(|error| configuration(&error.to_string()))
+    }
+}
+
 static HUBS: LazyLock<Mutex<HashMap<Key, Slot>>> = LazyLock::new(Mutex::default);
 
 /// The hub of a database, and the place that is meant there.
@@ -41,7 +81,7 @@ pub(super) async fn of(
     url: &str,
     schema: Option<&str>,
     config: &DefaultRunnerConfig,
-) -> Result<(Arc<Hub>, PlaceName), PipelineError> {
+) -> Result<Opened, PipelineError> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     match scheme {
         #[cfg(feature = "sqlite")]
@@ -57,13 +97,16 @@ pub(super) async fn of(
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
             let Open { hub, postgres } = of_database(url, config).await?;
+            let (store, address) =
+                postgres.ok_or_else(|| configuration("the database is no PostgreSQL database"))?;
+            let own = store.is_tenant_login();
             let place = match schema {
                 Some(schema) => PlaceName::Named(schema.to_owned()),
                 // A tenant's login has a place of its own, whatever the environment says.
-                None if postgres.is_some_and(|(store, _)| store.is_tenant_login()) => PlaceName::Default,
+                None if own => PlaceName::Default,
                 None => default_place()?,
             };
-            Ok((hub, place))
+            Ok(Opened { hub, place, database: Database::Postgres { address: Box::new(address), own } })
         }
         _ => Err(unknown_scheme(scheme)),
     }
@@ -74,19 +117,20 @@ pub(super) async fn of(
 pub(super) async fn of_file(
     address: SqliteAddress,
     config: &DefaultRunnerConfig,
-) -> Result<(Arc<Hub>, PlaceName), PipelineError> {
+) -> Result<Opened, PipelineError> {
     let hub = open(Key::Sqlite(address.clone()), async |known: Option<&Open>| {
         if let Some(known) = known {
             return Ok(known.clone());
         }
-        let store: Arc<dyn Store> = SqliteStore::open_address(address).await?;
+        let store: Arc<dyn Store> = SqliteStore::open_address(address.clone()).await?;
         Ok(Open {
             hub: Hub::start(store, config),
             #[cfg(feature = "postgres")]
             postgres: None,
         })
     });
-    Ok((hub.await?.hub, PlaceName::Default))
+    let hub = hub.await?.hub;
+    Ok(Opened { hub, place: PlaceName::Default, database: Database::Sqlite(address) })
 }
 
 /// What is open on a PostgreSQL database.

@@ -1,0 +1,101 @@
+//! A connection with a transaction open on it, of either driver.
+
+use cloacina_core::Completion;
+use cloacina_core::store::{PlaceFlushed, StoreError};
+use jiff::Timestamp;
+use sea_orm::{ExecResult, QueryResult, Statement};
+use sea_query_sqlx::SqlxValues;
+use sqlx::AssertSqlSafe;
+
+pub(crate) enum Connection {
+    #[cfg(feature = "postgres")]
+    Postgres(crate::postgres::Open),
+    #[cfg(feature = "sqlite")]
+    Sqlite(crate::sqlite::Open),
+}
+
+/// What came of writing a completion.
+pub(crate) enum Completed {
+    Written(Timestamp, PlaceFlushed),
+    /// The task is not this runner's any more.
+    Superseded,
+}
+
+/// Why a completion was not written.
+#[derive(Debug)]
+pub(crate) enum CompletionError {
+    Driver(sqlx::Error),
+    Store(StoreError),
+}
+
+impl From<sqlx::Error> for CompletionError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+/// The statement as the driver takes it.
+macro_rules! query {
+    ($statement:expr) => {{
+        let Statement { sql, values, .. } = $statement;
+        let values = values.unwrap_or(sea_orm::sea_query::Values(Vec::new()));
+        sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values))
+    }};
+}
+
+/// The same code on whichever connection it is.
+macro_rules! on {
+    ($connection:expr, $open:ident => $code:expr) => {
+        match $connection {
+            #[cfg(feature = "postgres")]
+            Connection::Postgres($open) => $code,
+            #[cfg(feature = "sqlite")]
+            Connection::Sqlite($open) => $code,
+        }
+    };
+}
+
+impl Connection {
+    pub(crate) async fn execute(&mut self, statement: Statement) -> sqlx::Result<(ExecResult, u64)> {
+        on!(self, open => {
+            let result = query!(statement).execute(open.driver()).await?;
+            let rows = result.rows_affected();
+            Ok((result.into(), rows))
+        })
+    }
+
+    pub(crate) async fn fetch_optional(&mut self, statement: Statement) -> sqlx::Result<Option<QueryResult>> {
+        on!(self, open => Ok(query!(statement).fetch_optional(open.driver()).await?.map(Into::into)))
+    }
+
+    pub(crate) async fn fetch_all(&mut self, statement: Statement) -> sqlx::Result<Vec<QueryResult>> {
+        on!(self, open => Ok(query!(statement).fetch_all(open.driver()).await?.into_iter().map(Into::into).collect()))
+    }
+
+    pub(crate) fn fetch(
+        &mut self,
+        statement: Statement,
+    ) -> futures_util::stream::BoxStream<'_, sqlx::Result<QueryResult>> {
+        use futures_util::{StreamExt as _, TryStreamExt as _};
+        on!(self, open => query!(statement).fetch(open.driver()).map_ok(Into::into).boxed())
+    }
+
+    /// A statement of ours that begins or ends a savepoint.
+    pub(crate) async fn savepoint(&mut self, text: String) -> sqlx::Result<()> {
+        use sqlx::Executor as _;
+        on!(self, open => open.driver().execute(AssertSqlSafe(text)).await.map(drop))
+    }
+
+    pub(crate) async fn complete(&mut self, completion: &Completion) -> Result<Completed, CompletionError> {
+        on!(self, open => open.complete(completion).await)
+    }
+
+    pub(crate) async fn commit(self) -> sqlx::Result<()> {
+        on!(self, open => open.commit().await)
+    }
+
+    /// Rolls back. A connection on which that fails is closed, which does the same.
+    pub(crate) async fn rollback(self, after_error: bool) {
+        on!(self, open => open.rollback(after_error).await);
+    }
+}

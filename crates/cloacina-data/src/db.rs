@@ -1,0 +1,128 @@
+//! One tenant's data.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use cloacina_core::Context;
+use cloacina_core::store::Place;
+use uuid::Uuid;
+
+use crate::error::{DataError, Result};
+use crate::source::Source;
+use crate::tx::TenantTx;
+
+/// The data of one tenant: a handle, cheap to clone.
+///
+/// It runs nothing itself: statements run in a transaction, which belongs to the tenant.
+#[derive(Clone)]
+pub struct TenantDb {
+    source: Arc<Source>,
+    place: Arc<Place>,
+}
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+impl TenantDb {
+    pub(crate) fn new(source: Arc<Source>, place: Arc<Place>) -> Self {
+        Self { source, place }
+    }
+
+    /// That of the tenant that a task runs for.
+    pub(crate) fn of(context: &Context) -> Result<Self> {
+        let task =
+            context.try_task().ok_or_else(|| DataError::without("the context is no running task's"))?;
+        let resource = task.resource().ok_or_else(|| {
+            DataError::without(&format!(
+                "task `{}` runs on a runner that was opened without any",
+                task.task_id()
+            ))
+        })?;
+        let db = resource
+            .downcast::<Self>()
+            .map_err(|_| DataError::configuration("the runner was given something else than data"))?;
+        Ok((*db).clone())
+    }
+
+    /// Whose data it is, as messages name the place.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        &self.place.name
+    }
+
+    pub(crate) fn tenant_id(&self) -> Uuid {
+        self.place.tenant.into()
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Runs `work` in a transaction of the tenant, and commits it if `work` succeeds; otherwise nothing of it is written.
+    ///
+    /// The first use of a place in a process makes or migrates its tables, where that is needed and allowed. In a SQLite file the
+    /// transaction is the only one that writes, the engine's own included, from its beginning to its end: keep it short.
+    ///
+    /// # Errors
+    ///
+    /// What `work` returns; a [`DataError`] if the transaction could not be begun or committed. A transaction that met an error is
+    /// rolled back, even if `work` made up for it.
+    pub async fn run<T, E, W>(&self, work: W) -> Result<T, E>
+    where
+        E: From<DataError>,
+        W: AsyncFnOnce(&TenantTx) -> Result<T, E>,
+    {
+        self.transaction(Access::Write, work).await
+    }
+
+    /// The same for work that only reads: it waits for no writer, and sees one state of the data from beginning to end.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run); a statement that writes is an error of the database.
+    pub async fn read<T, E, W>(&self, work: W) -> Result<T, E>
+    where
+        E: From<DataError>,
+        W: AsyncFnOnce(&TenantTx) -> Result<T, E>,
+    {
+        self.transaction(Access::Read, work).await
+    }
+
+    async fn transaction<T, E, W>(&self, access: Access, work: W) -> Result<T, E>
+    where
+        E: From<DataError>,
+        W: AsyncFnOnce(&TenantTx) -> Result<T, E>,
+    {
+        let begun = Instant::now();
+        let tx = self.begin(access).await?;
+        match work(&tx).await {
+            Ok(value) => {
+                tx.finish().await?;
+                tracing::debug!(tenant = self.tenant(), time = ?begun.elapsed(), "committed");
+                Ok(value)
+            }
+            Err(error) => {
+                tx.undo().await;
+                tracing::debug!(tenant = self.tenant(), time = ?begun.elapsed(), "rolled back");
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) async fn begin(&self, access: Access) -> Result<TenantTx> {
+        self.source.prepare(&self.place).await?;
+        let connection = self.source.begin(&self.place, access).await?;
+        Ok(TenantTx::new(self.clone(), connection))
+    }
+}
+
+impl fmt::Debug for TenantDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantDb").field("tenant", &self.tenant()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,175 @@
+//! Which tables hold tenants' data, and how they came to be.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, Weak};
+
+use sea_orm::{EntityTrait, IdenStatic, Iterable};
+
+use crate::error::{DataError, Result};
+use crate::gate::{Dialect, Gate, Kind, Tables};
+use crate::migration::Migration;
+use crate::source::{Key, Source};
+
+/// The column that says whose a row is: in every tenant table of every placement, in no model.
+pub(crate) const TENANT_ID: &str = "tenant_id";
+
+/// The tables of the engine, which lie beside the tenant's own.
+const ENGINE: [&str; 4] = ["workflow_executions", "task_executions", "ready_tasks", "task_attempts"];
+
+/// The longest name of a table or column: what PostgreSQL does not cut.
+const LONGEST_NAME: usize = 63;
+
+/// The declared tables of an application, with their migrations: what every tenant's place holds beside the engine's tables.
+///
+/// Made once, and given to each runner. A clone is the same declaration.
+#[derive(Clone)]
+pub struct Data {
+    pub(crate) declared: Arc<Declared>,
+    /// Where it is in use.
+    pub(crate) sources: Arc<Mutex<HashMap<Key, Weak<Source>>>>,
+}
+
+pub(crate) struct Declared {
+    pub(crate) kinds: BTreeMap<String, Kind>,
+    pub(crate) migrations: Vec<Migration>,
+    postgres: Gate,
+    sqlite: Gate,
+}
+
+impl Declared {
+    pub(crate) fn gate(&self, dialect: Dialect) -> &Gate {
+        match dialect {
+            Dialect::Postgres => &self.postgres,
+            Dialect::Sqlite => &self.sqlite,
+        }
+    }
+}
+
+/// Declares tables one by one.
+#[must_use = "nothing is declared before `build`"]
+#[derive(Default)]
+pub struct DataBuilder {
+    tables: Vec<(String, Kind, Vec<String>, Option<String>)>,
+    migrations: Vec<Migration>,
+    functions: Vec<String>,
+    types: Vec<String>,
+}
+
+impl Data {
+    /// Starts a declaration.
+    pub fn builder() -> DataBuilder {
+        DataBuilder::default()
+    }
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Data").field("tables", &self.declared.kinds.keys()).finish_non_exhaustive()
+    }
+}
+
+impl DataBuilder {
+    /// A table whose rows belong to tenants. Its model has no `tenant_id`: the database fills it in, and no statement may name it.
+    pub fn tenant<E: EntityTrait>(self, entity: E) -> Self {
+        self.table(entity, Kind::Tenant)
+    }
+
+    /// A table whose rows every tenant may read and none may write, such as countries. Migrations fill it.
+    pub fn reference<E: EntityTrait>(self, entity: E) -> Self {
+        self.table(entity, Kind::Reference)
+    }
+
+    fn table<E: EntityTrait>(mut self, entity: E, kind: Kind) -> Self {
+        let columns = E::Column::iter().map(|column| column.as_str().to_owned()).collect();
+        let schema = entity.schema_name().map(str::to_owned);
+        self.tables.push((entity.table_name().to_owned(), kind, columns, schema));
+        self
+    }
+
+    /// The next migration. They are applied in this order, each in a transaction of its own, in each tenant's place.
+    pub fn migration(mut self, migration: Migration) -> Self {
+        self.migrations.push(migration);
+        self
+    }
+
+    /// A function that statements may call beside the usual ones: of an extension, say. It must touch nothing but its arguments.
+    pub fn function(mut self, name: &str) -> Self {
+        self.functions.push(name.to_ascii_lowercase());
+        self
+    }
+
+    /// A type that values may be cast to beside the usual ones: an enum of the database.
+    pub fn value_type(mut self, name: &str) -> Self {
+        self.types.push(name.to_owned());
+        self
+    }
+
+    /// The declaration.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::DataErrorKind::Configuration): a table that is declared twice, has a schema, a name that cannot be used,
+    /// or a model with a `tenant_id`; a migration of a table that is not declared; migrations that are not numbered 1, 2, 3, ….
+    pub fn build(self) -> Result<Data> {
+        let mut kinds = BTreeMap::new();
+        for (name, kind, columns, schema) in self.tables {
+            check_table(&name, schema.as_deref())?;
+            for column in &columns {
+                check_name("column", column)?;
+                if column.eq_ignore_ascii_case(TENANT_ID) {
+                    return Err(DataError::configuration(format!(
+                        "the model of table `{name}` has a field for `{column}`: leave it out; every tenant table has that column, and the \
+                         database fills it in"
+                    )));
+                }
+            }
+            let known = kinds.keys().any(|known: &String| known.eq_ignore_ascii_case(&name));
+            if known {
+                return Err(DataError::configuration(format!("table `{name}` is declared twice")));
+            }
+            kinds.insert(name, kind);
+        }
+        for (number, migration) in (1..).zip(&self.migrations) {
+            migration.check(number, &kinds)?;
+        }
+        let tables = Tables::new(kinds.iter().map(|(name, kind)| (name.clone(), *kind)));
+        let gate = |dialect| {
+            Gate::new(dialect, tables.clone())
+                .with_functions(self.functions.iter().cloned())
+                .with_types(self.types.iter().cloned())
+        };
+        let (postgres, sqlite) = (gate(Dialect::Postgres), gate(Dialect::Sqlite));
+        let declared = Declared { kinds, migrations: self.migrations, postgres, sqlite };
+        Ok(Data { declared: Arc::new(declared), sources: Arc::default() })
+    }
+}
+
+fn check_table(name: &str, schema: Option<&str>) -> Result<()> {
+    if let Some(schema) = schema {
+        return Err(DataError::configuration(format!(
+            "table `{name}` names schema `{schema}`: leave it out; where a tenant's tables are is decided by its placement"
+        )));
+    }
+    check_name("table", name)?;
+    let folded = name.to_ascii_lowercase();
+    let reserved = ["cloacina", "pg_", "sqlite_"].iter().any(|prefix| folded.starts_with(prefix));
+    if reserved || ENGINE.contains(&&*folded) {
+        return Err(DataError::configuration(format!(
+            "no table can be called `{name}`: names of the engine's tables, and those that begin with `cloacina`, `pg_` or `sqlite_`, are taken"
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
+    let plain = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    if plain && name.len() <= LONGEST_NAME {
+        return Ok(());
+    }
+    Err(DataError::configuration(format!(
+        "`{}` is no name for a {what}: use 1 to {LONGEST_NAME} ASCII letters, digits and underscores, not beginning with a digit",
+        name.escape_debug()
+    )))
+}

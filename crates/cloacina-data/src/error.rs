@@ -1,0 +1,151 @@
+//! What can go wrong with a tenant's data.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sea_orm::{DbErr, RuntimeErr};
+
+use crate::Refusal;
+
+/// Something that failed, for which tenant, and what to do about it. Never holds a value of a row, a password or a connection string.
+#[derive(Debug, Clone)]
+pub struct DataError {
+    kind: DataErrorKind,
+    message: String,
+    source: Option<DbErr>,
+}
+
+/// What to do about a [`DataError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DataErrorKind {
+    /// A statement was not sent, because a part of it is not understood or not allowed. Change the statement.
+    Refused,
+    /// The database refused a statement: a constraint, a value, a right. Look at the source.
+    Database,
+    /// Nothing was written, and the same transaction may succeed when it is run again: a deadlock, a lock timeout, a busy file.
+    Transient,
+    /// The database cannot be reached. Try again later.
+    Unavailable,
+    /// It is not known whether the transaction was committed: the connection broke while it was.
+    Unknown,
+    /// The transaction met an error before and takes nothing more: let that error end the closure.
+    Poisoned,
+    /// The transaction is over.
+    Over,
+    /// The tenant's place cannot be used: it is not there, or its tables are older or newer than this program.
+    Place,
+    /// The declaration of tables and migrations, or the way the program is put together, cannot work.
+    Configuration,
+}
+
+/// A result of this crate.
+pub type Result<T, E = DataError> = std::result::Result<T, E>;
+
+impl DataError {
+    pub(crate) fn new(kind: DataErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    pub(crate) fn configuration(message: impl Into<String>) -> Self {
+        Self::new(DataErrorKind::Configuration, message)
+    }
+
+    /// The runner has no data, because of `why`.
+    pub(crate) fn without(why: &str) -> Self {
+        Self::configuration(format!(
+            "there is no data of the tenant: {why}; say which tables there are where the runner is built: `.data(&data)`"
+        ))
+    }
+
+    pub(crate) fn refused(tenant: &str, refusal: &Refusal) -> Self {
+        Self::new(DataErrorKind::Refused, format!("tenant `{tenant}`: {refusal}"))
+    }
+
+    /// The error of a driver, while `doing` something for a tenant.
+    pub(crate) fn driver(tenant: &str, doing: &str, error: sqlx::Error) -> Self {
+        let kind = kind_of(&error);
+        let error = Arc::new(error);
+        let message = format!("tenant `{tenant}`: failed to {doing}");
+        Self { kind, message, source: Some(DbErr::Query(RuntimeErr::SqlxError(error))) }
+    }
+
+    /// The same, where the answer to a commit is what did not come.
+    pub(crate) fn or_unknown(mut self) -> Self {
+        if self.kind == DataErrorKind::Unavailable {
+            self.kind = DataErrorKind::Unknown;
+        }
+        self
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn kind(&self) -> DataErrorKind {
+        self.kind
+    }
+
+    /// What the database said, if it said something: [`DbErr::sql_err`] tells a violated unique or foreign key from the rest.
+    #[must_use]
+    pub fn database(&self) -> Option<&DbErr> {
+        self.source.as_ref()
+    }
+}
+
+fn kind_of(error: &sqlx::Error) -> DataErrorKind {
+    match error {
+        sqlx::Error::Database(error) => match error.code().as_deref() {
+            // Serialization, deadlock, lock and statement timeouts; a busy or locked file.
+            Some(
+                "40001" | "40P01" | "55P03" | "57014" | "53300" | "5" | "6" | "261" | "262" | "517" | "518",
+            ) => DataErrorKind::Transient,
+            Some("57P01" | "57P02" | "57P03") => DataErrorKind::Unavailable,
+            Some("3F000" | "42P01" | "42501") => DataErrorKind::Place,
+            Some(code) if code.starts_with("08") => DataErrorKind::Unavailable,
+            _ => DataErrorKind::Database,
+        },
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => DataErrorKind::Unavailable,
+        _ => DataErrorKind::Database,
+    }
+}
+
+impl fmt::Display for DataError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.source {
+            Some(DbErr::Query(RuntimeErr::SqlxError(error))) => write!(f, ": {error}"),
+            Some(error) => write!(f, ": {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for DataError {}
+
+/// For closures and functions that speak SeaORM: what the database said stays as it was.
+impl From<DataError> for DbErr {
+    fn from(error: DataError) -> Self {
+        match error.source {
+            Some(source) => source,
+            None => Self::Custom(error.message),
+        }
+    }
+}
+
+/// An error that SeaORM made of a row or a model, or that of a statement, which says what it was for in the log.
+impl From<DbErr> for DataError {
+    fn from(error: DbErr) -> Self {
+        let kind = match &error {
+            DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+                kind_of(error)
+            }
+            DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => DataErrorKind::Unavailable,
+            _ => DataErrorKind::Database,
+        };
+        Self { kind, message: "a statement or its rows".to_owned(), source: Some(error) }
+    }
+}

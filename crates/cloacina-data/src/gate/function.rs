@@ -1,0 +1,119 @@
+//! Calls of functions, and windows.
+
+use sqlparser::ast::{
+    Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
+    Ident, ObjectName, ObjectNamePart, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
+};
+
+use super::statement::Walk;
+use super::{Dialect, Refusal, allowed};
+
+impl Walk<'_> {
+    pub(super) fn function(&mut self, function: &mut Function) -> Result<(), Refusal> {
+        let Function {
+            name,
+            uses_odbc_syntax,
+            parameters,
+            args,
+            within_group,
+            filter,
+            null_treatment: _,
+            over,
+        } = function;
+        self.absent(*uses_odbc_syntax, "{ }")?;
+        self.absent(*parameters != FunctionArguments::None, "parameters before arguments")?;
+        match args {
+            FunctionArguments::None => self.function_name(name, allowed::is_time)?,
+            FunctionArguments::Subquery(query) => {
+                self.function_name(name, |_, name| name == "array")?;
+                self.only_postgres("ARRAY")?;
+                self.query(query)?;
+            }
+            FunctionArguments::List(FunctionArgumentList { duplicate_treatment: _, args, clauses }) => {
+                self.function_name(name, allowed::is_function)?;
+                self.arguments(args)?;
+                for clause in clauses {
+                    match clause {
+                        FunctionArgumentClause::OrderBy(columns) => self.order(columns)?,
+                        other => return self.refuse(other, "is another database's", "leave it out"),
+                    }
+                }
+            }
+        }
+        self.order(within_group)?;
+        if let Some(condition) = filter {
+            self.expression(condition)?;
+        }
+        match over {
+            None => Ok(()),
+            Some(WindowType::NamedWindow(name)) => self.name(name),
+            Some(WindowType::WindowSpec(window)) => self.window(window),
+        }
+    }
+
+    /// Accepts a name and makes it the plain lower-case one.
+    pub(super) fn function_name(
+        &self,
+        name: &mut ObjectName,
+        allowed: fn(Dialect, &str) -> bool,
+    ) -> Result<(), Refusal> {
+        let instead =
+            "use an aggregate or a plain function of text, numbers, times or JSON, or declare yours";
+        let [ObjectNamePart::Identifier(Ident { value, quote_style, span: _ })] = name.0.as_mut_slice()
+        else {
+            return self.refuse(name, "is a qualified function", instead);
+        };
+        let lower = value.to_ascii_lowercase();
+        // In quotes PostgreSQL looks for exactly these letters.
+        let same = quote_style.is_none() || (*quote_style == Some('"') && *value == lower);
+        if !same || !(allowed(self.dialect(), &lower) || self.gate.functions.contains(&lower)) {
+            return self.refuse(name, "is a function that could reach beyond its arguments", instead);
+        }
+        *value = lower;
+        *quote_style = None;
+        Ok(())
+    }
+
+    pub(super) fn arguments(&mut self, arguments: &mut [FunctionArg]) -> Result<(), Refusal> {
+        for argument in arguments {
+            match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => self.expression(value)?,
+                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => {}
+                FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(_)) => {
+                    return self.refuse(argument, "is a whole row", "give columns");
+                }
+                FunctionArg::Unnamed(FunctionArgExpr::WildcardWithOptions(_))
+                | FunctionArg::Named { .. }
+                | FunctionArg::ExprNamed { .. } => {
+                    return self.refuse(argument, "is an argument with a name", "give arguments by position");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn window(&mut self, window: &mut WindowSpec) -> Result<(), Refusal> {
+        let WindowSpec { window_name, partition_by, order_by, window_frame } = window;
+        if let Some(name) = window_name {
+            self.name(name)?;
+        }
+        for column in partition_by {
+            self.expression(column)?;
+        }
+        self.order(order_by)?;
+        let Some(WindowFrame { units: _, start_bound, end_bound }) = window_frame else {
+            return Ok(());
+        };
+        for bound in std::iter::once(start_bound).chain(end_bound) {
+            match bound {
+                WindowFrameBound::CurrentRow
+                | WindowFrameBound::Preceding(None)
+                | WindowFrameBound::Following(None) => {}
+                WindowFrameBound::Preceding(Some(distance)) | WindowFrameBound::Following(Some(distance)) => {
+                    self.expression(distance)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! Why a statement is not sent.
+
+use std::fmt::Display;
+
+use sqlparser::tokenizer::{Token, Tokenizer};
+
+use super::Dialect;
+
+/// The longest part of a statement that a refusal shows, in characters.
+const SHOWN: usize = 80;
+
+/// A statement that was not sent, and why.
+///
+/// The part of the statement is shortened and holds no text literal: what a program wrote into a statement may be a secret, while the
+/// refusal goes to a log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("send `{part}`: {reason}; instead, {instead}")]
+pub struct Refusal {
+    part: String,
+    reason: &'static str,
+    instead: &'static str,
+}
+
+impl Refusal {
+    pub(super) fn new(
+        dialect: Dialect,
+        part: impl Display,
+        reason: &'static str,
+        instead: &'static str,
+    ) -> Self {
+        Self { part: without_literals(dialect, &part.to_string()), reason, instead }
+    }
+
+    /// The part of the statement that was refused.
+    pub fn part(&self) -> &str {
+        &self.part
+    }
+
+    /// Why it was refused.
+    pub fn reason(&self) -> &str {
+        self.reason
+    }
+
+    /// What is allowed instead.
+    pub fn instead(&self) -> &str {
+        self.instead
+    }
+}
+
+/// The text with `'…'` for each literal, shortened.
+fn without_literals(dialect: Dialect, part: &str) -> String {
+    let Ok(tokens) = Tokenizer::new(dialect.parser(), part).tokenize() else {
+        return "…".to_owned();
+    };
+    let mut shown = String::new();
+    for token in tokens {
+        match token {
+            Token::Whitespace(_) => shown.push(' '),
+            token if is_literal(&token) => shown.push_str("'…'"),
+            token => shown.push_str(&token.to_string()),
+        }
+        if shown.len() > SHOWN * 4 {
+            break;
+        }
+    }
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    match shown.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &shown[..end]),
+        None => shown,
+    }
+}
+
+fn is_literal(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::SingleQuotedString(_)
+            | Token::TripleSingleQuotedString(_)
+            | Token::TripleDoubleQuotedString(_)
+            | Token::DollarQuotedString(_)
+            | Token::SingleQuotedByteStringLiteral(_)
+            | Token::DoubleQuotedByteStringLiteral(_)
+            | Token::TripleSingleQuotedByteStringLiteral(_)
+            | Token::TripleDoubleQuotedByteStringLiteral(_)
+            | Token::SingleQuotedRawStringLiteral(_)
+            | Token::DoubleQuotedRawStringLiteral(_)
+            | Token::TripleSingleQuotedRawStringLiteral(_)
+            | Token::TripleDoubleQuotedRawStringLiteral(_)
+            | Token::NationalStringLiteral(_)
+            | Token::QuoteDelimitedStringLiteral(_)
+            | Token::NationalQuoteDelimitedStringLiteral(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::HexStringLiteral(_)
+            | Token::CopyData { .. }
+    )
+}

@@ -1,0 +1,138 @@
+//! Where tenants' data is: the connections of one declaration to one database.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use cloacina_core::Resources;
+use cloacina_core::id::TenantId;
+use cloacina_core::store::Place;
+use tokio::sync::OnceCell;
+
+use crate::connection::Connection;
+use crate::db::{Access, TenantDb};
+use crate::declaration::{Data, Declared};
+use crate::error::Result;
+use crate::gate::Dialect;
+
+/// A declaration in one database.
+pub struct Source {
+    pub(crate) declared: Arc<Declared>,
+    backend: Backend,
+    /// The places whose tables are as the declaration wants them.
+    ready: Mutex<HashMap<TenantId, Arc<OnceCell<()>>>>,
+}
+
+/// Which database.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    #[cfg(feature = "postgres")]
+    Postgres(Box<cloacina_postgres::PostgresAddress>),
+    #[cfg(feature = "sqlite")]
+    Sqlite(cloacina_sqlite::SqliteAddress),
+}
+
+enum Backend {
+    #[cfg(feature = "postgres")]
+    Postgres(crate::postgres::Server),
+    #[cfg(feature = "sqlite")]
+    Sqlite(crate::sqlite::File),
+}
+
+impl Source {
+    /// In a PostgreSQL database. `own` says that the login is a tenant's own.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(
+        data: &Data,
+        address: &cloacina_postgres::PostgresAddress,
+        max_connections: u32,
+        own: bool,
+    ) -> Result<Arc<Self>> {
+        Self::shared(data, Key::Postgres(Box::new(address.clone())), || {
+            Ok(Backend::Postgres(crate::postgres::Server::new(address, max_connections, own)?))
+        })
+    }
+
+    /// In a SQLite file.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(data: &Data, address: &cloacina_sqlite::SqliteAddress) -> Result<Arc<Self>> {
+        Self::shared(data, Key::Sqlite(address.clone()), || {
+            Ok(Backend::Sqlite(crate::sqlite::File::new(address)?))
+        })
+    }
+
+    /// The one of all runners on a database, however many there are.
+    fn shared(data: &Data, key: Key, make: impl FnOnce() -> Result<Backend>) -> Result<Arc<Self>> {
+        let mut sources = data.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(source) = sources.get(&key).and_then(Weak::upgrade) {
+            return Ok(source);
+        }
+        let source = Arc::new(Self {
+            declared: Arc::clone(&data.declared),
+            backend: make()?,
+            ready: Mutex::default(),
+        });
+        sources.retain(|_, source| source.strong_count() > 0);
+        sources.insert(key, Arc::downgrade(&source));
+        Ok(source)
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        match &self.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(_) => Dialect::Postgres,
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(_) => Dialect::Sqlite,
+        }
+    }
+
+    /// The data of the tenant of a place in this database.
+    pub fn db(self: &Arc<Self>, place: Arc<Place>) -> TenantDb {
+        TenantDb::new(Arc::clone(self), place)
+    }
+
+    /// Sees that the tables of a place are as they are declared: once, for those who come at the same time as well.
+    pub(crate) async fn prepare(&self, place: &Arc<Place>) -> Result<()> {
+        let ready = {
+            let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(ready.entry(place.tenant).or_default())
+        };
+        ready.get_or_try_init(|| self.migrate(place)).await?;
+        Ok(())
+    }
+
+    async fn migrate(&self, place: &Arc<Place>) -> Result<()> {
+        match &self.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => server.migrate(place, &self.declared).await,
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(file) => file.migrate(place, &self.declared).await,
+        }
+    }
+
+    pub(crate) async fn begin(&self, place: &Arc<Place>, access: Access) -> Result<Connection> {
+        match &self.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => Ok(Connection::Postgres(server.begin(place, access).await?)),
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(file) => Ok(Connection::Sqlite(file.begin(place, access).await?)),
+        }
+    }
+}
+
+/// What runners are given: the data of whatever tenant a task runs for.
+#[derive(Clone)]
+pub struct TaskData(pub Arc<Source>);
+
+impl Resources for TaskData {
+    fn of(&self, place: &Arc<Place>) -> Arc<dyn Any + Send + Sync> {
+        Arc::new(self.0.db(Arc::clone(place)))
+    }
+}
+
+impl fmt::Debug for TaskData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TaskData")
+    }
+}

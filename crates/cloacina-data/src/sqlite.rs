@@ -1,0 +1,210 @@
+//! A SQLite file.
+//!
+//! Each transaction has a connection of its own; a few that nobody uses are kept, over all files of the process, because a new one costs
+//! as much as a transaction.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cloacina_core::Completion;
+use cloacina_core::store::Place;
+use cloacina_sqlite::SqliteAddress;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
+use uuid::Uuid;
+
+use crate::connection::{Completed, CompletionError};
+use crate::db::Access;
+use crate::declaration::Declared;
+use crate::error::{DataError, DataErrorKind, Result};
+use crate::gate::Dialect;
+
+/// How long a transaction waits for another one that writes.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// How many connections that nobody uses are kept open, over all files.
+const IDLE: usize = 16;
+
+static KEPT: Mutex<VecDeque<(PathBuf, SqliteConnection)>> = Mutex::new(VecDeque::new());
+
+pub(crate) struct File {
+    path: PathBuf,
+}
+
+/// A connection with a transaction.
+pub(crate) struct Open {
+    path: PathBuf,
+    connection: SqliteConnection,
+}
+
+impl File {
+    pub(crate) fn new(address: &SqliteAddress) -> Result<Self> {
+        let path = address.path().ok_or_else(|| {
+            DataError::configuration("a database in memory is one connection's, so tenants' data cannot be beside the engine's in it: use a file")
+        })?;
+        cloacina_sqlite::release_with(|path| Box::pin(release(path)));
+        Ok(Self { path: path.to_owned() })
+    }
+
+    pub(crate) async fn begin(&self, place: &Place, access: Access) -> Result<Open> {
+        let failed = |error| DataError::driver(&place.name, "begin a transaction", error);
+        let mut connection = match kept(&self.path) {
+            Some(connection) => connection,
+            None => self.connect(place).await?,
+        };
+        // A transaction that only reads and one that may write: the second takes its turn now, so that it never finds, half done, that
+        // another one was faster.
+        let begin = match access {
+            Access::Read => "PRAGMA query_only = true; BEGIN DEFERRED",
+            Access::Write => "PRAGMA query_only = false; BEGIN IMMEDIATE",
+        };
+        connection.execute(begin).await.map_err(failed)?;
+        Ok(Open { path: self.path.clone(), connection })
+    }
+
+    async fn connect(&self, place: &Place) -> Result<SqliteConnection> {
+        let failed = |error| DataError::driver(&place.name, "open its file", error);
+        let options = SqliteConnectOptions::new()
+            .filename(&self.path)
+            .create_if_missing(false)
+            .busy_timeout(BUSY)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .disable_statement_logging();
+        let mut connection = options.connect().await.map_err(failed)?;
+        {
+            let mut handle = connection.lock_handle().await.map_err(failed)?;
+            // SAFETY: the handle is locked, so nobody else uses it.
+            #[allow(unsafe_code)]
+            let prepared = unsafe { cloacina_sqlite::prepare_for_data(handle.as_raw_handle().as_ptr()) };
+            prepared.map_err(|error| {
+                DataError::new(DataErrorKind::Place, format!("tenant `{}`: {error}", place.name))
+            })?;
+        }
+        let found: Option<Uuid> = sqlx::query_scalar("SELECT tenant_id FROM cloacina_place")
+            .fetch_optional(&mut connection)
+            .await
+            .map_err(failed)?;
+        if found != Some(place.tenant.into()) {
+            return Err(DataError::new(
+                DataErrorKind::Place,
+                format!(
+                    "tenant `{}`: its file was replaced by another tenant's, or is none of ours: nothing was read or written",
+                    place.name
+                ),
+            ));
+        }
+        Ok(connection)
+    }
+
+    pub(crate) async fn migrate(&self, place: &Arc<Place>, declared: &Declared) -> Result<()> {
+        let failed = |error| DataError::driver(&place.name, "make or change the tables of its data", error);
+        let latest = declared.migrations.last().map_or(0, |migration| migration.number());
+        let mut open = self.begin(place, Access::Read).await?;
+        let version = open.version().await.map_err(failed)?;
+        open.rollback(false).await;
+        if version == latest {
+            return Ok(());
+        }
+        let mut open = self.begin(place, Access::Write).await?;
+        let version = open.version().await.map_err(failed)?;
+        crate::versions::check(place, version, latest)?;
+        if version == 0 && latest > 0 {
+            open.connection
+                .execute(
+                    "CREATE TABLE cloacina_data_migration (number INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, \
+                     applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP) STRICT",
+                )
+                .await
+                .map_err(failed)?;
+        }
+        for migration in declared.migrations.iter().filter(|migration| migration.number() > version) {
+            for statement in migration.statements(Dialect::Sqlite, place.tenant.into(), &declared.kinds)? {
+                open.connection.execute(AssertSqlSafe(statement)).await.map_err(failed)?;
+            }
+            sqlx::query("INSERT INTO cloacina_data_migration (number, name) VALUES (?, ?)")
+                .bind(migration.number())
+                .bind(migration.name())
+                .execute(&mut open.connection)
+                .await
+                .map_err(failed)?;
+        }
+        open.commit().await.map_err(failed)?;
+        tracing::info!(
+            tenant = place.name,
+            from = version,
+            to = latest,
+            "made or changed the tables of its data"
+        );
+        Ok(())
+    }
+}
+
+impl Open {
+    pub(crate) fn driver(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+
+    async fn version(&mut self) -> sqlx::Result<i32> {
+        let known: Option<i32> = sqlx::query_scalar(
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'cloacina_data_migration'",
+        )
+        .fetch_optional(&mut self.connection)
+        .await?;
+        if known.is_none() {
+            return Ok(0);
+        }
+        sqlx::query_scalar("SELECT coalesce(max(number), 0) FROM cloacina_data_migration")
+            .fetch_one(&mut self.connection)
+            .await
+    }
+
+    pub(crate) async fn complete(&mut self, completion: &Completion) -> Result<Completed, CompletionError> {
+        let mut handle = self.connection.lock_handle().await?;
+        // SAFETY: the handle is locked for as long as it is used, and the transaction that is open on it writes. It blocks this thread for some
+        // statements without a wait: the transaction has the write lock already.
+        #[allow(unsafe_code)]
+        let written = unsafe { cloacina_sqlite::complete(handle.as_raw_handle().as_ptr(), completion) };
+        let (now, done) = written.map_err(CompletionError::Store)?;
+        Ok(if done.recorded.is_empty() { Completed::Superseded } else { Completed::Written(now, done) })
+    }
+
+    pub(crate) async fn commit(mut self) -> sqlx::Result<()> {
+        self.connection.execute("COMMIT").await?;
+        keep(self.path, self.connection).await;
+        Ok(())
+    }
+
+    pub(crate) async fn rollback(mut self, _after_error: bool) {
+        // What cannot be rolled back is closed, which does the same.
+        if self.connection.execute("ROLLBACK").await.is_ok() {
+            keep(self.path, self.connection).await;
+        }
+    }
+}
+
+fn kept(path: &Path) -> Option<SqliteConnection> {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let at = kept.iter().rposition(|(of, _)| of == path)?;
+    kept.remove(at).map(|(_, connection)| connection)
+}
+
+async fn keep(path: PathBuf, connection: SqliteConnection) {
+    let surplus = {
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_back((path, connection));
+        if kept.len() > IDLE { kept.pop_front() } else { None }
+    };
+    if let Some((_, connection)) = surplus {
+        drop(connection.close().await);
+    }
+}
+
+/// Closes the connections to a file that nobody uses.
+async fn release(path: &Path) {
+    while let Some(connection) = kept(path) {
+        drop(connection.close().await);
+    }
+}
