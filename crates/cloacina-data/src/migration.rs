@@ -267,7 +267,7 @@ impl Render<'_> {
         let mut table = Table::create();
         table.table(alias(&name));
         if tenant {
-            table.col(&mut self.tenant_column());
+            table.col(self.tenant_column());
         }
         let mut counts_up = false;
         for column in written.get_columns() {
@@ -288,10 +288,7 @@ impl Render<'_> {
             }
             let stands_alone = spec.auto_increment && self.dialect == Dialect::Sqlite;
             counts_up |= stands_alone;
-            table.col(&mut keyless(
-                column,
-                stands_alone || (!tenant && spec.primary_key && spec.auto_increment),
-            ));
+            table.col(keyless(column, stands_alone || (!tenant && spec.primary_key && spec.auto_increment)));
         }
         if primary.is_empty() {
             return Err(format!("table `{name}` has no primary key"));

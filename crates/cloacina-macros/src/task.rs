@@ -26,6 +26,31 @@ enum Parameter {
     InPlace(Type),
 }
 
+/// What a task asks for beside its context.
+enum Data {
+    /// The handle on its tenant's data, by value.
+    Db(Type),
+    /// A transaction of its tenant's; what the reference refers to.
+    Tx(Type),
+}
+
+impl Data {
+    /// The type of the parameter.
+    fn parameter(&self) -> TokenStream {
+        match self {
+            Self::Db(ty) => quote!(#ty),
+            Self::Tx(ty) => quote!(&'call #ty),
+        }
+    }
+}
+
+/// What a function takes and returns.
+struct Signature {
+    context: Parameter,
+    data: Option<Data>,
+    result: Type,
+}
+
 pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {
     let function = match function::parse("task", item.clone()) {
         Ok(function) => function,
@@ -52,9 +77,7 @@ pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream 
     let mut mismatches = Errors::default();
     let signature = check(&function, &arguments, &mut mismatches);
     let task = match signature {
-        Some((parameter, result)) if mismatches.is_empty() => {
-            output(&function, &arguments, &parameter, &result)
-        }
+        Some(signature) if mismatches.is_empty() => output(&function, &arguments, &signature),
         _ => placeholder(&function, &arguments),
     };
     quote!(#errors #mismatches #task)
@@ -75,7 +98,7 @@ fn is_itself(function: &ItemFn, arguments: &Arguments, dependency: &Dependency) 
 }
 
 /// What the function takes and returns.
-fn check(function: &ItemFn, arguments: &Arguments, errors: &mut Errors) -> Option<(Parameter, Type)> {
+fn check(function: &ItemFn, arguments: &Arguments, errors: &mut Errors) -> Option<Signature> {
     let signature = &function.sig;
     function::check("task", signature, errors);
     match (&signature.asyncness, &arguments.blocking) {
@@ -96,6 +119,19 @@ fn check(function: &ItemFn, arguments: &Arguments, errors: &mut Errors) -> Optio
             None
         }
     };
+    let data = match data(function) {
+        Ok(data) => data,
+        Err(error) => {
+            errors.add(error);
+            None
+        }
+    };
+    if let (Some(_), Some(keyword)) = (&data, &arguments.blocking) {
+        errors.add(Error::new_spanned(
+            keyword,
+            "a task that works on its tenant's data awaits it: make it an `async fn` without `blocking`",
+        ));
+    }
     let ReturnType::Type(_, result) = &signature.output else {
         let result = match parameter {
             Some(Parameter::InPlace(_)) => "Result<(), E>",
@@ -113,18 +149,19 @@ fn check(function: &ItemFn, arguments: &Arguments, errors: &mut Errors) -> Optio
             "a task returns `Result<Context, E>` or `Result<(), E>` with one type `E`",
         ));
     }
-    parameter.map(|parameter| (parameter, (**result).clone()))
+    parameter.map(|context| Signature { context, data, result: (**result).clone() })
 }
 
 fn parameter(function: &ItemFn) -> Result<Parameter, Error> {
-    const FORMS: &str = "a task has one parameter, `context: Context` or `context: &mut Context`";
+    const FORMS: &str = "a task has the parameter `context: Context` or `context: &mut Context`, and may have a second, `db: TenantDb` or \
+                         `tx: &TenantTx`, for its tenant's data";
     let inputs = &function.sig.inputs;
     let Some(FnArg::Typed(argument)) = inputs.first() else {
         return Err(Error::new(function.sig.paren_token.span.join(), FORMS));
     };
-    if let Some(second) = inputs.iter().nth(1) {
+    if let Some(third) = inputs.iter().nth(2) {
         return Err(Error::new_spanned(
-            second,
+            third,
             format!("{FORMS}; other input is a value in the context: `context.get::<…>(\"…\")`"),
         ));
     }
@@ -146,6 +183,31 @@ fn parameter(function: &ItemFn) -> Result<Parameter, Error> {
     }
 }
 
+/// The second parameter.
+fn data(function: &ItemFn) -> Result<Option<Data>, Error> {
+    const FORMS: &str = "beside its context a task may ask for its tenant's data: for a handle, `db: TenantDb`, or for the transaction in \
+                         which it is recorded as done, `tx: &TenantTx`";
+    let Some(input) = function.sig.inputs.iter().nth(1) else { return Ok(None) };
+    let FnArg::Typed(argument) = input else { return Err(Error::new_spanned(input, FORMS)) };
+    if let Some(attribute) = argument.attrs.first() {
+        return Err(Error::new_spanned(attribute, "the parameter of a task has no attributes"));
+    }
+    match plain(&argument.ty) {
+        Type::Reference(reference) if reference.mutability.is_some() => {
+            Err(Error::new_spanned(reference, FORMS))
+        }
+        Type::Reference(reference) => match &reference.lifetime {
+            Some(lifetime) if lifetime.ident != "_" => Err(Error::new_spanned(
+                lifetime,
+                "the transaction is borrowed for one call: remove the lifetime",
+            )),
+            _ => Ok(Some(Data::Tx((*reference.elem).clone()))),
+        },
+        Type::ImplTrait(_) => Err(Error::new_spanned(&argument.ty, FORMS)),
+        plain => Ok(Some(Data::Db(plain.clone()))),
+    }
+}
+
 /// The type without parentheses, and without the invisible ones that `macro_rules!` leaves.
 fn plain(ty: &Type) -> &Type {
     match ty {
@@ -155,7 +217,8 @@ fn plain(ty: &Type) -> &Type {
     }
 }
 
-fn output(function: &ItemFn, arguments: &Arguments, parameter: &Parameter, result: &Type) -> TokenStream {
+fn output(function: &ItemFn, arguments: &Arguments, asked: &Signature) -> TokenStream {
+    let Signature { context: parameter, data, result } = asked;
     let name = &function.sig.ident;
     let Attributes { on_struct, on_function, is_deprecated } = Attributes::of(function);
     let ItemFn { sig: signature, block, .. } = function;
@@ -164,33 +227,55 @@ fn output(function: &ItemFn, arguments: &Arguments, parameter: &Parameter, resul
 
     // Of this macro, since the name of the function may come from another one, with other variables.
     let context = Ident::new("context", Span::mixed_site());
+    let more: Vec<Ident> = data.iter().map(|_| Ident::new("data", Span::mixed_site())).collect();
+    let more_types: Vec<TokenStream> = data.iter().map(Data::parameter).collect();
     // At the name, so that the compiler points there if the future is not `Send`.
-    let boxed = quote_spanned!(name.span()=> ::cloacina::__private::Box::pin(#name(#context)));
-    let (target, pointer, constructor) = match (parameter, &arguments.blocking) {
-        (Parameter::ByValue(ty), None) => (
-            quote!(fn(#ty) -> ::cloacina::__private::BoxFuture<'static, #result>),
-            quote!({
-                fn call(#context: #ty) -> ::cloacina::__private::BoxFuture<'static, #result> { #boxed }
-                &(call as _)
-            }),
-            quote!(by_value::<#ty, #result>),
-        ),
-        (Parameter::InPlace(ty), None) => (
-            quote!(for<'context> fn(&'context mut #ty) -> ::cloacina::__private::BoxFuture<'context, #result>),
-            quote!({
-                fn call(#context: &mut #ty) -> ::cloacina::__private::BoxFuture<'_, #result> { #boxed }
-                &(call as _)
-            }),
-            quote!(in_place::<#ty, #result>),
-        ),
-        (Parameter::ByValue(ty), Some(_)) => {
-            (quote!(fn(#ty) -> #result), quote!(&(#name as _)), quote!(blocking_by_value::<#ty, #result>))
+    let boxed = quote_spanned!(name.span()=> ::cloacina::__private::Box::pin(#name(#context #(, #more)*)));
+    let future = quote!(::cloacina::__private::BoxFuture);
+    // A future that borrows anything lives as long as that.
+    let (ty, context_type, lifetime) = match (parameter, data) {
+        (Parameter::ByValue(ty), None | Some(Data::Db(_))) => (ty, quote!(#ty), quote!('static)),
+        (Parameter::ByValue(ty), Some(Data::Tx(_))) => (ty, quote!(#ty), quote!('call)),
+        (Parameter::InPlace(ty), _) => (ty, quote!(&'call mut #ty), quote!('call)),
+    };
+    let form = match parameter {
+        Parameter::ByValue(_) => "by_value",
+        Parameter::InPlace(_) => "in_place",
+    };
+    let constructor = |form: &str| {
+        let form = Ident::new(form, Span::mixed_site());
+        match data {
+            None => quote!(#form::<#ty, #result>),
+            Some(Data::Db(data) | Data::Tx(data)) => quote!(data::#form::<#ty, #data, #result>),
         }
-        (Parameter::InPlace(ty), Some(_)) => (
-            quote!(fn(&mut #ty) -> #result),
+    };
+    let (target, pointer, constructor) = if arguments.blocking.is_some() {
+        let context_type = match parameter {
+            Parameter::ByValue(ty) => quote!(#ty),
+            Parameter::InPlace(ty) => quote!(&mut #ty),
+        };
+        (
+            quote!(fn(#context_type) -> #result),
             quote!(&(#name as _)),
-            quote!(blocking_in_place::<#ty, #result>),
-        ),
+            constructor(&format!("blocking_{form}")),
+        )
+    } else {
+        let borrows = lifetime.to_string() != quote!('static).to_string();
+        let binder = borrows.then(|| quote!(for<'call>));
+        let generics = borrows.then(|| quote!(<'call>));
+        let suffix = match data {
+            None => "",
+            Some(Data::Db(_)) => "_with_db",
+            Some(Data::Tx(_)) => "_with_tx",
+        };
+        (
+            quote!(#binder fn(#context_type #(, #more_types)*) -> #future<#lifetime, #result>),
+            quote!({
+                fn call #generics(#context: #context_type #(, #more: #more_types)*) -> #future<#lifetime, #result> { #boxed }
+                &(call as _)
+            }),
+            constructor(&format!("{form}{suffix}")),
+        )
     };
     // At the return type, so that the compiler points there if its error is less visible than the task.
     let target = quote_spanned!(result.span()=> type Target = #target;);

@@ -110,6 +110,98 @@ pub fn blocking_in_place<P: TaskParameter, R: ReturnsNothing>(code: fn(&mut P) -
     }))
 }
 
+/// The forms of a task that asks for its tenant's data.
+#[cfg(all(feature = "data", any(feature = "sqlite", feature = "postgres")))]
+pub mod data {
+    use std::sync::Arc;
+
+    use cloacina_data::{TenantDb, TenantTx, in_transaction, with_db};
+
+    use super::{BoxFuture, ReturnsContext, ReturnsNothing, TaskBody, TaskParameter};
+
+    /// The type of a task's second parameter that is taken by value.
+    #[diagnostic::on_unimplemented(
+        message = "a task cannot ask for a `{Self}`",
+        label = "not a `TenantDb`",
+        note = "beside its context a task may ask for `db: TenantDb`, or for `tx: &TenantTx`"
+    )]
+    pub trait TaskDb: Send + 'static {
+        fn from_db(db: TenantDb) -> Self;
+    }
+
+    impl TaskDb for TenantDb {
+        fn from_db(db: TenantDb) -> Self {
+            db
+        }
+    }
+
+    /// What a task's second parameter refers to.
+    #[diagnostic::on_unimplemented(
+        message = "a task cannot ask for a `&{Self}`",
+        label = "not a `TenantTx`",
+        note = "beside its context a task may ask for `tx: &TenantTx`, or for `db: TenantDb`"
+    )]
+    pub trait TaskTx: Send + Sync + 'static {
+        fn from_tx(tx: &TenantTx) -> &Self;
+    }
+
+    impl TaskTx for TenantTx {
+        fn from_tx(tx: &TenantTx) -> &Self {
+            tx
+        }
+    }
+
+    /// `async fn f(context: Context, db: TenantDb) -> Result<Context, E>`
+    pub fn by_value_with_db<P: TaskParameter, D: TaskDb, R: ReturnsContext>(
+        code: fn(P, D) -> BoxFuture<'static, R>,
+    ) -> TaskBody {
+        TaskBody::Async(Arc::new(move |context| {
+            Box::pin(with_db(context, move |context, db| async move {
+                code(P::from_context(context), D::from_db(db)).await.into_result()
+            }))
+        }))
+    }
+
+    /// `async fn f(context: &mut Context, db: TenantDb) -> Result<(), E>`
+    pub fn in_place_with_db<P: TaskParameter, D: TaskDb, R: ReturnsNothing>(
+        code: fn(&mut P, D) -> BoxFuture<'_, R>,
+    ) -> TaskBody {
+        TaskBody::Async(Arc::new(move |context| {
+            Box::pin(with_db(context, move |context, db| async move {
+                let mut context = P::from_context(context);
+                code(&mut context, D::from_db(db)).await.into_result()?;
+                Ok(context.into_context())
+            }))
+        }))
+    }
+
+    /// `async fn f(context: Context, tx: &TenantTx) -> Result<Context, E>`
+    pub fn by_value_with_tx<P: TaskParameter, T: TaskTx, R: ReturnsContext>(
+        code: for<'call> fn(P, &'call T) -> BoxFuture<'call, R>,
+    ) -> TaskBody {
+        TaskBody::Async(Arc::new(move |context| {
+            Box::pin(in_transaction(context, move |context, tx| {
+                Box::pin(async move { code(P::from_context(context), T::from_tx(tx)).await.into_result() })
+            }))
+        }))
+    }
+
+    /// `async fn f(context: &mut Context, tx: &TenantTx) -> Result<(), E>`
+    pub fn in_place_with_tx<P: TaskParameter, T: TaskTx, R: ReturnsNothing>(
+        code: for<'call> fn(&'call mut P, &'call T) -> BoxFuture<'call, R>,
+    ) -> TaskBody {
+        TaskBody::Async(Arc::new(move |context| {
+            Box::pin(in_transaction(context, move |context, tx| {
+                Box::pin(async move {
+                    let mut context = P::from_context(context);
+                    code(&mut context, T::from_tx(tx)).await.into_result()?;
+                    Ok(context.into_context())
+                })
+            }))
+        }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,9 @@
+//! Tenants' data through the public API, in every placement.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
+
+mod model;
+mod scope;
+mod support;
+mod task;
+mod transaction;

@@ -1,0 +1,94 @@
+//! Tasks that work on their tenant's data.
+
+use cloacina::data::sea_orm::sea_query::{Expr, ExprTrait};
+use cloacina::data::sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
+use cloacina::data::{TenantDb, TenantTx, sea_orm};
+use cloacina::{Context, PipelineStatus, Task, task};
+
+use crate::model::{data, member, new_member};
+use crate::support::{in_each_placement, workflow};
+
+#[task(id = "join")]
+async fn join(context: Context, db: TenantDb) -> Result<Context, sea_orm::DbErr> {
+    let name: String = context.get("name").unwrap_or_default();
+    db.run(async |tx| member::Entity::insert(new_member(&name, &name)).exec(tx).await).await?;
+    Ok(context.with("tenant", db.tenant()))
+}
+
+#[task(id = "charge", dependencies = [join])]
+async fn charge(context: &mut Context, tx: &TenantTx) -> Result<(), sea_orm::DbErr> {
+    let name: String = context.get("name").unwrap_or_default();
+    let changed = member::Entity::update_many()
+        .col_expr(member::Column::Cents, Expr::col(member::Column::Cents).sub(30_i64))
+        .filter(member::Column::Email.eq(name))
+        .exec(tx)
+        .await?;
+    context.set("charged", changed.rows_affected);
+    Ok(())
+}
+
+#[task(id = "thank", dependencies = [charge])]
+async fn thank(context: Context, tx: &TenantTx) -> Result<Context, sea_orm::DbErr> {
+    let members = member::Entity::find().count(tx).await?;
+    Ok(context.with("members", members))
+}
+
+/// Does something and then fails.
+#[task(id = "fail")]
+async fn fail(_context: &mut Context, tx: &TenantTx) -> anyhow::Result<()> {
+    member::Entity::insert(new_member("nobody", "nobody")).exec(tx).await?;
+    anyhow::bail!("it does not want to")
+}
+
+async fn cents(db: &TenantDb) -> Vec<i64> {
+    let members = db.read(async |tx| member::Entity::find().all(tx).await).await.unwrap();
+    members.into_iter().map(|member| member.cents).collect()
+}
+
+in_each_placement! {
+    async fn tasks_work_on_the_data_of_their_own_tenant(place: Placement) {
+        let data = data();
+        let steps = || vec![workflow("steps", [join.definition(), charge.definition(), thank.definition()])];
+        let acme = place.runner("acme", &data, steps()).await;
+        let globex = place.runner("globex", &data, steps()).await;
+        for (runner, tenant) in [(&acme, "acme"), (&globex, "globex")] {
+            let result = runner.execute("steps", Context::new().with("name", "anna")).await.unwrap();
+            assert_eq!(result.status, PipelineStatus::Completed, "{:?}", result.error_message);
+            assert_eq!(result.final_context.get::<String>("tenant").as_deref(), Some(tenant));
+            assert_eq!(result.final_context.get::<u64>("charged"), Some(1));
+            assert_eq!(result.final_context.get::<u64>("members"), Some(1));
+            assert_eq!(cents(&runner.data().unwrap()).await, [70]);
+        }
+        acme.shutdown().await.unwrap();
+        globex.shutdown().await.unwrap();
+    }
+
+    async fn a_transactional_task_that_fails_leaves_nothing(place: Placement) {
+        let data = data();
+        let runner = place.runner("acme", &data, vec![workflow("fails", [fail.definition()])]).await;
+        let result = runner.execute("fails", Context::new()).await.unwrap();
+        assert_eq!(result.status, PipelineStatus::Failed);
+        assert!(result.error_message.unwrap().contains("it does not want to"));
+        assert_eq!(cents(&runner.data().unwrap()).await, [0_i64; 0]);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn many_transactional_tasks_are_each_done_once(place: Placement) {
+        let data = data();
+        let runner = place.runner("acme", &data, vec![workflow("charge", [charge.definition().dependencies([""; 0])])]).await;
+        let db = runner.data().unwrap();
+        db.run(async |tx| member::Entity::insert(new_member("anna", "anna")).exec(tx).await).await.unwrap();
+        let runs: Vec<_> = (0..200)
+            .map(|_| {
+                let runner = runner.clone();
+                tokio::spawn(async move { runner.execute("charge", Context::new().with("name", "anna")).await.unwrap() })
+            })
+            .collect();
+        for run in runs {
+            let result = run.await.unwrap();
+            assert!(result.status.is_success(), "{:?}", result.error_message);
+        }
+        assert_eq!(cents(&db).await, [100 - 200 * 30]);
+        runner.shutdown().await.unwrap();
+    }
+}
