@@ -30,12 +30,17 @@ END
 $$;
 
 SET LOCAL ROLE cloacina_owner;
-GRANT USAGE ON SCHEMA cloacina TO cloacina_engine, cloacina_tenant;
+GRANT USAGE ON SCHEMA cloacina TO cloacina_engine, cloacina_tenant, cloacina_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON cloacina.doorbell, cloacina.notice, cloacina.runner, cloacina.runner_place TO cloacina_engine;
 GRANT SELECT, INSERT ON cloacina.tenant, cloacina.migration TO cloacina_engine;
 -- What the migration of a place notes, for places that an operator's login made for itself.
 GRANT UPDATE (schema_version, min_reader) ON cloacina.tenant TO cloacina_engine;
 GRANT SELECT ON cloacina.login TO cloacina_engine;
+-- Who signs the tokens of tenants that share tables.
+GRANT SELECT ON cloacina.data_key TO cloacina_engine;
+GRANT EXECUTE ON FUNCTION
+    cloacina.enter(uuid, integer, bigint, bytea), cloacina.entered(), cloacina.entered_fence(uuid), cloacina.entered_ring(timestamptz)
+    TO cloacina_app;
 GRANT EXECUTE ON FUNCTION
     cloacina.me(), cloacina.my_bells(timestamptz), cloacina.ring(timestamptz), cloacina.my_bell_lock(), cloacina.my_bell_lower(timestamptz),
     cloacina.my_notice(uuid[], timestamptz), cloacina.my_fence(uuid),

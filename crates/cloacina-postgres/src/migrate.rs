@@ -56,6 +56,7 @@ impl Migrations {
             control: vec![
                 Migration::new(1, include_str!("../migrations/control_0001_control.sql"), 1),
                 Migration::new(2, include_str!("../migrations/control_0002_tenants.sql"), 1),
+                Migration::new(3, include_str!("../migrations/control_0003_shared.sql"), 1),
             ],
             place,
         }
@@ -220,6 +221,9 @@ pub(crate) async fn place(inner: &Inner, place: &Place, name: &SchemaName) -> Re
             steps.push(Step::Batch(migration.text.clone()));
             if owner == Some(OWNER) {
                 steps.push(Step::Batch(engine_grants(name, row.get("group_name"))));
+                if *name == SchemaName::shared() {
+                    steps.push(Step::Batch(shared_security()));
+                }
             }
             steps.extend(owner.map(|_| Step::Batch("SET LOCAL ROLE NONE".to_owned())));
             steps.extend(applied(place.tenant, migration));
@@ -271,6 +275,9 @@ pub(crate) const ENGINE: &str = "cloacina_engine";
 /// The role that the groups of all tenants belong to.
 pub(crate) const TENANT: &str = "cloacina_tenant";
 
+/// The role of the application's login, which serves all tenants that share tables.
+pub(crate) const APP: &str = "cloacina_app";
+
 /// The tables of a place that the engine works with.
 const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, task_attempts";
 
@@ -285,6 +292,29 @@ pub(crate) fn engine_grants(schema: &SchemaName, group: Option<&str>) -> String 
         "GRANT USAGE ON SCHEMA {} TO {to}; GRANT SELECT, INSERT, UPDATE, DELETE ON {ENGINE_TABLES} TO {to}",
         schema.quoted()
     )
+}
+
+/// Keeps the tenants apart whose rows are in the same tables; for a transaction that is in their schema. May be repeated.
+///
+/// The operator's engine sees all of them, the application's login those of the tenant that was entered. Of the engine's tables it may do what
+/// records a task as done.
+pub(crate) fn shared_security() -> String {
+    let mut text = format!("GRANT USAGE ON SCHEMA {} TO {APP};", SchemaName::shared().quoted());
+    for table in ENGINE_TABLES.split(", ") {
+        text.push_str(&format!(
+            "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; ALTER TABLE {table} FORCE ROW LEVEL SECURITY; \
+             DROP POLICY IF EXISTS operator ON {table}; DROP POLICY IF EXISTS tenant ON {table}; \
+             CREATE POLICY operator ON {table} TO {ENGINE}, {OWNER} USING (true) WITH CHECK (true); \
+             CREATE POLICY tenant ON {table} TO {APP} USING (tenant_id = (SELECT cloacina.entered())) \
+             WITH CHECK (tenant_id = (SELECT cloacina.entered()));"
+        ));
+    }
+    text.push_str(&format!(
+        "GRANT SELECT ON {ENGINE_TABLES} TO {APP}; GRANT UPDATE (state, finished_at, error) ON workflow_executions TO {APP}; \
+         GRANT UPDATE (state, outcome, failures, due_at, finished_at, patch, error, skip_reason, handled, waiting_on, attempt, runner_id, started_at) \
+         ON task_executions TO {APP}; GRANT INSERT, DELETE ON ready_tasks TO {APP}; GRANT INSERT ON task_attempts TO {APP}"
+    ));
+    text
 }
 
 /// A name as an identifier, whatever is in it.

@@ -109,8 +109,8 @@ pub(crate) async fn rescue(
     }
     let mut rescued = Vec::new();
     let mut first_error = None;
-    for (tenant, schema) in rows[1].iter().map(runner_place) {
-        match rescue_place(&inner, runner, tenant, schema, now).await {
+    for (tenant, place) in rows[1].iter().map(runner_place) {
+        match rescue_place(&inner, runner, tenant, place, now).await {
             Ok(Some(place)) => rescued.push(place),
             Ok(None) => {}
             Err(error) => {
@@ -129,15 +129,14 @@ async fn rescue_place(
     inner: &Inner,
     runner: RunnerId,
     tenant: TenantId,
-    schema: Option<String>,
+    place: Option<Place>,
     now: Option<Timestamp>,
 ) -> Result<Option<RescuedPlace>> {
     let forget = Step::Run(sql::RUNNER_PLACE_DELETE, params![Uuid::from(runner), Uuid::from(tenant)]);
-    let Some(name) = schema else {
+    let Some(place) = place else {
         in_control(inner, &[forget]).await?;
         return Ok(None);
     };
-    let place = Place { tenant, name };
     let schema = SchemaName::of(&place)?;
     let (tenant, id) = (Uuid::from(tenant), Uuid::from(runner));
     let failed = |failure: crate::error::Failure| failure.into_error(&place.name);
@@ -171,9 +170,8 @@ pub(crate) async fn retire(inner: Arc<Inner>, runner: RunnerId) -> Result<()> {
         Step::Run(sql::RUNNER_PLACES, params![id]),
     ];
     let rows = in_control(&inner, &steps).await?;
-    for (tenant, schema) in rows[1].iter().map(runner_place) {
-        if let Some(name) = schema {
-            let place = Place { tenant, name };
+    for (tenant, place) in rows[1].iter().map(runner_place) {
+        if let Some(place) = place {
             let held = Step::Run(sql::TASK_HELD, params![Uuid::from(tenant), id]);
             if !in_place(&inner, &place, &[held]).await?[0].is_empty() {
                 continue;
@@ -184,8 +182,10 @@ pub(crate) async fn retire(inner: Arc<Inner>, runner: RunnerId) -> Result<()> {
     in_control(&inner, &[Step::Run(sql::RUNNER_REMOVE, params![id])]).await.map(drop)
 }
 
-fn runner_place(row: &Row) -> (TenantId, Option<String>) {
-    (TenantId(row.get("tenant_id")), row.get("schema_name"))
+fn runner_place(row: &Row) -> (TenantId, Option<Place>) {
+    let tenant = TenantId(row.get("tenant_id"));
+    let name: Option<String> = row.get("name");
+    (tenant, name.map(|name| Place { tenant, name, shared: row.get("shared") }))
 }
 
 fn is_dead(row: &Row) -> bool {

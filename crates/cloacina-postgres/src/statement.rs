@@ -150,6 +150,7 @@ statements! {
     TENANT_STATUS "tenant_status" own;
     TENANT_INSERT "tenant_insert";
     TENANT_NAMED "tenant_named";
+    TENANT_SHARE "tenant_share";
     TENANT_BIND "tenant_bind";
     TENANT_FIND "tenant_find";
     TENANT_LIST "tenant_list";

@@ -23,6 +23,9 @@ const CONTROL_FOR_TENANTS: i32 = 2;
 /// The place of a login without a tenant.
 const DEFAULT_PLACE: &str = "cloacina_main";
 
+/// The schema of the tables that tenants share.
+const SHARED: &str = "cloacina_shared";
+
 /// The name of a schema that may hold a tenant's place.
 ///
 /// 1 to 63 ASCII letters, digits and underscores, kept exactly as given. The only way from a text to an identifier in SQL.
@@ -34,6 +37,12 @@ impl SchemaName {
     #[must_use]
     pub fn main() -> Self {
         Self(DEFAULT_PLACE.to_owned())
+    }
+
+    /// Where the tables are that tenants share: `cloacina_shared`.
+    #[must_use]
+    pub fn shared() -> Self {
+        Self(SHARED.to_owned())
     }
 
     /// The name as it was given.
@@ -55,7 +64,11 @@ impl SchemaName {
     ///
     /// It is no name of a schema: the place is in another database.
     pub fn of(place: &Place) -> Result<Self> {
-        if place.name == DEFAULT_PLACE { Ok(Self::main()) } else { place.name.parse() }
+        match place.name.as_str() {
+            _ if place.shared => Ok(Self::shared()),
+            DEFAULT_PLACE => Ok(Self::main()),
+            name => name.parse(),
+        }
     }
 }
 
@@ -116,6 +129,17 @@ pub struct NamedTenant {
     pub state: TenantState,
     /// Whether it has a login of its own.
     pub has_login: bool,
+    /// Whether its rows are in tables with those of others.
+    pub shared: bool,
+}
+
+impl NamedTenant {
+    /// Where its rows are.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        let name = if self.shared { &self.name } else { &self.schema_name };
+        Place { tenant: self.tenant, name: name.clone(), shared: self.shared }
+    }
 }
 
 /// The tenants of a name, told apart from others by more than the case; of all names if none is given.
@@ -128,13 +152,15 @@ pub(crate) async fn named(inner: &Inner, name: Option<&str>) -> Result<Vec<Named
     rows[0]
         .iter()
         .map(|row| {
-            let place = Place { tenant: TenantId(row.get("tenant_id")), name: row.get("schema_name") };
+            let (tenant, name): (_, String) = (TenantId(row.get("tenant_id")), row.get("name"));
+            let place = Place { tenant, name: name.clone(), shared: row.get("shared") };
             Ok(NamedTenant {
-                name: row.get("name"),
                 state: parse(row.get("state"), &place)?,
                 has_login: row.get("has_login"),
-                tenant: place.tenant,
-                schema_name: place.name,
+                shared: place.shared,
+                schema_name: row.get("schema_name"),
+                tenant,
+                name,
             })
         })
         .collect()
@@ -187,19 +213,53 @@ pub(crate) async fn open(inner: &Inner, name: &PlaceName) -> Result<Place> {
     let name = match name {
         PlaceName::Default => SchemaName::main(),
         PlaceName::Named(name) => name.parse()?,
+        PlaceName::Tenant(name) => return open_called(inner, name).await,
     };
+    open_schema(inner, &name).await
+}
+
+async fn open_schema(inner: &Inner, name: &SchemaName) -> Result<Place> {
     migrate::control(inner).await?;
     // Each turn either finds the place or makes it, or another process made it in between.
     for _ in 0..10 {
-        if let Some(entry) = find(inner, &name).await? {
-            return settle(inner, &name, entry).await;
+        if let Some(entry) = find(inner, name).await? {
+            return settle(inner, name, entry).await;
         }
-        if let Some(place) = create(inner, &name, name.as_str()).await? {
+        if let Some(place) = create(inner, name, name.as_str()).await? {
             return Ok(place);
         }
     }
     let message = format!("the schema `{name}` keeps being made and removed by somebody else");
     Err(StoreError::new(StoreErrorKind::Transient, message))
+}
+
+/// The place of a tenant by the name that the operator has for it. It is made by an administrator.
+async fn open_called(inner: &Inner, name: &str) -> Result<Place> {
+    let missing = || {
+        let message = format!(
+            "there is no tenant that is called `{}` on {}; make it first, or open a schema by its name",
+            name.escape_debug(),
+            inner.label()
+        );
+        StoreError::new(StoreErrorKind::Place, message)
+    };
+    let found =
+        named(inner, Some(name)).await?.pop().filter(|found| found.name == name).ok_or_else(missing)?;
+    if !found.shared {
+        return open_schema(inner, &SchemaName::of(&found.place())?).await;
+    }
+    // The tables are migrated once for all who share them.
+    open_schema(inner, &SchemaName::shared()).await?;
+    if !matches!(found.state, TenantState::Active | TenantState::Suspended) {
+        let message = format!("tenant `{name}` is {}", found.state.as_str());
+        return Err(StoreError::new(StoreErrorKind::Place, message));
+    }
+    Ok(found.place())
+}
+
+/// Registers a tenant in the tables that are shared. `None` if there is one of that name. What the tables themselves need is there.
+pub(crate) fn share(tenant: TenantId, name: &str) -> Step<'_> {
+    Step::Run(sql::TENANT_SHARE, params![Uuid::from(tenant), name])
 }
 
 async fn find(inner: &Inner, name: &SchemaName) -> Result<Option<Entry>> {
@@ -227,7 +287,7 @@ async fn open_own(inner: &Inner, name: &PlaceName) -> Result<Place> {
         let message = format!("the login `{user}` belongs to no tenant any more");
         return refuse(StoreErrorKind::Place, message);
     };
-    if let PlaceName::Named(asked) = name
+    if let PlaceName::Named(asked) | PlaceName::Tenant(asked) = name
         && *asked != entry.name
     {
         let message = format!(
@@ -253,8 +313,10 @@ pub(crate) async fn place_of(inner: &Inner, tenant: TenantId) -> Result<Option<P
         side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?
     };
     let Some(row) = rows[0].first() else { return Ok(None) };
-    let name = SchemaName::of(&Place { tenant, name: row.get("schema_name") })?;
+    let place = Place { tenant, name: row.get("name"), shared: row.get("shared") };
+    let name = SchemaName::of(&place)?;
     match find(inner, &name).await? {
+        Some(entry) if place.shared => settle(inner, &name, entry).await.map(|_| Some(place)),
         Some(entry) if entry.tenant == tenant => settle(inner, &name, entry).await.map(Some),
         _ => Ok(None),
     }
@@ -306,7 +368,7 @@ async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place>
         );
         return Err(StoreError::new(StoreErrorKind::Version, message));
     }
-    let place = Place { tenant: entry.tenant, name: entry.name };
+    let place = Place { tenant: entry.tenant, name: entry.name, shared: false };
     inner.guard(place.tenant, entry.has_login);
     if entry.version < known {
         let migrated = match inner.pool.login {
@@ -346,7 +408,7 @@ async fn create(inner: &Inner, name: &SchemaName, called: &str) -> Result<Option
         steps.push(Step::Batch(migrate::engine_grants(name, None)));
     }
     match side.finish(&steps).await {
-        Ok(_) => Ok(Some(Place { tenant, name: name.as_str().to_owned() })),
+        Ok(_) => Ok(Some(Place { tenant, name: name.as_str().to_owned(), shared: false })),
         Err(Failure::Refused { error, .. }) => {
             match error.code().map(tokio_postgres::error::SqlState::code) {
                 // Another process made the schema after the look: it is there now.

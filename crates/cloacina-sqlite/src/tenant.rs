@@ -17,13 +17,15 @@ pub(crate) fn place_name(address: &SqliteAddress) -> String {
 impl SqliteStore {
     pub(crate) fn find_place(&self, name: &PlaceName) -> Result<Place> {
         match name {
-            PlaceName::Named(name) if *name != self.place.name => Err(StoreError::new(
-                StoreErrorKind::Configuration,
-                format!(
-                    "the SQLite file {} has no schemas, so there is no {name:?} in it; give each tenant a file of its own",
-                    self.label_text()
-                ),
-            )),
+            PlaceName::Named(name) | PlaceName::Tenant(name) if *name != self.place.name => {
+                Err(StoreError::new(
+                    StoreErrorKind::Configuration,
+                    format!(
+                        "the SQLite file {} has no schemas, so there is no {name:?} in it; give each tenant a file of its own",
+                        self.label_text()
+                    ),
+                ))
+            }
             _ => Ok(self.place.clone()),
         }
     }

@@ -171,13 +171,13 @@ impl Store for MemoryStore {
     async fn place_open(&self, name: &PlaceName) -> Result<Place> {
         let name = match name {
             PlaceName::Default => "main",
-            PlaceName::Named(name) => name,
+            PlaceName::Named(name) | PlaceName::Tenant(name) => name,
         };
         let mut tables = self.shared.lock();
         if let Some(rows) = tables.places.values().find(|rows| rows.place.name == name) {
             return Ok(rows.place.clone());
         }
-        let place = Place { tenant: TenantId::new(), name: name.to_owned() };
+        let place = Place { tenant: TenantId::new(), name: name.to_owned(), shared: false };
         tables.places.insert(place.tenant, PlaceRows::new(place.clone()));
         Ok(place)
     }

@@ -202,6 +202,38 @@ pub mod data {
     }
 }
 
+/// What says that a second parameter needs the feature.
+#[cfg(not(all(feature = "data", any(feature = "sqlite", feature = "postgres"))))]
+pub mod data {
+    use super::{BoxFuture, TaskBody};
+
+    /// The type of a task's second parameter, or what it refers to.
+    #[diagnostic::on_unimplemented(
+        message = "a task cannot ask for a `{Self}`",
+        label = "a second parameter needs a feature",
+        note = "beside its context a task may ask for its tenant's data, with the feature `data` of the crate `cloacina`; other input is a value in \
+                the context: `context.get::<…>(\"…\")`"
+    )]
+    pub trait TaskData {}
+
+    macro_rules! forms {
+        ($($form:ident: $code:ty;)*) => {
+            $(
+                pub fn $form<P, D: TaskData, R>(_code: $code) -> TaskBody {
+                    unreachable!("nothing is data")
+                }
+            )*
+        };
+    }
+
+    forms! {
+        by_value_with_db: fn(P, D) -> BoxFuture<'static, R>;
+        in_place_with_db: fn(&mut P, D) -> BoxFuture<'_, R>;
+        by_value_with_tx: for<'call> fn(P, &'call D) -> BoxFuture<'call, R>;
+        in_place_with_tx: for<'call> fn(&'call mut P, &'call D) -> BoxFuture<'call, R>;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ pub(crate) use hubs::postgres_store;
 
 use std::fmt;
 use std::ops::Deref;
+#[cfg(feature = "data")]
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -45,8 +45,10 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 pub struct Place {
     /// Whose it is.
     pub tenant: TenantId,
-    /// The PostgreSQL schema, exactly as it was given; the name of a SQLite file without its extension.
+    /// The PostgreSQL schema, exactly as it was given; the name of a SQLite file without its extension; the tenant's name, if it shares tables.
     pub name: String,
+    /// Whether rows of other tenants are in the same tables.
+    pub shared: bool,
 }
 
 /// Which place to open.
@@ -56,6 +58,8 @@ pub enum PlaceName {
     Default,
     /// The PostgreSQL schema of this name.
     Named(String),
+    /// Wherever the tenant is that the operator calls so.
+    Tenant(String),
 }
 
 /// A tenant that has work due.

@@ -46,7 +46,7 @@ impl DatabaseAdmin {
             let known = admin.inner.migrations.place_version();
             let mut migrated = Vec::new();
             for tenant in tenants.into_iter().filter(|tenant| tenant.schema_version.cast_signed() < known) {
-                let place = Place { tenant: tenant.tenant, name: tenant.schema_name.clone() };
+                let place = Place { tenant: tenant.tenant, name: tenant.schema_name.clone(), shared: false };
                 let to = async {
                     let schema: SchemaName = place.name.parse()?;
                     migrate::place(&admin.inner, &place, &schema).await?;

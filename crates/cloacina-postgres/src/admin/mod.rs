@@ -26,6 +26,7 @@ mod remove;
 mod rotate;
 mod session;
 mod setup;
+mod shared;
 mod suspend;
 mod verify;
 

@@ -1,12 +1,15 @@
-//! What has to be there before the first tenant: three roles, and the schema `cloacina` in their hands.
+//! What has to be there before the first tenant: four roles, and the schema `cloacina` in their hands.
 
 use std::time::Duration;
 
 use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result};
 use crate::connect::{Scope, Step, params};
 use crate::error::{Failure, describe};
-use crate::migrate::{self, ENGINE, OWNER, TENANT, quoted};
+use crate::migrate::{self, APP, ENGINE, OWNER, TENANT, quoted};
 use crate::statement as sql;
+
+/// The roles without a login to which everything belongs and is granted.
+const ROLES: [&str; 4] = [OWNER, ENGINE, TENANT, APP];
 
 /// What an administrator's login lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -107,7 +110,7 @@ impl Admin {
                         return Err(AdminError::new(AdminErrorKind::Privileges, message));
                     }
                     migrate::control(&self.inner).await?;
-                    if state.control_owner.as_deref() == Some(OWNER) && state.roles.len() == 3 {
+                    if state.control_owner.as_deref() == Some(OWNER) && state.roles.len() == ROLES.len() {
                         return Ok(Setup { is_superuser: state.is_superuser });
                     }
                     self.take_over(&state).await?;
@@ -170,7 +173,7 @@ impl Admin {
     /// Makes the roles and hands over what a login made for itself before.
     async fn take_over(&self, state: &State) -> Result<()> {
         let mut text = String::new();
-        for role in [OWNER, ENGINE, TENANT] {
+        for role in ROLES {
             if !state.roles.iter().any(|there| there == role) {
                 text.push_str(&format!("CREATE ROLE {role} NOLOGIN; "));
             }

@@ -7,6 +7,7 @@ mod migrate;
 mod plan;
 mod race;
 mod schema;
+mod shared;
 mod support;
 mod tenant;
 mod wire;

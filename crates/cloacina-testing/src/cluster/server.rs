@@ -124,8 +124,33 @@ impl Server {
         Ok(self.url(&name, &password, &name))
     }
 
+    /// Makes another login without any privilege for the database of a URL, and returns its URL.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached or refuses.
+    pub async fn ordinary_login(&self, url: &str) -> Result<String, ClusterError> {
+        let doing = "failed to make a login";
+        let (name, password) = (format!("login_{}", &super::secret()?[..16]), super::secret()?);
+        let (client, connection) =
+            tokio_postgres::connect(&self.superuser_url("postgres"), tokio_postgres::NoTls)
+                .await
+                .map_err(|e| ClusterError::new(doing, e))?;
+        let connection = tokio::spawn(connection);
+        client
+            .batch_execute(&format!("CREATE ROLE {name} LOGIN PASSWORD '{password}'"))
+            .await
+            .map_err(|e| ClusterError::new(doing, e))?;
+        drop(client);
+        connection
+            .await
+            .map_err(|e| ClusterError::new(doing, e))?
+            .map_err(|e| ClusterError::new(doing, e))?;
+        Ok(self.url(&name, &password, url.rsplit('/').next().unwrap_or_default()))
+    }
+
     /// Makes the login of a URL from [`fresh_database`](Self::fresh_database) an administrator of tenants: it may make roles, and give the
-    /// three that all databases of the server share, whoever made them.
+    /// four that all databases of the server share, whoever made them.
     ///
     /// # Errors
     ///
@@ -140,7 +165,7 @@ impl Server {
         // Tests make the roles side by side, hence the lock, which no tenant's login is there to take; those of another database do not see it.
         let text = "SELECT pg_advisory_xact_lock(7); \
             DO $$ DECLARE role text; admin text := pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database(); \
-            BEGIN FOREACH role IN ARRAY ARRAY['cloacina_owner', 'cloacina_engine', 'cloacina_tenant'] LOOP \
+            BEGIN FOREACH role IN ARRAY ARRAY['cloacina_owner', 'cloacina_engine', 'cloacina_tenant', 'cloacina_app'] LOOP \
               IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN \
                 BEGIN EXECUTE format('CREATE ROLE %I NOLOGIN', role); EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END; END IF; \
               EXECUTE format('GRANT %I TO %I WITH ADMIN OPTION', role, admin); \

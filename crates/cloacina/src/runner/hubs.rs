@@ -47,6 +47,7 @@ pub(super) struct Opened {
 pub(super) enum Database {
     #[cfg(feature = "postgres")]
     Postgres {
+        #[cfg_attr(not(feature = "data"), expect(dead_code))]
         address: Box<PostgresAddress>,
         /// Whether the login is a tenant's own.
         #[cfg_attr(not(feature = "data"), expect(dead_code))]

@@ -106,7 +106,7 @@ impl Schemas {
                 return Err(PipelineError::new(ErrorKind::Configuration, message));
             }
             _ => {
-                let place = Place { tenant: found.tenant, name: found.schema_name.clone() };
+                let place = found.place();
                 self.store.place_remove(&place, drain).await?;
             }
         }

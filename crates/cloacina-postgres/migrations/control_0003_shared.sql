@@ -1,0 +1,119 @@
+-- Tenants whose rows lie in tables with those of others, told apart by `tenant_id` and kept apart by row security.
+--
+--   data_key   what tokens and proofs are made with; nobody reads it but the owner, and the operator who signs
+--
+-- The application's login serves them all. In a session of it, any SQL can set any setting, so a setting alone says nothing about whose
+-- transaction it is. `enter` checks a token that the operator signed, once, and leaves a proof that only the owner of this schema can make: a
+-- code over the tenant, the server process, the time of the transaction and the session's user. `entered` makes the code again and
+-- compares. So what a transaction of one tenant learns is of no use in another transaction, in another session or for another tenant.
+
+ALTER TABLE tenant
+    -- `schema`: its own. `shared`: the tables of the schema `cloacina_shared`. `host`: that schema itself, which is no tenant.
+    ADD COLUMN placement text NOT NULL DEFAULT 'schema' CHECK (placement IN ('schema', 'shared', 'host')),
+    ADD CHECK ((placement <> 'schema') = (schema_name = 'cloacina_shared'));
+
+DROP INDEX tenant_schema;
+CREATE UNIQUE INDEX tenant_schema ON tenant (lower(schema_name)) WHERE state <> 'removed' AND placement <> 'shared';
+
+CREATE TABLE data_key (
+    id         integer     NOT NULL PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    -- The key under the two pads of HMAC (RFC 2104, section 2).
+    inner_pad  bytea       NOT NULL CHECK (length(inner_pad) = 64),
+    outer_pad  bytea       NOT NULL CHECK (length(outer_pad) = 64),
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- 64 bytes from the server's source of strong random numbers: four UUIDs of version 4, 122 bits each.
+DO $$
+DECLARE
+    key       bytea := decode(replace(
+        gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex');
+    inner_key bytea := key;
+    outer_key bytea := key;
+BEGIN
+    FOR at IN 0..63 LOOP
+        inner_key := set_byte(inner_key, at, get_byte(key, at) # 54);
+        outer_key := set_byte(outer_key, at, get_byte(key, at) # 92);
+    END LOOP;
+    INSERT INTO data_key (inner_pad, outer_pad) VALUES (inner_key, outer_key);
+END
+$$;
+
+-- HMAC-SHA-256 of a message.
+CREATE FUNCTION data_mac(key_id integer, message text) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT sha256(outer_pad || sha256(inner_pad || convert_to(message, 'UTF8'))) FROM cloacina.data_key WHERE id = key_id
+$$;
+
+-- What the proof of a transaction is made over.
+CREATE FUNCTION data_proof(key_id integer, tenant uuid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT encode(cloacina.data_mac(key_id, format(
+        'proof %s %s %s %s', tenant, pg_backend_pid(), extract(epoch FROM transaction_timestamp()), session_user)), 'hex')
+$$;
+
+-- Makes the transaction a tenant's, if the operator says so: the token names the tenant, the login and the time until which it is good.
+CREATE FUNCTION enter(tenant uuid, key_id integer, expires bigint, token bytea) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- NULL for a key that is not there, which must not be equal to a token that is not there.
+    expected    bytea := cloacina.data_mac(key_id, format('enter %s %s %s', tenant, session_user, expires));
+    found_state text;
+BEGIN
+    IF expires < extract(epoch FROM clock_timestamp()) THEN
+        RAISE EXCEPTION 'the token is too old' USING ERRCODE = '42501';
+    END IF;
+    IF expected IS NULL OR token IS DISTINCT FROM expected THEN
+        RAISE EXCEPTION 'the token is not for this tenant and login' USING ERRCODE = '42501';
+    END IF;
+    SELECT state INTO found_state FROM cloacina.tenant WHERE tenant_id = tenant AND placement = 'shared';
+    IF found_state IS DISTINCT FROM 'active' THEN
+        RAISE EXCEPTION 'the tenant is %', coalesce(found_state, 'not here') USING ERRCODE = 'TN001';
+    END IF;
+    PERFORM set_config('cloacina.key', key_id::text, true), set_config('cloacina.tenant', tenant::text, true),
+            set_config('cloacina.proof', cloacina.data_proof(key_id, tenant), true);
+END
+$$;
+
+-- Whose transaction it is. Raises if it is nobody's.
+CREATE FUNCTION entered() RETURNS uuid LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant text := nullif(current_setting('cloacina.tenant', true), '');
+    key_id text := nullif(current_setting('cloacina.key', true), '');
+    -- NULL for a key that is not there, which must not be equal to a proof that is not there.
+    proof  text := CASE WHEN tenant IS NOT NULL THEN cloacina.data_proof(key_id::integer, tenant::uuid) END;
+BEGIN
+    IF proof IS NULL OR current_setting('cloacina.proof', true) IS DISTINCT FROM proof THEN
+        RAISE EXCEPTION 'the transaction belongs to no tenant' USING ERRCODE = '42501';
+    END IF;
+    RETURN tenant;
+END
+$$;
+
+-- What a transaction of a tenant may do in this schema, besides: see `fence` and `ring`.
+CREATE FUNCTION entered_fence(runner_id uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM cloacina.entered();
+    PERFORM cloacina.fence(runner_id);
+END
+$$;
+
+CREATE FUNCTION entered_ring(at timestamptz) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.entered();
+BEGIN
+    PERFORM 1 FROM cloacina.doorbell WHERE tenant_id = tenant FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE cloacina.doorbell SET due_at = at WHERE tenant_id = tenant AND at IS NOT NULL AND (due_at IS NULL OR due_at > at);
+    RETURN true;
+END
+$$;
+
+REVOKE ALL ON FUNCTION
+    data_mac(integer, text), data_proof(integer, uuid), enter(uuid, integer, bigint, bytea), entered(), entered_fence(uuid),
+    entered_ring(timestamptz)
+    FROM PUBLIC;
