@@ -285,7 +285,11 @@ impl Walk<'_> {
     fn literal(&self, value: &Value) -> Result<(), Refusal> {
         let give = "give it as a parameter";
         match value {
-            Value::Boolean(_) | Value::Null | Value::Placeholder(_) => Ok(()),
+            Value::Boolean(_) | Value::Null => Ok(()),
+            Value::Placeholder(name) if self.is_parameter(name) => Ok(()),
+            Value::Placeholder(_) => {
+                self.refuse(value, "is no parameter of this statement", "write $1, $2, … or, for SQLite, ?")
+            }
             Value::Number(digits, long) => {
                 let plain = digits
                     .bytes()

@@ -57,7 +57,8 @@ impl Walk<'_> {
                 }
                 name.quote_style = Some('"');
             }
-            None | Some(_) => return self.refuse("…", "is a name in another quoting", plain),
+            None => return self.refuse(name, "has letters that need quotes", plain),
+            Some(_) => return self.refuse("…", "is a name in another quoting", plain),
         }
         Ok(())
     }
