@@ -332,7 +332,6 @@ const TYPES: &[&str] = &[
     "tsrange",
     "tstzrange",
     "vector",
-    "xml",
 ];
 
 const TIMES: &[&str] = &["current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"];
@@ -365,4 +364,35 @@ pub(super) fn is_type(name: &str) -> bool {
 pub(super) fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Gate, Tables};
+    use super::*;
+
+    #[test]
+    fn each_name_can_be_called() {
+        let names = |dialect| match dialect {
+            Dialect::Postgres => (POSTGRES, POSTGRES_TABLES),
+            Dialect::Sqlite => (SQLITE, SQLITE_TABLES),
+        };
+        for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+            let gate = Gate::new(dialect, Tables::default());
+            let (functions, tables) = names(dialect);
+            let values = [AGGREGATES, WINDOWS, PLAIN, functions].concat();
+            let calls = values.iter().map(|name| format!("SELECT {name}(1), {}(2)", name.to_uppercase()));
+            let tables = tables.iter().map(|name| format!("SELECT 1 FROM {name}(1) AS x"));
+            let times = TIMES.iter().map(|name| format!("SELECT {name}"));
+            for sql in calls.chain(tables).chain(times) {
+                assert!(values.iter().all(|name| is_plain(name)));
+                if let Err(refusal) = gate.admit(&sql) {
+                    panic!("{dialect:?}: {sql}: {refusal}");
+                }
+            }
+            for name in TYPES {
+                assert!(gate.admit(&format!("SELECT CAST(NULL AS {name})")).is_ok(), "{name}");
+            }
+        }
+    }
 }

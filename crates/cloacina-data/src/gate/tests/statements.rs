@@ -100,7 +100,7 @@ impl Maker {
             let names: Vec<String> = (0..columns).map(|n| format!("c{n}")).collect();
             let query = if self.chance(20) && columns == 1 {
                 recursive = "RECURSIVE ";
-                let from = self.from_table("cake", "r");
+                let from = self.table_called("cake", "r");
                 let start = self.below(4);
                 format!("SELECT {start} UNION SELECT r.id FROM {from} JOIN {name} ON r.parent = {name}.c0")
             } else {
@@ -167,12 +167,12 @@ impl Maker {
         let own = self.chance(30) && !self.scope.iter().any(|range| range.name == table);
         let name = if own { table.to_owned() } else { self.fresh('t') };
         (
-            self.from_table(table, &name),
+            self.table_called(table, &name),
             Range { name, columns: columns.iter().map(ToString::to_string).collect() },
         )
     }
 
-    fn from_table(&mut self, table: &str, name: &str) -> String {
+    fn table_called(&mut self, table: &str, name: &str) -> String {
         let written = self.quoted(table);
         if table == name { written } else { format!("{written} AS {}", self.quoted(name)) }
     }
@@ -394,7 +394,7 @@ impl Maker {
         } else {
             let (other, other_columns) = self.one(TABLES);
             let name = self.fresh('t');
-            let from = self.from_table(other, &name);
+            let from = self.table_called(other, &name);
             let key = other_columns[0];
             let plus = self.below(12);
             let list: Vec<String> = columns
@@ -428,7 +428,7 @@ impl Maker {
 
     fn update(&mut self) -> String {
         let (table, range) = self.target();
-        let target = self.from_table(table, &range.name);
+        let target = self.table_called(table, &range.name);
         self.scope.push(range.clone());
         let mut set = vec![format!("price = {}", self.value(2))];
         if table == "cake" && self.chance(40) {
@@ -464,7 +464,7 @@ impl Maker {
 
     fn delete(&mut self) -> String {
         let (table, range) = self.target();
-        let target = self.from_table(table, &range.name);
+        let target = self.table_called(table, &range.name);
         let condition = if self.chance(90) {
             let condition = self.condition_over(vec![range], 2);
             let parameter =
