@@ -115,6 +115,7 @@ pub(super) const SQLITE: &[&str] = &[
     "SELECT strftime('%Y', 'now'), datetime('now'), unixepoch()",
     "SELECT name = '\\' FROM cake",
     r#"SELECT id FROM "ORDER""#,
+    r#"SELECT "id", `name` FROM `cake`"#,
 ];
 
 #[test]

@@ -353,7 +353,6 @@ const SQLITE: &[(&str, &str)] = &[
     ("SELECT id FROM cake /* no end", "a comment"),
     ("SELECT N'text'", "…"),
     ("SELECT 0x1F", "'…'"),
-    ("SELECT `id` FROM `cake`", "…"),
     ("SELECT id AS 'key' FROM cake", "…"),
     ("SELECT cake.id FROM cake JOIN (SELECT id FROM fruit) AS CAKE ON true", r#""CAKE""#),
     ("SELECT id FROM cake WHERE id IN UNNEST(ARRAY[1])", "[1] )"),
@@ -363,7 +362,6 @@ const SQLITE: &[(&str, &str)] = &[
     ("SELECT @name", "@name"),
     ("SELECT $name", "'…'"),
     ("SELECT [id] FROM cake", "…"),
-    ("SELECT `id` FROM cake", "…"),
     ("SELECT id FROM cake INDEXED BY i", "an index of a table"),
     ("SELECT id FROM cake NOT INDEXED", "an index of a table"),
     ("SELECT id FROM temp.cake", "temp.cake"),
@@ -403,13 +401,13 @@ fn refused(dialect: Dialect, sql: &str) -> Refusal {
 fn what_reaches_further_is_refused_by_name() {
     for (sql, part) in BOTH {
         assert_eq!(refused(Dialect::Postgres, sql).part(), *part, "{sql}");
-        assert_eq!(refused(Dialect::Sqlite, sql).part(), *part, "{sql}");
+        assert_eq!(refused(Dialect::Sqlite, sql).part().replace('`', "\""), *part, "{sql}");
     }
     for (sql, part) in POSTGRES {
         assert_eq!(refused(Dialect::Postgres, sql).part(), *part, "{sql}");
     }
     for (sql, part) in SQLITE {
-        assert_eq!(refused(Dialect::Sqlite, sql).part(), *part, "{sql}");
+        assert_eq!(refused(Dialect::Sqlite, sql).part().replace('`', "\""), *part, "{sql}");
     }
 }
 
@@ -477,7 +475,7 @@ fn what_surrounds_a_hostile_part_does_not_hide_it() {
         for dialect in [Dialect::Postgres, Dialect::Sqlite] {
             let refusal = refused(dialect, &sql);
             assert!(
-                part.contains(refusal.part().trim_matches('"')),
+                part.contains(refusal.part().trim_matches(['"', '`'])),
                 "{sql} is refused for {}",
                 refusal.part()
             );

@@ -300,7 +300,10 @@ impl Maker {
             return format!("count(*){filter}");
         }
         let function = self.one(&["sum", "min", "max", "count", "count"]);
-        format!("{function}({}){filter}", self.column())
+        // An aggregate of columns from outside alone would be the outer query's.
+        let range = self.scope[self.scope.len() - 1].clone();
+        let column = self.one(&range.columns);
+        format!("{function}({}.{}){filter}", range.name, self.quoted(&column))
     }
 
     fn condition_over(&mut self, ranges: Vec<Range>, depth: usize) -> String {
