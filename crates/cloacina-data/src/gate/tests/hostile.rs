@@ -112,6 +112,10 @@ const BOTH: &[(&str, &str)] = &[
     ("UPDATE cake SET name = CAST(cake AS text)", r#""cake""#),
     ("DELETE FROM cake WHERE cake IS NOT NULL", r#""cake""#),
     ("SELECT count(cake.*) FROM cake", "cake.*"),
+    (
+        "INSERT INTO cake (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = CAST(excluded AS text)",
+        "\"excluded\"",
+    ),
     ("SELECT main.cake.id FROM cake", "main.cake.id"),
     // Tables.
     ("SELECT id FROM users", r#""users""#),
