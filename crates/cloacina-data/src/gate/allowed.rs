@@ -334,6 +334,26 @@ const TYPES: &[&str] = &[
     "vector",
 ];
 
+/// PostgreSQL's functions that write out a whole row when they are given one. (Others, such as `max`, are too likely to be columns, and
+/// reach no further than the tenant's own row either.)
+const OF_ROWS: &[&str] = &[
+    "array_agg",
+    "hash_record",
+    "json_agg",
+    "json_build_array",
+    "json_build_object",
+    "jsonb_agg",
+    "jsonb_build_array",
+    "jsonb_build_object",
+    "quote_literal",
+    "quote_nullable",
+    "record_out",
+    "record_send",
+    "row_to_json",
+    "to_json",
+    "to_jsonb",
+];
+
 const TIMES: &[&str] = &["current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"];
 
 pub(super) fn is_function(dialect: Dialect, name: &str) -> bool {
@@ -354,6 +374,10 @@ pub(super) fn is_table_function(dialect: Dialect, name: &str) -> bool {
 /// Functions that are called without parentheses.
 pub(super) fn is_time(_: Dialect, name: &str) -> bool {
     TIMES.contains(&name)
+}
+
+pub(super) fn takes_a_row(name: &str) -> bool {
+    name.starts_with("pg_") || OF_ROWS.contains(&name)
 }
 
 pub(super) fn is_type(name: &str) -> bool {
