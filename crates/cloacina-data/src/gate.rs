@@ -14,11 +14,14 @@
 //!   gaps, so no statement can name it.
 //! - No identifier is `tenant_id`. INSERT therefore takes the column's default, which the database fills with the tenant of the
 //!   transaction, and UPDATE cannot move a row.
-//! - Every identifier is rendered quoted: none can be a keyword or a function without parentheses to the database.
+//! - Every name is rendered quoted, but for those of allowed functions and types: none can be a keyword to the database.
 //!
-//! What it leaves to the database: that declared tables have the column, its default, and keys led by it. Whoever sends an admitted
-//! statement must compare [`Admitted::parameters`] with the number of values first: one value too many would take the place of the
-//! tenant's id ([`Admitted::fits`]).
+//! What it leaves to the database: that declared tables have the column, its default, and keys led by it; and that a condition of the
+//! caller's that can fail (`name::int > 0` fails with the name in its message) is not tried on other tenants' rows first. PostgreSQL
+//! promises that order for row security only.
+//!
+//! Whoever sends an admitted statement must compare [`Admitted::parameters`] with the number of values first: one value too many would
+//! take the place of the tenant's id ([`Admitted::fits`]).
 
 mod allowed;
 mod cache;
@@ -85,7 +88,8 @@ impl Gate {
         Self { dialect, tables, functions: HashSet::new(), types: HashSet::new(), cache: Cache::default() }
     }
 
-    /// Functions of the operator's that touch nothing but their arguments, by their lower-case names.
+    /// Functions of the operator's that touch nothing but their arguments, by their lower-case names. A name that would need quotes is
+    /// left out.
     pub(crate) fn with_functions<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
         self.functions.extend(names.into_iter().map(Into::into).filter(|name| allowed::is_plain(name)));
         self

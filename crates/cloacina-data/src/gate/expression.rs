@@ -6,7 +6,7 @@ use sqlparser::ast::{
 };
 
 use super::statement::Walk;
-use super::{Dialect, Refusal};
+use super::{Dialect, Refusal, allowed};
 
 impl Walk<'_> {
     pub(super) fn output_expressions(&mut self, expressions: &mut [Expr]) -> Result<(), Refusal> {
@@ -185,8 +185,7 @@ impl Walk<'_> {
                 let elements = match (root.as_mut(), access_chain.as_mut_slice()) {
                     // A column with its table's name in front.
                     (Expr::Identifier(table), [AccessExpr::Dot(Expr::Identifier(column)), elements @ ..]) => {
-                        self.name(table)?;
-                        self.name(column)?;
+                        self.qualified(table, column)?;
                         elements
                     }
                     (root, elements) => {
@@ -204,13 +203,9 @@ impl Walk<'_> {
         }
     }
 
-    /// A column with its table's name in front.
     fn column(&self, parts: &mut [Ident]) -> Result<(), Refusal> {
         match parts {
-            [table, column] => {
-                self.name(table)?;
-                self.name(column)
-            }
+            [table, column] => self.qualified(table, column),
             _ => {
                 let whole = parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(".");
                 self.refuse(
@@ -220,6 +215,20 @@ impl Walk<'_> {
                 )
             }
         }
+    }
+
+    /// A column with its table's name in front. PostgreSQL reads `t.f` as `f(t)` when `t` has no column `f`.
+    fn qualified(&self, table: &mut Ident, column: &mut Ident) -> Result<(), Refusal> {
+        self.name(table)?;
+        self.name(column)?;
+        if self.dialect() == Dialect::Postgres && allowed::takes_a_row(&column.value) {
+            return self.refuse(
+                &*column,
+                "can mean a function of a whole row",
+                "call the column by another name",
+            );
+        }
+        Ok(())
     }
 
     /// An element of an array; the field of a row is not allowed.
@@ -285,7 +294,11 @@ impl Walk<'_> {
     fn literal(&self, value: &Value) -> Result<(), Refusal> {
         let give = "give it as a parameter";
         match value {
-            Value::Boolean(_) | Value::Null | Value::Placeholder(_) => Ok(()),
+            Value::Boolean(_) | Value::Null => Ok(()),
+            Value::Placeholder(name) if self.is_parameter(name) => Ok(()),
+            Value::Placeholder(_) => {
+                self.refuse(value, "is no parameter of this statement", "write $1, $2, … or, for SQLite, ?")
+            }
             Value::Number(digits, long) => {
                 let plain = digits
                     .bytes()

@@ -10,18 +10,11 @@ use super::{Dialect, Refusal, allowed};
 
 impl Walk<'_> {
     pub(super) fn function(&mut self, function: &mut Function) -> Result<(), Refusal> {
-        let Function {
-            name,
-            uses_odbc_syntax,
-            parameters,
-            args,
-            within_group,
-            filter,
-            null_treatment: _,
-            over,
-        } = function;
+        let Function { name, uses_odbc_syntax, parameters, args, within_group, filter, null_treatment, over } =
+            function;
         self.absent(*uses_odbc_syntax, "{ }")?;
         self.absent(*parameters != FunctionArguments::None, "parameters before arguments")?;
+        self.absent(null_treatment.is_some(), "IGNORE or RESPECT NULLS")?;
         match args {
             FunctionArguments::None => self.function_name(name, allowed::is_time)?,
             FunctionArguments::Subquery(query) => {

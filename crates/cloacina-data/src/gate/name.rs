@@ -45,19 +45,22 @@ impl Walk<'_> {
         if value.chars().any(|c| c.is_control() || matches!(c, '"' | '\\' | '`' | '[' | ']')) {
             return self.refuse("…", "is a name with quotes, backslashes or control characters", plain);
         }
-        match quote_style {
-            Some('"') => {}
+        match (self.dialect(), quote_style) {
+            (_, Some('"')) | (Dialect::Sqlite, Some('`')) => {}
             // Which letters beyond ASCII a database folds depends on its settings.
-            None if value.is_ascii() => {
-                if WITHOUT_PARENTHESES.iter().any(|function| value.eq_ignore_ascii_case(function)) {
-                    return self.refuse(name, "asks who is connected", "give the value as a parameter");
-                }
-                if self.dialect() == Dialect::Postgres {
-                    name.value.make_ascii_lowercase();
-                }
+            (_, None) if !value.is_ascii() => {
+                return self.refuse(name, "has letters that need quotes", plain);
+            }
+            (_, None) if WITHOUT_PARENTHESES.iter().any(|function| value.eq_ignore_ascii_case(function)) => {
+                return self.refuse(name, "asks who is connected", "give the value as a parameter");
+            }
+            (Dialect::Postgres, None) => {
+                name.value.make_ascii_lowercase();
                 name.quote_style = Some('"');
             }
-            None | Some(_) => return self.refuse("…", "is a name in another quoting", plain),
+            // SQLite takes a name in double quotes that it does not find for a text.
+            (Dialect::Sqlite, None) => name.quote_style = Some('`'),
+            (_, Some(_)) => return self.refuse("…", "is a name in another quoting", plain),
         }
         Ok(())
     }

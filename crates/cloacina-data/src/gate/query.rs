@@ -3,8 +3,8 @@
 use sqlparser::ast::{
     Cte, Distinct, GroupByExpr, LimitClause, LockClause, NamedWindowDefinition, NamedWindowExpr, Offset,
     OrderBy, OrderByExpr, OrderByKind, OrderByOptions, OrderBySort, Query, Select, SelectFlavor, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement, TableAlias, Values,
-    WildcardAdditionalOptions, With,
+    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Statement, TableAlias,
+    TableAliasColumnDef, Values, WildcardAdditionalOptions, With,
 };
 
 use super::Refusal;
@@ -323,9 +323,9 @@ impl Walk<'_> {
         *explicit = true;
         self.name(name)?;
         self.absent(at.is_some(), "AT")?;
-        for column in columns {
-            self.name(&mut column.name)?;
-            self.absent(column.data_type.is_some(), "a type of a column")?;
+        for TableAliasColumnDef { name, data_type } in columns {
+            self.name(name)?;
+            self.absent(data_type.is_some(), "a type of a column")?;
         }
         Ok(())
     }

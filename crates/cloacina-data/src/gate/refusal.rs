@@ -56,6 +56,10 @@ fn without_literals(dialect: Dialect, part: &str) -> String {
     for token in tokens {
         match token {
             Token::Whitespace(_) => shown.push(' '),
+            // To SQLite a dollar-quoted text is a parameter with a name.
+            Token::Placeholder(name) if name.chars().skip(1).any(|c| !c.is_ascii_digit()) => {
+                shown.push_str("'…'");
+            }
             token if is_literal(&token) => shown.push_str("'…'"),
             token => shown.push_str(&token.to_string()),
         }

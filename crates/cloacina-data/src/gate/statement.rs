@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use sqlparser::ast::{Ident, Statement};
 
-use super::{Admitted, Dialect, Gate, Refusal};
+use super::{Admitted, Dialect, Gate, Refusal, text};
 
 /// Looks at each node of one statement. What it returns without a refusal was accepted or rewritten.
 pub(super) struct Walk<'g> {
@@ -100,10 +100,13 @@ impl<'g> Walk<'g> {
     /// The tenant's id, as a parameter.
     pub(super) fn tenant(&mut self) -> String {
         self.scoped = true;
-        match self.dialect() {
-            Dialect::Postgres => format!("${}", self.tenant_at),
-            Dialect::Sqlite => format!("?{}", self.tenant_at),
-        }
+        format!("{}{}", self.dialect().parameter_sign(), self.tenant_at)
+    }
+
+    /// Whether this is one of the caller's parameters.
+    pub(super) fn is_parameter(&self, placeholder: &str) -> bool {
+        let number = placeholder.strip_prefix(self.dialect().parameter_sign()).and_then(text::number);
+        number.is_some_and(|number| number < self.tenant_at)
     }
 
     /// To PostgreSQL a table's name used as a value is the whole row. The gate does not know columns, so a name that could be either

@@ -2,7 +2,11 @@
 //! tenant's rows (`isolation`, `mutation`).
 
 mod accepted;
+mod hostile;
+mod isolation;
+mod mutation;
 mod sea_orm;
+mod statements;
 
 use super::{Admitted, Dialect, Gate, Kind, Refusal, Tables};
 

@@ -38,6 +38,14 @@ impl Dialect {
         }
     }
 
+    /// What a parameter's number stands behind.
+    pub(super) fn parameter_sign(self) -> char {
+        match self {
+            Self::Postgres => '$',
+            Self::Sqlite => '?',
+        }
+    }
+
     /// The most values a statement can have; one is the tenant's.
     fn parameters(self) -> usize {
         match self {
@@ -57,7 +65,7 @@ impl Text {
             return refuse("\\0", "is not text", "give bytes as a parameter");
         }
         let Ok(mut tokens) = Tokenizer::new(dialect.parser(), sql).tokenize_with_location() else {
-            return refuse("…", "is not SQL: a quote or a comment has no end", "give text as a parameter");
+            return refuse("…", "can not be read: often a quote has no end", "give text as a parameter");
         };
         check_tokens(dialect, &tokens)?;
         let parameters = number_parameters(dialect, &mut tokens)?;
@@ -109,11 +117,8 @@ fn check_tokens(dialect: Dialect, tokens: &[TokenWithSpan]) -> Result<(), Refusa
         // A bracket closed too many is left to the parser.
         let Some(depth) = open.last_mut() else { break };
         match token {
-            Token::Whitespace(Whitespace::SingleLineComment { .. }) => {
-                return refuse("--", "is a comment", "leave it out");
-            }
-            Token::Whitespace(Whitespace::MultiLineComment(_)) => {
-                return refuse("/*", "is a comment", "leave it out");
+            Token::Whitespace(Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_)) => {
+                return refuse("a comment", "is not allowed", "leave it out");
             }
             Token::SemiColon => {
                 return refuse(";", "ends a statement", "send one statement at a time, without a semicolon");
@@ -209,7 +214,7 @@ fn number_parameters(dialect: Dialect, tokens: &mut [TokenWithSpan]) -> Result<u
 }
 
 /// A parameter's number as the databases write it: from 1, without a sign or zeros in front.
-fn number(digits: &str) -> Option<usize> {
+pub(super) fn number(digits: &str) -> Option<usize> {
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
     if plain { digits.parse().ok() } else { None }
 }

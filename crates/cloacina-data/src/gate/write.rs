@@ -106,6 +106,7 @@ impl Walk<'_> {
 
     fn on_conflict(&mut self, conflict: &mut OnConflict) -> Result<(), Refusal> {
         let OnConflict { conflict_target, action } = conflict;
+        self.rows.insert("excluded".to_owned());
         match conflict_target {
             Some(ConflictTarget::Columns { columns, predicate }) => {
                 for column in columns.iter_mut() {

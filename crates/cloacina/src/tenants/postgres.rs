@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cloacina_core::id::TenantId;
-use cloacina_core::store::{Place, TenantState};
+use cloacina_core::store::TenantState;
 use cloacina_core::{ErrorKind, PipelineError};
 use cloacina_postgres::{NamedTenant, PostgresStore, SchemaName};
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// For both databases; `$n` becomes `?` for SQLite.
-const BOTH: &[&str] = &[
+pub(super) const BOTH: &[&str] = &[
     // Names.
     "SELECT id, name FROM cake",
     "SELECT ID, Name FROM CAKE",
@@ -57,6 +57,7 @@ const BOTH: &[&str] = &[
     "SELECT -price, +price, ~id, price * 2 + 1 - 3 / 4 % 5, name || 'x', id << 1 | 2 & 3 FROM cake",
     "SELECT CAST($1 AS integer), CAST($2 AS varchar(10)), CAST($3 AS numeric(10, 2)), CAST($4 AS double precision)",
     "SELECT coalesce(name, 'x'), nullif(name, ''), substr(name, 1, 2), trim(name), replace(name, 'a', 'b') FROM cake",
+    "SELECT - -1, - - -id, 1 - -1 FROM cake",
     "SELECT 1.5, .5, 1e3, -2, NULL, FALSE",
     "SELECT 'semicolon; -- and /* comment */ in text'",
     "SELECT CASE name WHEN 'a' THEN 1 WHEN 'b' THEN 2 END FROM cake",
@@ -78,7 +79,7 @@ const BOTH: &[&str] = &[
     "DELETE FROM cake WHERE EXISTS (SELECT 1 FROM fruit WHERE fruit.cake_id = cake.id)",
 ];
 
-const POSTGRES: &[&str] = &[
+pub(super) const POSTGRES: &[&str] = &[
     "WITH a AS MATERIALIZED (SELECT id FROM cake) SELECT id FROM a",
     "INSERT INTO cake AS c (id, name) VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET name = excluded.name WHERE c.name <> 'b'",
     "SELECT id FROM cake JOIN country ON true FOR SHARE OF cake NOWAIT",
@@ -105,7 +106,7 @@ const POSTGRES: &[&str] = &[
     r#"SELECT name COLLATE "de_DE" FROM cake"#,
 ];
 
-const SQLITE: &[&str] = &[
+pub(super) const SQLITE: &[&str] = &[
     "SELECT ? || ?",
     "SELECT name IS ?, name GLOB 'a*' FROM cake",
     "SELECT group_concat(name, ', ') FROM cake",
@@ -114,6 +115,7 @@ const SQLITE: &[&str] = &[
     "SELECT strftime('%Y', 'now'), datetime('now'), unixepoch()",
     "SELECT name = '\\' FROM cake",
     r#"SELECT id FROM "ORDER""#,
+    r#"SELECT "id", `name` FROM `cake`"#,
 ];
 
 #[test]
