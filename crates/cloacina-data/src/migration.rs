@@ -12,6 +12,9 @@
 //! | foreign key `(a)` to `t (b)` | `(tenant_id, a)` to `t (tenant_id, b)` | the same |
 //! | index `(a)` | `(tenant_id, a)` | the same |
 //!
+//! In tables that tenants share, `tenant_id` is by default the tenant that the transaction has entered, and row security, policies and the
+//! rights of the application's login are added too.
+//!
 //! A foreign key to a reference table stays as it is. What happens to the row when what it refers to is deleted may be `CASCADE`,
 //! `RESTRICT` and `NO ACTION`: setting the columns to null or their default would set `tenant_id`.
 
@@ -27,6 +30,15 @@ use uuid::Uuid;
 use crate::declaration::{TENANT_ID, check_name};
 use crate::error::{DataError, Result};
 use crate::gate::{Dialect, Kind};
+
+/// Whose the rows of a place are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whose {
+    /// One tenant's.
+    Tenant(Uuid),
+    /// Those of many, in a PostgreSQL schema.
+    Shared,
+}
 
 /// One step in the life of the declared tables. See the [table](crate#migrations) of what is added to what is written.
 #[derive(Debug, Clone)]
@@ -151,19 +163,19 @@ impl Migration {
         }
         // Rendered once for nobody, so that a mistake shows when the program starts.
         for dialect in [Dialect::Postgres, Dialect::Sqlite] {
-            self.statements(dialect, Uuid::nil(), kinds)?;
+            self.statements(dialect, Whose::Tenant(Uuid::nil()), kinds)?;
         }
-        Ok(())
+        self.statements(Dialect::Postgres, Whose::Shared, kinds).map(drop)
     }
 
     /// The statements of this migration in the place of one tenant.
     pub(crate) fn statements(
         &self,
         dialect: Dialect,
-        tenant: Uuid,
+        whose: Whose,
         kinds: &BTreeMap<String, Kind>,
     ) -> Result<Vec<String>> {
-        let render = Render { dialect, tenant, kinds };
+        let render = Render { dialect, whose, kinds };
         let mut statements = Vec::new();
         for change in &self.changes {
             render.change(change, &mut statements).map_err(|problem| {
@@ -176,7 +188,7 @@ impl Migration {
 
 struct Render<'a> {
     dialect: Dialect,
-    tenant: Uuid,
+    whose: Whose,
     kinds: &'a BTreeMap<String, Kind>,
 }
 
@@ -187,7 +199,7 @@ impl Render<'_> {
         match change {
             Change::Create(table) => self.create(table, statements)?,
             Change::AddColumn { table, column } => {
-                self.kind(table)?;
+                let kind = self.kind(table)?;
                 self.check_column(&column.get_column_name())?;
                 let spec = column.get_column_spec();
                 if spec.primary_key || spec.unique || spec.auto_increment {
@@ -198,6 +210,9 @@ impl Render<'_> {
                 }
                 statements
                     .push(self.text(&*Table::alter().table(alias(table)).add_column((**column).clone())));
+                if kind == Kind::Tenant && matches!(self.whose, Whose::Shared) {
+                    statements.push(Self::writable(table, &[column.get_column_name()]));
+                }
             }
             Change::DropColumn { table, column } => {
                 self.kind(table)?;
@@ -327,6 +342,8 @@ impl Render<'_> {
             table.foreign_key(&mut self.foreign_key(&name, tenant, foreign)?);
         }
         statements.push(self.text(&table));
+        let columns: Vec<_> = written.get_columns().iter().map(ColumnDef::get_column_name).collect();
+        self.security(&name, kind, &columns, statements);
         for columns in &plain {
             statements.push(self.index(&name, columns, false)?);
         }
@@ -337,15 +354,44 @@ impl Render<'_> {
     fn tenant_column(&self) -> ColumnDef {
         let mut column = ColumnDef::new(alias(TENANT_ID));
         match self.dialect {
-            Dialect::Postgres => {
-                column.uuid().not_null().default(Expr::cust(format!("'{}'::uuid", self.tenant)))
-            }
-            Dialect::Sqlite => column
-                .custom(alias("blob"))
-                .not_null()
-                .default(Expr::cust(format!("x'{}'", self.tenant.simple()))),
+            Dialect::Postgres => column.uuid(),
+            Dialect::Sqlite => column.custom(alias("blob")),
         };
-        column
+        let default = match (self.whose, self.dialect) {
+            (Whose::Shared, _) => "nullif(current_setting('cloacina.tenant', true), '')::uuid".to_owned(),
+            (Whose::Tenant(tenant), Dialect::Postgres) => format!("'{tenant}'::uuid"),
+            (Whose::Tenant(tenant), Dialect::Sqlite) => format!("x'{}'", tenant.simple()),
+        };
+        column.not_null().default(Expr::cust(default)).take()
+    }
+
+    /// What keeps the tenants of a shared table apart, and lets the application's login work in it.
+    fn security(&self, table: &str, kind: Kind, columns: &[String], statements: &mut Vec<String>) {
+        if !matches!(self.whose, Whose::Shared) {
+            return;
+        }
+        if kind == Kind::Reference {
+            statements.push(format!("GRANT SELECT ON \"{table}\" TO cloacina_app"));
+            return;
+        }
+        let entered = "tenant_id = (SELECT cloacina.entered())";
+        statements.extend([
+            format!("ALTER TABLE \"{table}\" ENABLE ROW LEVEL SECURITY"),
+            format!("ALTER TABLE \"{table}\" FORCE ROW LEVEL SECURITY"),
+            format!("CREATE POLICY operator ON \"{table}\" TO cloacina_owner USING (true) WITH CHECK (true)"),
+            format!(
+                "CREATE POLICY tenant ON \"{table}\" TO cloacina_app USING ({entered}) WITH CHECK ({entered})"
+            ),
+            format!("GRANT SELECT, DELETE ON \"{table}\" TO cloacina_app"),
+        ]);
+        statements.push(Self::writable(table, columns));
+    }
+
+    /// Every column but the tenant's may be written.
+    fn writable(table: &str, columns: &[String]) -> String {
+        let columns: Vec<_> = columns.iter().map(|column| format!("\"{column}\"")).collect();
+        let columns = columns.join(", ");
+        format!("GRANT INSERT ({columns}), UPDATE ({columns}) ON \"{table}\" TO cloacina_app")
     }
 
     fn led(&self, tenant: bool, columns: &[String]) -> Vec<String> {

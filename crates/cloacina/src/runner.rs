@@ -110,6 +110,8 @@ impl DefaultRunner {
         DefaultRunnerBuilder {
             url: None,
             schema: None,
+            #[cfg(feature = "postgres")]
+            tenant: None,
             #[cfg(feature = "sqlite")]
             file: None,
             config: DefaultRunnerConfig::default(),
@@ -163,6 +165,8 @@ impl fmt::Debug for DefaultRunner {
 pub struct DefaultRunnerBuilder {
     url: Option<String>,
     schema: Option<String>,
+    #[cfg(feature = "postgres")]
+    tenant: Option<String>,
     #[cfg(feature = "sqlite")]
     file: Option<SqliteAddress>,
     config: DefaultRunnerConfig,
@@ -224,6 +228,14 @@ impl DefaultRunnerBuilder {
     /// The tenant's schema, on PostgreSQL. See [`DefaultRunner::with_schema`] for the names.
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());
+        self
+    }
+
+    /// The tenant that the operator calls so, wherever it was placed, on PostgreSQL: in a schema, or in tables that it shares with others. It is
+    /// made by an administrator; see [`DatabaseAdmin`](crate::database::DatabaseAdmin).
+    #[cfg(feature = "postgres")]
+    pub fn tenant(mut self, name: impl Into<String>) -> Self {
+        self.tenant = Some(name.into());
         self
     }
 
@@ -311,7 +323,16 @@ impl DefaultRunnerBuilder {
         }
         let url =
             self.url.as_deref().ok_or_else(|| configuration("no database was given: call `database_url`"))?;
-        hubs::of(url, self.schema.as_deref(), &self.config).await
+        #[cfg_attr(not(feature = "postgres"), expect(unused_mut))]
+        let mut opened = hubs::of(url, self.schema.as_deref(), &self.config).await?;
+        #[cfg(feature = "postgres")]
+        if let Some(tenant) = &self.tenant {
+            if self.schema.is_some() {
+                return Err(configuration("both a schema and a tenant were named: name one of them"));
+            }
+            opened.place = PlaceName::Tenant(tenant.clone());
+        }
+        Ok(opened)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina::data::{Data, DataError, TenantDb};
+use cloacina::database::{AdminErrorKind, Database, DatabaseAdmin, TenantCredentials};
 use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
 use cloacina::{RetryPolicy, TaskDefinition, Workflow};
 use cloacina_testing::cluster::Cluster;
@@ -36,6 +37,16 @@ macro_rules! in_each_placement {
                 }
             )*
         }
+
+        mod shared {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let test = super::$name($crate::support::Placement::shared().await);
+                    tokio::time::timeout($crate::support::PATIENCE, Box::pin(test)).await.expect("it ends in time");
+                }
+            )*
+        }
     };
 }
 pub(crate) use in_each_placement;
@@ -47,6 +58,41 @@ pub(crate) enum Placement {
     Sqlite(Arc<TempDir>),
     /// A schema each, in the PostgreSQL database of this URL.
     Schema(String),
+    /// The same tables, in a PostgreSQL database.
+    Shared(Arc<Shared>),
+}
+
+/// A database in which tenants share tables.
+pub(crate) struct Shared {
+    pub(crate) admin: DatabaseAdmin,
+    pub(crate) admin_url: String,
+    /// That of the operator's ordinary login.
+    pub(crate) url: String,
+    pub(crate) app: TenantCredentials,
+}
+
+impl Shared {
+    async fn new() -> Self {
+        let cluster = Cluster::shared().unwrap();
+        let admin_url = cluster.fresh_database().await.unwrap();
+        cluster.make_administrator(&admin_url).await.unwrap();
+        let database = admin_url.rsplit('/').next().unwrap();
+        let admin = DatabaseAdmin::new(Database::new(&admin_url, database, 1));
+        let app = admin.create_app_login(&format!("app_{database}"), String::new()).await.unwrap();
+        let url = cluster.ordinary_login(&admin_url).await.unwrap();
+        let login = url.split("://").nth(1).unwrap().split(':').next().unwrap();
+        admin.allow_operator(login).await.unwrap();
+        Self { admin, url, app, admin_url }
+    }
+
+    /// Makes the tenant and the tables, where they are not there.
+    async fn prepare(&self, tenant: &str, data: &Data) {
+        match self.admin.create_shared_tenant(tenant).await {
+            Err(error) if error.kind() == AdminErrorKind::AlreadyExists => {}
+            made => made.unwrap(),
+        }
+        data.migrate_shared(&self.admin_url).await.unwrap();
+    }
 }
 
 impl Placement {
@@ -58,18 +104,27 @@ impl Placement {
         Self::Schema(Cluster::shared().unwrap().fresh_database().await.unwrap())
     }
 
+    pub(crate) async fn shared() -> Self {
+        Self::Shared(Arc::new(Shared::new().await))
+    }
+
     /// A runner for a tenant, with the declared tables.
     pub(crate) async fn runner(&self, tenant: &str, data: &Data, workflows: Vec<Workflow>) -> DefaultRunner {
         let mut config = DefaultRunnerConfig::builder();
         for workflow in workflows {
             config = config.workflow(workflow);
         }
-        let builder = DefaultRunner::builder().data(data).config(config.build());
+        let builder = DefaultRunner::builder().config(config.build());
         let builder = match self {
-            Self::Sqlite(directory) => {
-                builder.database_url(format!("sqlite://{}/{tenant}.db", directory.path().display()))
+            Self::Sqlite(directory) => builder
+                .data(data)
+                .database_url(format!("sqlite://{}/{tenant}.db", directory.path().display())),
+            Self::Schema(url) => builder.data(data).database_url(url).schema(tenant),
+            Self::Shared(shared) => {
+                shared.prepare(tenant, data).await;
+                let data = data.app_login(&shared.app.username, &shared.app.password);
+                builder.data(&data).database_url(&shared.url).tenant(tenant)
             }
-            Self::Schema(url) => builder.database_url(url).schema(tenant),
         };
         builder.build().await.unwrap()
     }
