@@ -92,7 +92,7 @@ impl Server {
             (_, false) if self.own => (&self.pool, WrittenAs::Tenant),
             (_, false) => (&self.pool, WrittenAs::Operator),
         };
-        let begin = begin(&SchemaName::of(place).map_err(|error| place_error(place, error))?, access);
+        let begin = begin(&SchemaName::of(place).map_err(|error| place_error(place, &error))?, access);
         let mut transaction = pool.begin_with(AssertSqlSafe(begin)).await.map_err(failed)?;
         if let Some(app) = self.app.as_ref().filter(|_| place.shared) {
             let key = app.key.get_or_try_init(|| self.key(place)).await?;
@@ -259,7 +259,7 @@ fn without_app(place: &Place) -> DataError {
     ))
 }
 
-fn place_error(place: &Place, error: StoreError) -> DataError {
+fn place_error(place: &Place, error: &StoreError) -> DataError {
     DataError::new(DataErrorKind::Place, format!("tenant `{}`: {error}", place.name))
 }
 

@@ -10,6 +10,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "postgres")]
 use cloacina_core::store::PlaceName;
 use cloacina_core::workflow::registered;
 pub use cloacina_core::{
