@@ -6,6 +6,7 @@ mod address;
 mod alternate;
 mod migrate;
 mod plan;
+mod pooler;
 mod race;
 mod schema;
 mod support;

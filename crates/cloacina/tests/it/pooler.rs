@@ -1,14 +1,14 @@
 //! Behind a pooler in transaction mode: each transaction may be another server process's.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloacina::runner::DefaultRunner;
 use cloacina::{Context, DefaultRunnerConfig, RetryPolicy, Workflow};
 use cloacina_testing::pooler::Pooler;
 
 use crate::admin::Administered;
-use crate::support::{in_time, quick, setting, task, workflow};
+use crate::support::{Gate, in_time, quick, setting, task, workflow};
 
 /// Two server connections for each login, so that tenants take turns on them.
 const SERVER_CONNECTIONS: u32 = 2;
@@ -91,4 +91,34 @@ async fn executions_survive_the_end_of_the_poolers_connections() {
     };
     tokio::join!(cut, work);
     in_time(runner.shutdown()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_of_another_process_begins_long_before_anybody_would_look() {
+    let database = Administered::by_a_provisioner().await;
+    let pooler = Pooler::start(&[&database.url], SERVER_CONNECTIONS).await.unwrap();
+    let gate = Gate::new();
+    let url = pooler.url_with_direct(&database.url);
+    let open = |url: &str, config: DefaultRunnerConfig| {
+        DefaultRunner::builder().database_url(url).schema("acme").config(config).build()
+    };
+    let config = || quick().workflow(workflow("w", [gate.task("t")]));
+    let worker = open(&url, config().build()).await.unwrap();
+    // Another address, and so another hub, as in another process: it does nothing itself.
+    let url = pooler.url(&database.url).replacen("127.0.0.1", "localhost", 1);
+    let submitter = open(&url, config().submit_only(true).build()).await.unwrap();
+    let mut waits = Vec::new();
+    for _ in 0..11 {
+        let submitted = Instant::now();
+        submitter.submit("w").send().await.unwrap();
+        gate.started().await;
+        waits.push(submitted.elapsed());
+        gate.open(1);
+    }
+    waits.sort();
+    // Who only looked would look once a second, and half a second later on average.
+    assert!(waits[5] < Duration::from_millis(250), "{waits:?}");
+    for runner in [submitter, worker] {
+        in_time(runner.shutdown()).await.unwrap();
+    }
 }
