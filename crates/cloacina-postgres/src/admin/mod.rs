@@ -19,7 +19,7 @@ pub mod blocking;
 mod create;
 mod credentials;
 mod error;
-mod limits;
+pub(crate) mod limits;
 mod list;
 mod migrate;
 mod remove;
