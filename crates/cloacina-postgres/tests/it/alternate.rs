@@ -4,10 +4,12 @@
 //! refused, statements are cancelled as a timeout does it, locks are not had, connections end, callers go away. Every id, name, input, error
 //! and patch says whose it is, and every answer is looked at.
 //!
-//! `CLOACINA_ALTERNATIONS` says how many operations, `CLOACINA_SEEDS` (`17..18`) which histories.
+//! `CLOACINA_ALTERNATIONS` says how many operations, `CLOACINA_ALTERNATION` which history: its seed, 0 if it is not set.
 
 use std::collections::{HashMap, HashSet};
+use std::num::ParseIntError;
 use std::ops::Range;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,27 +41,16 @@ const KEYS: usize = 50;
 
 #[tokio::test]
 async fn tenants_that_take_turns_on_one_connection_never_meet() {
-    for seed in seeds() {
-        Alternation::new(seed, false).await.play(operations(OPERATIONS)).await;
-    }
+    Alternation::new(false).await.play(number("CLOACINA_ALTERNATIONS", OPERATIONS)).await;
 }
 
 #[tokio::test]
 async fn tenants_that_take_turns_on_a_poolers_connection_never_meet() {
-    for seed in seeds() {
-        Alternation::new(seed, true).await.play(operations(POOLED_OPERATIONS)).await;
-    }
+    Alternation::new(true).await.play(number("CLOACINA_ALTERNATIONS", POOLED_OPERATIONS)).await;
 }
 
-fn operations(usually: usize) -> usize {
-    let asked = std::env::var("CLOACINA_ALTERNATIONS");
-    asked.map_or(usually, |asked| asked.parse().expect("CLOACINA_ALTERNATIONS is a number"))
-}
-
-fn seeds() -> Range<u64> {
-    let Ok(seeds) = std::env::var("CLOACINA_SEEDS") else { return 0..1 };
-    let (first, end) = seeds.split_once("..").unwrap_or(("0", &seeds));
-    first.parse().unwrap()..end.parse().unwrap()
+fn number<T: FromStr<Err = ParseIntError>>(variable: &str, usually: T) -> T {
+    std::env::var(variable).map_or(usually, |text| text.parse().unwrap())
 }
 
 struct Tenant {
@@ -110,7 +101,8 @@ struct Alternation {
 }
 
 impl Alternation {
-    async fn new(seed: u64, pooled: bool) -> Self {
+    async fn new(pooled: bool) -> Self {
+        let seed = number("CLOACINA_ALTERNATION", 0);
         let url = fresh_database().await;
         let server = Cluster::shared().unwrap();
         server.make_administrator(&url).await.unwrap();
