@@ -77,8 +77,8 @@ impl DefaultRunner {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] for a URL that cannot be used, [`ErrorKind::Unavailable`] for a database that cannot be reached
-    /// or does not let us in, [`ErrorKind::Place`] for a damaged, read-only or newer place, [`ErrorKind::Workflow`] for a mistake in a
+    /// [`ErrorKind::Configuration`] for a URL that cannot be used, and a login or a password that the database does not accept;
+    /// [`ErrorKind::Unavailable`] for a database that cannot be reached or has no connection to spare, [`ErrorKind::Place`] for a damaged, read-only or newer place, [`ErrorKind::Workflow`] for a mistake in a
     /// registered workflow.
     pub async fn new(url: &str) -> Result<Self, PipelineError> {
         Self::with_config(url, DefaultRunnerConfig::default()).await
