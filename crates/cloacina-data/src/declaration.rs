@@ -86,6 +86,20 @@ impl Data {
         Self { declared: Arc::clone(&self.declared), app: Some(app), sources: Arc::default() }
     }
 
+    /// Makes or changes the tables of all tenants that have logins of their own, with what these logins may do, as an administrator of the database.
+    /// One after the other, each in a transaction; returns how many tenants there are. Safe to repeat, and to be called for new tenants.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::DataErrorKind::Configuration) for a URL that cannot be used, [`Place`](crate::DataErrorKind::Place) for a tenant whose tables a newer
+    /// program changed, and what the database says. Those before it in the order of their schemas are done.
+    #[cfg(feature = "postgres")]
+    pub async fn migrate_tenants(&self, admin_url: &str) -> Result<usize> {
+        let address = cloacina_postgres::PostgresAddress::parse(admin_url)
+            .map_err(|error| DataError::configuration(error.to_string()))?;
+        crate::postgres::migrate_tenants(&address, &self.declared).await
+    }
+
     /// Makes or changes the tables that tenants share, with their keys, policies and grants, as an administrator of the database. Safe to repeat.
     ///
     /// # Errors

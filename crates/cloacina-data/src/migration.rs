@@ -12,8 +12,8 @@
 //! | foreign key `(a)` to `t (b)` | `(tenant_id, a)` to `t (tenant_id, b)` | the same |
 //! | index `(a)` | `(tenant_id, a)` | the same |
 //!
-//! In tables that tenants share, `tenant_id` is by default the tenant that the transaction has entered, and row security, policies and the
-//! rights of the application's login are added too.
+//! In tables that tenants share, `tenant_id` is by default the tenant that the transaction has entered, and row security and policies are added
+//! too; there, and for a tenant with logins of its own, also the rights of those who work with the tables.
 //!
 //! A foreign key to a reference table stays as it is. What happens to the row when what it refers to is deleted may be `CASCADE`,
 //! `RESTRICT` and `NO ACTION`: setting the columns to null or their default would set `tenant_id`.
@@ -33,11 +33,25 @@ use crate::gate::{Dialect, Kind};
 
 /// Whose the rows of a place are.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Whose {
+pub(crate) enum Whose<'a> {
     /// One tenant's.
     Tenant(Uuid),
+    /// One tenant's who has logins of its own, which are in a group.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code))]
+    Login { tenant: Uuid, group: &'a str },
     /// Those of many, in a PostgreSQL schema.
     Shared,
+}
+
+impl Whose<'_> {
+    /// The role of those who work with the tables, where that is not their owner.
+    pub(crate) fn user(self) -> Option<String> {
+        match self {
+            Self::Tenant(_) => None,
+            Self::Login { group, .. } => Some(format!("\"{}\"", group.replace('"', "\"\""))),
+            Self::Shared => Some("cloacina_app".to_owned()),
+        }
+    }
 }
 
 /// One step in the life of the declared tables. See the [table](crate#migrations) of what is added to what is written.
@@ -172,7 +186,7 @@ impl Migration {
     pub(crate) fn statements(
         &self,
         dialect: Dialect,
-        whose: Whose,
+        whose: Whose<'_>,
         kinds: &BTreeMap<String, Kind>,
     ) -> Result<Vec<String>> {
         let render = Render { dialect, whose, kinds };
@@ -188,7 +202,7 @@ impl Migration {
 
 struct Render<'a> {
     dialect: Dialect,
-    whose: Whose,
+    whose: Whose<'a>,
     kinds: &'a BTreeMap<String, Kind>,
 }
 
@@ -210,8 +224,8 @@ impl Render<'_> {
                 }
                 statements
                     .push(self.text(&*Table::alter().table(alias(table)).add_column((**column).clone())));
-                if kind == Kind::Tenant && matches!(self.whose, Whose::Shared) {
-                    statements.push(Self::writable(table, &[column.get_column_name()]));
+                if kind == Kind::Tenant {
+                    self.writable(table, &[column.get_column_name()], statements);
                 }
             }
             Change::DropColumn { table, column } => {
@@ -359,39 +373,46 @@ impl Render<'_> {
         };
         let default = match (self.whose, self.dialect) {
             (Whose::Shared, _) => "nullif(current_setting('cloacina.tenant', true), '')::uuid".to_owned(),
-            (Whose::Tenant(tenant), Dialect::Postgres) => format!("'{tenant}'::uuid"),
-            (Whose::Tenant(tenant), Dialect::Sqlite) => format!("x'{}'", tenant.simple()),
+            (Whose::Tenant(tenant) | Whose::Login { tenant, .. }, Dialect::Postgres) => {
+                format!("'{tenant}'::uuid")
+            }
+            (Whose::Tenant(tenant) | Whose::Login { tenant, .. }, Dialect::Sqlite) => {
+                format!("x'{}'", tenant.simple())
+            }
         };
         column.not_null().default(Expr::cust(default)).take()
     }
 
-    /// What keeps the tenants of a shared table apart, and lets the application's login work in it.
+    /// What lets others than its owner work with a table, and keeps the tenants of a shared one apart.
     fn security(&self, table: &str, kind: Kind, columns: &[String], statements: &mut Vec<String>) {
-        if !matches!(self.whose, Whose::Shared) {
-            return;
-        }
+        let Some(user) = self.whose.user() else { return };
         if kind == Kind::Reference {
-            statements.push(format!("GRANT SELECT ON \"{table}\" TO cloacina_app"));
+            statements.push(format!("GRANT SELECT ON \"{table}\" TO {user}"));
             return;
         }
-        let entered = "tenant_id = (SELECT cloacina.entered())";
-        statements.extend([
-            format!("ALTER TABLE \"{table}\" ENABLE ROW LEVEL SECURITY"),
-            format!("ALTER TABLE \"{table}\" FORCE ROW LEVEL SECURITY"),
-            format!("CREATE POLICY operator ON \"{table}\" TO cloacina_owner USING (true) WITH CHECK (true)"),
-            format!(
-                "CREATE POLICY tenant ON \"{table}\" TO cloacina_app USING ({entered}) WITH CHECK ({entered})"
-            ),
-            format!("GRANT SELECT, DELETE ON \"{table}\" TO cloacina_app"),
-        ]);
-        statements.push(Self::writable(table, columns));
+        if matches!(self.whose, Whose::Shared) {
+            let entered = "tenant_id = (SELECT cloacina.entered())";
+            statements.extend([
+                format!("ALTER TABLE \"{table}\" ENABLE ROW LEVEL SECURITY"),
+                format!("ALTER TABLE \"{table}\" FORCE ROW LEVEL SECURITY"),
+                format!(
+                    "CREATE POLICY operator ON \"{table}\" TO cloacina_owner USING (true) WITH CHECK (true)"
+                ),
+                format!(
+                    "CREATE POLICY tenant ON \"{table}\" TO {user} USING ({entered}) WITH CHECK ({entered})"
+                ),
+            ]);
+        }
+        statements.push(format!("GRANT SELECT, DELETE ON \"{table}\" TO {user}"));
+        self.writable(table, columns, statements);
     }
 
     /// Every column but the tenant's may be written.
-    fn writable(table: &str, columns: &[String]) -> String {
+    fn writable(&self, table: &str, columns: &[String], statements: &mut Vec<String>) {
+        let Some(user) = self.whose.user() else { return };
         let columns: Vec<_> = columns.iter().map(|column| format!("\"{column}\"")).collect();
         let columns = columns.join(", ");
-        format!("GRANT INSERT ({columns}), UPDATE ({columns}) ON \"{table}\" TO cloacina_app")
+        statements.push(format!("GRANT INSERT ({columns}), UPDATE ({columns}) ON \"{table}\" TO {user}"));
     }
 
     fn led(&self, tenant: bool, columns: &[String]) -> Vec<String> {

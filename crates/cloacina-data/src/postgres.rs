@@ -150,15 +150,13 @@ impl Server {
 pub(crate) async fn migrate_shared(address: &PostgresAddress, declared: &Declared) -> Result<()> {
     let shared = SchemaName::shared();
     let place = Place { tenant: TenantId(Uuid::nil()), name: shared.as_str().to_owned(), shared: true };
-    let failed = |error| DataError::driver(&place.name, MIGRATING, error);
-    let mut connection = options(address)?.connect().await.map_err(failed)?;
-    let begin = begin(&shared, Access::Write).replacen(';', "; SET LOCAL ROLE cloacina_owner;", 1);
-    let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await.map_err(failed)?;
-    let found = sqlx::query("SELECT FROM cloacina.tenant WHERE placement = 'host' FOR NO KEY UPDATE")
-        .fetch_optional(&mut *transaction)
+    let mut connection = administrator(address).await?;
+    let of = "SELECT tenant_id FROM cloacina.tenant WHERE placement = 'host'";
+    let host = sqlx::query_scalar::<_, Uuid>(of)
+        .fetch_optional(&mut connection)
         .await
-        .map_err(failed)?;
-    if found.is_none() {
+        .map_err(|error| DataError::driver(&place.name, MIGRATING, error))?;
+    let Some(host) = host else {
         return Err(DataError::new(
             DataErrorKind::Place,
             format!(
@@ -166,8 +164,52 @@ pub(crate) async fn migrate_shared(address: &PostgresAddress, declared: &Declare
                 address.label()
             ),
         ));
+    };
+    migrate_as_owner(&mut connection, &place, host, Whose::Shared, declared).await
+}
+
+/// Makes or changes the tables of tenants that have logins of their own, one after the other, as an administrator. The first that fails ends it.
+pub(crate) async fn migrate_tenants(address: &PostgresAddress, declared: &Declared) -> Result<usize> {
+    let mut connection = administrator(address).await?;
+    let of = "SELECT tenant_id, schema_name, group_name FROM cloacina.tenant \
+              WHERE placement = 'schema' AND group_name IS NOT NULL AND state IN ('active', 'suspended') ORDER BY schema_name";
+    let tenants: Vec<(Uuid, String, String)> = sqlx::query_as(of)
+        .fetch_all(&mut connection)
+        .await
+        .map_err(|error| DataError::driver("all", "read the registry of tenants", error))?;
+    for (tenant, name, group) in &tenants {
+        let place = Place { tenant: TenantId(*tenant), name: name.clone(), shared: false };
+        let whose = Whose::Login { tenant: *tenant, group };
+        migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
     }
-    apply(&mut transaction, &place, Whose::Shared, declared).await?;
+    Ok(tenants.len())
+}
+
+async fn administrator(address: &PostgresAddress) -> Result<PgConnection> {
+    let failed = |error| DataError::driver("all", "connect as an administrator", error);
+    let mut connection = options(address)?.connect().await.map_err(failed)?;
+    connection.execute("SET ROLE cloacina_owner").await.map_err(failed)?;
+    Ok(connection)
+}
+
+/// One process changes the tables of a place; the others wait for its row in the registry, and find them changed.
+async fn migrate_as_owner(
+    connection: &mut PgConnection,
+    place: &Place,
+    registered: Uuid,
+    whose: Whose<'_>,
+    declared: &Declared,
+) -> Result<()> {
+    let failed = |error| DataError::driver(&place.name, MIGRATING, error);
+    let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
+    let mut transaction =
+        connection.begin_with(AssertSqlSafe(begin(&schema, Access::Write))).await.map_err(failed)?;
+    sqlx::query("SELECT FROM cloacina.tenant WHERE tenant_id = $1 FOR NO KEY UPDATE")
+        .bind(registered)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    apply(&mut transaction, place, whose, declared).await?;
     transaction.commit().await.map_err(failed)
 }
 
@@ -177,7 +219,7 @@ const MIGRATING: &str = "make or change the tables of its data";
 async fn apply(
     connection: &mut PgConnection,
     place: &Place,
-    whose: Whose,
+    whose: Whose<'_>,
     declared: &Declared,
 ) -> Result<()> {
     let failed = |error| DataError::driver(&place.name, MIGRATING, error);
@@ -193,8 +235,8 @@ async fn apply(
             "CREATE TABLE cloacina_data_migration (number integer NOT NULL PRIMARY KEY, name text NOT NULL, \
              applied_at timestamptz NOT NULL DEFAULT now());",
         );
-        if matches!(whose, Whose::Shared) {
-            text.push_str("GRANT SELECT ON cloacina_data_migration TO cloacina_app;");
+        if let Some(user) = whose.user() {
+            let _infallible = write!(text, "GRANT SELECT ON cloacina_data_migration TO {user};");
         }
     }
     for migration in declared.migrations.iter().filter(|migration| migration.number() > version) {

@@ -1,10 +1,11 @@
 //! Two tenants in one placement.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina::data::{Data, DataError, TenantDb};
-use cloacina::database::{AdminErrorKind, Database, DatabaseAdmin, TenantCredentials};
+use cloacina::database::{AdminErrorKind, Database, DatabaseAdmin, TenantConfig, TenantCredentials};
 use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
 use cloacina::{RetryPolicy, TaskDefinition, Workflow};
 use cloacina_testing::cluster::Cluster;
@@ -38,6 +39,16 @@ macro_rules! in_each_placement {
             )*
         }
 
+        mod own_role {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let test = super::$name($crate::support::Placement::own_role().await);
+                    tokio::time::timeout($crate::support::PATIENCE, Box::pin(test)).await.expect("it ends in time");
+                }
+            )*
+        }
+
         mod shared {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,8 +69,43 @@ pub(crate) enum Placement {
     Sqlite(Arc<TempDir>),
     /// A schema each, in the PostgreSQL database of this URL.
     Schema(String),
+    /// A schema and a login each.
+    OwnRole(Arc<OwnRole>),
     /// The same tables, in a PostgreSQL database.
     Shared(Arc<Shared>),
+}
+
+/// A database in which each tenant has a login.
+pub(crate) struct OwnRole {
+    admin: DatabaseAdmin,
+    admin_url: String,
+    made: tokio::sync::Mutex<HashMap<String, TenantCredentials>>,
+}
+
+impl OwnRole {
+    async fn new() -> Self {
+        let cluster = Cluster::shared().unwrap();
+        let admin_url = cluster.fresh_database().await.unwrap();
+        cluster.make_administrator(&admin_url).await.unwrap();
+        let admin = DatabaseAdmin::new(Database::new(&admin_url, admin_url.rsplit('/').next().unwrap(), 1));
+        Self { admin, admin_url, made: tokio::sync::Mutex::default() }
+    }
+
+    /// The tenant's own URL; it and its tables are made, where they are not there.
+    async fn prepare(&self, tenant: &str, data: &Data) -> String {
+        let mut made = self.made.lock().await;
+        if !made.contains_key(tenant) {
+            let database = self.admin_url.rsplit('/').next().unwrap();
+            let config = TenantConfig {
+                schema_name: tenant.to_owned(),
+                username: format!("{database}_{tenant}"),
+                password: String::new(),
+            };
+            made.insert(tenant.to_owned(), self.admin.create_tenant(config).await.unwrap());
+        }
+        assert_eq!(data.migrate_tenants(&self.admin_url).await.unwrap(), made.len());
+        made[tenant].connection_string.clone()
+    }
 }
 
 /// A database in which tenants share tables.
@@ -104,6 +150,10 @@ impl Placement {
         Self::Schema(Cluster::shared().unwrap().fresh_database().await.unwrap())
     }
 
+    pub(crate) async fn own_role() -> Self {
+        Self::OwnRole(Arc::new(OwnRole::new().await))
+    }
+
     pub(crate) async fn shared() -> Self {
         Self::Shared(Arc::new(Shared::new().await))
     }
@@ -120,6 +170,7 @@ impl Placement {
                 .data(data)
                 .database_url(format!("sqlite://{}/{tenant}.db", directory.path().display())),
             Self::Schema(url) => builder.data(data).database_url(url).schema(tenant),
+            Self::OwnRole(own) => builder.data(data).database_url(own.prepare(tenant, data).await),
             Self::Shared(shared) => {
                 shared.prepare(tenant, data).await;
                 let data = data.app_login(&shared.app.username, &shared.app.password);
