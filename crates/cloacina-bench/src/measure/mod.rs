@@ -2,6 +2,7 @@
 
 mod alone;
 mod counts;
+mod data;
 mod memory;
 mod rate;
 mod tenancy;
@@ -18,7 +19,7 @@ pub(crate) use memory::{CHILD, child as memory_child};
 pub(crate) use tenancy::{IDLE_CHILD, idle_child};
 
 /// What can be asked for on the command line.
-pub(crate) const NAMES: [(&str, &str); 7] = [
+pub(crate) const NAMES: [(&str, &str); 8] = [
     ("one-task", "the latency of a one-task execution alone"),
     ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
     ("outstanding", "10,000 one-task executions submitted at once"),
@@ -28,6 +29,7 @@ pub(crate) const NAMES: [(&str, &str); 7] = [
         "executions of 100 tenants, 1,000 in flight in all; on PostgreSQL also of 1,000, and what tenants cost",
     ),
     ("memory", "what an idle tenant costs this process"),
+    ("data", "a transaction of five statements on a tenant's own data, beside plain SeaORM"),
     ("counts", "statements, commits and round trips of a one-task execution (PostgreSQL)"),
 ];
 
@@ -113,6 +115,7 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale) -> Result<Vec<
             Ok(rows)
         }
         "memory" => memory::memory(kind, scale).await,
+        "data" => data::data(kind, scale).await,
         "counts" if kind == Kind::Postgres => counts::counts(scale).await,
         _ => Ok(Vec::new()),
     }
