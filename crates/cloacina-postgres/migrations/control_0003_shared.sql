@@ -39,39 +39,33 @@ BEGIN
 END
 $$;
 
--- HMAC-SHA-256 of a message.
-CREATE FUNCTION data_mac(key_id integer, message text) RETURNS bytea
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT sha256(outer_pad || sha256(inner_pad || convert_to(message, 'UTF8'))) FROM cloacina.data_key WHERE id = key_id
-$$;
-
--- What the proof of a transaction is made over.
-CREATE FUNCTION data_proof(key_id integer, tenant uuid) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT encode(cloacina.data_mac(key_id, format(
-        'proof %s %s %s %s', tenant, pg_backend_pid(), extract(epoch FROM transaction_timestamp()), session_user)), 'hex')
-$$;
-
 -- Makes the transaction a tenant's, if the operator says so: the token names the tenant, the login and the time until which it is good.
-CREATE FUNCTION enter(entering uuid, key_id integer, expires bigint, token bytea) RETURNS void
+--
+-- Token and proof are HMAC-SHA-256. Both functions compute them in place: a function for it would cost more than the rest of them together, and
+-- `entered` is called for each statement.
+CREATE FUNCTION enter(entering uuid, with_key integer, expires bigint, token bytea) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    -- NULL for a key that is not there, which must not be equal to a token that is not there.
-    expected    bytea := cloacina.data_mac(key_id, format('enter %s %s %s', entering, session_user, expires));
+    key         cloacina.data_key;
     found_state text;
 BEGIN
+    SELECT * INTO key FROM cloacina.data_key WHERE id = with_key;
     IF expires < extract(epoch FROM clock_timestamp()) THEN
         RAISE EXCEPTION 'the token is too old' USING ERRCODE = '42501';
     END IF;
-    IF expected IS NULL OR token IS DISTINCT FROM expected THEN
+    -- A key that is not there makes NULL, which must not be equal to a token that is not there.
+    IF NOT coalesce(token = sha256(key.outer_pad || sha256(key.inner_pad
+        || convert_to(format('enter %s %s %s', entering, session_user, expires), 'UTF8'))), false) THEN
         RAISE EXCEPTION 'the token is not for this tenant and login' USING ERRCODE = '42501';
     END IF;
     SELECT state INTO found_state FROM cloacina.tenant WHERE tenant_id = entering AND placement = 'shared';
     IF found_state IS DISTINCT FROM 'active' THEN
         RAISE EXCEPTION 'the tenant is %', coalesce(found_state, 'not here') USING ERRCODE = 'TN001';
     END IF;
-    PERFORM set_config('cloacina.key', key_id::text, true), set_config('cloacina.tenant', entering::text, true),
-            set_config('cloacina.proof', cloacina.data_proof(key_id, entering), true);
+    PERFORM set_config('cloacina.key', key.id::text, true), set_config('cloacina.tenant', entering::text, true),
+            set_config('cloacina.proof', sha256(key.outer_pad || sha256(key.inner_pad || convert_to(
+                'proof ' || entering || ' ' || pg_backend_pid() || ' ' || extract(epoch FROM transaction_timestamp()) || ' ' || session_user,
+                'UTF8')))::text, true);
 END
 $$;
 
@@ -79,11 +73,13 @@ $$;
 CREATE FUNCTION entered() RETURNS uuid LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant text := nullif(current_setting('cloacina.tenant', true), '');
-    key_id text := nullif(current_setting('cloacina.key', true), '');
-    -- NULL for a key that is not there, which must not be equal to a proof that is not there.
-    proof  text := CASE WHEN tenant IS NOT NULL THEN cloacina.data_proof(key_id::integer, tenant::uuid) END;
+    key    cloacina.data_key;
 BEGIN
-    IF proof IS NULL OR current_setting('cloacina.proof', true) IS DISTINCT FROM proof THEN
+    SELECT * INTO key FROM cloacina.data_key WHERE id = nullif(current_setting('cloacina.key', true), '')::integer;
+    -- As above: what is NULL is equal to nothing.
+    IF NOT coalesce(current_setting('cloacina.proof', true) = sha256(key.outer_pad || sha256(key.inner_pad || convert_to(
+        'proof ' || tenant || ' ' || pg_backend_pid() || ' ' || extract(epoch FROM transaction_timestamp()) || ' ' || session_user,
+        'UTF8')))::text, false) THEN
         RAISE EXCEPTION 'the transaction belongs to no tenant' USING ERRCODE = '42501';
     END IF;
     RETURN tenant;
@@ -113,7 +109,4 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION
-    data_mac(integer, text), data_proof(integer, uuid), enter(uuid, integer, bigint, bytea), entered(), entered_fence(uuid),
-    entered_ring(timestamptz)
-    FROM PUBLIC;
+REVOKE ALL ON FUNCTION enter(uuid, integer, bigint, bytea), entered(), entered_fence(uuid), entered_ring(timestamptz) FROM PUBLIC;
