@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 
+mod crash;
+mod ledger;
 mod model;
 mod scope;
 mod support;
