@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cloacina::data::{TenantTx, sea_orm};
 use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
@@ -18,7 +18,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::ledger::{PATIENT, connect, data, enter, entered, paying};
+use crate::ledger::{
+    COMMITTING, PATIENT, RECORDING, connect, data, enter, entered, paying, set_traps, trapped, until,
+};
 use crate::support::{PATIENCE, Placement, in_each_placement};
 
 const ROLE: &str = "CLOACINA_LEDGER_ROLE";
@@ -153,18 +155,6 @@ impl Drop for Child {
     }
 }
 
-/// Looks again and again: what is waited for happens in another process.
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
 fn named(place: &Placement) -> String {
     match place {
         Placement::Sqlite(directory) => directory.path().display().to_string(),
@@ -201,31 +191,48 @@ fn count(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |count| count.parse().unwrap())
 }
 
-in_each_placement! {
-    async fn a_process_that_is_killed_again_and_again_leaves_one_row_for_each_execution(place: Placement) {
-        make(&place).await;
-        let seed = count("CLOACINA_SEED", fastrand::u64(0..1_000_000));
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let kills = count("CLOACINA_KILLS", 30);
-        let (mut done, mut idle) = (0, 0);
-        for life in 0..kills {
-            let child = Child::start("load", &named(&place), None);
-            let before = done;
-            // Some die while they still open the place, most while they work.
-            if rng.u32(0..4) > 0 {
-                until("a child works", async || (entered(&place, "acme").await.iter().filter(|one| one.rows == 1).count() > before).then_some(())).await;
-            }
-            tokio::time::sleep(Duration::from_micros(rng.u64(0..150_000))).await;
-            child.kill();
-            done = agree(&place, &format!("seed {seed}, life {life}")).await;
-            idle += u32::from(done == before);
+async fn kill_again_and_again(place: Placement) {
+    make(&place).await;
+    let seed = count("CLOACINA_SEED", fastrand::u64(0..1_000_000));
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let kills = count("CLOACINA_KILLS", 30);
+    let (mut done, mut idle) = (0, 0);
+    for life in 0..kills {
+        let child = Child::start("load", &named(&place), None);
+        let before = done;
+        // Some die while they still open the place, most while they work.
+        if rng.u32(0..4) > 0 {
+            until("a child works", async || {
+                (entered(&place, "acme").await.iter().filter(|one| one.rows == 1).count() > before)
+                    .then_some(())
+            })
+            .await;
         }
-        let all = finish(&place, &format!("seed {seed}, {kills} kills")).await;
-        let again = all.iter().filter(|entered| entered.attempt > 1).count();
-        println!("seed {seed}: {kills} kills ({idle} before any work), {} executions, {again} tasks run again", all.len());
-        assert!(all.len() > 50, "hardly anything ran: {}", all.len());
+        tokio::time::sleep(Duration::from_micros(rng.u64(0..150_000))).await;
+        child.kill();
+        done = agree(&place, &format!("seed {seed}, life {life}")).await;
+        idle += u32::from(done == before);
     }
+    let all = finish(&place, &format!("seed {seed}, {kills} kills")).await;
+    let again = all.iter().filter(|entered| entered.attempt > 1).count();
+    println!(
+        "seed {seed}: {kills} kills ({idle} before any work), {} executions, {again} tasks run again",
+        all.len()
+    );
+    assert!(all.len() > 50, "hardly anything ran: {}", all.len());
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_killed_again_and_again_leaves_one_row_for_each_execution_in_a_file() {
+    kill_again_and_again(Placement::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_killed_again_and_again_leaves_one_row_for_each_execution_in_a_schema() {
+    kill_again_and_again(Placement::schema().await).await;
+}
+
+in_each_placement! {
     async fn a_process_that_is_killed_when_the_work_is_done_and_nothing_is_recorded_leaves_nothing(place: Placement) {
         make(&place).await;
         let directory = tempfile::tempdir().unwrap();
@@ -248,32 +255,6 @@ in_each_placement! {
         let all = finish(&place, "killed after the commit").await;
         assert!(all.iter().all(|entered| entered.attempt == 1), "a task that was done ran again: {all:?}");
     }
-}
-
-/// Where a lock of the test's stops a transaction.
-const RECORDING: i64 = 1;
-const COMMITTING: i64 = 2;
-
-/// Makes transactions wait for the test's locks: one where the completion is written, one within COMMIT.
-async fn set_traps(url: &str) {
-    let operator = connect(&Cluster::shared().unwrap().superuser_url_of(url), "acme").await;
-    let traps = format!(
-        "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-             PERFORM pg_advisory_xact_lock_shared(TG_ARGV[0]::bigint); RETURN NULL; END $$;
-         GRANT EXECUTE ON FUNCTION stop() TO PUBLIC;
-         CREATE TRIGGER recording AFTER UPDATE ON task_executions FOR EACH ROW
-             WHEN (NEW.state = 'completed' AND NEW.task = 0) EXECUTE FUNCTION stop('{RECORDING}');
-         CREATE CONSTRAINT TRIGGER committing AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
-             FOR EACH ROW EXECUTE FUNCTION stop('{COMMITTING}');"
-    );
-    operator.batch_execute(&traps).await.unwrap();
-}
-
-/// Waits until somebody waits for an advisory lock in the database.
-async fn trapped(client: &tokio_postgres::Client) {
-    const WAITS: &str = "SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database
-        WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted";
-    until("a transaction is trapped", async || client.query_opt(WAITS, &[]).await.unwrap().map(drop)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,15 +5,16 @@
 // What the derives of SeaORM make of them has to be as public as they are.
 #![allow(unreachable_pub)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloacina::data::sea_orm::sea_query::{ColumnDef, Table};
 use cloacina::data::sea_orm::{ActiveValue, EntityTrait};
 use cloacina::data::{Data, Migration, TenantTx, sea_orm};
 use cloacina::{Backoff, Context, Jitter, RetryPolicy, TaskDefinition, Workflow};
+use cloacina_testing::cluster::Cluster;
 use uuid::Uuid;
 
-use crate::support::Placement;
+use crate::support::{PATIENCE, Placement};
 
 pub(crate) mod entry {
     use cloacina::data::sea_orm;
@@ -139,4 +140,42 @@ pub(crate) async fn connect(url: &str, tenant: &str) -> tokio_postgres::Client {
     tokio::spawn(connection);
     client.batch_execute(&format!("SET search_path = \"{tenant}\"")).await.unwrap();
     client
+}
+
+/// Looks again and again: what is waited for happens in another process.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Where a lock of the test's stops a transaction.
+pub(crate) const RECORDING: i64 = 1;
+pub(crate) const COMMITTING: i64 = 2;
+
+/// Makes transactions wait for the test's locks: one where the completion is written, one within COMMIT.
+pub(crate) async fn set_traps(url: &str) {
+    let operator = connect(&Cluster::shared().unwrap().superuser_url_of(url), "acme").await;
+    let traps = format!(
+        "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM pg_advisory_xact_lock_shared(TG_ARGV[0]::bigint); RETURN NULL; END $$;
+         GRANT EXECUTE ON FUNCTION stop() TO PUBLIC;
+         CREATE TRIGGER recording AFTER UPDATE ON task_executions FOR EACH ROW
+             WHEN (NEW.state = 'completed' AND NEW.task = 0) EXECUTE FUNCTION stop('{RECORDING}');
+         CREATE CONSTRAINT TRIGGER committing AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION stop('{COMMITTING}');"
+    );
+    operator.batch_execute(&traps).await.unwrap();
+}
+
+/// Waits until somebody waits for an advisory lock in the database.
+pub(crate) async fn trapped(client: &tokio_postgres::Client) {
+    const WAITS: &str = "SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database
+        WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted";
+    until("a transaction is trapped", async || client.query_opt(WAITS, &[]).await.unwrap().map(drop)).await;
 }

@@ -64,7 +64,12 @@ impl Placement {
         for workflow in workflows {
             config = config.workflow(workflow);
         }
-        let builder = DefaultRunner::builder().data(data).config(config.build());
+        self.with(tenant, data, config.build()).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn with(&self, tenant: &str, data: &Data, config: DefaultRunnerConfig) -> DefaultRunner {
+        let builder = DefaultRunner::builder().data(data).config(config);
         let builder = match self {
             Self::Sqlite(directory) => {
                 builder.database_url(format!("sqlite://{}/{tenant}.db", directory.path().display()))
