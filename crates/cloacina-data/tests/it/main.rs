@@ -4,6 +4,7 @@
 
 mod crash;
 mod ending;
+mod isolation;
 mod ledger;
 mod model;
 mod scope;
