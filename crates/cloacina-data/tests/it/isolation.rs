@@ -331,38 +331,48 @@ in_each_placement! {
         }
         assert_eq!(everything(&two.acme).await, before);
     }
+}
 
-    async fn random_queries_of_two_tenants_meet_no_row_of_the_other(place: Placement) {
-        let two = filled(&place).await;
-        let seed = count("CLOACINA_SEED", fastrand::u64(0..1_000_000));
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let mut kinds = [0; 12];
-        for number in 0..count("CLOACINA_STATEMENTS", 1_000) {
-            let (mine, other) = if rng.bool() { (&two.acme, &two.globex) } else { (&two.globex, &two.acme) };
-            let kind = rng.usize(0..kinds.len());
-            let hint = format!("seed {seed}, statement {number}, kind {kind}, of {}", mine.tenant());
-            let is_write = kind >= 8;
-            let before = if is_write && number % 4 == 0 { Some(everything(other).await) } else { None };
-            let mut own = rng.fork();
-            match mine.run(async |tx| random(kind, tx, &mut own).await).await {
-                Ok(texts) => {
-                    kinds[kind] += 1;
-                    assert!(texts.iter().all(|text| text.starts_with(mine.tenant())), "{hint}: {texts:?}");
-                }
-                // A value that is there already.
-                Err(error) => assert!(error.sql_err().is_some(), "{hint}: {error}"),
+async fn random_queries(place: Placement) {
+    let two = filled(&place).await;
+    let seed = count("CLOACINA_SEED", fastrand::u64(0..1_000_000));
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut kinds = [0; 12];
+    for number in 0..count("CLOACINA_STATEMENTS", 1_000) {
+        let (mine, other) = if rng.bool() { (&two.acme, &two.globex) } else { (&two.globex, &two.acme) };
+        let kind = rng.usize(0..kinds.len());
+        let hint = format!("seed {seed}, statement {number}, kind {kind}, of {}", mine.tenant());
+        let is_write = kind >= 8;
+        let before = if is_write && number % 4 == 0 { Some(everything(other).await) } else { None };
+        let mut own = rng.fork();
+        match mine.run(async |tx| random(kind, tx, &mut own).await).await {
+            Ok(texts) => {
+                kinds[kind] += 1;
+                assert!(texts.iter().all(|text| text.starts_with(mine.tenant())), "{hint}: {texts:?}");
             }
-            if let Some(before) = before {
-                assert_eq!(everything(other).await, before, "{hint}");
-            }
+            // A value that is there already.
+            Err(error) => assert!(error.sql_err().is_some(), "{hint}: {error}"),
         }
-        assert!(kinds.iter().all(|ran| *ran > 0), "some never ran: {kinds:?}");
-        for db in [&two.acme, &two.globex] {
-            let (members, letters) = everything(db).await;
-            assert!(members.iter().all(|member| member.name.starts_with(db.tenant())), "seed {seed}");
-            assert!(letters.iter().all(|letter| letter.title.starts_with(db.tenant())), "seed {seed}");
+        if let Some(before) = before {
+            assert_eq!(everything(other).await, before, "{hint}");
         }
     }
+    assert!(kinds.iter().all(|ran| *ran > 0), "some never ran: {kinds:?}");
+    for db in [&two.acme, &two.globex] {
+        let (members, letters) = everything(db).await;
+        assert!(members.iter().all(|member| member.name.starts_with(db.tenant())), "seed {seed}");
+        assert!(letters.iter().all(|letter| letter.title.starts_with(db.tenant())), "seed {seed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_queries_of_two_tenants_meet_no_row_of_the_other_in_files() {
+    random_queries(Placement::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_queries_of_two_tenants_meet_no_row_of_the_other_in_schemas() {
+    random_queries(Placement::schema().await).await;
 }
 
 fn count(variable: &str, usual: u64) -> u64 {

@@ -11,3 +11,4 @@ mod scope;
 mod support;
 mod task;
 mod transaction;
+mod ui;
