@@ -113,8 +113,9 @@ impl Server {
                 "INSERT INTO cloacina_data_migration (number, name) VALUES ({}, '{name}');",
                 migration.number()
             );
+            let applied = open.driver().execute(AssertSqlSafe(std::mem::take(&mut text))).await;
+            applied.map_err(|error| DataError::driver(&place.name, &migration.doing(), error))?;
         }
-        open.driver().execute(AssertSqlSafe(text)).await.map_err(failed)?;
         open.commit().await.map_err(failed)?;
         tracing::info!(
             tenant = place.name,

@@ -145,7 +145,10 @@ impl TenantTx {
 
     fn driver(&self, doing: &str, error: sqlx::Error) -> DataError {
         self.poison();
-        DataError::driver(self.tenant(), doing, error)
+        let error = DataError::driver(self.tenant(), doing, error);
+        // What the database says may hold a value of a row.
+        tracing::debug!(target: "cloacina::data", tenant = self.tenant(), kind = ?error.kind(), "failed to {doing}");
+        error
     }
 
     fn ran(&self, admitted: &Admitted, begun: Instant, rows: u64) {
