@@ -6,6 +6,7 @@ mod crash;
 mod ending;
 mod isolation;
 mod ledger;
+mod mistake;
 mod model;
 mod scope;
 mod support;
