@@ -94,8 +94,8 @@ impl DataError {
 fn kind_of(error: &sqlx::Error) -> DataErrorKind {
     match error {
         sqlx::Error::Database(error) => match error.code().as_deref() {
-            // Serialization, deadlock, lock and statement timeouts.
-            Some("40001" | "40P01" | "55P03" | "57014" | "53300") => DataErrorKind::Transient,
+            // Serialization, deadlock, lock and statement timeouts, a transaction that was idle for too long.
+            Some("40001" | "40P01" | "55P03" | "57014" | "53300" | "25P03") => DataErrorKind::Transient,
             Some("57P01" | "57P02" | "57P03") => DataErrorKind::Unavailable,
             // No schema, table, right, login or database.
             Some("3F000" | "42P01" | "42501" | "28000" | "28P01" | "3D000") => DataErrorKind::Place,

@@ -63,10 +63,20 @@ impl Server {
             Access::Write => "",
         };
         let begin = format!("BEGIN{mode}; SET LOCAL search_path = {}, pg_temp; {TIMEOUTS}", schema.quoted());
-        let begun = self.pool.begin_with(AssertSqlSafe(begin)).await;
-        let transaction =
-            begun.map_err(|error| DataError::driver(&place.name, "begin a transaction", error))?;
-        Ok(Open { transaction, own: self.own })
+        // After a restart of the server all that nobody used are broken, and each says so when it is first used. Nothing has begun by then.
+        let mut perhaps_broken = self.pool.num_idle();
+        loop {
+            let error = match self.pool.begin_with(AssertSqlSafe(begin.as_str())).await {
+                Ok(transaction) => return Ok(Open { transaction, own: self.own }),
+                Err(error) => error,
+            };
+            let waited = matches!(error, sqlx::Error::PoolTimedOut);
+            let error = DataError::driver(&place.name, "begin a transaction", error);
+            if waited || perhaps_broken == 0 || error.kind() != DataErrorKind::Unavailable {
+                return Err(error);
+            }
+            perhaps_broken -= 1;
+        }
     }
 
     pub(crate) async fn migrate(&self, place: &Arc<Place>, declared: &Declared) -> Result<()> {
