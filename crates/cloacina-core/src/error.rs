@@ -14,7 +14,7 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The configuration, a URL or a name cannot be used.
+    /// The configuration, a URL or a name cannot be used, or the database does not accept the login or its password.
     Configuration,
     /// No such workflow in this program, or its graph is wrong.
     Workflow,
@@ -32,7 +32,7 @@ pub enum ErrorKind {
     Limit,
     /// The runner was shut down.
     ShutDown,
-    /// The database could not be reached, or does not let us in.
+    /// The database could not be reached, or has no room for us at the moment. The same call may succeed later.
     Unavailable,
     /// The tenant's place is missing, damaged, read-only, full, or of a version that this program does not know.
     Place,

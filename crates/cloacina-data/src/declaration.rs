@@ -26,8 +26,18 @@ const LONGEST_NAME: usize = 63;
 #[derive(Clone)]
 pub struct Data {
     pub(crate) declared: Arc<Declared>,
+    #[cfg(feature = "postgres")]
+    pub(crate) app: Option<AppLogin>,
     /// Where it is in use.
     pub(crate) sources: Arc<Mutex<HashMap<Key, Weak<Source>>>>,
+}
+
+/// The login of an application.
+#[cfg(feature = "postgres")]
+#[derive(Clone)]
+pub(crate) struct AppLogin {
+    pub(crate) username: String,
+    pub(crate) password: secrecy::SecretString,
 }
 
 pub(crate) struct Declared {
@@ -38,6 +48,11 @@ pub(crate) struct Declared {
 }
 
 impl Declared {
+    /// The number of the last migration; 0 if there is none.
+    pub(crate) fn latest(&self) -> i32 {
+        self.migrations.last().map_or(0, Migration::number)
+    }
+
     pub(crate) fn gate(&self, dialect: Dialect) -> &Gate {
         match dialect {
             Dialect::Postgres => &self.postgres,
@@ -60,6 +75,42 @@ impl Data {
     /// Starts a declaration.
     pub fn builder() -> DataBuilder {
         DataBuilder::default()
+    }
+
+    /// The same for a database in which tenants share tables: they are reached as this login, which
+    /// [`create_app_login`](cloacina_postgres::admin::DatabaseAdmin::create_app_login) makes.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub fn app_login(&self, username: &str, password: &str) -> Self {
+        let app = AppLogin { username: username.to_owned(), password: password.into() };
+        Self { declared: Arc::clone(&self.declared), app: Some(app), sources: Arc::default() }
+    }
+
+    /// Makes or changes the tables of all tenants that have logins of their own, with what these logins may do, as an administrator of the database.
+    /// One after the other, each in a transaction; returns how many tenants there are. Safe to repeat, and to be called for new tenants.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::DataErrorKind::Configuration) for a URL that cannot be used, [`Place`](crate::DataErrorKind::Place) for a tenant whose tables a newer
+    /// program changed, and what the database says. Those before it in the order of their schemas are done.
+    #[cfg(feature = "postgres")]
+    pub async fn migrate_tenants(&self, admin_url: &str) -> Result<usize> {
+        let address = cloacina_postgres::PostgresAddress::parse(admin_url)
+            .map_err(|error| DataError::configuration(error.to_string()))?;
+        crate::postgres::migrate_tenants(&address, &self.declared).await
+    }
+
+    /// Makes or changes the tables that tenants share, with their keys, policies and grants, as an administrator of the database. Safe to repeat.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::DataErrorKind::Configuration) for a URL that cannot be used, [`Place`](crate::DataErrorKind::Place) if no tenants share
+    /// tables there or a newer program changed them, and what the database says.
+    #[cfg(feature = "postgres")]
+    pub async fn migrate_shared(&self, admin_url: &str) -> Result<()> {
+        let address = cloacina_postgres::PostgresAddress::parse(admin_url)
+            .map_err(|error| DataError::configuration(error.to_string()))?;
+        crate::postgres::migrate_shared(&address, &self.declared).await
     }
 }
 
@@ -143,7 +194,12 @@ impl DataBuilder {
         };
         let (postgres, sqlite) = (gate(Dialect::Postgres), gate(Dialect::Sqlite));
         let declared = Declared { kinds, migrations: self.migrations, postgres, sqlite };
-        Ok(Data { declared: Arc::new(declared), sources: Arc::default() })
+        Ok(Data {
+            declared: Arc::new(declared),
+            #[cfg(feature = "postgres")]
+            app: None,
+            sources: Arc::default(),
+        })
     }
 }
 

@@ -15,6 +15,8 @@ mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod task;
+#[cfg(feature = "postgres")]
+mod token;
 mod tx;
 mod versions;
 

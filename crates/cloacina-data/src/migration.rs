@@ -12,6 +12,9 @@
 //! | foreign key `(a)` to `t (b)` | `(tenant_id, a)` to `t (tenant_id, b)` | the same |
 //! | index `(a)` | `(tenant_id, a)` | the same |
 //!
+//! In tables that tenants share, `tenant_id` is by default the tenant that the transaction has entered, and row security and policies are added
+//! too; there, and for a tenant with logins of its own, also the rights of those who work with the tables.
+//!
 //! A foreign key to a reference table stays as it is. What happens to the row when what it refers to is deleted may be `CASCADE`,
 //! `RESTRICT` and `NO ACTION`: setting the columns to null or their default would set `tenant_id`.
 
@@ -27,6 +30,29 @@ use uuid::Uuid;
 use crate::declaration::{TENANT_ID, check_name, check_table};
 use crate::error::{DataError, Result};
 use crate::gate::{Dialect, Kind};
+
+/// Whose the rows of a place are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whose<'a> {
+    /// One tenant's.
+    Tenant(Uuid),
+    /// One tenant's who has logins of its own, which are in a group.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code))]
+    Login { tenant: Uuid, group: &'a str },
+    /// Those of many, in a PostgreSQL schema.
+    Shared,
+}
+
+impl Whose<'_> {
+    /// The role of those who work with the tables, where that is not their owner.
+    pub(crate) fn user(self) -> Option<String> {
+        match self {
+            Self::Tenant(_) => None,
+            Self::Login { group, .. } => Some(format!("\"{}\"", group.replace('"', "\"\""))),
+            Self::Shared => Some("cloacina_app".to_owned()),
+        }
+    }
+}
 
 /// One step in the life of the declared tables. See the [table](crate#migrations) of what is added to what is written.
 #[derive(Debug, Clone)]
@@ -159,19 +185,19 @@ impl Migration {
         }
         // Rendered once for nobody, so that a mistake shows when the program starts.
         for dialect in [Dialect::Postgres, Dialect::Sqlite] {
-            self.statements(dialect, Uuid::nil(), kinds)?;
+            self.statements(dialect, Whose::Tenant(Uuid::nil()), kinds)?;
         }
-        Ok(())
+        self.statements(Dialect::Postgres, Whose::Shared, kinds).map(drop)
     }
 
     /// The statements of this migration in the place of one tenant.
     pub(crate) fn statements(
         &self,
         dialect: Dialect,
-        tenant: Uuid,
+        whose: Whose<'_>,
         kinds: &BTreeMap<String, Kind>,
     ) -> Result<Vec<String>> {
-        let render = Render { dialect, tenant, kinds };
+        let render = Render { dialect, whose, kinds };
         let mut statements = Vec::new();
         for change in &self.changes {
             render.change(change, &mut statements).map_err(|problem| {
@@ -184,7 +210,7 @@ impl Migration {
 
 struct Render<'a> {
     dialect: Dialect,
-    tenant: Uuid,
+    whose: Whose<'a>,
     kinds: &'a BTreeMap<String, Kind>,
 }
 
@@ -195,7 +221,7 @@ impl Render<'_> {
         match change {
             Change::Create(table) => self.create(table, statements)?,
             Change::AddColumn { table, column } => {
-                self.kind(table)?;
+                let kind = self.kind(table)?;
                 self.check_column(&column.get_column_name())?;
                 let spec = column.get_column_spec();
                 if spec.primary_key || spec.unique || spec.auto_increment {
@@ -206,6 +232,9 @@ impl Render<'_> {
                 }
                 statements
                     .push(self.text(&*Table::alter().table(alias(table)).add_column((**column).clone())));
+                if kind == Kind::Tenant {
+                    self.writable(table, &[column.get_column_name()], statements);
+                }
             }
             Change::DropColumn { table, column } => {
                 self.kind(table)?;
@@ -336,6 +365,8 @@ impl Render<'_> {
             table.foreign_key(&mut self.foreign_key(&name, tenant, foreign)?);
         }
         statements.push(self.text(&table));
+        let columns: Vec<_> = written.get_columns().iter().map(ColumnDef::get_column_name).collect();
+        self.security(&name, kind, &columns, statements);
         for columns in &plain {
             statements.push(self.index(&name, columns, false)?);
         }
@@ -346,15 +377,51 @@ impl Render<'_> {
     fn tenant_column(&self) -> ColumnDef {
         let mut column = ColumnDef::new(alias(TENANT_ID));
         match self.dialect {
-            Dialect::Postgres => {
-                column.uuid().not_null().default(Expr::cust(format!("'{}'::uuid", self.tenant)))
-            }
-            Dialect::Sqlite => column
-                .custom(alias("blob"))
-                .not_null()
-                .default(Expr::cust(format!("x'{}'", self.tenant.simple()))),
+            Dialect::Postgres => column.uuid(),
+            Dialect::Sqlite => column.custom(alias("blob")),
         };
-        column
+        let default = match (self.whose, self.dialect) {
+            (Whose::Shared, _) => "nullif(current_setting('cloacina.tenant', true), '')::uuid".to_owned(),
+            (Whose::Tenant(tenant) | Whose::Login { tenant, .. }, Dialect::Postgres) => {
+                format!("'{tenant}'::uuid")
+            }
+            (Whose::Tenant(tenant) | Whose::Login { tenant, .. }, Dialect::Sqlite) => {
+                format!("x'{}'", tenant.simple())
+            }
+        };
+        column.not_null().default(Expr::cust(default)).take()
+    }
+
+    /// What lets others than its owner work with a table, and keeps the tenants of a shared one apart.
+    fn security(&self, table: &str, kind: Kind, columns: &[String], statements: &mut Vec<String>) {
+        let Some(user) = self.whose.user() else { return };
+        if kind == Kind::Reference {
+            statements.push(format!("GRANT SELECT ON \"{table}\" TO {user}"));
+            return;
+        }
+        if matches!(self.whose, Whose::Shared) {
+            let entered = "tenant_id = (SELECT cloacina.entered())";
+            statements.extend([
+                format!("ALTER TABLE \"{table}\" ENABLE ROW LEVEL SECURITY"),
+                format!("ALTER TABLE \"{table}\" FORCE ROW LEVEL SECURITY"),
+                format!(
+                    "CREATE POLICY operator ON \"{table}\" TO cloacina_owner USING (true) WITH CHECK (true)"
+                ),
+                format!(
+                    "CREATE POLICY tenant ON \"{table}\" TO {user} USING ({entered}) WITH CHECK ({entered})"
+                ),
+            ]);
+        }
+        statements.push(format!("GRANT SELECT, DELETE ON \"{table}\" TO {user}"));
+        self.writable(table, columns, statements);
+    }
+
+    /// Every column but the tenant's may be written.
+    fn writable(&self, table: &str, columns: &[String], statements: &mut Vec<String>) {
+        let Some(user) = self.whose.user() else { return };
+        let columns: Vec<_> = columns.iter().map(|column| format!("\"{column}\"")).collect();
+        let columns = columns.join(", ");
+        statements.push(format!("GRANT INSERT ({columns}), UPDATE ({columns}) ON \"{table}\" TO {user}"));
     }
 
     fn led(&self, tenant: bool, columns: &[String]) -> Vec<String> {

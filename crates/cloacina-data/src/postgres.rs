@@ -8,21 +8,28 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use cloacina_core::Completion;
 use cloacina_core::execution::PipelineStatus;
-use cloacina_core::id::ExecutionId;
+use cloacina_core::id::{ExecutionId, TenantId};
 use cloacina_core::store::{Closed, Freed, Place, PlaceFlushed, Recorded, StoreError, StoreErrorKind};
-use cloacina_postgres::completion::{Answer, Value, completion};
+use cloacina_postgres::completion::{Answer, Value, WrittenAs, completion};
 use cloacina_postgres::{PostgresAddress, SchemaName};
 use jiff::Timestamp;
+use secrecy::ExposeSecret;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow, PgSslMode, Postgres};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _, Transaction};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
+    Transaction,
+};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::connection::{Completed, CompletionError};
 use crate::db::Access;
-use crate::declaration::Declared;
+use crate::declaration::{AppLogin, Declared};
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
+use crate::migration::Whose;
+use crate::token::Key;
 
 /// How long a transaction waits for a connection, a statement for a lock, a statement for its end, and a transaction for its next statement.
 const ACQUIRE: Duration = Duration::from_secs(10);
@@ -36,64 +43,93 @@ pub(crate) struct Server {
     pool: PgPool,
     /// Whether the login is a tenant's own.
     own: bool,
+    /// The application's login, for tenants that share tables.
+    app: Option<App>,
+}
+
+/// The application's login.
+struct App {
+    pool: PgPool,
+    name: String,
+    /// Read with the operator's login when it is first needed.
+    key: OnceCell<Key>,
 }
 
 /// A connection with a transaction.
 pub(crate) struct Open {
     transaction: Transaction<'static, Postgres>,
-    own: bool,
+    written_as: WrittenAs,
 }
 
 impl Server {
-    pub(crate) fn new(address: &PostgresAddress, max_connections: u32, own: bool) -> Result<Self> {
-        let pool = PgPoolOptions::new()
-            .max_connections(max_connections.max(1))
-            .acquire_timeout(ACQUIRE)
-            .idle_timeout(IDLE)
-            // A connection that broke says so with the first statement; to ask each time costs as much as a statement.
-            .test_before_acquire(false)
-            .connect_lazy_with(options(address)?);
-        Ok(Self { pool, own })
+    pub(crate) fn new(
+        address: &PostgresAddress,
+        app: Option<&AppLogin>,
+        max_connections: u32,
+        own: bool,
+    ) -> Result<Self> {
+        let app = match app {
+            Some(AppLogin { username, password }) => {
+                let address = address
+                    .with_login(username, password.expose_secret())
+                    .map_err(|error| DataError::configuration(error.to_string()))?;
+                Some(App {
+                    pool: pool(&address, max_connections)?,
+                    name: username.clone(),
+                    key: OnceCell::new(),
+                })
+            }
+            None => None,
+        };
+        Ok(Self { pool: pool(address, max_connections)?, own, app })
     }
 
     pub(crate) async fn begin(&self, place: &Place, access: Access) -> Result<Open> {
-        let schema = schema(place)?;
-        let mode = match access {
-            Access::Read => " ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-            Access::Write => "",
+        let (pool, written_as) = match (&self.app, place.shared) {
+            (Some(app), true) => (&app.pool, WrittenAs::App),
+            (None, true) => return Err(without_app(place)),
+            (_, false) if self.own => (&self.pool, WrittenAs::Tenant),
+            (_, false) => (&self.pool, WrittenAs::Operator),
         };
-        let begin = format!("BEGIN{mode}; SET LOCAL search_path = {}, pg_temp; {TIMEOUTS}", schema.quoted());
-        // After a restart of the server all that nobody used are broken, and each says so when it is first used. Nothing has begun by then.
-        let mut perhaps_broken = self.pool.num_idle();
-        loop {
-            let error = match self.pool.begin_with(AssertSqlSafe(begin.as_str())).await {
-                Ok(transaction) => return Ok(Open { transaction, own: self.own }),
-                Err(error) => error,
-            };
-            let waited = matches!(error, sqlx::Error::PoolTimedOut);
-            let error = DataError::driver(&place.name, "begin a transaction", error);
-            if waited || perhaps_broken == 0 || error.kind() != DataErrorKind::Unavailable {
-                return Err(error);
-            }
-            perhaps_broken -= 1;
+        let begin = begin(&SchemaName::of(place).map_err(|error| place_error(place, &error))?, access);
+        let mut transaction = begun(pool, place, &begin).await?;
+        if let Some(app) = self.app.as_ref().filter(|_| place.shared) {
+            let key = app.key.get_or_try_init(|| self.key(place)).await?;
+            key.enter(&mut transaction, place.tenant.into(), &app.name)
+                .await
+                .map_err(|error| DataError::driver(&place.name, BEGINNING, error))?;
         }
+        Ok(Open { transaction, written_as })
+    }
+
+    async fn key(&self, place: &Place) -> Result<Key> {
+        let failed = |error| DataError::driver(&place.name, "read the key of tokens", error);
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        Key::read(&mut connection).await.map_err(failed)
     }
 
     pub(crate) async fn migrate(&self, place: &Arc<Place>, declared: &Declared) -> Result<()> {
         let mut open = self.begin(place, Access::Write).await?;
-        let failed = |error| DataError::driver(&place.name, "make or change the tables of its data", error);
-        let latest = declared.migrations.last().map_or(0, |migration| migration.number());
-        if open.version().await.map_err(failed)? == latest {
+        let failed = |error| DataError::driver(&place.name, MIGRATING, error);
+        let latest = declared.latest();
+        let version = version(open.driver()).await.map_err(failed)?;
+        if version == latest {
             open.rollback(false).await;
             return Ok(());
         }
-        if self.own {
+        if self.own || place.shared {
             open.rollback(false).await;
+            crate::versions::check(place, version, latest)?;
+            let what = if place.shared {
+                "the shared tables, once, with `Data::migrate_shared`"
+            } else {
+                "its tables"
+            };
             return Err(DataError::new(
                 DataErrorKind::Place,
                 format!(
-                    "tenant `{}`: its tables are not those of this program, and its own login may not change them: open the tenant once with the \
-                     operator's login, which makes them",
+                    "tenant `{}`: its tables are at migration {version} and this program's at {latest}, and the login may not change them: an \
+                     administrator makes or changes {what}",
                     place.name
                 ),
             ));
@@ -104,37 +140,191 @@ impl Server {
             .execute(open.driver())
             .await
             .map_err(failed)?;
-        let version = open.version().await.map_err(failed)?;
-        crate::versions::check(place, version, latest)?;
-        let mut text = String::new();
-        if version == 0 {
-            text.push_str(
-                "CREATE TABLE cloacina_data_migration (number integer NOT NULL PRIMARY KEY, name text NOT NULL, \
-                 applied_at timestamptz NOT NULL DEFAULT now());",
-            );
-        }
-        for migration in declared.migrations.iter().filter(|migration| migration.number() > version) {
-            for statement in migration.statements(Dialect::Postgres, place.tenant.into(), &declared.kinds)? {
-                let _infallible = write!(text, "{statement};");
-            }
-            let name = migration.name().replace('\'', "''");
-            let _infallible = write!(
-                text,
-                "INSERT INTO cloacina_data_migration (number, name) VALUES ({}, '{name}');",
-                migration.number()
-            );
-            let applied = open.driver().execute(AssertSqlSafe(std::mem::take(&mut text))).await;
-            applied.map_err(|error| DataError::driver(&place.name, &migration.doing(), error))?;
-        }
+        let whose = Whose::Tenant(place.tenant.into());
+        apply(open.driver(), place, whose, declared).await?;
         open.commit().await.map_err(failed)?;
-        tracing::info!(
-            tenant = place.name,
-            from = version,
-            to = latest,
-            "made or changed the tables of its data"
-        );
         Ok(())
     }
+}
+
+/// Makes or changes the tables that tenants share, as an administrator.
+pub(crate) async fn migrate_shared(address: &PostgresAddress, declared: &Declared) -> Result<()> {
+    let shared = SchemaName::shared();
+    let place = Place { tenant: TenantId(Uuid::nil()), name: shared.as_str().to_owned(), shared: true };
+    let mut connection = administrator(address).await?;
+    let of = "SELECT tenant_id FROM cloacina.tenant WHERE placement = 'host'";
+    let host = sqlx::query_scalar::<_, Uuid>(of)
+        .fetch_optional(&mut connection)
+        .await
+        .map_err(|error| DataError::driver(&place.name, MIGRATING, error))?;
+    let Some(host) = host else {
+        return Err(DataError::new(
+            DataErrorKind::Place,
+            format!(
+                "no tenants share tables on {}: make the first with `DatabaseAdmin::create_shared_tenant`",
+                address.label()
+            ),
+        ));
+    };
+    migrate_as_owner(&mut connection, &place, host, Whose::Shared, declared).await
+}
+
+/// Makes or changes the tables of tenants that have logins of their own, one after the other, as an administrator. The first that fails ends it.
+pub(crate) async fn migrate_tenants(address: &PostgresAddress, declared: &Declared) -> Result<usize> {
+    let mut connection = administrator(address).await?;
+    let of = "SELECT tenant_id, schema_name, group_name FROM cloacina.tenant \
+              WHERE placement = 'schema' AND group_name IS NOT NULL AND state IN ('active', 'suspended') ORDER BY schema_name";
+    let tenants: Vec<(Uuid, String, String)> = sqlx::query_as(of)
+        .fetch_all(&mut connection)
+        .await
+        .map_err(|error| DataError::driver("all", "read the registry of tenants", error))?;
+    for (tenant, name, group) in &tenants {
+        let place = Place { tenant: TenantId(*tenant), name: name.clone(), shared: false };
+        let whose = Whose::Login { tenant: *tenant, group };
+        migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
+    }
+    Ok(tenants.len())
+}
+
+async fn administrator(address: &PostgresAddress) -> Result<PgConnection> {
+    let failed = |error| DataError::driver("all", "connect as an administrator", error);
+    let mut connection = options(address)?.connect().await.map_err(failed)?;
+    connection.execute("SET ROLE cloacina_owner").await.map_err(failed)?;
+    Ok(connection)
+}
+
+/// One process changes the tables of a place; the others wait for its row in the registry, and find them changed.
+async fn migrate_as_owner(
+    connection: &mut PgConnection,
+    place: &Place,
+    registered: Uuid,
+    whose: Whose<'_>,
+    declared: &Declared,
+) -> Result<()> {
+    let failed = |error| DataError::driver(&place.name, MIGRATING, error);
+    let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
+    let mut transaction =
+        connection.begin_with(AssertSqlSafe(begin(&schema, Access::Write))).await.map_err(failed)?;
+    sqlx::query("SELECT FROM cloacina.tenant WHERE tenant_id = $1 FOR NO KEY UPDATE")
+        .bind(registered)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    apply(&mut transaction, place, whose, declared).await?;
+    transaction.commit().await.map_err(failed)
+}
+
+const BEGINNING: &str = "begin a transaction";
+
+/// After a restart of the server all connections that nobody used are broken, and each says so when it is first used. Nothing has begun by
+/// then, so another one is taken.
+async fn begun(pool: &PgPool, place: &Place, begin: &str) -> Result<Transaction<'static, Postgres>> {
+    let mut perhaps_broken = pool.num_idle();
+    loop {
+        let error = match pool.begin_with(AssertSqlSafe(begin)).await {
+            Ok(transaction) => return Ok(transaction),
+            Err(error) => error,
+        };
+        let waited = matches!(error, sqlx::Error::PoolTimedOut);
+        let error = DataError::driver(&place.name, BEGINNING, error);
+        if waited || perhaps_broken == 0 || error.kind() != DataErrorKind::Unavailable {
+            return Err(error);
+        }
+        perhaps_broken -= 1;
+    }
+}
+
+const MIGRATING: &str = "make or change the tables of its data";
+
+/// Applies what is missing, in the transaction that holds the lock on the place.
+async fn apply(
+    connection: &mut PgConnection,
+    place: &Place,
+    whose: Whose<'_>,
+    declared: &Declared,
+) -> Result<()> {
+    let failed = |error| DataError::driver(&place.name, MIGRATING, error);
+    let latest = declared.latest();
+    let version = version(connection).await.map_err(failed)?;
+    crate::versions::check(place, version, latest)?;
+    if version == latest {
+        return Ok(());
+    }
+    let mut text = String::new();
+    if version == 0 {
+        text.push_str(
+            "CREATE TABLE cloacina_data_migration (number integer NOT NULL PRIMARY KEY, name text NOT NULL, \
+             applied_at timestamptz NOT NULL DEFAULT now());",
+        );
+        if let Some(user) = whose.user() {
+            let _infallible = write!(text, "GRANT SELECT ON cloacina_data_migration TO {user};");
+        }
+    }
+    for migration in declared.migrations.iter().filter(|migration| migration.number() > version) {
+        for statement in migration.statements(Dialect::Postgres, whose, &declared.kinds)? {
+            let _infallible = write!(text, "{statement};");
+        }
+        let name = migration.name().replace('\'', "''");
+        let _infallible = write!(
+            text,
+            "INSERT INTO cloacina_data_migration (number, name) VALUES ({}, '{name}');",
+            migration.number()
+        );
+        let applied = connection.execute(AssertSqlSafe(std::mem::take(&mut text))).await;
+        applied.map_err(|error| DataError::driver(&place.name, &migration.doing(), error))?;
+    }
+    tracing::info!(
+        tenant = place.name,
+        from = version,
+        to = latest,
+        "made or changed the tables of its data"
+    );
+    Ok(())
+}
+
+/// The number of the last migration of the schema that is first in the search path; 0 if there was none.
+async fn version(connection: &mut PgConnection) -> sqlx::Result<i32> {
+    let known: bool = sqlx::query_scalar(
+        "SELECT to_regclass(format('%I.cloacina_data_migration', current_schema())) IS NOT NULL",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if !known {
+        return Ok(0);
+    }
+    sqlx::query_scalar("SELECT coalesce(max(number), 0) FROM cloacina_data_migration")
+        .fetch_one(connection)
+        .await
+}
+
+fn begin(schema: &SchemaName, access: Access) -> String {
+    let mode = match access {
+        Access::Read => " ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        Access::Write => "",
+    };
+    format!("BEGIN{mode}; SET LOCAL search_path = {}, pg_temp; {TIMEOUTS}", schema.quoted())
+}
+
+fn pool(address: &PostgresAddress, max_connections: u32) -> Result<PgPool> {
+    Ok(PgPoolOptions::new()
+        .max_connections(max_connections.max(1))
+        .acquire_timeout(ACQUIRE)
+        .idle_timeout(IDLE)
+        // A connection that broke says so with the first statement; to ask each time costs as much as a statement.
+        .test_before_acquire(false)
+        .connect_lazy_with(options(address)?))
+}
+
+fn without_app(place: &Place) -> DataError {
+    DataError::configuration(format!(
+        "tenant `{}` shares tables, which are reached with the application's login: make it with `DatabaseAdmin::create_app_login`, and give it with \
+         `Data::app_login`",
+        place.name
+    ))
+}
+
+fn place_error(place: &Place, error: &StoreError) -> DataError {
+    DataError::new(DataErrorKind::Place, format!("tenant `{}`: {error}", place.name))
 }
 
 impl Open {
@@ -142,25 +332,10 @@ impl Open {
         &mut self.transaction
     }
 
-    /// The number of the last migration; 0 if there was none.
-    async fn version(&mut self) -> sqlx::Result<i32> {
-        let known: bool = sqlx::query_scalar(
-            "SELECT to_regclass(format('%I.cloacina_data_migration', current_schema())) IS NOT NULL",
-        )
-        .fetch_one(self.driver())
-        .await?;
-        if !known {
-            return Ok(0);
-        }
-        sqlx::query_scalar("SELECT coalesce(max(number), 0) FROM cloacina_data_migration")
-            .fetch_one(self.driver())
-            .await
-    }
-
     pub(crate) async fn complete(&mut self, done: &Completion) -> Result<Completed, CompletionError> {
         let mut now = Timestamp::UNIX_EPOCH;
         let mut flushed = PlaceFlushed::default();
-        for step in completion(done, self.own) {
+        for step in completion(done, self.written_as) {
             let mut query = sqlx::query(step.text);
             for value in step.values {
                 query = bind(query, value);
@@ -206,10 +381,6 @@ impl Open {
         // What cannot be rolled back is closed by the pool.
         drop(self.transaction.rollback().await);
     }
-}
-
-fn schema(place: &Place) -> Result<SchemaName> {
-    SchemaName::of(place).map_err(|error| DataError::new(DataErrorKind::Place, error.to_string()))
 }
 
 fn time(row: Option<&PgRow>) -> Result<Timestamp, CompletionError> {

@@ -50,7 +50,12 @@ impl Source {
         own: bool,
     ) -> Result<Arc<Self>> {
         Self::shared(data, Key::Postgres(Box::new(address.clone())), || {
-            Ok(Backend::Postgres(crate::postgres::Server::new(address, max_connections, own)?))
+            Ok(Backend::Postgres(crate::postgres::Server::new(
+                address,
+                data.app.as_ref(),
+                max_connections,
+                own,
+            )?))
         })
     }
 

@@ -20,6 +20,7 @@ use crate::db::Access;
 use crate::declaration::Declared;
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
+use crate::migration::Whose;
 
 /// How long a transaction waits for another one that writes.
 const BUSY: Duration = Duration::from_secs(5);
@@ -115,7 +116,7 @@ impl File {
 
     pub(crate) async fn migrate(&self, place: &Arc<Place>, declared: &Declared) -> Result<()> {
         let failed = |error| DataError::driver(&place.name, "make or change the tables of its data", error);
-        let latest = declared.migrations.last().map_or(0, |migration| migration.number());
+        let latest = declared.latest();
         let mut open = self.begin(place, Access::Read).await?;
         let version = open.version().await.map_err(failed)?;
         open.rollback(false).await;
@@ -135,7 +136,9 @@ impl File {
                 .map_err(failed)?;
         }
         for migration in declared.migrations.iter().filter(|migration| migration.number() > version) {
-            for statement in migration.statements(Dialect::Sqlite, place.tenant.into(), &declared.kinds)? {
+            for statement in
+                migration.statements(Dialect::Sqlite, Whose::Tenant(place.tenant.into()), &declared.kinds)?
+            {
                 open.connection
                     .execute(AssertSqlSafe(statement))
                     .await

@@ -53,11 +53,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Makes the transaction a tenant's, if the operator says so: the token names the tenant, the login and the time until which it is good.
-CREATE FUNCTION enter(tenant uuid, key_id integer, expires bigint, token bytea) RETURNS void
+CREATE FUNCTION enter(entering uuid, key_id integer, expires bigint, token bytea) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     -- NULL for a key that is not there, which must not be equal to a token that is not there.
-    expected    bytea := cloacina.data_mac(key_id, format('enter %s %s %s', tenant, session_user, expires));
+    expected    bytea := cloacina.data_mac(key_id, format('enter %s %s %s', entering, session_user, expires));
     found_state text;
 BEGIN
     IF expires < extract(epoch FROM clock_timestamp()) THEN
@@ -66,12 +66,12 @@ BEGIN
     IF expected IS NULL OR token IS DISTINCT FROM expected THEN
         RAISE EXCEPTION 'the token is not for this tenant and login' USING ERRCODE = '42501';
     END IF;
-    SELECT state INTO found_state FROM cloacina.tenant WHERE tenant_id = tenant AND placement = 'shared';
+    SELECT state INTO found_state FROM cloacina.tenant WHERE tenant_id = entering AND placement = 'shared';
     IF found_state IS DISTINCT FROM 'active' THEN
         RAISE EXCEPTION 'the tenant is %', coalesce(found_state, 'not here') USING ERRCODE = 'TN001';
     END IF;
-    PERFORM set_config('cloacina.key', key_id::text, true), set_config('cloacina.tenant', tenant::text, true),
-            set_config('cloacina.proof', cloacina.data_proof(key_id, tenant), true);
+    PERFORM set_config('cloacina.key', key_id::text, true), set_config('cloacina.tenant', entering::text, true),
+            set_config('cloacina.proof', cloacina.data_proof(key_id, entering), true);
 END
 $$;
 

@@ -6,7 +6,7 @@ WITH measured AS (
     FROM cloacina.tenant AS tenant
     JOIN pg_namespace AS space ON space.nspname = tenant.schema_name
     JOIN pg_class AS class ON class.relnamespace = space.oid AND class.relkind IN ('r', 'm')
-    WHERE tenant.state <> 'removed'
+    WHERE tenant.state <> 'removed' AND tenant.placement = 'schema'
     GROUP BY tenant.tenant_id
 )
 UPDATE cloacina.tenant AS tenant SET

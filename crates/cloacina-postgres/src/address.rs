@@ -200,6 +200,15 @@ impl PostgresAddress {
         &self.key.database
     }
 
+    /// The same database for another login.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written as a URL.
+    pub fn with_login(&self, user: &str, password: &str) -> Result<Self> {
+        Self::parse(&self.url_for(user, password))
+    }
+
     /// Its parts, for a driver that is not ours.
     #[must_use]
     pub fn parts(&self) -> AddressParts<'_> {

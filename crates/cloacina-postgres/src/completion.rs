@@ -11,6 +11,20 @@ use uuid::Uuid;
 
 use crate::statement::{self as sql, Login, Statement};
 
+const APP_FENCE: &str = include_str!("../sql/app/fence.sql");
+const APP_BELL_RING: &str = include_str!("../sql/app/bell_ring.sql");
+
+/// As whom the transaction is logged in that a completion is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrittenAs {
+    /// As the operator of the service.
+    Operator,
+    /// As the tenant itself.
+    Tenant,
+    /// As the application, in a transaction of the tenant that was entered.
+    App,
+}
+
 /// A statement of a completion.
 #[derive(Debug)]
 pub struct CompletionStatement {
@@ -49,23 +63,24 @@ pub enum Answer {
     Closed,
 }
 
-/// What has to be sent, in this order, before the transaction is committed. `own` is for a login that belongs to the tenant.
+/// What has to be sent, in this order, before the transaction is committed.
 ///
 /// # Panics
 ///
 /// If the outcome is not that of a completed task.
 #[must_use]
-pub fn completion(completion: &Completion, own: bool) -> Vec<CompletionStatement> {
+pub fn completion(completion: &Completion, written_as: WrittenAs) -> Vec<CompletionStatement> {
     let Outcome { execution, task, attempt, outcome, successors, handles } = &*completion.outcome;
     let TaskOutcome::Completed { patch } = outcome else {
         panic!("only a completed task is recorded together with what it did");
     };
-    let login = if own { Login::Tenant } else { Login::Operator };
-    let step = |statement: &'static Statement, values, answer| CompletionStatement {
-        text: statement.text(login),
-        values,
-        answer,
+    let text_of = |statement: &'static Statement| match (written_as, statement.name) {
+        (WrittenAs::App, "fence") => APP_FENCE,
+        (WrittenAs::App, "bell_ring") => APP_BELL_RING,
+        (WrittenAs::App | WrittenAs::Operator, _) => statement.text(Login::Operator),
+        (WrittenAs::Tenant, _) => statement.text(Login::Tenant),
     };
+    let step = |statement, values, answer| CompletionStatement { text: text_of(statement), values, answer };
     let tenant = Value::Uuid(completion.place.tenant.into());
     let now = Value::Timestamp(completion.now);
     let runner = Value::Uuid(completion.runner.into());

@@ -43,7 +43,8 @@ const POOLER_LOOKS: u32 = 12;
 ///
 /// Every statement walks indexes from the rows that it was sent, whatever the statistics of a young or a hurriedly filled table
 /// say: anything but nested loops over index scans can only be a mistake. Where there is no other way than one that is switched off, the
-/// planner counts it as dearer than everything, and the server would compile such a plan to machine code, for tenths of a second.
+/// planner counts it as dearer than everything, and a server that has `jit` on compiles such a plan to machine code: on PostgreSQL 15
+/// for 0.2 to 0.3 s when a place or a tenant is looked up, and for 3 s when a tenant is verified.
 const SETTINGS: &str = "SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
     SET LOCAL enable_mergejoin = off";
 

@@ -9,6 +9,11 @@ use tokio_postgres::error::SqlState;
 /// The SQLSTATE that `cloacina.fence` raises.
 const FENCED: &str = "CL001";
 
+/// A statement that this connection prepared is not there, or one that it did not prepare is: the server process is not always the same.
+const PREPARED_ELSEWHERE: [&str; 2] = ["26000", "42P05"];
+
+const POOLER_HINT: &str = "; if a pooler in transaction mode stands before the server, the URL has to say so: `?pooler=transaction`";
+
 /// Why a flight did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -53,7 +58,9 @@ pub(crate) fn is_lost(error: &tokio_postgres::Error) -> bool {
 /// What an error says, with its causes, without values of rows: the server puts those into the detail, which is left out.
 pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(server) = error.as_db_error() {
-        return format!("{} (SQLSTATE {})", server.message(), server.code().code());
+        let code = server.code().code();
+        let hint = if PREPARED_ELSEWHERE.contains(&code) { POOLER_HINT } else { "" };
+        return format!("{} (SQLSTATE {code}){hint}", server.message());
     }
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -83,8 +90,8 @@ fn kind_of(code: &str) -> StoreErrorKind {
     match code {
         FENCED => StoreErrorKind::Fenced,
         // Deadlock, serialization, lock and statement timeouts, out of memory, too many connections, shutting down, and
-        // a cached plan whose tables were migrated (its connection is replaced).
-        "40001" | "40P01" | "55P03" | "57014" | "53000" | "53200" | "53300" | "0A000" | "26000" => {
+        // a cached plan whose tables were migrated, and a prepared statement that is not ours (their connection is replaced).
+        "40001" | "40P01" | "55P03" | "57014" | "53000" | "53200" | "53300" | "0A000" | "26000" | "42P05" => {
             StoreErrorKind::Transient
         }
         "54000" | "54001" | "54023" | "23514" | "23502" | "23505" => StoreErrorKind::Data,
@@ -100,5 +107,5 @@ fn kind_of(code: &str) -> StoreErrorKind {
 
 /// Whether the statements that are prepared on the connection are worth nothing any more.
 pub(crate) fn spoils_connection(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| matches!(code.code(), "0A000" | "26000"))
+    error.code().is_some_and(|code| code.code() == "0A000" || PREPARED_ELSEWHERE.contains(&code.code()))
 }

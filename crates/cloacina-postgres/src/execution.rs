@@ -43,7 +43,19 @@ pub(crate) async fn control(
     now: Option<Timestamp>,
 ) -> Result<Controlled> {
     let (tenant, id) = (Uuid::from(place.tenant), Uuid::from(execution));
-    let mut steps = vec![Step::Run(sql::EXECUTION_LOCK, params![tenant, vec![id]])];
+    let schema = SchemaName::of(&place)?;
+    let failed = |failure: crate::error::Failure| failure.into_error(&place.name);
+    let mut side = inner.pool.side().await?;
+    side.touch(place.tenant);
+    // A flight of its own: an execution that is recorded at this moment may be seen by the next statement and not by this one, and
+    // must then be left alone.
+    let lock = [Step::Run(sql::EXECUTION_LOCK, params![tenant, vec![id]])];
+    let locked = side.begin(inner.scope(place.tenant, &schema), &lock).await.map_err(failed)?;
+    let Some(before) = locked[0].first() else {
+        side.finish(&[]).await.map_err(failed)?;
+        return Ok(Controlled::NotFound);
+    };
+    let mut steps = Vec::new();
     match &control {
         Control::Cancel { reason } => {
             steps.push(Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, vec![id], reason.as_str()]));
@@ -60,13 +72,10 @@ pub(crate) async fn control(
     }
     steps.push(Step::Run(sql::NOTICE_INSERT, params![tenant, now, vec![id]]));
     steps.push(Step::Run(sql::EXECUTION_STATE, params![tenant, id]));
-    let rows = in_place(&inner, &place, &steps).await?;
-    let (Some(before), Some(after)) = (rows[0].first(), rows[rows.len() - 1].first()) else {
-        return Ok(Controlled::NotFound);
-    };
-    if rows[1].is_empty() {
+    let rows = side.finish(&steps).await.map_err(failed)?;
+    let Some(after) = rows[rows.len() - 1].first().filter(|_| !rows[0].is_empty()) else {
         return Ok(Controlled::Refused(parse(before.get("state"), &place)?));
-    }
+    };
     inner.hint_wanted.notify_one();
     Ok(Controlled::Done(parse(after.get("state"), &place)?))
 }

@@ -37,7 +37,8 @@ use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
     Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, Store, StoreError, StoreErrorKind, TenantStatus, WorkflowKey,
+    RunnerRegistration, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus,
+    WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::{Handle, Runtime};
@@ -221,6 +222,37 @@ impl PostgresStore {
     pub async fn place_remove(&self, place: &Place, drain: Duration) -> Result<()> {
         let (inner, place) = (Arc::clone(&self.inner), place.clone());
         self.run(async move { tenant::remove(&inner, &place, drain).await }).await
+    }
+
+    /// Suspends a tenant that has no login of its own: within a second no process starts anything for it. What is recorded stays.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Place`] for one that is being removed; otherwise as [`Store::place_open`].
+    pub async fn place_suspend(&self, place: &Place) -> Result<()> {
+        let (inner, place) = (Arc::clone(&self.inner), place.clone());
+        self.run(async move { tenant::change(&inner, &place, TenantState::Suspended).await }).await
+    }
+
+    /// Lets a suspended tenant that has no login of its own go on.
+    ///
+    /// # Errors
+    ///
+    /// As [`place_suspend`](Self::place_suspend).
+    pub async fn place_resume(&self, place: &Place) -> Result<()> {
+        let (inner, place) = (Arc::clone(&self.inner), place.clone());
+        self.run(async move { tenant::change(&inner, &place, TenantState::Active).await }).await
+    }
+
+    /// Sets all limits of a tenant that has no login of its own; what is `None` has none. In force within a second.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Configuration`] for a limit of 0; otherwise as [`Store::place_open`].
+    pub async fn place_limit(&self, place: &Place, limits: TenantLimits) -> Result<()> {
+        let checked = admin::limits::Checked::of(&limits)?;
+        let (inner, place) = (Arc::clone(&self.inner), place.clone());
+        self.run(async move { tenant::limit(&inner, &place, &checked).await }).await
     }
 
     /// Raises the number of connections to `max_connections`, if it is lower.

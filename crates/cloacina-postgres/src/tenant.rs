@@ -11,6 +11,7 @@ use cloacina_core::store::{
 use uuid::Uuid;
 
 use crate::Inner;
+use crate::admin::limits::Checked;
 use crate::connect::{Scope, Step, params};
 use crate::error::Failure;
 use crate::flush::parse;
@@ -174,6 +175,13 @@ pub(crate) async fn create_named(inner: &Inner, schema: &SchemaName, name: &str)
 
 /// Removes a place that the store's own login made: no new work, running tasks may end for `drain`, then everything goes.
 pub(crate) async fn remove(inner: &Inner, place: &Place, drain: Duration) -> Result<()> {
+    if place.shared {
+        let message = format!(
+            "tenant `{}` shares tables, which stay: an administrator removes it with `DatabaseAdmin::remove_shared_tenant`",
+            place.name
+        );
+        return Err(StoreError::new(StoreErrorKind::Configuration, message));
+    }
     let schema = SchemaName::of(place)?;
     let tenant = Uuid::from(place.tenant);
     let in_control = async |steps: Vec<Step<'_>>| {
@@ -201,6 +209,35 @@ pub(crate) async fn remove(inner: &Inner, place: &Place, drain: Duration) -> Res
         Step::Run(sql::TENANT_STATE, params![tenant, vec!["removing"], "removed"]),
     ];
     in_control(steps).await?;
+    inner.hint_wanted.notify_one();
+    Ok(())
+}
+
+/// Suspends a tenant without a login of its own, or lets it go on.
+pub(crate) async fn change(inner: &Inner, place: &Place, to: TenantState) -> Result<()> {
+    let (from, name) =
+        if to == TenantState::Suspended { ("active", "suspended") } else { ("suspended", "active") };
+    let step = Step::Run(sql::TENANT_STATE, params![Uuid::from(place.tenant), vec![from], name]);
+    let changed = {
+        let mut side = inner.pool.side().await?;
+        let rows = side.transaction(Scope::Control, &[step]).await;
+        !rows.map_err(|failure| inner.control_error(failure))?[0].is_empty()
+    };
+    inner.hint_wanted.notify_one();
+    let now = status(inner, place).await?.state;
+    if !changed && now != to {
+        let message = format!("the tenant in schema `{}` is {now}", place.name);
+        return Err(StoreError::new(StoreErrorKind::Place, message));
+    }
+    Ok(())
+}
+
+/// Sets the limits of a tenant without a login of its own.
+pub(crate) async fn limit(inner: &Inner, place: &Place, limits: &Checked) -> Result<()> {
+    let mut side = inner.pool.side().await?;
+    let steps = [limits.step(place.tenant)];
+    side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
+    drop(side);
     inner.hint_wanted.notify_one();
     Ok(())
 }

@@ -86,7 +86,7 @@ pub struct SqliteStore {
 }
 
 enum Writer {
-    Open(OpenWriter),
+    Open(Box<OpenWriter>),
     Resting,
     Closed,
 }
@@ -179,7 +179,7 @@ impl SqliteStore {
             place,
             identity,
             runtime,
-            writer: Mutex::new(Writer::Open(writer)),
+            writer: Mutex::new(Writer::Open(Box::new(writer))),
             reader: Mutex::new(reader),
             file,
             holder,
@@ -275,7 +275,7 @@ impl SqliteStore {
         }
         match self.connect_again() {
             Ok(open) => {
-                *writer = Writer::Open(open);
+                *writer = Writer::Open(Box::new(open));
                 self.hint();
                 Ok(())
             }
@@ -542,7 +542,8 @@ fn fold(reader: Reader, writer: Writer) -> Result<(), Failure> {
     if let Reader::Own(connection) = reader {
         connection.close().map_err(|(_, error)| error)?;
     }
-    if let Writer::Open(OpenWriter { connection, .. }) = writer {
+    if let Writer::Open(writer) = writer {
+        let OpenWriter { connection, .. } = *writer;
         checkpoint(&connection)?;
         connection.close().map_err(|(_, error)| error)?;
     }

@@ -11,4 +11,6 @@ pub mod faulty;
 #[cfg(feature = "engine")]
 pub mod memory;
 #[cfg(feature = "engine")]
+pub mod pooler;
+#[cfg(feature = "engine")]
 pub mod proxy;

@@ -4,7 +4,7 @@
 //! # #[cfg(all(feature = "macros", feature = "sqlite"))]
 //! # mod example {
 //! use cloacina::data::sea_orm::entity::prelude::*;
-//! use cloacina::data::sea_orm::sea_query::{ColumnDef, Table};
+//! use cloacina::data::sea_orm::sea_query::{ColumnDef, ExprTrait, Table};
 //! use cloacina::data::{Data, DataError, Migration, TenantTx, sea_orm};
 //! use cloacina::runner::DefaultRunner;
 //! use cloacina::{Context, PipelineError, task};

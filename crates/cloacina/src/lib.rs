@@ -49,4 +49,9 @@ mod guides {
     struct Credentials;
     #[doc = include_str!("../../../docs/guides/recovery.md")]
     struct Recovery;
+    #[doc = include_str!("../../../docs/guides/placement.md")]
+    struct Placement;
+    #[cfg(feature = "data")]
+    #[doc = include_str!("../../../docs/guides/tenant-data.md")]
+    struct TenantData;
 }

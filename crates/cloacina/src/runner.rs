@@ -10,6 +10,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "postgres")]
 use cloacina_core::store::PlaceName;
 use cloacina_core::workflow::registered;
 pub use cloacina_core::{
@@ -76,8 +77,8 @@ impl DefaultRunner {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] for a URL that cannot be used, [`ErrorKind::Unavailable`] for a database that cannot be reached
-    /// or does not let us in, [`ErrorKind::Place`] for a damaged, read-only or newer place, [`ErrorKind::Workflow`] for a mistake in a
+    /// [`ErrorKind::Configuration`] for a URL that cannot be used, and a login or a password that the database does not accept;
+    /// [`ErrorKind::Unavailable`] for a database that cannot be reached or has no connection to spare, [`ErrorKind::Place`] for a damaged, read-only or newer place, [`ErrorKind::Workflow`] for a mistake in a
     /// registered workflow.
     pub async fn new(url: &str) -> Result<Self, PipelineError> {
         Self::with_config(url, DefaultRunnerConfig::default()).await
@@ -110,6 +111,8 @@ impl DefaultRunner {
         DefaultRunnerBuilder {
             url: None,
             schema: None,
+            #[cfg(feature = "postgres")]
+            tenant: None,
             #[cfg(feature = "sqlite")]
             file: None,
             config: DefaultRunnerConfig::default(),
@@ -163,6 +166,8 @@ impl fmt::Debug for DefaultRunner {
 pub struct DefaultRunnerBuilder {
     url: Option<String>,
     schema: Option<String>,
+    #[cfg(feature = "postgres")]
+    tenant: Option<String>,
     #[cfg(feature = "sqlite")]
     file: Option<SqliteAddress>,
     config: DefaultRunnerConfig,
@@ -224,6 +229,14 @@ impl DefaultRunnerBuilder {
     /// The tenant's schema, on PostgreSQL. See [`DefaultRunner::with_schema`] for the names.
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());
+        self
+    }
+
+    /// The tenant that the operator calls so, wherever it was placed, on PostgreSQL: in a schema, or in tables that it shares with others. It is
+    /// made by an administrator; see [`DatabaseAdmin`](crate::database::DatabaseAdmin).
+    #[cfg(feature = "postgres")]
+    pub fn tenant(mut self, name: impl Into<String>) -> Self {
+        self.tenant = Some(name.into());
         self
     }
 
@@ -311,7 +324,16 @@ impl DefaultRunnerBuilder {
         }
         let url =
             self.url.as_deref().ok_or_else(|| configuration("no database was given: call `database_url`"))?;
-        hubs::of(url, self.schema.as_deref(), &self.config).await
+        #[cfg_attr(not(feature = "postgres"), expect(unused_mut))]
+        let mut opened = hubs::of(url, self.schema.as_deref(), &self.config).await?;
+        #[cfg(feature = "postgres")]
+        if let Some(tenant) = &self.tenant {
+            if self.schema.is_some() {
+                return Err(configuration("both a schema and a tenant were named: name one of them"));
+            }
+            opened.place = PlaceName::Tenant(tenant.clone());
+        }
+        Ok(opened)
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use crate::ledger::{
     COMMITTING, PATIENT, RECORDING, connect, data, enter, entered, paying, set_traps, trapped, until,
 };
-use crate::support::{PATIENCE, Placement, in_each_placement};
+use crate::support::{PATIENCE, Placement, in_files_and_schemas};
 
 const ROLE: &str = "CLOACINA_LEDGER_ROLE";
 const PLACE: &str = "CLOACINA_LEDGER_PLACE";
@@ -159,6 +159,7 @@ fn named(place: &Placement) -> String {
     match place {
         Placement::Sqlite(directory) => directory.path().display().to_string(),
         Placement::Schema(url) => url.clone(),
+        Placement::OwnRole(_) | Placement::Shared(_) => unreachable!("only files and schemas are looked at"),
     }
 }
 
@@ -232,7 +233,7 @@ async fn a_process_that_is_killed_again_and_again_leaves_one_row_for_each_execut
     kill_again_and_again(Placement::schema().await).await;
 }
 
-in_each_placement! {
+in_files_and_schemas! {
     async fn a_process_that_is_killed_when_the_work_is_done_and_nothing_is_recorded_leaves_nothing(place: Placement) {
         make(&place).await;
         let directory = tempfile::tempdir().unwrap();

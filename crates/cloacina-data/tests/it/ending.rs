@@ -17,7 +17,7 @@ use cloacina_testing::proxy::Proxy;
 use tokio::sync::Semaphore;
 
 use crate::ledger::{COMMITTING, PATIENT, connect, data, enter, entered, paying, set_traps, trapped, until};
-use crate::support::{Placement, assert_says, in_each_placement};
+use crate::support::{Placement, assert_says, in_files_and_schemas};
 
 /// What a task tells its test, and what it waits for.
 struct Gate {
@@ -174,7 +174,7 @@ async fn a_cancellation_within_the_commit_finds_the_task_completed() {
     let held = world.commits().await;
     let execution = world.execution.clone();
     let cancelling = tokio::spawn(async move { execution.cancel().await });
-    let waits = "SELECT FROM pg_locks WHERE NOT granted AND locktype IN ('tuple', 'transactionid')";
+    let waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event IN ('tuple', 'transactionid')";
     until("the cancellation waits", async || {
         (!held.0.query(waits, &[]).await.unwrap().is_empty()).then_some(())
     })
@@ -294,7 +294,7 @@ async fn pay_twice_and_take_one_back(context: &mut Context, tx: &TenantTx) -> Re
     Ok(())
 }
 
-in_each_placement! {
+in_files_and_schemas! {
     async fn an_attempt_that_fails_after_its_work_leaves_nothing_of_it(place: Placement) {
         let cases = [
             (pay_and_say_too_much.definition(), "bytes"),

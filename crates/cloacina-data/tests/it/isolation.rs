@@ -375,6 +375,16 @@ async fn random_queries_of_two_tenants_meet_no_row_of_the_other_in_schemas() {
     random_queries(Placement::schema().await).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_queries_of_two_tenants_meet_no_row_of_the_other_in_schemas_with_logins() {
+    random_queries(Placement::own_role().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_queries_of_two_tenants_meet_no_row_of_the_other_in_shared_tables() {
+    random_queries(Placement::shared().await).await;
+}
+
 fn count(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |count| count.parse().unwrap())
 }

@@ -8,6 +8,7 @@ mod isolation;
 mod ledger;
 mod mistake;
 mod model;
+mod row_security;
 mod scope;
 mod support;
 mod task;

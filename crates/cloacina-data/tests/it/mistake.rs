@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::ledger::{self, connect, entry, paying};
 use crate::model::{country, member, new_member};
-use crate::support::{PATIENCE, Placement, assert_says, in_each_placement};
+use crate::support::{PATIENCE, Placement, assert_says, in_files_and_schemas};
 
 /// An entity of this table, with these columns.
 macro_rules! entity {
@@ -180,7 +180,7 @@ async fn opened(db: &TenantDb) -> Result<u64, DataError> {
     db.read(async |tx| note::Entity::find().count(tx).await.map_err(DataError::from)).await
 }
 
-in_each_placement! {
+in_files_and_schemas! {
     async fn a_place_that_a_newer_program_changed_is_not_touched(place: Placement) {
         let newer = place.runner("acme", &declared([first(), Migration::new(2, "more").index("note", ["other"])]), vec![]).await;
         opened(&newer.data().unwrap()).await.unwrap();
@@ -233,6 +233,7 @@ in_each_placement! {
         match &place {
             Placement::Sqlite(directory) => std::fs::remove_file(directory.path().join("acme.db")).unwrap(),
             Placement::Schema(url) => connect(url, "acme").await.batch_execute("DROP SCHEMA acme CASCADE").await.unwrap(),
+            Placement::OwnRole(_) | Placement::Shared(_) => unreachable!("only files and schemas are looked at"),
         }
         let ended = two.acme.run(async |tx| member::Entity::find().count(tx).await.map_err(DataError::from)).await;
         let error = ended.unwrap_err();
@@ -248,6 +249,7 @@ in_each_placement! {
         let builder = match &place {
             Placement::Sqlite(directory) => builder.database_url(format!("sqlite://{}/acme.db", directory.path().display())),
             Placement::Schema(url) => builder.database_url(url).schema("acme"),
+            Placement::OwnRole(_) | Placement::Shared(_) => unreachable!("only files and schemas are looked at"),
         };
         let runner = builder.build().await.unwrap();
         assert_says(&runner.data().unwrap_err(), DataErrorKind::Configuration, "`acme` was opened without any");

@@ -1,9 +1,11 @@
 //! Two tenants in one placement.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina::data::{Data, DataError, TenantDb};
+use cloacina::database::{AdminErrorKind, Database, DatabaseAdmin, TenantConfig, TenantCredentials};
 use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
 use cloacina::{RetryPolicy, TaskDefinition, Workflow};
 use cloacina_testing::cluster::Cluster;
@@ -36,9 +38,57 @@ macro_rules! in_each_placement {
                 }
             )*
         }
+
+        mod own_role {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let test = super::$name($crate::support::Placement::own_role().await);
+                    tokio::time::timeout($crate::support::PATIENCE, Box::pin(test)).await.expect("it ends in time");
+                }
+            )*
+        }
+
+        mod shared {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let test = super::$name($crate::support::Placement::shared().await);
+                    tokio::time::timeout($crate::support::PATIENCE, Box::pin(test)).await.expect("it ends in time");
+                }
+            )*
+        }
     };
 }
 pub(crate) use in_each_placement;
+
+/// The same in the two placements in which a tenant's place can be looked at and broken by anybody who is let in.
+macro_rules! in_files_and_schemas {
+    ($(async fn $name:ident($place:ident: Placement) $body:block)*) => {
+        $(async fn $name($place: $crate::support::Placement) $body)*
+
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let test = super::$name($crate::support::Placement::sqlite());
+                    tokio::time::timeout($crate::support::PATIENCE, Box::pin(test)).await.expect("it ends in time");
+                }
+            )*
+        }
+
+        mod schema {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let test = super::$name($crate::support::Placement::schema().await);
+                    tokio::time::timeout($crate::support::PATIENCE, Box::pin(test)).await.expect("it ends in time");
+                }
+            )*
+        }
+    };
+}
+pub(crate) use in_files_and_schemas;
 
 /// A kind of place, in which there may be any number of tenants.
 #[derive(Clone)]
@@ -47,6 +97,76 @@ pub(crate) enum Placement {
     Sqlite(Arc<TempDir>),
     /// A schema each, in the PostgreSQL database of this URL.
     Schema(String),
+    /// A schema and a login each.
+    OwnRole(Arc<OwnRole>),
+    /// The same tables, in a PostgreSQL database.
+    Shared(Arc<Shared>),
+}
+
+/// A database in which each tenant has a login.
+pub(crate) struct OwnRole {
+    admin: DatabaseAdmin,
+    admin_url: String,
+    made: tokio::sync::Mutex<HashMap<String, TenantCredentials>>,
+}
+
+impl OwnRole {
+    async fn new() -> Self {
+        let cluster = Cluster::shared().unwrap();
+        let admin_url = cluster.fresh_database().await.unwrap();
+        cluster.make_administrator(&admin_url).await.unwrap();
+        let admin = DatabaseAdmin::new(Database::new(&admin_url, admin_url.rsplit('/').next().unwrap(), 1));
+        Self { admin, admin_url, made: tokio::sync::Mutex::default() }
+    }
+
+    /// The tenant's own URL; it and its tables are made, where they are not there.
+    async fn prepare(&self, tenant: &str, data: &Data) -> String {
+        let mut made = self.made.lock().await;
+        if !made.contains_key(tenant) {
+            let database = self.admin_url.rsplit('/').next().unwrap();
+            let config = TenantConfig {
+                schema_name: tenant.to_owned(),
+                username: format!("{database}_{tenant}"),
+                password: String::new(),
+            };
+            made.insert(tenant.to_owned(), self.admin.create_tenant(config).await.unwrap());
+        }
+        assert_eq!(data.migrate_tenants(&self.admin_url).await.unwrap(), made.len());
+        made[tenant].connection_string.clone()
+    }
+}
+
+/// A database in which tenants share tables.
+pub(crate) struct Shared {
+    pub(crate) admin: DatabaseAdmin,
+    pub(crate) admin_url: String,
+    /// That of the operator's ordinary login.
+    pub(crate) url: String,
+    pub(crate) app: TenantCredentials,
+}
+
+impl Shared {
+    async fn new() -> Self {
+        let cluster = Cluster::shared().unwrap();
+        let admin_url = cluster.fresh_database().await.unwrap();
+        cluster.make_administrator(&admin_url).await.unwrap();
+        let database = admin_url.rsplit('/').next().unwrap();
+        let admin = DatabaseAdmin::new(Database::new(&admin_url, database, 1));
+        let app = admin.create_app_login(&format!("app_{database}"), String::new()).await.unwrap();
+        let url = cluster.ordinary_login(&admin_url).await.unwrap();
+        let login = url.split("://").nth(1).unwrap().split(':').next().unwrap();
+        admin.allow_operator(login).await.unwrap();
+        Self { admin, url, app, admin_url }
+    }
+
+    /// Makes the tenant and the tables, where they are not there.
+    async fn prepare(&self, tenant: &str, data: &Data) {
+        match self.admin.create_shared_tenant(tenant).await {
+            Err(error) if error.kind() == AdminErrorKind::AlreadyExists => {}
+            made => made.unwrap(),
+        }
+        data.migrate_shared(&self.admin_url).await.unwrap();
+    }
 }
 
 impl Placement {
@@ -56,6 +176,14 @@ impl Placement {
 
     pub(crate) async fn schema() -> Self {
         Self::Schema(Cluster::shared().unwrap().fresh_database().await.unwrap())
+    }
+
+    pub(crate) async fn own_role() -> Self {
+        Self::OwnRole(Arc::new(OwnRole::new().await))
+    }
+
+    pub(crate) async fn shared() -> Self {
+        Self::Shared(Arc::new(Shared::new().await))
     }
 
     /// A runner for a tenant, with the declared tables.
@@ -69,12 +197,18 @@ impl Placement {
 
     /// The same with other settings.
     pub(crate) async fn with(&self, tenant: &str, data: &Data, config: DefaultRunnerConfig) -> DefaultRunner {
-        let builder = DefaultRunner::builder().data(data).config(config);
+        let builder = DefaultRunner::builder().config(config);
         let builder = match self {
-            Self::Sqlite(directory) => {
-                builder.database_url(format!("sqlite://{}/{tenant}.db", directory.path().display()))
+            Self::Sqlite(directory) => builder
+                .data(data)
+                .database_url(format!("sqlite://{}/{tenant}.db", directory.path().display())),
+            Self::Schema(url) => builder.data(data).database_url(url).schema(tenant),
+            Self::OwnRole(own) => builder.data(data).database_url(own.prepare(tenant, data).await),
+            Self::Shared(shared) => {
+                shared.prepare(tenant, data).await;
+                let data = data.app_login(&shared.app.username, &shared.app.password);
+                builder.data(&data).database_url(&shared.url).tenant(tenant)
             }
-            Self::Schema(url) => builder.database_url(url).schema(tenant),
         };
         builder.build().await.unwrap()
     }

@@ -9,7 +9,7 @@ use cloacina_core::store::{StoreError, StoreErrorKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AdminErrorKind {
-    /// A name, a password, a URL or a limit cannot be used.
+    /// A name, a password, a URL or a limit cannot be used, or the server does not accept the administrator's login.
     Configuration,
     /// Something of that name exists that is not this tenant; nothing that exists is adopted.
     AlreadyExists,
@@ -19,7 +19,7 @@ pub enum AdminErrorKind {
     Privileges,
     /// Something else is at work on the tenant, or work did not end in time. What was done so far stays; repeat the call.
     Busy,
-    /// The database could not be reached, or does not let us in. Nothing was done, or all of it.
+    /// The database could not be reached, or has no connection to spare. Nothing was done, or all of it.
     Unavailable,
     /// Something of the tenant is left that could not be removed; the message says what and where.
     Remains,

@@ -1,9 +1,12 @@
 //! What a tenant may use at most.
 
-use cloacina_core::store::TenantLimits;
+use std::time::Duration;
+
+use cloacina_core::id::TenantId;
+use cloacina_core::store::{StoreError, StoreErrorKind, TenantLimits};
 use uuid::Uuid;
 
-use super::{AdminError, AdminErrorKind, DatabaseAdmin, Result, create, milliseconds};
+use super::{DatabaseAdmin, Result, create, milliseconds};
 use crate::connect::{Step, params};
 use crate::migrate::quoted;
 use crate::statement as sql;
@@ -16,58 +19,24 @@ impl DatabaseAdmin {
     ///
     /// # Errors
     ///
-    /// [`AdminErrorKind::Configuration`] for a limit of 0, [`AdminErrorKind::NotFound`], [`AdminErrorKind::Privileges`],
-    /// [`AdminErrorKind::Unavailable`].
+    /// [`Configuration`](super::AdminErrorKind::Configuration) for a limit of 0, [`NotFound`](super::AdminErrorKind::NotFound),
+    /// [`Privileges`](super::AdminErrorKind::Privileges), [`Unavailable`](super::AdminErrorKind::Unavailable).
     pub async fn set_limits(&self, schema_name: &str, limits: TenantLimits) -> Result<()> {
-        let TenantLimits {
-            max_concurrent_tasks,
-            max_queue_length,
-            max_context_bytes,
-            max_connections,
-            statement_timeout,
-            transaction_timeout,
-            ..
-        } = limits;
-        let number = |name: &str, limit: Option<u32>| match limit {
-            None => Ok(None),
-            Some(limit) => match i32::try_from(limit) {
-                Ok(limit) if limit > 0 => Ok(Some(limit)),
-                _ => Err(refused(name)),
-            },
-        };
-        let time = |name: &str, limit: Option<std::time::Duration>| match limit.map(milliseconds) {
-            Some(limit) if !(1..=i64::from(i32::MAX)).contains(&limit) => Err(refused(name)),
-            limit => Ok(limit),
-        };
-        let tasks = number("max_concurrent_tasks", max_concurrent_tasks)?;
-        let queue = number("max_queue_length", max_queue_length)?;
-        let context = number("max_context_bytes", max_context_bytes)?;
-        let connections = number("max_connections", max_connections)?;
-        let statement = time("statement_timeout", statement_timeout)?;
-        let transaction = time("transaction_timeout", transaction_timeout)?;
+        let checked = Checked::of(&limits)?;
         let schema = schema_name.to_owned();
         self.run(async move |admin| {
             let (mut side, tenant) = admin.lock(&schema).await?;
             tenant.must_be(&["active", "suspended"])?;
-            let parameters = params![
-                Uuid::from(tenant.tenant),
-                tasks,
-                queue,
-                context,
-                connections,
-                statement,
-                transaction
-            ];
             let detail = format!("{limits:?}");
             let mut steps = vec![
-                Step::Run(sql::TENANT_LIMITS, parameters),
+                checked.step(tenant.tenant),
                 admin.audit("set_limits", tenant.tenant, &tenant.schema, Some(detail)),
             ];
             tenant.group()?;
             let database = quoted(admin.address().database());
-            let connections = connections.unwrap_or(create::CONNECTIONS.cast_signed());
-            let statement = statement.unwrap_or(milliseconds(create::STATEMENT_TIMEOUT));
-            let transaction = transaction.unwrap_or(milliseconds(create::TRANSACTION_TIMEOUT));
+            let connections = checked.connections.unwrap_or(create::CONNECTIONS.cast_signed());
+            let statement = checked.statement.unwrap_or(milliseconds(create::STATEMENT_TIMEOUT));
+            let transaction = checked.transaction.unwrap_or(milliseconds(create::TRANSACTION_TIMEOUT));
             let mut text = "SET LOCAL ROLE NONE;".to_owned();
             for login in &tenant.logins {
                 let login = quoted(login);
@@ -87,8 +56,49 @@ impl DatabaseAdmin {
     }
 }
 
-fn refused(name: &str) -> AdminError {
+/// Limits as the registry keeps them.
+pub(crate) struct Checked {
+    tasks: Option<i32>,
+    queue: Option<i32>,
+    context: Option<i32>,
+    connections: Option<i32>,
+    statement: Option<i64>,
+    transaction: Option<i64>,
+}
+
+impl Checked {
+    pub(crate) fn of(limits: &TenantLimits) -> Result<Self, StoreError> {
+        let number = |name: &str, limit: Option<u32>| match limit {
+            None => Ok(None),
+            Some(limit) => match i32::try_from(limit) {
+                Ok(limit) if limit > 0 => Ok(Some(limit)),
+                _ => Err(refused(name)),
+            },
+        };
+        let time = |name: &str, limit: Option<Duration>| match limit.map(milliseconds) {
+            Some(limit) if !(1..=i64::from(i32::MAX)).contains(&limit) => Err(refused(name)),
+            limit => Ok(limit),
+        };
+        Ok(Self {
+            tasks: number("max_concurrent_tasks", limits.max_concurrent_tasks)?,
+            queue: number("max_queue_length", limits.max_queue_length)?,
+            context: number("max_context_bytes", limits.max_context_bytes)?,
+            connections: number("max_connections", limits.max_connections)?,
+            statement: time("statement_timeout", limits.statement_timeout)?,
+            transaction: time("transaction_timeout", limits.transaction_timeout)?,
+        })
+    }
+
+    pub(crate) fn step(&self, tenant: TenantId) -> Step<'static> {
+        let Self { tasks, queue, context, connections, statement, transaction } = *self;
+        let parameters =
+            params![Uuid::from(tenant), tasks, queue, context, connections, statement, transaction];
+        Step::Run(sql::TENANT_LIMITS, parameters)
+    }
+}
+
+fn refused(name: &str) -> StoreError {
     let message =
         format!("{name} has to be at least 1 and below 2^31; `None` is no limit of the tenant's own");
-    AdminError::new(AdminErrorKind::Configuration, message)
+    StoreError::new(StoreErrorKind::Configuration, message)
 }

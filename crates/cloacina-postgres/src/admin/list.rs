@@ -21,6 +21,8 @@ pub struct TenantSummary {
     pub name: String,
     /// Its schema.
     pub schema_name: String,
+    /// Whether its rows are in tables with those of others. Its size is not measured then.
+    pub shared: bool,
     /// Its logins, the oldest first; empty if it has none of its own.
     pub logins: Vec<String>,
     /// Whether it may work.
@@ -132,6 +134,7 @@ fn summary(row: &Row) -> Result<TenantSummary> {
         tenant: TenantId(row.get("tenant_id")),
         name: row.get("name"),
         schema_name: row.get("schema_name"),
+        shared: row.get("shared"),
         logins: row.get("logins"),
         state: state.parse().map_err(|error: String| AdminError::new(AdminErrorKind::Version, error))?,
         limits,

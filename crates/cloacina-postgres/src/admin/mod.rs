@@ -19,7 +19,7 @@ pub mod blocking;
 mod create;
 mod credentials;
 mod error;
-mod limits;
+pub(crate) mod limits;
 mod list;
 mod migrate;
 mod remove;
@@ -164,6 +164,8 @@ impl fmt::Debug for DatabaseAdmin {
 struct Registered {
     tenant: TenantId,
     schema: String,
+    /// Whether its rows are in tables with those of others.
+    shared: bool,
     state: String,
     group: Option<String>,
     /// The role that has the group's OID, under whatever name: another one than `group` means that somebody renamed it.
@@ -239,6 +241,7 @@ impl Admin {
         let registered = Registered {
             tenant: TenantId(row.get("tenant_id")),
             schema: row.get("schema_name"),
+            shared: row.get("shared"),
             state: row.get("state"),
             group: row.get("group_name"),
             group_there: row.get("group_there"),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cloacina_core::id::TenantId;
+use cloacina_core::store::Place;
 use uuid::Uuid;
 
 use super::credentials::{LoginName, TenantCredentials, password, schema_name, verifier};
@@ -116,6 +117,18 @@ impl Admin {
         steps.push(Step::Batch(migrate::shared_security()));
         steps.push(self.audit("share_tables", host, shared.as_str(), None));
         self.finish(&mut side, &steps).await.map(drop)
+    }
+
+    /// The tables that tenants share, as a place.
+    pub(super) async fn shared_tables(&self) -> Result<Place> {
+        let rows =
+            self.as_owner(vec![Step::Run(sql::PLACE_FIND, params![SchemaName::shared().as_str()])]).await?;
+        let Some(row) = rows[0].first() else {
+            let message = format!("no tenants share tables on {}", self.inner.label());
+            return Err(AdminError::new(AdminErrorKind::NotFound, message));
+        };
+        let tenant = TenantId(row.get("tenant_id"));
+        Ok(Place { tenant, name: SchemaName::shared().as_str().to_owned(), shared: true })
     }
 
     async fn remove_shared(&self, name: &str, drain: Duration) -> Result<()> {

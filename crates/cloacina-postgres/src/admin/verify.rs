@@ -36,6 +36,12 @@ impl DatabaseAdmin {
                 let message = format!("the tenant in schema `{schema}` was removed");
                 return Err(AdminError::new(AdminErrorKind::NotFound, message));
             }
+            if tenant.shared {
+                let message = format!(
+                    "tenant `{schema}` shares tables: it has no schema and no roles that could be looked at"
+                );
+                return Err(AdminError::new(AdminErrorKind::Configuration, message));
+            }
             let verify = Step::Run(sql::TENANT_VERIFY, params![Uuid::from(tenant.tenant)]);
             let rows = admin.finish(&mut side, &[verify]).await?;
             let mut report = TenantReport::default();

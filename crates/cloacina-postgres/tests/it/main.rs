@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 
 mod address;
+mod alternate;
 mod migrate;
 mod plan;
+mod pooler;
 mod race;
 mod schema;
 mod shared;

@@ -37,6 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 pub use cloacina_core::TenantMetrics;
+pub use cloacina_core::store::TenantLimits;
 use cloacina_core::{ErrorKind, PipelineError};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -177,6 +178,83 @@ impl TenantManager {
         };
         self.shared.lock().remove(name.folded());
         removed
+    }
+
+    /// Stops a tenant: within a second no process starts anything for it, running tasks are cancelled, and the sessions of its own login are
+    /// ended. What is recorded stays and can be read. Suspending a suspended tenant is Ok.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] for a name that is none, for a file, which nobody can suspend for all processes that may open it, and for a
+    /// tenant with a login of its own where the manager has no administrator; [`ErrorKind::NotFound`] if there is no such tenant; and what is
+    /// wrong with the database.
+    pub async fn suspend(&self, tenant: &str) -> Result<(), PipelineError> {
+        let name = TenantName::parse(tenant)?;
+        self.shared.check_open()?;
+        match &self.shared.placement {
+            #[cfg(feature = "postgres")]
+            Placement::Postgres(schemas) => schemas.suspend(&name).await,
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(files) => files.cannot_decide(&name).await,
+        }
+    }
+
+    /// Lets a suspended tenant go on. Resuming an active tenant is Ok.
+    ///
+    /// # Errors
+    ///
+    /// As [`suspend`](Self::suspend).
+    pub async fn resume(&self, tenant: &str) -> Result<(), PipelineError> {
+        let name = TenantName::parse(tenant)?;
+        self.shared.check_open()?;
+        match &self.shared.placement {
+            #[cfg(feature = "postgres")]
+            Placement::Postgres(schemas) => schemas.resume(&name).await,
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(files) => files.cannot_decide(&name).await,
+        }
+    }
+
+    /// Sets all limits of a tenant, for every process; what is `None` has no limit of its own. In force within a second. Those on connections,
+    /// statements and transactions are for a login of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`suspend`](Self::suspend), and [`ErrorKind::Configuration`] for a limit of 0.
+    pub async fn set_limits(&self, tenant: &str, limits: TenantLimits) -> Result<(), PipelineError> {
+        let name = TenantName::parse(tenant)?;
+        self.shared.check_open()?;
+        match &self.shared.placement {
+            #[cfg(feature = "postgres")]
+            Placement::Postgres(schemas) => schemas.set_limits(&name, limits).await,
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(files) => {
+                // What binds a tenant in a file is the configuration of its runner.
+                let _not_kept = limits;
+                files.cannot_decide(&name).await
+            }
+        }
+    }
+
+    /// Gives a tenant's own login new credentials, which are kept nowhere else. The ones before work for another hour, so that its processes
+    /// can change over one after the other.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] for a name that is none, for a tenant without a login of its own, and where the manager has no
+    /// administrator; [`ErrorKind::NotFound`] if there is no such tenant; and what is wrong with the database.
+    #[cfg(feature = "postgres")]
+    pub async fn rotate(&self, tenant: &str) -> Result<TenantCredentials, PipelineError> {
+        let name = TenantName::parse(tenant)?;
+        self.shared.check_open()?;
+        match &self.shared.placement {
+            Placement::Postgres(schemas) => schemas.rotate(&name).await,
+            #[cfg(feature = "sqlite")]
+            Placement::Sqlite(files) => {
+                files.must_be_there(&name).await?;
+                Err(name.has_no_login())
+            }
+        }
     }
 
     /// The names of all tenants, in their order.

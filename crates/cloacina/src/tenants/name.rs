@@ -65,6 +65,14 @@ impl TenantName {
         )
     }
 
+    #[cfg(feature = "postgres")]
+    pub(super) fn has_no_login(&self) -> PipelineError {
+        let message = format!(
+            "the tenant `{self}` has no login of its own, and so no credentials; `own_roles` gives one to tenants that are made with it"
+        );
+        PipelineError::new(ErrorKind::Configuration, message)
+    }
+
     pub(super) fn exists(&self, other: &str) -> PipelineError {
         let message = if other == self.as_str() {
             format!("there is a tenant `{self}` already; nothing was changed")

@@ -9,8 +9,8 @@ use cloacina_core::store::TenantState;
 use cloacina_core::{ErrorKind, PipelineError};
 use cloacina_postgres::{NamedTenant, PostgresStore, SchemaName};
 
-use super::{Provisioned, TenantName};
-use crate::database::{AdminError, AdminErrorKind, DatabaseAdmin, TenantConfig};
+use super::{Provisioned, TenantLimits, TenantName};
+use crate::database::{AdminError, AdminErrorKind, DatabaseAdmin, TenantConfig, TenantCredentials};
 use crate::runner::{DefaultRunner, DefaultRunnerConfig, postgres_store};
 
 /// How often the sizes of all tenants are looked at.
@@ -90,6 +90,9 @@ impl Schemas {
             return Err(name.differs_from(&found.name));
         }
         match &self.admin {
+            Some(admin) if found.shared => {
+                admin.remove_shared_tenant(&found.name, drain).await.map_err(told)?;
+            }
             Some(admin) if found.has_login => {
                 let tenants = admin.list_tenants().await.map_err(told)?;
                 let login = tenants
@@ -100,18 +103,71 @@ impl Schemas {
                 admin.remove_tenant_within(&found.schema_name, &login, drain).await.map_err(told)?;
             }
             _ if found.has_login => {
-                let message = format!(
-                    "the tenant `{name}` has a login of its own: a manager with `own_roles` removes it, or `DatabaseAdmin::remove_tenant`"
-                );
-                return Err(PipelineError::new(ErrorKind::Configuration, message));
+                return Err(needs_own_roles(name));
             }
-            _ => {
-                let place = found.place();
-                self.store.place_remove(&place, drain).await?;
-            }
+            _ => self.store.place_remove(&found.place(), drain).await?,
         }
-        self.lock_names().remove(&found.schema_name);
+        self.lock_names().remove(&found.place().name);
         Ok(true)
+    }
+
+    /// A tenant that is there and is called exactly so.
+    async fn existing(&self, name: &TenantName) -> Result<NamedTenant, PipelineError> {
+        let found = self.find(name).await?.ok_or_else(|| name.not_found())?;
+        if found.name != name.as_str() {
+            return Err(name.differs_from(&found.name));
+        }
+        if found.state == TenantState::Removing {
+            return Err(name.not_found());
+        }
+        Ok(found)
+    }
+
+    /// A tenant, and who decides about it: the administrator or, of one without a login, the manager's own login.
+    async fn decided_by(
+        &self,
+        name: &TenantName,
+    ) -> Result<(NamedTenant, Option<&DatabaseAdmin>), PipelineError> {
+        let found = self.existing(name).await?;
+        if self.admin.is_none() && found.has_login {
+            return Err(needs_own_roles(name));
+        }
+        Ok((found, self.admin.as_ref()))
+    }
+
+    pub(super) async fn suspend(&self, name: &TenantName) -> Result<(), PipelineError> {
+        match self.decided_by(name).await? {
+            (found, Some(admin)) => admin.suspend(&found.place().name).await.map_err(told),
+            (found, None) => Ok(self.store.place_suspend(&found.place()).await?),
+        }
+    }
+
+    pub(super) async fn resume(&self, name: &TenantName) -> Result<(), PipelineError> {
+        match self.decided_by(name).await? {
+            (found, Some(admin)) => admin.resume(&found.place().name).await.map_err(told),
+            (found, None) => Ok(self.store.place_resume(&found.place()).await?),
+        }
+    }
+
+    pub(super) async fn set_limits(
+        &self,
+        name: &TenantName,
+        limits: TenantLimits,
+    ) -> Result<(), PipelineError> {
+        match self.decided_by(name).await? {
+            (found, Some(admin)) => admin.set_limits(&found.place().name, limits).await.map_err(told),
+            (found, None) => Ok(self.store.place_limit(&found.place(), limits).await?),
+        }
+    }
+
+    pub(super) async fn rotate(&self, name: &TenantName) -> Result<TenantCredentials, PipelineError> {
+        let (found, admin) = self.decided_by(name).await?;
+        match admin {
+            Some(admin) if found.has_login => {
+                admin.rotate_credentials(&found.schema_name).await.map_err(told)
+            }
+            _ => Err(name.has_no_login()),
+        }
     }
 
     pub(super) async fn list(&self) -> Result<Vec<String>, PipelineError> {
@@ -125,16 +181,10 @@ impl Schemas {
         name: &TenantName,
         config: &DefaultRunnerConfig,
     ) -> Result<DefaultRunner, PipelineError> {
-        let found = self.find(name).await?.ok_or_else(|| name.not_found())?;
-        if found.name != name.as_str() {
-            return Err(name.differs_from(&found.name));
-        }
-        if found.state == TenantState::Removing {
-            return Err(name.not_found());
-        }
-        let builder = DefaultRunner::builder().database_url(&self.url).schema(&found.schema_name);
+        let found = self.existing(name).await?;
+        let builder = DefaultRunner::builder().database_url(&self.url).tenant(&found.name);
         let runner = builder.config(config.clone()).build().await?;
-        self.lock_names().insert(found.schema_name, found.name);
+        self.lock_names().insert(found.place().name, found.name);
         Ok(runner)
     }
 
@@ -170,6 +220,14 @@ impl Schemas {
     fn lock_names(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn needs_own_roles(name: &TenantName) -> PipelineError {
+    let message = format!(
+        "the tenant `{name}` has a login of its own: what it may do and whether it stays is decided by a manager with `own_roles`, or by \
+         `DatabaseAdmin`"
+    );
+    PipelineError::new(ErrorKind::Configuration, message)
 }
 
 /// What an administrator is told, as users of runners are told it.

@@ -33,6 +33,8 @@ mod rest;
 mod rule;
 mod run;
 mod serve;
+#[cfg(feature = "postgres")]
+mod shared;
 mod shutdown;
 mod submit;
 mod suspend;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloacina::tenants::{TenantManager, TenantManagerBuilder};
+use cloacina::tenants::{TenantLimits, TenantManager, TenantManagerBuilder};
 use cloacina::{Context, ErrorKind, RetryPolicy, TaskError};
 use cloacina_core::clock::{Clock as _, SystemClock};
 
@@ -123,12 +123,86 @@ in_each_home! {
                 tenants.runner(name).await.unwrap_err(),
                 tenants.remove(name).await.unwrap_err(),
                 tenants.metrics(name).await.unwrap_err(),
+                tenants.suspend(name).await.unwrap_err(),
+                tenants.resume(name).await.unwrap_err(),
+                tenants.set_limits(name, TenantLimits::default()).await.unwrap_err(),
+                tenants.rotate(name).await.unwrap_err(),
             ] {
                 assert_eq!(error.kind(), ErrorKind::Configuration, "{name:?}: {error}");
             }
         }
         assert!(tenants.list().await.unwrap().is_empty());
         assert_eq!(tenants.open_tenants(), 0);
+        tenants.shutdown_all().await.unwrap();
+    }
+
+    async fn what_is_decided_about_a_tenant_is_in_force_for_whoever_has_it(home: Home) {
+        let tenants = home.manager().await;
+        tenants.provision("acme").await.unwrap();
+        let acme = tenants.runner("acme").await.unwrap();
+        let mut limits = TenantLimits::default();
+        limits.max_context_bytes = Some(30);
+        let long = Context::new().with("text", "longer than thirty bytes of JSON");
+        if matches!(&home, Home::Directory(_)) {
+            for decided in [
+                tenants.suspend("acme").await,
+                tenants.resume("acme").await,
+                tenants.set_limits("acme", limits).await,
+            ] {
+                assert_error(&decided.unwrap_err(), ErrorKind::Configuration, "the tenant `acme` is a file");
+            }
+            assert!(acme.execute("w", long).await.unwrap().status.is_success());
+        } else {
+            tenants.set_limits("acme", limits).await.unwrap();
+            until(async || acme.execute("w", long.clone()).await.is_err()).await;
+            assert!(acme.execute("w", Context::new()).await.unwrap().status.is_success());
+            limits.max_context_bytes = Some(0);
+            let error = tenants.set_limits("acme", limits).await.unwrap_err();
+            assert_error(&error, ErrorKind::Configuration, "max_context_bytes");
+
+            for _ in 0..2 {
+                tenants.suspend("acme").await.unwrap();
+            }
+            // What is recorded before it is in force waits, and nobody may wait with it.
+            let is = async |kind| acme.execute_async("w", Context::new()).await.is_err_and(|error| error.kind() == kind);
+            until(async || is(ErrorKind::Suspended).await).await;
+            assert!(!acme.list_executions().await.unwrap().is_empty());
+            assert_eq!(tenants.list().await.unwrap(), ["acme"]);
+            for _ in 0..2 {
+                tenants.resume("acme").await.unwrap();
+            }
+            until(async || acme.execute_async("w", Context::new()).await.is_ok()).await;
+            assert!(acme.execute("w", Context::new()).await.unwrap().status.is_success());
+        }
+        for decided in [
+            tenants.suspend("nobody").await,
+            tenants.resume("nobody").await,
+            tenants.set_limits("nobody", TenantLimits::default()).await,
+            tenants.rotate("nobody").await.map(drop),
+        ] {
+            assert_error(&decided.unwrap_err(), ErrorKind::NotFound, "`nobody`");
+        }
+        tenants.shutdown_all().await.unwrap();
+        assert_eq!(tenants.suspend("acme").await.unwrap_err().kind(), ErrorKind::ShutDown);
+    }
+
+    async fn only_who_has_a_login_has_credentials_to_be_renewed(home: Home) {
+        let tenants = home.manager().await;
+        let before = tenants.provision("acme").await.unwrap().credentials;
+        let rotated = tenants.rotate("acme").await;
+        if let Some(before) = before {
+            let after = rotated.unwrap();
+            assert_ne!(after.password, before.password);
+            // Processes change over one after the other.
+            for credentials in [before, after] {
+                let own = crate::admin::runner(&credentials.connection_string, None, "own").await;
+                assert_eq!(crate::admin::works(&own).await, "own");
+                own.shutdown().await.unwrap();
+            }
+        } else {
+            let error = rotated.unwrap_err();
+            assert_error(&error, ErrorKind::Configuration, "the tenant `acme` has no login of its own");
+        }
         tenants.shutdown_all().await.unwrap();
     }
 
@@ -214,4 +288,46 @@ in_each_home! {
         }
         second.shutdown_all().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn about_a_tenant_with_a_login_only_a_manager_with_an_administrator_decides() {
+    let database = std::sync::Arc::new(crate::admin::Administered::by_a_provisioner().await);
+    let with = Home::OwnRoles(std::sync::Arc::clone(&database)).manager().await;
+    let without = Home::Shared(database.url.clone()).manager().await;
+    with.provision("acme").await.unwrap();
+    for decided in [
+        without.suspend("acme").await,
+        without.resume("acme").await,
+        without.set_limits("acme", TenantLimits::default()).await,
+        without.rotate("acme").await.map(drop),
+        without.remove("acme").await.map(drop),
+    ] {
+        assert_error(&decided.unwrap_err(), ErrorKind::Configuration, "own_roles");
+    }
+    for manager in [without, with] {
+        manager.shutdown_all().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_files_that_cannot_be_opened_do_not_hide_a_tenants_work() {
+    let gate = Gate::new();
+    let directory = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let home = Home::Directory(std::sync::Arc::clone(&directory));
+    let open = || home.builder().config(quick().workflow(workflow("w", [gate.task("t")])).build());
+    let first = open().build().await.unwrap();
+    first.provision("acme").await.unwrap();
+    let soon = SystemClock.now() + Duration::from_secs(1);
+    first.runner("acme").await.unwrap().submit("w").start_at(soon).send().await.unwrap();
+    first.shutdown_all().await.unwrap();
+    // More than are opened at one look, and all of them are looked at first.
+    for number in 0..100 {
+        let path = directory.path().join("tenants").join(format!("broken-{number}.db"));
+        std::fs::write(path, "no database at all").unwrap();
+    }
+    let second = open().build().await.unwrap();
+    gate.started().await;
+    gate.open(1);
+    second.shutdown_all().await.unwrap();
 }

@@ -98,16 +98,15 @@ impl History {
         });
     }
 
-    /// The engine of this number has made a step.
-    fn step(&self, engine: usize, progress: bool) {
-        let stuck = self.tell(|told| {
+    /// The engine of this number has made a step. Returns whether nothing has happened for long.
+    fn step(&self, engine: usize, progress: bool) -> bool {
+        self.tell(|told| {
             if progress {
                 told.idle.fill(0);
             }
             told.idle[engine] += 1;
             told.idle.iter().all(|idle| *idle > PATIENCE)
-        });
-        assert!(!stuck, "nothing happens any more, and there are executions that have not ended");
+        })
     }
 }
 
@@ -156,9 +155,34 @@ impl Engine {
                 self.trouble().await;
             }
             let progress = self.step(calm).await;
-            self.history.step(self.number, progress);
+            if self.history.step(self.number, progress) {
+                self.explain().await;
+            }
         }
         self.process.retire(self.runner.id).await;
+    }
+
+    /// Says what is left, and ends the history.
+    async fn explain(&mut self) -> ! {
+        let mut left = Vec::new();
+        for id in self.history.plans.keys() {
+            if self.history.ended(*id).is_empty() {
+                let record = self.process.load(*id).await;
+                let tasks = record.tasks.iter().map(|task| (task.state, task.attempt, task.runner));
+                left.push(format!("{id} is {}: {:?}", record.header.status, tasks.collect::<Vec<_>>()));
+            }
+        }
+        let now = self.history.now();
+        let bells = self.process.bells(now).await;
+        let runners = self.process.runners().await;
+        let crashed = self.history.crashed();
+        panic!(
+            "nothing happens any more at {now}, and these have not ended: {left:#?}\nbells: {:?}\nrunners: {:?}\n\
+             to be rescued: {crashed:?}\nthis one: {}",
+            bells.due,
+            runners.iter().map(|r| r.id).collect::<Vec<_>>(),
+            self.runner.id
+        );
     }
 
     fn chance(&mut self, percent: u8) -> bool {
@@ -226,7 +250,7 @@ impl Engine {
         let now = self.now();
         match self.process.resume(id, now).await {
             Controlled::Done(status) if status.is_terminal() => self.history.end(id, status),
-            Controlled::Done(_) => self.history.step(self.number, true),
+            Controlled::Done(_) => drop(self.history.step(self.number, true)),
             _ => {}
         }
     }

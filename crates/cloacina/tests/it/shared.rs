@@ -1,0 +1,109 @@
+//! Tenants that share tables, through the public API.
+
+use std::time::Duration;
+
+use cloacina::database::{
+    AdminErrorKind, Database as AdminDatabase, DatabaseAdmin, TenantLimits, TenantState,
+};
+use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
+use cloacina::{Context, ErrorKind, PipelineStatus};
+use cloacina_testing::cluster::Cluster;
+
+use crate::support::{assert_error, idle, until, workflow};
+
+/// A database with an administrator and the URL of an operator's ordinary login.
+async fn shared() -> (DatabaseAdmin, String) {
+    let cluster = Cluster::shared().unwrap();
+    let url = cluster.fresh_database().await.unwrap();
+    cluster.make_administrator(&url).await.unwrap();
+    let admin = DatabaseAdmin::new(AdminDatabase::new(&url, url.rsplit('/').next().unwrap(), 1));
+    let operator = cluster.ordinary_login(&url).await.unwrap();
+    admin.create_shared_tenant("acme").await.unwrap();
+    admin.create_shared_tenant("globex").await.unwrap();
+    admin.allow_operator(operator.split("://").nth(1).unwrap().split(':').next().unwrap()).await.unwrap();
+    (admin, operator)
+}
+
+async fn runner(url: &str, tenant: &str) -> DefaultRunner {
+    let config = DefaultRunnerConfig::builder().workflow(workflow("w", [idle("t")])).build();
+    DefaultRunner::builder().database_url(url).tenant(tenant).config(config).build().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_runs_and_lists_its_own_executions() {
+    let (_admin, url) = shared().await;
+    let (acme, globex) = (runner(&url, "acme").await, runner(&url, "globex").await);
+    assert_eq!((acme.place(), globex.place()), ("acme", "globex"));
+    for _ in 0..3 {
+        assert!(acme.execute("w", Context::new()).await.unwrap().status.is_success());
+    }
+    let theirs = globex.execute("w", Context::new()).await.unwrap();
+    assert_eq!(acme.list_executions().await.unwrap().len(), 3);
+    assert_eq!(globex.list_executions().await.unwrap().len(), 1);
+    let error = acme.get_execution_status(theirs.execution_id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    acme.shutdown().await.unwrap();
+    globex.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_taken_once_and_unknown_ones_say_so() {
+    let (admin, url) = shared().await;
+    for name in ["acme", "ACME", "../x", "x host=evil", "", "cloacina_shared"] {
+        let error = admin.create_shared_tenant(name).await.unwrap_err();
+        assert!(
+            matches!(error.kind(), AdminErrorKind::AlreadyExists | AdminErrorKind::Configuration),
+            "{name}: {error}"
+        );
+    }
+    let missing = DefaultRunner::builder().database_url(&url).tenant("nobody").build().await.unwrap_err();
+    assert_error(&missing, ErrorKind::Place, "there is no tenant that is called `nobody`");
+    let both =
+        DefaultRunner::builder().database_url(&url).tenant("acme").schema("acme").build().await.unwrap_err();
+    assert_error(&both, ErrorKind::Configuration, "name one of them");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_administrator_limits_suspends_and_removes_one_of_them_alone() {
+    let (admin, url) = shared().await;
+    let (acme, globex) = (runner(&url, "acme").await, runner(&url, "globex").await);
+    assert!(acme.execute("w", Context::new()).await.unwrap().status.is_success());
+
+    let mut limits = TenantLimits::default();
+    limits.max_queue_length = Some(7);
+    admin.set_limits("acme", limits).await.unwrap();
+    admin.suspend("acme").await.unwrap();
+    let tenants = admin.list_tenants().await.unwrap();
+    let of = |name: &str| tenants.iter().find(|tenant| tenant.name == name).unwrap();
+    assert_eq!((of("acme").state, of("globex").state), (TenantState::Suspended, TenantState::Active));
+    assert_eq!(of("acme").limits.max_queue_length, Some(7));
+    assert!(of("acme").shared && tenants.len() == 2);
+    // One that was recorded before waits until the tenant may go on.
+    until(async || {
+        let submitted = acme.execute_async("w", Context::new()).await;
+        submitted.is_err_and(|error| error.kind() == ErrorKind::Suspended)
+    })
+    .await;
+    assert!(globex.execute("w", Context::new()).await.unwrap().status.is_success());
+    admin.resume("acme").await.unwrap();
+    until(async || {
+        acme.execute("w", Context::new()).await.is_ok_and(|done| done.status == PipelineStatus::Completed)
+    })
+    .await;
+    acme.shutdown().await.unwrap();
+
+    for (schema, login) in [("acme", "acme"), ("cloacina_shared", "cloacina_app")] {
+        assert!(admin.remove_tenant(schema, login).await.is_err(), "{schema}");
+    }
+    assert!(admin.verify_tenant("acme").await.is_err());
+    admin.remove_shared_tenant("acme", Duration::from_secs(5)).await.unwrap();
+    let again = admin.remove_shared_tenant("acme", Duration::ZERO).await.unwrap_err();
+    assert_eq!(again.kind(), AdminErrorKind::NotFound);
+    assert_eq!(globex.list_executions().await.unwrap().len(), 1);
+    admin.create_shared_tenant("acme").await.unwrap();
+    let anew = runner(&url, "acme").await;
+    assert_eq!(anew.list_executions().await.unwrap().len(), 0);
+    assert!(admin.migrate_tenants(&[]).await.unwrap().is_empty());
+    anew.shutdown().await.unwrap();
+    globex.shutdown().await.unwrap();
+}
