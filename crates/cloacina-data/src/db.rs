@@ -39,8 +39,9 @@ impl TenantDb {
             context.try_task().ok_or_else(|| DataError::without("the context is no running task's"))?;
         let resource = task.resource().ok_or_else(|| {
             DataError::without(&format!(
-                "task `{}` runs on a runner that was opened without any",
-                task.task_id()
+                "task `{}` of tenant `{}` runs on a runner that was opened without any",
+                task.task_id(),
+                task.place()
             ))
         })?;
         let db = resource

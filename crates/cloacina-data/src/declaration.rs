@@ -138,7 +138,7 @@ impl DataBuilder {
         self
     }
 
-    /// The next migration. They are applied in this order, each in a transaction of its own, in each tenant's place.
+    /// The next migration. They are applied in this order in each tenant's place, all that it does not have in one transaction.
     pub fn migration(mut self, migration: Migration) -> Self {
         self.migrations.push(migration);
         self
@@ -177,7 +177,9 @@ impl DataBuilder {
             }
             let known = kinds.keys().any(|known: &String| known.eq_ignore_ascii_case(&name));
             if known {
-                return Err(DataError::configuration(format!("table `{name}` is declared twice")));
+                return Err(DataError::configuration(format!(
+                    "table `{name}` is declared twice: leave one of the two out"
+                )));
             }
             kinds.insert(name, kind);
         }
@@ -201,7 +203,7 @@ impl DataBuilder {
     }
 }
 
-fn check_table(name: &str, schema: Option<&str>) -> Result<()> {
+pub(crate) fn check_table(name: &str, schema: Option<&str>) -> Result<()> {
     if let Some(schema) = schema {
         return Err(DataError::configuration(format!(
             "table `{name}` names schema `{schema}`: leave it out; where a tenant's tables are is decided by its placement"

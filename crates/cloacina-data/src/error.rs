@@ -94,13 +94,13 @@ impl DataError {
 fn kind_of(error: &sqlx::Error) -> DataErrorKind {
     match error {
         sqlx::Error::Database(error) => match error.code().as_deref() {
-            // Serialization, deadlock, lock and statement timeouts; a busy or locked file.
-            Some(
-                "40001" | "40P01" | "55P03" | "57014" | "53300" | "5" | "6" | "261" | "262" | "517" | "518",
-            ) => DataErrorKind::Transient,
+            // Serialization, deadlock, lock and statement timeouts, a transaction that was idle for too long.
+            Some("40001" | "40P01" | "55P03" | "57014" | "53300" | "25P03") => DataErrorKind::Transient,
             Some("57P01" | "57P02" | "57P03") => DataErrorKind::Unavailable,
-            Some("3F000" | "42P01" | "42501") => DataErrorKind::Place,
+            // No schema, table, right, login or database.
+            Some("3F000" | "42P01" | "42501" | "28000" | "28P01" | "3D000") => DataErrorKind::Place,
             Some(code) if code.starts_with("08") => DataErrorKind::Unavailable,
+            Some(code) if code.len() < 5 => kind_of_file(code),
             _ => DataErrorKind::Database,
         },
         sqlx::Error::Io(_)
@@ -109,6 +109,17 @@ fn kind_of(error: &sqlx::Error) -> DataErrorKind {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => DataErrorKind::Unavailable,
+        _ => DataErrorKind::Database,
+    }
+}
+
+/// By the code of SQLite: what it is in the lower byte, the details above (<https://www.sqlite.org/rescode.html>).
+fn kind_of_file(code: &str) -> DataErrorKind {
+    match code.parse::<u32>().map(|code| code & 0xff) {
+        // Busy, locked.
+        Ok(5 | 6) => DataErrorKind::Transient,
+        // It cannot be opened, or is no database.
+        Ok(14 | 26) => DataErrorKind::Place,
         _ => DataErrorKind::Database,
     }
 }

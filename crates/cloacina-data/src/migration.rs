@@ -27,7 +27,7 @@ use sea_orm::sea_query::{
 };
 use uuid::Uuid;
 
-use crate::declaration::{TENANT_ID, check_name};
+use crate::declaration::{TENANT_ID, check_name, check_table};
 use crate::error::{DataError, Result};
 use crate::gate::{Dialect, Kind};
 
@@ -147,7 +147,7 @@ impl Migration {
         self.change(Change::DropIndex { table: table.into(), columns, unique: true })
     }
 
-    /// Removes a table with all that is in it. It need not be declared any more.
+    /// Removes a table with all that is in it. It stays declared for as long as there is a migration that creates it.
     #[must_use]
     pub fn drop_table(self, table: impl Into<String>) -> Self {
         self.change(Change::DropTable { table: table.into() })
@@ -165,6 +165,14 @@ impl Migration {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What fails, if it does, for the message.
+    pub(crate) fn doing(&self) -> String {
+        format!(
+            "apply migration {} (`{}`) to its tables, which stay as they were; correct the migration or the rows that it meets",
+            self.number, self.name
+        )
     }
 
     /// Whether it can be what it says, as the migration of this number.
@@ -239,7 +247,7 @@ impl Render<'_> {
                 statements.push(self.text(&*Index::drop().name(name)));
             }
             Change::DropTable { table } => {
-                check_name("table", table).map_err(|error| error.to_string())?;
+                check_table(table, None).map_err(|error| error.to_string())?;
                 statements.push(self.text(&*Table::drop().table(alias(table))));
             }
             Change::Fill(rows) => {
@@ -273,12 +281,12 @@ impl Render<'_> {
         let name = written
             .get_table_name()
             .and_then(plain_name)
-            .ok_or("a table is created under a name without a schema")?;
+            .ok_or("a table is created with a schema: leave it out; where a tenant's tables are is decided by its placement")?;
         let kind = self.kind(&name)?;
         let tenant = kind == Kind::Tenant;
         if let Some(extra) = written.get_extra() {
             return Err(format!(
-                "table `{name}` has `{}` at its end, which cannot be checked",
+                "table `{name}` has `{}` at its end, which cannot be checked: leave it out",
                 extra.escape_debug()
             ));
         }
@@ -305,7 +313,7 @@ impl Render<'_> {
             let spec = column.get_column_spec();
             if let Some(extra) = &spec.extra {
                 return Err(format!(
-                    "column `{column_name}` has `{}`, which cannot be checked",
+                    "column `{column_name}` has `{}`, which cannot be checked: leave it out",
                     extra.escape_debug()
                 ));
             }
@@ -320,11 +328,12 @@ impl Render<'_> {
             table.col(keyless(column, stands_alone || (!tenant && spec.primary_key && spec.auto_increment)));
         }
         if primary.is_empty() {
-            return Err(format!("table `{name}` has no primary key"));
+            return Err(format!("table `{name}` has no primary key: give it one"));
         }
         if counts_up && primary.len() > 1 {
             return Err(format!(
-                "table `{name}` has a column that counts up within a longer key, which SQLite does not have"
+                "table `{name}` has a column that counts up within a longer key, which SQLite does not have: let it be the whole key, or fill it \
+                 in yourself"
             ));
         }
         let lone_counter =
@@ -432,7 +441,7 @@ impl Render<'_> {
     fn index(&self, table: &str, columns: &[String], unique: bool) -> Rendered<String> {
         let tenant = self.kind(table)? == Kind::Tenant;
         if columns.is_empty() {
-            return Err(format!("an index on `{table}` has no columns"));
+            return Err(format!("an index on `{table}` has no columns: name at least one"));
         }
         columns.iter().try_for_each(|column| self.check_column(column))?;
         let mut index = Index::create();
@@ -453,13 +462,14 @@ impl Render<'_> {
         written: &ForeignKeyCreateStatement,
     ) -> Rendered<ForeignKeyCreateStatement> {
         let spec = written.get_foreign_key();
-        let target = spec
-            .get_ref_table()
-            .and_then(plain_name)
-            .ok_or_else(|| format!("a foreign key of `{table}` refers to a table with a schema"))?;
+        let target = spec.get_ref_table().and_then(plain_name).ok_or_else(|| {
+            format!("a foreign key of `{table}` refers to a table with a schema: leave the schema out")
+        })?;
         let to_tenant = self.kind(&target)? == Kind::Tenant;
         if to_tenant && !tenant {
-            return Err(format!("reference table `{table}` refers to rows of tenants, in `{target}`"));
+            return Err(format!(
+                "reference table `{table}` refers to rows of tenants, in `{target}`: leave the foreign key out, or declare the table with `.tenant(…)`"
+            ));
         }
         for action in [spec.get_on_delete(), spec.get_on_update()].into_iter().flatten() {
             if to_tenant && matches!(action, ForeignKeyAction::SetNull | ForeignKeyAction::SetDefault) {

@@ -85,7 +85,6 @@ impl Server {
     }
 
     pub(crate) async fn begin(&self, place: &Place, access: Access) -> Result<Open> {
-        let failed = |error| DataError::driver(&place.name, "begin a transaction", error);
         let (pool, written_as) = match (&self.app, place.shared) {
             (Some(app), true) => (&app.pool, WrittenAs::App),
             (None, true) => return Err(without_app(place)),
@@ -93,10 +92,12 @@ impl Server {
             (_, false) => (&self.pool, WrittenAs::Operator),
         };
         let begin = begin(&SchemaName::of(place).map_err(|error| place_error(place, &error))?, access);
-        let mut transaction = pool.begin_with(AssertSqlSafe(begin)).await.map_err(failed)?;
+        let mut transaction = begun(pool, place, &begin).await?;
         if let Some(app) = self.app.as_ref().filter(|_| place.shared) {
             let key = app.key.get_or_try_init(|| self.key(place)).await?;
-            key.enter(&mut transaction, place.tenant.into(), &app.name).await.map_err(failed)?;
+            key.enter(&mut transaction, place.tenant.into(), &app.name)
+                .await
+                .map_err(|error| DataError::driver(&place.name, BEGINNING, error))?;
         }
         Ok(Open { transaction, written_as })
     }
@@ -213,6 +214,26 @@ async fn migrate_as_owner(
     transaction.commit().await.map_err(failed)
 }
 
+const BEGINNING: &str = "begin a transaction";
+
+/// After a restart of the server all connections that nobody used are broken, and each says so when it is first used. Nothing has begun by
+/// then, so another one is taken.
+async fn begun(pool: &PgPool, place: &Place, begin: &str) -> Result<Transaction<'static, Postgres>> {
+    let mut perhaps_broken = pool.num_idle();
+    loop {
+        let error = match pool.begin_with(AssertSqlSafe(begin)).await {
+            Ok(transaction) => return Ok(transaction),
+            Err(error) => error,
+        };
+        let waited = matches!(error, sqlx::Error::PoolTimedOut);
+        let error = DataError::driver(&place.name, BEGINNING, error);
+        if waited || perhaps_broken == 0 || error.kind() != DataErrorKind::Unavailable {
+            return Err(error);
+        }
+        perhaps_broken -= 1;
+    }
+}
+
 const MIGRATING: &str = "make or change the tables of its data";
 
 /// Applies what is missing, in the transaction that holds the lock on the place.
@@ -249,8 +270,9 @@ async fn apply(
             "INSERT INTO cloacina_data_migration (number, name) VALUES ({}, '{name}');",
             migration.number()
         );
+        let applied = connection.execute(AssertSqlSafe(std::mem::take(&mut text))).await;
+        applied.map_err(|error| DataError::driver(&place.name, &migration.doing(), error))?;
     }
-    connection.execute(AssertSqlSafe(text)).await.map_err(failed)?;
     tracing::info!(
         tenant = place.name,
         from = version,

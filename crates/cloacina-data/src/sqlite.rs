@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cloacina_core::Completion;
 use cloacina_core::store::Place;
-use cloacina_sqlite::SqliteAddress;
+use cloacina_sqlite::{FileIdentity, SqliteAddress};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
 use uuid::Uuid;
@@ -28,7 +28,14 @@ const BUSY: Duration = Duration::from_secs(5);
 /// How many connections that nobody uses are kept open, over all files.
 const IDLE: usize = 16;
 
-static KEPT: Mutex<VecDeque<(PathBuf, SqliteConnection)>> = Mutex::new(VecDeque::new());
+static KEPT: Mutex<VecDeque<Kept>> = Mutex::new(VecDeque::new());
+
+/// A connection that nobody uses.
+struct Kept {
+    path: PathBuf,
+    file: Option<FileIdentity>,
+    connection: SqliteConnection,
+}
 
 pub(crate) struct File {
     path: PathBuf,
@@ -37,6 +44,8 @@ pub(crate) struct File {
 /// A connection with a transaction.
 pub(crate) struct Open {
     path: PathBuf,
+    /// Which file the path meant when it was opened, at the latest.
+    file: Option<FileIdentity>,
     connection: SqliteConnection,
 }
 
@@ -51,9 +60,14 @@ impl File {
 
     pub(crate) async fn begin(&self, place: &Place, access: Access) -> Result<Open> {
         let failed = |error| DataError::driver(&place.name, "begin a transaction", error);
-        let mut connection = match kept(&self.path) {
-            Some(connection) => connection,
-            None => self.connect(place).await?,
+        let file = FileIdentity::of(&self.path);
+        let mut connection = loop {
+            match kept(&self.path) {
+                Some(kept) if kept.file == file => break kept.connection,
+                // Of a file that is not there any more: what is written to it is lost.
+                Some(kept) => drop(kept.connection.close().await),
+                None => break self.connect(place).await?,
+            }
         };
         // A transaction that only reads and one that may write: the second takes its turn now, so that it never finds, half done, that
         // another one was faster.
@@ -62,7 +76,7 @@ impl File {
             Access::Write => "PRAGMA query_only = false; BEGIN IMMEDIATE",
         };
         connection.execute(begin).await.map_err(failed)?;
-        Ok(Open { path: self.path.clone(), connection })
+        Ok(Open { path: self.path.clone(), file, connection })
     }
 
     async fn connect(&self, place: &Place) -> Result<SqliteConnection> {
@@ -125,7 +139,10 @@ impl File {
             for statement in
                 migration.statements(Dialect::Sqlite, Whose::Tenant(place.tenant.into()), &declared.kinds)?
             {
-                open.connection.execute(AssertSqlSafe(statement)).await.map_err(failed)?;
+                open.connection
+                    .execute(AssertSqlSafe(statement))
+                    .await
+                    .map_err(|error| DataError::driver(&place.name, &migration.doing(), error))?;
             }
             sqlx::query("INSERT INTO cloacina_data_migration (number, name) VALUES (?, ?)")
                 .bind(migration.number())
@@ -176,38 +193,39 @@ impl Open {
 
     pub(crate) async fn commit(mut self) -> sqlx::Result<()> {
         self.connection.execute("COMMIT").await?;
-        keep(self.path, self.connection).await;
+        self.keep().await;
         Ok(())
     }
 
     pub(crate) async fn rollback(mut self, _after_error: bool) {
         // What cannot be rolled back is closed, which does the same.
         if self.connection.execute("ROLLBACK").await.is_ok() {
-            keep(self.path, self.connection).await;
+            self.keep().await;
+        }
+    }
+
+    async fn keep(self) {
+        let Self { path, file, connection } = self;
+        let surplus = {
+            let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.push_back(Kept { path, file, connection });
+            if kept.len() > IDLE { kept.pop_front() } else { None }
+        };
+        if let Some(surplus) = surplus {
+            drop(surplus.connection.close().await);
         }
     }
 }
 
-fn kept(path: &Path) -> Option<SqliteConnection> {
+fn kept(path: &Path) -> Option<Kept> {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let at = kept.iter().rposition(|(of, _)| of == path)?;
-    kept.remove(at).map(|(_, connection)| connection)
-}
-
-async fn keep(path: PathBuf, connection: SqliteConnection) {
-    let surplus = {
-        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push_back((path, connection));
-        if kept.len() > IDLE { kept.pop_front() } else { None }
-    };
-    if let Some((_, connection)) = surplus {
-        drop(connection.close().await);
-    }
+    let at = kept.iter().rposition(|kept| kept.path == path)?;
+    kept.remove(at)
 }
 
 /// Closes the connections to a file that nobody uses.
 async fn release(path: &Path) {
-    while let Some(connection) = kept(path) {
-        drop(connection.close().await);
+    while let Some(kept) = kept(path) {
+        drop(kept.connection.close().await);
     }
 }

@@ -43,6 +43,8 @@ struct Shared {
     /// `None` once the transaction is over.
     connection: AsyncMutex<Option<Connection>>,
     savepoints: AtomicU32,
+    /// How many savepoints met an error and have not come to their end: what is open in the database then is none of what was asked for.
+    failed: AtomicU32,
     /// The first of the savepoints that were dropped without an end: they are rolled back before anything else is done.
     dropped: Mutex<Option<u32>>,
 }
@@ -54,6 +56,7 @@ impl TenantTx {
                 db,
                 connection: AsyncMutex::new(Some(connection)),
                 savepoints: AtomicU32::new(0),
+                failed: AtomicU32::new(0),
                 dropped: Mutex::new(None),
             }),
             savepoint: 0,
@@ -76,7 +79,9 @@ impl TenantTx {
     }
 
     fn poison(&self) {
-        self.poisoned.store(true, Ordering::Release);
+        if !self.poisoned.swap(true, Ordering::AcqRel) && self.savepoint > 0 {
+            self.shared.failed.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     fn error(&self, kind: DataErrorKind, what: &str) -> DataError {
@@ -140,7 +145,10 @@ impl TenantTx {
 
     fn driver(&self, doing: &str, error: sqlx::Error) -> DataError {
         self.poison();
-        DataError::driver(self.tenant(), doing, error)
+        let error = DataError::driver(self.tenant(), doing, error);
+        // What the database says may hold a value of a row.
+        tracing::debug!(target: "cloacina::data", tenant = self.tenant(), kind = ?error.kind(), "failed to {doing}");
+        error
     }
 
     fn ran(&self, admitted: &Admitted, begun: Instant, rows: u64) {
@@ -159,6 +167,14 @@ impl TenantTx {
         }
         // Rolls dropped savepoints back.
         drop(self.connection().await?);
+        // To PostgreSQL the whole transaction has failed then, and its answer to COMMIT would not say so.
+        if self.shared.failed.load(Ordering::Acquire) > 0 {
+            self.undo().await;
+            return Err(self.error(
+                DataErrorKind::Poisoned,
+                "a transaction within this one met an error and was not ended: commit it, roll it back or drop it before this one ends",
+            ));
+        }
         match self.shared.connection.lock().await.take() {
             Some(connection) => connection.commit().await.map_err(|error| {
                 DataError::driver(self.tenant(), "commit a transaction", error).or_unknown()
@@ -273,6 +289,9 @@ impl TenantTx {
 
 impl Drop for TenantTx {
     fn drop(&mut self) {
+        if self.savepoint > 0 && *self.poisoned.get_mut() {
+            self.shared.failed.fetch_sub(1, Ordering::AcqRel);
+        }
         if self.savepoint > 0 && !self.ended {
             let mut dropped = self.shared.dropped.lock().unwrap_or_else(PoisonError::into_inner);
             *dropped = Some(dropped.map_or(self.savepoint, |first| first.min(self.savepoint)));

@@ -281,14 +281,15 @@ fn write_ahead(connection: &Connection, path: &Path) -> Result<(), Failure> {
 
 /// Which file on the disk a path means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileIdentity {
+pub struct FileIdentity {
     #[cfg(unix)]
     device_and_inode: (u64, u64),
 }
 
 impl FileIdentity {
     /// `None` if there is no file, or it cannot be told.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
         Self::of_metadata(&std::fs::metadata(path).ok()?)
     }
 

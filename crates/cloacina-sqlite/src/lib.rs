@@ -52,8 +52,8 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
 pub use completion::{complete, prepare_for_data};
-pub use connect::SqliteAddress;
-use connect::{FileIdentity, PATIENCE};
+use connect::PATIENCE;
+pub use connect::{FileIdentity, SqliteAddress};
 pub use directory::{Directory, DueFile, FileId};
 use error::Failure;
 pub use files::set_max_open_files;

@@ -67,6 +67,13 @@ impl TaskInfo {
         Some(self.resources.as_ref()?.of(&self.place))
     }
 
+    /// The place it runs in, for messages.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place.name
+    }
+
     /// By which this attempt may record its own completion.
     #[doc(hidden)]
     #[must_use]

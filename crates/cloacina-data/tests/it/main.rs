@@ -2,9 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 
+mod crash;
+mod ending;
+mod isolation;
+mod ledger;
+mod mistake;
 mod model;
 mod row_security;
 mod scope;
 mod support;
 mod task;
 mod transaction;
+mod ui;

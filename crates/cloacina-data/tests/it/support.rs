@@ -62,6 +62,34 @@ macro_rules! in_each_placement {
 }
 pub(crate) use in_each_placement;
 
+/// The same in the two placements in which a tenant's place can be looked at and broken by anybody who is let in.
+macro_rules! in_files_and_schemas {
+    ($(async fn $name:ident($place:ident: Placement) $body:block)*) => {
+        $(async fn $name($place: $crate::support::Placement) $body)*
+
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let test = super::$name($crate::support::Placement::sqlite());
+                    tokio::time::timeout($crate::support::PATIENCE, Box::pin(test)).await.expect("it ends in time");
+                }
+            )*
+        }
+
+        mod schema {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let test = super::$name($crate::support::Placement::schema().await);
+                    tokio::time::timeout($crate::support::PATIENCE, Box::pin(test)).await.expect("it ends in time");
+                }
+            )*
+        }
+    };
+}
+pub(crate) use in_files_and_schemas;
+
 /// A kind of place, in which there may be any number of tenants.
 #[derive(Clone)]
 pub(crate) enum Placement {
@@ -164,7 +192,12 @@ impl Placement {
         for workflow in workflows {
             config = config.workflow(workflow);
         }
-        let builder = DefaultRunner::builder().config(config.build());
+        self.with(tenant, data, config.build()).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn with(&self, tenant: &str, data: &Data, config: DefaultRunnerConfig) -> DefaultRunner {
+        let builder = DefaultRunner::builder().config(config);
         let builder = match self {
             Self::Sqlite(directory) => builder
                 .data(data)
