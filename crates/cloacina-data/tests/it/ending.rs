@@ -226,13 +226,18 @@ async fn a_task_whose_execution_was_cancelled_elsewhere_leaves_nothing() {
 async fn a_task_that_was_rescued_meanwhile_leaves_nothing_and_its_successor_one_row() {
     let world = World::new(|_| {}).await;
     let store = PostgresStore::connect(&world.url, PostgresOptions::default()).await.unwrap();
-    for runner in store.runner_list().await.unwrap() {
-        // Its heartbeat goes on meanwhile.
-        let beat = if runner.liveness == Liveness::Live { runner.beat } else { continue };
-        if store.runner_condemn(runner.id, beat).await.unwrap() {
-            store.runner_rescue(runner.id, None).await.unwrap();
-        }
-    }
+    // Its heartbeat goes on meanwhile.
+    let condemned = until("the runner is declared dead", async || {
+        let live = store
+            .runner_list()
+            .await
+            .unwrap()
+            .into_iter()
+            .find(|runner| runner.liveness == Liveness::Live)?;
+        store.runner_condemn(live.id, live.beat).await.unwrap().then_some(live.id)
+    })
+    .await;
+    store.runner_rescue(condemned, None).await.unwrap();
     let (task, attempt, rows) = world.shows().await;
     assert!(task != "completed" && attempt <= 2 && rows == 0, "{task} {attempt} {rows}");
     world.gate.may_end.add_permits(10);
