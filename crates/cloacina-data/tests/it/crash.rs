@@ -1,7 +1,7 @@
 //! Processes and servers that end around the commit of a transactional task: what it did and that it is done are there together, or
 //! neither is.
 //!
-//! `CLOACINA_KILLS` says how many processes are killed in each placement at a random moment; 30 in a usual run.
+//! `CLOACINA_KILLS` says how many processes are killed in each placement at a random moment; 20 in a usual run.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -78,10 +78,14 @@ async fn open(place: &str) -> DefaultRunner {
         .max_lost(1_000u32)
         .workflow(paying(pay.definition().retry(PATIENT)))
         .build();
-    let builder = DefaultRunner::builder().data(&data()).config(config);
-    let builder = match place.starts_with("postgres") {
-        true => builder.database_url(place).schema("acme"),
-        false => builder.database_url(format!("sqlite://{place}/acme.db")),
+    let (builder, data) = (DefaultRunner::builder().config(config), data());
+    let builder = match place.split(' ').collect::<Vec<_>>()[..] {
+        ["schema", url] => builder.database_url(url).schema("acme").data(&data),
+        ["shared", url, username, password] => {
+            builder.database_url(url).tenant("acme").data(&data.app_login(username, password))
+        }
+        [_, url] => builder.database_url(url).data(&data),
+        _ => panic!("no place: {place}"),
     };
     builder.build().await.unwrap()
 }
@@ -155,12 +159,15 @@ impl Drop for Child {
     }
 }
 
-fn named(place: &Placement) -> String {
-    match place {
-        Placement::Sqlite(directory) => directory.path().display().to_string(),
-        Placement::Schema(url) => url.clone(),
-        Placement::OwnRole(_) | Placement::Shared(_) => unreachable!("only files and schemas are looked at"),
-    }
+/// How a child is told of a place.
+async fn named(place: &Placement) -> String {
+    let kind = match place {
+        Placement::Sqlite(_) => "file",
+        Placement::Schema(_) => "schema",
+        Placement::OwnRole(_) => "login",
+        Placement::Shared(_) => "shared",
+    };
+    format!("{kind} {}", place.told("acme", &data()).await.join(" "))
 }
 
 /// Makes the place with its tables.
@@ -181,7 +188,7 @@ async fn agree(place: &Placement, hint: &str) -> usize {
 
 /// Has everything finished, and fails unless each execution has its one row.
 async fn finish(place: &Placement, hint: &str) -> Vec<crate::ledger::Entered> {
-    Child::start("drain", &named(place), None).succeeds().await;
+    Child::start("drain", &named(place).await, None).succeeds().await;
     agree(place, hint).await;
     let all = entered(place, "acme").await;
     assert!(all.iter().all(|entered| entered.rows == 1), "executions were left ({hint}): {all:#?}");
@@ -196,10 +203,10 @@ async fn kill_again_and_again(place: Placement) {
     make(&place).await;
     let seed = count("CLOACINA_SEED", fastrand::u64(0..1_000_000));
     let mut rng = fastrand::Rng::with_seed(seed);
-    let kills = count("CLOACINA_KILLS", 30);
+    let kills = count("CLOACINA_KILLS", 20);
     let (mut done, mut idle) = (0, 0);
     for life in 0..kills {
-        let child = Child::start("load", &named(&place), None);
+        let child = Child::start("load", &named(&place).await, None);
         let before = done;
         // Some die while they still open the place, most while they work.
         if rng.u32(0..4) > 0 {
@@ -233,12 +240,22 @@ async fn a_process_that_is_killed_again_and_again_leaves_one_row_for_each_execut
     kill_again_and_again(Placement::schema().await).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_killed_again_and_again_leaves_one_row_for_each_execution_with_its_own_login() {
+    kill_again_and_again(Placement::own_role().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_killed_again_and_again_leaves_one_row_for_each_execution_in_shared_tables() {
+    kill_again_and_again(Placement::shared().await).await;
+}
+
 in_files_and_schemas! {
     async fn a_process_that_is_killed_when_the_work_is_done_and_nothing_is_recorded_leaves_nothing(place: Placement) {
         make(&place).await;
         let directory = tempfile::tempdir().unwrap();
         let reached = directory.path().join("reached");
-        let child = Child::start("one", &named(&place), Some(&reached));
+        let child = Child::start("one", &named(&place).await, Some(&reached));
         until("the task has done its work", async || reached.exists().then_some(())).await;
         child.kill();
         assert_eq!(agree(&place, "killed before the completion").await, 0);
@@ -249,7 +266,7 @@ in_files_and_schemas! {
     async fn a_process_that_is_killed_as_soon_as_its_row_is_seen_leaves_a_completed_task(place: Placement) {
         make(&place).await;
         for round in 1..=5 {
-            let child = Child::start("one", &named(&place), None);
+            let child = Child::start("one", &named(&place).await, None);
             until("the row is there", async || (agree(&place, "as soon as it is seen").await == round).then_some(())).await;
             child.kill();
         }
@@ -275,11 +292,12 @@ async fn a_process_that_is_killed_while_its_commit_is_under_way_leaves_both_or_n
         set_traps(url).await;
         let client = connect(url, "acme").await;
         client.execute("SELECT pg_advisory_lock($1)", &[&trap]).await.unwrap();
-        let child = Child::start("one", url, None);
+        let child = Child::start("one", &named(&place).await, None);
         trapped(&client).await;
         child.kill();
         assert_eq!(agree(&place, &hint).await, 0);
-        let rescuer = (!freed_first).then(|| Child::start("drain", url, None));
+        let named = named(&place).await;
+        let rescuer = (!freed_first).then(|| Child::start("drain", &named, None));
         if !freed_first {
             until("the transaction is given up", async || {
                 let waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'";
@@ -309,7 +327,7 @@ async fn a_process_that_is_killed_before_it_hears_of_its_commit_leaves_a_complet
     let client = connect(url, "acme").await;
     client.execute("SELECT pg_advisory_lock($1)", &[&COMMITTING]).await.unwrap();
     let (through, deaf) = deafening(url).await;
-    let child = Child::start("one", &through, None);
+    let child = Child::start("one", &format!("schema {through}"), None);
     trapped(&client).await;
     deaf.send_replace(true);
     client.execute("SELECT pg_advisory_unlock($1)", &[&COMMITTING]).await.unwrap();
@@ -355,8 +373,9 @@ async fn a_connection_that_is_cut_around_a_commit_leaves_one_row_for_each_execut
     let mut rng = fastrand::Rng::with_seed(seed);
     let place = Placement::schema().await;
     make(&place).await;
-    let proxy = Proxy::start(&named(&place)).await.unwrap();
-    let runner = open(proxy.url()).await;
+    let Placement::Schema(url) = &place else { unreachable!() };
+    let proxy = Proxy::start(url).await.unwrap();
+    let runner = open(&format!("schema {}", proxy.url())).await;
     let mut commit = 0;
     for _ in 0..60 {
         commit += rng.u64(1..8);
@@ -393,7 +412,7 @@ async fn a_server_that_is_killed_and_started_again_has_one_row_for_each_executio
     let cluster = Cluster::start().unwrap();
     let place = Placement::Schema(cluster.fresh_database().await.unwrap());
     make(&place).await;
-    let child = Child::start("load", &named(&place), None);
+    let child = Child::start("load", &named(&place).await, None);
     let mut done = 0;
     for round in 0..4 {
         until("the child works", async || {

@@ -226,13 +226,18 @@ async fn a_task_whose_execution_was_cancelled_elsewhere_leaves_nothing() {
 async fn a_task_that_was_rescued_meanwhile_leaves_nothing_and_its_successor_one_row() {
     let world = World::new(|_| {}).await;
     let store = PostgresStore::connect(&world.url, PostgresOptions::default()).await.unwrap();
-    for runner in store.runner_list().await.unwrap() {
-        // Its heartbeat goes on meanwhile.
-        let beat = if runner.liveness == Liveness::Live { runner.beat } else { continue };
-        if store.runner_condemn(runner.id, beat).await.unwrap() {
-            store.runner_rescue(runner.id, None).await.unwrap();
-        }
-    }
+    // Its heartbeat goes on meanwhile.
+    let condemned = until("the runner is declared dead", async || {
+        let live = store
+            .runner_list()
+            .await
+            .unwrap()
+            .into_iter()
+            .find(|runner| runner.liveness == Liveness::Live)?;
+        store.runner_condemn(live.id, live.beat).await.unwrap().then_some(live.id)
+    })
+    .await;
+    store.runner_rescue(condemned, None).await.unwrap();
     let (task, attempt, rows) = world.shows().await;
     assert!(task != "completed" && attempt <= 2 && rows == 0, "{task} {attempt} {rows}");
     world.gate.may_end.add_permits(10);
@@ -316,6 +321,39 @@ in_files_and_schemas! {
             assert!(all.len() == 1 && all[0].rows == 0, "{all:?}");
             runner.shutdown().await.unwrap();
         }
+    }
+
+    async fn a_timeout_or_a_shutdown_while_the_task_works_leaves_nothing(place: Placement) {
+        let configured = |timeout: Option<Duration>, retry: RetryPolicy| {
+            let config = DefaultRunnerConfig::builder()
+                .cancel_grace(Duration::from_millis(20))
+                .shutdown_timeout(Duration::from_millis(50))
+                .workflow(paying(pay.definition().retry(retry).timeout(timeout)));
+            config.build()
+        };
+        let (_gate, input) = Gate::new();
+        let config = configured(Some(Duration::from_millis(200)), RetryPolicy::NEVER);
+        let runner = place.with("acme", &data(), config).await;
+        let result = runner.execute("paying", input).await.unwrap();
+        assert_eq!(result.status, PipelineStatus::Failed, "{result:?}");
+        runner.shutdown().await.unwrap();
+        let all = entered(&place, "acme").await;
+        assert!(all.len() == 1 && all[0].rows == 0, "{all:?}");
+
+        let (gate, input) = Gate::new();
+        let runner = place.with("globex", &data(), configured(None, PATIENT)).await;
+        let execution = runner.execute_async("paying", input).await.unwrap();
+        comes(&gate.has_entered).await;
+        runner.shutdown().await.unwrap();
+        let all = entered(&place, "globex").await;
+        assert!(all.len() == 1 && all[0].agrees() && all[0].rows == 0, "{all:?}");
+        gate.may_end.add_permits(1);
+        let next = place.with("globex", &data(), configured(None, PATIENT)).await;
+        let result = next.execution(execution.execution_id).wait_for_completion().await.unwrap();
+        assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+        let all = entered(&place, "globex").await;
+        assert!(all.len() == 1 && all[0].agrees() && all[0].attempt == 2, "{all:?}");
+        next.shutdown().await.unwrap();
     }
 
     async fn a_savepoint_that_is_given_up_is_no_part_of_what_is_committed(place: Placement) {

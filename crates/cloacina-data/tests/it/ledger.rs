@@ -115,8 +115,9 @@ pub(crate) async fn entered(place: &Placement, tenant: &str) -> Vec<Entered> {
             let found: Vec<Entered> = rows.unwrap().map(Result::unwrap).collect();
             (found, file.query_row(STRAY, (), |row| row.get(0)).unwrap())
         }
-        Placement::Schema(url) => {
-            let client = connect(url, tenant).await;
+        _ => {
+            let (url, schema) = place.seen_from_above(tenant).unwrap();
+            let client = connect(&url, &schema).await;
             let rows = client.query(QUERY, &[]).await.unwrap();
             let found = rows
                 .iter()
@@ -129,7 +130,6 @@ pub(crate) async fn entered(place: &Placement, tenant: &str) -> Vec<Entered> {
                 .collect();
             (found, client.query_one(STRAY, &[]).await.unwrap().get::<_, i64>(0))
         }
-        Placement::OwnRole(_) | Placement::Shared(_) => unreachable!("only files and schemas are looked at"),
     };
     assert_eq!(stray, 0, "the ledger has rows of executions that are not there");
     found

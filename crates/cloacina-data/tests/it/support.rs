@@ -213,6 +213,33 @@ impl Placement {
         builder.build().await.unwrap()
     }
 
+    /// What another process needs to open a tenant here, whose tables are made: a URL, or that and the application's login.
+    pub(crate) async fn told(&self, tenant: &str, data: &Data) -> Vec<String> {
+        match self {
+            Self::Sqlite(directory) => vec![format!("sqlite://{}/{tenant}.db", directory.path().display())],
+            Self::Schema(url) => vec![url.clone()],
+            Self::OwnRole(own) => vec![own.prepare(tenant, data).await],
+            Self::Shared(shared) => {
+                shared.prepare(tenant, data).await;
+                vec![shared.url.clone(), shared.app.username.clone(), shared.app.password.clone()]
+            }
+        }
+    }
+
+    /// Where everything of a tenant can be looked at, in PostgreSQL: the URL and the schema.
+    pub(crate) fn seen_from_above(&self, tenant: &str) -> Option<(String, String)> {
+        let above = |url: &str| Cluster::shared().unwrap().superuser_url_of(url);
+        match self {
+            Self::Sqlite(_) => None,
+            // It may be on a server of the test's own.
+            Self::Schema(url) => Some((url.clone(), tenant.to_owned())),
+            Self::OwnRole(own) => Some((above(&own.admin_url), tenant.to_owned())),
+            Self::Shared(shared) => {
+                Some((above(&shared.admin_url), cloacina_postgres::SchemaName::shared().as_str().to_owned()))
+            }
+        }
+    }
+
     /// The runners of two tenants, and their data.
     pub(crate) async fn two(&self, data: &Data) -> Two {
         let (first, second) =
