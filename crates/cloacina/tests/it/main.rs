@@ -41,5 +41,7 @@ mod suspend;
 mod tenant;
 #[cfg(all(feature = "postgres", feature = "sqlite"))]
 mod tenants;
+// What the compiler says depends on the features.
+#[cfg(feature = "data")]
 mod ui;
 mod untrusted;
