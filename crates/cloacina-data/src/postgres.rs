@@ -14,11 +14,11 @@ use cloacina_postgres::completion::{Answer, Value, WrittenAs, completion};
 use cloacina_postgres::{PostgresAddress, SchemaName};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow, PgSslMode, Postgres};
 use sqlx::query::Query;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
-    Transaction,
 };
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -55,9 +55,11 @@ struct App {
     key: OnceCell<Key>,
 }
 
-/// A connection with a transaction.
+/// A connection with a transaction. One that is dropped before its end, or whose beginning failed, is closed: the pool would hand it on with
+/// what is left of the transaction, and the driver does not know of one whose `BEGIN` succeeded and whose settings did not.
 pub(crate) struct Open {
-    transaction: Transaction<'static, Postgres>,
+    /// `None` once the transaction has ended.
+    connection: Option<PoolConnection<Postgres>>,
     written_as: WrittenAs,
 }
 
@@ -92,14 +94,14 @@ impl Server {
             (_, false) => (&self.pool, WrittenAs::Operator),
         };
         let begin = begin(&SchemaName::of(place).map_err(|error| place_error(place, &error))?, access);
-        let mut transaction = begun(pool, place, &begin).await?;
+        let mut open = begun(pool, place, &begin, written_as).await?;
         if let Some(app) = self.app.as_ref().filter(|_| place.shared) {
             let key = app.key.get_or_try_init(|| self.key(place)).await?;
-            key.enter(&mut transaction, place.tenant.into(), &app.name)
+            key.enter(open.driver(), place.tenant.into(), &app.name)
                 .await
                 .map_err(|error| DataError::driver(&place.name, BEGINNING, error))?;
         }
-        Ok(Open { transaction, written_as })
+        Ok(open)
     }
 
     async fn key(&self, place: &Place) -> Result<Key> {
@@ -218,11 +220,16 @@ const BEGINNING: &str = "begin a transaction";
 
 /// After a restart of the server all connections that nobody used are broken, and each says so when it is first used. Nothing has begun by
 /// then, so another one is taken.
-async fn begun(pool: &PgPool, place: &Place, begin: &str) -> Result<Transaction<'static, Postgres>> {
+async fn begun(pool: &PgPool, place: &Place, begin: &str, written_as: WrittenAs) -> Result<Open> {
     let mut perhaps_broken = pool.num_idle();
     loop {
-        let error = match pool.begin_with(AssertSqlSafe(begin)).await {
-            Ok(transaction) => return Ok(transaction),
+        let attempt = async {
+            let mut open = Open { connection: Some(pool.acquire().await?), written_as };
+            open.driver().execute(AssertSqlSafe(begin)).await?;
+            Ok(open)
+        };
+        let error = match attempt.await {
+            Ok(open) => return Ok(open),
             Err(error) => error,
         };
         let waited = matches!(error, sqlx::Error::PoolTimedOut);
@@ -329,7 +336,7 @@ fn place_error(place: &Place, error: &StoreError) -> DataError {
 
 impl Open {
     pub(crate) fn driver(&mut self) -> &mut PgConnection {
-        &mut self.transaction
+        self.connection.as_mut().expect("who ends the transaction has taken it")
     }
 
     pub(crate) async fn complete(&mut self, done: &Completion) -> Result<Completed, CompletionError> {
@@ -369,17 +376,30 @@ impl Open {
         Ok(Completed::Written(now, flushed))
     }
 
-    pub(crate) async fn commit(self) -> sqlx::Result<()> {
-        self.transaction.commit().await
+    pub(crate) async fn commit(mut self) -> sqlx::Result<()> {
+        self.driver().execute("COMMIT").await?;
+        // Back to the pool.
+        drop(self.connection.take());
+        Ok(())
     }
 
     pub(crate) async fn rollback(mut self, after_error: bool) {
         if after_error {
             // Its prepared statements may be of tables that have changed since.
-            drop(self.transaction.clear_cached_statements().await);
+            drop(self.driver().clear_cached_statements().await);
         }
-        // What cannot be rolled back is closed by the pool.
-        drop(self.transaction.rollback().await);
+        // What cannot be rolled back is closed, which does the same.
+        if self.driver().execute("ROLLBACK").await.is_ok() {
+            drop(self.connection.take());
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            connection.close_on_drop();
+        }
     }
 }
 
