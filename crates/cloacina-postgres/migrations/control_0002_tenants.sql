@@ -217,6 +217,10 @@ BEGIN
         RAISE EXCEPTION 'a tenant''s runner cannot be registered with a lease of more than a day or a host name of more than 255 characters'
             USING ERRCODE = '22023';
     END IF;
+    -- Repeated, since the answer was lost.
+    IF EXISTS (SELECT FROM cloacina.runner WHERE id = new_runner AND tenant_id = tenant) THEN
+        RETURN;
+    END IF;
     IF (SELECT count(*) FROM cloacina.runner WHERE tenant_id = tenant) >= 64 THEN
         RAISE EXCEPTION 'a tenant can have 64 runners at most' USING ERRCODE = '54000';
     END IF;

@@ -1,2 +1,3 @@
 INSERT INTO cloacina.runner (id, lease_ms, host, pid, started, workflows, fingerprints, heartbeat_at)
 VALUES ($1::uuid, $2::bigint, $3::text, $4::integer, $5::bigint, $6::text[], $7::bigint[], coalesce($8::timestamptz, now()))
+ON CONFLICT (id) DO NOTHING

@@ -142,6 +142,7 @@ macro_rules! store_conformance {
                 a_heartbeat_counts_up_and_announces
                 a_runner_that_beat_is_not_condemned
                 a_condemned_runner_writes_nothing
+                a_registration_that_is_repeated_changes_nothing
                 a_runner_that_never_registered_is_fenced
                 a_rescue_returns_tasks_as_lost
                 a_rescue_may_be_repeated_and_removes_the_runner

@@ -335,7 +335,7 @@ impl Store for MemoryStore {
             process: runner.process.clone(),
             workflows: runner.workflows.to_vec(),
         };
-        self.shared.lock().runners.insert(runner.id, Runner { record, places: BTreeSet::new() });
+        self.shared.lock().runners.entry(runner.id).or_insert(Runner { record, places: BTreeSet::new() });
         Ok(())
     }
 

@@ -90,7 +90,8 @@ pub struct Hub {
     gates: Vec<AsyncMutex<()>>,
     /// The runner that this process is now; `None` while it has only submitted.
     incarnation: RwLock<Option<Arc<Incarnation>>>,
-    renewing: AsyncMutex<()>,
+    /// Held while that changes. The id of a runner that may be registered though this process is not it: the answer was lost.
+    renewing: AsyncMutex<Option<RunnerId>>,
     places: Mutex<Places>,
     /// Places that may have claimable work, in the order in which they are served.
     queue: Mutex<VecDeque<Arc<OpenPlace>>>,
@@ -204,7 +205,7 @@ impl Hub {
             gates: lanes.iter().map(|_| AsyncMutex::new(())).collect(),
             lanes,
             incarnation: RwLock::new(None),
-            renewing: AsyncMutex::new(()),
+            renewing: AsyncMutex::new(None),
             places: Mutex::default(),
             queue: Mutex::new(VecDeque::new()),
             slot_watch: Arc::new(Wake::default()),
@@ -490,12 +491,12 @@ impl Hub {
     /// Registers this process as a runner, if it is not one yet, and takes back at once what a process that died left behind. From
     /// then on work of this place is claimed.
     async fn become_runner(self: &Arc<Self>, place: &OpenPlace) -> Result<(), StoreError> {
-        let _one_at_a_time = self.renewing.lock().await;
+        let mut unsettled = self.renewing.lock().await;
         if self.incarnation().is_some() {
             place.state().registered = true;
             return Ok(());
         }
-        let incarnation = self.register().await?;
+        let incarnation = self.register(&mut unsettled).await?;
         *self.incarnation.write().unwrap_or_else(PoisonError::into_inner) = Some(incarnation);
         if let Err(error) = Arc::clone(self).rescue_the_provably_dead().await {
             warn!(database = self.label(), %error, "failed to look for work of processes that died; will look again");
@@ -504,9 +505,10 @@ impl Hub {
         Ok(())
     }
 
-    async fn register(&self) -> Result<Arc<Incarnation>, StoreError> {
+    /// Registers this process under the id whose registration had no answer, if there is one: then no row is left that nobody renews.
+    async fn register(&self, unsettled: &mut Option<RunnerId>) -> Result<Arc<Incarnation>, StoreError> {
         let registration = RunnerRegistration {
-            id: RunnerId::new(),
+            id: *unsettled.get_or_insert_with(RunnerId::new),
             lease: self.lease,
             process: ProcessIdentity::current(),
             workflows: self.announced(),
@@ -514,12 +516,13 @@ impl Hub {
         let id = registration.id;
         let (store, now) = (Arc::clone(&self.store), self.clock.database_now());
         self.ask(async move { store.runner_register(&registration, now).await }).await?;
+        *unsettled = None;
         Ok(Arc::new(Incarnation { id, void: AtomicBool::new(false) }))
     }
 
     /// Goes on under a new runner id after `old` was declared dead: all that it held is void.
     async fn renew(&self, old: &Arc<Incarnation>) {
-        let _one_at_a_time = self.renewing.lock().await;
+        let mut unsettled = self.renewing.lock().await;
         if self.incarnation().is_none_or(|current| current.id != old.id) {
             return;
         }
@@ -545,7 +548,7 @@ impl Hub {
         }
         let mut wait = Duration::from_millis(50);
         let next = loop {
-            match self.register().await {
+            match self.register(&mut unsettled).await {
                 Ok(next) => break next,
                 Err(error) => {
                     warn!(database = self.label(), %error, "failed to register as a new runner; will try again");
@@ -676,9 +679,10 @@ impl Hub {
         self.tasks.close();
         self.tasks.wait().await;
         let incarnation = self.incarnation.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(incarnation) = incarnation {
+        let unsettled = self.renewing.lock().await.take();
+        for id in incarnation.map(|incarnation| incarnation.id).into_iter().chain(unsettled) {
             let store = Arc::clone(&self.store);
-            if let Err(error) = self.ask(async move { store.runner_retire(incarnation.id).await }).await {
+            if let Err(error) = self.ask(async move { store.runner_retire(id).await }).await {
                 warn!(database = self.label(), %error, "failed to sign off; other runners wait for the lease to end");
             }
         }

@@ -127,10 +127,17 @@ impl Hub {
 
     /// Signs the runner off and closes the store, unless something happens after all. True if the hub rests now.
     async fn lie_down(self: &Arc<Self>) -> Result<bool, StoreError> {
-        let Some(incarnation) = self.stop_claiming().await else { return Ok(false) };
-        if let Some(incarnation) = incarnation {
-            let (store, id) = (Arc::clone(&self.store), incarnation.id);
-            self.ask(async move { store.runner_retire(id).await }).await?;
+        {
+            let mut unsettled = self.renewing.lock().await;
+            let Some(incarnation) = self.stop_claiming().await else { return Ok(false) };
+            if let Some(incarnation) = incarnation {
+                *unsettled = Some(incarnation.id);
+            }
+            if let Some(id) = *unsettled {
+                let store = Arc::clone(&self.store);
+                self.ask(async move { store.runner_retire(id).await }).await?;
+                *unsettled = None;
+            }
         }
         // From here on the store says whether anybody else wrote.
         let bells = self.store.bell_due(self.clock.database_now()).await?;
@@ -167,9 +174,8 @@ impl Hub {
     }
 
     /// Ends the claiming in all places, if all are quiet; what was the runner has to be signed off then. `None` if something
-    /// happens.
+    /// happens. No runner is being registered or renewed meanwhile.
     async fn stop_claiming(&self) -> Option<Option<Arc<Incarnation>>> {
-        let _no_renewal = self.renewing.lock().await;
         // No flush and no look at what is held is in between.
         let _gates = self.close_gates().await;
         let places = self.all_places();

@@ -196,7 +196,7 @@ pub trait Store: Send + Sync + 'static {
     /// Sets the bell of a place to its earliest due row, and says what that is.
     async fn bell_lower(&self, place: &Place, now: Option<Timestamp>) -> Result<NextDue>;
 
-    /// Records a new runner as live.
+    /// Records a new runner as live. Repeated after a lost answer, it changes nothing.
     async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()>;
 
     /// Counts the runner's heartbeat up and announces what it can run. `Dead` if somebody has declared it dead.

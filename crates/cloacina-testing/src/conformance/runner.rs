@@ -85,6 +85,25 @@ pub async fn a_condemned_runner_writes_nothing(fixture: &impl Fixture) {
     assert_eq!(error.kind(), StoreErrorKind::Fenced);
 }
 
+pub async fn a_registration_that_is_repeated_changes_nothing(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let registration = RunnerRegistration {
+        id: RunnerId::new(),
+        lease: Duration::from_secs(10),
+        process: None,
+        workflows: [key(WORKFLOW, 1)].into(),
+    };
+    world.register(registration.clone()).await;
+    world.heartbeat(registration.id, &registration.workflows).await;
+    world.register(registration.clone()).await;
+    let runners = world.runners().await;
+    let same: Vec<_> = runners.iter().filter(|runner| runner.id == registration.id).collect();
+    assert!(
+        matches!(same[..], [runner] if runner.beat == 1 && runner.liveness == Liveness::Live),
+        "{same:?}"
+    );
+}
+
 pub async fn a_runner_that_never_registered_is_fenced(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
     world.submit(draft(&[0]), at(0)).await;

@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cloacina::runner::DefaultRunner;
 use cloacina::{Context, ErrorKind, Jitter, PipelineStatus, RetryPolicy, Workflow};
 use cloacina_core::clock::SystemClock;
-use cloacina_core::store::PlaceName;
+use cloacina_core::store::{PlaceName, Store, StoreErrorKind};
 use cloacina_core::{Hub, Runner};
 use cloacina_sqlite::{Directory, FileId, SqliteStore};
 use cloacina_testing::clock::ManualClock;
+use cloacina_testing::faulty::{FaultyStore, Method, Moment, Verdict};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
@@ -309,6 +310,51 @@ async fn two_runners_of_two_hubs_rest_once_both_are_done() {
     one.rests().await;
     drop(two);
     one.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_to_a_sign_off_or_a_registration_leaves_no_runner_behind() {
+    let database = Database::sqlite();
+    let path = database.path().unwrap();
+    let (retired, registered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let store = FaultyStore::new(SqliteStore::open(&database.url).await.unwrap(), move |call| {
+        let nth = match (call.method, call.moment) {
+            (Method::RunnerRetire, Moment::After) => retired.fetch_add(1, Ordering::Relaxed),
+            // The first is the one with which the place is opened.
+            (Method::RunnerRegister, Moment::After) => {
+                registered.fetch_add(1, Ordering::Relaxed).wrapping_sub(1)
+            }
+            _ => return Verdict::Pass,
+        };
+        if nth == 0 { Verdict::Fail(StoreErrorKind::Unknown) } else { Verdict::Pass }
+    });
+    let clock = ManualClock::new();
+    let settings = quick().clock(Arc::new(clock.clone())).build();
+    let hub = Hub::start(store, &settings);
+    let workflows = vec![workflow("w", [idle("t")])];
+    let runner = Runner::open(hub, PlaceName::Default, settings, workflows).await.unwrap().unwrap();
+    let rests = || {
+        until(async || {
+            clock.advance(Duration::from_secs(1));
+            !is_open(&path)
+        })
+    };
+    rests().await;
+    let executing = tokio::spawn(async move {
+        assert!(runner.execute("w", Context::new()).await.unwrap().status.is_success());
+        runner
+    });
+    until(async || {
+        clock.advance(Duration::from_secs(1));
+        executing.is_finished()
+    })
+    .await;
+    let runner = executing.await.unwrap();
+    rests().await;
+    let other = SqliteStore::open(&database.url).await.unwrap();
+    let left = other.runner_list().await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    drop(runner);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
