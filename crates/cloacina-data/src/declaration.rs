@@ -86,7 +86,7 @@ impl Data {
         Self { declared: Arc::clone(&self.declared), app: Some(app), sources: Arc::default() }
     }
 
-    /// Makes or changes the tables of all tenants that have logins of their own, with what these logins may do, as an administrator of the database.
+    /// Makes or changes the tables of all tenants that have logins or databases of their own, with what may be done with them, as an administrator of the database.
     /// One after the other, each in a transaction; returns how many tenants there are. Safe to repeat, and to be called for new tenants.
     ///
     /// # Errors
@@ -97,7 +97,23 @@ impl Data {
     pub async fn migrate_tenants(&self, admin_url: &str) -> Result<usize> {
         let address = cloacina_postgres::PostgresAddress::parse(admin_url)
             .map_err(|error| DataError::configuration(error.to_string()))?;
-        crate::postgres::migrate_tenants(&address, &self.declared).await
+        crate::postgres::migrate_tenants(&address, &self.declared, None).await
+    }
+
+    /// As [`migrate_tenants`](Self::migrate_tenants), for the tenant that the operator calls so; of one that shares tables it makes or changes those.
+    /// Nothing for a tenant whose schema the operator's login uses: its tables are made when it is first used.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate_tenants`](Self::migrate_tenants).
+    #[cfg(feature = "postgres")]
+    pub async fn migrate_tenant(&self, admin_url: &str, name: &str) -> Result<()> {
+        let address = cloacina_postgres::PostgresAddress::parse(admin_url)
+            .map_err(|error| DataError::configuration(error.to_string()))?;
+        if crate::postgres::is_shared(&address, name).await? {
+            return crate::postgres::migrate_shared(&address, &self.declared).await;
+        }
+        crate::postgres::migrate_tenants(&address, &self.declared, Some(name)).await.map(drop)
     }
 
     /// Makes or changes the tables that tenants share, with their keys, policies and grants, as an administrator of the database. Safe to repeat.

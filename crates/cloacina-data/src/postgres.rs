@@ -119,13 +119,16 @@ impl Server {
             open.rollback(false).await;
             return Ok(());
         }
-        if self.own || place.shared {
+        let may_create = "SELECT has_schema_privilege(current_schema(), 'CREATE')";
+        let may_create: bool =
+            sqlx::query_scalar(may_create).fetch_one(open.driver()).await.map_err(failed)?;
+        if self.own || place.shared || !may_create {
             open.rollback(false).await;
             crate::versions::check(place, version, latest)?;
             let what = if place.shared {
                 "the shared tables, once, with `Data::migrate_shared`"
             } else {
-                "its tables"
+                "its tables, with `Data::migrate_tenants`"
             };
             return Err(DataError::new(
                 DataErrorKind::Place,
@@ -171,21 +174,47 @@ pub(crate) async fn migrate_shared(address: &PostgresAddress, declared: &Declare
     migrate_as_owner(&mut connection, &place, host, Whose::Shared, declared).await
 }
 
-/// Makes or changes the tables of tenants that have logins of their own, one after the other, as an administrator. The first that fails ends it.
-pub(crate) async fn migrate_tenants(address: &PostgresAddress, declared: &Declared) -> Result<usize> {
+/// Makes or changes the tables of tenants that have logins or databases of their own, or of the one that is called so, one after the other, as an
+/// administrator. The first that fails ends it.
+pub(crate) async fn migrate_tenants(
+    address: &PostgresAddress,
+    declared: &Declared,
+    only: Option<&str>,
+) -> Result<usize> {
     let mut connection = administrator(address).await?;
-    let of = "SELECT tenant_id, schema_name, group_name FROM cloacina.tenant \
-              WHERE placement = 'schema' AND group_name IS NOT NULL AND state IN ('active', 'suspended') ORDER BY schema_name";
-    let tenants: Vec<(Uuid, String, String)> = sqlx::query_as(of)
+    let of = "SELECT tenant_id, schema_name, group_name, placement = 'database' FROM cloacina.tenant \
+              WHERE (placement = 'schema' AND group_name IS NOT NULL OR placement = 'database') AND state IN ('active', 'suspended') \
+              AND ($1::text IS NULL OR name = $1) ORDER BY schema_name";
+    let tenants: Vec<(Uuid, String, Option<String>, bool)> = sqlx::query_as(of)
+        .bind(only)
         .fetch_all(&mut connection)
         .await
         .map_err(|error| DataError::driver("all", "read the registry of tenants", error))?;
-    for (tenant, name, group) in &tenants {
+    for (tenant, name, group, elsewhere) in &tenants {
         let place = Place { tenant: TenantId(*tenant), name: name.clone(), shared: false };
+        // In a database of its own the operator works for it.
+        let group = group.as_deref().unwrap_or("cloacina_engine");
         let whose = Whose::Login { tenant: *tenant, group };
-        migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
+        if *elsewhere {
+            let there = address.with_database(name).map_err(|error| place_error(&place, &error))?;
+            let mut connection = administrator(&there).await?;
+            migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
+        } else {
+            migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
+        }
     }
     Ok(tenants.len())
+}
+
+/// Whether a tenant that is called so shares tables.
+pub(crate) async fn is_shared(address: &PostgresAddress, name: &str) -> Result<bool> {
+    let mut connection = administrator(address).await?;
+    let of = "SELECT EXISTS (SELECT FROM cloacina.tenant WHERE name = $1 AND placement = 'shared' AND state <> 'removed')";
+    sqlx::query_scalar(of)
+        .bind(name)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| DataError::driver(name, "read the registry of tenants", error))
 }
 
 async fn administrator(address: &PostgresAddress) -> Result<PgConnection> {

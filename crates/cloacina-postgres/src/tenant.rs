@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{
-    Place, PlaceName, Result, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus,
+    Place, PlaceName, Placement, Result, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus,
 };
 use uuid::Uuid;
 
@@ -115,6 +115,22 @@ struct Entry {
     has_login: bool,
     /// Which version of `cloacina` a tenant's login found; others look at it themselves.
     control_version: Option<i32>,
+    /// Whether it is in another database.
+    elsewhere: bool,
+}
+
+/// Where a tenant's rows are, as the registry says it.
+pub(crate) fn placement(text: &str, has_login: bool) -> Result<Placement> {
+    Ok(match text {
+        "schema" if has_login => Placement::OwnRole,
+        "schema" => Placement::Schema,
+        "shared" => Placement::Shared,
+        "database" => Placement::Database,
+        _ => {
+            let message = format!("`{text}` is no placement that this program knows");
+            return Err(StoreError::new(StoreErrorKind::Version, message));
+        }
+    })
 }
 
 /// A tenant by the name that the operator has for it, which need not be its schema's.
@@ -128,18 +144,17 @@ pub struct NamedTenant {
     pub tenant: TenantId,
     /// Whether it may work.
     pub state: TenantState,
-    /// Whether it has a login of its own.
-    pub has_login: bool,
-    /// Whether its rows are in tables with those of others.
-    pub shared: bool,
+    /// Where its rows are.
+    pub placement: Placement,
 }
 
 impl NamedTenant {
     /// Where its rows are.
     #[must_use]
     pub fn place(&self) -> Place {
-        let name = if self.shared { &self.name } else { &self.schema_name };
-        Place { tenant: self.tenant, name: name.clone(), shared: self.shared }
+        let shared = self.placement == Placement::Shared;
+        let name = if shared { &self.name } else { &self.schema_name };
+        Place { tenant: self.tenant, name: name.clone(), shared }
     }
 }
 
@@ -154,17 +169,26 @@ pub(crate) async fn named(inner: &Inner, name: Option<&str>) -> Result<Vec<Named
         .iter()
         .map(|row| {
             let (tenant, name): (_, String) = (TenantId(row.get("tenant_id")), row.get("name"));
-            let place = Place { tenant, name: name.clone(), shared: row.get("shared") };
+            let place = Place { tenant, name: name.clone(), shared: false };
             Ok(NamedTenant {
                 state: parse(row.get("state"), &place)?,
-                has_login: row.get("has_login"),
-                shared: place.shared,
+                placement: placement(row.get("placement"), row.get("has_login"))?,
                 schema_name: row.get("schema_name"),
                 tenant,
                 name,
             })
         })
         .collect()
+}
+
+/// The names of the tenants that work in databases of their own.
+pub(crate) async fn with_databases(inner: &Inner) -> Result<Vec<String>> {
+    migrate::control(inner).await?;
+    let mut side = inner.pool.side().await?;
+    let steps = [Step::Run(sql::DATABASE_LIST, params![])];
+    let rows =
+        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
+    Ok(rows[0].iter().map(|row| row.get("name")).collect())
 }
 
 /// Makes a place for a tenant that the operator calls by another name than its schema's. `None` if there is one of either name.
@@ -282,7 +306,7 @@ async fn open_called(inner: &Inner, name: &str) -> Result<Place> {
     };
     let found =
         named(inner, Some(name)).await?.pop().filter(|found| found.name == name).ok_or_else(missing)?;
-    if !found.shared {
+    if found.placement != Placement::Shared {
         return open_schema(inner, &SchemaName::of(&found.place())?).await;
     }
     // The tables are migrated once for all who share them.
@@ -313,6 +337,7 @@ async fn find(inner: &Inner, name: &SchemaName) -> Result<Option<Entry>> {
         removed_at: row.get("removed_at"),
         has_login: row.get("has_login"),
         control_version: row.get("control_version"),
+        elsewhere: row.get("elsewhere"),
     }))
 }
 
@@ -383,6 +408,12 @@ async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place>
         let message = format!(
             "there is no schema `{name}`, and none can be made beside `{}`, from which only the case tells it apart",
             entry.name
+        );
+        return Err(StoreError::new(StoreErrorKind::Configuration, message));
+    }
+    if entry.elsewhere {
+        let message = format!(
+            "the tenant in `{name}` has a database of its own, which is called so: open that, or open the tenant by the name that the operator has for it"
         );
         return Err(StoreError::new(StoreErrorKind::Configuration, message));
     }

@@ -33,7 +33,7 @@ pub use flush::{
     PlaceFlush, PlaceFlushed, Recorded, TaskOutcome, WorkflowKey,
 };
 pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
-pub use tenant::{TenantLimits, TenantState, TenantStatus};
+pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
 
 use crate::id::{ExecutionId, RunnerId, TenantId};
 

@@ -233,7 +233,7 @@ in_files_and_schemas! {
         match &place {
             Placement::Sqlite(directory) => std::fs::remove_file(directory.path().join("acme.db")).unwrap(),
             Placement::Schema(url) => connect(url, "acme").await.batch_execute("DROP SCHEMA acme CASCADE").await.unwrap(),
-            Placement::OwnRole(_) | Placement::Shared(_) => unreachable!("only files and schemas are looked at"),
+            _ => unreachable!("only files and schemas are looked at"),
         }
         let ended = two.acme.run(async |tx| member::Entity::find().count(tx).await.map_err(DataError::from)).await;
         let error = ended.unwrap_err();
@@ -249,7 +249,7 @@ in_files_and_schemas! {
         let builder = match &place {
             Placement::Sqlite(directory) => builder.database_url(format!("sqlite://{}/acme.db", directory.path().display())),
             Placement::Schema(url) => builder.database_url(url).schema("acme"),
-            Placement::OwnRole(_) | Placement::Shared(_) => unreachable!("only files and schemas are looked at"),
+            _ => unreachable!("only files and schemas are looked at"),
         };
         let runner = builder.build().await.unwrap();
         assert_says(&runner.data().unwrap_err(), DataErrorKind::Configuration, "`acme` was opened without any");
