@@ -93,7 +93,13 @@ impl Server {
             (_, false) if self.own => (&self.pool, WrittenAs::Tenant),
             (_, false) => (&self.pool, WrittenAs::Operator),
         };
-        let begin = begin(&SchemaName::of(place).map_err(|error| place_error(place, &error))?, access);
+        let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
+        let begin = format!(
+            "{}; SELECT cloacina.at_home('{}', {}, current_schema()::text)",
+            begin(&schema, access),
+            Uuid::from(place.tenant),
+            place.epoch
+        );
         let mut open = begun(pool, place, &begin, written_as).await?;
         if let Some(app) = self.app.as_ref().filter(|_| place.shared) {
             let key = app.key.get_or_try_init(|| self.key(place)).await?;
@@ -155,7 +161,8 @@ impl Server {
 /// Makes or changes the tables that tenants share, as an administrator.
 pub(crate) async fn migrate_shared(address: &PostgresAddress, declared: &Declared) -> Result<()> {
     let shared = SchemaName::shared();
-    let place = Place { tenant: TenantId(Uuid::nil()), name: shared.as_str().to_owned(), shared: true };
+    let (name, schema) = (shared.as_str().to_owned(), shared.as_str().to_owned());
+    let place = Place { tenant: TenantId(Uuid::nil()), name, schema, epoch: 1, shared: true };
     let mut connection = administrator(address).await?;
     let of = "SELECT tenant_id FROM cloacina.tenant WHERE placement = 'host'";
     let host = sqlx::query_scalar::<_, Uuid>(of)
@@ -182,21 +189,22 @@ pub(crate) async fn migrate_tenants(
     only: Option<&str>,
 ) -> Result<usize> {
     let mut connection = administrator(address).await?;
-    let of = "SELECT tenant_id, schema_name, group_name, placement = 'database' FROM cloacina.tenant \
+    let of = "SELECT tenant_id, name, schema_name, epoch, group_name, placement = 'database' FROM cloacina.tenant \
               WHERE (placement = 'schema' AND group_name IS NOT NULL OR placement = 'database') AND state IN ('active', 'suspended') \
               AND ($1::text IS NULL OR name = $1) ORDER BY schema_name";
-    let tenants: Vec<(Uuid, String, Option<String>, bool)> = sqlx::query_as(of)
+    let tenants: Vec<(Uuid, String, String, i32, Option<String>, bool)> = sqlx::query_as(of)
         .bind(only)
         .fetch_all(&mut connection)
         .await
         .map_err(|error| DataError::driver("all", "read the registry of tenants", error))?;
-    for (tenant, name, group, elsewhere) in &tenants {
-        let place = Place { tenant: TenantId(*tenant), name: name.clone(), shared: false };
+    for (tenant, name, schema, epoch, group, elsewhere) in &tenants {
+        let (name, schema) = (name.clone(), schema.clone());
+        let place = Place { tenant: TenantId(*tenant), name, schema, epoch: *epoch, shared: false };
         // In a database of its own the operator works for it.
         let group = group.as_deref().unwrap_or("cloacina_engine");
         let whose = Whose::Login { tenant: *tenant, group };
         if *elsewhere {
-            let there = address.with_database(name).map_err(|error| place_error(&place, &error))?;
+            let there = address.with_database(&place.schema).map_err(|error| place_error(&place, &error))?;
             let mut connection = administrator(&there).await?;
             migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
         } else {

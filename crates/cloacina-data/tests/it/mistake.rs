@@ -433,8 +433,7 @@ async fn a_tenant_that_is_suspended_or_removed_while_its_data_is_used_is_named()
     managed.admin.suspend("acme").await.unwrap();
     let error = used(&managed.own).await.unwrap_err();
     assert!(error.to_string().contains("tenant `acme`: failed to"), "{error}");
-    // The operator may still look at it, and nothing is lost by it.
-    assert_eq!(used(&managed.operator).await.unwrap(), 0);
+    assert_says(&used(&managed.operator).await.unwrap_err(), DataErrorKind::Place, "the tenant is suspended");
     managed.admin.resume("acme").await.unwrap();
     assert_eq!(used(&managed.operator).await.unwrap(), 0);
     let removal = managed.admin.remove_tenant("acme", &managed.username);

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use cloacina_core::id::TenantId;
-use cloacina_core::store::{Place, Placement, TenantState};
+use cloacina_core::store::{Placement, TenantState};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
@@ -182,9 +182,8 @@ impl Admin {
         let database: SchemaName = tenant.schema.parse()?;
         if let Some(reachable) = self.database_state(&database).await? {
             if reachable {
-                let place = Place { tenant: tenant.tenant, name: tenant.schema.clone(), shared: false };
                 let home = self.of_database(&database)?;
-                home.drain_database(&place, drain).await?;
+                home.drain_database(tenant.tenant, &database, drain).await?;
             }
             self.as_owner(vec![Step::Batch(format!(
                 "ALTER DATABASE {} ALLOW_CONNECTIONS false",
@@ -202,18 +201,18 @@ impl Admin {
     }
 
     /// Closes the place in this database for new work and waits until nothing runs.
-    async fn drain_database(&self, place: &Place, drain: Duration) -> Result<()> {
+    async fn drain_database(&self, tenant: TenantId, schema: &SchemaName, drain: Duration) -> Result<()> {
         self.ensure().await?;
-        let rows = self.as_owner(vec![Step::Run(sql::TENANT_FIND, params![place.name.as_str()])]).await?;
+        let rows = self.as_owner(vec![Step::Run(sql::TENANT_FIND, params![schema.as_str()])]).await?;
         if rows[0].is_empty() {
             // It was never furnished.
             return Ok(());
         }
         let states = vec!["active", "suspended", "moving"];
-        let close = Step::Run(sql::TENANT_STATE, params![Uuid::from(place.tenant), states, "removing"]);
+        let close = Step::Run(sql::TENANT_STATE, params![Uuid::from(tenant), states, "removing"]);
         self.as_owner(vec![close]).await?;
         self.hint().await;
-        self.drained(place.tenant, &place.name.parse()?, drain).await
+        self.drained(tenant, schema, drain).await
     }
 
     async fn drop_database(&self, database: &SchemaName, name: &str) -> Result<()> {

@@ -87,11 +87,17 @@ impl Admin {
         let place = if tenant.placement == Placement::Shared {
             self.shared_tables().await?
         } else {
-            Place { tenant: tenant.tenant, name: tenant.schema_name.clone(), shared: false }
+            Place {
+                tenant: tenant.tenant,
+                name: tenant.name.clone(),
+                schema: tenant.schema_name.clone(),
+                epoch: tenant.epoch.cast_signed(),
+                shared: false,
+            }
         };
         migrate::place(&self.inner, &place, &SchemaName::of(&place)?).await?;
         let detail = format!("from {} to {known}", tenant.schema_version);
-        let audit = self.audit("migrate_tenants", place.tenant, &place.name, Some(detail));
+        let audit = self.audit("migrate_tenants", place.tenant, &place.schema, Some(detail));
         self.as_owner(vec![audit]).await?;
         Ok(known.cast_unsigned())
     }

@@ -128,7 +128,8 @@ impl Admin {
             return Err(AdminError::new(AdminErrorKind::NotFound, message));
         };
         let tenant = TenantId(row.get("tenant_id"));
-        Ok(Place { tenant, name: SchemaName::shared().as_str().to_owned(), shared: true })
+        let shared = SchemaName::shared().as_str().to_owned();
+        Ok(Place { tenant, name: shared.clone(), schema: shared, epoch: 1, shared: true })
     }
 
     async fn remove_shared(&self, name: &str, drain: Duration) -> Result<()> {

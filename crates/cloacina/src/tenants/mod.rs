@@ -568,7 +568,10 @@ impl Shared {
         let mut slot = tenant.runner.lock().await;
         *tenant.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         if let Some(runner) = slot.as_ref().filter(|runner| !runner.is_shut_down()) {
-            self.is_called(runner, name)?;
+            // What is open under the name in lower case may be called otherwise.
+            if runner.place() != name.as_str() {
+                return Err(name.differs_from(runner.place()));
+            }
             return Ok(runner.clone());
         }
         let opened = match &self.backend {
@@ -600,18 +603,6 @@ impl Shared {
             self.close_unused(Close::TooMany).await;
         }
         Ok(runner)
-    }
-
-    /// What is open under the name in lower case may be called otherwise.
-    fn is_called(&self, runner: &DefaultRunner, name: &TenantName) -> Result<(), PipelineError> {
-        match &self.backend {
-            #[cfg(feature = "postgres")]
-            Backend::Postgres(databases) => databases.is_called(runner.place(), name),
-            #[cfg(feature = "sqlite")]
-            Backend::Sqlite(_) if runner.place() != name.as_str() => Err(name.differs_from(runner.place())),
-            #[cfg(feature = "sqlite")]
-            Backend::Sqlite(_) => Ok(()),
-        }
     }
 
     /// Shuts runners down that nobody uses, the least recently used first.

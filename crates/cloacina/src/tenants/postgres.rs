@@ -37,8 +37,6 @@ pub(super) struct Databases {
     server: DefaultRunner,
     /// The tenants with databases of their own, which nobody else would work for while they are not open.
     kept_open: AsyncMutex<KeptOpen>,
-    /// The names of the tenants by their schemas, of those that were opened.
-    names: Mutex<HashMap<String, String>>,
     measured: Mutex<Option<Instant>>,
     #[cfg(feature = "data")]
     data: Option<Data>,
@@ -70,7 +68,6 @@ impl Databases {
             store,
             server,
             kept_open: AsyncMutex::default(),
-            names: Mutex::default(),
             measured: Mutex::default(),
             #[cfg(feature = "data")]
             data,
@@ -181,7 +178,6 @@ impl Databases {
             _ if is_administrators(&found) => return Err(needs_administrator(name)),
             _ => self.store.place_remove(&found.place(), drain).await?,
         }
-        self.lock_names().remove(&found.place().name);
         Ok(true)
     }
 
@@ -256,16 +252,7 @@ impl Databases {
         builder: DefaultRunnerBuilder,
     ) -> Result<DefaultRunner, PipelineError> {
         let found = self.existing(name).await?;
-        let runner = builder.database_url(&self.access.url).tenant(&found.name).build().await?;
-        self.lock_names().insert(found.place().name, found.name);
-        Ok(runner)
-    }
-
-    pub(super) fn is_called(&self, schema: &str, name: &TenantName) -> Result<(), PipelineError> {
-        match self.lock_names().get(schema) {
-            Some(known) if known != name.as_str() => Err(name.differs_from(known)),
-            _ => Ok(()),
-        }
+        builder.database_url(&self.access.url).tenant(&found.name).build().await
     }
 
     /// Ends sessions that last too long, and measures now and then.
@@ -331,10 +318,6 @@ impl Databases {
             runner.shutdown().await?;
         }
         self.server.shutdown().await
-    }
-
-    fn lock_names(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -44,7 +44,7 @@ async fn an_operator_reaches_it_by_the_tenants_name_and_nobody_else_gets_in() {
         assert!(!made.contains("acme"), "{made}");
 
         let acme = open(&operator, "acme").await.unwrap();
-        assert_eq!(acme.place(), made);
+        assert_eq!(acme.place(), "acme");
         assert!(acme.execute("w", Context::new()).await.unwrap().status.is_success());
         let by_schema = DefaultRunner::with_schema(&operator, &made).await.unwrap_err();
         assert_error(&by_schema, ErrorKind::Configuration, "has a database of its own");
