@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use sea_orm::{EntityTrait, IdenStatic, Iterable};
 
+#[cfg(feature = "postgres")]
+use crate::credentials::CredentialSource;
 use crate::error::{DataError, Result};
 use crate::gate::{Dialect, Gate, Kind, Tables};
 use crate::migration::Migration;
@@ -28,6 +30,8 @@ pub struct Data {
     pub(crate) declared: Arc<Declared>,
     #[cfg(feature = "postgres")]
     pub(crate) app: Option<AppLogin>,
+    #[cfg(feature = "postgres")]
+    pub(crate) credentials: Option<Arc<dyn CredentialSource>>,
     /// Where it is in use.
     pub(crate) sources: Arc<Mutex<HashMap<Key, Weak<Source>>>>,
 }
@@ -83,7 +87,17 @@ impl Data {
     #[must_use]
     pub fn app_login(&self, username: &str, password: &str) -> Self {
         let app = AppLogin { username: username.to_owned(), password: password.into() };
-        Self { declared: Arc::clone(&self.declared), app: Some(app), sources: Arc::default() }
+        Self { app: Some(app), sources: Arc::default(), ..self.clone() }
+    }
+
+    /// The same for a database in which tenants have logins of their own: the operator's runners work on their data as these logins, whose passwords they
+    /// ask this source for.
+    ///
+    /// Without it, an operator's runner leaves workflows whose tasks ask for data to the tenants' own runners.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub fn credentials(&self, source: impl CredentialSource) -> Self {
+        Self { credentials: Some(Arc::new(source)), sources: Arc::default(), ..self.clone() }
     }
 
     /// Makes or changes the tables of all tenants that have logins or databases of their own, with what may be done with them, as an administrator of the database.
@@ -214,6 +228,8 @@ impl DataBuilder {
             declared: Arc::new(declared),
             #[cfg(feature = "postgres")]
             app: None,
+            #[cfg(feature = "postgres")]
+            credentials: None,
             sources: Arc::default(),
         })
     }

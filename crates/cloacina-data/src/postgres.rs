@@ -1,8 +1,9 @@
 //! A PostgreSQL database.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -13,6 +14,7 @@ use cloacina_core::store::{Closed, Freed, Place, PlaceFlushed, Recorded, StoreEr
 use cloacina_postgres::completion::{Answer, Value, WrittenAs, completion};
 use cloacina_postgres::{PostgresAddress, SchemaName};
 use jiff::Timestamp;
+use sea_orm::{DbErr, RuntimeErr};
 use secrecy::ExposeSecret;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow, PgSslMode, Postgres};
@@ -24,6 +26,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::connection::{Completed, CompletionError};
+use crate::credentials::CredentialSource;
 use crate::db::Access;
 use crate::declaration::{AppLogin, Declared};
 use crate::error::{DataError, DataErrorKind, Result};
@@ -45,7 +48,19 @@ pub(crate) struct Server {
     own: bool,
     /// The application's login, for tenants that share tables.
     app: Option<App>,
+    tenants: Tenants,
 }
+
+/// The tenants that have logins of their own, for an operator's runner.
+struct Tenants {
+    address: PostgresAddress,
+    credentials: Option<Arc<dyn CredentialSource>>,
+    /// Of each tenant that was used, the pool of its login, or that it has none.
+    known: Mutex<HashMap<TenantId, Arc<OnceCell<Option<PgPool>>>>>,
+}
+
+/// The most connections to the login of one tenant. Nobody keeps one that is not used.
+const OF_A_TENANT: u32 = 4;
 
 /// The application's login.
 struct App {
@@ -67,6 +82,7 @@ impl Server {
     pub(crate) fn new(
         address: &PostgresAddress,
         app: Option<&AppLogin>,
+        credentials: Option<Arc<dyn CredentialSource>>,
         max_connections: u32,
         own: bool,
     ) -> Result<Self> {
@@ -83,15 +99,27 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self { pool: pool(address, max_connections)?, own, app })
+        let tenants = Tenants { address: address.clone(), credentials, known: Mutex::default() };
+        Ok(Self { pool: pool(address, max_connections)?, own, app, tenants })
+    }
+
+    pub(crate) fn reaches_logins(&self) -> bool {
+        self.own || self.tenants.credentials.is_some()
     }
 
     pub(crate) async fn begin(&self, place: &Place, access: Access) -> Result<Open> {
+        let mut of_tenant = None;
         let (pool, written_as) = match (&self.app, place.shared) {
             (Some(app), true) => (&app.pool, WrittenAs::App),
             (None, true) => return Err(without_app(place)),
             (_, false) if self.own => (&self.pool, WrittenAs::Tenant),
-            (_, false) => (&self.pool, WrittenAs::Operator),
+            (_, false) => {
+                of_tenant = self.tenants.pool(place, &self.pool).await?;
+                match &of_tenant {
+                    Some(pool) => (pool, WrittenAs::Tenant),
+                    None => (&self.pool, WrittenAs::Operator),
+                }
+            }
         };
         let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
         let begin = format!(
@@ -100,7 +128,18 @@ impl Server {
             Uuid::from(place.tenant),
             place.epoch
         );
-        let mut open = begun(pool, place, &begin, written_as).await?;
+        let mut open = match begun(pool, place, &begin, written_as).await {
+            // The login was rotated, or was never this tenant's: the source is asked again, at once or the next time.
+            Err(error) if of_tenant.is_some() && error.kind() == DataErrorKind::Place => {
+                self.tenants.forget(place);
+                if !is_not_let_in(&error) {
+                    return Err(error);
+                }
+                let again = self.tenants.pool(place, &self.pool).await?;
+                begun(again.as_ref().unwrap_or(&self.pool), place, &begin, written_as).await?
+            }
+            begun => begun?,
+        };
         if let Some(app) = self.app.as_ref().filter(|_| place.shared) {
             let key = app.key.get_or_try_init(|| self.key(place)).await?;
             key.enter(open.driver(), place.tenant.into(), &app.name)
@@ -156,6 +195,64 @@ impl Server {
         open.commit().await.map_err(failed)?;
         Ok(())
     }
+}
+
+impl Tenants {
+    /// The pool of a tenant's login; `None` if it has none, and the operator's is used.
+    async fn pool(&self, place: &Place, operator: &PgPool) -> Result<Option<PgPool>> {
+        let cell = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(known.entry(place.tenant).or_default())
+        };
+        cell.get_or_try_init(|| self.find(place, operator)).await.cloned()
+    }
+
+    async fn find(&self, place: &Place, operator: &PgPool) -> Result<Option<PgPool>> {
+        let failed = |error| DataError::driver(&place.name, "look for its login", error);
+        let has_login: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM cloacina.login WHERE tenant_id = $1)")
+                .bind(Uuid::from(place.tenant))
+                .fetch_one(operator)
+                .await
+                .map_err(failed)?;
+        if !has_login {
+            return Ok(None);
+        }
+        let Some(source) = &self.credentials else {
+            return Err(DataError::configuration(format!(
+                "tenant `{}` has a login of its own, and its data is reached with no other: give the operator's runners a source with \
+                 `Data::credentials`",
+                place.name
+            )));
+        };
+        let login = source.login(&place.name).await.map_err(|error| {
+            DataError::new(
+                DataErrorKind::Place,
+                format!("tenant `{}`: no credentials of its login are to be had: {error}", place.name),
+            )
+        })?;
+        let address = self
+            .address
+            .with_login(&login.username, login.password())
+            .map_err(|error| DataError::configuration(error.to_string()))?;
+        pool(&address, OF_A_TENANT).map(Some)
+    }
+
+    /// Forgets the pool of a tenant. What is open in it may end.
+    fn forget(&self, place: &Place) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&place.tenant);
+    }
+}
+
+/// Whether the server does not accept the login: neither its name nor its password, or it may not log in any more.
+fn is_not_let_in(error: &DataError) -> bool {
+    let code = match error.database() {
+        Some(DbErr::Query(RuntimeErr::SqlxError(error))) => {
+            error.as_database_error().and_then(|error| error.code())
+        }
+        _ => None,
+    };
+    matches!(code.as_deref(), Some("28P01" | "28000"))
 }
 
 /// Makes or changes the tables that tenants share, as an administrator.

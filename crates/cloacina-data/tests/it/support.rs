@@ -141,7 +141,7 @@ impl Databases {
 }
 
 /// A new database, with an administrator and an ordinary login of the operator.
-async fn administered() -> (DatabaseAdmin, String, String) {
+pub(crate) async fn administered() -> (DatabaseAdmin, String, String) {
     let cluster = Cluster::shared().unwrap();
     let admin_url = cluster.fresh_database().await.unwrap();
     cluster.make_administrator(&admin_url).await.unwrap();
