@@ -41,7 +41,6 @@ impl fmt::Debug for TenantLogin {
 ///
 /// struct Vault;
 ///
-/// #[async_trait::async_trait]
 /// impl CredentialSource for Vault {
 ///     async fn login(&self, tenant: &str) -> Result<TenantLogin, Box<dyn std::error::Error + Send + Sync>> {
 ///         // Ask the vault for the secret of this tenant.
@@ -50,12 +49,27 @@ impl fmt::Debug for TenantLogin {
 ///     }
 /// }
 /// ```
-#[async_trait]
 pub trait CredentialSource: Send + Sync + 'static {
     /// The login of the tenant that the operator calls so.
     ///
     /// # Errors
     ///
     /// What keeps the source from saying it. It is passed on to whoever wanted the data, so it holds no secret.
-    async fn login(&self, tenant: &str) -> Result<TenantLogin, Box<dyn Error + Send + Sync>>;
+    fn login(
+        &self,
+        tenant: &str,
+    ) -> impl Future<Output = Result<TenantLogin, Box<dyn Error + Send + Sync>>> + Send;
+}
+
+/// A source of whatever type.
+#[async_trait]
+pub(crate) trait AnySource: Send + Sync {
+    async fn login_of(&self, tenant: &str) -> Result<TenantLogin, Box<dyn Error + Send + Sync>>;
+}
+
+#[async_trait]
+impl<S: CredentialSource> AnySource for S {
+    async fn login_of(&self, tenant: &str) -> Result<TenantLogin, Box<dyn Error + Send + Sync>> {
+        self.login(tenant).await
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use sea_orm::{EntityTrait, IdenStatic, Iterable};
 
 #[cfg(feature = "postgres")]
-use crate::credentials::CredentialSource;
+use crate::credentials::{AnySource, CredentialSource};
 use crate::error::{DataError, Result};
 use crate::gate::{Dialect, Gate, Kind, Tables};
 use crate::migration::Migration;
@@ -31,7 +31,7 @@ pub struct Data {
     #[cfg(feature = "postgres")]
     pub(crate) app: Option<AppLogin>,
     #[cfg(feature = "postgres")]
-    pub(crate) credentials: Option<Arc<dyn CredentialSource>>,
+    pub(crate) credentials: Option<Arc<dyn AnySource>>,
     /// Where it is in use.
     pub(crate) sources: Arc<Mutex<HashMap<Key, Weak<Source>>>>,
 }

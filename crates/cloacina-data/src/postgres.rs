@@ -26,7 +26,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::connection::{Completed, CompletionError};
-use crate::credentials::CredentialSource;
+use crate::credentials::AnySource;
 use crate::db::Access;
 use crate::declaration::{AppLogin, Declared};
 use crate::error::{DataError, DataErrorKind, Result};
@@ -54,7 +54,7 @@ pub(crate) struct Server {
 /// The tenants that have logins of their own, for an operator's runner.
 struct Tenants {
     address: PostgresAddress,
-    credentials: Option<Arc<dyn CredentialSource>>,
+    credentials: Option<Arc<dyn AnySource>>,
     /// Of each tenant that was used, the pool of its login, or that it has none.
     known: Mutex<HashMap<TenantId, Arc<OnceCell<Option<PgPool>>>>>,
 }
@@ -82,7 +82,7 @@ impl Server {
     pub(crate) fn new(
         address: &PostgresAddress,
         app: Option<&AppLogin>,
-        credentials: Option<Arc<dyn CredentialSource>>,
+        credentials: Option<Arc<dyn AnySource>>,
         max_connections: u32,
         own: bool,
     ) -> Result<Self> {
@@ -225,7 +225,7 @@ impl Tenants {
                 place.name
             )));
         };
-        let login = source.login(&place.name).await.map_err(|error| {
+        let login = source.login_of(&place.name).await.map_err(|error| {
             DataError::new(
                 DataErrorKind::Place,
                 format!("tenant `{}`: no credentials of its login are to be had: {error}", place.name),

@@ -21,7 +21,6 @@ struct Vault {
     asked: Arc<Mutex<usize>>,
 }
 
-#[async_trait::async_trait]
 impl CredentialSource for Vault {
     async fn login(&self, tenant: &str) -> Result<TenantLogin, Box<dyn Error + Send + Sync>> {
         *self.asked.lock().unwrap() += 1;

@@ -403,7 +403,6 @@ async fn a_commit_whose_answer_is_lost_is_said_to_be_unknown() {
 /// A source that knows one login.
 struct Known(TenantLogin);
 
-#[async_trait::async_trait]
 impl CredentialSource for Known {
     async fn login(&self, _tenant: &str) -> Result<TenantLogin, Box<dyn std::error::Error + Send + Sync>> {
         Ok(self.0.clone())
