@@ -33,8 +33,7 @@ pub(crate) fn ring<'a>(tenant: TenantId, now: Option<Timestamp>) -> Step<'a> {
 }
 
 /// Whether there is work that another process could do now.
-pub(crate) fn rang_for_others(rows: &[Row], place: &str) -> bool {
-    let Some(row) = rows.first() else { return false };
+pub(crate) fn rang_for_others(row: &Row, place: &str) -> bool {
     if !row.get::<_, bool>("known") {
         tracing::error!(place, "the place has no bell; its work waits until somebody looks");
     }
@@ -69,7 +68,8 @@ pub(crate) async fn lower(inner: Arc<Inner>, place: Place, now: Option<Timestamp
     let rows = side.begin(inner.scope(place.tenant, &schema), &look).await.map_err(failed)?;
     let next = &rows[1][0];
     let next = NextDue { now: next.get("now"), work: next.get("work"), deadline: next.get("deadline") };
-    let mut steps = Vec::new();
+    // A bell that a crash leaves early costs a look.
+    let mut steps = vec![Step::Batch("SET LOCAL synchronous_commit = off".to_owned())];
     if !rows[0].is_empty() {
         let earliest = [next.work, next.deadline].into_iter().flatten().min();
         steps.push(Step::Run(sql::BELL_LOWER, params![tenant, earliest]));

@@ -7,10 +7,11 @@
 //! long as the server cannot be reached nothing can be said, neither "nothing was written" nor "read it": the flush waits, with
 //! backoff and without a limit, and with it its lane.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cloacina_core::execution::PipelineStatus;
-use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
+use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, NewExecution, Outcome, PlaceFlush, PlaceFlushed,
     Recorded, Result, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
@@ -21,10 +22,10 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::Inner;
-use crate::connect::{Scope, Step, params};
+use crate::connect::{Param, Scope, Step, params};
 use crate::doorbell;
 use crate::error::{Failure, refused};
-use crate::statement as sql;
+use crate::statement::{self as sql, Statement};
 use crate::tenant::SchemaName;
 
 /// A hundred years: the server cannot write the times that lie behind much longer waits.
@@ -50,28 +51,69 @@ impl From<&Flush> for OwnedFlush {
     }
 }
 
-/// Whose answer a step brings.
+/// What a step answers.
 #[derive(Clone, Copy)]
 enum Answer {
     Clock,
-    Submitted(usize),
-    Recorded(usize),
-    Closed(usize),
-    Claimed(usize),
-    Rang(usize),
-    Nothing(usize),
+    Submitted(Whose),
+    Recorded(Whose),
+    Closed(Whose),
+    Claimed(Whose),
+    Rang(Whose),
+    Nothing(Whose),
+}
+
+/// Which places a step is for.
+#[derive(Clone, Copy)]
+enum Whose {
+    /// This one.
+    One(usize),
+    /// Several whose rows lie in the same tables, of which this is the first: each row says whose it is.
+    Several(usize),
 }
 
 impl Answer {
     fn place(self) -> Option<usize> {
         match self {
             Self::Clock => None,
-            Self::Submitted(place)
-            | Self::Recorded(place)
-            | Self::Closed(place)
-            | Self::Claimed(place)
-            | Self::Rang(place)
-            | Self::Nothing(place) => Some(place),
+            Self::Submitted(whose)
+            | Self::Recorded(whose)
+            | Self::Closed(whose)
+            | Self::Claimed(whose)
+            | Self::Rang(whose)
+            | Self::Nothing(whose) => Some(whose.first()),
+        }
+    }
+}
+
+impl Whose {
+    fn first(self) -> usize {
+        match self {
+            Self::One(place) | Self::Several(place) => place,
+        }
+    }
+
+    /// The statement for one place, or the one for several.
+    fn of<'a>(self, one: &'a Statement, several: &'a Statement) -> &'a Statement {
+        match self {
+            Self::One(_) => one,
+            Self::Several(_) => several,
+        }
+    }
+
+    /// The first parameter of a statement: the tenant, or that of each row.
+    fn tenants<'a>(self, tenants: Vec<Uuid>, flush: &OwnedFlush) -> Param<'a> {
+        match self {
+            Self::One(place) => Box::new(Uuid::from(flush.places[place].place.tenant)),
+            Self::Several(_) => Box::new(tenants),
+        }
+    }
+
+    /// The place that a row is about.
+    fn place_of(self, row: &Row, places: &HashMap<TenantId, usize>) -> Option<usize> {
+        match self {
+            Self::One(place) => Some(place),
+            Self::Several(_) => places.get(&TenantId(row.get("tenant_id"))).copied(),
         }
     }
 }
@@ -79,8 +121,9 @@ impl Answer {
 pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> Result<Flushed> {
     let schemas =
         flush.places.iter().map(|place| SchemaName::of(&place.place)).collect::<Result<Vec<_>>>()?;
+    // Those that share tables first, so that they are together. All flushes have the same order.
     let mut order: Vec<usize> = (0..flush.places.len()).collect();
-    order.sort_by_key(|place| flush.places[*place].place.tenant);
+    order.sort_by_key(|place| (!flush.places[*place].place.shared, flush.places[*place].place.tenant));
 
     let mut lane = inner.pool.lane(lane).await?;
     let mut steps = Vec::with_capacity(8 * order.len());
@@ -90,13 +133,18 @@ pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> 
         None => steps.push(Step::Run(sql::CLOCK, params![flush.now])),
     }
     answers.push(Answer::Clock);
-    for (nth, place) in order.iter().copied().enumerate() {
+    let together =
+        |one: &usize, other: &usize| flush.places[*one].place.shared && flush.places[*other].place.shared;
+    for (nth, group) in order.chunk_by(together).enumerate() {
+        let whose = if group.len() == 1 { Whose::One(group[0]) } else { Whose::Several(group[0]) };
         if nth > 0 {
-            steps.push(Step::Enter(Scope::Schema(&schemas[place])));
-            answers.push(Answer::Nothing(place));
+            steps.push(Step::Enter(Scope::Schema(&schemas[group[0]])));
+            answers.push(Answer::Nothing(whose));
         }
-        lane.touch(flush.places[place].place.tenant);
-        push_place(&flush, place, &mut steps, &mut answers)?;
+        for place in group {
+            lane.touch(flush.places[*place].place.tenant);
+        }
+        push_group(&flush, group, whose, &mut steps, &mut answers)?;
     }
     let scope = order
         .first()
@@ -108,9 +156,11 @@ pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> 
                 now: rows[0][0].get("now"),
                 places: flush.places.iter().map(|_| PlaceFlushed::default()).collect(),
             };
+            let places: HashMap<TenantId, usize> =
+                flush.places.iter().map(|place| place.place.tenant).zip(0..).collect();
             let mut work_for_others = false;
             for (answer, rows) in answers.iter().zip(&rows) {
-                work_for_others |= read(*answer, rows, &mut flushed, &flush.places)?;
+                work_for_others |= read(*answer, rows, &mut flushed, &flush, &places)?;
             }
             if work_for_others {
                 inner.hint_wanted.notify_one();
@@ -136,61 +186,96 @@ pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> 
     }
 }
 
-fn push_place<'a>(
+fn push_group<'a>(
     flush: &'a OwnedFlush,
-    index: usize,
+    group: &[usize],
+    whose: Whose,
     steps: &mut Vec<Step<'a>>,
     answers: &mut Vec<Answer>,
 ) -> Result<()> {
-    let place = &flush.places[index];
-    let tenant = Uuid::from(place.place.tenant);
     let now = flush.now;
     let mut push = |answer, step| {
         answers.push(answer);
         steps.push(step);
     };
-    let claims = place.claim.is_some() || place.submits.iter().any(|submit| !submit.claimed.is_empty());
-    let runner = match flush.runner {
-        Some(runner) => Uuid::from(runner),
-        None if claims || !place.outcomes.is_empty() => {
+    let runner = flush.runner.map_or(Uuid::nil(), Uuid::from);
+    let (mut submits, mut ends) = (Submits::default(), Outcomes::default());
+    let (mut first_claims, mut more, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
+    let mut locked = Vec::new();
+    for index in group {
+        let place = &flush.places[*index];
+        let tenant = Uuid::from(place.place.tenant);
+        let claims = place.claim.is_some() || place.submits.iter().any(|submit| !submit.claimed.is_empty());
+        if flush.runner.is_none() && (claims || !place.outcomes.is_empty()) {
             let message = "a flush without a runner claims nothing and records nothing";
             return Err(StoreError::new(StoreErrorKind::Internal, message));
         }
-        None => Uuid::nil(),
-    };
-    let mut may_leave_work = false;
-
-    if place.first_claim && flush.runner.is_some() {
-        push(Answer::Nothing(index), Step::Run(sql::RUNNER_PLACE_INSERT, params![runner, tenant]));
-    }
-    if !place.submits.is_empty() {
-        let submits = Submits::of(&place.submits);
-        may_leave_work |= submits.leaves_work;
-        let Submits { executions, tasks, deadlines, .. } = submits;
-        push(Answer::Submitted(index), executions.into_step(tenant, now));
-        push(Answer::Nothing(index), tasks.into_step(tenant, now, runner));
-        if !deadlines.is_empty() {
-            push(Answer::Nothing(index), Step::Run(sql::DEADLINE_INSERT, params![tenant, deadlines]));
+        if place.first_claim && flush.runner.is_some() {
+            first_claims.push(tenant);
         }
-    }
-    if !place.outcomes.is_empty() {
-        let outcomes = Outcomes::of(&place.outcomes);
+        let mut may_leave_work = submits.add(tenant, &place.submits);
+        let outcomes = Outcomes::of(tenant, &place.outcomes);
         may_leave_work |= outcomes.leaves_work;
-        push(
-            Answer::Nothing(index),
-            Step::Run(sql::EXECUTION_LOCK, params![tenant, outcomes.locked.clone()]),
-        );
-        let closable = outcomes.closable.clone();
-        push(Answer::Recorded(index), outcomes.into_step(tenant, now, runner));
-        if !closable.is_empty() {
-            push(Answer::Closed(index), Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, closable]));
+        locked.extend_from_slice(&outcomes.locked);
+        if outcomes.only_ends {
+            ends.absorb(outcomes);
+        } else {
+            more.push((*index, outcomes));
+        }
+        if may_leave_work {
+            leaving.push(tenant);
         }
     }
-    if let Some(claim) = &place.claim {
-        push(Answer::Claimed(index), claim_step(claim, tenant, now, runner));
+
+    if !first_claims.is_empty() {
+        let step = match whose {
+            Whose::One(_) => Step::Run(sql::RUNNER_PLACE_INSERT, params![runner, first_claims[0]]),
+            Whose::Several(_) => Step::Run(sql::MANY_RUNNER_PLACE_INSERT, params![runner, first_claims]),
+        };
+        push(Answer::Nothing(whose), step);
     }
-    if may_leave_work {
-        push(Answer::Rang(index), doorbell::ring(place.place.tenant, now));
+    if !submits.executions.id.is_empty() {
+        let Submits { executions, tasks, deadlines } = submits;
+        push(Answer::Submitted(whose), executions.into_step(whose, flush));
+        push(Answer::Nothing(whose), tasks.into_step(whose, flush, runner));
+        for of_tenant in deadlines.chunk_by(|one, other| one.0 == other.0) {
+            let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();
+            push(Answer::Nothing(whose), Step::Run(sql::DEADLINE_INSERT, params![of_tenant[0].0, ids]));
+        }
+    }
+    if !locked.is_empty() {
+        let (tenants, ids): (_, Vec<Uuid>) = locked.into_iter().unzip();
+        let lock = whose.of(sql::EXECUTION_LOCK, sql::MANY_EXECUTION_LOCK);
+        push(Answer::Nothing(whose), Step::Run(lock, vec![whose.tenants(tenants, flush), Box::new(ids)]));
+        let mut closable = std::mem::take(&mut ends.closable);
+        if !ends.execution.is_empty() {
+            push(Answer::Recorded(whose), ends.into_end(whose, flush, runner));
+        }
+        for (index, outcomes) in more {
+            closable.extend_from_slice(&outcomes.closable);
+            let tenant = Uuid::from(flush.places[index].place.tenant);
+            push(Answer::Recorded(Whose::One(index)), outcomes.into_record(tenant, now, runner));
+        }
+        if !closable.is_empty() {
+            let (tenants, ids): (_, Vec<Uuid>) = closable.into_iter().unzip();
+            let close = whose.of(sql::EXECUTION_CLOSE, sql::MANY_EXECUTION_CLOSE);
+            let parameters: Vec<Param<'_>> =
+                vec![whose.tenants(tenants, flush), Box::new(now), Box::new(ids)];
+            push(Answer::Closed(whose), Step::Run(close, parameters));
+        }
+    }
+    let mut claims: Vec<(usize, &Claim)> =
+        group.iter().filter_map(|index| Some((*index, flush.places[*index].claim.as_ref()?))).collect();
+    while let Some((first, claim)) = claims.first().copied() {
+        let alike: Vec<(usize, &Claim)> =
+            claims.extract_if(.., |(_, other)| other.workflows == claim.workflows).collect();
+        // What the step is for is said by its form, not by that of the others.
+        let whose = if alike.len() == 1 { Whose::One(first) } else { Whose::Several(first) };
+        push(Answer::Claimed(whose), claim_step(&alike, whose, flush, runner));
+    }
+    if !leaving.is_empty() {
+        let ring = whose.of(sql::BELL_RING, sql::MANY_BELL_RING);
+        push(Answer::Rang(whose), Step::Run(ring, vec![whose.tenants(leaving, flush), Box::new(now)]));
     }
     Ok(())
 }
@@ -200,12 +285,13 @@ fn push_place<'a>(
 struct Submits<'a> {
     executions: Executions<'a>,
     tasks: Tasks<'a>,
-    deadlines: Vec<Uuid>,
-    leaves_work: bool,
+    /// The tenants and executions.
+    deadlines: Vec<(Uuid, Uuid)>,
 }
 
 #[derive(Default)]
 struct Executions<'a> {
+    tenant: Vec<Uuid>,
     id: Vec<Uuid>,
     workflow: Vec<&'a str>,
     fingerprint: Vec<i64>,
@@ -219,6 +305,7 @@ struct Executions<'a> {
 
 #[derive(Default)]
 struct Tasks<'a> {
+    tenant: Vec<Uuid>,
     execution: Vec<Uuid>,
     task: Vec<TaskIndex>,
     name: Vec<&'a str>,
@@ -228,24 +315,27 @@ struct Tasks<'a> {
 }
 
 impl<'a> Submits<'a> {
-    fn of(submits: &'a [Arc<NewExecution>]) -> Self {
-        let mut columns = Self::default();
+    /// Adds those of a tenant; true if they may leave work in the ready table.
+    fn add(&mut self, tenant: Uuid, submits: &'a [Arc<NewExecution>]) -> bool {
         // Two flushes that insert the same keys wait for each other in one order only.
         let mut sorted: Vec<&NewExecution> = submits.iter().map(|submit| &**submit).collect();
         sorted.sort_by_key(|submit| {
             let key = submit.idempotency.as_ref().map(|idempotency| idempotency.key.as_str());
             (key.map(|key| (&submit.workflow.name, key)), submit.id)
         });
+        let mut leaves_work = false;
         for submit in sorted {
-            columns.push(submit);
+            leaves_work |= self.push(tenant, submit);
         }
-        columns
+        leaves_work
     }
 
-    fn push(&mut self, submit: &'a NewExecution) {
+    fn push(&mut self, tenant: Uuid, submit: &'a NewExecution) -> bool {
+        let mut leaves_work = false;
         let id = Uuid::from(submit.id);
         let idempotency = submit.idempotency.as_ref();
         let executions = &mut self.executions;
+        executions.tenant.push(tenant);
         executions.id.push(id);
         executions.workflow.push(&submit.workflow.name);
         executions.fingerprint.push(submit.workflow.fingerprint.0);
@@ -257,7 +347,8 @@ impl<'a> Submits<'a> {
         executions.claimed.push(!submit.claimed.is_empty());
         for (position, task) in (0..).zip(submit.tasks.iter()) {
             let claimed = submit.claimed.contains(&position);
-            self.leaves_work |= task.waiting_on == 0 && !claimed;
+            leaves_work |= task.waiting_on == 0 && !claimed;
+            self.tasks.tenant.push(tenant);
             self.tasks.execution.push(id);
             self.tasks.task.push(position);
             self.tasks.name.push(&task.name);
@@ -266,17 +357,18 @@ impl<'a> Submits<'a> {
             self.tasks.start_at.push(submit.start_at);
         }
         if submit.deadline.is_some() {
-            self.deadlines.push(id);
-            self.leaves_work = true;
+            self.deadlines.push((tenant, id));
+            leaves_work = true;
         }
+        leaves_work
     }
 }
 
 impl<'a> Executions<'a> {
-    fn into_step(self, tenant: Uuid, now: Option<Timestamp>) -> Step<'a> {
-        let parameters = params![
-            tenant,
-            now,
+    fn into_step(self, whose: Whose, flush: &OwnedFlush) -> Step<'a> {
+        let mut parameters = vec![whose.tenants(self.tenant, flush)];
+        parameters.extend(params![
+            flush.now,
             self.id,
             self.workflow,
             self.fingerprint,
@@ -286,16 +378,16 @@ impl<'a> Executions<'a> {
             self.idempotency_key,
             self.input_hash,
             self.claimed,
-        ];
-        Step::Run(sql::EXECUTION_INSERT, parameters)
+        ]);
+        Step::Run(whose.of(sql::EXECUTION_INSERT, sql::MANY_EXECUTION_INSERT), parameters)
     }
 }
 
 impl<'a> Tasks<'a> {
-    fn into_step(self, tenant: Uuid, now: Option<Timestamp>, runner: Uuid) -> Step<'a> {
-        let parameters = params![
-            tenant,
-            now,
+    fn into_step(self, whose: Whose, flush: &OwnedFlush, runner: Uuid) -> Step<'a> {
+        let mut parameters = vec![whose.tenants(self.tenant, flush)];
+        parameters.extend(params![
+            flush.now,
             runner,
             self.execution,
             self.task,
@@ -303,14 +395,15 @@ impl<'a> Tasks<'a> {
             self.waiting_on,
             self.claimed,
             self.start_at,
-        ];
-        Step::Run(sql::TASK_INSERT, parameters)
+        ]);
+        Step::Run(whose.of(sql::TASK_INSERT, sql::MANY_TASK_INSERT), parameters)
     }
 }
 
 /// Outcomes, column by column.
 #[derive(Default)]
 struct Outcomes<'a> {
+    tenant: Vec<Uuid>,
     execution: Vec<Uuid>,
     task: Vec<TaskIndex>,
     attempt: Vec<i32>,
@@ -323,20 +416,20 @@ struct Outcomes<'a> {
     successors: Vec<Option<String>>,
     wanted: Vec<Option<String>>,
     handles: Vec<Option<String>>,
-    /// The executions, in the order of their locks.
-    locked: Vec<Uuid>,
+    /// The tenants and executions, in the order of their locks.
+    locked: Vec<(Uuid, Uuid)>,
     /// Those in which a task ended that nothing waits for: only they can have nothing left.
-    closable: Vec<Uuid>,
+    closable: Vec<(Uuid, Uuid)>,
     /// Whether all of them end a task that nothing waits for, and handle nothing.
     only_ends: bool,
     leaves_work: bool,
 }
 
 impl<'a> Outcomes<'a> {
-    fn of(outcomes: &'a [Arc<Outcome>]) -> Self {
+    fn of(tenant: Uuid, outcomes: &'a [Arc<Outcome>]) -> Self {
         let mut columns = Self { only_ends: true, ..Self::default() };
         for outcome in outcomes {
-            columns.push(outcome);
+            columns.push(tenant, outcome);
         }
         for ids in [&mut columns.locked, &mut columns.closable] {
             ids.sort_unstable();
@@ -345,7 +438,21 @@ impl<'a> Outcomes<'a> {
         columns
     }
 
-    fn push(&mut self, outcome: &'a Outcome) {
+    /// Takes those of another tenant in, all of which end tasks.
+    fn absorb(&mut self, mut other: Self) {
+        self.tenant.append(&mut other.tenant);
+        self.execution.append(&mut other.execution);
+        self.task.append(&mut other.task);
+        self.attempt.append(&mut other.attempt);
+        self.state.append(&mut other.state);
+        self.outcome.append(&mut other.outcome);
+        self.patch.append(&mut other.patch);
+        self.error.append(&mut other.error);
+        self.skip_reason.append(&mut other.skip_reason);
+        self.closable.append(&mut other.closable);
+    }
+
+    fn push(&mut self, tenant: Uuid, outcome: &'a Outcome) {
         let execution = Uuid::from(outcome.execution);
         let (mut patch_text, mut error_text, mut reason, mut after_us) = (None, None, None, None);
         let (state, how) = match &outcome.outcome {
@@ -372,6 +479,7 @@ impl<'a> Outcomes<'a> {
             }
         };
         let is_over = state != "ready";
+        self.tenant.push(tenant);
         self.execution.push(execution);
         self.task.push(outcome.task);
         self.attempt.push(outcome.attempt);
@@ -386,16 +494,33 @@ impl<'a> Outcomes<'a> {
         self.wanted.push(array_literal(successors.iter().map(|(_, wanted)| wanted)));
         let handles: &[_] = if state == "completed" { &outcome.handles } else { &[] };
         self.handles.push(array_literal(handles.iter()));
-        self.locked.push(execution);
+        self.locked.push((tenant, execution));
         if is_over && successors.is_empty() {
-            self.closable.push(execution);
+            self.closable.push((tenant, execution));
         }
         self.only_ends &= is_over && successors.is_empty() && handles.is_empty();
         self.leaves_work |= !is_over || successors.iter().any(|(_, wanted)| !wanted);
     }
 
-    fn into_step(self, tenant: Uuid, now: Option<Timestamp>, runner: Uuid) -> Step<'a> {
-        let mut parameters = params![
+    fn into_end(self, whose: Whose, flush: &OwnedFlush, runner: Uuid) -> Step<'a> {
+        let mut parameters = vec![whose.tenants(self.tenant, flush)];
+        parameters.extend(params![
+            flush.now,
+            runner,
+            self.execution,
+            self.task,
+            self.attempt,
+            self.state,
+            self.outcome,
+            self.patch,
+            self.error,
+            self.skip_reason,
+        ]);
+        Step::Run(whose.of(sql::TASK_END, sql::MANY_TASK_END), parameters)
+    }
+
+    fn into_record(self, tenant: Uuid, now: Option<Timestamp>, runner: Uuid) -> Step<'a> {
+        let parameters = params![
             tenant,
             now,
             runner,
@@ -407,11 +532,11 @@ impl<'a> Outcomes<'a> {
             self.patch,
             self.error,
             self.skip_reason,
+            self.after_us,
+            self.successors,
+            self.wanted,
+            self.handles,
         ];
-        if self.only_ends {
-            return Step::Run(sql::TASK_END, parameters);
-        }
-        parameters.extend(params![self.after_us, self.successors, self.wanted, self.handles]);
         Step::Run(sql::TASK_RECORD, parameters)
     }
 }
@@ -422,41 +547,66 @@ fn array_literal<T: ToString>(values: impl Iterator<Item = T>) -> Option<String>
     if values.is_empty() { None } else { Some(format!("{{{}}}", values.join(","))) }
 }
 
-fn claim_step(claim: &Claim, tenant: Uuid, now: Option<Timestamp>, runner: Uuid) -> Step<'_> {
-    let names: Vec<&str> = claim.workflows.iter().map(|key| &*key.name).collect();
-    let fingerprints: Vec<i64> = claim.workflows.iter().map(|key| key.fingerprint.0).collect();
-    let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
-    Step::Run(sql::TASK_CLAIM, params![tenant, now, runner, limit, names, fingerprints])
+/// Claims that know the same workflows.
+fn claim_step<'a>(claims: &[(usize, &'a Claim)], whose: Whose, flush: &OwnedFlush, runner: Uuid) -> Step<'a> {
+    let workflows = &claims[0].1.workflows;
+    let names: Vec<&str> = workflows.iter().map(|key| &*key.name).collect();
+    let fingerprints: Vec<i64> = workflows.iter().map(|key| key.fingerprint.0).collect();
+    let tenants = claims.iter().map(|(index, _)| Uuid::from(flush.places[*index].place.tenant)).collect();
+    let limits: Vec<i64> =
+        claims.iter().map(|(_, claim)| i64::try_from(claim.limit).unwrap_or(i64::MAX)).collect();
+    let limit: Param<'a> = match whose {
+        Whose::One(_) => Box::new(limits[0]),
+        Whose::Several(_) => Box::new(limits),
+    };
+    let mut parameters = vec![whose.tenants(tenants, flush)];
+    parameters.extend(params![flush.now, runner]);
+    parameters.push(limit);
+    parameters.extend(params![names, fingerprints]);
+    Step::Run(whose.of(sql::TASK_CLAIM, sql::MANY_TASK_CLAIM), parameters)
 }
 
 /// Reads the rows of a step; true if there is work for others now.
-fn read(answer: Answer, rows: &[Row], flushed: &mut Flushed, places: &[PlaceFlush]) -> Result<bool> {
-    match answer {
-        Answer::Clock | Answer::Nothing(_) => {}
-        Answer::Submitted(place) => {
-            flushed.places[place].submitted = rows.iter().map(|row| ExecutionId(row.get("id"))).collect();
-        }
-        Answer::Recorded(place) => {
-            let flushed = &mut flushed.places[place];
-            for row in rows {
+fn read(
+    answer: Answer,
+    rows: &[Row],
+    flushed: &mut Flushed,
+    flush: &OwnedFlush,
+    places: &HashMap<TenantId, usize>,
+) -> Result<bool> {
+    let (Answer::Submitted(whose)
+    | Answer::Recorded(whose)
+    | Answer::Closed(whose)
+    | Answer::Claimed(whose)
+    | Answer::Rang(whose)) = answer
+    else {
+        return Ok(false);
+    };
+    let mut work_for_others = false;
+    for row in rows {
+        // The statements are asked about these tenants only.
+        let Some(index) = whose.place_of(row, places) else { continue };
+        let (name, done) = (&flush.places[index].place.name, &mut flushed.places[index]);
+        match answer {
+            Answer::Clock | Answer::Nothing(_) => {}
+            Answer::Submitted(_) => done.submitted.push(ExecutionId(row.get("id"))),
+            Answer::Recorded(_) => {
                 let (execution, task) = (ExecutionId(row.get("execution_id")), row.get("task"));
                 if row.get("recorded") {
-                    flushed.recorded.push(Recorded { execution, task });
+                    done.recorded.push(Recorded { execution, task });
                 } else {
-                    flushed.freed.push(Freed { execution, task, claimed: row.get("attempt") });
+                    done.freed.push(Freed { execution, task, claimed: row.get("attempt") });
                 }
             }
-        }
-        Answer::Closed(place) => {
-            for row in rows {
-                let status = parse::<PipelineStatus>(row.get("state"), &places[place].place.name)?;
-                flushed.places[place].closed.push(Closed { execution: ExecutionId(row.get("id")), status });
+            Answer::Closed(_) => {
+                let status = parse::<PipelineStatus>(row.get("state"), name)?;
+                done.closed.push(Closed { execution: ExecutionId(row.get("id")), status });
             }
+            Answer::Claimed(_) => done.claimed.push(claimed_now(row)),
+            Answer::Rang(_) => work_for_others |= doorbell::rang_for_others(row, name),
         }
-        Answer::Claimed(place) => flushed.places[place].claimed = rows.iter().map(claimed_now).collect(),
-        Answer::Rang(place) => return Ok(doorbell::rang_for_others(rows, &places[place].place.name)),
     }
-    Ok(false)
+    Ok(work_for_others)
 }
 
 pub(crate) fn claimed(row: &Row) -> Claimed {

@@ -1,5 +1,5 @@
 //! The statements by name. Each is a file of its own in `sql/`; the SQLite store has files of the same names. What a tenant's own login
-//! says in another way is in `sql/own/`.
+//! says in another way is in `sql/own/`, what is said of several places that share tables in `sql/many/`.
 
 use tokio_postgres::types::Type;
 
@@ -177,6 +177,14 @@ statements! {
     RUNNING_COUNT "running_count";
     MIGRATION_LIST "migration_list";
     MIGRATION_INSERT "migration_insert";
+    MANY_RUNNER_PLACE_INSERT "many/runner_place_insert";
+    MANY_EXECUTION_INSERT "many/execution_insert";
+    MANY_TASK_INSERT "many/task_insert";
+    MANY_EXECUTION_LOCK "many/execution_lock";
+    MANY_TASK_END "many/task_end";
+    MANY_EXECUTION_CLOSE "many/execution_close";
+    MANY_TASK_CLAIM "many/task_claim";
+    MANY_BELL_RING "many/bell_ring";
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod counts;
 mod data;
 mod memory;
 mod rate;
+mod shared;
 mod tenancy;
 
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub(crate) use memory::{CHILD, child as memory_child};
 pub(crate) use tenancy::{IDLE_CHILD, idle_child};
 
 /// What can be asked for on the command line.
-pub(crate) const NAMES: [(&str, &str); 8] = [
+pub(crate) const NAMES: [(&str, &str); 9] = [
     ("one-task", "the latency of a one-task execution alone"),
     ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
     ("outstanding", "10,000 one-task executions submitted at once"),
@@ -27,6 +28,10 @@ pub(crate) const NAMES: [(&str, &str); 8] = [
     (
         "tenants",
         "executions of 100 tenants, 1,000 in flight in all; on PostgreSQL also of 1,000, and what tenants cost",
+    ),
+    (
+        "shared",
+        "10,000 tenants in the same tables: what one costs, and executions beside those of one tenant (PostgreSQL)",
     ),
     ("memory", "what an idle tenant costs this process"),
     ("data", "a transaction of five statements on a tenant's own data, beside plain SeaORM"),
@@ -52,6 +57,8 @@ pub(crate) struct Scale {
     pub(crate) cold: usize,
     /// Tenants that are open side by side, idle or busy, in schemas of one database.
     pub(crate) open_tenants: usize,
+    /// Tenants that share tables.
+    pub(crate) shared_tenants: usize,
 }
 
 impl Scale {
@@ -65,6 +72,7 @@ impl Scale {
             provisioned: 60,
             cold: 60,
             open_tenants: 1_000,
+            shared_tenants: 10_000,
         }
     }
 
@@ -79,6 +87,7 @@ impl Scale {
             provisioned: 20,
             cold: 20,
             open_tenants: 100,
+            shared_tenants: 500,
         }
     }
 }
@@ -114,6 +123,7 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale) -> Result<Vec<
             }
             Ok(rows)
         }
+        "shared" if kind == Kind::Postgres => shared::shared(scale).await,
         "memory" => memory::memory(kind, scale).await,
         "data" => data::data(kind, scale).await,
         "counts" if kind == Kind::Postgres => counts::counts(scale).await,

@@ -1,0 +1,31 @@
+-- `task_insert`, for places whose rows lie in the same tables.
+WITH inserted AS (
+    INSERT INTO task_executions (tenant_id, execution_id, task, name, state, waiting_on, attempt, runner_id, due_at, started_at)
+    SELECT new.tenant_id, new.execution_id, new.task, new.name,
+           CASE WHEN new.waiting_on > 0 THEN 'waiting' WHEN new.claimed THEN 'running' ELSE 'ready' END,
+           new.waiting_on,
+           CASE WHEN new.claimed THEN 1 ELSE 0 END,
+           CASE WHEN new.claimed THEN $3::uuid END,
+           CASE WHEN new.waiting_on = 0 THEN coalesce(new.start_at, clock.now) END,
+           CASE WHEN new.claimed THEN clock.now END
+    FROM (SELECT coalesce($2::timestamptz, now()) AS now) AS clock,
+         unnest($1::uuid[], $4::uuid[], $5::smallint[], $6::text[], $7::smallint[], $8::boolean[], $9::timestamptz[])
+             AS new (tenant_id, execution_id, task, name, waiting_on, claimed, start_at)
+    WHERE EXISTS (
+        SELECT FROM workflow_executions AS execution
+        WHERE execution.tenant_id = new.tenant_id AND execution.id = new.execution_id
+        OFFSET 0
+    )
+    ON CONFLICT DO NOTHING
+    RETURNING tenant_id, execution_id, task, state, due_at
+)
+INSERT INTO ready_tasks (tenant_id, priority, due_at, execution_id, task, workflow, fingerprint)
+SELECT inserted.tenant_id, execution.priority, inserted.due_at, inserted.execution_id, inserted.task, execution.workflow,
+       execution.fingerprint
+FROM inserted
+CROSS JOIN LATERAL (
+    SELECT priority, workflow, fingerprint FROM workflow_executions
+    WHERE tenant_id = inserted.tenant_id AND id = inserted.execution_id
+    OFFSET 0
+) AS execution
+WHERE inserted.state = 'ready'
