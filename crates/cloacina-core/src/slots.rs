@@ -56,6 +56,12 @@ static PROCESS: LazyLock<ProcessSlots> = LazyLock::new(|| ProcessSlots {
     waiting: Mutex::new(Vec::new()),
 });
 
+/// How many more tasks this process could run.
+pub(crate) fn free_in_process() -> usize {
+    let slots = &PROCESS.slots;
+    slots.limit.load(Ordering::Relaxed).saturating_sub(slots.used.load(Ordering::Relaxed))
+}
+
 /// Sets how many tasks this process runs at once.
 pub(crate) fn set_process_limit(limit: usize) {
     PROCESS.slots.limit.store(limit, Ordering::Relaxed);

@@ -14,10 +14,12 @@ use super::place::OpenPlace;
 use super::{ClaimRequest, Hub, Transition};
 use crate::clock::LONGEST_WAIT;
 use crate::id::TenantId;
+use crate::slots;
 use crate::store::{NextDue, StoreErrorKind};
 
-/// The most tasks that one claim asks for.
+/// The most tasks that one claim asks for, and how few are worth a statement. Where places share tables, their claims share one.
 const CLAIM: usize = 256;
+const WORTH_A_CLAIM: usize = 16;
 
 /// How long to wait when work is due but none of it is for us: at first, and at most.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -142,6 +144,8 @@ impl Hub {
     /// Sends a claim for every queued place that gets a slot, each once.
     fn grant(self: &Arc<Self>) {
         let turns = self.queue.lock().unwrap_or_else(PoisonError::into_inner).len();
+        // What a claim asks for is held until its answer, so those that wait share what is free.
+        let share = slots::free_in_process() / turns.max(1);
         for _ in 0..turns {
             let Some(place) = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
                 return;
@@ -160,7 +164,8 @@ impl Hub {
             };
             // Armed before the look, so that a slot that comes back in between is not missed.
             self.slot_watch.arm();
-            let permits = place.slots.take(CLAIM);
+            let least = if place.place.shared { 1 } else { WORTH_A_CLAIM };
+            let permits = place.slots.take(share.clamp(least, CLAIM));
             if permits.is_empty() {
                 self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(place);
                 continue;
