@@ -24,6 +24,7 @@ use crate::Inner;
 use crate::connect::{Scope, Step, params};
 use crate::doorbell;
 use crate::error::{Failure, refused};
+use crate::guest::Value;
 use crate::statement as sql;
 use crate::tenant::SchemaName;
 
@@ -196,15 +197,15 @@ fn push_place<'a>(
 
 /// New executions, column by column.
 #[derive(Default)]
-struct Submits<'a> {
-    executions: Executions<'a>,
-    tasks: Tasks<'a>,
-    deadlines: Vec<Uuid>,
+pub(crate) struct Submits<'a> {
+    pub(crate) executions: Executions<'a>,
+    pub(crate) tasks: Tasks<'a>,
+    pub(crate) deadlines: Vec<Uuid>,
     leaves_work: bool,
 }
 
 #[derive(Default)]
-struct Executions<'a> {
+pub(crate) struct Executions<'a> {
     id: Vec<Uuid>,
     workflow: Vec<&'a str>,
     fingerprint: Vec<i64>,
@@ -217,7 +218,7 @@ struct Executions<'a> {
 }
 
 #[derive(Default)]
-struct Tasks<'a> {
+pub(crate) struct Tasks<'a> {
     execution: Vec<Uuid>,
     task: Vec<TaskIndex>,
     name: Vec<&'a str>,
@@ -227,7 +228,7 @@ struct Tasks<'a> {
 }
 
 impl<'a> Submits<'a> {
-    fn of(submits: &'a [Arc<NewExecution>]) -> Self {
+    pub(crate) fn of(submits: &'a [Arc<NewExecution>]) -> Self {
         let mut columns = Self::default();
         // Two flushes that insert the same keys wait for each other in one order only.
         let mut sorted: Vec<&NewExecution> = submits.iter().map(|submit| &**submit).collect();
@@ -288,6 +289,23 @@ impl<'a> Executions<'a> {
         ];
         Step::Run(sql::EXECUTION_INSERT, parameters)
     }
+
+    /// The parameters for a driver that is not ours.
+    pub(crate) fn into_values(self, tenant: &Value) -> Vec<Value> {
+        vec![
+            tenant.clone(),
+            Value::Now,
+            Value::Uuids(self.id),
+            texts(self.workflow),
+            Value::BigInts(self.fingerprint.into_iter().map(Some).collect()),
+            Value::SmallInts(self.priority),
+            texts(self.input),
+            Value::Timestamps(self.deadline),
+            Value::Texts(self.idempotency_key.into_iter().map(|key| key.map(str::to_owned)).collect()),
+            Value::BigInts(self.input_hash),
+            Value::Booleans(self.claimed),
+        ]
+    }
 }
 
 impl<'a> Tasks<'a> {
@@ -305,6 +323,25 @@ impl<'a> Tasks<'a> {
         ];
         Step::Run(sql::TASK_INSERT, parameters)
     }
+
+    /// The parameters for a driver that is not ours. Nothing is claimed, so there is no runner.
+    pub(crate) fn into_values(self, tenant: &Value) -> Vec<Value> {
+        vec![
+            tenant.clone(),
+            Value::Now,
+            Value::Uuid(Uuid::nil()),
+            Value::Uuids(self.execution),
+            Value::SmallInts(self.task),
+            texts(self.name),
+            Value::SmallInts(self.waiting_on),
+            Value::Booleans(self.claimed),
+            Value::Timestamps(self.start_at),
+        ]
+    }
+}
+
+fn texts(texts: Vec<&str>) -> Value {
+    Value::Texts(texts.into_iter().map(|text| Some(text.to_owned())).collect())
 }
 
 /// Outcomes, column by column.

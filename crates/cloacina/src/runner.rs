@@ -307,7 +307,8 @@ impl DefaultRunnerBuilder {
             // `None` if the last runner on the hub was shut down at this moment: then there is a new hub to be found.
             if let Some(runner) = Runner::open(hub, place, config, workflows.clone()).await? {
                 #[cfg(feature = "data")]
-                let data = source.map(|source| source.db(Arc::clone(runner.place_itself())));
+                let data =
+                    source.map(|source| source.db(Arc::clone(runner.place_itself()), runner.submitter()));
                 return Ok(DefaultRunner {
                     runner,
                     #[cfg(feature = "data")]
