@@ -71,6 +71,16 @@ fn a_child_does_what_its_parent_says() {
                 }
             }
             "submit" => submit(&runner, &may_end).await,
+            "rest" => {
+                // Opened again with a handle that runs nothing, and then nothing happens for a while.
+                let only_submits = open_to_submit(&place).await;
+                runner.shutdown().await.unwrap();
+                let log = format!("{}-wal", place.split_once("sqlite://").unwrap().1);
+                until("the file rests", async || (!Path::new(&log).exists()).then_some(())).await;
+                let db = only_submits.data().unwrap();
+                db.run(async |tx| tx.submit("noting").send().await).await.unwrap();
+                std::process::abort();
+            }
             "one" => drop(runner.execute("paying", Context::new()).await.unwrap()),
             _ => drain(&runner).await,
         }
@@ -79,7 +89,16 @@ fn a_child_does_what_its_parent_says() {
 }
 
 async fn open(place: &str) -> DefaultRunner {
+    open_as(place, false).await
+}
+
+async fn open_to_submit(place: &str) -> DefaultRunner {
+    open_as(place, true).await
+}
+
+async fn open_as(place: &str, submit_only: bool) -> DefaultRunner {
     let config = DefaultRunnerConfig::builder()
+        .submit_only(submit_only)
         .lease(Duration::from_secs(60))
         .heartbeat_interval(Duration::from_millis(100))
         .max_lost(1_000u32)
@@ -183,6 +202,11 @@ impl Child {
         assert!(ended.is_none_or(|status| status.success()), "a child ended before it was killed: {ended:?}");
         self.0.kill().unwrap();
         self.0.wait().unwrap();
+    }
+
+    /// Waits until it has ended, in whatever way.
+    pub(crate) async fn ends(mut self) {
+        until("a child ends", async || self.0.try_wait().unwrap()).await;
     }
 
     /// Waits until it has ended well.

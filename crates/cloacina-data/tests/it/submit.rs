@@ -599,6 +599,22 @@ async fn a_file_at_rest_wakes_for_what_is_committed() {
     runner.shutdown().await.unwrap();
 }
 
+/// Who looks for files with work due asks the registry beside them, in which a file at rest is without any.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_dies_after_a_commit_to_a_file_at_rest_leaves_it_to_be_looked_at() {
+    let place = Placement::sqlite();
+    let Placement::Sqlite(directory) = &place else { unreachable!() };
+    let files = cloacina_sqlite::Directory::open(directory.path()).await.unwrap();
+    assert_eq!(files.due(Timestamp::now()).await.unwrap(), []);
+    make(&place).await;
+    assert_eq!(files.due(Timestamp::now()).await.unwrap(), []);
+    Child::start("rest", &named(&place).await, None).ends().await;
+    assert_eq!(entered(&place, "acme").await.len(), 1);
+    let due: Vec<_> =
+        files.due(Timestamp::now()).await.unwrap().into_iter().map(|due| due.id.to_string()).collect();
+    assert_eq!(due, ["acme"]);
+}
+
 /// A transaction that writes holds the file; while one waits, it has to be able to ask how many executions there are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heartbeats_go_on_while_transactions_submit_to_a_file() {
