@@ -167,7 +167,10 @@ impl Described {
                 return Err(PipelineError::new(ErrorKind::Workflow, message));
             }
             // What waits in the ready table goes first.
-            let direct = roots == Roots::Claimed && state.claims() && state.backlog.is_none();
+            let direct = roots == Roots::Claimed
+                && state.claims()
+                && state.backlog.is_none()
+                && state.may_start(workflow);
             (Arc::clone(workflow), direct, max_context_bytes, max_queue_length)
         };
         let graph = workflow.graph()?;

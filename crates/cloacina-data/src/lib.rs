@@ -4,6 +4,8 @@
 #![cfg(any(feature = "sqlite", feature = "postgres"))]
 
 mod connection;
+#[cfg(feature = "postgres")]
+mod credentials;
 mod db;
 mod declaration;
 mod error;
@@ -20,6 +22,8 @@ mod token;
 mod tx;
 mod versions;
 
+#[cfg(feature = "postgres")]
+pub use credentials::{CredentialSource, TenantLogin};
 pub use db::TenantDb;
 pub use declaration::{Data, DataBuilder};
 pub use error::{DataError, DataErrorKind, Result};

@@ -1,8 +1,9 @@
 //! A PostgreSQL database.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,6 +15,7 @@ use cloacina_core::store::{
 use cloacina_postgres::guest::{self, Answer, GuestStep, Value, WrittenAs};
 use cloacina_postgres::{PostgresAddress, SchemaName};
 use jiff::Timestamp;
+use sea_orm::{DbErr, RuntimeErr};
 use secrecy::ExposeSecret;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow, PgSslMode, Postgres};
@@ -25,6 +27,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::connection::FlushError;
+use crate::credentials::AnySource;
 use crate::db::Access;
 use crate::declaration::{AppLogin, Declared};
 use crate::error::{DataError, DataErrorKind, Result};
@@ -46,7 +49,19 @@ pub(crate) struct Server {
     own: bool,
     /// The application's login, for tenants that share tables.
     app: Option<App>,
+    tenants: Tenants,
 }
+
+/// The tenants that have logins of their own, for an operator's runner.
+struct Tenants {
+    address: PostgresAddress,
+    credentials: Option<Arc<dyn AnySource>>,
+    /// Of each tenant that was used, the pool of its login, or that it has none.
+    known: Mutex<HashMap<TenantId, Arc<OnceCell<Option<PgPool>>>>>,
+}
+
+/// The most connections to the login of one tenant. Nobody keeps one that is not used.
+const OF_A_TENANT: u32 = 4;
 
 /// The application's login.
 struct App {
@@ -68,6 +83,7 @@ impl Server {
     pub(crate) fn new(
         address: &PostgresAddress,
         app: Option<&AppLogin>,
+        credentials: Option<Arc<dyn AnySource>>,
         max_connections: u32,
         own: bool,
     ) -> Result<Self> {
@@ -84,18 +100,47 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self { pool: pool(address, max_connections)?, own, app })
+        let tenants = Tenants { address: address.clone(), credentials, known: Mutex::default() };
+        Ok(Self { pool: pool(address, max_connections)?, own, app, tenants })
+    }
+
+    pub(crate) fn reaches_logins(&self) -> bool {
+        self.own || self.tenants.credentials.is_some()
     }
 
     pub(crate) async fn begin(&self, place: &Place, access: Access) -> Result<Open> {
+        let mut of_tenant = None;
         let (pool, written_as) = match (&self.app, place.shared) {
             (Some(app), true) => (&app.pool, WrittenAs::App),
             (None, true) => return Err(without_app(place)),
             (_, false) if self.own => (&self.pool, WrittenAs::Tenant),
-            (_, false) => (&self.pool, WrittenAs::Operator),
+            (_, false) => {
+                of_tenant = self.tenants.pool(place, &self.pool).await?;
+                match &of_tenant {
+                    Some(pool) => (pool, WrittenAs::Tenant),
+                    None => (&self.pool, WrittenAs::Operator),
+                }
+            }
         };
-        let begin = begin(&SchemaName::of(place).map_err(|error| place_error(place, &error))?, access);
-        let mut open = begun(pool, place, &begin, written_as).await?;
+        let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
+        let begin = format!(
+            "{}; SELECT cloacina.at_home('{}', {}, current_schema()::text)",
+            begin(&schema, access),
+            Uuid::from(place.tenant),
+            place.epoch
+        );
+        let mut open = match begun(pool, place, &begin, written_as).await {
+            // The login was rotated, or was never this tenant's: the source is asked again, at once or the next time.
+            Err(error) if of_tenant.is_some() && error.kind() == DataErrorKind::Place => {
+                self.tenants.forget(place);
+                if !is_not_let_in(&error) {
+                    return Err(error);
+                }
+                let again = self.tenants.pool(place, &self.pool).await?;
+                begun(again.as_ref().unwrap_or(&self.pool), place, &begin, written_as).await?
+            }
+            begun => begun?,
+        };
         if let Some(app) = self.app.as_ref().filter(|_| place.shared) {
             let key = app.key.get_or_try_init(|| self.key(place)).await?;
             key.enter(open.driver(), place.tenant.into(), &app.name)
@@ -120,13 +165,16 @@ impl Server {
             open.rollback(false).await;
             return Ok(());
         }
-        if self.own || place.shared {
+        let may_create = "SELECT has_schema_privilege(current_schema(), 'CREATE')";
+        let may_create: bool =
+            sqlx::query_scalar(may_create).fetch_one(open.driver()).await.map_err(failed)?;
+        if self.own || place.shared || !may_create {
             open.rollback(false).await;
             crate::versions::check(place, version, latest)?;
             let what = if place.shared {
                 "the shared tables, once, with `Data::migrate_shared`"
             } else {
-                "its tables"
+                "its tables, with `Data::migrate_tenants`"
             };
             return Err(DataError::new(
                 DataErrorKind::Place,
@@ -150,10 +198,69 @@ impl Server {
     }
 }
 
+impl Tenants {
+    /// The pool of a tenant's login; `None` if it has none, and the operator's is used.
+    async fn pool(&self, place: &Place, operator: &PgPool) -> Result<Option<PgPool>> {
+        let cell = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(known.entry(place.tenant).or_default())
+        };
+        cell.get_or_try_init(|| self.find(place, operator)).await.cloned()
+    }
+
+    async fn find(&self, place: &Place, operator: &PgPool) -> Result<Option<PgPool>> {
+        let failed = |error| DataError::driver(&place.name, "look for its login", error);
+        let has_login: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM cloacina.login WHERE tenant_id = $1)")
+                .bind(Uuid::from(place.tenant))
+                .fetch_one(operator)
+                .await
+                .map_err(failed)?;
+        if !has_login {
+            return Ok(None);
+        }
+        let Some(source) = &self.credentials else {
+            return Err(DataError::configuration(format!(
+                "tenant `{}` has a login of its own, and its data is reached with no other: give the operator's runners a source with \
+                 `Data::credentials`",
+                place.name
+            )));
+        };
+        let login = source.login_of(&place.name).await.map_err(|error| {
+            DataError::new(
+                DataErrorKind::Place,
+                format!("tenant `{}`: no credentials of its login are to be had: {error}", place.name),
+            )
+        })?;
+        let address = self
+            .address
+            .with_login(&login.username, login.password())
+            .map_err(|error| DataError::configuration(error.to_string()))?;
+        pool(&address, OF_A_TENANT).map(Some)
+    }
+
+    /// Forgets the pool of a tenant. What is open in it may end.
+    fn forget(&self, place: &Place) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&place.tenant);
+    }
+}
+
+/// Whether the server does not accept the login: neither its name nor its password, or it may not log in any more.
+fn is_not_let_in(error: &DataError) -> bool {
+    let code = match error.database() {
+        Some(DbErr::Query(RuntimeErr::SqlxError(error))) => {
+            error.as_database_error().and_then(|error| error.code())
+        }
+        _ => None,
+    };
+    matches!(code.as_deref(), Some("28P01" | "28000"))
+}
+
 /// Makes or changes the tables that tenants share, as an administrator.
 pub(crate) async fn migrate_shared(address: &PostgresAddress, declared: &Declared) -> Result<()> {
     let shared = SchemaName::shared();
-    let place = Place { tenant: TenantId(Uuid::nil()), name: shared.as_str().to_owned(), shared: true };
+    let (name, schema) = (shared.as_str().to_owned(), shared.as_str().to_owned());
+    let place = Place { tenant: TenantId(Uuid::nil()), name, schema, epoch: 1, shared: true };
     let mut connection = administrator(address).await?;
     let of = "SELECT tenant_id FROM cloacina.tenant WHERE placement = 'host'";
     let host = sqlx::query_scalar::<_, Uuid>(of)
@@ -172,21 +279,48 @@ pub(crate) async fn migrate_shared(address: &PostgresAddress, declared: &Declare
     migrate_as_owner(&mut connection, &place, host, Whose::Shared, declared).await
 }
 
-/// Makes or changes the tables of tenants that have logins of their own, one after the other, as an administrator. The first that fails ends it.
-pub(crate) async fn migrate_tenants(address: &PostgresAddress, declared: &Declared) -> Result<usize> {
+/// Makes or changes the tables of tenants that have logins or databases of their own, or of the one that is called so, one after the other, as an
+/// administrator. The first that fails ends it.
+pub(crate) async fn migrate_tenants(
+    address: &PostgresAddress,
+    declared: &Declared,
+    only: Option<&str>,
+) -> Result<usize> {
     let mut connection = administrator(address).await?;
-    let of = "SELECT tenant_id, schema_name, group_name FROM cloacina.tenant \
-              WHERE placement = 'schema' AND group_name IS NOT NULL AND state IN ('active', 'suspended') ORDER BY schema_name";
-    let tenants: Vec<(Uuid, String, String)> = sqlx::query_as(of)
+    let of = "SELECT tenant_id, name, schema_name, epoch, group_name, placement = 'database' FROM cloacina.tenant \
+              WHERE (placement = 'schema' AND group_name IS NOT NULL OR placement = 'database') AND state IN ('active', 'suspended') \
+              AND ($1::text IS NULL OR name = $1) ORDER BY schema_name";
+    let tenants: Vec<(Uuid, String, String, i32, Option<String>, bool)> = sqlx::query_as(of)
+        .bind(only)
         .fetch_all(&mut connection)
         .await
         .map_err(|error| DataError::driver("all", "read the registry of tenants", error))?;
-    for (tenant, name, group) in &tenants {
-        let place = Place { tenant: TenantId(*tenant), name: name.clone(), shared: false };
+    for (tenant, name, schema, epoch, group, elsewhere) in &tenants {
+        let (name, schema) = (name.clone(), schema.clone());
+        let place = Place { tenant: TenantId(*tenant), name, schema, epoch: *epoch, shared: false };
+        // In a database of its own the operator works for it.
+        let group = group.as_deref().unwrap_or("cloacina_engine");
         let whose = Whose::Login { tenant: *tenant, group };
-        migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
+        if *elsewhere {
+            let there = address.with_database(&place.schema).map_err(|error| place_error(&place, &error))?;
+            let mut connection = administrator(&there).await?;
+            migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
+        } else {
+            migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
+        }
     }
     Ok(tenants.len())
+}
+
+/// Whether a tenant that is called so shares tables.
+pub(crate) async fn is_shared(address: &PostgresAddress, name: &str) -> Result<bool> {
+    let mut connection = administrator(address).await?;
+    let of = "SELECT EXISTS (SELECT FROM cloacina.tenant WHERE name = $1 AND placement = 'shared' AND state <> 'removed')";
+    sqlx::query_scalar(of)
+        .bind(name)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| DataError::driver(name, "read the registry of tenants", error))
 }
 
 async fn administrator(address: &PostgresAddress) -> Result<PgConnection> {

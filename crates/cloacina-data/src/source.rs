@@ -35,7 +35,7 @@ pub(crate) enum Key {
 
 enum Backend {
     #[cfg(feature = "postgres")]
-    Postgres(crate::postgres::Server),
+    Postgres(Box<crate::postgres::Server>),
     #[cfg(feature = "sqlite")]
     Sqlite(crate::sqlite::File),
 }
@@ -50,12 +50,13 @@ impl Source {
         own: bool,
     ) -> Result<Arc<Self>> {
         Self::shared(data, Key::Postgres(Box::new(address.clone())), || {
-            Ok(Backend::Postgres(crate::postgres::Server::new(
+            Ok(Backend::Postgres(Box::new(crate::postgres::Server::new(
                 address,
                 data.app.as_ref(),
+                data.credentials.clone(),
                 max_connections,
                 own,
-            )?))
+            )?)))
         })
     }
 
@@ -81,6 +82,16 @@ impl Source {
         sources.retain(|_, source| source.strong_count() > 0);
         sources.insert(key, Arc::downgrade(&source));
         Ok(source)
+    }
+
+    fn reaches_logins(&self) -> bool {
+        match &self.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => server.reaches_logins(),
+            // A file has none.
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(_) => true,
+        }
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -139,6 +150,10 @@ pub(crate) struct DataOf {
 impl Resources for TaskData {
     fn of(&self, place: &Arc<Place>) -> Arc<dyn Any + Send + Sync> {
         Arc::new(DataOf { source: Arc::clone(&self.0), place: Arc::clone(place) })
+    }
+
+    fn reaches_logins(&self) -> bool {
+        self.0.reaches_logins()
     }
 }
 

@@ -13,6 +13,7 @@ use cloacina_core::store::{Flush, Flushed, Place};
 use cloacina_sqlite::{FileIdentity, SqliteAddress};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use uuid::Uuid;
 
 use crate::connection::FlushError;
@@ -22,7 +23,9 @@ use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
 use crate::migration::Whose;
 
-/// How long a transaction waits for another one that writes.
+/// How long a transaction that writes waits for its turn in this process, and then for whoever else writes: the engine, or another process. SQLite
+/// does not queue those who wait, so of many one might wait for ever.
+const TURN: Duration = Duration::from_secs(30);
 const BUSY: Duration = Duration::from_secs(5);
 
 /// How many connections that nobody uses are kept open, over all files.
@@ -39,6 +42,7 @@ struct Kept {
 
 pub(crate) struct File {
     path: PathBuf,
+    turn: Arc<AsyncMutex<()>>,
 }
 
 /// A connection with a transaction.
@@ -47,6 +51,8 @@ pub(crate) struct Open {
     /// Which file the path meant when it was opened, at the latest.
     file: Option<FileIdentity>,
     connection: SqliteConnection,
+    /// Held by a transaction that may write, until it has ended.
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl File {
@@ -55,11 +61,15 @@ impl File {
             DataError::configuration("a database in memory is one connection's, so tenants' data cannot be beside the engine's in it: use a file")
         })?;
         cloacina_sqlite::release_with(|path| Box::pin(release(path)));
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), turn: Arc::default() })
     }
 
     pub(crate) async fn begin(&self, place: &Place, access: Access) -> Result<Open> {
         let failed = |error| DataError::driver(&place.name, "begin a transaction", error);
+        let turn = match access {
+            Access::Read => None,
+            Access::Write => Some(self.turn(place).await?),
+        };
         let file = FileIdentity::of(&self.path);
         let mut connection = loop {
             match kept(&self.path) {
@@ -76,7 +86,20 @@ impl File {
             Access::Write => "PRAGMA query_only = false; BEGIN IMMEDIATE",
         };
         connection.execute(begin).await.map_err(failed)?;
-        Ok(Open { path: self.path.clone(), file, connection })
+        Ok(Open { path: self.path.clone(), file, connection, _turn: turn })
+    }
+
+    async fn turn(&self, place: &Place) -> Result<OwnedMutexGuard<()>> {
+        tokio::time::timeout(TURN, Arc::clone(&self.turn).lock_owned()).await.map_err(|_| {
+            DataError::new(
+                DataErrorKind::Transient,
+                format!(
+                    "tenant `{}`: waited {TURN:?} for another transaction of this process that writes to its file: keep those short, and begin none \
+                     within another",
+                    place.name
+                ),
+            )
+        })
     }
 
     async fn connect(&self, place: &Place) -> Result<SqliteConnection> {
@@ -218,7 +241,7 @@ impl Open {
     }
 
     async fn keep(self) {
-        let Self { path, file, connection } = self;
+        let Self { path, file, connection, _turn } = self;
         let surplus = {
             let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
             kept.push_back(Kept { path, file, connection });

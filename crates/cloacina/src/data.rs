@@ -57,6 +57,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "postgres")]
+pub use cloacina_data::{CredentialSource, TenantLogin};
 pub use cloacina_data::{
     Data, DataBuilder, DataError, DataErrorKind, Migration, Refusal, Result, TenantDb, TenantTx, sea_orm,
 };
