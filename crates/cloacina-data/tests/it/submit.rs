@@ -8,6 +8,7 @@ use cloacina::data::sea_orm::{self, TransactionSession, TransactionTrait};
 use cloacina::data::{DataError, DataErrorKind, TenantDb, TenantTx};
 use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
 use cloacina::{Context, ErrorKind, PipelineError, PipelineStatus, Task, task};
+use cloacina_core::clock::{Clock as _, SystemClock};
 use cloacina_testing::proxy::{Cut, Proxy};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -52,6 +53,10 @@ async fn open_with(place: &Placement, configure: impl FnOnce(&mut DefaultRunnerC
         .build();
     configure(&mut config);
     place.with("acme", &data(), config).await
+}
+
+fn now() -> Timestamp {
+    SystemClock.now()
 }
 
 async fn submit(db: &TenantDb, workflow: &str) -> Uuid {
@@ -102,12 +107,12 @@ in_each_placement! {
     async fn all_that_can_be_said_about_a_submission_is_recorded(place: Placement) {
         let runner = open_with(&place, |config| config.submit_only = true).await;
         let db = runner.data().unwrap();
-        let soon = Timestamp::now() + Duration::from_secs(2);
+        let soon = now() + Duration::from_secs(2);
         let (later, missed) = db
             .run(async |tx| {
                 let input = Context::new().with("n", 7);
                 let later = tx.submit("noting").input(input).priority(8).start_at(soon).send().await?;
-                let missed = tx.submit("noting").deadline(Timestamp::now()).send().await?;
+                let missed = tx.submit("noting").deadline(now()).send().await?;
                 assert_eq!(tx.submit("nothing").send().await.unwrap_err().kind(), ErrorKind::Workflow);
                 assert_eq!(tx.submit("noting").priority(10).send().await.unwrap_err().kind(), ErrorKind::Configuration);
                 assert_eq!(tx.submit("noting").idempotency_key("").send().await.unwrap_err().kind(), ErrorKind::Configuration);
@@ -124,7 +129,7 @@ in_each_placement! {
         let result = worker.execution(later).wait_for_completion().await.unwrap();
         assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
         assert_eq!(result.final_context.get::<i64>("n"), Some(7));
-        assert!(Timestamp::now() >= soon, "it began before its time");
+        assert!(now() >= soon, "it began before its time");
         let result = worker.execution(missed).wait_for_completion().await.unwrap();
         assert!(result.status.is_terminal(), "{result:?}");
         worker.shutdown().await.unwrap();
@@ -605,13 +610,12 @@ async fn a_process_that_dies_after_a_commit_to_a_file_at_rest_leaves_it_to_be_lo
     let place = Placement::sqlite();
     let Placement::Sqlite(directory) = &place else { unreachable!() };
     let files = cloacina_sqlite::Directory::open(directory.path()).await.unwrap();
-    assert_eq!(files.due(Timestamp::now()).await.unwrap(), []);
+    assert_eq!(files.due(now()).await.unwrap(), []);
     make(&place).await;
-    assert_eq!(files.due(Timestamp::now()).await.unwrap(), []);
+    assert_eq!(files.due(now()).await.unwrap(), []);
     Child::start("rest", &named(&place).await, None).ends().await;
     assert_eq!(entered(&place, "acme").await.len(), 1);
-    let due: Vec<_> =
-        files.due(Timestamp::now()).await.unwrap().into_iter().map(|due| due.id.to_string()).collect();
+    let due: Vec<_> = files.due(now()).await.unwrap().into_iter().map(|due| due.id.to_string()).collect();
     assert_eq!(due, ["acme"]);
 }
 
