@@ -4,34 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::config::DefaultRunnerConfig;
-use crate::context::{Context, ContextError, values_to_json};
+use crate::context::Context;
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::{AttemptRecord, PipelineResult, PipelineStatus};
-use crate::hub::{
-    HandleNumber, Hub, OpenPlace, Submit, SubmitReply, Submitting, result_of, smaller, summary_of,
-};
+use crate::hub::{HandleNumber, Hub, OpenPlace, SubmitReply, Submitter, result_of, summary_of};
 use crate::id::ExecutionId;
 use crate::metrics::TenantMetrics;
-use crate::store::{
-    Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, Idempotency, NewExecution, NewTask,
-    Place, PlaceName, WorkflowKey,
-};
-use crate::workflow::{StableHash, Workflow};
-
-/// The priorities that an execution may have; the highest is claimed first.
-const MAX_PRIORITY: u8 = 9;
-const DEFAULT_PRIORITY: u8 = 5;
+use crate::store::{Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, Place, PlaceName};
+use crate::submission::{Described, Destination, Roots, Submission};
+use crate::workflow::Workflow;
 
 /// The most executions that a listing without a limit returns.
 const LIST_LIMIT: usize = 10_000;
-
-/// The longest idempotency key, in bytes.
-const MAX_KEY: usize = 500;
 
 /// A handle on the engine, for one tenant. Clones share it.
 ///
@@ -111,6 +99,14 @@ impl Runner {
         &self.handle.place.place
     }
 
+    /// What submits executions of the tenant, in its transactions.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn submitter(&self) -> Submitter {
+        let Handle { hub, place, settings, .. } = &*self.handle;
+        Submitter::new(Arc::clone(hub), Arc::clone(place), Some(Arc::clone(settings)))
+    }
+
     /// Runs a workflow and waits for its end.
     ///
     /// # Errors
@@ -120,7 +116,8 @@ impl Runner {
     /// how it ended ([`ErrorKind::ShutDown`]).
     pub async fn execute(&self, workflow: &str, context: Context) -> Result<PipelineResult, PipelineError> {
         let (sender, receiver) = oneshot::channel();
-        self.submit(workflow).input(context).record(SubmitReply::Finished(sender))?;
+        let (_, described) = self.submit(workflow).input(context).into_parts();
+        self.send(described, SubmitReply::Finished(sender))?;
         receiver.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
@@ -139,15 +136,7 @@ impl Runner {
 
     /// Starts to describe an execution: its input, and what else can be said about it.
     pub fn submit(&self, workflow: impl Into<String>) -> Submission {
-        Submission {
-            runner: self.clone(),
-            workflow: workflow.into(),
-            input: Context::new(),
-            idempotency_key: None,
-            start_at: None,
-            deadline: None,
-            priority: DEFAULT_PRIORITY,
-        }
+        Submission::new(self.clone(), workflow)
     }
 
     /// A handle on an execution of this tenant. Whether there is one is found out when it is used.
@@ -295,6 +284,14 @@ impl Runner {
         Ok(done)
     }
 
+    fn send(&self, described: Described, reply: SubmitReply) -> Result<(), PipelineError> {
+        self.check_open()?;
+        let Handle { hub, place, settings, .. } = &*self.handle;
+        let (submit, max_queue_length) = described.check(hub, place, settings, Roots::Claimed, reply)?;
+        hub.admit(Box::new(submit), max_queue_length);
+        Ok(())
+    }
+
     fn check_open(&self) -> Result<(), PipelineError> {
         if self.handle.shut.load(Ordering::Acquire) { Err(self.gone()) } else { Ok(()) }
     }
@@ -316,6 +313,17 @@ impl Runner {
     }
 }
 
+impl Destination for Runner {
+    type Recorded = PipelineExecution;
+
+    async fn record(self, described: Described) -> Result<PipelineExecution, PipelineError> {
+        let (sender, receiver) = oneshot::channel();
+        self.send(described, SubmitReply::Recorded(sender))?;
+        let id = receiver.await.unwrap_or_else(|_| Err(self.gone()))?;
+        Ok(PipelineExecution { execution_id: id.into(), runner: self })
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         if !*self.shut.get_mut() {
@@ -323,203 +331,6 @@ impl Drop for Handle {
             self.hub.store().runtime().spawn(self.hub.close(&self.place, self.number, true));
         }
     }
-}
-
-/// An execution to be recorded.
-#[derive(Debug, Clone)]
-#[must_use = "nothing is recorded before `send`"]
-pub struct Submission {
-    runner: Runner,
-    workflow: String,
-    input: Context,
-    idempotency_key: Option<String>,
-    start_at: Option<Timestamp>,
-    deadline: Option<Timestamp>,
-    priority: u8,
-}
-
-impl Submission {
-    /// The context that the first tasks are given. Defaults to an empty one.
-    pub fn input(mut self, input: Context) -> Self {
-        self.input = input;
-        self
-    }
-
-    /// Records the execution only if this tenant has none of this workflow under the same key; otherwise `send` returns a handle
-    /// on that one, or [`ErrorKind::Conflict`] if its input was another.
-    ///
-    /// A key lives as long as its execution is kept: see [`retention`](DefaultRunnerConfig::retention). At most 500 bytes.
-    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-        self.idempotency_key = Some(key.into());
-        self
-    }
-
-    /// Starts the execution not before this time.
-    pub fn start_at(mut self, start_at: Timestamp) -> Self {
-        self.start_at = Some(start_at);
-        self
-    }
-
-    /// Cancels the execution if it is not over by this time.
-    pub fn deadline(mut self, deadline: Timestamp) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// From 0 to 9; when tasks have to wait for a slot, those of a higher priority go first. Defaults to 5.
-    pub fn priority(mut self, priority: u8) -> Self {
-        self.priority = priority;
-        self
-    }
-
-    /// Records the execution. When this returns, it survives a crash.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Workflow`] for an unknown workflow, [`ErrorKind::Context`] for an input that cannot be stored,
-    /// [`ErrorKind::Configuration`] for a priority above 9 or an unusable key, [`ErrorKind::Conflict`] as said at
-    /// [`idempotency_key`](Self::idempotency_key), and what is wrong with the database.
-    pub async fn send(self) -> Result<PipelineExecution, PipelineError> {
-        let runner = self.runner.clone();
-        let (sender, receiver) = oneshot::channel();
-        self.record(SubmitReply::Recorded(sender))?;
-        let id = receiver.await.unwrap_or_else(|_| Err(runner.gone()))?;
-        Ok(PipelineExecution { execution_id: id.into(), runner })
-    }
-
-    fn record(self, reply: SubmitReply) -> Result<(), PipelineError> {
-        let Self { runner, workflow: name, input, idempotency_key, start_at, deadline, priority } = self;
-        runner.check_open()?;
-        let Handle { hub, place, settings, .. } = &*runner.handle;
-        // Before the look at the state, so that the hub does not go to rest between the two.
-        let under_way = Submitting::new(place).map_err(|there_are| too_many(there_are, runner.place()))?;
-        let (workflow, mut direct, max_context_bytes, max_queue_length) = {
-            let state = place.state();
-            place.check_active(&state)?;
-            let max_context_bytes =
-                smaller(settings.max_context_bytes, state.status.limits.max_context_bytes);
-            let max_queue_length = smaller(
-                settings.max_queue_length.unwrap_or(usize::MAX),
-                state.status.limits.max_queue_length,
-            );
-            let Some(workflow) = state.workflows.get(&name) else {
-                return Err(unknown_workflow(&name, &state.workflows.names()));
-            };
-            // What waits in the ready table goes first.
-            if workflow.is_operator_only() && state.status.has_login {
-                let message = format!(
-                    "workflow `{}` is for the operator only and was not submitted: tenant `{}` has a database login of its own; submit it \
-                     in a place without one",
-                    name.escape_debug(),
-                    place.place.name
-                );
-                return Err(PipelineError::new(ErrorKind::Workflow, message));
-            }
-            let direct = state.claims() && state.backlog.is_none() && state.may_start(workflow);
-            (Arc::clone(workflow), direct, max_context_bytes, max_queue_length)
-        };
-        let graph = workflow.graph()?;
-        if priority > MAX_PRIORITY {
-            let message = format!("priority {priority} is above {MAX_PRIORITY}, the highest");
-            return Err(PipelineError::new(ErrorKind::Configuration, message));
-        }
-        let values = input.into_values()?;
-        let json = values_to_json(&values)?;
-        if json.len() > max_context_bytes {
-            let limit = max_context_bytes;
-            return Err(
-                ContextError::TooLarge { what: "input of the execution", size: json.len(), limit }.into()
-            );
-        }
-        let idempotency = idempotency_key.map(|key| idempotency(key, &json)).transpose()?;
-        direct = direct && start_at.is_none();
-        let roots: Vec<i16> =
-            (0..).take(workflow.tasks().len()).filter(|task| graph.dependencies(*task).is_empty()).collect();
-        let permits = if direct { place.slots.take(roots.len()) } else { Vec::new() };
-        let claimed = roots[..permits.len()].to_vec();
-        let execution = NewExecution {
-            id: ExecutionId::new(),
-            workflow: WorkflowKey {
-                name: Arc::clone(workflow.shared_name()),
-                fingerprint: graph.fingerprint(),
-            },
-            priority: i16::from(priority),
-            input: json.into(),
-            idempotency,
-            start_at: start_at.map(within_reach),
-            deadline: deadline.map(within_reach),
-            tasks: workflow
-                .tasks()
-                .iter()
-                .zip(0..)
-                .map(|(task, position)| NewTask {
-                    name: task.id().to_owned(),
-                    waiting_on: i16::try_from(graph.dependencies(position).len())
-                        .expect("a workflow has at most 10,000 tasks"),
-                })
-                .collect(),
-            claimed,
-        };
-        let submit = Submit {
-            place: Arc::clone(place),
-            execution: Arc::new(execution),
-            workflow,
-            input: values,
-            permits,
-            reply,
-            _under_way: under_way,
-            since: hub.clock().monotonic(),
-            unsure: false,
-            admitted: None,
-        };
-        hub.admit(Box::new(submit), (max_queue_length < usize::MAX).then_some(max_queue_length));
-        Ok(())
-    }
-}
-
-fn too_many(there_are: usize, tenant: &str) -> PipelineError {
-    let message = format!(
-        "an execution of tenant `{tenant}` was not recorded: {there_are} executions of this process are on their way to the database, as many \
-         as may be (max_process_queue); submit it again in a moment, and less at once if this happens often"
-    );
-    PipelineError::new(ErrorKind::Limit, message)
-}
-
-/// The same time as far as anybody will see, and one that every database can keep.
-fn within_reach(time: Timestamp) -> Timestamp {
-    // The beginning of the year 9000.
-    let latest = Timestamp::constant(221_845_392_000, 0);
-    time.clamp(Timestamp::UNIX_EPOCH, latest)
-}
-
-fn unknown_workflow(name: &str, known: &[&str]) -> PipelineError {
-    let known = match known {
-        [] => "this program has none: put `#[workflow]` on the function that builds it".to_owned(),
-        known => format!(
-            "this program has {}",
-            known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-        ),
-    };
-    PipelineError::new(
-        ErrorKind::Workflow,
-        format!("there is no workflow `{}`; {known}", name.escape_debug()),
-    )
-}
-
-fn idempotency(key: String, input: &str) -> Result<Idempotency, PipelineError> {
-    let refuse = |reason: &str| {
-        Err(PipelineError::new(ErrorKind::Configuration, format!("the idempotency key {reason}")))
-    };
-    if key.is_empty() {
-        return refuse("is empty");
-    }
-    if key.len() > MAX_KEY {
-        return refuse("is longer than 500 bytes: use a hash of it");
-    }
-    if key.contains('\0') {
-        return refuse("contains the character \\u0000, which cannot be stored");
-    }
-    Ok(Idempotency { key, input_hash: StableHash::new().text(input).finish() })
 }
 
 /// A handle on an execution.

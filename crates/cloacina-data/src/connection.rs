@@ -1,8 +1,7 @@
 //! A connection with a transaction open on it, of either driver.
 
-use cloacina_core::Completion;
-use cloacina_core::store::{PlaceFlushed, StoreError};
-use jiff::Timestamp;
+use cloacina_core::id::ExecutionId;
+use cloacina_core::store::{Flush, Flushed, Place, StoreError};
 use sea_orm::{ExecResult, QueryResult, Statement};
 use sea_query_sqlx::SqlxValues;
 use sqlx::AssertSqlSafe;
@@ -14,21 +13,14 @@ pub(crate) enum Connection {
     Sqlite(crate::sqlite::Open),
 }
 
-/// What came of writing a completion.
-pub(crate) enum Completed {
-    Written(Timestamp, PlaceFlushed),
-    /// The task is not this runner's any more.
-    Superseded,
-}
-
-/// Why a completion was not written.
+/// Why nothing was written, or found, of the engine's rows.
 #[derive(Debug)]
-pub(crate) enum CompletionError {
+pub(crate) enum FlushError {
     Driver(sqlx::Error),
     Store(StoreError),
 }
 
-impl From<sqlx::Error> for CompletionError {
+impl From<sqlx::Error> for FlushError {
     fn from(error: sqlx::Error) -> Self {
         Self::Driver(error)
     }
@@ -86,8 +78,19 @@ impl Connection {
         on!(self, open => open.driver().execute(AssertSqlSafe(text)).await.map(drop))
     }
 
-    pub(crate) async fn complete(&mut self, completion: &Completion) -> Result<Completed, CompletionError> {
-        on!(self, open => open.complete(completion).await)
+    /// Writes a flush of this place, as the last of the transaction.
+    pub(crate) async fn flush(&mut self, flush: &Flush) -> Result<Flushed, FlushError> {
+        on!(self, open => open.flush(flush).await)
+    }
+
+    /// The execution of a workflow that was recorded under an idempotency key, and the hash of its input.
+    pub(crate) async fn find(
+        &mut self,
+        place: &Place,
+        workflow: &str,
+        key: &str,
+    ) -> Result<Option<(ExecutionId, i64)>, FlushError> {
+        on!(self, open => open.find(place, workflow, key).await)
     }
 
     pub(crate) async fn commit(self) -> sqlx::Result<()> {

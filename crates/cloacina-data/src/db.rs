@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cloacina_core::Context;
 use cloacina_core::store::Place;
+use cloacina_core::{Context, Submitter};
 use uuid::Uuid;
 
-use crate::error::{DataError, Result};
-use crate::source::Source;
+use crate::error::{DataError, DataErrorKind, Result};
+use crate::source::{DataOf, Source};
 use crate::tx::TenantTx;
 
 /// The data of one tenant: a handle, cheap to clone.
@@ -19,6 +19,7 @@ use crate::tx::TenantTx;
 pub struct TenantDb {
     source: Arc<Source>,
     place: Arc<Place>,
+    submitter: Submitter,
 }
 
 /// What a transaction is for.
@@ -29,8 +30,8 @@ pub(crate) enum Access {
 }
 
 impl TenantDb {
-    pub(crate) fn new(source: Arc<Source>, place: Arc<Place>) -> Self {
-        Self { source, place }
+    pub(crate) fn new(source: Arc<Source>, place: Arc<Place>, submitter: Submitter) -> Self {
+        Self { source, place, submitter }
     }
 
     /// That of the tenant that a task runs for.
@@ -44,10 +45,13 @@ impl TenantDb {
                 task.place()
             ))
         })?;
-        let db = resource
-            .downcast::<Self>()
+        let data = resource
+            .downcast::<DataOf>()
             .map_err(|_| DataError::configuration("the runner was given something else than data"))?;
-        Ok((*db).clone())
+        let submitter = task.recording().submitter().map_err(|error| {
+            DataError::new(DataErrorKind::Over, format!("tenant `{}`: {error}", task.place()))
+        })?;
+        Ok(data.source.db(Arc::clone(&data.place), submitter))
     }
 
     /// Whose data it is, as messages name the place.
@@ -58,6 +62,14 @@ impl TenantDb {
 
     pub(crate) fn tenant_id(&self) -> Uuid {
         self.place.tenant.into()
+    }
+
+    pub(crate) fn place(&self) -> &Arc<Place> {
+        &self.place
+    }
+
+    pub(crate) fn submitter(&self) -> &Submitter {
+        &self.submitter
     }
 
     pub(crate) fn source(&self) -> &Source {
@@ -118,7 +130,7 @@ impl TenantDb {
     pub(crate) async fn begin(&self, access: Access) -> Result<TenantTx> {
         self.source.prepare(&self.place).await?;
         let connection = self.source.begin(&self.place, access).await?;
-        Ok(TenantTx::new(self.clone(), connection))
+        Ok(TenantTx::new(self.clone(), connection, access))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use cloacina_core::{ErrorKind, PipelineError};
 use sea_orm::{DbErr, RuntimeErr};
 
 use crate::Refusal;
@@ -158,5 +159,22 @@ impl From<DbErr> for DataError {
             _ => DataErrorKind::Database,
         };
         Self { kind, message: "a statement or its rows".to_owned(), source: Some(error) }
+    }
+}
+
+impl From<DataError> for PipelineError {
+    fn from(error: DataError) -> Self {
+        let kind = match error.kind {
+            DataErrorKind::Transient | DataErrorKind::Unavailable | DataErrorKind::Unknown => {
+                ErrorKind::Unavailable
+            }
+            DataErrorKind::Place => ErrorKind::Place,
+            DataErrorKind::Configuration => ErrorKind::Configuration,
+            DataErrorKind::Refused
+            | DataErrorKind::Database
+            | DataErrorKind::Poisoned
+            | DataErrorKind::Over => ErrorKind::Internal,
+        };
+        Self::new(kind, error.to_string()).with_source(error)
     }
 }

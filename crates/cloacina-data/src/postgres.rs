@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use cloacina_core::Completion;
 use cloacina_core::execution::PipelineStatus;
 use cloacina_core::id::{ExecutionId, TenantId};
-use cloacina_core::store::{Closed, Freed, Place, PlaceFlushed, Recorded, StoreError, StoreErrorKind};
-use cloacina_postgres::completion::{Answer, Value, WrittenAs, completion};
+use cloacina_core::store::{
+    Closed, Flush, Flushed, Freed, Place, PlaceFlushed, Recorded, StoreError, StoreErrorKind,
+};
+use cloacina_postgres::guest::{self, Answer, GuestStep, Value, WrittenAs};
 use cloacina_postgres::{PostgresAddress, SchemaName};
 use jiff::Timestamp;
 use sea_orm::{DbErr, RuntimeErr};
@@ -25,7 +26,7 @@ use sqlx::{
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::connection::{Completed, CompletionError};
+use crate::connection::FlushError;
 use crate::credentials::AnySource;
 use crate::db::Access;
 use crate::declaration::{AppLogin, Declared};
@@ -473,41 +474,51 @@ impl Open {
         self.connection.as_mut().expect("who ends the transaction has taken it")
     }
 
-    pub(crate) async fn complete(&mut self, done: &Completion) -> Result<Completed, CompletionError> {
+    pub(crate) async fn flush(&mut self, flush: &Flush) -> Result<Flushed, FlushError> {
         let mut now = Timestamp::UNIX_EPOCH;
-        let mut flushed = PlaceFlushed::default();
-        for step in completion(done, self.written_as) {
-            let mut query = sqlx::query(step.text);
-            for value in step.values {
-                query = bind(query, value);
-            }
-            let rows = query.fetch_all(self.driver()).await?;
-            match step.answer {
+        let mut done = PlaceFlushed::default();
+        for GuestStep { text, values, answer } in guest::steps(flush, self.written_as) {
+            let rows = query(text, values, Some(now)).fetch_all(self.driver()).await?;
+            match answer {
                 Answer::Clock => now = time(rows.first())?,
                 Answer::Nothing => {}
+                Answer::Submitted => {
+                    for row in rows {
+                        done.submitted.push(ExecutionId(row.try_get("id")?));
+                    }
+                }
                 Answer::Recorded => {
                     for row in rows {
                         let (execution, task) =
                             (ExecutionId(row.try_get("execution_id")?), row.try_get("task")?);
                         if row.try_get("recorded")? {
-                            flushed.recorded.push(Recorded { execution, task });
+                            done.recorded.push(Recorded { execution, task });
                         } else {
-                            flushed.freed.push(Freed { execution, task, claimed: None });
+                            done.freed.push(Freed { execution, task, claimed: None });
                         }
-                    }
-                    if flushed.recorded.is_empty() {
-                        return Ok(Completed::Superseded);
                     }
                 }
                 Answer::Closed => {
                     for row in rows {
                         let status = status(row.try_get("state")?)?;
-                        flushed.closed.push(Closed { execution: ExecutionId(row.try_get("id")?), status });
+                        done.closed.push(Closed { execution: ExecutionId(row.try_get("id")?), status });
                     }
                 }
             }
         }
-        Ok(Completed::Written(now, flushed))
+        Ok(Flushed { now, places: vec![done] })
+    }
+
+    pub(crate) async fn find(
+        &mut self,
+        place: &Place,
+        workflow: &str,
+        key: &str,
+    ) -> Result<Option<(ExecutionId, i64)>, FlushError> {
+        let (text, values) = guest::find(place.tenant.into(), workflow, key);
+        let row = query(text, values, None).fetch_optional(self.driver()).await?;
+        let found = row.map(|row| Ok((ExecutionId(row.try_get("id")?), row.try_get("input_hash")?)));
+        Ok(found.transpose().map_err(|error: sqlx::Error| error)?)
     }
 
     pub(crate) async fn commit(mut self) -> sqlx::Result<()> {
@@ -537,35 +548,49 @@ impl Drop for Open {
     }
 }
 
-fn time(row: Option<&PgRow>) -> Result<Timestamp, CompletionError> {
+fn time(row: Option<&PgRow>) -> Result<Timestamp, FlushError> {
     let row = row.ok_or(sqlx::Error::RowNotFound)?;
     let now: DateTime<Utc> = row.try_get("now")?;
     let out_of_range = |error: jiff::Error| StoreError::new(StoreErrorKind::Internal, error.to_string());
     Timestamp::from_microsecond(now.timestamp_micros())
-        .map_err(|error| CompletionError::Store(out_of_range(error)))
+        .map_err(|error| FlushError::Store(out_of_range(error)))
 }
 
-fn status(text: &str) -> Result<PipelineStatus, CompletionError> {
+fn status(text: &str) -> Result<PipelineStatus, FlushError> {
     text.parse().map_err(|error| {
-        CompletionError::Store(StoreError::new(
+        FlushError::Store(StoreError::new(
             StoreErrorKind::Version,
             format!("the state of an execution: {error}"),
         ))
     })
 }
 
-fn bind<'q>(query: Query<'q, Postgres, PgArguments>, value: Value) -> Query<'q, Postgres, PgArguments> {
-    match value {
+/// `now` is what the values mean by that.
+fn query(
+    text: &'static str,
+    values: Vec<Value>,
+    now: Option<Timestamp>,
+) -> Query<'static, Postgres, PgArguments> {
+    values.into_iter().fold(sqlx::query(text), |query, value| match value {
         Value::Uuid(value) => query.bind(value),
-        Value::Timestamp(value) => {
-            query.bind(value.and_then(|value| DateTime::<Utc>::from_timestamp_micros(value.as_microsecond())))
-        }
+        Value::Timestamp(value) => query.bind(value.and_then(bound_time)),
+        Value::Now => query.bind(now.and_then(bound_time)),
         Value::Uuids(values) => query.bind(values),
         Value::SmallInts(values) => query.bind(values),
         Value::Integers(values) => query.bind(values),
         Value::BigInts(values) => query.bind(values),
+        Value::Booleans(values) => query.bind(values),
+        Value::Timestamps(values) => {
+            let times: Vec<_> = values.into_iter().map(|value| value.and_then(bound_time)).collect();
+            query.bind(times)
+        }
+        Value::Text(value) => query.bind(value),
         Value::Texts(values) => query.bind(values),
-    }
+    })
+}
+
+fn bound_time(time: Timestamp) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(time.as_microsecond())
 }
 
 /// The same database, login and protection as the engine's.

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use cloacina_core::Resources;
 use cloacina_core::id::TenantId;
 use cloacina_core::store::Place;
+use cloacina_core::{Resources, Submitter};
 use tokio::sync::OnceCell;
 
 use crate::connection::Connection;
@@ -103,9 +103,9 @@ impl Source {
         }
     }
 
-    /// The data of the tenant of a place in this database.
-    pub fn db(self: &Arc<Self>, place: Arc<Place>) -> TenantDb {
-        TenantDb::new(Arc::clone(self), place)
+    /// The data of the tenant of a place in this database, whose executions `submitter` submits.
+    pub fn db(self: &Arc<Self>, place: Arc<Place>, submitter: Submitter) -> TenantDb {
+        TenantDb::new(Arc::clone(self), place, submitter)
     }
 
     /// Sees that the tables of a place are as they are declared: once, for those who come at the same time as well.
@@ -141,9 +141,15 @@ impl Source {
 #[derive(Clone)]
 pub struct TaskData(pub Arc<Source>);
 
+/// Where the data of the tenant is that a task runs for.
+pub(crate) struct DataOf {
+    pub(crate) source: Arc<Source>,
+    pub(crate) place: Arc<Place>,
+}
+
 impl Resources for TaskData {
     fn of(&self, place: &Arc<Place>) -> Arc<dyn Any + Send + Sync> {
-        Arc::new(self.0.db(Arc::clone(place)))
+        Arc::new(DataOf { source: Arc::clone(&self.0), place: Arc::clone(place) })
     }
 
     fn reaches_logins(&self) -> bool {

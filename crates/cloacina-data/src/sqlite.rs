@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cloacina_core::Completion;
-use cloacina_core::store::Place;
+use cloacina_core::id::ExecutionId;
+use cloacina_core::store::{Flush, Flushed, Place};
 use cloacina_sqlite::{FileIdentity, SqliteAddress};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use uuid::Uuid;
 
-use crate::connection::{Completed, CompletionError};
+use crate::connection::FlushError;
 use crate::db::Access;
 use crate::declaration::Declared;
 use crate::error::{DataError, DataErrorKind, Result};
@@ -204,14 +204,27 @@ impl Open {
             .await
     }
 
-    pub(crate) async fn complete(&mut self, completion: &Completion) -> Result<Completed, CompletionError> {
+    pub(crate) async fn flush(&mut self, flush: &Flush) -> Result<Flushed, FlushError> {
         let mut handle = self.connection.lock_handle().await?;
         // SAFETY: the handle is locked for as long as it is used, and the transaction that is open on it writes. It blocks this thread for some
         // statements without a wait: the transaction has the write lock already.
         #[allow(unsafe_code)]
-        let written = unsafe { cloacina_sqlite::complete(handle.as_raw_handle().as_ptr(), completion) };
-        let (now, done) = written.map_err(CompletionError::Store)?;
-        Ok(if done.recorded.is_empty() { Completed::Superseded } else { Completed::Written(now, done) })
+        let flushed = unsafe { cloacina_sqlite::flush_as_guest(handle.as_raw_handle().as_ptr(), flush) };
+        flushed.map_err(FlushError::Store)
+    }
+
+    pub(crate) async fn find(
+        &mut self,
+        place: &Place,
+        workflow: &str,
+        key: &str,
+    ) -> Result<Option<(ExecutionId, i64)>, FlushError> {
+        let mut handle = self.connection.lock_handle().await?;
+        let handle = handle.as_raw_handle().as_ptr();
+        // SAFETY: the handle is locked for as long as it is used.
+        #[allow(unsafe_code)]
+        let found = unsafe { cloacina_sqlite::find_as_guest(handle, place, workflow, key) };
+        found.map_err(FlushError::Store)
     }
 
     pub(crate) async fn commit(mut self) -> sqlx::Result<()> {

@@ -7,7 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use cloacina_core::{Completion, Context, Recording, TaskError};
+use cloacina_core::id::ExecutionId;
+use cloacina_core::store::{Flush, Flushed, NewExecution, PlaceFlush};
+use cloacina_core::{
+    Completion, Context, Deferred, Described, Destination, ErrorKind, PipelineError, Recording, Submission,
+    TaskError,
+};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use sea_orm::sea_query::{Value, Values};
@@ -16,9 +21,10 @@ use sea_orm::{
     StreamTrait, TransactionError, TransactionOptions, TransactionSession, TransactionTrait,
 };
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
+use uuid::Uuid;
 
-use crate::connection::{Completed, CompletionError, Connection};
-use crate::db::TenantDb;
+use crate::connection::{Connection, FlushError};
+use crate::db::{Access, TenantDb};
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::{Admitted, Dialect};
 
@@ -33,6 +39,8 @@ pub struct TenantTx {
     shared: Arc<Shared>,
     /// 0 for the transaction itself, otherwise the number of its savepoint.
     savepoint: u32,
+    /// How many executions had been submitted when it was set.
+    submitted_before: usize,
     poisoned: AtomicBool,
     /// Whether the savepoint was released or rolled back.
     ended: bool,
@@ -40,26 +48,41 @@ pub struct TenantTx {
 
 struct Shared {
     db: TenantDb,
+    access: Access,
     /// `None` once the transaction is over.
     connection: AsyncMutex<Option<Connection>>,
     savepoints: AtomicU32,
     /// How many savepoints met an error and have not come to their end: what is open in the database then is none of what was asked for.
     failed: AtomicU32,
-    /// The first of the savepoints that were dropped without an end: they are rolled back before anything else is done.
-    dropped: Mutex<Option<u32>>,
+    /// The first of the savepoints that were dropped without an end, and how many executions had been submitted when it was set: they are
+    /// rolled back before anything else is done.
+    dropped: Mutex<Option<(u32, usize)>>,
+    /// The executions that were submitted, in that order. Changed under the lock of the connection, so that they are rolled back to a savepoint
+    /// like the statements between which they were submitted.
+    submitted: Mutex<Vec<Deferred>>,
+}
+
+/// What a transaction came to.
+enum End {
+    Committed(Option<Flushed>),
+    /// The task is not this runner's any more: rolled back.
+    Superseded,
 }
 
 impl TenantTx {
-    pub(crate) fn new(db: TenantDb, connection: Connection) -> Self {
+    pub(crate) fn new(db: TenantDb, connection: Connection, access: Access) -> Self {
         Self {
             shared: Arc::new(Shared {
                 db,
+                access,
                 connection: AsyncMutex::new(Some(connection)),
                 savepoints: AtomicU32::new(0),
                 failed: AtomicU32::new(0),
                 dropped: Mutex::new(None),
+                submitted: Mutex::new(Vec::new()),
             }),
             savepoint: 0,
+            submitted_before: 0,
             poisoned: AtomicBool::new(false),
             ended: false,
         }
@@ -69,6 +92,36 @@ impl TenantTx {
     #[must_use]
     pub fn tenant(&self) -> &str {
         self.shared.db.tenant()
+    }
+
+    /// Starts to describe an execution of this tenant that exists exactly if the transaction is committed: like
+    /// [`Runner::submit`](cloacina_core::Runner::submit), with everything that applies there, but `send` returns its id.
+    ///
+    /// It is written right before the commit, so until then nobody sees it, not even who asks for that id, and it holds no locks. One that is
+    /// submitted in a savepoint is rolled back with it. A submission that is refused leaves the transaction as it was.
+    ///
+    /// Under an [idempotency key](Submission::idempotency_key) that was used before, the id of that execution is returned, and it does not depend on
+    /// this transaction. If another transaction uses the key at the same time, this one fails at its commit with
+    /// [`DataErrorKind::Transient`]; run it again. If the answer to the commit is lost ([`DataErrorKind::Unknown`]), the execution exists if and only if
+    /// the rest of the transaction does; with a key, the whole can be repeated without a second execution.
+    ///
+    /// ```no_run
+    /// use cloacina_core::{Context, PipelineError};
+    /// use cloacina_data::TenantDb;
+    ///
+    /// # async fn run(db: TenantDb) -> Result<(), PipelineError> {
+    /// let shipping = db
+    ///     .run(async |tx| {
+    ///         // … what the order changes …
+    ///         tx.submit("ship").input(Context::new().with("order", 7)).idempotency_key("order 7").send().await
+    ///     })
+    ///     .await?;
+    /// println!("shipped by execution {shipping}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn submit(&self, workflow: impl Into<String>) -> Submission<&Self> {
+        Submission::new(self, workflow)
     }
 
     fn backend(&self) -> DbBackend {
@@ -133,14 +186,50 @@ impl TenantTx {
         let Some(connection) = guard.as_mut() else {
             return Err(self.error(DataErrorKind::Over, "the transaction is over"));
         };
-        if let Some(dropped) = dropped {
+        if let Some((dropped, submitted_before)) = dropped {
             let undo = format!("ROLLBACK TO SAVEPOINT sp_{dropped}");
             connection
                 .savepoint(undo)
                 .await
                 .map_err(|error| self.driver("roll back to a savepoint", error))?;
+            self.submitted().truncate(submitted_before);
         }
         Ok(guard)
+    }
+
+    fn submitted(&self) -> std::sync::MutexGuard<'_, Vec<Deferred>> {
+        self.shared.submitted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The execution that was submitted under the same idempotency key before, and the hash of its input: in this transaction, or committed.
+    async fn find(
+        &self,
+        connection: &mut Option<Connection>,
+        new: &NewExecution,
+    ) -> Result<Option<(ExecutionId, i64)>> {
+        let Some((connection, idempotency)) = connection.as_mut().zip(new.idempotency.as_ref()) else {
+            return Ok(None);
+        };
+        let here = self.submitted().iter().find_map(|deferred| {
+            let other = deferred.execution();
+            let known = other.idempotency.as_ref().filter(|known| known.key == idempotency.key)?;
+            (other.workflow.name == new.workflow.name).then_some((other.id, known.input_hash))
+        });
+        if here.is_some() {
+            return Ok(here);
+        }
+        let found = connection.find(self.shared.db.place(), &new.workflow.name, &idempotency.key).await;
+        found.map_err(|error| self.flush_error("look for an execution by its idempotency key", error))
+    }
+
+    fn flush_error(&self, doing: &str, error: FlushError) -> DataError {
+        match error {
+            FlushError::Driver(error) => self.driver(doing, error),
+            FlushError::Store(error) => {
+                self.poison();
+                self.error(DataErrorKind::Database, &format!("failed to {doing}: {error}"))
+            }
+        }
     }
 
     fn driver(&self, doing: &str, error: sqlx::Error) -> DataError {
@@ -161,31 +250,13 @@ impl TenantTx {
 
     /// Commits.
     pub(crate) async fn finish(self) -> Result<()> {
-        if let Err(error) = self.check() {
-            self.undo().await;
-            return Err(error);
-        }
-        // Rolls dropped savepoints back.
-        drop(self.connection().await?);
-        // To PostgreSQL the whole transaction has failed then, and its answer to COMMIT would not say so.
-        if self.shared.failed.load(Ordering::Acquire) > 0 {
-            self.undo().await;
-            return Err(self.error(
-                DataErrorKind::Poisoned,
-                "a transaction within this one met an error and was not ended: commit it, roll it back or drop it before this one ends",
-            ));
-        }
-        match self.shared.connection.lock().await.take() {
-            Some(connection) => connection.commit().await.map_err(|error| {
-                DataError::driver(self.tenant(), "commit a transaction", error).or_unknown()
-            }),
-            None => Err(self.error(DataErrorKind::Over, "the transaction is over")),
-        }
+        self.end(None).await.map(drop)
     }
 
     /// Rolls back.
     pub(crate) async fn undo(&self) {
         let connection = self.shared.connection.lock().await.take();
+        self.submitted().clear();
         if let Some(connection) = connection {
             connection.rollback(self.poisoned.load(Ordering::Acquire)).await;
         }
@@ -197,7 +268,6 @@ impl TenantTx {
             self.undo().await;
             return Err(TaskError::new(error));
         }
-        let tenant = self.tenant().to_owned();
         let writing = match recording.begin(context).await {
             Ok(writing) => writing,
             Err(error) => {
@@ -205,46 +275,120 @@ impl TenantTx {
                 return Err(error);
             }
         };
-        let written = match self.write(writing.completion()).await {
-            Ok(written) => written,
-            Err(error) => {
-                self.undo().await;
-                return Err(TaskError::new(error));
+        match self.end(Some(writing.completion())).await {
+            Ok(End::Committed(flushed)) => {
+                if let Some(Flushed { now, mut places }) = flushed {
+                    writing.committed(now, places.pop().unwrap_or_default());
+                }
+                Ok(())
             }
-        };
-        match written {
-            Completed::Superseded => {
-                self.undo().await;
+            Ok(End::Superseded) => {
                 writing.unknown();
-                Err(TaskError::new(format!(
-                    "tenant `{tenant}`: the task was taken from this runner while it ran; nothing of it was written"
+                Err(TaskError::new(self.error(
+                    DataErrorKind::Database,
+                    "the task was taken from this runner while it ran; nothing of it was written",
                 )))
             }
-            Completed::Written(now, done) => match self.finish().await {
-                Ok(()) => {
-                    writing.committed(now, done);
-                    Ok(())
+            Err(error) => {
+                if error.kind() == DataErrorKind::Unknown {
+                    writing.unknown();
                 }
-                Err(error) => {
-                    if error.kind() == DataErrorKind::Unknown {
-                        writing.unknown();
-                    }
-                    Err(TaskError::new(error))
-                }
-            },
+                Err(TaskError::new(error))
+            }
         }
     }
 
-    async fn write(&self, completion: &Completion) -> Result<Completed> {
-        let mut guard = self.connection().await?;
-        let Some(connection) = guard.as_mut() else {
+    async fn end(&self, completion: Option<&Completion>) -> Result<End> {
+        let (submitted, flushed) = match self.flush(completion).await {
+            Ok(written) => written,
+            Err(error) => {
+                self.undo().await;
+                return Err(error);
+            }
+        };
+        let recorded =
+            flushed.iter().flat_map(|flushed| &flushed.places).any(|done| !done.recorded.is_empty());
+        if completion.is_some() && !recorded {
+            self.undo().await;
+            return Ok(End::Superseded);
+        }
+        let connection = self.shared.connection.lock().await.take();
+        let Some(connection) = connection else {
             return Err(self.error(DataErrorKind::Over, "the transaction is over"));
         };
-        connection.complete(completion).await.map_err(|error| match error {
-            CompletionError::Driver(error) => self.driver("record that the task is done", error),
-            CompletionError::Store(error) => self
-                .error(DataErrorKind::Database, &format!("failed to record that the task is done: {error}")),
-        })
+        match connection.commit().await {
+            Ok(()) => {
+                if let Some(flushed) = &flushed {
+                    Deferred::committed(submitted, flushed.now);
+                }
+                Ok(End::Committed(flushed))
+            }
+            Err(error) => {
+                let error = DataError::driver(self.tenant(), "commit a transaction", error).or_unknown();
+                if error.kind() == DataErrorKind::Unknown {
+                    Deferred::unknown(submitted);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes what the engine records together with the transaction, if there is anything.
+    async fn flush(&self, completion: Option<&Completion>) -> Result<(Vec<Deferred>, Option<Flushed>)> {
+        self.check()?;
+        // Rolls dropped savepoints back.
+        let mut guard = self.connection().await?;
+        // To PostgreSQL the whole transaction has failed then, and its answer to COMMIT would not say so.
+        if self.shared.failed.load(Ordering::Acquire) > 0 {
+            return Err(self.error(
+                DataErrorKind::Poisoned,
+                "a transaction within this one met an error and was not ended: commit it, roll it back or drop it before this one ends",
+            ));
+        }
+        let submitted = std::mem::take(&mut *self.submitted());
+        let Some(connection) = guard.as_mut().filter(|_| completion.is_some() || !submitted.is_empty())
+        else {
+            return Ok((submitted, None));
+        };
+        if let Some(first) = submitted.first() {
+            first.check().map_err(|error| {
+                self.error(DataErrorKind::Place, &format!("nothing of the transaction was written: {error}"))
+            })?;
+        }
+        let place = PlaceFlush {
+            place: Arc::clone(self.shared.db.place()),
+            first_claim: false,
+            submits: submitted.iter().map(|deferred| Arc::clone(deferred.execution())).collect(),
+            outcomes: completion.iter().map(|completion| Arc::clone(&completion.outcome)).collect(),
+            claim: None,
+        };
+        let now = match completion {
+            Some(completion) => completion.now,
+            None => self.shared.db.submitter().now(),
+        };
+        let flush =
+            Flush { runner: completion.map(|completion| completion.runner), now, places: vec![place] };
+        let doing = match completion {
+            Some(_) => "record that the task is done",
+            None => "record the executions that were submitted",
+        };
+        let flushed = connection.flush(&flush).await.map_err(|error| self.flush_error(doing, error))?;
+        let recorded = flushed.places.first().map_or(&[][..], |done| &done.submitted);
+        match submitted.iter().find(|deferred| !recorded.contains(&deferred.execution().id)) {
+            Some(lost) => Err(self.overtaken(lost.execution())),
+            None => Ok((submitted, Some(flushed))),
+        }
+    }
+
+    fn overtaken(&self, execution: &NewExecution) -> DataError {
+        let key = execution.idempotency.as_ref().map_or("", |idempotency| &idempotency.key);
+        let problem = format!(
+            "another transaction recorded an execution of workflow `{}` under the idempotency key `{}` at the same time; nothing of this one was \
+             written: run it again, and it finds that execution",
+            execution.workflow.name,
+            key.escape_debug()
+        );
+        self.error(DataErrorKind::Transient, &problem)
     }
 
     async fn nested(&self) -> Result<Self> {
@@ -258,6 +402,7 @@ impl TenantTx {
         Ok(Self {
             shared: Arc::clone(&self.shared),
             savepoint: number,
+            submitted_before: self.submitted().len(),
             poisoned: AtomicBool::new(false),
             ended: false,
         })
@@ -280,6 +425,9 @@ impl TenantTx {
         let mut guard = self.connection().await?;
         if let Some(connection) = guard.as_mut() {
             connection.savepoint(text).await.map_err(|error| self.driver("end a savepoint", error))?;
+            if !(keep && outcome.is_ok()) {
+                self.submitted().truncate(self.submitted_before);
+            }
         }
         drop(guard);
         self.ended = true;
@@ -294,7 +442,8 @@ impl Drop for TenantTx {
         }
         if self.savepoint > 0 && !self.ended {
             let mut dropped = self.shared.dropped.lock().unwrap_or_else(PoisonError::into_inner);
-            *dropped = Some(dropped.map_or(self.savepoint, |first| first.min(self.savepoint)));
+            let this = (self.savepoint, self.submitted_before);
+            *dropped = Some(dropped.map_or(this, |first| first.min(this)));
         }
     }
 }
@@ -302,6 +451,31 @@ impl Drop for TenantTx {
 impl fmt::Debug for TenantTx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantTx").field("tenant", &self.tenant()).finish_non_exhaustive()
+    }
+}
+
+impl Destination for &TenantTx {
+    type Recorded = Uuid;
+
+    async fn record(self, described: Described) -> Result<Uuid, PipelineError> {
+        self.check()?;
+        if self.shared.access == Access::Read {
+            let message = format!(
+                "an execution of tenant `{}` was not recorded: the transaction only reads; submit it in one of `run`",
+                self.tenant()
+            );
+            return Err(PipelineError::new(ErrorKind::Configuration, message));
+        }
+        let submitter = self.shared.db.submitter();
+        let prepared = submitter.prepare(described)?;
+        let mut connection = self.connection().await?;
+        if let Some(found) = self.find(&mut connection, prepared.execution()).await? {
+            return prepared.same(found).map(Uuid::from);
+        }
+        let deferred = submitter.defer(prepared).await?;
+        let id = deferred.execution().id;
+        self.submitted().push(deferred);
+        Ok(id.into())
     }
 }
 

@@ -25,6 +25,7 @@ use crate::Inner;
 use crate::connect::{Param, Scope, Step, params};
 use crate::doorbell;
 use crate::error::{Failure, refused};
+use crate::guest::Value;
 use crate::statement::{self as sql, Statement};
 use crate::tenant::SchemaName;
 
@@ -282,15 +283,15 @@ fn push_group<'a>(
 
 /// New executions, column by column.
 #[derive(Default)]
-struct Submits<'a> {
-    executions: Executions<'a>,
-    tasks: Tasks<'a>,
+pub(crate) struct Submits<'a> {
+    pub(crate) executions: Executions<'a>,
+    pub(crate) tasks: Tasks<'a>,
     /// The tenants and executions.
-    deadlines: Vec<(Uuid, Uuid)>,
+    pub(crate) deadlines: Vec<(Uuid, Uuid)>,
 }
 
 #[derive(Default)]
-struct Executions<'a> {
+pub(crate) struct Executions<'a> {
     tenant: Vec<Uuid>,
     id: Vec<Uuid>,
     workflow: Vec<&'a str>,
@@ -304,7 +305,7 @@ struct Executions<'a> {
 }
 
 #[derive(Default)]
-struct Tasks<'a> {
+pub(crate) struct Tasks<'a> {
     tenant: Vec<Uuid>,
     execution: Vec<Uuid>,
     task: Vec<TaskIndex>,
@@ -316,7 +317,7 @@ struct Tasks<'a> {
 
 impl<'a> Submits<'a> {
     /// Adds those of a tenant; true if they may leave work in the ready table.
-    fn add(&mut self, tenant: Uuid, submits: &'a [Arc<NewExecution>]) -> bool {
+    pub(crate) fn add(&mut self, tenant: Uuid, submits: &'a [Arc<NewExecution>]) -> bool {
         // Two flushes that insert the same keys wait for each other in one order only.
         let mut sorted: Vec<&NewExecution> = submits.iter().map(|submit| &**submit).collect();
         sorted.sort_by_key(|submit| {
@@ -381,6 +382,23 @@ impl<'a> Executions<'a> {
         ]);
         Step::Run(whose.of(sql::EXECUTION_INSERT, sql::MANY_EXECUTION_INSERT), parameters)
     }
+
+    /// The parameters for a driver that is not ours.
+    pub(crate) fn into_values(self, tenant: &Value) -> Vec<Value> {
+        vec![
+            tenant.clone(),
+            Value::Now,
+            Value::Uuids(self.id),
+            texts(self.workflow),
+            Value::BigInts(self.fingerprint.into_iter().map(Some).collect()),
+            Value::SmallInts(self.priority),
+            texts(self.input),
+            Value::Timestamps(self.deadline),
+            Value::Texts(self.idempotency_key.into_iter().map(|key| key.map(str::to_owned)).collect()),
+            Value::BigInts(self.input_hash),
+            Value::Booleans(self.claimed),
+        ]
+    }
 }
 
 impl<'a> Tasks<'a> {
@@ -398,6 +416,25 @@ impl<'a> Tasks<'a> {
         ]);
         Step::Run(whose.of(sql::TASK_INSERT, sql::MANY_TASK_INSERT), parameters)
     }
+
+    /// The parameters for a driver that is not ours. Nothing is claimed, so there is no runner.
+    pub(crate) fn into_values(self, tenant: &Value) -> Vec<Value> {
+        vec![
+            tenant.clone(),
+            Value::Now,
+            Value::Uuid(Uuid::nil()),
+            Value::Uuids(self.execution),
+            Value::SmallInts(self.task),
+            texts(self.name),
+            Value::SmallInts(self.waiting_on),
+            Value::Booleans(self.claimed),
+            Value::Timestamps(self.start_at),
+        ]
+    }
+}
+
+fn texts(texts: Vec<&str>) -> Value {
+    Value::Texts(texts.into_iter().map(|text| Some(text.to_owned())).collect())
 }
 
 /// Outcomes, column by column.

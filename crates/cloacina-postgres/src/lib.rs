@@ -12,12 +12,12 @@
 
 mod address;
 pub mod admin;
-pub mod completion;
 mod connect;
 mod doorbell;
 mod error;
 mod execution;
 mod flush;
+pub mod guest;
 mod migrate;
 mod pool;
 mod runner;
@@ -391,6 +391,10 @@ impl Store for PostgresStore {
 
     fn lanes(&self) -> usize {
         self.inner.pool.lanes()
+    }
+
+    fn hint_others(&self) {
+        self.inner.hint_wanted.notify_one();
     }
 
     fn hints(&self) -> watch::Receiver<u64> {

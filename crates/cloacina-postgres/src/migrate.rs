@@ -298,7 +298,7 @@ pub(crate) fn engine_grants(schema: &SchemaName, group: Option<&str>) -> String 
 /// Keeps the tenants apart whose rows are in the same tables; for a transaction that is in their schema. May be repeated.
 ///
 /// The operator's engine sees all of them, the application's login those of the tenant that was entered. Of the engine's tables it may do what
-/// records a task as done.
+/// records a task as done and a new execution.
 pub(crate) fn shared_security() -> String {
     let mut text = format!("GRANT USAGE ON SCHEMA {} TO {APP};", SchemaName::shared().quoted());
     for table in ENGINE_TABLES.split(", ") {
@@ -313,6 +313,10 @@ pub(crate) fn shared_security() -> String {
     text.push_str(&format!(
         "GRANT SELECT ON {ENGINE_TABLES} TO {APP}; GRANT UPDATE (state, finished_at, error) ON workflow_executions TO {APP}; \
          GRANT UPDATE (state, outcome, failures, due_at, finished_at, patch, error, skip_reason, handled, waiting_on, attempt, runner_id, started_at) \
+         ON task_executions TO {APP}; \
+         GRANT INSERT (tenant_id, id, workflow, fingerprint, state, priority, input, created_at, started_at, deadline, idempotency_key, input_hash) \
+         ON workflow_executions TO {APP}; \
+         GRANT INSERT (tenant_id, execution_id, task, name, state, waiting_on, attempt, runner_id, due_at, started_at) \
          ON task_executions TO {APP}; GRANT INSERT, DELETE ON ready_tasks TO {APP}; GRANT INSERT ON task_attempts TO {APP}"
     ));
     text

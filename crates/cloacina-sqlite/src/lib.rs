@@ -19,7 +19,6 @@
 //! failure at just that moment the log may hold the whole commit after all. Then its runner is gone as well, and what was recorded is adopted
 //! like everything that it recorded before.)
 
-mod completion;
 mod connect;
 mod directory;
 mod doorbell;
@@ -51,14 +50,13 @@ use rusqlite::Connection;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
-pub use completion::{complete, prepare_for_data};
 use connect::PATIENCE;
 pub use connect::{FileIdentity, SqliteAddress};
 pub use directory::{Directory, DueFile, FileId};
 use error::Failure;
 pub use files::set_max_open_files;
 use files::{Footprint, OpenFile};
-pub use guest::{Release, release_with};
+pub use guest::{Release, find_as_guest, flush_as_guest, prepare_for_data, release_with};
 use registry::Holder;
 
 /// How long SQLite itself waits for the lock on the file, and with it a thread of the shared runtime. Beyond that we wait without one.

@@ -194,6 +194,10 @@ impl Store for FaultyStore {
         self.inner.lanes()
     }
 
+    fn hint_others(&self) {
+        self.inner.hint_others();
+    }
+
     fn hints(&self) -> watch::Receiver<u64> {
         self.inner.hints()
     }

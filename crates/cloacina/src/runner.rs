@@ -318,7 +318,8 @@ impl DefaultRunnerBuilder {
                     return Err(PipelineError::new(ErrorKind::Place, message));
                 }
                 #[cfg(feature = "data")]
-                let data = source.map(|source| source.db(Arc::clone(runner.place_itself())));
+                let data =
+                    source.map(|source| source.db(Arc::clone(runner.place_itself()), runner.submitter()));
                 return Ok(DefaultRunner {
                     runner,
                     #[cfg(feature = "data")]

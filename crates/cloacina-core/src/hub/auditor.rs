@@ -24,6 +24,7 @@ use crate::error::{ErrorKind, PipelineError};
 use crate::execution::TaskState;
 use crate::id::{ExecutionId, TaskIndex, TenantId};
 use crate::store::{Control, ExecutionRecord, Outcome, StoreError, StoreErrorKind, TaskOutcome};
+use crate::submission::same;
 use crate::workflow::Workflow;
 
 /// What to look at.
@@ -638,15 +639,7 @@ impl Hub {
         };
         let workflow = &execution.workflow.name;
         match self.store.execution_find(&place.place, workflow, &idempotency.key).await? {
-            Some((id, input_hash)) if input_hash == idempotency.input_hash => Ok(Ok(id)),
-            Some((id, _)) => {
-                let message = format!(
-                    "the idempotency key `{}` was used before in tenant `{tenant}` for workflow `{workflow}` with another input (execution {id}): \
-                     use another key for another input",
-                    idempotency.key.escape_debug()
-                );
-                Ok(Err(PipelineError::new(ErrorKind::Conflict, message)))
-            }
+            Some(found) => Ok(same(tenant, execution, found)),
             None => {
                 let message = format!(
                     "the execution of tenant `{tenant}` that used the idempotency key `{}` was removed at this moment; submit again",

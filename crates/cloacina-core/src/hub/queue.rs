@@ -15,7 +15,7 @@ use tracing::debug;
 use super::place::OpenPlace;
 use super::{Hub, Submit, Transition};
 use crate::error::{ErrorKind, PipelineError};
-use crate::store::StoreError;
+use crate::store::{NewExecution, StoreError};
 
 /// How old an answer may become while executions are submitted.
 const RECOUNT: Duration = Duration::from_secs(1);
@@ -86,7 +86,24 @@ impl Hub {
     /// Sends a new execution on its way, unless there are `limit` of its tenant that are not over.
     pub(crate) fn admit(self: &Arc<Self>, mut submit: Box<Submit>, limit: Option<usize>) {
         let Some(limit) = limit else { return self.send(Transition::Submit(submit)) };
-        let place = Arc::clone(&submit.place);
+        submit.admitted = self.admit_now(&submit.place, limit);
+        if submit.admitted.is_some() {
+            return self.send(Transition::Submit(submit));
+        }
+        let hub = Arc::clone(self);
+        self.spawn(async move {
+            match hub.admit_asking(&submit.place, &submit.execution, limit).await {
+                Ok(admitted) => {
+                    submit.admitted = Some(admitted);
+                    hub.send(Transition::Submit(submit));
+                }
+                Err(error) => submit.reply.fail(error),
+            }
+        });
+    }
+
+    /// Counts a new execution, if by what is known there are fewer than `limit`.
+    pub(super) fn admit_now(self: &Arc<Self>, place: &Arc<OpenPlace>, limit: usize) -> Option<Admitted> {
         let now = self.clock.monotonic();
         let (admitted, old) = {
             let mut queue = place.queue();
@@ -95,14 +112,8 @@ impl Hub {
             queue.counting |= old && admitted.is_some();
             (admitted, old)
         };
-        if admitted.is_none() {
-            self.spawn(Arc::clone(self).admit_later(submit, limit));
-            return;
-        }
-        submit.admitted = admitted;
-        self.send(Transition::Submit(submit));
-        if old {
-            let hub = Arc::clone(self);
+        if admitted.is_some() && old {
+            let (hub, place) = (Arc::clone(self), Arc::clone(place));
             self.spawn(async move {
                 if let Err(error) = hub.count(&place, limit).await {
                     debug!(tenant = place.place.name, %error, "failed to count the executions that are not over");
@@ -110,33 +121,38 @@ impl Hub {
                 place.queue().counting = false;
             });
         }
+        admitted
     }
 
     /// Asks the database before it decides.
-    async fn admit_later(self: Arc<Self>, mut submit: Box<Submit>, limit: usize) {
-        let place = Arc::clone(&submit.place);
+    pub(super) async fn admit_asking(
+        &self,
+        place: &Arc<OpenPlace>,
+        execution: &NewExecution,
+        limit: usize,
+    ) -> Result<Admitted, PipelineError> {
         let _one_at_a_time = place.counting.lock().await;
         let now = self.clock.monotonic();
-        let fresh = {
+        let (admitted, fresh) = {
             let mut queue = place.queue();
-            submit.admitted = place.try_admit(&mut queue, limit);
-            queue.counted.is_some_and(|counted| now < counted + FRESH)
+            let admitted = place.try_admit(&mut queue, limit);
+            (admitted, queue.counted.is_some_and(|counted| now < counted + FRESH))
         };
-        if submit.admitted.is_none() && !fresh {
-            if let Err(error) = self.count(&place, limit).await {
-                return submit.reply.fail(error.into());
-            }
-            submit.admitted = place.try_admit(&mut place.queue(), limit);
+        if let Some(admitted) = admitted {
+            return Ok(admitted);
         }
-        if submit.admitted.is_some() {
-            return self.send(Transition::Submit(submit));
+        if !fresh {
+            self.count(place, limit).await?;
+            if let Some(admitted) = place.try_admit(&mut place.queue(), limit) {
+                return Ok(admitted);
+            }
         }
         let message = format!(
             "execution {} of workflow `{}` was not recorded: tenant `{}` has {limit} executions that are not over, as many as it may \
              (max_queue_length); submit it again when some have ended, or raise the limit",
-            submit.execution.id, submit.execution.workflow.name, place.place.name
+            execution.id, execution.workflow.name, place.place.name
         );
-        submit.reply.fail(PipelineError::new(ErrorKind::Limit, message));
+        Err(PipelineError::new(ErrorKind::Limit, message))
     }
 
     async fn count(&self, place: &Arc<OpenPlace>, limit: usize) -> Result<(), StoreError> {

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedRwLockReadGuard, watch};
 use super::applying::Applying;
 use super::attempt::stored;
 use super::batch::PlaceBatch;
+use super::deferred::Submitter;
 use super::place::OpenPlace;
 use super::{Ending, Hub, Incarnation};
 use crate::context::{Context, Patch};
@@ -151,13 +152,22 @@ impl Attempted {
 }
 
 impl Recording {
+    /// What submits executions of the tenant, in its transactions.
+    ///
+    /// # Errors
+    ///
+    /// The attempt is over.
+    pub fn submitter(&self) -> Result<Submitter, TaskError> {
+        let attempt = self.0.upgrade().ok_or_else(over)?;
+        Ok(Submitter::new(Arc::clone(&attempt.hub), Arc::clone(&attempt.place), None))
+    }
+
     /// Begins to write that the task is done and leaves this context.
     ///
     /// # Errors
     ///
     /// The context cannot be stored, or the attempt is over: it was cancelled or took too long. Nothing must be committed then.
     pub async fn begin(&self, context: Context) -> Result<Writing, TaskError> {
-        let over = || TaskError::new("the attempt was over before its task came to an end");
         let attempt = self.0.upgrade().ok_or_else(over)?;
         let place = &attempt.place;
         let limit = place.state().settings.max_patch_bytes;
@@ -180,6 +190,10 @@ impl Recording {
         };
         Ok(Writing { attempt, completion, patch, next: Phase::Open, _auditor_waits: waits })
     }
+}
+
+fn over() -> TaskError {
+    TaskError::new("the attempt was over before its task came to an end")
 }
 
 impl Writing {

@@ -114,6 +114,9 @@ pub trait Store: Send + Sync + 'static {
     /// Changes whenever another process hints that there may be work or a notice. Only a hint: the bells decide.
     fn hints(&self) -> watch::Receiver<u64>;
 
+    /// Hints to other processes that there is work. For what was not written by a [`flush`](Self::flush) of this store, which does it itself.
+    fn hint_others(&self) {}
+
     /// Finds a place, makes or migrates it where that is needed and allowed. A place that is current sees no DDL.
     async fn place_open(&self, name: &PlaceName) -> Result<Place>;
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use cloacina::data::{TenantTx, sea_orm};
+use cloacina::data::{DataError, DataErrorKind, TenantTx, sea_orm};
 use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
 use cloacina::{Context, Task, task};
 use cloacina_testing::cluster::Cluster;
@@ -19,7 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::ledger::{
-    COMMITTING, PATIENT, RECORDING, connect, data, enter, entered, paying, set_traps, trapped, until,
+    COMMITTING, PATIENT, RECORDING, connect, data, enter, entered, mark, noting, paying, set_traps, trapped,
+    until,
 };
 use crate::support::{PATIENCE, Placement, in_files_and_schemas};
 
@@ -64,6 +65,22 @@ fn a_child_does_what_its_parent_says() {
         let runner = open(&place).await;
         match role.as_str() {
             "load" => load(&runner, &may_end).await,
+            "work" => {
+                while !may_end.load(Ordering::Relaxed) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+            "submit" => submit(&runner, &may_end).await,
+            "rest" => {
+                // Opened again with a handle that runs nothing, and then nothing happens for a while.
+                let only_submits = open_to_submit(&place).await;
+                runner.shutdown().await.unwrap();
+                let log = format!("{}-wal", place.split_once("sqlite://").unwrap().1);
+                until("the file rests", async || (!Path::new(&log).exists()).then_some(())).await;
+                let db = only_submits.data().unwrap();
+                db.run(async |tx| tx.submit("noting").send().await).await.unwrap();
+                std::process::abort();
+            }
             "one" => drop(runner.execute("paying", Context::new()).await.unwrap()),
             _ => drain(&runner).await,
         }
@@ -72,11 +89,21 @@ fn a_child_does_what_its_parent_says() {
 }
 
 async fn open(place: &str) -> DefaultRunner {
+    open_as(place, false).await
+}
+
+async fn open_to_submit(place: &str) -> DefaultRunner {
+    open_as(place, true).await
+}
+
+async fn open_as(place: &str, submit_only: bool) -> DefaultRunner {
     let config = DefaultRunnerConfig::builder()
+        .submit_only(submit_only)
         .lease(Duration::from_secs(60))
         .heartbeat_interval(Duration::from_millis(100))
         .max_lost(1_000u32)
         .workflow(paying(pay.definition().retry(PATIENT)))
+        .workflow(noting())
         .build();
     let (builder, data) = (DefaultRunner::builder().config(config), data());
     let builder = match place.split(' ').collect::<Vec<_>>()[..] {
@@ -111,6 +138,39 @@ async fn load(runner: &DefaultRunner, may_end: &Arc<AtomicBool>) {
     }
 }
 
+/// Submits executions in transactions that leave a row for each, several side by side. Where it is to stay, each transaction does, before its end.
+async fn submit(runner: &DefaultRunner, may_end: &Arc<AtomicBool>) {
+    let db = runner.data().unwrap();
+    let submitters: Vec<_> = (0..AT_ONCE)
+        .map(|_| {
+            let (db, may_end) = (db.clone(), Arc::clone(may_end));
+            tokio::spawn(async move {
+                while !may_end.load(Ordering::Relaxed) {
+                    let submitted = db
+                        .run(async |tx| {
+                            let execution = tx.submit("noting").send().await?;
+                            mark(tx, execution).await?;
+                            if let Some(reached) = STAYS.get() {
+                                std::fs::write(reached, "").unwrap();
+                                std::future::pending::<()>().await;
+                            }
+                            anyhow::Ok(())
+                        })
+                        .await;
+                    // A file has one writer, who may be kept waiting for too long.
+                    if let Err(error) = submitted {
+                        let error = error.downcast::<DataError>().unwrap();
+                        assert_eq!(error.kind(), DataErrorKind::Transient, "{error}");
+                    }
+                }
+            })
+        })
+        .collect();
+    for submitter in submitters {
+        submitter.await.unwrap();
+    }
+}
+
 /// Works until nothing is left.
 async fn drain(runner: &DefaultRunner) {
     while runner.list_executions().await.unwrap().iter().any(|execution| !execution.status.is_terminal()) {
@@ -119,10 +179,10 @@ async fn drain(runner: &DefaultRunner) {
 }
 
 /// A child, which is killed when it is dropped.
-struct Child(std::process::Child);
+pub(crate) struct Child(std::process::Child);
 
 impl Child {
-    fn start(role: &str, place: &str, reached: Option<&Path>) -> Self {
+    pub(crate) fn start(role: &str, place: &str, reached: Option<&Path>) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["--exact", "crash::a_child_does_what_its_parent_says", "--nocapture", "--test-threads=1"])
@@ -138,15 +198,20 @@ impl Child {
     }
 
     /// Kills it; fails if it has come to a bad end before.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         let ended = self.0.try_wait().unwrap();
         assert!(ended.is_none_or(|status| status.success()), "a child ended before it was killed: {ended:?}");
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
+    /// Waits until it has ended, in whatever way.
+    pub(crate) async fn ends(mut self) {
+        until("a child ends", async || self.0.try_wait().unwrap()).await;
+    }
+
     /// Waits until it has ended well.
-    async fn succeeds(mut self) {
+    pub(crate) async fn succeeds(mut self) {
         drop(self.0.stdin.take());
         let status = until("a child ends", async || self.0.try_wait().unwrap()).await;
         assert!(status.success(), "a child ended with {status}");
@@ -161,7 +226,7 @@ impl Drop for Child {
 }
 
 /// How a child is told of a place.
-async fn named(place: &Placement) -> String {
+pub(crate) async fn named(place: &Placement) -> String {
     let kind = match place {
         Placement::Sqlite(_) => "file",
         Placement::Schema(_) => "schema",
@@ -173,7 +238,7 @@ async fn named(place: &Placement) -> String {
 }
 
 /// Makes the place with its tables.
-async fn make(place: &Placement) {
+pub(crate) async fn make(place: &Placement) {
     let runner = place.runner("acme", &data(), vec![]).await;
     let db = runner.data().unwrap();
     db.read(async |_| Ok::<_, cloacina::data::DataError>(())).await.unwrap();
@@ -197,7 +262,7 @@ async fn finish(place: &Placement, hint: &str) -> Vec<crate::ledger::Entered> {
     all
 }
 
-fn count(variable: &str, usual: u64) -> u64 {
+pub(crate) fn count(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |count| count.parse().unwrap())
 }
 

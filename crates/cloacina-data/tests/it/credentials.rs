@@ -63,14 +63,15 @@ impl Operated {
 
     async fn runner(&self, tenant: &str, data: &Data) -> DefaultRunner {
         let steps = workflow("steps", [join.definition(), count.definition()]);
-        let bare = workflow(
-            "bare",
-            [cloacina::TaskDefinition::from_async("t", async |context| Ok::<_, DataError>(context))],
-        );
-        let config = DefaultRunnerConfig::builder().workflow(steps).workflow(bare).build();
+        let config = DefaultRunnerConfig::builder().workflow(steps).workflow(bare()).build();
         let builder = DefaultRunner::builder().database_url(&self.operator).tenant(tenant);
         builder.data(data).config(config).build().await.unwrap()
     }
+}
+
+/// A workflow that asks for no data.
+fn bare() -> cloacina::Workflow {
+    workflow("bare", [cloacina::TaskDefinition::from_async("t", async |context| Ok::<_, DataError>(context))])
 }
 
 #[task(id = "join")]
@@ -80,8 +81,9 @@ async fn join(context: Context, db: TenantDb) -> Result<Context, sea_orm::DbErr>
 }
 
 #[task(id = "count", dependencies = [join])]
-async fn count(context: &mut Context, tx: &TenantTx) -> Result<(), sea_orm::DbErr> {
+async fn count(context: &mut Context, tx: &TenantTx) -> anyhow::Result<()> {
     member::Entity::insert(new_member("bea", "bea")).exec(tx).await?;
+    context.set("submitted", tx.submit("bare").send().await?);
     context.set("members", member::Entity::find().count(tx).await?);
     Ok(())
 }
@@ -107,6 +109,13 @@ async fn tasks_on_an_operators_runner_work_with_the_tenants_own_login() {
             assert_eq!(done.status, PipelineStatus::Completed, "{:?}", done.error_message);
             assert_eq!(done.final_context.get::<String>("tenant").as_deref(), Some(tenant));
             assert_eq!(done.final_context.get::<u64>("members"), Some(2));
+            let by_task: uuid::Uuid = done.final_context.get("submitted").unwrap();
+            let db = runner.data().unwrap();
+            let from_outside = db.run(async |tx| tx.submit("bare").send().await).await.unwrap();
+            for submitted in [by_task, from_outside] {
+                let done = runner.execution(submitted).wait_for_completion().await.unwrap();
+                assert_eq!(done.status, PipelineStatus::Completed, "{:?}", done.error_message);
+            }
             runner.shutdown().await.unwrap();
         }
         // Once for each tenant, however many transactions there were.
@@ -131,7 +140,7 @@ async fn without_a_source_such_work_is_left_to_the_tenants_own_runner() {
         assert_says(&error, DataErrorKind::Configuration, "tenant `acme` has a login of its own");
 
         let steps = workflow("steps", [join.definition(), count.definition()]);
-        let config = DefaultRunnerConfig::builder().workflow(steps).build();
+        let config = DefaultRunnerConfig::builder().workflow(steps).workflow(bare()).build();
         let own = DefaultRunner::builder().database_url(&operated.acme.connection_string).data(&data());
         let own = own.config(config).build().await.unwrap();
         let done = waiting.wait_for_completion().await.unwrap();

@@ -11,6 +11,7 @@ mod mistake;
 mod model;
 mod row_security;
 mod scope;
+mod submit;
 mod support;
 mod task;
 mod transaction;

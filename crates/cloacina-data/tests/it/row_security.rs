@@ -213,6 +213,18 @@ async fn who_entered_cannot_reach_beyond_its_rows() {
         "INSERT INTO workflow_executions (tenant_id) VALUES (gen_random_uuid())".to_owned(),
         "DELETE FROM workflow_executions".to_owned(),
         format!(
+            "INSERT INTO workflow_executions (tenant_id, id, workflow, fingerprint, state, priority, input, created_at) \
+                 VALUES ('{globex}', gen_random_uuid(), 'w', 1, 'pending', 5, '{{}}', now())"
+        ),
+        format!(
+            "INSERT INTO workflow_executions (tenant_id, id, workflow, fingerprint, state, priority, input, created_at, started_at, finished_at) \
+                 VALUES ('{acme}', gen_random_uuid(), 'w', 1, 'failed', 5, '{{}}', now(), now(), now())"
+        ),
+        format!(
+            "INSERT INTO task_executions (tenant_id, execution_id, task, name, state, waiting_on, due_at) \
+                 VALUES ('{globex}', gen_random_uuid(), 0, 't', 'ready', 0, now())"
+        ),
+        format!(
             "INSERT INTO ready_tasks (tenant_id, priority, due_at, execution_id, task, workflow, fingerprint) \
                  VALUES ('{globex}', 1, now(), gen_random_uuid(), 0, 'w', 1)"
         ),

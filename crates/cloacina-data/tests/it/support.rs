@@ -281,6 +281,18 @@ impl Placement {
         }
     }
 
+    /// Suspends a tenant that shares tables.
+    pub(crate) async fn suspend(&self, tenant: &str) {
+        let Self::Shared(shared) = self else { unreachable!() };
+        shared.admin.suspend(tenant).await.unwrap();
+    }
+
+    /// Lets it work again.
+    pub(crate) async fn resume(&self, tenant: &str) {
+        let Self::Shared(shared) = self else { unreachable!() };
+        shared.admin.resume(tenant).await.unwrap();
+    }
+
     /// Where everything of a tenant can be looked at, in PostgreSQL: the URL and the schema.
     pub(crate) async fn seen_from_above(&self, tenant: &str) -> Option<(String, String)> {
         let above = |url: &str| Cluster::shared().unwrap().superuser_url_of(url);

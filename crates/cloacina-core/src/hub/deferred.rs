@@ -1,0 +1,193 @@
+//! Executions that are recorded in a transaction that is somebody else's: each exists exactly if that transaction is committed.
+//!
+//! The transaction collects them, and writes them right before its commit with the statements of a flush: their first tasks go to the ready
+//! table, and the bell is rung at the very end. So nothing of the engine's is locked while the transaction is open: not the row of the bell,
+//! which other commits of the tenant would wait for, and no idempotency key, for which a lane would wait, and with it other tenants.
+//!
+//! Until then they are on their way like any other: they count where executions are limited, and the place does not go to rest. Once the
+//! commit is answered this process looks for the work, and hints to others; if it is not answered, both are done all the same. That is only
+//! for speed: the bell is part of the commit. Whatever drops them leaves nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::applying::Applying;
+use super::batch::PlaceBatch;
+use super::place::OpenPlace;
+use super::{Hub, Submit, SubmitReply};
+use crate::config::DefaultRunnerConfig;
+use crate::error::{ErrorKind, PipelineError};
+use crate::id::ExecutionId;
+use crate::store::{NewExecution, PlaceFlushed, StoreError, StoreErrorKind};
+use crate::submission::{Described, Roots, same};
+
+/// Submits executions of one tenant in its transactions.
+#[derive(Clone)]
+pub struct Submitter {
+    hub: Arc<Hub>,
+    place: Arc<OpenPlace>,
+    /// Those of a handle; otherwise those of the place count.
+    settings: Option<Arc<DefaultRunnerConfig>>,
+}
+
+/// An execution that was checked, and does not count yet.
+pub struct Prepared {
+    submit: Box<Submit>,
+    limit: Option<usize>,
+}
+
+/// An execution that waits for the commit of a transaction.
+pub struct Deferred {
+    hub: Arc<Hub>,
+    submit: Box<Submit>,
+}
+
+impl Submitter {
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        place: Arc<OpenPlace>,
+        settings: Option<Arc<DefaultRunnerConfig>>,
+    ) -> Self {
+        Self { hub, place, settings }
+    }
+
+    /// The time, if the clock of a test overrides the database's.
+    #[must_use]
+    pub fn now(&self) -> Option<Timestamp> {
+        self.hub.clock.database_now()
+    }
+
+    /// Checks all that a runner checks.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Submission::send`](crate::Submission::send).
+    pub fn prepare(&self, described: Described) -> Result<Prepared, PipelineError> {
+        let Self { hub, place, settings } = self;
+        let is_open = hub.open_place(place.place.tenant).is_some_and(|open| Arc::ptr_eq(&open, place));
+        if !is_open {
+            let message = format!(
+                "an execution of tenant `{}` was not recorded: the runner that its data was taken from was shut down; take the data of a \
+                 runner that is open",
+                place.place.name
+            );
+            return Err(PipelineError::new(ErrorKind::ShutDown, message));
+        }
+        let settings = settings.clone().unwrap_or_else(|| Arc::clone(&place.state().settings));
+        let reply = SubmitReply::Recorded(oneshot::channel().0);
+        let (submit, limit) = described.check(hub, place, &settings, Roots::Left, reply)?;
+        Ok(Prepared { submit: Box::new(submit), limit })
+    }
+
+    /// Has it wait for the commit, unless there are as many as the tenant may have.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Limit`], and what is wrong with the database.
+    pub async fn defer(&self, prepared: Prepared) -> Result<Deferred, PipelineError> {
+        let Prepared { mut submit, limit } = prepared;
+        // A file at rest is opened, so that who looks for due files knows of it before anything is written. It does not go to rest while
+        // something is on its way.
+        if self.hub.store.rests() {
+            let (hub, now) = (Arc::clone(&self.hub), self.now());
+            self.hub.ask(async move { hub.store.bell_due(now).await }).await?;
+        }
+        if let Some(limit) = limit {
+            submit.admitted = self.hub.admit_now(&self.place, limit);
+            if submit.admitted.is_none() {
+                submit.admitted = Some(self.admit_asking(&submit.execution, limit).await?);
+            }
+        }
+        Ok(Deferred { hub: Arc::clone(&self.hub), submit })
+    }
+
+    async fn admit_asking(
+        &self,
+        execution: &Arc<NewExecution>,
+        limit: usize,
+    ) -> Result<super::queue::Admitted, PipelineError> {
+        let (hub, place, execution) = (Arc::clone(&self.hub), Arc::clone(&self.place), Arc::clone(execution));
+        let asked =
+            self.hub.store.runtime().spawn(async move { hub.admit_asking(&place, &execution, limit).await });
+        asked.await.unwrap_or_else(|error| {
+            let error = StoreError::new(StoreErrorKind::Internal, error.to_string());
+            Err(error.into())
+        })
+    }
+}
+
+impl Prepared {
+    /// What is to be written.
+    #[must_use]
+    pub fn execution(&self) -> &Arc<NewExecution> {
+        &self.submit.execution
+    }
+
+    /// The execution that was found under its idempotency key, with the hash of its input.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`]: its input is another.
+    pub fn same(&self, found: (ExecutionId, i64)) -> Result<ExecutionId, PipelineError> {
+        same(&self.submit.place.place.name, &self.submit.execution, found)
+    }
+}
+
+impl Deferred {
+    /// What is to be written.
+    #[must_use]
+    pub fn execution(&self) -> &Arc<NewExecution> {
+        &self.submit.execution
+    }
+
+    /// Whether the tenant may still work, asked right before it is written.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Suspended`].
+    pub fn check(&self) -> Result<(), PipelineError> {
+        let place = &self.submit.place;
+        place.check_active(&place.state())
+    }
+
+    /// The transaction was committed at this time, by the database's clock.
+    pub fn committed(all: Vec<Self>, now: Timestamp) {
+        let Some(first) = all.first() else { return };
+        let (hub, place) = (Arc::clone(&first.hub), Arc::clone(&first.submit.place));
+        let mut batch = PlaceBatch::new(Arc::clone(&place));
+        batch.submits.extend(all.into_iter().map(|deferred| *deferred.submit));
+        let submitted = batch.submits.iter().map(|submit| submit.execution.id).collect();
+        let done = PlaceFlushed { submitted, ..PlaceFlushed::default() };
+        Applying { hub: &hub, place, incarnation: None, now }.apply(batch, done);
+        hub.store.hint_others();
+    }
+
+    /// Only the database knows whether the transaction was committed.
+    pub fn unknown(all: Vec<Self>) {
+        for Self { hub, submit } in all {
+            let Submit { place, execution, admitted, .. } = *submit;
+            if let Some(admitted) = admitted {
+                // The next count says how many there are.
+                admitted.recorded();
+            }
+            place.state().note_backlog(execution.priority);
+            hub.look(&place);
+            hub.store.hint_others();
+        }
+    }
+}
+
+impl fmt::Debug for Submitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Submitter").field("place", &self.place.place.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Deferred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deferred").field("execution", &self.submit.execution.id).finish_non_exhaustive()
+    }
+}

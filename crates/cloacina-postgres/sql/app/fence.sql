@@ -1,2 +1,0 @@
--- In a transaction of the application's login, for the tenant that was entered.
-SELECT coalesce($2::timestamptz, now()) AS now, cloacina.entered_fence($1::uuid)

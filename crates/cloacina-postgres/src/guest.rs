@@ -1,0 +1,180 @@
+//! A flush as statements for a transaction that is not the store's: new executions, and the completion of a task.
+//!
+//! They are sent one after the other, on whatever driver the transaction is open, in the search path of the tenant's place and as a login
+//! that may write there. The steps are those of a flush and come in its order, so the locks do: the bell is rung last, and its row is locked
+//! for as long as the commit takes. Nothing may come between them and the commit.
+
+use cloacina_core::id::TaskIndex;
+use cloacina_core::store::{Flush, Outcome, TaskOutcome};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::flush::Submits;
+use crate::statement::{self as sql, Login, Statement};
+
+const CLOCK: &str = include_str!("../sql/guest/clock.sql");
+const FENCE: &str = include_str!("../sql/guest/fence.sql");
+const MY_FENCE: &str = include_str!("../sql/guest/my_fence.sql");
+const ENTERED_FENCE: &str = include_str!("../sql/guest/entered_fence.sql");
+const ENTERED_BELL_RING: &str = include_str!("../sql/guest/entered_bell_ring.sql");
+
+/// As whom the transaction is logged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrittenAs {
+    /// As the operator of the service.
+    Operator,
+    /// As the tenant itself.
+    Tenant,
+    /// As the application, in a transaction of the tenant that was entered.
+    App,
+}
+
+/// A statement of a flush.
+#[derive(Debug)]
+pub struct GuestStep {
+    /// Its text; each parameter is cast to its type.
+    pub text: &'static str,
+    /// Its parameters, from `$1`.
+    pub values: Vec<Value>,
+    /// What its rows say.
+    pub answer: Answer,
+}
+
+/// A parameter.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub enum Value {
+    Uuid(Uuid),
+    Timestamp(Option<Timestamp>),
+    /// The time that the step with [`Answer::Clock`] told.
+    Now,
+    Uuids(Vec<Uuid>),
+    SmallInts(Vec<i16>),
+    Integers(Vec<i32>),
+    BigInts(Vec<Option<i64>>),
+    Booleans(Vec<bool>),
+    Timestamps(Vec<Option<Timestamp>>),
+    Text(String),
+    Texts(Vec<Option<String>>),
+}
+
+/// What the rows of a statement say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// `now timestamptz`: the time of the flush. An error: the runner was declared dead.
+    Clock,
+    /// Nothing that matters.
+    Nothing,
+    /// `id uuid`: an execution that was recorded. One that is missing met its idempotency key.
+    Submitted,
+    /// `execution_id uuid, task smallint, recorded boolean`: what was recorded, and otherwise a task that has nothing left to wait for.
+    /// Without a row that was recorded, the task is not this runner's any more, and the transaction must be rolled back.
+    Recorded,
+    /// `id uuid, state text`: the execution, if it is over now.
+    Closed,
+}
+
+/// What has to be sent, in this order, right before the transaction is committed: new executions that are not claimed, and outcomes of completed
+/// tasks, in one place.
+///
+/// # Panics
+///
+/// If the flush holds anything else, or outcomes without a runner.
+#[must_use]
+pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep> {
+    let [place] = &*flush.places else { panic!("a transaction is one tenant's") };
+    assert!(place.claim.is_none(), "nothing is claimed in a transaction that is not the store's");
+    let tenant = Value::Uuid(place.place.tenant.into());
+    let text = |statement: &'static Statement| match (written_as, statement.name) {
+        (WrittenAs::Operator, "fence") => FENCE,
+        (WrittenAs::Tenant, "fence") => MY_FENCE,
+        (WrittenAs::App, "fence") => ENTERED_FENCE,
+        (WrittenAs::App, "bell_ring") => ENTERED_BELL_RING,
+        (WrittenAs::App | WrittenAs::Operator, _) => statement.text(Login::Operator),
+        (WrittenAs::Tenant, _) => statement.text(Login::Tenant),
+    };
+    let step = |statement, values, answer| GuestStep { text: text(statement), values, answer };
+
+    let overridden = Value::Timestamp(flush.now);
+    let mut steps = vec![match flush.runner {
+        Some(runner) => step(sql::FENCE, vec![Value::Uuid(runner.into()), overridden], Answer::Clock),
+        None => GuestStep { text: CLOCK, values: vec![overridden], answer: Answer::Clock },
+    }];
+    let mut leaves_work = false;
+    if !place.submits.is_empty() {
+        let mut submits = Submits::default();
+        leaves_work |= submits.add(place.place.tenant.into(), &place.submits);
+        let Submits { executions, tasks, deadlines } = submits;
+        steps.push(step(sql::EXECUTION_INSERT, executions.into_values(&tenant), Answer::Submitted));
+        steps.push(step(sql::TASK_INSERT, tasks.into_values(&tenant), Answer::Nothing));
+        if !deadlines.is_empty() {
+            let ids = deadlines.into_iter().map(|(_, execution)| execution).collect();
+            let values = vec![tenant.clone(), Value::Uuids(ids)];
+            steps.push(step(sql::DEADLINE_INSERT, values, Answer::Nothing));
+        }
+    }
+    let mut executions: Vec<Uuid> = place.outcomes.iter().map(|outcome| outcome.execution.into()).collect();
+    executions.sort_unstable();
+    executions.dedup();
+    if !executions.is_empty() {
+        let values = vec![tenant.clone(), Value::Uuids(executions)];
+        steps.push(step(sql::EXECUTION_LOCK, values, Answer::Nothing));
+    }
+    for outcome in &place.outcomes {
+        let runner = flush.runner.expect("outcomes are recorded under the runner that holds the task");
+        let (statement, values) = record(outcome, &tenant, runner.into());
+        steps.push(step(statement, values, Answer::Recorded));
+        leaves_work |= !outcome.successors.is_empty();
+    }
+    for outcome in place.outcomes.iter().filter(|outcome| outcome.successors.is_empty()) {
+        let values = vec![tenant.clone(), Value::Now, Value::Uuids(vec![outcome.execution.into()])];
+        steps.push(step(sql::EXECUTION_CLOSE, values, Answer::Closed));
+    }
+    if leaves_work {
+        steps.push(step(sql::BELL_RING, vec![tenant, Value::Now], Answer::Nothing));
+    }
+    steps
+}
+
+fn record(outcome: &Outcome, tenant: &Value, runner: Uuid) -> (&'static Statement, Vec<Value>) {
+    let Outcome { execution, task, attempt, outcome, successors, handles } = outcome;
+    let TaskOutcome::Completed { patch } = outcome else {
+        panic!("only a completed task is recorded together with what it did");
+    };
+    let text = |text: Option<String>| Value::Texts(vec![text]);
+    let completed = || text(Some("completed".to_owned()));
+    let mut values = vec![
+        tenant.clone(),
+        Value::Now,
+        Value::Uuid(runner),
+        Value::Uuids(vec![(*execution).into()]),
+        Value::SmallInts(vec![*task]),
+        Value::Integers(vec![*attempt]),
+        completed(),
+        completed(),
+        text(patch.as_deref().map(str::to_owned)),
+        text(None),
+        text(None),
+    ];
+    if successors.is_empty() && handles.is_empty() {
+        return (sql::TASK_END, values);
+    }
+    let tasks: Vec<TaskIndex> = successors.iter().map(|(task, _)| *task).collect();
+    let wanted: Vec<bool> = successors.iter().map(|(_, wanted)| *wanted).collect();
+    values.push(Value::BigInts(vec![None]));
+    values.extend([text(literal(&tasks)), text(literal(&wanted)), text(literal(handles))]);
+    (sql::TASK_RECORD, values)
+}
+
+/// Looks for the execution of a workflow that was recorded under an idempotency key: `id uuid, input_hash bigint`.
+#[must_use]
+pub fn find(tenant: Uuid, workflow: &str, key: &str) -> (&'static str, Vec<Value>) {
+    let values = vec![Value::Uuid(tenant), Value::Text(workflow.to_owned()), Value::Text(key.to_owned())];
+    (sql::EXECUTION_FIND.text(Login::Operator), values)
+}
+
+/// `{1,2,3}`; `None` for an empty list.
+fn literal<T: ToString>(values: &[T]) -> Option<String> {
+    let values: Vec<_> = values.iter().map(ToString::to_string).collect();
+    (!values.is_empty()).then(|| format!("{{{}}}", values.join(",")))
+}
