@@ -1,6 +1,6 @@
 //! Which tables hold tenants' data, and how they came to be.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -15,7 +15,7 @@ use crate::source::{Key, Source};
 pub(crate) const TENANT_ID: &str = "tenant_id";
 
 /// The tables of the engine, which lie beside the tenant's own.
-const ENGINE: [&str; 4] = ["workflow_executions", "task_executions", "ready_tasks", "task_attempts"];
+pub(crate) const ENGINE: [&str; 4] = ["workflow_executions", "task_executions", "ready_tasks", "task_attempts"];
 
 /// The longest name of a table or column: what PostgreSQL does not cut.
 const LONGEST_NAME: usize = 63;
@@ -42,6 +42,10 @@ pub(crate) struct AppLogin {
 
 pub(crate) struct Declared {
     pub(crate) kinds: BTreeMap<String, Kind>,
+    /// Those of the models, table by table.
+    pub(crate) columns: Vec<(String, String)>,
+    pub(crate) functions: Vec<String>,
+    pub(crate) types: Vec<String>,
     pub(crate) migrations: Vec<Migration>,
     postgres: Gate,
     sqlite: Gate,
@@ -51,6 +55,18 @@ impl Declared {
     /// The number of the last migration; 0 if there is none.
     pub(crate) fn latest(&self) -> i32 {
         self.migrations.last().map_or(0, Migration::number)
+    }
+
+    /// The tables that there are after the last migration.
+    pub(crate) fn tables(&self) -> BTreeSet<String> {
+        let mut tables = BTreeSet::new();
+        self.migrations.iter().for_each(|migration| migration.follow(&mut tables));
+        tables
+    }
+
+    /// The declared tables of a kind.
+    pub(crate) fn of_kind(&self, kind: Kind) -> Vec<String> {
+        self.kinds.iter().filter(|(_, its)| **its == kind).map(|(name, _)| name.clone()).collect()
     }
 
     pub(crate) fn gate(&self, dialect: Dialect) -> &Gate {
@@ -164,6 +180,7 @@ impl DataBuilder {
     /// or a model with a `tenant_id`; a migration of a table that is not declared; migrations that are not numbered 1, 2, 3, ….
     pub fn build(self) -> Result<Data> {
         let mut kinds = BTreeMap::new();
+        let mut model = Vec::new();
         for (name, kind, columns, schema) in self.tables {
             check_table(&name, schema.as_deref())?;
             for column in &columns {
@@ -181,6 +198,7 @@ impl DataBuilder {
                     "table `{name}` is declared twice: leave one of the two out"
                 )));
             }
+            model.extend(columns.into_iter().map(|column| (name.clone(), column)));
             kinds.insert(name, kind);
         }
         for (number, migration) in (1..).zip(&self.migrations) {
@@ -193,7 +211,15 @@ impl DataBuilder {
                 .with_types(self.types.iter().cloned())
         };
         let (postgres, sqlite) = (gate(Dialect::Postgres), gate(Dialect::Sqlite));
-        let declared = Declared { kinds, migrations: self.migrations, postgres, sqlite };
+        let declared = Declared {
+            kinds,
+            columns: model,
+            functions: self.functions,
+            types: self.types,
+            migrations: self.migrations,
+            postgres,
+            sqlite,
+        };
         Ok(Data {
             declared: Arc::new(declared),
             #[cfg(feature = "postgres")]

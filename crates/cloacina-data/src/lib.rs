@@ -6,6 +6,7 @@
 mod connection;
 mod db;
 mod declaration;
+mod doctor;
 mod error;
 mod gate;
 mod migration;
@@ -22,6 +23,7 @@ mod versions;
 
 pub use db::TenantDb;
 pub use declaration::{Data, DataBuilder};
+pub use doctor::Finding;
 pub use error::{DataError, DataErrorKind, Result};
 pub use gate::Refusal;
 pub use migration::Migration;

@@ -18,7 +18,7 @@
 //! A foreign key to a reference table stays as it is. What happens to the row when what it refers to is deleted may be `CASCADE`,
 //! `RESTRICT` and `NO ACTION`: setting the columns to null or their default would set `tenant_id`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::sea_query::{
     Alias, ColumnDef, Expr, ForeignKey, ForeignKeyAction, ForeignKeyCreateStatement, Index,
@@ -165,6 +165,17 @@ impl Migration {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Goes from the tables before this migration to those after it.
+    pub(crate) fn follow(&self, tables: &mut BTreeSet<String>) {
+        for change in &self.changes {
+            match change {
+                Change::Create(table) => tables.extend(table.get_table_name().and_then(plain_name)),
+                Change::DropTable { table } => drop(tables.remove(table)),
+                _ => {}
+            }
+        }
     }
 
     /// What fails, if it does, for the message.

@@ -1,5 +1,7 @@
 //! A PostgreSQL database.
 
+mod doctor;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,10 +28,12 @@ use uuid::Uuid;
 use crate::connection::{Completed, CompletionError};
 use crate::db::Access;
 use crate::declaration::{AppLogin, Declared};
+use crate::doctor::Finding;
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
 use crate::migration::Whose;
 use crate::token::Key;
+use doctor::Placed;
 
 /// How long a transaction waits for a connection, a statement for a lock, a statement for its end, and a transaction for its next statement.
 const ACQUIRE: Duration = Duration::from_secs(10);
@@ -41,6 +45,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Server {
     pool: PgPool,
+    login: String,
     /// Whether the login is a tenant's own.
     own: bool,
     /// The application's login, for tenants that share tables.
@@ -83,16 +88,59 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self { pool: pool(address, max_connections)?, own, app })
+        Ok(Self { pool: pool(address, max_connections)?, login: address.user().to_owned(), own, app })
+    }
+
+    /// Whose connections reach a place, and as whom.
+    fn pool(&self, place: &Place) -> Result<(&PgPool, WrittenAs)> {
+        match (&self.app, place.shared) {
+            (Some(app), true) => Ok((&app.pool, WrittenAs::App)),
+            (None, true) => Err(without_app(place)),
+            (_, false) if self.own => Ok((&self.pool, WrittenAs::Tenant)),
+            (_, false) => Ok((&self.pool, WrittenAs::Operator)),
+        }
+    }
+
+    /// The login that works with the data of a place, and the operator's where that is another one.
+    fn logins(&self, place: &Place) -> (&str, Option<&str>) {
+        match &self.app {
+            Some(app) if place.shared => (&app.name, Some(&self.login)),
+            _ => (&self.login, None),
+        }
+    }
+
+    pub(crate) async fn verify_login(&self, place: &Place, declared: &Declared) -> Result<Vec<Finding>> {
+        let (login, operator) = self.logins(place);
+        let mut open = self.examine(place).await?;
+        let found = doctor::login(open.driver(), place, self.placed(place), (login, operator), declared).await?;
+        open.rollback(false).await;
+        Ok(found)
+    }
+
+    pub(crate) async fn verify_place(&self, place: &Place, declared: &Declared) -> Result<Vec<Finding>> {
+        let mut open = self.examine(place).await?;
+        let found =
+            doctor::place(open.driver(), place, self.placed(place), self.logins(place).0, declared).await?;
+        open.rollback(false).await;
+        Ok(found)
+    }
+
+    fn placed(&self, place: &Place) -> Placed {
+        match (place.shared, self.own) {
+            (true, _) => Placed::Shared,
+            (false, true) => Placed::Login,
+            (false, false) => Placed::Schema,
+        }
+    }
+
+    /// A transaction for the doctor, in which no name means anything of the place's own.
+    async fn examine(&self, place: &Place) -> Result<Open> {
+        let (pool, written_as) = self.pool(place)?;
+        begun(pool, place, &format!("{}; {TIMEOUTS}", doctor::BEGIN), written_as).await
     }
 
     pub(crate) async fn begin(&self, place: &Place, access: Access) -> Result<Open> {
-        let (pool, written_as) = match (&self.app, place.shared) {
-            (Some(app), true) => (&app.pool, WrittenAs::App),
-            (None, true) => return Err(without_app(place)),
-            (_, false) if self.own => (&self.pool, WrittenAs::Tenant),
-            (_, false) => (&self.pool, WrittenAs::Operator),
-        };
+        let (pool, written_as) = self.pool(place)?;
         let begin = begin(&SchemaName::of(place).map_err(|error| place_error(place, &error))?, access);
         let mut open = begun(pool, place, &begin, written_as).await?;
         if let Some(app) = self.app.as_ref().filter(|_| place.shared) {

@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use crate::connection::Connection;
 use crate::db::{Access, TenantDb};
 use crate::declaration::{Data, Declared};
+use crate::doctor::{self, Finding};
 use crate::error::Result;
 use crate::gate::Dialect;
 
@@ -22,6 +23,9 @@ pub struct Source {
     backend: Backend,
     /// The places whose tables are as the declaration wants them.
     ready: Mutex<HashMap<TenantId, Arc<OnceCell<()>>>>,
+    /// Whether the doctor found nothing about the login, and about the tables that tenants share.
+    login_is_clean: OnceCell<()>,
+    shared_is_clean: OnceCell<()>,
 }
 
 /// Which database.
@@ -77,6 +81,8 @@ impl Source {
             declared: Arc::clone(&data.declared),
             backend: make()?,
             ready: Mutex::default(),
+            login_is_clean: OnceCell::new(),
+            shared_is_clean: OnceCell::new(),
         });
         sources.retain(|_, source| source.strong_count() > 0);
         sources.insert(key, Arc::downgrade(&source));
@@ -97,14 +103,52 @@ impl Source {
         TenantDb::new(Arc::clone(self), place)
     }
 
-    /// Sees that the tables of a place are as they are declared: once, for those who come at the same time as well.
+    /// Sees that a place is as it is declared: once, for those who come at the same time as well.
     pub(crate) async fn prepare(&self, place: &Arc<Place>) -> Result<()> {
         let ready = {
             let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(ready.entry(place.tenant).or_default())
         };
-        ready.get_or_try_init(|| self.migrate(place)).await?;
+        ready.get_or_try_init(|| self.open(place)).await?;
         Ok(())
+    }
+
+    async fn open(&self, place: &Arc<Place>) -> Result<()> {
+        self.migrate(place).await?;
+        let examine_login = async || doctor::admit(&place.name, self.verify_login(place).await?);
+        self.login_is_clean.get_or_try_init(examine_login).await?;
+        let examine = async || doctor::admit(&place.name, self.verify_place(place).await?);
+        if place.shared {
+            self.shared_is_clean.get_or_try_init(examine).await?;
+        } else {
+            examine().await?;
+        }
+        Ok(())
+    }
+
+    /// What the doctor finds, whatever was found before.
+    pub(crate) async fn verify(&self, place: &Arc<Place>) -> Result<Vec<Finding>> {
+        let mut findings = self.verify_login(place).await?;
+        findings.extend(self.verify_place(place).await?);
+        Ok(findings)
+    }
+
+    async fn verify_login(&self, place: &Arc<Place>) -> Result<Vec<Finding>> {
+        match &self.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => server.verify_login(place, &self.declared).await,
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(_) => Ok(Vec::new()),
+        }
+    }
+
+    async fn verify_place(&self, place: &Arc<Place>) -> Result<Vec<Finding>> {
+        match &self.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => server.verify_place(place, &self.declared).await,
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(file) => file.verify(place, &self.declared).await,
+        }
     }
 
     async fn migrate(&self, place: &Arc<Place>) -> Result<()> {

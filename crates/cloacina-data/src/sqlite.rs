@@ -3,6 +3,8 @@
 //! Each transaction has a connection of its own; a few that nobody uses are kept, over all files of the process, because a new one costs
 //! as much as a transaction.
 
+mod doctor;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +20,7 @@ use uuid::Uuid;
 use crate::connection::{Completed, CompletionError};
 use crate::db::Access;
 use crate::declaration::Declared;
+use crate::doctor::Finding;
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
 use crate::migration::Whose;
@@ -112,6 +115,13 @@ impl File {
             ));
         }
         Ok(connection)
+    }
+
+    pub(crate) async fn verify(&self, place: &Place, declared: &Declared) -> Result<Vec<Finding>> {
+        let mut open = self.begin(place, Access::Read).await?;
+        let found = doctor::findings(&mut open.connection, &self.path, place, declared).await?;
+        open.rollback(false).await;
+        Ok(found)
     }
 
     pub(crate) async fn migrate(&self, place: &Arc<Place>, declared: &Declared) -> Result<()> {

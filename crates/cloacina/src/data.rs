@@ -58,5 +58,5 @@
 //! ```
 
 pub use cloacina_data::{
-    Data, DataBuilder, DataError, DataErrorKind, Migration, Refusal, Result, TenantDb, TenantTx, sea_orm,
+    Data, DataBuilder, DataError, DataErrorKind, Finding, Migration, Refusal, Result, TenantDb, TenantTx, sea_orm,
 };
