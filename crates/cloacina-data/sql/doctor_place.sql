@@ -50,13 +50,13 @@ tenant_column AS MATERIALIZED (
 ),
 -- A right that somebody has, other than as the owner.
 granted AS MATERIALIZED (
-    SELECT kind, format('table %I', relname) AS object, relname, NULL::name AS attname, acl.*
+    SELECT class.oid, kind, format('table %I', relname) AS object, relname, NULL::name AS attname, acl.*
     FROM class, aclexplode(relacl) AS acl WHERE acl.grantee <> relowner
     UNION ALL
-    SELECT kind, format('column %I of table %I', attname, relname), relname, attname, acl.*
+    SELECT class.oid, kind, format('column %I of table %I', attname, relname), relname, attname, acl.*
     FROM class JOIN pg_attribute ON attrelid = class.oid, aclexplode(attacl) AS acl WHERE attnum > 0 AND acl.grantee <> relowner
     UNION ALL
-    SELECT 'schema', format('schema %I', $1), NULL, NULL, acl.* FROM place, aclexplode(nspacl) AS acl WHERE acl.grantee <> nspowner
+    SELECT NULL, 'schema', format('schema %I', $1), NULL, NULL, acl.* FROM place, aclexplode(nspacl) AS acl WHERE acl.grantee <> nspowner
 ),
 -- What a policy has to be, for each table.
 policy AS MATERIALIZED (
@@ -200,9 +200,15 @@ finding (fatal, what, remedy) AS (
     SELECT true, format('%s on %s is granted to %s%s', privilege_type, object,
                         CASE grantee WHEN 0 THEN 'everybody' ELSE quote_ident(pg_get_userbyid(grantee)) END,
                         CASE WHEN is_grantable THEN ' with grant option' ELSE '' END),
-           format('REVOKE %s%s ON %s FROM %s', privilege_type, coalesce(format(' (%I)', attname), ''),
+           format('REVOKE %s%s ON %s FROM %s', privilege_type, coalesce(' (' || quote_ident(attname) || ')', ''),
                   CASE kind WHEN 'schema' THEN 'SCHEMA ' || quote_ident($1) ELSE format('%I.%I', $1, relname) END,
                   CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END)
+           -- What is taken back for a table is taken back for its columns as well.
+           || CASE WHEN kind = 'tenant' AND grantee = working AND attname IS NULL AND privilege_type IN ('INSERT', 'UPDATE') THEN (
+                  SELECT format('; GRANT %s (%s) ON %I.%I TO %I', privilege_type, string_agg(quote_ident(pg_attribute.attname), ', ' ORDER BY attnum), $1, relname,
+                                pg_get_userbyid(grantee))
+                  FROM pg_attribute WHERE attrelid = granted.oid AND attnum > 0 AND NOT attisdropped AND pg_attribute.attname <> 'tenant_id'
+              ) ELSE '' END
     FROM granted, place
     WHERE is_grantable AND $2 <> 'schema' OR NOT coalesce(CASE
         -- What the operator does with its own schemas is for it to say, but for what lets others put code or rows there.

@@ -97,7 +97,7 @@ impl TenantDb {
     }
 
     /// Looks at the tenant's place as it is now: its tables with their columns, keys, policies and rights, and what the login can do besides. Reads
-    /// catalogs only, and changes nothing.
+    /// catalogs only, and changes nothing: of a place that was never used, the tables are missing.
     ///
     /// The same happens once in a process before a place is opened; one with a fatal finding is not.
     ///

@@ -15,7 +15,8 @@ use crate::source::{Key, Source};
 pub(crate) const TENANT_ID: &str = "tenant_id";
 
 /// The tables of the engine, which lie beside the tenant's own.
-pub(crate) const ENGINE: [&str; 4] = ["workflow_executions", "task_executions", "ready_tasks", "task_attempts"];
+pub(crate) const ENGINE: [&str; 4] =
+    ["workflow_executions", "task_executions", "ready_tasks", "task_attempts"];
 
 /// The longest name of a table or column: what PostgreSQL does not cut.
 const LONGEST_NAME: usize = 63;

@@ -112,7 +112,8 @@ impl Server {
     pub(crate) async fn verify_login(&self, place: &Place, declared: &Declared) -> Result<Vec<Finding>> {
         let (login, operator) = self.logins(place);
         let mut open = self.examine(place).await?;
-        let found = doctor::login(open.driver(), place, self.placed(place), (login, operator), declared).await?;
+        let found =
+            doctor::login(open.driver(), place, self.placed(place), (login, operator), declared).await?;
         open.rollback(false).await;
         Ok(found)
     }

@@ -57,8 +57,11 @@ pub(crate) async fn findings(
     for (kind, name, sql) in &objects {
         examination.object(kind, name, sql.as_deref().unwrap_or_default());
     }
-    let there: BTreeSet<_> =
-        objects.iter().filter(|object| object.0 == "table").map(|object| object.1.to_ascii_lowercase()).collect();
+    let there: BTreeSet<_> = objects
+        .iter()
+        .filter(|object| object.0 == "table")
+        .map(|object| object.1.to_ascii_lowercase())
+        .collect();
 
     let columns = sqlx::query(COLUMNS).fetch_all(&mut *connection).await.map_err(failed)?;
     let columns = columns.iter().map(|row| {
@@ -127,7 +130,9 @@ impl Examination<'_> {
     fn object(&mut self, kind: &str, name: &str, sql: &str) {
         let folded = name.to_ascii_lowercase();
         match kind {
-            "trigger" => self.report(format!("there is a trigger `{name}`"), format!("DROP TRIGGER \"{name}\"")),
+            "trigger" => {
+                self.report(format!("there is a trigger `{name}`"), format!("DROP TRIGGER \"{name}\""))
+            }
             "view" => self.report(format!("there is a view `{name}`"), format!("DROP VIEW \"{name}\"")),
             "table" if sql.trim_start().to_ascii_uppercase().starts_with("CREATE VIRTUAL") => {
                 self.report(format!("there is a virtual table `{name}`"), format!("DROP TABLE \"{name}\""));
@@ -155,9 +160,9 @@ impl Examination<'_> {
             }
         }
         let find = |table: &str, name: &str| {
-            columns
-                .iter()
-                .find(|found| table.eq_ignore_ascii_case(&found.table) && name.eq_ignore_ascii_case(&found.name))
+            columns.iter().find(|found| {
+                table.eq_ignore_ascii_case(&found.table) && name.eq_ignore_ascii_case(&found.name)
+            })
         };
         for (table, column) in &declared.columns {
             if there.contains(&table.to_ascii_lowercase()) && find(table, column).is_none() {
@@ -178,7 +183,9 @@ impl Examination<'_> {
                         column.standard.as_ref().is_some_and(|found| found.eq_ignore_ascii_case(&standard));
                     if !right {
                         self.report(
-                            format!("the column `tenant_id` of table `{table}` does not get the tenant by default"),
+                            format!(
+                                "the column `tenant_id` of table `{table}` does not get the tenant by default"
+                            ),
                             format!("make the table again with DEFAULT {standard}"),
                         );
                     }
