@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use sea_orm::{EntityTrait, IdenStatic, Iterable};
 
+use crate::doctor::Finding;
 use crate::error::{DataError, Result};
 use crate::gate::{Dialect, Gate, Kind, Tables};
 use crate::migration::Migration;
@@ -101,6 +102,29 @@ impl Data {
     pub fn app_login(&self, username: &str, password: &str) -> Self {
         let app = AppLogin { username: username.to_owned(), password: password.into() };
         Self { declared: Arc::clone(&self.declared), app: Some(app), sources: Arc::default() }
+    }
+
+    /// Looks at every place of a database as it is now, without opening one: a SQLite file, or a PostgreSQL database as an operator or an administrator
+    /// sees it. For a check before a program is deployed; see [`TenantDb::verify`](crate::TenantDb::verify).
+    ///
+    /// # Errors
+    ///
+    /// A [`DataError`] if the database cannot be looked at. What is found is none.
+    pub async fn verify(&self, url: &str) -> Result<Vec<Finding>> {
+        #[cfg(feature = "sqlite")]
+        if url.starts_with("sqlite:") {
+            let address = cloacina_sqlite::SqliteAddress::parse(url)
+                .map_err(|error| DataError::configuration(error.to_string()))?;
+            return crate::sqlite::File::new(&address)?.verify_whole(&self.declared).await;
+        }
+        #[cfg(feature = "postgres")]
+        if url.starts_with("postgres") {
+            let address = cloacina_postgres::PostgresAddress::parse(url)
+                .map_err(|error| DataError::configuration(error.to_string()))?;
+            let app = self.app.as_ref().map(|app| app.username.as_str());
+            return crate::postgres::verify(&address, app, &self.declared).await;
+        }
+        Err(DataError::configuration("no database is known by this URL: use `sqlite://` or `postgres://`"))
     }
 
     /// Makes or changes the tables of all tenants that have logins of their own, with what these logins may do, as an administrator of the database.

@@ -113,7 +113,8 @@ impl Server {
         let (login, operator) = self.logins(place);
         let mut open = self.examine(place).await?;
         let found =
-            doctor::login(open.driver(), place, self.placed(place), (login, operator), declared).await?;
+            doctor::login(open.driver(), place, Placed::of(place, self.own), (login, operator), declared)
+                .await?;
         open.rollback(false).await;
         Ok(found)
     }
@@ -121,17 +122,10 @@ impl Server {
     pub(crate) async fn verify_place(&self, place: &Place, declared: &Declared) -> Result<Vec<Finding>> {
         let mut open = self.examine(place).await?;
         let found =
-            doctor::place(open.driver(), place, self.placed(place), self.logins(place).0, declared).await?;
+            doctor::place(open.driver(), place, Placed::of(place, self.own), self.logins(place).0, declared)
+                .await?;
         open.rollback(false).await;
         Ok(found)
-    }
-
-    fn placed(&self, place: &Place) -> Placed {
-        match (place.shared, self.own) {
-            (true, _) => Placed::Shared,
-            (false, true) => Placed::Login,
-            (false, false) => Placed::Schema,
-        }
     }
 
     /// A transaction for the doctor, in which no name means anything of the place's own.
@@ -235,6 +229,35 @@ pub(crate) async fn migrate_tenants(address: &PostgresAddress, declared: &Declar
         migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
     }
     Ok(tenants.len())
+}
+
+/// What the doctor finds in all places of a database.
+pub(crate) async fn verify(
+    address: &PostgresAddress,
+    app: Option<&str>,
+    declared: &Declared,
+) -> Result<Vec<Finding>> {
+    let failed = |error| DataError::driver("all", "look at the places of the database", error);
+    let mut connection = options(address)?.connect().await.map_err(failed)?;
+    let begin = format!("{}; {TIMEOUTS}", doctor::BEGIN);
+    connection.execute(AssertSqlSafe(begin)).await.map_err(failed)?;
+    let places: Vec<(Uuid, String, bool, bool, Vec<String>)> =
+        sqlx::query_as(doctor::PLACES).bind(app).fetch_all(&mut connection).await.map_err(failed)?;
+    let mut found = Vec::new();
+    for (tenant, name, shared, own, mut logins) in places {
+        let place = Place { tenant: TenantId(tenant), name, shared };
+        let placed = Placed::of(&place, own);
+        if placed == Placed::Schema {
+            logins.push(address.user().to_owned());
+        }
+        for login in &logins {
+            found.extend(doctor::login(&mut connection, &place, placed, (login, None), declared).await?);
+        }
+        // The logins of a place have the same rights on it.
+        let login = logins.first().map_or(address.user(), String::as_str);
+        found.extend(doctor::place(&mut connection, &place, placed, login, declared).await?);
+    }
+    Ok(found)
 }
 
 async fn administrator(address: &PostgresAddress) -> Result<PgConnection> {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cloacina_core::Completion;
+use cloacina_core::id::TenantId;
 use cloacina_core::store::Place;
 use cloacina_sqlite::{FileIdentity, SqliteAddress};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
@@ -122,6 +123,21 @@ impl File {
         let found = doctor::findings(&mut open.connection, &self.path, place, declared).await?;
         open.rollback(false).await;
         Ok(found)
+    }
+
+    /// The same for a file of which nothing is known.
+    pub(crate) async fn verify_whole(&self, declared: &Declared) -> Result<Vec<Finding>> {
+        let name = self.path.display().to_string();
+        let failed = |error| DataError::driver(&name, "look at the file", error);
+        let options =
+            SqliteConnectOptions::new().filename(&self.path).create_if_missing(false).read_only(true);
+        let mut connection = options.connect().await.map_err(failed)?;
+        let tenant: Uuid = sqlx::query_scalar("SELECT tenant_id FROM cloacina_place")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(failed)?;
+        let place = Place { tenant: TenantId(tenant), name: name.clone(), shared: false };
+        doctor::findings(&mut connection, &self.path, &place, declared).await
     }
 
     pub(crate) async fn migrate(&self, place: &Arc<Place>, declared: &Declared) -> Result<()> {

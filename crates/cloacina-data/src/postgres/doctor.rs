@@ -14,6 +14,7 @@ use cloacina_postgres::SchemaName;
 /// No name in the questions can mean something that is in the place.
 pub(crate) const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp";
 
+pub(crate) const PLACES: &str = include_str!("../../sql/doctor_places.sql");
 const PLACE: &str = include_str!("../../sql/doctor_place.sql");
 const LOGIN: &str = include_str!("../../sql/doctor_login.sql");
 
@@ -26,6 +27,15 @@ pub(crate) enum Placed {
 }
 
 impl Placed {
+    /// `own` says that the tenant has a login of its own.
+    pub(crate) fn of(place: &Place, own: bool) -> Self {
+        match (place.shared, own) {
+            (true, _) => Self::Shared,
+            (false, true) => Self::Login,
+            (false, false) => Self::Schema,
+        }
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::Schema => "schema",

@@ -315,6 +315,37 @@ in_each_placement! {
             assert_eq!(db.verify().await.unwrap(), []);
         }
     }
+
+    async fn a_whole_database_can_be_looked_at(place: Placement) {
+        let two = place.two(&data()).await;
+        opened(&two.acme).await.unwrap();
+        opened(&two.globex).await.unwrap();
+        let url = match &place {
+            Placement::OwnRole(own) => own.admin_url.clone(),
+            Placement::Shared(shared) => shared.admin_url.clone(),
+            _ => place.told("globex", &data()).await.remove(0),
+        };
+        assert_eq!(data().verify(&url).await.unwrap(), []);
+        let stray = "CREATE TABLE stray (id integer)";
+        let named = match place.seen_from_above("globex") {
+            None => {
+                rusqlite::Connection::open(url.strip_prefix("sqlite://").unwrap()).unwrap().execute_batch(stray).unwrap();
+                url.clone()
+            }
+            Some((superuser, schema)) => {
+                crate::ledger::connect(&superuser, &schema).await.batch_execute(stray).await.unwrap();
+                schema
+            }
+        };
+        let findings = data().verify(&url).await.unwrap();
+        let found = findings.iter().find(|finding| finding.what.contains("stray")).unwrap();
+        assert!(found.is_fatal && named.contains(&found.place), "{found:?}");
+        if let Placement::OwnRole(own) = &place {
+            // The table belongs to a superuser.
+            own.admin.verify_tenant("globex").await.unwrap_err();
+            assert_eq!(own.admin.verify_tenant("acme").await.unwrap().findings, Vec::<String>::new());
+        }
+    }
 }
 
 /// Opens the place as a process that has not seen it before.
