@@ -1,13 +1,15 @@
 -- What the login that works with tenants' data can do beside that. Reads catalogs only.
 --
 --   $1  the schema                      $4  the operator's login, where that is another one
---   $2  `schema`, `login` or `shared`   $5  the functions that were declared
+--   $2  `schema`, `login`, `shared` or  $5  the functions that were declared
+--       `reader`
 --   $3  the login
 WITH login AS MATERIALIZED (
     SELECT role.oid, rolname, rolsuper, to_regnamespace(quote_ident($1::text))::oid AS schema_oid, to_regrole('cloacina_owner')::oid AS owner,
            -- The role that its rights are granted to.
            CASE $2::text
                WHEN 'shared' THEN to_regrole('cloacina_app')::oid
+               WHEN 'reader' THEN to_regrole('cloacina_reader')::oid
                ELSE (
                    SELECT of_login.roleid FROM pg_auth_members AS of_login JOIN pg_auth_members AS of_group ON of_group.member = of_login.roleid
                    WHERE of_login.member = role.oid AND of_group.roleid = to_regrole('cloacina_tenant')
@@ -33,7 +35,8 @@ runnable AS MATERIALIZED (
     FROM kept, usable JOIN pg_proc ON pronamespace = usable.oid
     WHERE pg_proc.oid >= 16384 AND has_function_privilege(kept.oid, pg_proc.oid, 'EXECUTE')
 ),
-finding (fatal, what, remedy) AS (
+-- Who they are, and what is only a consequence of it.
+cause (fatal, what, remedy) AS (
     SELECT false, format('the login %I is a superuser: nothing but the gate keeps its statements from other places, files and programs', rolname),
            'use a login without that attribute'
     FROM login WHERE $2 = 'schema' AND rolsuper
@@ -53,6 +56,22 @@ finding (fatal, what, remedy) AS (
            format('REVOKE cloacina_owner FROM %I', operator.rolname)
     FROM pg_roles AS operator, kept WHERE operator.rolname = $4 AND NOT operator.rolsuper AND pg_has_role(operator.oid, owner, 'MEMBER')
     UNION ALL
+    SELECT true, format('%I is a member of %I', pg_get_userbyid(member), pg_get_userbyid(roleid)),
+           format('REVOKE %I FROM %I', pg_get_userbyid(roleid), pg_get_userbyid(member))
+    FROM pg_auth_members JOIN ours ON ours.oid = member, kept
+    WHERE NOT coalesce(member = kept.oid AND roleid = working OR member = working AND $2 = 'login' AND roleid = to_regrole('cloacina_tenant'), false)
+    UNION ALL
+    -- A tenant's group is named after its login, and its logins are no more than two.
+    SELECT true, format('%I is a member of the tenant''s %I', pg_get_userbyid(member), pg_get_userbyid(roleid)),
+           format('REVOKE %I FROM %I', pg_get_userbyid(roleid), pg_get_userbyid(member))
+    FROM member JOIN ours ON ours.oid = roleid, kept
+    WHERE roleid = kept.oid OR $2 = 'login' AND pg_get_userbyid(member) || '__g' <> pg_get_userbyid(roleid)
+      AND pg_get_userbyid(member) <> regexp_replace(pg_get_userbyid(roleid), '__g$', '__2')
+    UNION ALL
+    SELECT true, format('%I is no member of a role that rights on the place are granted to', rolname), 'let an administrator make the login again'
+    FROM kept WHERE working IS NULL OR NOT EXISTS (SELECT FROM pg_auth_members WHERE member = kept.oid AND roleid = working)
+),
+consequence (fatal, what, remedy) AS (
     SELECT true, format('%I owns %s', pg_get_userbyid(refobjid), CASE
                WHEN dbid IN (0, database.oid) THEN pg_describe_object(classid, objid, objsubid) ELSE 'something in another database' END),
            'give it to another role with ALTER … OWNER TO'
@@ -68,21 +87,6 @@ finding (fatal, what, remedy) AS (
         WHEN 'pg_class'::regclass THEN (SELECT relnamespace FROM pg_class WHERE pg_class.oid = objid) = schema_oid
         WHEN 'pg_proc'::regclass THEN (SELECT pronamespace FROM pg_proc WHERE pg_proc.oid = objid) = 'cloacina'::regnamespace
         END, false)
-    UNION ALL
-    SELECT true, format('%I is a member of %I', pg_get_userbyid(member), pg_get_userbyid(roleid)),
-           format('REVOKE %I FROM %I', pg_get_userbyid(roleid), pg_get_userbyid(member))
-    FROM pg_auth_members JOIN ours ON ours.oid = member, kept
-    WHERE NOT coalesce(member = kept.oid AND roleid = working OR member = working AND $2 = 'login' AND roleid = to_regrole('cloacina_tenant'), false)
-    UNION ALL
-    -- A tenant's group is named after its login, and its logins are no more than two.
-    SELECT true, format('%I is a member of the tenant''s %I', pg_get_userbyid(member), pg_get_userbyid(roleid)),
-           format('REVOKE %I FROM %I', pg_get_userbyid(roleid), pg_get_userbyid(member))
-    FROM member JOIN ours ON ours.oid = roleid, kept
-    WHERE roleid = kept.oid OR $2 = 'login' AND pg_get_userbyid(member) || '__g' <> pg_get_userbyid(roleid)
-      AND pg_get_userbyid(member) <> regexp_replace(pg_get_userbyid(roleid), '__g$', '__2')
-    UNION ALL
-    SELECT true, format('%I is no member of a role that rights on the place are granted to', rolname), 'let an administrator make the login again'
-    FROM kept WHERE working IS NULL OR NOT EXISTS (SELECT FROM pg_auth_members WHERE member = kept.oid AND roleid = working)
     UNION ALL
     SELECT true, format('%I can make objects in the schema %I', rolname, nspname),
            format('REVOKE CREATE ON SCHEMA %I FROM %s', nspname, CASE WHEN has_schema_privilege('public', pg_namespace.oid, 'CREATE') THEN 'PUBLIC' ELSE quote_ident(rolname) END)
@@ -105,6 +109,7 @@ finding (fatal, what, remedy) AS (
     FROM kept, runnable
     WHERE prosecdef AND NOT rolsuper AND NOT (nspname = 'cloacina' AND proowner IS NOT DISTINCT FROM owner AND CASE $2
         WHEN 'shared' THEN proname IN ('enter', 'entered', 'entered_fence', 'entered_ring')
+        WHEN 'reader' THEN proname = 'reading'
         ELSE proname IN ('me', 'ring') OR proname LIKE 'my\_%' END)
     UNION ALL
     SELECT true, format('%I can run %s, which is written in an untrusted language', rolname, runnable.oid::regprocedure),
@@ -138,4 +143,4 @@ finding (fatal, what, remedy) AS (
     WHERE usable.oid <> schema_oid AND NOT rolsuper
       AND EXISTS (SELECT FROM pg_class WHERE relname = 'workflow_executions' AND relnamespace = usable.oid)
 )
-SELECT fatal, what, remedy FROM finding ORDER BY fatal DESC, what
+SELECT fatal, what, remedy FROM (SELECT 1 AS turn, * FROM cause UNION ALL SELECT 2, * FROM consequence) AS finding ORDER BY fatal DESC, turn, what

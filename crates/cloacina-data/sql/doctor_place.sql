@@ -62,9 +62,10 @@ granted AS MATERIALIZED (
 policy AS MATERIALIZED (
     SELECT class.oid, relname, polname, roles, cmd, condition, checked FROM place, class, LATERAL (VALUES
         ('operator', CASE kind WHEN 'engine' THEN ARRAY[engine, owner] ELSE ARRAY[owner] END, '*', 'true', 'true'),
-        ('tenant', ARRAY[working], '*', '(tenant_id = ( SELECT cloacina.entered() AS entered))', '(tenant_id = ( SELECT cloacina.entered() AS entered))')
+        ('tenant', ARRAY[working], '*', '(tenant_id = ( SELECT cloacina.entered() AS entered))', '(tenant_id = ( SELECT cloacina.entered() AS entered))'),
+        ('reader', ARRAY[reader], 'r', '(tenant_id = ( SELECT cloacina.reading() AS reading))', NULL)
     ) AS expected (polname, roles, cmd, condition, checked)
-    WHERE $2 = 'shared' AND kind IN ('tenant', 'engine')
+    WHERE $2 = 'shared' AND kind IN ('tenant', 'engine') AND NOT (kind = 'engine' AND polname = 'reader')
 ),
 is_policy AS MATERIALIZED (
     SELECT class.oid, relname, polname::text AS polname, polpermissive, polcmd::text AS cmd, ARRAY(SELECT unnest(polroles) ORDER BY 1) AS roles,
@@ -172,7 +173,8 @@ finding (fatal, what, remedy) AS (
     FROM class WHERE $2 = 'shared' AND kind IN ('tenant', 'engine') AND NOT (relrowsecurity AND relforcerowsecurity)
     UNION ALL
     SELECT true, format('the policy %I of table %I is missing or another one', policy.polname, policy.relname),
-           CASE cmd WHEN '*' THEN 'make it again as the migration of the tables does' ELSE 'let an administrator repeat `Data::migrate_shared`' END
+           format('DROP POLICY IF EXISTS %1$I ON %2$I.%3$I; CREATE POLICY %1$I ON %2$I.%3$I FOR %4$s TO %5$s USING (%6$s)%7$s', policy.polname, $1, policy.relname, CASE cmd WHEN 'r' THEN 'SELECT' ELSE 'ALL' END,
+                  (SELECT string_agg(quote_ident(pg_get_userbyid(role)), ', ') FROM unnest(roles) AS role), condition, ' WITH CHECK (' || checked || ')')
     FROM policy
     WHERE NOT EXISTS (
         SELECT FROM is_policy WHERE is_policy.oid = policy.oid AND is_policy.polname = policy.polname AND polpermissive AND is_policy.cmd = policy.cmd
@@ -225,6 +227,10 @@ finding (fatal, what, remedy) AS (
             WHEN 'sequence' THEN privilege_type = 'USAGE'
             WHEN 'partition' THEN false
             ELSE privilege_type = 'SELECT' END
+        WHEN grantee = reader AND $2 = 'shared' THEN CASE kind
+            WHEN 'schema' THEN privilege_type = 'USAGE'
+            WHEN 'tenant' THEN privilege_type = 'SELECT'
+            WHEN 'reference' THEN privilege_type = 'SELECT' END
         WHEN grantee = engine THEN CASE kind
             WHEN 'schema' THEN privilege_type = 'USAGE'
             WHEN 'engine' THEN privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE') END

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use sea_orm::{EntityTrait, IdenStatic, Iterable};
 
+#[cfg(feature = "postgres")]
+use crate::across::{Across, Scope};
 use crate::doctor::Finding;
 use crate::error::{DataError, Result};
 use crate::gate::{Dialect, Gate, Kind, Tables};
@@ -29,15 +31,17 @@ const LONGEST_NAME: usize = 63;
 pub struct Data {
     pub(crate) declared: Arc<Declared>,
     #[cfg(feature = "postgres")]
-    pub(crate) app: Option<AppLogin>,
+    pub(crate) app: Option<GivenLogin>,
+    #[cfg(feature = "postgres")]
+    pub(crate) reader: Option<GivenLogin>,
     /// Where it is in use.
     pub(crate) sources: Arc<Mutex<HashMap<Key, Weak<Source>>>>,
 }
 
-/// The login of an application.
+/// A login for tables that tenants share.
 #[cfg(feature = "postgres")]
 #[derive(Clone)]
-pub(crate) struct AppLogin {
+pub(crate) struct GivenLogin {
     pub(crate) username: String,
     pub(crate) password: secrecy::SecretString,
 }
@@ -100,8 +104,32 @@ impl Data {
     #[cfg(feature = "postgres")]
     #[must_use]
     pub fn app_login(&self, username: &str, password: &str) -> Self {
-        let app = AppLogin { username: username.to_owned(), password: password.into() };
-        Self { declared: Arc::clone(&self.declared), app: Some(app), sources: Arc::default() }
+        let app = GivenLogin { username: username.to_owned(), password: password.into() };
+        Self { app: Some(app), sources: Arc::default(), ..self.clone() }
+    }
+
+    /// The same for reading [`across`](Self::across) tenants, as this login, which
+    /// [`create_reader_login`](cloacina_postgres::admin::DatabaseAdmin::create_reader_login) makes.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub fn reader_login(&self, username: &str, password: &str) -> Self {
+        let reader = GivenLogin { username: username.to_owned(), password: password.into() };
+        Self { reader: Some(reader), ..self.clone() }
+    }
+
+    /// Reading the data of several tenants that share tables, for a `reason` that whoever reads the audit understands.
+    ///
+    /// The operator grants it in a transaction that writes a row to the audit for each tenant, and is committed before this returns; then the
+    /// reader's login sees one tenant after the other, and can write nothing. On PostgreSQL, in shared tables only: of other tenants each is
+    /// opened, and read as its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::DataErrorKind::Configuration) without a reader's login, without a reason, or for another database;
+    /// [`Place`](crate::DataErrorKind::Place) for a tenant that does not share tables, or tables that are not clean; and what the database says.
+    #[cfg(feature = "postgres")]
+    pub async fn across(&self, operator_url: &str, reason: &str, scope: Scope<'_>) -> Result<Across> {
+        Across::grant(self, operator_url, reason, scope).await
     }
 
     /// Looks at every place of a database as it is now, without opening one: a SQLite file, or a PostgreSQL database as an operator or an administrator
@@ -249,6 +277,8 @@ impl DataBuilder {
             declared: Arc::new(declared),
             #[cfg(feature = "postgres")]
             app: None,
+            #[cfg(feature = "postgres")]
+            reader: None,
             sources: Arc::default(),
         })
     }

@@ -3,6 +3,8 @@
 // Without a database there is nothing to be reached.
 #![cfg(any(feature = "sqlite", feature = "postgres"))]
 
+#[cfg(feature = "postgres")]
+mod across;
 mod connection;
 mod db;
 mod declaration;
@@ -21,6 +23,8 @@ mod token;
 mod tx;
 mod versions;
 
+#[cfg(feature = "postgres")]
+pub use across::{Across, ReadTx, Scope};
 pub use db::TenantDb;
 pub use declaration::{Data, DataBuilder};
 pub use doctor::Finding;

@@ -408,10 +408,14 @@ impl Render<'_> {
         let Some(user) = self.whose.user() else { return };
         if kind == Kind::Reference {
             statements.push(format!("GRANT SELECT ON \"{table}\" TO {user}"));
+            if matches!(self.whose, Whose::Shared) {
+                statements.push(format!("GRANT SELECT ON \"{table}\" TO cloacina_reader"));
+            }
             return;
         }
         if matches!(self.whose, Whose::Shared) {
             let entered = "tenant_id = (SELECT cloacina.entered())";
+            let reading = "tenant_id = (SELECT cloacina.reading())";
             statements.extend([
                 format!("ALTER TABLE \"{table}\" ENABLE ROW LEVEL SECURITY"),
                 format!("ALTER TABLE \"{table}\" FORCE ROW LEVEL SECURITY"),
@@ -421,6 +425,10 @@ impl Render<'_> {
                 format!(
                     "CREATE POLICY tenant ON \"{table}\" TO {user} USING ({entered}) WITH CHECK ({entered})"
                 ),
+                format!(
+                    "CREATE POLICY reader ON \"{table}\" FOR SELECT TO cloacina_reader USING ({reading})"
+                ),
+                format!("GRANT SELECT ON \"{table}\" TO cloacina_reader"),
             ]);
         }
         statements.push(format!("GRANT SELECT, DELETE ON \"{table}\" TO {user}"));

@@ -25,9 +25,10 @@ use sqlx::{
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+use crate::across::Scope;
 use crate::connection::{Completed, CompletionError};
 use crate::db::Access;
-use crate::declaration::{AppLogin, Declared};
+use crate::declaration::{Declared, GivenLogin};
 use crate::doctor::Finding;
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
@@ -48,6 +49,8 @@ pub(crate) struct Server {
     login: String,
     /// Whether the login is a tenant's own.
     own: bool,
+    /// Whether it reads across tenants.
+    reads: bool,
     /// The application's login, for tenants that share tables.
     app: Option<App>,
 }
@@ -71,12 +74,12 @@ pub(crate) struct Open {
 impl Server {
     pub(crate) fn new(
         address: &PostgresAddress,
-        app: Option<&AppLogin>,
+        app: Option<&GivenLogin>,
         max_connections: u32,
         own: bool,
     ) -> Result<Self> {
         let app = match app {
-            Some(AppLogin { username, password }) => {
+            Some(GivenLogin { username, password }) => {
                 let address = address
                     .with_login(username, password.expose_secret())
                     .map_err(|error| DataError::configuration(error.to_string()))?;
@@ -88,13 +91,39 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self { pool: pool(address, max_connections)?, login: address.user().to_owned(), own, app })
+        Ok(Self {
+            pool: pool(address, max_connections)?,
+            login: address.user().to_owned(),
+            own,
+            reads: false,
+            app,
+        })
+    }
+
+    /// The database as a reader across tenants reaches it: with one connection, for as long as it reads.
+    pub(crate) fn reader(address: &PostgresAddress, reader: &GivenLogin) -> Result<Self> {
+        let address = address
+            .with_login(&reader.username, reader.password.expose_secret())
+            .map_err(|error| DataError::configuration(error.to_string()))?;
+        Ok(Self { reads: true, ..Self::new(&address, None, 1, false)? })
+    }
+
+    /// A transaction that reads one tenant's rows, as it was granted.
+    pub(crate) async fn read(&self, place: &Place, grant: Uuid) -> Result<Open> {
+        let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
+        let begin = format!(
+            "{}; SET LOCAL cloacina.reading = '{grant}'; SET LOCAL cloacina.reading_of = '{}'",
+            begin(&schema, Access::Read),
+            Uuid::from(place.tenant)
+        );
+        begun(&self.pool, place, &begin, WrittenAs::App).await
     }
 
     /// Whose connections reach a place, and as whom.
     fn pool(&self, place: &Place) -> Result<(&PgPool, WrittenAs)> {
         match (&self.app, place.shared) {
             (Some(app), true) => Ok((&app.pool, WrittenAs::App)),
+            (None, true) if self.reads => Ok((&self.pool, WrittenAs::App)),
             (None, true) => Err(without_app(place)),
             (_, false) if self.own => Ok((&self.pool, WrittenAs::Tenant)),
             (_, false) => Ok((&self.pool, WrittenAs::Operator)),
@@ -111,10 +140,9 @@ impl Server {
 
     pub(crate) async fn verify_login(&self, place: &Place, declared: &Declared) -> Result<Vec<Finding>> {
         let (login, operator) = self.logins(place);
+        let placed = if self.reads { Placed::Reader } else { Placed::of(place, self.own) };
         let mut open = self.examine(place).await?;
-        let found =
-            doctor::login(open.driver(), place, Placed::of(place, self.own), (login, operator), declared)
-                .await?;
+        let found = doctor::login(open.driver(), place, placed, (login, operator), declared).await?;
         open.rollback(false).await;
         Ok(found)
     }
@@ -190,6 +218,36 @@ impl Server {
         open.commit().await.map_err(failed)?;
         Ok(())
     }
+}
+
+/// Grants a login the reading of several tenants, as an operator. Returns the grant, tenant by tenant, once it is committed.
+pub(crate) async fn grant(
+    operator: &PostgresAddress,
+    reader: &str,
+    reason: &str,
+    scope: Scope<'_>,
+    seconds: i32,
+) -> Result<Vec<(Uuid, Uuid, String)>> {
+    let failed = |error| DataError::driver("all", "grant the reading across tenants", error);
+    let names = match scope {
+        Scope::All => None,
+        Scope::Only(names) => Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()),
+    };
+    let mut connection = options(operator)?.connect().await.map_err(failed)?;
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    transaction.execute(TIMEOUTS).await.map_err(failed)?;
+    let granted =
+        sqlx::query_as("SELECT reading, tenant_id, name FROM cloacina.grant_reading($1, $2, $3, $4)")
+            .bind(reader)
+            .bind(names)
+            .bind(reason)
+            .bind(seconds)
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    drop(connection.close().await);
+    Ok(granted)
 }
 
 /// Makes or changes the tables that tenants share, as an administrator.

@@ -39,7 +39,7 @@ pub(crate) enum Key {
 
 enum Backend {
     #[cfg(feature = "postgres")]
-    Postgres(crate::postgres::Server),
+    Postgres(Arc<crate::postgres::Server>),
     #[cfg(feature = "sqlite")]
     Sqlite(crate::sqlite::File),
 }
@@ -54,12 +54,8 @@ impl Source {
         own: bool,
     ) -> Result<Arc<Self>> {
         Self::shared(data, Key::Postgres(Box::new(address.clone())), || {
-            Ok(Backend::Postgres(crate::postgres::Server::new(
-                address,
-                data.app.as_ref(),
-                max_connections,
-                own,
-            )?))
+            let server = crate::postgres::Server::new(address, data.app.as_ref(), max_connections, own)?;
+            Ok(Backend::Postgres(Arc::new(server)))
         })
     }
 
@@ -77,16 +73,26 @@ impl Source {
         if let Some(source) = sources.get(&key).and_then(Weak::upgrade) {
             return Ok(source);
         }
-        let source = Arc::new(Self {
-            declared: Arc::clone(&data.declared),
-            backend: make()?,
-            ready: Mutex::default(),
-            login_is_clean: OnceCell::new(),
-            shared_is_clean: OnceCell::new(),
-        });
+        let source = Arc::new(Self::new(data, make()?));
         sources.retain(|_, source| source.strong_count() > 0);
         sources.insert(key, Arc::downgrade(&source));
         Ok(source)
+    }
+
+    fn new(data: &Data, backend: Backend) -> Self {
+        Self {
+            declared: Arc::clone(&data.declared),
+            backend,
+            ready: Mutex::default(),
+            login_is_clean: OnceCell::new(),
+            shared_is_clean: OnceCell::new(),
+        }
+    }
+
+    /// For readers, who neither make nor change a table.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn of_readers(data: &Data, server: Arc<crate::postgres::Server>) -> Arc<Self> {
+        Arc::new(Self::new(data, Backend::Postgres(server)))
     }
 
     pub(crate) fn dialect(&self) -> Dialect {

@@ -24,6 +24,8 @@ pub(crate) enum Placed {
     Schema,
     Login,
     Shared,
+    /// As those who read across tenants see it.
+    Reader,
 }
 
 impl Placed {
@@ -41,6 +43,7 @@ impl Placed {
             Self::Schema => "schema",
             Self::Login => "login",
             Self::Shared => "shared",
+            Self::Reader => "reader",
         }
     }
 }
