@@ -4,7 +4,7 @@
 --   $2  `schema`, `login`, `shared` or  $5  the functions that were declared
 --       `reader`
 --   $3  the login
-WITH login AS MATERIALIZED (
+WITH RECURSIVE login AS MATERIALIZED (
     SELECT role.oid, rolname, rolsuper, to_regnamespace(quote_ident($1::text))::oid AS schema_oid, to_regrole('cloacina_owner')::oid AS owner,
            -- The role that its rights are granted to.
            CASE $2::text
@@ -25,15 +25,26 @@ member AS MATERIALIZED (
     SELECT roleid, member FROM pg_auth_members
     WHERE coalesce((to_jsonb(pg_auth_members) ->> 'inherit_option')::boolean, true) OR coalesce((to_jsonb(pg_auth_members) ->> 'set_option')::boolean, true)
 ),
+-- As whom the login may act.
+acting (oid) AS (
+    SELECT oid FROM kept
+    UNION
+    SELECT roleid FROM acting JOIN pg_auth_members ON member = acting.oid
+),
+-- The schemas that the login can use, or make objects in. Asked of each by name, the server would keep every one of them in memory.
 usable AS MATERIALIZED (
-    SELECT pg_namespace.oid, nspname FROM kept, pg_namespace WHERE has_schema_privilege(kept.oid, pg_namespace.oid, 'USAGE')
+    SELECT pg_namespace.oid, nspname, bool_or(privilege_type = 'USAGE') AS is_usable, bool_or(privilege_type = 'CREATE') AS is_open,
+           bool_or(privilege_type = 'CREATE' AND grantee = 0) AS is_open_to_all
+    FROM pg_namespace, aclexplode(nspacl)
+    WHERE (grantee = 0 OR grantee IN (SELECT oid FROM acting)) AND EXISTS (SELECT FROM kept)
+    GROUP BY pg_namespace.oid, nspname
 ),
 -- Functions that are not the server's own, and that the login can run.
 runnable AS MATERIALIZED (
     SELECT pg_proc.oid, proname, prosecdef, proowner, prolang, nspname,
            (SELECT refobjid FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid AND deptype = 'e') AS extension
     FROM kept, usable JOIN pg_proc ON pronamespace = usable.oid
-    WHERE pg_proc.oid >= 16384 AND has_function_privilege(kept.oid, pg_proc.oid, 'EXECUTE')
+    WHERE is_usable AND pg_proc.oid >= 16384 AND has_function_privilege(kept.oid, pg_proc.oid, 'EXECUTE')
 ),
 -- Who they are, and what is only a consequence of it.
 cause (fatal, what, remedy) AS (
@@ -89,8 +100,8 @@ consequence (fatal, what, remedy) AS (
         END, false)
     UNION ALL
     SELECT true, format('%I can make objects in the schema %I', rolname, nspname),
-           format('REVOKE CREATE ON SCHEMA %I FROM %s', nspname, CASE WHEN has_schema_privilege('public', pg_namespace.oid, 'CREATE') THEN 'PUBLIC' ELSE quote_ident(rolname) END)
-    FROM kept, pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_' AND has_schema_privilege(kept.oid, pg_namespace.oid, 'CREATE') AND NOT rolsuper
+           format('REVOKE CREATE ON SCHEMA %I FROM %s', nspname, CASE WHEN is_open_to_all THEN 'PUBLIC' ELSE quote_ident(rolname) END)
+    FROM kept, usable WHERE is_open AND NOT rolsuper
     UNION ALL
     SELECT true, format('%I can make %s in the database %I', rolname, CASE privilege WHEN 'CREATE' THEN 'schemas' ELSE 'temporary tables' END, current_database()),
            format('REVOKE %s ON DATABASE %I FROM %s', privilege, current_database(),
@@ -98,8 +109,8 @@ consequence (fatal, what, remedy) AS (
     FROM kept, unnest(ARRAY['CREATE', 'TEMPORARY']) AS privilege WHERE has_database_privilege(kept.oid, current_database(), privilege) AND NOT rolsuper
     UNION ALL
     SELECT true, format('%I can use the table cloacina.%I', rolname, relname), format('REVOKE ALL ON cloacina.%I FROM %I, PUBLIC', relname, rolname)
-    FROM kept, pg_class
-    WHERE relnamespace = 'cloacina'::regnamespace AND relkind = 'r' AND NOT rolsuper
+    FROM kept, pg_depend JOIN pg_class ON pg_class.oid = objid
+    WHERE refclassid = 'pg_namespace'::regclass AND refobjid = 'cloacina'::regnamespace AND classid = 'pg_class'::regclass AND relkind = 'r' AND NOT rolsuper
       AND (has_table_privilege(kept.oid, pg_class.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
            OR has_any_column_privilege(kept.oid, pg_class.oid, 'SELECT, INSERT, UPDATE, REFERENCES'))
     UNION ALL
@@ -140,7 +151,7 @@ consequence (fatal, what, remedy) AS (
     UNION ALL
     SELECT true, format('%I can use the schema %I of another tenant', rolname, nspname), format('REVOKE ALL ON SCHEMA %I FROM %I, PUBLIC', nspname, rolname)
     FROM kept, usable
-    WHERE usable.oid <> schema_oid AND NOT rolsuper
+    WHERE is_usable AND usable.oid <> schema_oid AND NOT rolsuper
       AND EXISTS (SELECT FROM pg_class WHERE relname = 'workflow_executions' AND relnamespace = usable.oid)
 )
 SELECT fatal, what, remedy FROM (SELECT 1 AS turn, * FROM cause UNION ALL SELECT 2, * FROM consequence) AS finding ORDER BY fatal DESC, turn, what
