@@ -60,5 +60,6 @@
 #[cfg(feature = "postgres")]
 pub use cloacina_data::{Across, ReadTx, Scope};
 pub use cloacina_data::{
-    Data, DataBuilder, DataError, DataErrorKind, Finding, Migration, Refusal, Result, TenantDb, TenantTx, sea_orm,
+    Data, DataBuilder, DataError, DataErrorKind, Finding, Migration, Refusal, Result, TenantDb, TenantTx,
+    sea_orm,
 };
