@@ -11,7 +11,7 @@ WITH RECURSIVE login AS MATERIALIZED (
                WHEN 'shared' THEN to_regrole('cloacina_app')::oid
                WHEN 'reader' THEN to_regrole('cloacina_reader')::oid
                ELSE (
-                   SELECT of_login.roleid FROM pg_auth_members AS of_login JOIN pg_auth_members AS of_group ON of_group.member = of_login.roleid
+                   SELECT min(of_login.roleid) FROM pg_auth_members AS of_login JOIN pg_auth_members AS of_group ON of_group.member = of_login.roleid
                    WHERE of_login.member = role.oid AND of_group.roleid = to_regrole('cloacina_tenant')
                )
            END AS working

@@ -12,7 +12,7 @@ WITH place AS MATERIALIZED (
            CASE $2::text
                WHEN 'shared' THEN to_regrole('cloacina_app')::oid
                WHEN 'login' THEN (
-                   SELECT of_login.roleid FROM pg_auth_members AS of_login JOIN pg_auth_members AS of_group ON of_group.member = of_login.roleid
+                   SELECT min(of_login.roleid) FROM pg_auth_members AS of_login JOIN pg_auth_members AS of_group ON of_group.member = of_login.roleid
                    WHERE of_login.member = to_regrole(quote_ident($11::text)) AND of_group.roleid = to_regrole('cloacina_tenant')
                )
            END AS working

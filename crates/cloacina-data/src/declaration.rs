@@ -50,7 +50,9 @@ pub(crate) struct Declared {
     pub(crate) kinds: BTreeMap<String, Kind>,
     /// Those of the models, table by table.
     pub(crate) columns: Vec<(String, String)>,
+    #[cfg(feature = "postgres")]
     pub(crate) functions: Vec<String>,
+    #[cfg(feature = "postgres")]
     pub(crate) types: Vec<String>,
     pub(crate) migrations: Vec<Migration>,
     postgres: Gate,
@@ -267,7 +269,9 @@ impl DataBuilder {
         let declared = Declared {
             kinds,
             columns: model,
+            #[cfg(feature = "postgres")]
             functions: self.functions,
+            #[cfg(feature = "postgres")]
             types: self.types,
             migrations: self.migrations,
             postgres,

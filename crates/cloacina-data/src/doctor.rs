@@ -34,6 +34,7 @@ pub struct Finding {
     pub is_fatal: bool,
 }
 
+#[cfg(feature = "sqlite")]
 impl Finding {
     pub(crate) fn fatal(place: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { place: place.to_owned(), what: what.into(), remedy: remedy.into(), is_fatal: true }

@@ -139,6 +139,10 @@ impl Source {
         Ok(findings)
     }
 
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(unused_variables, reason = "who may open a file may do what it likes")
+    )]
     async fn verify_login(&self, place: &Arc<Place>) -> Result<Vec<Finding>> {
         match &self.backend {
             #[cfg(feature = "postgres")]

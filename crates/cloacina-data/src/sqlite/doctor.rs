@@ -100,9 +100,9 @@ fn file(path: &Path, place: &Place) -> Vec<Finding> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
-        if !metadata.is_symlink() && metadata.mode() & 0o022 != 0 {
-            let what = format!("the file {} can be written by others than its owner", path.display());
-            found.push(Finding::fatal(&place.name, what, format!("chmod go-w {}", path.display())));
+        if !metadata.is_symlink() && metadata.mode() & 0o002 != 0 {
+            let what = format!("the file {} can be written by everybody", path.display());
+            found.push(Finding::fatal(&place.name, what, format!("chmod o-w {}", path.display())));
         }
         if metadata.nlink() > 1 {
             let what = format!("the file {} has another name as well", path.display());
@@ -129,27 +129,22 @@ impl Examination<'_> {
 
     fn object(&mut self, kind: &str, name: &str, sql: &str) {
         let folded = name.to_ascii_lowercase();
-        match kind {
-            "trigger" => {
-                self.report(format!("there is a trigger `{name}`"), format!("DROP TRIGGER \"{name}\""))
-            }
-            "view" => self.report(format!("there is a view `{name}`"), format!("DROP VIEW \"{name}\"")),
-            "table" if sql.trim_start().to_ascii_uppercase().starts_with("CREATE VIRTUAL") => {
-                self.report(format!("there is a virtual table `{name}`"), format!("DROP TABLE \"{name}\""));
-            }
-            "table"
-                if !folded.starts_with("sqlite_")
-                    && !ENGINE.contains(&&*folded)
-                    && !OURS.contains(&&*folded)
-                    && self.kind(name).is_none() =>
-            {
-                self.report(
-                    format!("the table `{name}` is not declared"),
-                    "declare it with `tenant` or `reference`, or move it to another file",
-                );
-            }
-            _ => {}
-        }
+        let is_virtual = sql.trim_start().to_ascii_uppercase().starts_with("CREATE VIRTUAL");
+        let is_known = folded.starts_with("sqlite_")
+            || ENGINE.contains(&&*folded)
+            || OURS.contains(&&*folded)
+            || self.kind(name).is_some();
+        let (what, remedy) = match kind {
+            "trigger" => ("there is a trigger", format!("DROP TRIGGER \"{name}\"")),
+            "view" => ("there is a view", format!("DROP VIEW \"{name}\"")),
+            "table" if is_virtual => ("there is a virtual table", format!("DROP TABLE \"{name}\"")),
+            "table" if !is_known => (
+                "there is a table that is not declared,",
+                "declare it with `tenant` or `reference`, or move it to another file".to_owned(),
+            ),
+            _ => return,
+        };
+        self.report(format!("{what} `{name}`"), remedy);
     }
 
     fn columns(&mut self, there: &BTreeSet<String>, columns: &[Column]) {

@@ -123,7 +123,7 @@ async fn the_tenants_that_were_granted_are_read_one_after_the_other() {
             );
             let streamed: Vec<_> = futures_util::StreamExt::collect(tx.stream_raw(all).await?).await;
             assert_eq!(streamed.len(), 2);
-            Ok::<_, sea_orm::DbErr>(member::Entity::find().all(tx).await?)
+            member::Entity::find().all(tx).await
         })
         .await
         .unwrap();

@@ -617,7 +617,7 @@ async fn a_superuser_in_schemas_of_the_operators_is_a_warning() {
 
 /// The same in a file. What mends it is written out.
 const IN_A_FILE: &[Fault] = &[
-    ("CREATE TABLE stray (id integer)", "the table `stray` is not declared", "DROP TABLE stray"),
+    ("CREATE TABLE stray (id integer)", "there is a table that is not declared, `stray`", "DROP TABLE stray"),
     ("CREATE VIRTUAL TABLE stray USING fts5(words)", "there is a virtual table `stray`", "DROP TABLE stray"),
     ("CREATE VIEW members AS SELECT * FROM member", "there is a view `members`", ""),
     (
@@ -686,7 +686,7 @@ async fn no_fault_of_a_file_is_overlooked() {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         mode(0o666);
-        is_found("can be written by others than its owner", &|_| mode(0o600)).await;
+        is_found("can be written by everybody", &|_| mode(0o600)).await;
         let other = directory.path().join("other.db");
         std::fs::hard_link(&path, &other).unwrap();
         is_found("has another name as well", &|_| std::fs::remove_file(&other).unwrap()).await;
