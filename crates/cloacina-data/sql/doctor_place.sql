@@ -101,7 +101,12 @@ finding (fatal, what, remedy) AS (
     SELECT true, format('%s is in the schema, where it can run in the place of another one', pg_describe_object(classid, objid, 0)),
            'remove it, or declare it with `function` or `value_type`'
     FROM object, place
-    WHERE classid <> 'pg_class'::regclass
+    WHERE classid NOT IN ('pg_class'::regclass, 'pg_statistic_ext'::regclass)
+      -- Who makes an extension may make schemas in the database: no tenant. What a login can do with it is asked elsewhere.
+      AND classid <> 'pg_extension'::regclass
+      AND NOT EXISTS (
+        SELECT FROM pg_depend AS member WHERE member.classid = object.classid AND member.objid = object.objid AND member.deptype = 'e'
+      )
       AND NOT EXISTS (SELECT FROM pg_proc WHERE classid = 'pg_proc'::regclass AND oid = objid AND proname = ANY ($9::text[]) AND NOT prosecdef
                       AND proowner = nspowner)
       AND NOT EXISTS (SELECT FROM pg_type WHERE classid = 'pg_type'::regclass AND oid = objid AND typname = ANY ($10::text[]) AND typowner = nspowner)
@@ -240,7 +245,7 @@ finding (fatal, what, remedy) AS (
                         CASE acl.grantee WHEN 0 THEN 'everybody' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END),
            'take them back with ALTER DEFAULT PRIVILEGES'
     FROM pg_default_acl, aclexplode(defaclacl) AS acl, place
-    WHERE acl.grantee <> defaclrole AND $2 <> 'schema' AND (defaclrole = owner OR defaclnamespace = schema_oid OR acl.grantee = working)
+    WHERE acl.grantee <> defaclrole AND $2 <> 'schema' AND (defaclrole = owner OR defaclnamespace = schema_oid OR acl.grantee IN (working, reader))
     -- What is only slow.
     UNION ALL
     SELECT false, format('the index %I of table %I is not used under row security: an operator of it could leak what it compares', index.relname, tenant_column.relname),

@@ -503,7 +503,9 @@ async fn what_harms_nobody_is_no_finding() {
     let harmless = [
         "CREATE VIEW S.mine WITH (security_invoker = true) AS SELECT name FROM S.member; ALTER VIEW S.mine OWNER TO cloacina_owner",
         "CREATE VIEW public.mine WITH (security_invoker = on) AS SELECT name FROM S.member",
-        "CREATE EXTENSION pg_trgm",
+        "CREATE EXTENSION pg_trgm SCHEMA S",
+        "CREATE EXTENSION pgcrypto",
+        "CREATE STATISTICS S.together ON name, cents FROM S.member",
         "CREATE TABLE public.other (id integer)",
         "CREATE INDEX more ON S.member (tenant_id, name)",
         "GRANT CONNECT ON DATABASE D TO L",
