@@ -11,4 +11,8 @@ use crate::store::Place;
 pub trait Resources: Send + Sync + fmt::Debug + 'static {
     /// That of one tenant. Cheap: it is made for each attempt that asks.
     fn of(&self, place: &Arc<Place>) -> Arc<dyn Any + Send + Sync>;
+
+    /// Whether it can also be made for tenants that have database logins of their own. Where it cannot, workflows with tasks that ask for it are
+    /// left to runners that can.
+    fn reaches_logins(&self) -> bool;
 }

@@ -415,7 +415,7 @@ impl Submission {
                 );
                 return Err(PipelineError::new(ErrorKind::Workflow, message));
             }
-            let direct = state.claims() && state.backlog.is_none();
+            let direct = state.claims() && state.backlog.is_none() && state.may_start(workflow);
             (Arc::clone(workflow), direct, max_context_bytes, max_queue_length)
         };
         let graph = workflow.graph()?;

@@ -119,9 +119,9 @@ consequence (fatal, what, remedy) AS (
            format('REVOKE EXECUTE ON FUNCTION %s FROM %I, PUBLIC', runnable.oid::regprocedure, rolname)
     FROM kept, runnable
     WHERE prosecdef AND NOT rolsuper AND NOT (nspname = 'cloacina' AND proowner IS NOT DISTINCT FROM owner AND CASE $2
-        WHEN 'shared' THEN proname IN ('enter', 'entered', 'entered_fence', 'entered_ring')
-        WHEN 'reader' THEN proname = 'reading'
-        ELSE proname IN ('me', 'ring') OR proname LIKE 'my\_%' END)
+        WHEN 'shared' THEN proname IN ('enter', 'at_home') OR proname LIKE 'entered%'
+        WHEN 'reader' THEN proname IN ('reading', 'at_home')
+        ELSE proname IN ('me', 'ring', 'at_home') OR proname LIKE 'my\_%' END)
     UNION ALL
     SELECT true, format('%I can run %s, which is written in an untrusted language', rolname, runnable.oid::regprocedure),
            format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', runnable.oid::regprocedure)

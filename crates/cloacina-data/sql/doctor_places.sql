@@ -1,7 +1,7 @@
 -- The places of a database with the logins that work with their data, for an operator or an administrator.
 --
 --   $1  the application's login; NULL for all of them
-SELECT tenant.tenant_id, schema_name, placement = 'host' AS shared, group_name IS NOT NULL AS own, ARRAY(
+SELECT tenant.tenant_id, name, schema_name, epoch, placement = 'host' AS shared, group_name IS NOT NULL AS own, ARRAY(
     SELECT rolname::text FROM pg_roles AS role WHERE CASE placement
         WHEN 'schema' THEN oid IN (SELECT role_oid FROM cloacina.login WHERE login.tenant_id = tenant.tenant_id)
         -- An administrator may be in the application's role, to give it to others.
@@ -10,4 +10,4 @@ SELECT tenant.tenant_id, schema_name, placement = 'host' AS shared, group_name I
         ) END
     ORDER BY rolname
 ) AS logins
-FROM cloacina.tenant WHERE placement <> 'shared' AND state IN ('active', 'suspended', 'moving') ORDER BY schema_name
+FROM cloacina.tenant WHERE placement IN ('schema', 'host') AND state IN ('active', 'suspended', 'moving') ORDER BY schema_name

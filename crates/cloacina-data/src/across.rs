@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use cloacina_core::id::TenantId;
 use cloacina_core::store::Place;
-use cloacina_postgres::PostgresAddress;
+use cloacina_postgres::{PostgresAddress, SchemaName};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, StreamTrait};
 use uuid::Uuid;
 
@@ -84,7 +84,10 @@ impl Across {
             "reading across tenants was granted"
         );
         let grant = granted.first().map_or_else(Uuid::nil, |(grant, ..)| *grant);
-        let place = |(_, tenant, name)| Arc::new(Place { tenant: TenantId(tenant), name, shared: true });
+        let place = |(_, tenant, name)| {
+            let schema = SchemaName::shared().as_str().to_owned();
+            Arc::new(Place { tenant: TenantId(tenant), name, schema, epoch: 1, shared: true })
+        };
         let across = Self {
             source: Source::of_readers(data, server.clone()),
             server,

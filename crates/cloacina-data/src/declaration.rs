@@ -8,6 +8,8 @@ use sea_orm::{EntityTrait, IdenStatic, Iterable};
 
 #[cfg(feature = "postgres")]
 use crate::across::{Across, Scope};
+#[cfg(feature = "postgres")]
+use crate::credentials::{AnySource, CredentialSource};
 use crate::doctor::Finding;
 use crate::error::{DataError, Result};
 use crate::gate::{Dialect, Gate, Kind, Tables};
@@ -34,6 +36,8 @@ pub struct Data {
     pub(crate) app: Option<GivenLogin>,
     #[cfg(feature = "postgres")]
     pub(crate) reader: Option<GivenLogin>,
+    #[cfg(feature = "postgres")]
+    pub(crate) credentials: Option<Arc<dyn AnySource>>,
     /// Where it is in use.
     pub(crate) sources: Arc<Mutex<HashMap<Key, Weak<Source>>>>,
 }
@@ -157,7 +161,17 @@ impl Data {
         Err(DataError::configuration("no database is known by this URL: use `sqlite://` or `postgres://`"))
     }
 
-    /// Makes or changes the tables of all tenants that have logins of their own, with what these logins may do, as an administrator of the database.
+    /// The same for a database in which tenants have logins of their own: the operator's runners work on their data as these logins, whose passwords they
+    /// ask this source for.
+    ///
+    /// Without it, an operator's runner leaves workflows whose tasks ask for data to the tenants' own runners.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub fn credentials(&self, source: impl CredentialSource) -> Self {
+        Self { credentials: Some(Arc::new(source)), sources: Arc::default(), ..self.clone() }
+    }
+
+    /// Makes or changes the tables of all tenants that have logins or databases of their own, with what may be done with them, as an administrator of the database.
     /// One after the other, each in a transaction; returns how many tenants there are. Safe to repeat, and to be called for new tenants.
     ///
     /// # Errors
@@ -168,7 +182,23 @@ impl Data {
     pub async fn migrate_tenants(&self, admin_url: &str) -> Result<usize> {
         let address = cloacina_postgres::PostgresAddress::parse(admin_url)
             .map_err(|error| DataError::configuration(error.to_string()))?;
-        crate::postgres::migrate_tenants(&address, &self.declared).await
+        crate::postgres::migrate_tenants(&address, &self.declared, None).await
+    }
+
+    /// As [`migrate_tenants`](Self::migrate_tenants), for the tenant that the operator calls so; of one that shares tables it makes or changes those.
+    /// Nothing for a tenant whose schema the operator's login uses: its tables are made when it is first used.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate_tenants`](Self::migrate_tenants).
+    #[cfg(feature = "postgres")]
+    pub async fn migrate_tenant(&self, admin_url: &str, name: &str) -> Result<()> {
+        let address = cloacina_postgres::PostgresAddress::parse(admin_url)
+            .map_err(|error| DataError::configuration(error.to_string()))?;
+        if crate::postgres::is_shared(&address, name).await? {
+            return crate::postgres::migrate_shared(&address, &self.declared).await;
+        }
+        crate::postgres::migrate_tenants(&address, &self.declared, Some(name)).await.map(drop)
     }
 
     /// Makes or changes the tables that tenants share, with their keys, policies and grants, as an administrator of the database. Safe to repeat.
@@ -283,6 +313,8 @@ impl DataBuilder {
             app: None,
             #[cfg(feature = "postgres")]
             reader: None,
+            #[cfg(feature = "postgres")]
+            credentials: None,
             sources: Arc::default(),
         })
     }

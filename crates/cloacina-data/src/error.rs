@@ -97,8 +97,8 @@ fn kind_of(error: &sqlx::Error) -> DataErrorKind {
             // Serialization, deadlock, lock and statement timeouts, a transaction that was idle for too long.
             Some("40001" | "40P01" | "55P03" | "57014" | "53300" | "25P03") => DataErrorKind::Transient,
             Some("57P01" | "57P02" | "57P03") => DataErrorKind::Unavailable,
-            // No schema, table, right, login or database; a tenant that is not here.
-            Some("3F000" | "42P01" | "42501" | "28000" | "28P01" | "3D000" | "TN001") => DataErrorKind::Place,
+            // No schema, table, right, login or database; the tenant is not there, or may not work.
+            Some("TN001" | "3F000" | "42P01" | "42501" | "28000" | "28P01" | "3D000") => DataErrorKind::Place,
             Some(code) if code.starts_with("08") => DataErrorKind::Unavailable,
             Some(code) if code.len() < 5 => kind_of_file(code),
             _ => DataErrorKind::Database,

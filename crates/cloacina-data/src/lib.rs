@@ -6,6 +6,8 @@
 #[cfg(feature = "postgres")]
 mod across;
 mod connection;
+#[cfg(feature = "postgres")]
+mod credentials;
 mod db;
 mod declaration;
 mod doctor;
@@ -25,6 +27,8 @@ mod versions;
 
 #[cfg(feature = "postgres")]
 pub use across::{Across, ReadTx, Scope};
+#[cfg(feature = "postgres")]
+pub use credentials::{CredentialSource, TenantLogin};
 pub use db::TenantDb;
 pub use declaration::{Data, DataBuilder};
 pub use doctor::Finding;

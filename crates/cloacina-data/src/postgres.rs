@@ -2,9 +2,10 @@
 
 mod doctor;
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -15,6 +16,7 @@ use cloacina_core::store::{Closed, Freed, Place, PlaceFlushed, Recorded, StoreEr
 use cloacina_postgres::completion::{Answer, Value, WrittenAs, completion};
 use cloacina_postgres::{PostgresAddress, SchemaName};
 use jiff::Timestamp;
+use sea_orm::{DbErr, RuntimeErr};
 use secrecy::ExposeSecret;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow, PgSslMode, Postgres};
@@ -27,6 +29,7 @@ use uuid::Uuid;
 
 use crate::across::Scope;
 use crate::connection::{Completed, CompletionError};
+use crate::credentials::AnySource;
 use crate::db::Access;
 use crate::declaration::{Declared, GivenLogin};
 use crate::doctor::Finding;
@@ -53,7 +56,41 @@ pub(crate) struct Server {
     reads: bool,
     /// The application's login, for tenants that share tables.
     app: Option<App>,
+    tenants: Tenants,
 }
+
+/// The tenants that have logins of their own, for an operator's runner.
+struct Tenants {
+    address: PostgresAddress,
+    credentials: Option<Arc<dyn AnySource>>,
+    /// Of each tenant that was used, its login, or that it has none.
+    known: Mutex<HashMap<TenantId, Arc<OnceCell<Option<OfTenant>>>>>,
+}
+
+/// A tenant's login.
+#[derive(Clone)]
+struct OfTenant {
+    pool: PgPool,
+    login: String,
+}
+
+/// As whom a place is reached, and with which connections.
+struct Reached {
+    pool: PgPool,
+    login: String,
+    placed: Placed,
+    written_as: WrittenAs,
+}
+
+impl Reached {
+    /// A transaction for the doctor, in which no name means anything of the place's own.
+    async fn examine(&self, place: &Place) -> Result<Open> {
+        begun(&self.pool, place, &format!("{}; {TIMEOUTS}", doctor::BEGIN), self.written_as).await
+    }
+}
+
+/// The most connections to the login of one tenant. Nobody keeps one that is not used.
+const OF_A_TENANT: u32 = 4;
 
 /// The application's login.
 struct App {
@@ -75,6 +112,7 @@ impl Server {
     pub(crate) fn new(
         address: &PostgresAddress,
         app: Option<&GivenLogin>,
+        credentials: Option<Arc<dyn AnySource>>,
         max_connections: u32,
         own: bool,
     ) -> Result<Self> {
@@ -91,13 +129,13 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self {
-            pool: pool(address, max_connections)?,
-            login: address.user().to_owned(),
-            own,
-            reads: false,
-            app,
-        })
+        let tenants = Tenants { address: address.clone(), credentials, known: Mutex::default() };
+        let (pool, login) = (pool(address, max_connections)?, address.user().to_owned());
+        Ok(Self { pool, login, own, reads: false, app, tenants })
+    }
+
+    pub(crate) fn reaches_logins(&self) -> bool {
+        self.own || self.tenants.credentials.is_some()
     }
 
     /// The database as a reader across tenants reaches it: with one connection, for as long as it reads.
@@ -105,7 +143,7 @@ impl Server {
         let address = address
             .with_login(&reader.username, reader.password.expose_secret())
             .map_err(|error| DataError::configuration(error.to_string()))?;
-        Ok(Self { reads: true, ..Self::new(&address, None, 1, false)? })
+        Ok(Self { reads: true, ..Self::new(&address, None, None, 1, false)? })
     }
 
     /// A transaction that reads one tenant's rows, as it was granted.
@@ -119,53 +157,69 @@ impl Server {
         begun(&self.pool, place, &begin, WrittenAs::App).await
     }
 
-    /// Whose connections reach a place, and as whom.
-    fn pool(&self, place: &Place) -> Result<(&PgPool, WrittenAs)> {
-        match (&self.app, place.shared) {
-            (Some(app), true) => Ok((&app.pool, WrittenAs::App)),
-            (None, true) if self.reads => Ok((&self.pool, WrittenAs::App)),
-            (None, true) => Err(without_app(place)),
-            (_, false) if self.own => Ok((&self.pool, WrittenAs::Tenant)),
-            (_, false) => Ok((&self.pool, WrittenAs::Operator)),
-        }
+    /// As whom a place is reached.
+    async fn reach(&self, place: &Place) -> Result<Reached> {
+        let reached = |pool: &PgPool, login: &str, placed, written_as| {
+            let (pool, login) = (pool.clone(), login.to_owned());
+            Reached { pool, login, placed, written_as }
+        };
+        Ok(match (&self.app, place.shared) {
+            (_, true) if self.reads => reached(&self.pool, &self.login, Placed::Reader, WrittenAs::App),
+            (Some(app), true) => reached(&app.pool, &app.name, Placed::Shared, WrittenAs::App),
+            (None, true) => return Err(without_app(place)),
+            (_, false) if self.own => reached(&self.pool, &self.login, Placed::Login, WrittenAs::Tenant),
+            (_, false) => match self.tenants.find_or_known(place, &self.pool).await? {
+                Some(own) => reached(&own.pool, &own.login, Placed::Login, WrittenAs::Tenant),
+                None => reached(&self.pool, &self.login, Placed::Schema, WrittenAs::Operator),
+            },
+        })
     }
 
-    /// The login that works with the data of a place, and the operator's where that is another one.
-    fn logins(&self, place: &Place) -> (&str, Option<&str>) {
-        match &self.app {
-            Some(app) if place.shared => (&app.name, Some(&self.login)),
-            _ => (&self.login, None),
-        }
+    /// The login that a place is reached with.
+    pub(crate) async fn login_of(&self, place: &Place) -> Result<String> {
+        Ok(self.reach(place).await?.login)
     }
 
     pub(crate) async fn verify_login(&self, place: &Place, declared: &Declared) -> Result<Vec<Finding>> {
-        let (login, operator) = self.logins(place);
-        let placed = if self.reads { Placed::Reader } else { Placed::of(place, self.own) };
-        let mut open = self.examine(place).await?;
-        let found = doctor::login(open.driver(), place, placed, (login, operator), declared).await?;
+        let reached = self.reach(place).await?;
+        let operator = (reached.placed == Placed::Shared).then_some(self.login.as_str());
+        let mut open = reached.examine(place).await?;
+        let logins = (reached.login.as_str(), operator);
+        let found = doctor::login(open.driver(), place, reached.placed, logins, declared).await?;
         open.rollback(false).await;
         Ok(found)
     }
 
     pub(crate) async fn verify_place(&self, place: &Place, declared: &Declared) -> Result<Vec<Finding>> {
-        let mut open = self.examine(place).await?;
-        let found =
-            doctor::place(open.driver(), place, Placed::of(place, self.own), self.logins(place).0, declared)
-                .await?;
+        let reached = self.reach(place).await?;
+        let mut open = reached.examine(place).await?;
+        let found = doctor::place(open.driver(), place, reached.placed, &reached.login, declared).await?;
         open.rollback(false).await;
         Ok(found)
     }
 
-    /// A transaction for the doctor, in which no name means anything of the place's own.
-    async fn examine(&self, place: &Place) -> Result<Open> {
-        let (pool, written_as) = self.pool(place)?;
-        begun(pool, place, &format!("{}; {TIMEOUTS}", doctor::BEGIN), written_as).await
-    }
-
     pub(crate) async fn begin(&self, place: &Place, access: Access) -> Result<Open> {
-        let (pool, written_as) = self.pool(place)?;
-        let begin = begin(&SchemaName::of(place).map_err(|error| place_error(place, &error))?, access);
-        let mut open = begun(pool, place, &begin, written_as).await?;
+        let reached = self.reach(place).await?;
+        let by_source = reached.placed == Placed::Login && !self.own;
+        let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
+        let begin = format!(
+            "{}; SELECT cloacina.at_home('{}', {}, current_schema()::text)",
+            begin(&schema, access),
+            Uuid::from(place.tenant),
+            place.epoch
+        );
+        let mut open = match begun(&reached.pool, place, &begin, reached.written_as).await {
+            // The login was rotated, or was never this tenant's: the source is asked again, at once or the next time.
+            Err(error) if by_source && error.kind() == DataErrorKind::Place => {
+                self.tenants.forget(place);
+                if !is_not_let_in(&error) {
+                    return Err(error);
+                }
+                let again = self.reach(place).await?;
+                begun(&again.pool, place, &begin, again.written_as).await?
+            }
+            begun => begun?,
+        };
         if let Some(app) = self.app.as_ref().filter(|_| place.shared) {
             let key = app.key.get_or_try_init(|| self.key(place)).await?;
             key.enter(open.driver(), place.tenant.into(), &app.name)
@@ -190,13 +244,16 @@ impl Server {
             open.rollback(false).await;
             return Ok(());
         }
-        if self.own || place.shared {
+        let may_create = "SELECT has_schema_privilege(current_schema(), 'CREATE')";
+        let may_create: bool =
+            sqlx::query_scalar(may_create).fetch_one(open.driver()).await.map_err(failed)?;
+        if self.own || place.shared || !may_create {
             open.rollback(false).await;
             crate::versions::check(place, version, latest)?;
             let what = if place.shared {
                 "the shared tables, once, with `Data::migrate_shared`"
             } else {
-                "its tables"
+                "its tables, with `Data::migrate_tenants`"
             };
             return Err(DataError::new(
                 DataErrorKind::Place,
@@ -218,6 +275,64 @@ impl Server {
         open.commit().await.map_err(failed)?;
         Ok(())
     }
+}
+
+impl Tenants {
+    /// The login of a tenant; `None` if it has none, and the operator's is used.
+    async fn find_or_known(&self, place: &Place, operator: &PgPool) -> Result<Option<OfTenant>> {
+        let cell = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(known.entry(place.tenant).or_default())
+        };
+        cell.get_or_try_init(|| self.find(place, operator)).await.cloned()
+    }
+
+    async fn find(&self, place: &Place, operator: &PgPool) -> Result<Option<OfTenant>> {
+        let failed = |error| DataError::driver(&place.name, "look for its login", error);
+        let has_login: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM cloacina.login WHERE tenant_id = $1)")
+                .bind(Uuid::from(place.tenant))
+                .fetch_one(operator)
+                .await
+                .map_err(failed)?;
+        if !has_login {
+            return Ok(None);
+        }
+        let Some(source) = &self.credentials else {
+            return Err(DataError::configuration(format!(
+                "tenant `{}` has a login of its own, and its data is reached with no other: give the operator's runners a source with \
+                 `Data::credentials`",
+                place.name
+            )));
+        };
+        let login = source.login_of(&place.name).await.map_err(|error| {
+            DataError::new(
+                DataErrorKind::Place,
+                format!("tenant `{}`: no credentials of its login are to be had: {error}", place.name),
+            )
+        })?;
+        let address = self
+            .address
+            .with_login(&login.username, login.password())
+            .map_err(|error| DataError::configuration(error.to_string()))?;
+        Ok(Some(OfTenant { pool: pool(&address, OF_A_TENANT)?, login: login.username }))
+    }
+
+    /// Forgets the pool of a tenant. What is open in it may end.
+    fn forget(&self, place: &Place) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&place.tenant);
+    }
+}
+
+/// Whether the server does not accept the login: neither its name nor its password, or it may not log in any more.
+fn is_not_let_in(error: &DataError) -> bool {
+    let code = match error.database() {
+        Some(DbErr::Query(RuntimeErr::SqlxError(error))) => {
+            error.as_database_error().and_then(|error| error.code())
+        }
+        _ => None,
+    };
+    matches!(code.as_deref(), Some("28P01" | "28000"))
 }
 
 /// Grants a login the reading of several tenants, as an operator. Returns the grant, tenant by tenant, once it is committed.
@@ -253,7 +368,8 @@ pub(crate) async fn grant(
 /// Makes or changes the tables that tenants share, as an administrator.
 pub(crate) async fn migrate_shared(address: &PostgresAddress, declared: &Declared) -> Result<()> {
     let shared = SchemaName::shared();
-    let place = Place { tenant: TenantId(Uuid::nil()), name: shared.as_str().to_owned(), shared: true };
+    let (name, schema) = (shared.as_str().to_owned(), shared.as_str().to_owned());
+    let place = Place { tenant: TenantId(Uuid::nil()), name, schema, epoch: 1, shared: true };
     let mut connection = administrator(address).await?;
     let of = "SELECT tenant_id FROM cloacina.tenant WHERE placement = 'host'";
     let host = sqlx::query_scalar::<_, Uuid>(of)
@@ -272,19 +388,35 @@ pub(crate) async fn migrate_shared(address: &PostgresAddress, declared: &Declare
     migrate_as_owner(&mut connection, &place, host, Whose::Shared, declared).await
 }
 
-/// Makes or changes the tables of tenants that have logins of their own, one after the other, as an administrator. The first that fails ends it.
-pub(crate) async fn migrate_tenants(address: &PostgresAddress, declared: &Declared) -> Result<usize> {
+/// Makes or changes the tables of tenants that have logins or databases of their own, or of the one that is called so, one after the other, as an
+/// administrator. The first that fails ends it.
+pub(crate) async fn migrate_tenants(
+    address: &PostgresAddress,
+    declared: &Declared,
+    only: Option<&str>,
+) -> Result<usize> {
     let mut connection = administrator(address).await?;
-    let of = "SELECT tenant_id, schema_name, group_name FROM cloacina.tenant \
-              WHERE placement = 'schema' AND group_name IS NOT NULL AND state IN ('active', 'suspended') ORDER BY schema_name";
-    let tenants: Vec<(Uuid, String, String)> = sqlx::query_as(of)
+    let of = "SELECT tenant_id, name, schema_name, epoch, group_name, placement = 'database' FROM cloacina.tenant \
+              WHERE (placement = 'schema' AND group_name IS NOT NULL OR placement = 'database') AND state IN ('active', 'suspended') \
+              AND ($1::text IS NULL OR name = $1) ORDER BY schema_name";
+    let tenants: Vec<(Uuid, String, String, i32, Option<String>, bool)> = sqlx::query_as(of)
+        .bind(only)
         .fetch_all(&mut connection)
         .await
         .map_err(|error| DataError::driver("all", "read the registry of tenants", error))?;
-    for (tenant, name, group) in &tenants {
-        let place = Place { tenant: TenantId(*tenant), name: name.clone(), shared: false };
+    for (tenant, name, schema, epoch, group, elsewhere) in &tenants {
+        let (name, schema) = (name.clone(), schema.clone());
+        let place = Place { tenant: TenantId(*tenant), name, schema, epoch: *epoch, shared: false };
+        // In a database of its own the operator works for it.
+        let group = group.as_deref().unwrap_or("cloacina_engine");
         let whose = Whose::Login { tenant: *tenant, group };
-        migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
+        if *elsewhere {
+            let there = address.with_database(&place.schema).map_err(|error| place_error(&place, &error))?;
+            let mut connection = administrator(&there).await?;
+            migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
+        } else {
+            migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
+        }
     }
     Ok(tenants.len())
 }
@@ -299,12 +431,16 @@ pub(crate) async fn verify(
     let mut connection = options(address)?.connect().await.map_err(failed)?;
     let begin = format!("{}; {TIMEOUTS}", doctor::BEGIN);
     connection.execute(AssertSqlSafe(begin)).await.map_err(failed)?;
-    let places: Vec<(Uuid, String, bool, bool, Vec<String>)> =
+    let places: Vec<(Uuid, String, String, i32, bool, bool, Vec<String>)> =
         sqlx::query_as(doctor::PLACES).bind(app).fetch_all(&mut connection).await.map_err(failed)?;
     let mut found = Vec::new();
-    for (tenant, name, shared, own, mut logins) in places {
-        let place = Place { tenant: TenantId(tenant), name, shared };
-        let placed = Placed::of(&place, own);
+    for (tenant, name, schema, epoch, shared, own, mut logins) in places {
+        let place = Place { tenant: TenantId(tenant), name, schema, epoch, shared };
+        let placed = match (shared, own) {
+            (true, _) => Placed::Shared,
+            (false, true) => Placed::Login,
+            (false, false) => Placed::Schema,
+        };
         if placed == Placed::Schema {
             logins.push(address.user().to_owned());
         }
@@ -315,7 +451,26 @@ pub(crate) async fn verify(
         let login = logins.first().map_or(address.user(), String::as_str);
         found.extend(doctor::place(&mut connection, &place, placed, login, declared).await?);
     }
+    let elsewhere: Vec<String> =
+        sqlx::query_scalar(doctor::DATABASES).fetch_all(&mut connection).await.map_err(failed)?;
+    drop(connection.close().await);
+    for database in elsewhere {
+        let there =
+            address.with_database(&database).map_err(|error| DataError::configuration(error.to_string()))?;
+        found.extend(Box::pin(verify(&there, app, declared)).await?);
+    }
     Ok(found)
+}
+
+/// Whether a tenant that is called so shares tables.
+pub(crate) async fn is_shared(address: &PostgresAddress, name: &str) -> Result<bool> {
+    let mut connection = administrator(address).await?;
+    let of = "SELECT EXISTS (SELECT FROM cloacina.tenant WHERE name = $1 AND placement = 'shared' AND state <> 'removed')";
+    sqlx::query_scalar(of)
+        .bind(name)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| DataError::driver(name, "read the registry of tenants", error))
 }
 
 async fn administrator(address: &PostgresAddress) -> Result<PgConnection> {

@@ -1,7 +1,7 @@
 //! Where tenants' data is: the connections of one declaration to one database.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -23,8 +23,9 @@ pub struct Source {
     backend: Backend,
     /// The places whose tables are as the declaration wants them.
     ready: Mutex<HashMap<TenantId, Arc<OnceCell<()>>>>,
-    /// Whether the doctor found nothing about the login, and about the tables that tenants share.
-    login_is_clean: OnceCell<()>,
+    /// The logins about which the doctor found nothing.
+    clean_logins: Mutex<HashSet<String>>,
+    /// Whether it found nothing about the tables that tenants share.
     shared_is_clean: OnceCell<()>,
 }
 
@@ -54,7 +55,13 @@ impl Source {
         own: bool,
     ) -> Result<Arc<Self>> {
         Self::shared(data, Key::Postgres(Box::new(address.clone())), || {
-            let server = crate::postgres::Server::new(address, data.app.as_ref(), max_connections, own)?;
+            let server = crate::postgres::Server::new(
+                address,
+                data.app.as_ref(),
+                data.credentials.clone(),
+                max_connections,
+                own,
+            )?;
             Ok(Backend::Postgres(Arc::new(server)))
         })
     }
@@ -84,7 +91,7 @@ impl Source {
             declared: Arc::clone(&data.declared),
             backend,
             ready: Mutex::default(),
-            login_is_clean: OnceCell::new(),
+            clean_logins: Mutex::default(),
             shared_is_clean: OnceCell::new(),
         }
     }
@@ -93,6 +100,16 @@ impl Source {
     #[cfg(feature = "postgres")]
     pub(crate) fn of_readers(data: &Data, server: Arc<crate::postgres::Server>) -> Arc<Self> {
         Arc::new(Self::new(data, Backend::Postgres(server)))
+    }
+
+    fn reaches_logins(&self) -> bool {
+        match &self.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => server.reaches_logins(),
+            // A file has none.
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(_) => true,
+        }
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -121,8 +138,14 @@ impl Source {
 
     async fn open(&self, place: &Arc<Place>) -> Result<()> {
         self.migrate(place).await?;
-        let examine_login = async || doctor::admit(&place.name, self.verify_login(place).await?);
-        self.login_is_clean.get_or_try_init(examine_login).await?;
+        let login = self.login_of(place).await?;
+        let is_clean = |logins: &Mutex<HashSet<String>>| {
+            logins.lock().unwrap_or_else(PoisonError::into_inner).contains(&login)
+        };
+        if !is_clean(&self.clean_logins) {
+            doctor::admit(&place.name, self.verify_login(place).await?)?;
+            self.clean_logins.lock().unwrap_or_else(PoisonError::into_inner).insert(login);
+        }
         let examine = async || doctor::admit(&place.name, self.verify_place(place).await?);
         if place.shared {
             self.shared_is_clean.get_or_try_init(examine).await?;
@@ -149,6 +172,16 @@ impl Source {
             Backend::Postgres(server) => server.verify_login(place, &self.declared).await,
             #[cfg(feature = "sqlite")]
             Backend::Sqlite(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The login that a place is reached with; of a file there is none.
+    async fn login_of(&self, place: &Arc<Place>) -> Result<String> {
+        match &self.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => server.login_of(place).await,
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(_) => Ok(place.name.clone()),
         }
     }
 
@@ -187,6 +220,10 @@ pub struct TaskData(pub Arc<Source>);
 impl Resources for TaskData {
     fn of(&self, place: &Arc<Place>) -> Arc<dyn Any + Send + Sync> {
         Arc::new(self.0.db(Arc::clone(place)))
+    }
+
+    fn reaches_logins(&self) -> bool {
+        self.0.reaches_logins()
     }
 }
 

@@ -16,6 +16,7 @@ use cloacina_core::store::Place;
 use cloacina_sqlite::{FileIdentity, SqliteAddress};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use uuid::Uuid;
 
 use crate::connection::{Completed, CompletionError};
@@ -26,7 +27,9 @@ use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
 use crate::migration::Whose;
 
-/// How long a transaction waits for another one that writes.
+/// How long a transaction that writes waits for its turn in this process, and then for whoever else writes: the engine, or another process. SQLite
+/// does not queue those who wait, so of many one might wait for ever.
+const TURN: Duration = Duration::from_secs(30);
 const BUSY: Duration = Duration::from_secs(5);
 
 /// How many connections that nobody uses are kept open, over all files.
@@ -43,6 +46,7 @@ struct Kept {
 
 pub(crate) struct File {
     path: PathBuf,
+    turn: Arc<AsyncMutex<()>>,
 }
 
 /// A connection with a transaction.
@@ -51,6 +55,8 @@ pub(crate) struct Open {
     /// Which file the path meant when it was opened, at the latest.
     file: Option<FileIdentity>,
     connection: SqliteConnection,
+    /// Held by a transaction that may write, until it has ended.
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl File {
@@ -59,11 +65,15 @@ impl File {
             DataError::configuration("a database in memory is one connection's, so tenants' data cannot be beside the engine's in it: use a file")
         })?;
         cloacina_sqlite::release_with(|path| Box::pin(release(path)));
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), turn: Arc::default() })
     }
 
     pub(crate) async fn begin(&self, place: &Place, access: Access) -> Result<Open> {
         let failed = |error| DataError::driver(&place.name, "begin a transaction", error);
+        let turn = match access {
+            Access::Read => None,
+            Access::Write => Some(self.turn(place).await?),
+        };
         let file = FileIdentity::of(&self.path);
         let mut connection = loop {
             match kept(&self.path) {
@@ -80,7 +90,20 @@ impl File {
             Access::Write => "PRAGMA query_only = false; BEGIN IMMEDIATE",
         };
         connection.execute(begin).await.map_err(failed)?;
-        Ok(Open { path: self.path.clone(), file, connection })
+        Ok(Open { path: self.path.clone(), file, connection, _turn: turn })
+    }
+
+    async fn turn(&self, place: &Place) -> Result<OwnedMutexGuard<()>> {
+        tokio::time::timeout(TURN, Arc::clone(&self.turn).lock_owned()).await.map_err(|_| {
+            DataError::new(
+                DataErrorKind::Transient,
+                format!(
+                    "tenant `{}`: waited {TURN:?} for another transaction of this process that writes to its file: keep those short, and begin none \
+                     within another",
+                    place.name
+                ),
+            )
+        })
     }
 
     async fn connect(&self, place: &Place) -> Result<SqliteConnection> {
@@ -136,7 +159,13 @@ impl File {
             .fetch_one(&mut connection)
             .await
             .map_err(failed)?;
-        let place = Place { tenant: TenantId(tenant), name: name.clone(), shared: false };
+        let place = Place {
+            tenant: TenantId(tenant),
+            name: name.clone(),
+            schema: String::new(),
+            epoch: 1,
+            shared: false,
+        };
         doctor::findings(&mut connection, &self.path, &place, declared).await
     }
 
@@ -231,7 +260,7 @@ impl Open {
     }
 
     async fn keep(self) {
-        let Self { path, file, connection } = self;
+        let Self { path, file, connection, _turn } = self;
         let surplus = {
             let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
             kept.push_back(Kept { path, file, connection });

@@ -282,11 +282,12 @@ fn output(function: &ItemFn, arguments: &Arguments, asked: &Signature) -> TokenS
     let retry = arguments.retry.as_ref().map(|retry| quote!(.retry(#retry)));
     let timeout = arguments.timeout.as_ref().map(|timeout| quote!(.timeout(#timeout)));
     let rule = arguments.rule.as_ref().map(|rule| quote!(.rule(::cloacina::TriggerRule::#rule)));
+    let asks = data.as_ref().map(|_| quote!(.asks_for_resources()));
     let definition = quote!({
         let body = ::cloacina::__private::#constructor(*self);
         ::cloacina::__private::TaskDefinition::new(<Self as ::cloacina::__private::Task>::ID, body)
             .dependencies(<Self as ::cloacina::__private::Task>::DEPENDENCIES.iter().copied())
-            #retry #timeout #rule
+            #retry #timeout #rule #asks
     });
     let implementation = implementation(function, arguments, &definition);
     quote! {

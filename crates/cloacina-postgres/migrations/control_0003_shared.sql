@@ -10,7 +10,7 @@
 ALTER TABLE tenant
     -- `schema`: its own. `shared`: the tables of the schema `cloacina_shared`. `host`: that schema itself, which is no tenant.
     ADD COLUMN placement text NOT NULL DEFAULT 'schema' CHECK (placement IN ('schema', 'shared', 'host')),
-    ADD CHECK ((placement <> 'schema') = (schema_name = 'cloacina_shared'));
+    ADD CONSTRAINT tenant_tables_check CHECK ((placement <> 'schema') = (schema_name = 'cloacina_shared'));
 
 DROP INDEX tenant_schema;
 CREATE UNIQUE INDEX tenant_schema ON tenant (lower(schema_name)) WHERE state <> 'removed' AND placement <> 'shared';

@@ -1,6 +1,7 @@
 -- What an administrator's login may do, and what is there already.
 SELECT current_setting('server_version_num')::integer AS server_version,
        me.rolname::text AS me, me.rolsuper AS is_superuser, me.rolcreaterole AS may_create_roles,
+       me.rolcreatedb AS may_create_databases,
        has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
        (SELECT pg_get_userbyid(nspowner)::text FROM pg_namespace WHERE nspname = 'cloacina') AS control_owner,
        coalesce((SELECT pg_has_role(nspowner, 'MEMBER') FROM pg_namespace WHERE nspname = 'cloacina'), true) AS member_of_control_owner,

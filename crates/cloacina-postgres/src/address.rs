@@ -209,6 +209,28 @@ impl PostgresAddress {
         Self::parse(&self.url_for(user, password))
     }
 
+    /// Another database of the same server, for the same login.
+    ///
+    /// # Errors
+    ///
+    /// None for a name that a database can have.
+    pub fn with_database(&self, database: &str) -> Result<Self> {
+        let query = self.rest.split_once('?').map_or("", |(_, query)| query);
+        let parameters: Vec<&str> =
+            query.split('&').filter(|parameter| !parameter.starts_with("dbname=")).collect();
+        let password = match self.parts().password {
+            Some(password) => format!(":{}", encoded(password)),
+            None => String::new(),
+        };
+        Self::parse(&format!(
+            "postgresql://{}{password}@{}/{}?{}",
+            encoded(self.user()),
+            self.hosts,
+            encoded(database),
+            parameters.join("&")
+        ))
+    }
+
     /// Its parts, for a driver that is not ours.
     #[must_use]
     pub fn parts(&self) -> AddressParts<'_> {

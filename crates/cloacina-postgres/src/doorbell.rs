@@ -60,7 +60,7 @@ pub(crate) async fn due(inner: Arc<Inner>, now: Option<Timestamp>) -> Result<Bel
 pub(crate) async fn lower(inner: Arc<Inner>, place: Place, now: Option<Timestamp>) -> Result<NextDue> {
     let schema = SchemaName::of(&place)?;
     let tenant = Uuid::from(place.tenant);
-    let failed = |failure: crate::error::Failure| failure.into_error(&place.name);
+    let failed = |failure: crate::error::Failure| failure.into_error(&crate::error::named(&place));
     let mut side = inner.pool.side().await?;
     side.touch(place.tenant);
     // The look is a statement after the lock, in the same flight.

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::fmt::Write as _;
 
-use cloacina_core::store::{StoreError, StoreErrorKind};
+use cloacina_core::store::{Place, StoreError, StoreErrorKind};
 use tokio_postgres::error::SqlState;
 
 /// The SQLSTATE that `cloacina.fence` raises.
@@ -27,6 +27,14 @@ pub(crate) enum Failure {
     Lost { cause: String },
     /// Nothing was sent.
     NotSent(StoreError),
+}
+
+/// A place for messages, between backticks: the schema, and the tenant's name if it is called otherwise.
+pub(crate) fn named(place: &Place) -> String {
+    if place.name == place.schema {
+        return place.schema.clone();
+    }
+    format!("{}` of tenant `{}", place.schema, place.name)
 }
 
 impl Failure {

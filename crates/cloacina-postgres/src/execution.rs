@@ -32,7 +32,7 @@ pub(crate) async fn in_place(inner: &Inner, place: &Place, steps: &[Step<'_>]) -
     let mut side = inner.pool.side().await?;
     side.touch(place.tenant);
     let scope = inner.scope(place.tenant, &schema);
-    side.transaction(scope, steps).await.map_err(|failure| failure.into_error(&place.name))
+    side.transaction(scope, steps).await.map_err(|failure| failure.into_error(&crate::error::named(place)))
 }
 
 pub(crate) async fn control(
@@ -44,7 +44,7 @@ pub(crate) async fn control(
 ) -> Result<Controlled> {
     let (tenant, id) = (Uuid::from(place.tenant), Uuid::from(execution));
     let schema = SchemaName::of(&place)?;
-    let failed = |failure: crate::error::Failure| failure.into_error(&place.name);
+    let failed = |failure: crate::error::Failure| failure.into_error(&crate::error::named(&place));
     let mut side = inner.pool.side().await?;
     side.touch(place.tenant);
     // A flight of its own: an execution that is recorded at this moment may be seen by the next statement and not by this one, and
@@ -74,10 +74,10 @@ pub(crate) async fn control(
     steps.push(Step::Run(sql::EXECUTION_STATE, params![tenant, id]));
     let rows = side.finish(&steps).await.map_err(failed)?;
     let Some(after) = rows[rows.len() - 1].first().filter(|_| !rows[0].is_empty()) else {
-        return Ok(Controlled::Refused(parse(before.get("state"), &place)?));
+        return Ok(Controlled::Refused(parse(before.get("state"), &place.name)?));
     };
     inner.hint_wanted.notify_one();
-    Ok(Controlled::Done(parse(after.get("state"), &place)?))
+    Ok(Controlled::Done(parse(after.get("state"), &place.name)?))
 }
 
 pub(crate) async fn expire(
@@ -238,7 +238,7 @@ pub(crate) async fn attempts(
         return Ok(None);
     }
     let attempts = rows[1].iter().map(|row| {
-        let outcome = parse::<AttemptOutcome>(get(row, "outcome", &place)?, &place)?;
+        let outcome = parse::<AttemptOutcome>(get(row, "outcome", &place)?, &place.name)?;
         let number = get::<i32>(row, "attempt", &place)?.unsigned_abs();
         let (name, runner) = (get(row, "name", &place)?, get(row, "runner_id", &place)?);
         let attempt = AttemptRecord::new(name, number, runner, outcome, get(row, "started_at", &place)?);
@@ -297,7 +297,7 @@ fn header(row: &Row, place: &Place) -> Result<ExecutionHeader> {
     Ok(ExecutionHeader {
         id: ExecutionId(get(row, "id", place)?),
         workflow: workflow_key(row),
-        status: parse(get(row, "state", place)?, place)?,
+        status: parse(get(row, "state", place)?, &place.name)?,
         priority: get(row, "priority", place)?,
         created_at: get(row, "created_at", place)?,
         started_at: get(row, "started_at", place)?,
@@ -311,7 +311,7 @@ fn task(row: &Row, place: &Place) -> Result<TaskRecord> {
     let skip_reason: Option<&str> = get(row, "skip_reason", place)?;
     Ok(TaskRecord {
         name: get(row, "name", place)?,
-        state: parse(get(row, "state", place)?, place)?,
+        state: parse(get(row, "state", place)?, &place.name)?,
         attempt: get(row, "attempt", place)?,
         failures: get(row, "failures", place)?,
         lost: get(row, "lost", place)?,
@@ -320,7 +320,7 @@ fn task(row: &Row, place: &Place) -> Result<TaskRecord> {
         finished_at: get(row, "finished_at", place)?,
         patch: get::<Option<&str>>(row, "patch", place)?.map(Arc::from),
         error: get(row, "error", place)?,
-        skip_reason: skip_reason.map(|reason| parse(reason, place)).transpose()?,
+        skip_reason: skip_reason.map(|reason| parse(reason, &place.name)).transpose()?,
         handled: get(row, "handled", place)?,
     })
 }

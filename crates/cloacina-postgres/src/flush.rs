@@ -12,8 +12,8 @@ use std::sync::Arc;
 use cloacina_core::execution::PipelineStatus;
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
-    Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, NewExecution, Outcome, Place, PlaceFlush,
-    PlaceFlushed, Recorded, Result, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
+    Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, NewExecution, Outcome, PlaceFlush, PlaceFlushed,
+    Recorded, Result, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -119,7 +119,8 @@ pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> 
         }
         Err(Failure::Refused { step, error }) => {
             let place = answers.get(step).and_then(|answer| answer.place()).or(order.first().copied());
-            Err(refused(&error, place.map_or("cloacina", |place| schemas[place].as_str())))
+            let named = place.map(|place| crate::error::named(&flush.places[place].place));
+            Err(refused(&error, named.as_deref().unwrap_or("cloacina")))
         }
         Err(Failure::Lost { cause }) => {
             let backend = lane.backend.clone();
@@ -448,7 +449,7 @@ fn read(answer: Answer, rows: &[Row], flushed: &mut Flushed, places: &[PlaceFlus
         }
         Answer::Closed(place) => {
             for row in rows {
-                let status = parse::<PipelineStatus>(row.get("state"), &places[place].place)?;
+                let status = parse::<PipelineStatus>(row.get("state"), &places[place].place.name)?;
                 flushed.places[place].closed.push(Closed { execution: ExecutionId(row.get("id")), status });
             }
         }
@@ -488,11 +489,11 @@ pub(crate) fn workflow_key(row: &Row) -> WorkflowKey {
 }
 
 /// A state as text; one that this program does not know was written by a newer one.
-pub(crate) fn parse<T: std::str::FromStr>(text: &str, place: &Place) -> Result<T>
+pub(crate) fn parse<T: std::str::FromStr>(text: &str, name: &str) -> Result<T>
 where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error: T::Err| {
-        StoreError::new(StoreErrorKind::Version, format!("in schema `{}`: {error}", place.name))
+        StoreError::new(StoreErrorKind::Version, format!("of tenant `{name}`: {error}"))
     })
 }

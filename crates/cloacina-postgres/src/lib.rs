@@ -144,7 +144,15 @@ impl PostgresStore {
     /// [`StoreErrorKind::Configuration`] if the URL cannot be read, or the server does not accept the login, its password or
     /// the name of the database; [`StoreErrorKind::Transient`] if the server cannot be reached.
     pub async fn connect(url: &str, options: PostgresOptions) -> Result<Arc<Self>> {
-        let address = PostgresAddress::parse(url)?;
+        Self::connect_address(PostgresAddress::parse(url)?, options).await
+    }
+
+    /// As [`connect`](Self::connect), with a URL that was read before.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn connect_address(address: PostgresAddress, options: PostgresOptions) -> Result<Arc<Self>> {
         let runtime = options.runtime()?;
         let connector = tls::connector(&address)?;
         let (to, tls) = (address.clone(), connector.clone());
@@ -171,8 +179,7 @@ impl PostgresStore {
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
-    pub async fn authenticate(url: &str) -> Result<()> {
-        let address = PostgresAddress::parse(url)?;
+    pub async fn authenticate(address: PostgresAddress) -> Result<()> {
         let tls = tls::connector(&address)?;
         let runtime = PostgresOptions::default().runtime()?;
         let dialled = runtime.spawn(async move {
@@ -192,6 +199,16 @@ impl PostgresStore {
     #[must_use]
     pub fn is_tenant_login(&self) -> bool {
         self.inner.pool.login == Login::Tenant
+    }
+
+    /// The names of the tenants that work in databases of their own on this server.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn tenants_with_databases(&self) -> Result<Vec<String>> {
+        let inner = Arc::clone(&self.inner);
+        self.run(async move { tenant::with_databases(&inner).await }).await
     }
 
     /// The tenants that the operator calls by this name, or by one from which only the case tells it apart; all of them if none is given.

@@ -57,7 +57,8 @@ impl Migrations {
                 Migration::new(1, include_str!("../migrations/control_0001_control.sql"), 1),
                 Migration::new(2, include_str!("../migrations/control_0002_tenants.sql"), 1),
                 Migration::new(3, include_str!("../migrations/control_0003_shared.sql"), 1),
-                Migration::new(4, include_str!("../migrations/control_0004_reading.sql"), 1),
+                Migration::new(4, include_str!("../migrations/control_0004_database.sql"), 1),
+                Migration::new(5, include_str!("../migrations/control_0005_reading.sql"), 1),
             ],
             place,
         }

@@ -139,7 +139,7 @@ async fn rescue_place(
     };
     let schema = SchemaName::of(&place)?;
     let (tenant, id) = (Uuid::from(tenant), Uuid::from(runner));
-    let failed = |failure: crate::error::Failure| failure.into_error(&place.name);
+    let failed = |failure: crate::error::Failure| failure.into_error(&crate::error::named(&place));
 
     let mut side = inner.pool.side().await?;
     side.touch(place.tenant);
@@ -184,8 +184,8 @@ pub(crate) async fn retire(inner: Arc<Inner>, runner: RunnerId) -> Result<()> {
 
 fn runner_place(row: &Row) -> (TenantId, Option<Place>) {
     let tenant = TenantId(row.get("tenant_id"));
-    let name: Option<String> = row.get("name");
-    (tenant, name.map(|name| Place { tenant, name, shared: row.get("shared") }))
+    let is_known = row.get::<_, Option<&str>>("name").is_some();
+    (tenant, is_known.then(|| crate::tenant::place(tenant, row)))
 }
 
 fn is_dead(row: &Row) -> bool {

@@ -151,6 +151,9 @@ statements! {
     TENANT_INSERT "tenant_insert";
     TENANT_NAMED "tenant_named";
     TENANT_SHARE "tenant_share";
+    DATABASE_INSERT "database_insert";
+    DATABASE_STATE "database_state";
+    DATABASE_LIST "database_list";
     TENANT_BIND "tenant_bind";
     TENANT_FIND "tenant_find";
     TENANT_LIST "tenant_list";

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{
-    Place, PlaceName, Result, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus,
+    Place, PlaceName, Placement, Result, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus,
 };
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::Inner;
@@ -65,8 +66,8 @@ impl SchemaName {
     ///
     /// It is no name of a schema: the place is in another database.
     pub fn of(place: &Place) -> Result<Self> {
-        match place.name.as_str() {
-            _ if place.shared => Ok(Self::shared()),
+        match place.schema.as_str() {
+            SHARED => Ok(Self::shared()),
             DEFAULT_PLACE => Ok(Self::main()),
             name => name.parse(),
         }
@@ -107,7 +108,11 @@ impl fmt::Display for SchemaName {
 /// What the registry says of a place.
 struct Entry {
     tenant: TenantId,
+    /// What the operator calls it.
+    called: String,
+    /// The schema.
     name: String,
+    epoch: i32,
     state: String,
     version: i32,
     min_reader: i32,
@@ -115,6 +120,22 @@ struct Entry {
     has_login: bool,
     /// Which version of `cloacina` a tenant's login found; others look at it themselves.
     control_version: Option<i32>,
+    /// Whether it is in another database.
+    elsewhere: bool,
+}
+
+/// Where a tenant's rows are, as the registry says it.
+pub(crate) fn placement(text: &str, has_login: bool) -> Result<Placement> {
+    Ok(match text {
+        "schema" if has_login => Placement::OwnRole,
+        "schema" => Placement::Schema,
+        "shared" => Placement::Shared,
+        "database" => Placement::Database,
+        _ => {
+            let message = format!("`{text}` is no placement that this program knows");
+            return Err(StoreError::new(StoreErrorKind::Version, message));
+        }
+    })
 }
 
 /// A tenant by the name that the operator has for it, which need not be its schema's.
@@ -126,20 +147,25 @@ pub struct NamedTenant {
     pub schema_name: String,
     /// Its id.
     pub tenant: TenantId,
+    /// How many tenants of this name there have been, this one included.
+    pub epoch: i32,
     /// Whether it may work.
     pub state: TenantState,
-    /// Whether it has a login of its own.
-    pub has_login: bool,
-    /// Whether its rows are in tables with those of others.
-    pub shared: bool,
+    /// Where its rows are.
+    pub placement: Placement,
 }
 
 impl NamedTenant {
     /// Where its rows are.
     #[must_use]
     pub fn place(&self) -> Place {
-        let name = if self.shared { &self.name } else { &self.schema_name };
-        Place { tenant: self.tenant, name: name.clone(), shared: self.shared }
+        Place {
+            tenant: self.tenant,
+            name: self.name.clone(),
+            schema: self.schema_name.clone(),
+            epoch: self.epoch,
+            shared: self.placement == Placement::Shared,
+        }
     }
 }
 
@@ -153,18 +179,27 @@ pub(crate) async fn named(inner: &Inner, name: Option<&str>) -> Result<Vec<Named
     rows[0]
         .iter()
         .map(|row| {
-            let (tenant, name): (_, String) = (TenantId(row.get("tenant_id")), row.get("name"));
-            let place = Place { tenant, name: name.clone(), shared: row.get("shared") };
+            let name: String = row.get("name");
             Ok(NamedTenant {
-                state: parse(row.get("state"), &place)?,
-                has_login: row.get("has_login"),
-                shared: place.shared,
+                state: parse(row.get("state"), &name)?,
+                placement: placement(row.get("placement"), row.get("has_login"))?,
+                epoch: row.get("epoch"),
                 schema_name: row.get("schema_name"),
-                tenant,
+                tenant: TenantId(row.get("tenant_id")),
                 name,
             })
         })
         .collect()
+}
+
+/// The names of the tenants that work in databases of their own.
+pub(crate) async fn with_databases(inner: &Inner) -> Result<Vec<String>> {
+    migrate::control(inner).await?;
+    let mut side = inner.pool.side().await?;
+    let steps = [Step::Run(sql::DATABASE_LIST, params![])];
+    let rows =
+        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
+    Ok(rows[0].iter().map(|row| row.get("name")).collect())
 }
 
 /// Makes a place for a tenant that the operator calls by another name than its schema's. `None` if there is one of either name.
@@ -226,7 +261,7 @@ pub(crate) async fn change(inner: &Inner, place: &Place, to: TenantState) -> Res
     inner.hint_wanted.notify_one();
     let now = status(inner, place).await?.state;
     if !changed && now != to {
-        let message = format!("the tenant in schema `{}` is {now}", place.name);
+        let message = format!("tenant `{}` is {now}", place.name);
         return Err(StoreError::new(StoreErrorKind::Place, message));
     }
     Ok(())
@@ -282,7 +317,7 @@ async fn open_called(inner: &Inner, name: &str) -> Result<Place> {
     };
     let found =
         named(inner, Some(name)).await?.pop().filter(|found| found.name == name).ok_or_else(missing)?;
-    if !found.shared {
+    if found.placement != Placement::Shared {
         return open_schema(inner, &SchemaName::of(&found.place())?).await;
     }
     // The tables are migrated once for all who share them.
@@ -306,13 +341,16 @@ async fn find(inner: &Inner, name: &SchemaName) -> Result<Option<Entry>> {
         side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
     Ok(rows[0].first().map(|row| Entry {
         tenant: TenantId(row.get("tenant_id")),
+        called: row.get("name"),
         name: row.get("schema_name"),
+        epoch: row.get("epoch"),
         state: row.get("state"),
         version: row.get("schema_version"),
         min_reader: row.get("min_reader"),
         removed_at: row.get("removed_at"),
         has_login: row.get("has_login"),
         control_version: row.get("control_version"),
+        elsewhere: row.get("elsewhere"),
     }))
 }
 
@@ -350,12 +388,23 @@ pub(crate) async fn place_of(inner: &Inner, tenant: TenantId) -> Result<Option<P
         side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?
     };
     let Some(row) = rows[0].first() else { return Ok(None) };
-    let place = Place { tenant, name: row.get("name"), shared: row.get("shared") };
+    let place = place(tenant, row);
     let name = SchemaName::of(&place)?;
     match find(inner, &name).await? {
         Some(entry) if place.shared => settle(inner, &name, entry).await.map(|_| Some(place)),
         Some(entry) if entry.tenant == tenant => settle(inner, &name, entry).await.map(Some),
         _ => Ok(None),
+    }
+}
+
+/// A tenant's place, as the statements tell it that look for one.
+pub(crate) fn place(tenant: TenantId, row: &Row) -> Place {
+    Place {
+        tenant,
+        name: row.get("name"),
+        schema: row.get("schema_name"),
+        epoch: row.get("epoch"),
+        shared: row.get("shared"),
     }
 }
 
@@ -375,7 +424,7 @@ pub(crate) async fn status(inner: &Inner, place: &Place) -> Result<TenantStatus>
     limits.max_concurrent_tasks = limit("max_concurrent_tasks");
     limits.max_queue_length = limit("max_queue_length");
     limits.max_context_bytes = limit("max_context_bytes");
-    Ok(TenantStatus { state: parse(row.get("state"), place)?, limits, has_login })
+    Ok(TenantStatus { state: parse(row.get("state"), &place.name)?, limits, has_login })
 }
 
 async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place> {
@@ -383,6 +432,12 @@ async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place>
         let message = format!(
             "there is no schema `{name}`, and none can be made beside `{}`, from which only the case tells it apart",
             entry.name
+        );
+        return Err(StoreError::new(StoreErrorKind::Configuration, message));
+    }
+    if entry.elsewhere {
+        let message = format!(
+            "the tenant in `{name}` has a database of its own, which is called so: open that, or open the tenant by the name that the operator has for it"
         );
         return Err(StoreError::new(StoreErrorKind::Configuration, message));
     }
@@ -405,7 +460,13 @@ async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place>
         );
         return Err(StoreError::new(StoreErrorKind::Version, message));
     }
-    let place = Place { tenant: entry.tenant, name: entry.name, shared: false };
+    let place = Place {
+        tenant: entry.tenant,
+        name: entry.called,
+        schema: entry.name,
+        epoch: entry.epoch,
+        shared: false,
+    };
     inner.guard(place.tenant, entry.has_login);
     if entry.version < known {
         let migrated = match inner.pool.login {
@@ -445,7 +506,13 @@ async fn create(inner: &Inner, name: &SchemaName, called: &str) -> Result<Option
         steps.push(Step::Batch(migrate::engine_grants(name, None)));
     }
     match side.finish(&steps).await {
-        Ok(_) => Ok(Some(Place { tenant, name: name.as_str().to_owned(), shared: false })),
+        Ok(_) => Ok(Some(Place {
+            tenant,
+            name: called.to_owned(),
+            schema: name.as_str().to_owned(),
+            epoch: row.get("epoch"),
+            shared: false,
+        })),
         Err(Failure::Refused { error, .. }) => {
             match error.code().map(tokio_postgres::error::SqlState::code) {
                 // Another process made the schema after the look: it is there now.

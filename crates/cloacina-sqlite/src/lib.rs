@@ -172,7 +172,8 @@ impl SqliteStore {
                 format!("the SQLite file {label} was deleted while it was being opened; open it again"),
             ));
         }
-        let place = Place { tenant, name: tenant::place_name(&address), shared: false };
+        let name = tenant::place_name(&address);
+        let place = Place { tenant, name, schema: String::new(), epoch: 1, shared: false };
         let reader = if file.is_some() { Reader::Absent } else { Reader::Writer };
         Ok(Arc::new(Self {
             address,

@@ -177,7 +177,13 @@ impl Store for MemoryStore {
         if let Some(rows) = tables.places.values().find(|rows| rows.place.name == name) {
             return Ok(rows.place.clone());
         }
-        let place = Place { tenant: TenantId::new(), name: name.to_owned(), shared: false };
+        let place = Place {
+            tenant: TenantId::new(),
+            name: name.to_owned(),
+            schema: String::new(),
+            epoch: 1,
+            shared: false,
+        };
         tables.places.insert(place.tenant, PlaceRows::new(place.clone()));
         Ok(place)
     }

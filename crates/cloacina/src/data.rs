@@ -58,7 +58,7 @@
 //! ```
 
 #[cfg(feature = "postgres")]
-pub use cloacina_data::{Across, ReadTx, Scope};
+pub use cloacina_data::{Across, CredentialSource, ReadTx, Scope, TenantLogin};
 pub use cloacina_data::{
     Data, DataBuilder, DataError, DataErrorKind, Finding, Migration, Refusal, Result, TenantDb, TenantTx,
     sea_orm,

@@ -23,7 +23,7 @@
 //!
 //! What its login may and may not do is told in `docs/guides/isolation.md`.
 
-pub use cloacina_core::store::{TenantLimits, TenantState};
+pub use cloacina_core::store::{Placement, TenantLimits, TenantState};
 pub use cloacina_postgres::admin::{
     AdminError, AdminErrorKind, AuditEntry, Database, DatabaseAdmin, Migrated, Preflight, TenantConfig,
     TenantCredentials, TenantReport, TenantSummary, blocking,

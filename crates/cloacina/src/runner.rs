@@ -232,8 +232,8 @@ impl DefaultRunnerBuilder {
         self
     }
 
-    /// The tenant that the operator calls so, wherever it was placed, on PostgreSQL: in a schema, or in tables that it shares with others. It is
-    /// made by an administrator; see [`DatabaseAdmin`](crate::database::DatabaseAdmin).
+    /// The tenant that the operator calls so, wherever it was placed, on PostgreSQL: in a schema, in tables that it shares with others, or in a database
+    /// of its own on the server of [`database_url`](Self::database_url). It is made by an administrator; see [`DatabaseAdmin`](crate::database::DatabaseAdmin).
     #[cfg(feature = "postgres")]
     pub fn tenant(mut self, name: impl Into<String>) -> Self {
         self.tenant = Some(name.into());
@@ -293,7 +293,8 @@ impl DefaultRunnerBuilder {
         let workflows = registered()?;
         loop {
             // Boxed, because what connecting needs is large and a caller's future should not be.
-            let hubs::Opened { hub, place, database } = Box::pin(self.hub()).await?;
+            let opened = Box::pin(self.hub()).await?;
+            let (hub, place, database) = (opened.hub, opened.place, opened.database);
             #[cfg_attr(not(feature = "data"), expect(unused_mut))]
             let mut config = self.config.clone();
             #[cfg(feature = "data")]
@@ -306,6 +307,16 @@ impl DefaultRunnerBuilder {
             drop(database);
             // `None` if the last runner on the hub was shut down at this moment: then there is a new hub to be found.
             if let Some(runner) = Runner::open(hub, place, config, workflows.clone()).await? {
+                #[cfg(feature = "postgres")]
+                if let Some(tenant) = opened.tenant.filter(|tenant| *tenant != runner.place_itself().tenant) {
+                    let message = format!(
+                        "the database in which tenant `{}` is said to be holds another tenant: {} instead of {tenant}; an administrator has to look",
+                        self.tenant.as_deref().unwrap_or_default(),
+                        runner.place_itself().tenant
+                    );
+                    runner.shutdown().await?;
+                    return Err(PipelineError::new(ErrorKind::Place, message));
+                }
                 #[cfg(feature = "data")]
                 let data = source.map(|source| source.db(Arc::clone(runner.place_itself())));
                 return Ok(DefaultRunner {
@@ -324,16 +335,14 @@ impl DefaultRunnerBuilder {
         }
         let url =
             self.url.as_deref().ok_or_else(|| configuration("no database was given: call `database_url`"))?;
-        #[cfg_attr(not(feature = "postgres"), expect(unused_mut))]
-        let mut opened = hubs::of(url, self.schema.as_deref(), &self.config).await?;
         #[cfg(feature = "postgres")]
         if let Some(tenant) = &self.tenant {
             if self.schema.is_some() {
                 return Err(configuration("both a schema and a tenant were named: name one of them"));
             }
-            opened.place = PlaceName::Tenant(tenant.clone());
+            return hubs::of_tenant(url, tenant, &self.config).await;
         }
-        Ok(opened)
+        hubs::of(url, self.schema.as_deref(), &self.config).await
     }
 }
 

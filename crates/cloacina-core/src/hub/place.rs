@@ -300,7 +300,22 @@ impl PlaceState {
 
     /// The workflows that are claimed here. Where the tenant can write executions itself, not those that are for the operator alone.
     pub(crate) fn claimable(&self) -> &Arc<[WorkflowKey]> {
-        if self.status.has_login { &self.workflows.open_keys } else { &self.workflows.keys }
+        match (self.status.has_login, self.lacks_resources()) {
+            (false, _) => &self.workflows.keys,
+            (true, false) => &self.workflows.open_keys,
+            (true, true) => &self.workflows.bare_keys,
+        }
+    }
+
+    /// Whether what tasks may ask for is not to be had here, because the tenant has a login of its own.
+    fn lacks_resources(&self) -> bool {
+        let resources = self.settings.resources.as_ref();
+        self.status.has_login && resources.is_some_and(|resources| !resources.reaches_logins())
+    }
+
+    /// Whether tasks of the workflow may be started here.
+    pub(crate) fn may_start(&self, workflow: &Workflow) -> bool {
+        !(workflow.asks_for_resources() && self.lacks_resources())
     }
 
     /// The workflow, if it is this very version and may be run here.
@@ -349,6 +364,8 @@ pub(crate) struct WorkflowSet {
     keys: Arc<[WorkflowKey]>,
     /// Those that are not for the operator alone.
     open_keys: Arc<[WorkflowKey]>,
+    /// Those of them whose tasks ask for nothing.
+    bare_keys: Arc<[WorkflowKey]>,
 }
 
 impl WorkflowSet {
@@ -381,11 +398,13 @@ impl WorkflowSet {
             });
         }
         keys.sort_unstable();
-        let open_keys = keys
-            .iter()
-            .filter(|key| by_name.get(&*key.name).is_some_and(|workflow| !workflow.is_operator_only()));
-        let open_keys = open_keys.cloned().collect();
-        Ok(Self { by_name, keys: keys.into(), open_keys })
+        let keys_of = |holds: fn(&Workflow) -> bool| -> Arc<[WorkflowKey]> {
+            let held = |key: &&WorkflowKey| by_name.get(&*key.name).is_some_and(|workflow| holds(workflow));
+            keys.iter().filter(held).cloned().collect()
+        };
+        let open_keys = keys_of(|workflow| !workflow.is_operator_only());
+        let bare_keys = keys_of(|workflow| !workflow.is_operator_only() && !workflow.asks_for_resources());
+        Ok(Self { by_name, keys: keys.into(), open_keys, bare_keys })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Workflow>> {

@@ -104,6 +104,7 @@ impl OpenPlace {
         let todo = match state.status.state {
             TenantState::Active => return Ok(()),
             TenantState::Suspended => "nothing of it is lost; ask the operator to resume the tenant",
+            TenantState::Creating => "an administrator has not finished making it",
             TenantState::Moving => "open the tenant again in a moment",
             TenantState::Removing | TenantState::Removed => "there is nothing to be done here any more",
         };

@@ -33,7 +33,7 @@ pub use flush::{
     PlaceFlush, PlaceFlushed, Recorded, TaskOutcome, WorkflowKey,
 };
 pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
-pub use tenant::{TenantLimits, TenantState, TenantStatus};
+pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
 
 use crate::id::{ExecutionId, RunnerId, TenantId};
 
@@ -45,8 +45,12 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 pub struct Place {
     /// Whose it is.
     pub tenant: TenantId,
-    /// The PostgreSQL schema, exactly as it was given; the name of a SQLite file without its extension; the tenant's name, if it shares tables.
+    /// What the operator calls the tenant; its schema, where nobody gave it another name, or the name of its SQLite file without the extension.
     pub name: String,
+    /// The PostgreSQL schema with its tables, exactly as it was given. Empty for a SQLite file.
+    pub schema: String,
+    /// Counts the places that the tenant has had: who still goes by an earlier one is refused.
+    pub epoch: i32,
     /// Whether rows of other tenants are in the same tables.
     pub shared: bool,
 }

@@ -11,6 +11,8 @@ pub enum TenantState {
     /// It may.
     #[default]
     Active,
+    /// It is being made: what it works in is not all there yet.
+    Creating,
     /// The operator stopped it: nothing is submitted or claimed until it is resumed; nothing is lost.
     Suspended,
     /// It is being moved to another place; callers look again and retry.
@@ -27,6 +29,7 @@ impl TenantState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
+            Self::Creating => "creating",
             Self::Suspended => "suspended",
             Self::Moving => "moving",
             Self::Removing => "removing",
@@ -45,10 +48,45 @@ impl FromStr for TenantState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Active, Self::Suspended, Self::Moving, Self::Removing, Self::Removed]
+        [Self::Active, Self::Creating, Self::Suspended, Self::Moving, Self::Removing, Self::Removed]
             .into_iter()
             .find(|state| state.as_str() == text)
             .ok_or_else(|| format!("`{text}` is no state of a tenant that this program knows"))
+    }
+}
+
+/// Where a tenant's rows are. The guide on placement says what each costs and what keeps it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Placement {
+    /// A SQLite file of its own.
+    File,
+    /// A PostgreSQL schema of its own, in which the operator's login works.
+    Schema,
+    /// A PostgreSQL schema and a login of its own.
+    OwnRole,
+    /// Tables that it shares with others, kept apart by row security. Some rows are all that it costs.
+    Shared,
+    /// A PostgreSQL database of its own, on the server of the operator's. Each keeps some connections open; it is for few and large ones.
+    Database,
+}
+
+impl Placement {
+    /// Whether the tenant has a schema of its own in the operator's database.
+    #[must_use]
+    pub fn is_schema(self) -> bool {
+        matches!(self, Self::Schema | Self::OwnRole)
+    }
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "a file",
+            Self::Schema => "a schema",
+            Self::OwnRole => "a schema and a login",
+            Self::Shared => "a share of tables",
+            Self::Database => "a database",
+        })
     }
 }
 

@@ -58,6 +58,11 @@ impl Workflow {
         &self.description
     }
 
+    /// Whether a task of it asks for what [`Resources`](crate::Resources) make.
+    pub(crate) fn asks_for_resources(&self) -> bool {
+        self.tasks.iter().any(|task| task.asks_for_resources)
+    }
+
     /// Whether it is [for the operator only](WorkflowBuilder::operator_only).
     #[must_use]
     pub fn is_operator_only(&self) -> bool {

@@ -39,6 +39,7 @@ pub struct TaskDefinition {
     pub(crate) timeout: TaskTimeout,
     pub(crate) rule: TriggerRule,
     pub(crate) body: TaskBody,
+    pub(crate) asks_for_resources: bool,
 }
 
 /// How long one attempt may take.
@@ -70,6 +71,7 @@ impl TaskDefinition {
             timeout: TaskTimeout::Default,
             rule: TriggerRule::default(),
             body,
+            asks_for_resources: false,
         }
     }
 
@@ -115,6 +117,14 @@ impl TaskDefinition {
     #[must_use]
     pub fn rule(mut self, rule: TriggerRule) -> Self {
         self.rule = rule;
+        self
+    }
+
+    /// As one whose body asks for what [`Resources`](crate::Resources) make.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn asks_for_resources(mut self) -> Self {
+        self.asks_for_resources = true;
         self
     }
 

@@ -16,6 +16,8 @@ pub(crate) const BEGIN: &str =
     "BEGIN READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off";
 
 pub(crate) const PLACES: &str = include_str!("../../sql/doctor_places.sql");
+/// Those of tenants.
+pub(crate) const DATABASES: &str = "SELECT schema_name FROM cloacina.tenant WHERE placement = 'database' AND state IN ('active', 'suspended') ORDER BY schema_name";
 const PLACE: &str = include_str!("../../sql/doctor_place.sql");
 const LOGIN: &str = include_str!("../../sql/doctor_login.sql");
 
@@ -30,15 +32,6 @@ pub(crate) enum Placed {
 }
 
 impl Placed {
-    /// `own` says that the tenant has a login of its own.
-    pub(crate) fn of(place: &Place, own: bool) -> Self {
-        match (place.shared, own) {
-            (true, _) => Self::Shared,
-            (false, true) => Self::Login,
-            (false, false) => Self::Schema,
-        }
-    }
-
     fn word(self) -> &'static str {
         match self {
             Self::Schema => "schema",
@@ -58,6 +51,8 @@ pub(crate) async fn place(
     declared: &Declared,
 ) -> Result<Vec<Finding>> {
     let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
+    // To readers the tables are those that tenants share.
+    let placed = if placed == Placed::Reader { Placed::Shared } else { placed };
     let (tables, columns): (Vec<_>, Vec<_>) = declared.columns.iter().cloned().unzip();
     let query = sqlx::query(AssertSqlSafe(PLACE))
         .bind(schema.as_str().to_owned())

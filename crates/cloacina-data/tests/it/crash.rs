@@ -84,6 +84,7 @@ async fn open(place: &str) -> DefaultRunner {
         ["shared", url, username, password] => {
             builder.database_url(url).tenant("acme").data(&data.app_login(username, password))
         }
+        ["database", url] => builder.database_url(url).tenant("acme").data(&data),
         [_, url] => builder.database_url(url).data(&data),
         _ => panic!("no place: {place}"),
     };
@@ -166,6 +167,7 @@ async fn named(place: &Placement) -> String {
         Placement::Schema(_) => "schema",
         Placement::OwnRole(_) => "login",
         Placement::Shared(_) => "shared",
+        Placement::Database(_) => "database",
     };
     format!("{kind} {}", place.told("acme", &data()).await.join(" "))
 }
@@ -248,6 +250,12 @@ async fn a_process_that_is_killed_again_and_again_leaves_one_row_for_each_execut
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_is_killed_again_and_again_leaves_one_row_for_each_execution_in_shared_tables() {
     kill_again_and_again(Placement::shared().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_killed_again_and_again_leaves_one_row_for_each_execution_in_a_database_of_its_own()
+{
+    kill_again_and_again(Placement::database().await).await;
 }
 
 in_files_and_schemas! {

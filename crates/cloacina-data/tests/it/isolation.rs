@@ -385,6 +385,11 @@ async fn random_queries_of_two_tenants_meet_no_row_of_the_other_in_shared_tables
     random_queries(Placement::shared().await).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_queries_of_two_tenants_meet_no_row_of_the_other_in_databases() {
+    random_queries(Placement::database().await).await;
+}
+
 fn count(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |count| count.parse().unwrap())
 }

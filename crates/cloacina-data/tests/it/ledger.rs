@@ -116,7 +116,7 @@ pub(crate) async fn entered(place: &Placement, tenant: &str) -> Vec<Entered> {
             (found, file.query_row(STRAY, (), |row| row.get(0)).unwrap())
         }
         _ => {
-            let (url, schema) = place.seen_from_above(tenant).unwrap();
+            let (url, schema) = place.seen_from_above(tenant).await.unwrap();
             let client = connect(&url, &schema).await;
             let rows = client.query(QUERY, &[]).await.unwrap();
             let found = rows

@@ -4,6 +4,7 @@
 
 mod across;
 mod crash;
+mod credentials;
 mod doctor;
 mod ending;
 mod isolation;

@@ -11,7 +11,10 @@ use cloacina::data::sea_orm::sea_query::{
     ColumnDef, Expr, ForeignKey, ForeignKeyAction, Index, IntoIndexColumn, Query, Table, TableCreateStatement,
 };
 use cloacina::data::sea_orm::{EntityTrait, PaginatorTrait};
-use cloacina::data::{Data, DataBuilder, DataError, DataErrorKind, Migration, TenantDb, TenantTx, sea_orm};
+use cloacina::data::{
+    CredentialSource, Data, DataBuilder, DataError, DataErrorKind, Migration, TenantDb, TenantLogin,
+    TenantTx, sea_orm,
+};
 use cloacina::database::{Database, DatabaseAdmin, TenantConfig};
 use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
 use cloacina::{Context, PipelineStatus, RetryPolicy, Task, Workflow, task};
@@ -233,7 +236,7 @@ in_files_and_schemas! {
         match &place {
             Placement::Sqlite(directory) => std::fs::remove_file(directory.path().join("acme.db")).unwrap(),
             Placement::Schema(url) => connect(url, "acme").await.batch_execute("DROP SCHEMA acme CASCADE").await.unwrap(),
-            Placement::OwnRole(_) | Placement::Shared(_) => unreachable!("only files and schemas are looked at"),
+            _ => unreachable!("only files and schemas are looked at"),
         }
         let ended = two.acme.run(async |tx| member::Entity::find().count(tx).await.map_err(DataError::from)).await;
         let error = ended.unwrap_err();
@@ -249,7 +252,7 @@ in_files_and_schemas! {
         let builder = match &place {
             Placement::Sqlite(directory) => builder.database_url(format!("sqlite://{}/acme.db", directory.path().display())),
             Placement::Schema(url) => builder.database_url(url).schema("acme"),
-            Placement::OwnRole(_) | Placement::Shared(_) => unreachable!("only files and schemas are looked at"),
+            _ => unreachable!("only files and schemas are looked at"),
         };
         let runner = builder.build().await.unwrap();
         assert_says(&runner.data().unwrap_err(), DataErrorKind::Configuration, "`acme` was opened without any");
@@ -397,6 +400,15 @@ async fn a_commit_whose_answer_is_lost_is_said_to_be_unknown() {
 }
 
 /// A tenant with a login of its own, as the operator's runner and its own see it.
+/// A source that knows one login.
+struct Known(TenantLogin);
+
+impl CredentialSource for Known {
+    async fn login(&self, _tenant: &str) -> Result<TenantLogin, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.clone())
+    }
+}
+
 struct Managed {
     admin: DatabaseAdmin,
     username: String,
@@ -414,7 +426,10 @@ impl Managed {
         let config =
             TenantConfig { schema_name: "acme".into(), username: username.clone(), password: String::new() };
         let login = admin.create_tenant(config).await.unwrap();
-        let operator = Placement::Schema(url).runner("acme", &crate::model::data(), vec![]).await;
+        let data = crate::model::data();
+        data.migrate_tenants(&url).await.unwrap();
+        let operator = data.credentials(Known(TenantLogin::new(&login.username, &login.password)));
+        let operator = Placement::Schema(url).runner("acme", &operator, vec![]).await;
         used(&operator).await.unwrap();
         let own = DefaultRunner::builder().database_url(login.connection_string).data(&crate::model::data());
         let own = own.build().await.unwrap();
@@ -433,8 +448,11 @@ async fn a_tenant_that_is_suspended_or_removed_while_its_data_is_used_is_named()
     managed.admin.suspend("acme").await.unwrap();
     let error = used(&managed.own).await.unwrap_err();
     assert!(error.to_string().contains("tenant `acme`: failed to"), "{error}");
-    // The operator may still look at it, and nothing is lost by it.
-    assert_eq!(used(&managed.operator).await.unwrap(), 0);
+    assert_says(
+        &used(&managed.operator).await.unwrap_err(),
+        DataErrorKind::Place,
+        "tenant `acme`: failed to",
+    );
     managed.admin.resume("acme").await.unwrap();
     assert_eq!(used(&managed.operator).await.unwrap(), 0);
     let removal = managed.admin.remove_tenant("acme", &managed.username);

@@ -58,6 +58,16 @@ macro_rules! in_each_placement {
                 }
             )*
         }
+
+        mod database {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let test = super::$name($crate::support::Placement::database().await);
+                    tokio::time::timeout($crate::support::PATIENCE, Box::pin(test)).await.expect("it ends in time");
+                }
+            )*
+        }
     };
 }
 pub(crate) use in_each_placement;
@@ -101,6 +111,48 @@ pub(crate) enum Placement {
     OwnRole(Arc<OwnRole>),
     /// The same tables, in a PostgreSQL database.
     Shared(Arc<Shared>),
+    /// A database each, on the server of a PostgreSQL database.
+    Database(Arc<Databases>),
+}
+
+/// A database whose registry knows which others are tenants'.
+pub(crate) struct Databases {
+    admin: DatabaseAdmin,
+    pub(crate) admin_url: String,
+    /// That of the operator's ordinary login.
+    url: String,
+    made: tokio::sync::Mutex<HashMap<String, String>>,
+}
+
+impl Databases {
+    async fn new() -> Self {
+        let (admin, admin_url, url) = administered().await;
+        Self { admin, admin_url, url, made: tokio::sync::Mutex::default() }
+    }
+
+    /// Makes the tenant and its tables, where they are not there.
+    async fn prepare(&self, tenant: &str, data: &Data) {
+        let mut made = self.made.lock().await;
+        if !made.contains_key(tenant) {
+            made.insert(tenant.to_owned(), self.admin.create_tenant_database(tenant).await.unwrap());
+        }
+        data.migrate_tenant(&self.admin_url, tenant).await.unwrap();
+    }
+}
+
+/// A new database, with an administrator and an ordinary login of the operator.
+pub(crate) async fn administered() -> (DatabaseAdmin, String, String) {
+    administered_on(Cluster::shared().unwrap()).await
+}
+
+async fn administered_on(cluster: &Server) -> (DatabaseAdmin, String, String) {
+    let admin_url = cluster.fresh_database().await.unwrap();
+    cluster.make_administrator(&admin_url).await.unwrap();
+    let admin = DatabaseAdmin::new(Database::new(&admin_url, admin_url.rsplit('/').next().unwrap(), 1));
+    let url = cluster.ordinary_login(&admin_url).await.unwrap();
+    let login = url.split("://").nth(1).unwrap().split(':').next().unwrap();
+    admin.allow_operator(login).await.unwrap();
+    (admin, admin_url, url)
 }
 
 /// A database in which each tenant has a login.
@@ -145,15 +197,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    async fn on(cluster: &Server) -> Self {
-        let admin_url = cluster.fresh_database().await.unwrap();
-        cluster.make_administrator(&admin_url).await.unwrap();
-        let database = admin_url.rsplit('/').next().unwrap();
-        let admin = DatabaseAdmin::new(Database::new(&admin_url, database, 1));
-        let app = admin.create_app_login(&format!("app_{database}"), String::new()).await.unwrap();
-        let url = cluster.ordinary_login(&admin_url).await.unwrap();
-        let login = url.split("://").nth(1).unwrap().split(':').next().unwrap();
-        admin.allow_operator(login).await.unwrap();
+    async fn on(server: &Server) -> Self {
+        let (admin, admin_url, url) = administered_on(server).await;
+        let login = format!("app_{}", admin_url.rsplit('/').next().unwrap());
+        let app = admin.create_app_login(&login, String::new()).await.unwrap();
         Self { admin, url, app, admin_url }
     }
 
@@ -194,6 +241,10 @@ impl Placement {
         Self::Shared(Arc::new(Shared::on(server).await))
     }
 
+    pub(crate) async fn database() -> Self {
+        Self::Database(Arc::new(Databases::new().await))
+    }
+
     /// A runner for a tenant, with the declared tables.
     pub(crate) async fn runner(&self, tenant: &str, data: &Data, workflows: Vec<Workflow>) -> DefaultRunner {
         let mut config = DefaultRunnerConfig::builder();
@@ -217,6 +268,10 @@ impl Placement {
                 let data = data.app_login(&shared.app.username, &shared.app.password);
                 builder.data(&data).database_url(&shared.url).tenant(tenant)
             }
+            Self::Database(databases) => {
+                databases.prepare(tenant, data).await;
+                builder.data(data).database_url(&databases.url).tenant(tenant)
+            }
         };
         builder.build().await.unwrap()
     }
@@ -231,11 +286,15 @@ impl Placement {
                 shared.prepare(tenant, data).await;
                 vec![shared.url.clone(), shared.app.username.clone(), shared.app.password.clone()]
             }
+            Self::Database(databases) => {
+                databases.prepare(tenant, data).await;
+                vec![databases.url.clone()]
+            }
         }
     }
 
     /// Where everything of a tenant can be looked at, in PostgreSQL: the URL and the schema.
-    pub(crate) fn seen_from_above(&self, tenant: &str) -> Option<(String, String)> {
+    pub(crate) async fn seen_from_above(&self, tenant: &str) -> Option<(String, String)> {
         let above = |url: &str| Cluster::shared().unwrap().superuser_url_of(url);
         match self {
             Self::Sqlite(_) => None,
@@ -244,6 +303,11 @@ impl Placement {
             Self::OwnRole(own) => Some((above(&own.admin_url), tenant.to_owned())),
             Self::Shared(shared) => {
                 Some((above(&shared.admin_url), cloacina_postgres::SchemaName::shared().as_str().to_owned()))
+            }
+            Self::Database(databases) => {
+                let made = databases.made.lock().await[tenant].clone();
+                let (server, _) = databases.admin_url.rsplit_once('/').unwrap();
+                Some((above(&format!("{server}/{made}")), made))
             }
         }
     }

@@ -112,6 +112,18 @@ pub(crate) fn schema_name(name: &str) -> Result<SchemaName, AdminError> {
     Ok(schema)
 }
 
+/// What the operator calls a tenant that has no schema of its own in this database.
+pub(crate) fn tenant_name(name: &str) -> Result<String, AdminError> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    if plain && (1..=63).contains(&name.len()) {
+        return Ok(name.to_owned());
+    }
+    let message = format!(
+        "{name:?} cannot be the name of a tenant: use 1 to 63 ASCII letters, digits, hyphens and underscores"
+    );
+    Err(AdminError::new(AdminErrorKind::Configuration, message))
+}
+
 /// The password that was given, or one that is drawn.
 pub(crate) fn password(given: String) -> Result<String, AdminError> {
     let refuse =

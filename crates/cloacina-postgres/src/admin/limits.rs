@@ -6,7 +6,7 @@ use cloacina_core::id::TenantId;
 use cloacina_core::store::{StoreError, StoreErrorKind, TenantLimits};
 use uuid::Uuid;
 
-use super::{DatabaseAdmin, Result, create, milliseconds};
+use super::{Admin, DatabaseAdmin, Result, create, milliseconds};
 use crate::connect::{Step, params};
 use crate::migrate::quoted;
 use crate::statement as sql;
@@ -24,35 +24,41 @@ impl DatabaseAdmin {
     pub async fn set_limits(&self, schema_name: &str, limits: TenantLimits) -> Result<()> {
         let checked = Checked::of(&limits)?;
         let schema = schema_name.to_owned();
-        self.run(async move |admin| {
-            let (mut side, tenant) = admin.lock(&schema).await?;
-            tenant.must_be(&["active", "suspended"])?;
-            let detail = format!("{limits:?}");
-            let mut steps = vec![
-                checked.step(tenant.tenant),
-                admin.audit("set_limits", tenant.tenant, &tenant.schema, Some(detail)),
-            ];
-            tenant.group()?;
-            let database = quoted(admin.address().database());
-            let connections = checked.connections.unwrap_or(create::CONNECTIONS.cast_signed());
-            let statement = checked.statement.unwrap_or(milliseconds(create::STATEMENT_TIMEOUT));
-            let transaction = checked.transaction.unwrap_or(milliseconds(create::TRANSACTION_TIMEOUT));
-            let mut text = "SET LOCAL ROLE NONE;".to_owned();
-            for login in &tenant.logins {
-                let login = quoted(login);
-                text.push_str(&format!(
-                    " ALTER ROLE {login} CONNECTION LIMIT {connections}; \
-                     ALTER ROLE {login} IN DATABASE {database} SET statement_timeout = {statement}; \
-                     ALTER ROLE {login} IN DATABASE {database} SET idle_in_transaction_session_timeout = {transaction};"
-                ));
-            }
-            steps.push(Step::Batch(text));
-            admin.finish(&mut side, &steps).await?;
-            drop(side);
-            admin.hint().await;
-            Ok(())
-        })
-        .await
+        let detail = format!("{limits:?}");
+        self.run(async move |admin| admin.set_limits(&schema, &checked, detail).await).await
+    }
+}
+
+impl Admin {
+    async fn set_limits(&self, schema: &str, checked: &Checked, detail: String) -> Result<()> {
+        let (mut side, tenant) = self.lock(schema).await?;
+        tenant.must_be(&["active", "suspended"])?;
+        if let Some(home) = self.home_of(&tenant)? {
+            Box::pin(home.set_limits(&tenant.schema, checked, detail.clone())).await?;
+        }
+        let mut steps = vec![
+            checked.step(tenant.tenant),
+            self.audit("set_limits", tenant.tenant, &tenant.schema, Some(detail)),
+        ];
+        tenant.group()?;
+        let database = quoted(self.address().database());
+        let connections = checked.connections.unwrap_or(create::CONNECTIONS.cast_signed());
+        let statement = checked.statement.unwrap_or(milliseconds(create::STATEMENT_TIMEOUT));
+        let transaction = checked.transaction.unwrap_or(milliseconds(create::TRANSACTION_TIMEOUT));
+        let mut text = "SET LOCAL ROLE NONE;".to_owned();
+        for login in &tenant.logins {
+            let login = quoted(login);
+            text.push_str(&format!(
+                " ALTER ROLE {login} CONNECTION LIMIT {connections}; \
+                 ALTER ROLE {login} IN DATABASE {database} SET statement_timeout = {statement}; \
+                 ALTER ROLE {login} IN DATABASE {database} SET idle_in_transaction_session_timeout = {transaction};"
+            ));
+        }
+        steps.push(Step::Batch(text));
+        self.finish(&mut side, &steps).await?;
+        drop(side);
+        self.hint().await;
+        Ok(())
     }
 }
 

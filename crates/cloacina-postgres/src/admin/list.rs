@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use cloacina_core::id::TenantId;
-use cloacina_core::store::{TenantLimits, TenantState};
+use cloacina_core::store::{Placement, TenantLimits, TenantState};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::{AdminError, AdminErrorKind, DatabaseAdmin, Result};
 use crate::connect::{Step, params};
 use crate::statement as sql;
+use crate::tenant;
 
 /// A tenant as the registry has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +22,8 @@ pub struct TenantSummary {
     pub name: String,
     /// Its schema.
     pub schema_name: String,
-    /// Whether its rows are in tables with those of others. Its size is not measured then.
-    pub shared: bool,
+    /// Where its rows are. Only a schema's size is measured.
+    pub placement: Placement,
     /// Its logins, the oldest first; empty if it has none of its own.
     pub logins: Vec<String>,
     /// Whether it may work.
@@ -130,12 +131,13 @@ fn summary(row: &Row) -> Result<TenantSummary> {
     limits.statement_timeout = time("statement_timeout_ms");
     limits.transaction_timeout = time("transaction_timeout_ms");
     let state: &str = row.get("state");
+    let logins: Vec<String> = row.get("logins");
     Ok(TenantSummary {
         tenant: TenantId(row.get("tenant_id")),
         name: row.get("name"),
         schema_name: row.get("schema_name"),
-        shared: row.get("shared"),
-        logins: row.get("logins"),
+        placement: tenant::placement(row.get("placement"), !logins.is_empty())?,
+        logins,
         state: state.parse().map_err(|error: String| AdminError::new(AdminErrorKind::Version, error))?,
         limits,
         epoch: row.get::<_, i32>("epoch").cast_unsigned(),

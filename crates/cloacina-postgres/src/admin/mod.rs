@@ -18,6 +18,7 @@
 pub mod blocking;
 mod create;
 mod credentials;
+mod database;
 mod error;
 pub(crate) mod limits;
 mod list;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina_core::id::TenantId;
+use cloacina_core::store::Placement;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -103,6 +105,8 @@ struct Shared {
 /// An administrator's connections.
 pub(crate) struct Admin {
     inner: Arc<Inner>,
+    max_connections: u32,
+    further_migrations: Vec<Migration>,
     setup: OnceCell<Setup>,
 }
 
@@ -120,6 +124,13 @@ impl DatabaseAdmin {
         Self { shared: Arc::new(Shared { database, further_migrations, admin: OnceCell::new() }) }
     }
 
+    /// How it logs in. Holds a password.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.shared.database.url.expose_secret()
+    }
+
     async fn admin(&self) -> Result<Arc<Admin>> {
         self.shared.admin.get_or_try_init(|| self.connect()).await.cloned()
     }
@@ -134,11 +145,7 @@ impl DatabaseAdmin {
             );
             return Err(AdminError::new(AdminErrorKind::Configuration, message));
         }
-        let runtime = PostgresOptions::default().runtime()?;
-        let connector = tls::connector(&address)?;
-        let pool = Arc::new(Pool::without_lanes(address, connector, *max_connections));
-        let inner = Arc::new(Inner::new(pool, &self.shared.further_migrations, runtime));
-        Ok(Arc::new(Admin { inner, setup: OnceCell::new() }))
+        Ok(Arc::new(Admin::new(address, *max_connections, self.shared.further_migrations.clone())?))
     }
 
     /// Does work in a task of its own, so that it ends properly when its caller goes away.
@@ -163,9 +170,9 @@ impl fmt::Debug for DatabaseAdmin {
 /// A tenant as the registry has it, under the lock on its row.
 struct Registered {
     tenant: TenantId,
+    name: String,
     schema: String,
-    /// Whether its rows are in tables with those of others.
-    shared: bool,
+    placement: Placement,
     state: String,
     group: Option<String>,
     /// The role that has the group's OID, under whatever name: another one than `group` means that somebody renamed it.
@@ -195,6 +202,18 @@ impl Registered {
 }
 
 impl Admin {
+    fn new(
+        address: PostgresAddress,
+        max_connections: u32,
+        further_migrations: Vec<Migration>,
+    ) -> Result<Self> {
+        let runtime = PostgresOptions::default().runtime()?;
+        let connector = tls::connector(&address)?;
+        let pool = Arc::new(Pool::without_lanes(address, connector, max_connections));
+        let inner = Arc::new(Inner::new(pool, &further_migrations, runtime));
+        Ok(Self { inner, max_connections, further_migrations, setup: OnceCell::new() })
+    }
+
     fn address(&self) -> &PostgresAddress {
         &self.inner.pool.address
     }
@@ -228,7 +247,7 @@ impl Admin {
     /// Locks a tenant's row and begins a transaction with it, as the owner of everything.
     async fn lock(&self, schema: &str) -> Result<(Side, Registered)> {
         self.ensure().await?;
-        let schema = credentials::schema_name(schema)?;
+        let schema = credentials::tenant_name(schema)?;
         let (side, rows) =
             self.begin_as_owner(vec![Step::Run(sql::TENANT_FIND, params![schema.as_str()])]).await?;
         let Some(row) = rows[0].first() else {
@@ -238,14 +257,16 @@ impl Admin {
             );
             return Err(AdminError::new(AdminErrorKind::NotFound, message));
         };
+        let logins: Vec<String> = row.get("logins");
         let registered = Registered {
             tenant: TenantId(row.get("tenant_id")),
             schema: row.get("schema_name"),
-            shared: row.get("shared"),
+            name: row.get("name"),
+            placement: crate::tenant::placement(row.get("placement"), !logins.is_empty())?,
             state: row.get("state"),
             group: row.get("group_name"),
             group_there: row.get("group_there"),
-            logins: row.get("logins"),
+            logins,
             current: row.get("current_logins"),
         };
         Ok((side, registered))

@@ -10,6 +10,7 @@
 
 use std::time::{Duration, Instant};
 
+use cloacina_core::id::TenantId;
 use cloacina_core::store::StoreErrorKind;
 use uuid::Uuid;
 
@@ -83,7 +84,7 @@ impl Admin {
         self.finish(&mut side, &steps).await?;
         drop(side);
         self.hint().await;
-        self.drain(&tenant, drain).await?;
+        self.drained(tenant.tenant, &tenant.schema.parse()?, drain).await?;
 
         // From here on the tenant itself can do nothing any more.
         self.as_owner(vec![Step::Batch(login_attribute(&tenant.logins, "NOLOGIN"))]).await?;
@@ -131,17 +132,16 @@ impl Admin {
     }
 
     /// Waits until no task of the tenant runs; nothing new is started.
-    async fn drain(&self, tenant: &Registered, drain: Duration) -> Result<()> {
-        let schema: SchemaName = tenant.schema.parse()?;
+    pub(super) async fn drained(&self, tenant: TenantId, schema: &SchemaName, drain: Duration) -> Result<()> {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(10);
         loop {
             let mut side = self.inner.pool.side().await?;
             let count = [
                 Step::Batch(format!("SET LOCAL ROLE {OWNER}; SET LOCAL row_security = off")),
-                Step::Run(sql::RUNNING_COUNT, params![Uuid::from(tenant.tenant)]),
+                Step::Run(sql::RUNNING_COUNT, params![Uuid::from(tenant)]),
             ];
-            let running = match side.transaction(Scope::Guarded(&schema), &count).await {
+            let running = match side.transaction(Scope::Guarded(schema), &count).await {
                 Ok(rows) => rows[1][0].get::<_, i64>("running"),
                 Err(failure) => {
                     let error = failure.into_error(schema.as_str());

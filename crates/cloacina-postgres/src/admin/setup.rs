@@ -17,6 +17,8 @@ const ROLES: [&str; 5] = [OWNER, ENGINE, TENANT, APP, READER];
 pub struct Preflight {
     /// Statements without which tenants cannot be made, each to be run by somebody who may.
     pub missing: Vec<String>,
+    /// Statements without which tenants cannot have databases of their own.
+    pub databases: Vec<String>,
     /// Statements that close what PostgreSQL leaves open to every login and this one may not close. Without them tenants can fill the
     /// disk with temporary tables, or leave objects in the schema `public`.
     pub hardening: Vec<String>,
@@ -136,6 +138,9 @@ impl Admin {
         let login = quoted(&me);
         let mut preflight = Preflight::default();
         let control_owner: Option<String> = row.get("control_owner");
+        if !is_superuser && !row.get::<_, bool>("may_create_databases") {
+            preflight.databases.push(format!("ALTER ROLE {login} CREATEDB;"));
+        }
         if !is_superuser {
             let mut missing = |statement: String| preflight.missing.push(statement);
             if !row.get::<_, bool>("may_create_roles") {

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use cloacina_core::id::TenantId;
-use cloacina_core::store::Place;
+use cloacina_core::store::{Place, Placement};
 use uuid::Uuid;
 
-use super::credentials::{LoginName, TenantCredentials, password, schema_name, verifier};
+use super::credentials::{LoginName, TenantCredentials, password, tenant_name, verifier};
 use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result};
 use crate::connect::{Scope, Step, params};
 use crate::migrate::{self, APP, OWNER, READER, quoted};
@@ -22,9 +22,9 @@ impl DatabaseAdmin {
     /// # Errors
     ///
     /// [`AdminErrorKind::AlreadyExists`] if a tenant is called so, [`AdminErrorKind::Configuration`] for a name that cannot be used: it has 1 to 63
-    /// ASCII letters, digits and underscores. [`AdminErrorKind::Privileges`], [`AdminErrorKind::Unavailable`].
+    /// ASCII letters, digits, hyphens and underscores. [`AdminErrorKind::Privileges`], [`AdminErrorKind::Unavailable`].
     pub async fn create_shared_tenant(&self, name: &str) -> Result<()> {
-        let name = schema_name(name)?.as_str().to_owned();
+        let name = tenant_name(name)?;
         self.run(async move |admin| {
             admin.ensure_shared().await?;
             let id = TenantId::new();
@@ -150,7 +150,8 @@ impl Admin {
             return Err(AdminError::new(AdminErrorKind::NotFound, message));
         };
         let tenant = TenantId(row.get("tenant_id"));
-        Ok(Place { tenant, name: SchemaName::shared().as_str().to_owned(), shared: true })
+        let shared = SchemaName::shared().as_str().to_owned();
+        Ok(Place { tenant, name: shared.clone(), schema: shared, epoch: 1, shared: true })
     }
 
     async fn remove_shared(&self, name: &str, drain: Duration) -> Result<()> {
@@ -158,7 +159,7 @@ impl Admin {
         let found = tenant::named(&self.inner, Some(name))
             .await?
             .pop()
-            .filter(|found| found.shared && found.name == name);
+            .filter(|found| found.placement == Placement::Shared && found.name == name);
         let Some(found) = found else {
             let message = format!("no tenant that shares tables is called `{}`", name.escape_debug());
             return Err(AdminError::new(AdminErrorKind::NotFound, message));

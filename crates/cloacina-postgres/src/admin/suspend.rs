@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{AdminError, AdminErrorKind, DatabaseAdmin, Registered, Result};
+use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Registered, Result};
 use crate::connect::{Step, params};
 use crate::migrate::quoted;
 use crate::statement as sql;
@@ -17,25 +17,7 @@ impl DatabaseAdmin {
     /// [`AdminErrorKind::Privileges`], [`AdminErrorKind::Unavailable`].
     pub async fn suspend(&self, schema_name: &str) -> Result<()> {
         let schema = schema_name.to_owned();
-        self.run(async move |admin| {
-            let (mut side, tenant) = admin.lock(&schema).await?;
-            tenant.must_be(&["active", "suspended"])?;
-            let mut steps = vec![
-                Step::Run(sql::TENANT_STATE, params![Uuid::from(tenant.tenant), vec!["active"], "suspended"]),
-                admin.audit("suspend", tenant.tenant, &tenant.schema, None),
-            ];
-            if let Some(group) = tenant.group()? {
-                let revoke =
-                    format!("REVOKE USAGE ON SCHEMA {} FROM {}", quoted(&tenant.schema), quoted(group));
-                steps.push(Step::Batch(revoke));
-                steps.push(Step::Batch(login_attribute(&tenant.logins, "NOLOGIN")));
-            }
-            admin.finish(&mut side, &steps).await?;
-            drop(side);
-            admin.hint().await;
-            admin.end_sessions(&tenant.logins).await
-        })
-        .await
+        self.run(async move |admin| admin.suspend(&schema).await).await
     }
 
     /// Lets a suspended tenant go on. Resuming an active tenant is Ok.
@@ -45,25 +27,52 @@ impl DatabaseAdmin {
     /// [`AdminErrorKind::NotFound`], [`AdminErrorKind::Privileges`], [`AdminErrorKind::Unavailable`].
     pub async fn resume(&self, schema_name: &str) -> Result<()> {
         let schema = schema_name.to_owned();
-        self.run(async move |admin| {
-            let (mut side, tenant) = admin.lock(&schema).await?;
-            tenant.must_be(&["active", "suspended"])?;
-            let mut steps = vec![
-                Step::Run(sql::TENANT_STATE, params![Uuid::from(tenant.tenant), vec!["suspended"], "active"]),
-                admin.audit("resume", tenant.tenant, &tenant.schema, None),
-            ];
-            if let Some(group) = tenant.group()? {
-                let grant = format!("GRANT USAGE ON SCHEMA {} TO {}", quoted(&tenant.schema), quoted(group));
-                steps.push(Step::Batch(grant));
-                // One that a rotation ended stays out.
-                steps.push(Step::Batch(login_attribute(&tenant.current, "LOGIN")));
-            }
-            admin.finish(&mut side, &steps).await?;
-            drop(side);
-            admin.hint().await;
-            Ok(())
-        })
-        .await
+        self.run(async move |admin| admin.resume(&schema).await).await
+    }
+}
+
+impl Admin {
+    async fn suspend(&self, schema: &str) -> Result<()> {
+        let (mut side, tenant) = self.lock(schema).await?;
+        tenant.must_be(&["active", "suspended"])?;
+        if let Some(home) = self.home_of(&tenant)? {
+            Box::pin(home.suspend(&tenant.schema)).await?;
+        }
+        let mut steps = vec![
+            Step::Run(sql::TENANT_STATE, params![Uuid::from(tenant.tenant), vec!["active"], "suspended"]),
+            self.audit("suspend", tenant.tenant, &tenant.schema, None),
+        ];
+        if let Some(group) = tenant.group()? {
+            let revoke = format!("REVOKE USAGE ON SCHEMA {} FROM {}", quoted(&tenant.schema), quoted(group));
+            steps.push(Step::Batch(revoke));
+            steps.push(Step::Batch(login_attribute(&tenant.logins, "NOLOGIN")));
+        }
+        self.finish(&mut side, &steps).await?;
+        drop(side);
+        self.hint().await;
+        self.end_sessions(&tenant.logins).await
+    }
+
+    async fn resume(&self, schema: &str) -> Result<()> {
+        let (mut side, tenant) = self.lock(schema).await?;
+        tenant.must_be(&["active", "suspended"])?;
+        if let Some(home) = self.home_of(&tenant)? {
+            Box::pin(home.resume(&tenant.schema)).await?;
+        }
+        let mut steps = vec![
+            Step::Run(sql::TENANT_STATE, params![Uuid::from(tenant.tenant), vec!["suspended"], "active"]),
+            self.audit("resume", tenant.tenant, &tenant.schema, None),
+        ];
+        if let Some(group) = tenant.group()? {
+            let grant = format!("GRANT USAGE ON SCHEMA {} TO {}", quoted(&tenant.schema), quoted(group));
+            steps.push(Step::Batch(grant));
+            // One that a rotation ended stays out.
+            steps.push(Step::Batch(login_attribute(&tenant.current, "LOGIN")));
+        }
+        self.finish(&mut side, &steps).await?;
+        drop(side);
+        self.hint().await;
+        Ok(())
     }
 }
 

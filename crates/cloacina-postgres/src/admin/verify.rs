@@ -36,9 +36,9 @@ impl DatabaseAdmin {
                 let message = format!("the tenant in schema `{schema}` was removed");
                 return Err(AdminError::new(AdminErrorKind::NotFound, message));
             }
-            if tenant.shared {
+            if !tenant.placement.is_schema() {
                 let message = format!(
-                    "tenant `{schema}` shares tables: it has no schema and no roles that could be looked at"
+                    "tenant `{schema}` has no schema and no roles in this database that could be looked at"
                 );
                 return Err(AdminError::new(AdminErrorKind::Configuration, message));
             }

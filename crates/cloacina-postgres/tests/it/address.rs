@@ -41,8 +41,10 @@ async fn a_server_that_refuses_is_told_by_what_it_refuses() {
     let (kind, shown) = refusal(&format!("{user}:s3cret@{rest}")).await;
     assert_eq!(kind, StoreErrorKind::Configuration);
     assert!(shown.contains("does not accept the password"), "{shown}");
-    PostgresStore::authenticate(&format!("{user}:s3cret@{rest}")).await.unwrap_err();
-    PostgresStore::authenticate(&url).await.unwrap();
+    PostgresStore::authenticate(PostgresAddress::parse(&format!("{user}:s3cret@{rest}")).unwrap())
+        .await
+        .unwrap_err();
+    PostgresStore::authenticate(PostgresAddress::parse(&url).unwrap()).await.unwrap();
 
     let (server, _) = url.rsplit_once('/').unwrap();
     let (kind, shown) = refusal(&format!("{server}/nowhere")).await;

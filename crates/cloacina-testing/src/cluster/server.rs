@@ -149,7 +149,7 @@ impl Server {
         Ok(self.url(&name, &password, url.rsplit('/').next().unwrap_or_default()))
     }
 
-    /// Makes the login of a URL from [`fresh_database`](Self::fresh_database) an administrator of tenants: it may make roles, and give the
+    /// Makes the login of a URL from [`fresh_database`](Self::fresh_database) an administrator of tenants: it may make roles and databases, and give the
     /// five that all databases of the server share, whoever made them.
     ///
     /// # Errors
@@ -170,7 +170,7 @@ impl Server {
               IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN \
                 BEGIN EXECUTE format('CREATE ROLE %I NOLOGIN', role); EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END; END IF; \
               EXECUTE format('GRANT %I TO %I WITH ADMIN OPTION', role, admin); \
-            END LOOP; EXECUTE format('ALTER ROLE %I CREATEROLE', admin); END $$";
+            END LOOP; EXECUTE format('ALTER ROLE %I CREATEROLE CREATEDB', admin); END $$";
         client
             .batch_execute(&format!("BEGIN; {text}; COMMIT"))
             .await

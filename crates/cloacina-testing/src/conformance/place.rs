@@ -113,8 +113,13 @@ pub async fn an_error_in_one_place_aborts_the_flush(fixture: &impl Fixture) {
     let new_id = new.id;
     let good = part(&world.place, new, vec![Outcome { successors: vec![(1, true)], ..completed(id, 0) }]);
     // The last in the order of tenants, so that the good part is written before it fails.
-    let nowhere =
-        Place { tenant: TenantId(uuid::Uuid::max()), name: "nowhere_at_all".to_owned(), shared: false };
+    let nowhere = Place {
+        tenant: TenantId(uuid::Uuid::max()),
+        name: "nowhere_at_all".to_owned(),
+        schema: "nowhere_at_all".to_owned(),
+        epoch: 1,
+        shared: false,
+    };
     let bad = part(&Arc::new(nowhere), claimed_draft(1), Vec::new());
     let error = world.flush(flush(&runner, vec![good, bad])).await.expect_err("there is no such place");
     if fixture.places().len() > 1 {

@@ -3,7 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+#[cfg(feature = "postgres")]
+use cloacina_core::ErrorKind;
+#[cfg(feature = "postgres")]
+use cloacina_core::id::TenantId;
 use cloacina_core::store::{PlaceName, Store};
+#[cfg(feature = "postgres")]
+use cloacina_core::store::{Placement, TenantState};
 use cloacina_core::{DefaultRunnerConfig, Hub, PipelineError};
 #[cfg(feature = "data")]
 use cloacina_data::{Data, Source};
@@ -40,6 +46,9 @@ struct Open {
 pub(super) struct Opened {
     pub(super) hub: Arc<Hub>,
     pub(super) place: PlaceName,
+    /// Whose place it has to be, where a registry elsewhere says so.
+    #[cfg(feature = "postgres")]
+    pub(super) tenant: Option<TenantId>,
     pub(super) database: Database,
 }
 
@@ -97,9 +106,7 @@ pub(super) async fn of(
         }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
-            let Open { hub, postgres } = of_database(url, config).await?;
-            let (store, address) =
-                postgres.ok_or_else(|| configuration("the database is no PostgreSQL database"))?;
+            let (hub, store, address) = of_database(PostgresAddress::parse(url)?, config).await?;
             let own = store.is_tenant_login();
             let place = match schema {
                 Some(schema) => PlaceName::Named(schema.to_owned()),
@@ -107,7 +114,8 @@ pub(super) async fn of(
                 None if own => PlaceName::Default,
                 None => default_place()?,
             };
-            Ok(Opened { hub, place, database: Database::Postgres { address: Box::new(address), own } })
+            let database = Database::Postgres { address: Box::new(address), own };
+            Ok(Opened { hub, place, tenant: None, database })
         }
         _ => Err(unknown_scheme(scheme)),
     }
@@ -131,28 +139,65 @@ pub(super) async fn of_file(
         })
     });
     let hub = hub.await?.hub;
-    Ok(Opened { hub, place: PlaceName::Default, database: Database::Sqlite(address) })
+    Ok(Opened {
+        hub,
+        place: PlaceName::Default,
+        #[cfg(feature = "postgres")]
+        tenant: None,
+        database: Database::Sqlite(address),
+    })
+}
+
+/// The hub of the database in which the tenant is that the operator calls so, and its place there.
+#[cfg(feature = "postgres")]
+pub(super) async fn of_tenant(
+    url: &str,
+    tenant: &str,
+    config: &DefaultRunnerConfig,
+) -> Result<Opened, PipelineError> {
+    let (hub, store, address) = Box::pin(of_database(PostgresAddress::parse(url)?, config)).await?;
+    let own = store.is_tenant_login();
+    let found = if own { None } else { store.tenants_named(Some(tenant)).await?.pop() };
+    let Some(found) = found.filter(|found| found.name == tenant && found.placement == Placement::Database)
+    else {
+        let database = Database::Postgres { address: Box::new(address), own };
+        return Ok(Opened { hub, place: PlaceName::Tenant(tenant.to_owned()), tenant: None, database });
+    };
+    if found.state == TenantState::Creating {
+        let message = format!(
+            "the tenant `{tenant}` is being made; if that was cut short, `DatabaseAdmin::create_tenant_database` goes on with it"
+        );
+        return Err(PipelineError::new(ErrorKind::Place, message));
+    }
+    let (hub, _, address) = Box::pin(of_database(address.with_database(&found.schema_name)?, config)).await?;
+    let database = Database::Postgres { address: Box::new(address), own };
+    Ok(Opened { hub, place: PlaceName::Named(found.schema_name), tenant: Some(found.tenant), database })
 }
 
 /// What is open on a PostgreSQL database.
 #[cfg(feature = "postgres")]
-async fn of_database(url: &str, config: &DefaultRunnerConfig) -> Result<Open, PipelineError> {
-    let address = PostgresAddress::parse(url)?;
-    open(Key::Postgres(Box::new(address.clone())), async |known: Option<&Open>| {
+async fn of_database(
+    address: PostgresAddress,
+    config: &DefaultRunnerConfig,
+) -> Result<(Arc<Hub>, Arc<PostgresStore>, PostgresAddress), PipelineError> {
+    let open = open(Key::Postgres(Box::new(address.clone())), async |known: Option<&Open>| {
         if let Some(open @ Open { postgres: Some((store, first)), .. }) = known {
             if !first.same_password(&address) {
-                PostgresStore::authenticate(url).await?;
+                PostgresStore::authenticate(address.clone()).await?;
             }
             store.ensure_connections(config.max_connections);
             return Ok(open.clone());
         }
         let options =
             PostgresOptions { max_connections: config.max_connections, ..PostgresOptions::default() };
-        let store = PostgresStore::connect(url, options).await?;
+        let store = PostgresStore::connect_address(address.clone(), options).await?;
         let hub = Hub::start(Arc::clone(&store) as Arc<dyn Store>, config);
         Ok(Open { hub, postgres: Some((store, address.clone())) })
     })
-    .await
+    .await?;
+    let (store, address) =
+        open.postgres.ok_or_else(|| configuration("the database is no PostgreSQL database"))?;
+    Ok((open.hub, store, address))
 }
 
 /// The store of a PostgreSQL database, as the runners of this process share it.
@@ -161,11 +206,8 @@ pub(crate) async fn postgres_store(
     url: &str,
     config: &DefaultRunnerConfig,
 ) -> Result<Arc<PostgresStore>, PipelineError> {
-    let opened = Box::pin(of_database(url, config)).await?;
-    opened
-        .postgres
-        .map(|(store, _)| store)
-        .ok_or_else(|| configuration("the database is no PostgreSQL database"))
+    let (_, store, _) = Box::pin(of_database(PostgresAddress::parse(url)?, config)).await?;
+    Ok(store)
 }
 
 /// The hub under a key; `make` is given the one that is there and says which it is from now on.

@@ -22,6 +22,7 @@
 //! # fn main() {}
 //! ```
 
+mod aside;
 mod name;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -37,23 +38,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 pub use cloacina_core::TenantMetrics;
-pub use cloacina_core::store::TenantLimits;
+pub use cloacina_core::store::{Placement, TenantLimits};
 use cloacina_core::{ErrorKind, PipelineError};
 use tokio::sync::Mutex as AsyncMutex;
 
 pub use name::TenantName;
 
+#[cfg(feature = "data")]
+use crate::data::Data;
 #[cfg(feature = "postgres")]
 use crate::database::{DatabaseAdmin, TenantCredentials};
-use crate::runner::{DefaultRunner, DefaultRunnerConfig};
+use crate::runner::{DefaultRunner, DefaultRunnerBuilder, DefaultRunnerConfig};
 
 /// How often the manager looks after its tenants.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Where the tenants are.
-enum Placement {
+enum Backend {
     #[cfg(feature = "postgres")]
-    Postgres(postgres::Schemas),
+    Postgres(Box<postgres::Databases>),
     #[cfg(feature = "sqlite")]
     Sqlite(sqlite::Files),
 }
@@ -68,8 +71,12 @@ pub struct TenantManager {
 }
 
 struct Shared {
+    backend: Backend,
+    /// Where tenants are put of which nothing else is said.
     placement: Placement,
     config: DefaultRunnerConfig,
+    #[cfg(feature = "data")]
+    data: Option<Data>,
     idle_after: Duration,
     max_open: usize,
     /// By the name in lower case.
@@ -96,8 +103,11 @@ enum Close {
 /// Describes a [`TenantManager`].
 #[must_use = "nothing is opened before `build`"]
 pub struct TenantManagerBuilder {
-    placement: Place,
+    place: Place,
+    placement: Placement,
     config: DefaultRunnerConfig,
+    #[cfg(feature = "data")]
+    data: Option<Data>,
     idle_after: Duration,
     max_open: usize,
 }
@@ -113,13 +123,14 @@ impl TenantManager {
     /// Tenants in schemas of a PostgreSQL database, which runners reach by this URL.
     #[cfg(feature = "postgres")]
     pub fn postgres(url: impl Into<String>) -> TenantManagerBuilder {
-        TenantManagerBuilder::new(Place::Postgres { url: url.into(), admin: None, plain_names: false })
+        let place = Place::Postgres { url: url.into(), admin: None, plain_names: false };
+        TenantManagerBuilder::new(place, Placement::Schema)
     }
 
     /// Tenants in files of a directory, which is made if it is not there, for nobody but its owner.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(directory: impl Into<PathBuf>) -> TenantManagerBuilder {
-        TenantManagerBuilder::new(Place::Sqlite { directory: directory.into() })
+        TenantManagerBuilder::new(Place::Sqlite { directory: directory.into() }, Placement::File)
     }
 
     /// The runner of a tenant, which is opened if it is not. Those who ask for one tenant at the same time share one opening.
@@ -144,13 +155,49 @@ impl TenantManager {
     /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::Conflict`] if there is such a tenant, or one from which only the
     /// case of letters tells it apart, and what is wrong with the database.
     pub async fn provision(&self, tenant: &str) -> Result<Provisioned, PipelineError> {
+        self.provision_in(tenant, self.shared.placement).await
+    }
+
+    /// Makes a tenant in a place that is chosen for it: by its tier, its size, its region, whatever you go by. From then on it is found by its name
+    /// alone.
+    ///
+    /// With [`data`](TenantManagerBuilder::data) the tables of its own data are made as well, where that takes the administrator.
+    ///
+    /// A tenant with [its own database](Placement::Database) is not made in one transaction: a call that was cut short is repeated.
+    ///
+    /// # Errors
+    ///
+    /// As [`provision`](Self::provision), and [`ErrorKind::Configuration`] for a placement that this manager has not: without an
+    /// [`administrator`](TenantManagerBuilder::administrator) there are only schemas.
+    pub async fn provision_in(
+        &self,
+        tenant: &str,
+        placement: Placement,
+    ) -> Result<Provisioned, PipelineError> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
-        match &self.shared.placement {
+        match &self.shared.backend {
             #[cfg(feature = "postgres")]
-            Placement::Postgres(schemas) => schemas.provision(&name).await,
+            Backend::Postgres(databases) => databases.provision(&name, placement).await,
             #[cfg(feature = "sqlite")]
-            Placement::Sqlite(files) => files.provision(&name).await,
+            Backend::Sqlite(files) => files.provision(&name, placement).await,
+        }
+    }
+
+    /// Where a tenant was put.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::NotFound`] if there is no such tenant, and what is wrong with the
+    /// database.
+    pub async fn placement(&self, tenant: &str) -> Result<Placement, PipelineError> {
+        let name = TenantName::parse(tenant)?;
+        self.shared.check_open()?;
+        match &self.shared.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(databases) => databases.placement(&name).await,
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(files) => files.must_be_there(&name).await.map(|_| Placement::File),
         }
     }
 
@@ -170,11 +217,13 @@ impl TenantManager {
         if let Some(runner) = runner.take() {
             runner.shutdown().await?;
         }
-        let removed = match &self.shared.placement {
+        let removed = match &self.shared.backend {
             #[cfg(feature = "postgres")]
-            Placement::Postgres(schemas) => schemas.remove(&name, self.shared.config.shutdown_timeout).await,
+            Backend::Postgres(databases) => {
+                databases.remove(&name, self.shared.config.shutdown_timeout).await
+            }
             #[cfg(feature = "sqlite")]
-            Placement::Sqlite(files) => files.remove(&name).await,
+            Backend::Sqlite(files) => files.remove(&name).await,
         };
         self.shared.lock().remove(name.folded());
         removed
@@ -191,11 +240,11 @@ impl TenantManager {
     pub async fn suspend(&self, tenant: &str) -> Result<(), PipelineError> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
-        match &self.shared.placement {
+        match &self.shared.backend {
             #[cfg(feature = "postgres")]
-            Placement::Postgres(schemas) => schemas.suspend(&name).await,
+            Backend::Postgres(databases) => databases.suspend(&name).await,
             #[cfg(feature = "sqlite")]
-            Placement::Sqlite(files) => files.cannot_decide(&name).await,
+            Backend::Sqlite(files) => files.cannot_decide(&name).await,
         }
     }
 
@@ -207,11 +256,11 @@ impl TenantManager {
     pub async fn resume(&self, tenant: &str) -> Result<(), PipelineError> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
-        match &self.shared.placement {
+        match &self.shared.backend {
             #[cfg(feature = "postgres")]
-            Placement::Postgres(schemas) => schemas.resume(&name).await,
+            Backend::Postgres(databases) => databases.resume(&name).await,
             #[cfg(feature = "sqlite")]
-            Placement::Sqlite(files) => files.cannot_decide(&name).await,
+            Backend::Sqlite(files) => files.cannot_decide(&name).await,
         }
     }
 
@@ -224,11 +273,11 @@ impl TenantManager {
     pub async fn set_limits(&self, tenant: &str, limits: TenantLimits) -> Result<(), PipelineError> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
-        match &self.shared.placement {
+        match &self.shared.backend {
             #[cfg(feature = "postgres")]
-            Placement::Postgres(schemas) => schemas.set_limits(&name, limits).await,
+            Backend::Postgres(databases) => databases.set_limits(&name, limits).await,
             #[cfg(feature = "sqlite")]
-            Placement::Sqlite(files) => {
+            Backend::Sqlite(files) => {
                 // What binds a tenant in a file is the configuration of its runner.
                 let _not_kept = limits;
                 files.cannot_decide(&name).await
@@ -247,10 +296,10 @@ impl TenantManager {
     pub async fn rotate(&self, tenant: &str) -> Result<TenantCredentials, PipelineError> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
-        match &self.shared.placement {
-            Placement::Postgres(schemas) => schemas.rotate(&name).await,
+        match &self.shared.backend {
+            Backend::Postgres(databases) => databases.rotate(&name).await,
             #[cfg(feature = "sqlite")]
-            Placement::Sqlite(files) => {
+            Backend::Sqlite(files) => {
                 files.must_be_there(&name).await?;
                 Err(name.has_no_login())
             }
@@ -263,11 +312,11 @@ impl TenantManager {
     ///
     /// What is wrong with the database or the directory.
     pub async fn list(&self) -> Result<Vec<String>, PipelineError> {
-        match &self.shared.placement {
+        match &self.shared.backend {
             #[cfg(feature = "postgres")]
-            Placement::Postgres(schemas) => schemas.list().await,
+            Backend::Postgres(databases) => databases.list().await,
             #[cfg(feature = "sqlite")]
-            Placement::Sqlite(files) => files.list().await,
+            Backend::Sqlite(files) => files.list().await,
         }
     }
 
@@ -316,11 +365,11 @@ impl TenantManager {
                 Err(PipelineError::new(ErrorKind::Internal, format!("a runner was not shut down: {error}")))
             })?;
         }
-        match &self.shared.placement {
+        match &self.shared.backend {
             #[cfg(feature = "postgres")]
-            Placement::Postgres(schemas) => schemas.shutdown().await,
+            Backend::Postgres(databases) => databases.shutdown().await,
             #[cfg(feature = "sqlite")]
-            Placement::Sqlite(_) => Ok(()),
+            Backend::Sqlite(_) => Ok(()),
         }
     }
 }
@@ -329,7 +378,9 @@ impl TenantManager {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Provisioned {
-    /// Where its rows are: the schema, or the path of the file.
+    /// Where it was put.
+    pub placement: Placement,
+    /// Where its rows are: the schema, the path of the file, or the database.
     pub place: String,
     /// The credentials of its own login, if it has one.
     #[cfg(feature = "postgres")]
@@ -337,30 +388,57 @@ pub struct Provisioned {
 }
 
 impl TenantManagerBuilder {
-    fn new(placement: Place) -> Self {
+    fn new(place: Place, placement: Placement) -> Self {
         Self {
+            place,
             placement,
             config: DefaultRunnerConfig::default(),
+            #[cfg(feature = "data")]
+            data: None,
             idle_after: Duration::from_secs(60),
             max_open: 1_000,
         }
     }
 
-    /// Gives each tenant a login of its own, made by this administrator. Runners still log in by the manager's own URL, whose login has to be
-    /// allowed to ([`allow_operator`](DatabaseAdmin::allow_operator)); the credentials are for the tenant's own processes.
+    /// Lets this administrator make what tenants need that are put anywhere but in a schema: logins, shared tables, databases. Runners still log in by the manager's own URL, whose login has to be
+    /// allowed to ([`allow_operator`](DatabaseAdmin::allow_operator)).
     ///
     /// The manager then also ends sessions that exceed the tenants' limits, once a second, and sweeps over their sizes once an hour.
     ///
     /// Nothing on SQLite.
     #[cfg(feature = "postgres")]
-    pub fn own_roles(mut self, administrator: DatabaseAdmin) -> Self {
+    pub fn administrator(mut self, administrator: DatabaseAdmin) -> Self {
         #[cfg_attr(
             not(feature = "sqlite"),
             expect(irrefutable_let_patterns, reason = "there are files as well")
         )]
-        if let Place::Postgres { admin, .. } = &mut self.placement {
+        if let Place::Postgres { admin, .. } = &mut self.place {
             *admin = Some(administrator);
         }
+        self
+    }
+
+    /// Gives each tenant a login of its own, made by this administrator: [`administrator`](Self::administrator), with
+    /// [`Placement::OwnRole`] where nothing else is said. The credentials are for the tenant's own processes.
+    ///
+    /// Nothing on SQLite.
+    #[cfg(feature = "postgres")]
+    pub fn own_roles(self, administrator: DatabaseAdmin) -> Self {
+        let in_files = self.placement == Placement::File;
+        let builder = self.administrator(administrator);
+        if in_files { builder } else { builder.default_placement(Placement::OwnRole) }
+    }
+
+    /// Where tenants are put of which nothing else is said. Defaults to a schema, or a file.
+    pub fn default_placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
+    /// The tables of tenants' own data, which their tasks may then ask for.
+    #[cfg(feature = "data")]
+    pub fn data(mut self, data: &Data) -> Self {
+        self.data = Some(data.clone());
         self
     }
 
@@ -373,7 +451,7 @@ impl TenantManagerBuilder {
             not(feature = "sqlite"),
             expect(irrefutable_let_patterns, reason = "there are files as well")
         )]
-        if let Place::Postgres { plain_names, .. } = &mut self.placement {
+        if let Place::Postgres { plain_names, .. } = &mut self.place {
             *plain_names = true;
         }
         self
@@ -405,25 +483,66 @@ impl TenantManagerBuilder {
     /// [`ErrorKind::Configuration`] for what cannot be used, [`ErrorKind::Place`] and [`ErrorKind::Unavailable`] for what is wrong with the
     /// database or the directory.
     pub async fn build(self) -> Result<TenantManager, PipelineError> {
-        let Self { placement, config, idle_after, max_open } = self;
-        config.validate()?;
-        let placement = match placement {
+        self.config.validate()?;
+        #[cfg(feature = "postgres")]
+        let builder = runner_builder(
+            &self.config,
+            #[cfg(feature = "data")]
+            self.data.as_ref(),
+        );
+        let backend = match self.place {
             #[cfg(feature = "postgres")]
-            Place::Postgres { url, admin, plain_names } => Placement::Postgres(
-                Box::pin(postgres::Schemas::open(url, admin, plain_names, &config)).await?,
-            ),
+            Place::Postgres { url, admin, plain_names } => {
+                let databases = postgres::Databases::open(
+                    postgres::Access { url, admin, plain_names },
+                    builder,
+                    &self.config,
+                    #[cfg(feature = "data")]
+                    self.data.clone(),
+                );
+                Backend::Postgres(Box::new(Box::pin(databases).await?))
+            }
             #[cfg(feature = "sqlite")]
-            Place::Sqlite { directory } => Placement::Sqlite(sqlite::Files::open(directory).await?),
+            Place::Sqlite { directory } => Backend::Sqlite(sqlite::Files::open(directory).await?),
         };
-        let (tenants, shut) = (Mutex::default(), AtomicBool::new(false));
-        let shared =
-            Arc::new(Shared { placement, config, idle_after, max_open: max_open.max(1), tenants, shut });
+        let shared = Arc::new(Shared {
+            backend,
+            placement: self.placement,
+            config: self.config,
+            #[cfg(feature = "data")]
+            data: self.data,
+            idle_after: self.idle_after,
+            max_open: self.max_open.max(1),
+            tenants: Mutex::default(),
+            shut: AtomicBool::new(false),
+        });
         tokio::spawn(look_after(Arc::downgrade(&shared)));
         Ok(TenantManager { shared })
     }
 }
 
+/// What all runners have in common.
+fn runner_builder(
+    config: &DefaultRunnerConfig,
+    #[cfg(feature = "data")] data: Option<&Data>,
+) -> DefaultRunnerBuilder {
+    let builder = DefaultRunner::builder().config(config.clone());
+    #[cfg(feature = "data")]
+    if let Some(data) = data {
+        return builder.data(data);
+    }
+    builder
+}
+
 impl Shared {
+    fn builder(&self) -> DefaultRunnerBuilder {
+        runner_builder(
+            &self.config,
+            #[cfg(feature = "data")]
+            self.data.as_ref(),
+        )
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Tenant>>> {
         // Nothing panics while it is held.
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
@@ -449,14 +568,17 @@ impl Shared {
         let mut slot = tenant.runner.lock().await;
         *tenant.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         if let Some(runner) = slot.as_ref().filter(|runner| !runner.is_shut_down()) {
-            self.is_called(runner, name)?;
+            // What is open under the name in lower case may be called otherwise.
+            if runner.place() != name.as_str() {
+                return Err(name.differs_from(runner.place()));
+            }
             return Ok(runner.clone());
         }
-        let opened = match &self.placement {
+        let opened = match &self.backend {
             #[cfg(feature = "postgres")]
-            Placement::Postgres(schemas) => Box::pin(schemas.open_runner(name, &self.config)).await,
+            Backend::Postgres(databases) => Box::pin(databases.open_runner(name, self.builder())).await,
             #[cfg(feature = "sqlite")]
-            Placement::Sqlite(files) => Box::pin(files.open_runner(name, &self.config)).await,
+            Backend::Sqlite(files) => Box::pin(files.open_runner(name, self.builder())).await,
         };
         let runner = match opened {
             Ok(runner) => runner,
@@ -481,18 +603,6 @@ impl Shared {
             self.close_unused(Close::TooMany).await;
         }
         Ok(runner)
-    }
-
-    /// What is open under the name in lower case may be called otherwise.
-    fn is_called(&self, runner: &DefaultRunner, name: &TenantName) -> Result<(), PipelineError> {
-        match &self.placement {
-            #[cfg(feature = "postgres")]
-            Placement::Postgres(schemas) => schemas.is_called(runner.place(), name),
-            #[cfg(feature = "sqlite")]
-            Placement::Sqlite(_) if runner.place() != name.as_str() => Err(name.differs_from(runner.place())),
-            #[cfg(feature = "sqlite")]
-            Placement::Sqlite(_) => Ok(()),
-        }
     }
 
     /// Shuts runners down that nobody uses, the least recently used first.
@@ -551,11 +661,11 @@ async fn look_after(manager: Weak<Shared>) {
             return;
         };
         shared.close_unused(Close::Idle).await;
-        match &shared.placement {
+        match &shared.backend {
             #[cfg(feature = "postgres")]
-            Placement::Postgres(schemas) => schemas.look_after().await,
+            Backend::Postgres(databases) => databases.look_after(shared.builder()).await,
             #[cfg(feature = "sqlite")]
-            Placement::Sqlite(files) => files.look_after(&shared).await,
+            Backend::Sqlite(files) => files.look_after(&shared).await,
         }
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use cloacina_core::{ErrorKind, PipelineError};
 
+use super::Placement;
+
 /// The longest name, in characters.
 const LENGTH: usize = 63;
 
@@ -63,6 +65,11 @@ impl TenantName {
                 "there is no tenant `{self}`, only `{other}`, from which the case of letters tells it apart"
             ),
         )
+    }
+
+    pub(super) fn cannot_be_put(&self, placement: Placement, why: &str) -> PipelineError {
+        let message = format!("the tenant `{self}` cannot have {placement}: {why}");
+        PipelineError::new(ErrorKind::Configuration, message)
     }
 
     #[cfg(feature = "postgres")]

@@ -1,4 +1,4 @@
-//! Tenants in schemas of a database.
+//! Tenants of a PostgreSQL database, and of other databases of its server.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,42 +8,70 @@ use cloacina_core::id::TenantId;
 use cloacina_core::store::TenantState;
 use cloacina_core::{ErrorKind, PipelineError};
 use cloacina_postgres::{NamedTenant, PostgresStore, SchemaName};
+use tokio::sync::Mutex as AsyncMutex;
 
-use super::{Provisioned, TenantLimits, TenantName};
+use super::aside::Aside;
+use super::{Placement, Provisioned, TenantLimits, TenantName};
+#[cfg(feature = "data")]
+use crate::data::Data;
 use crate::database::{AdminError, AdminErrorKind, DatabaseAdmin, TenantConfig, TenantCredentials};
-use crate::runner::{DefaultRunner, DefaultRunnerConfig, postgres_store};
+use crate::runner::{DefaultRunner, DefaultRunnerBuilder, DefaultRunnerConfig, postgres_store};
 
 /// How often the sizes of all tenants are looked at.
 const MEASURE: Duration = Duration::from_secs(3600);
 
-pub(super) struct Schemas {
-    url: String,
-    admin: Option<DatabaseAdmin>,
-    plain_names: bool,
-    store: Arc<PostgresStore>,
-    /// Works for every tenant that is not open.
-    server: DefaultRunner,
-    /// The names of the tenants by their schemas, of those that were opened.
-    names: Mutex<HashMap<String, String>>,
-    measured: Mutex<Option<Instant>>,
+/// How often tenants with databases of their own are looked for.
+const LOOK_FOR_DATABASES: Duration = Duration::from_secs(5);
+
+/// How the manager reaches its database.
+pub(super) struct Access {
+    pub(super) url: String,
+    pub(super) admin: Option<DatabaseAdmin>,
+    pub(super) plain_names: bool,
 }
 
-impl Schemas {
+pub(super) struct Databases {
+    access: Access,
+    store: Arc<PostgresStore>,
+    /// Works for every tenant of the manager's own database that is not open.
+    server: DefaultRunner,
+    /// The tenants with databases of their own, which nobody else would work for while they are not open.
+    kept_open: AsyncMutex<KeptOpen>,
+    measured: Mutex<Option<Instant>>,
+    #[cfg(feature = "data")]
+    data: Option<Data>,
+}
+
+#[derive(Default)]
+struct KeptOpen {
+    runners: HashMap<String, DefaultRunner>,
+    aside: Aside<String>,
+    looked: Option<Instant>,
+}
+
+impl Databases {
     pub(super) async fn open(
-        url: String,
-        admin: Option<DatabaseAdmin>,
-        plain_names: bool,
+        access: Access,
+        builder: DefaultRunnerBuilder,
         config: &DefaultRunnerConfig,
+        #[cfg(feature = "data")] data: Option<Data>,
     ) -> Result<Self, PipelineError> {
-        if let Some(admin) = &admin {
+        if let Some(admin) = &access.admin {
             admin.create_operator_place().await.map_err(told)?;
         }
         let mut serving = config.clone();
         serving.serve_all_tenants = !config.submit_only;
-        let server = DefaultRunner::with_config(&url, serving).await?;
-        let store = postgres_store(&url, config).await?;
-        let (names, measured) = (Mutex::default(), Mutex::default());
-        Ok(Self { url, admin, plain_names, store, server, names, measured })
+        let server = builder.database_url(&access.url).config(serving).build().await?;
+        let store = postgres_store(&access.url, config).await?;
+        Ok(Self {
+            access,
+            store,
+            server,
+            kept_open: AsyncMutex::default(),
+            measured: Mutex::default(),
+            #[cfg(feature = "data")]
+            data,
+        })
     }
 
     async fn find(&self, name: &TenantName) -> Result<Option<NamedTenant>, PipelineError> {
@@ -53,7 +81,7 @@ impl Schemas {
 
     /// A schema for a tenant. What it is called tells nothing, unless it is to be called as the tenant.
     fn schema_for(&self, name: &TenantName) -> Result<SchemaName, PipelineError> {
-        if self.plain_names {
+        if self.access.plain_names {
             return Ok(name.as_str().parse()?);
         }
         // The random half of an id.
@@ -61,27 +89,65 @@ impl Schemas {
         Ok(drawn.parse()?)
     }
 
-    pub(super) async fn provision(&self, name: &TenantName) -> Result<Provisioned, PipelineError> {
+    pub(super) async fn provision(
+        &self,
+        name: &TenantName,
+        placement: Placement,
+    ) -> Result<Provisioned, PipelineError> {
         if let Some(other) = self.find(name).await? {
-            return Err(name.exists(&other.name));
+            // One whose making was cut short is gone on with.
+            let goes_on = placement == Placement::Database && other.state == TenantState::Creating;
+            if !goes_on || other.name != name.as_str() {
+                return Err(name.exists(&other.name));
+            }
         }
-        let schema = self.schema_for(name)?;
-        let credentials = match &self.admin {
-            Some(admin) => {
+        let admin = || {
+            let why = "only an administrator can make that; give the manager one with `administrator`";
+            self.access.admin.as_ref().ok_or_else(|| name.cannot_be_put(placement, why))
+        };
+        let (place, credentials) = match placement {
+            Placement::File => {
+                return Err(name.cannot_be_put(placement, "tenants of this manager are in PostgreSQL"));
+            }
+            Placement::Schema => {
+                let schema = self.schema_for(name)?;
+                if self.store.place_create(&schema, name.as_str()).await?.is_none() {
+                    // Somebody else made it since.
+                    return Err(name.exists(name.as_str()));
+                }
+                (schema.as_str().to_owned(), None)
+            }
+            Placement::OwnRole => {
+                let schema = self.schema_for(name)?;
                 let config = TenantConfig {
                     schema_name: schema.as_str().to_owned(),
                     username: schema.as_str().to_owned(),
                     password: String::new(),
                 };
-                Some(admin.create_named_tenant(name.as_str(), config).await.map_err(told)?)
+                let made = admin()?.create_named_tenant(name.as_str(), config).await.map_err(told)?;
+                (schema.as_str().to_owned(), Some(made))
             }
-            None => match self.store.place_create(&schema, name.as_str()).await? {
-                Some(_) => None,
-                // Somebody else made it since.
-                None => return Err(name.exists(name.as_str())),
-            },
+            Placement::Shared => {
+                admin()?.create_shared_tenant(name.as_str()).await.map_err(told)?;
+                (SchemaName::shared().as_str().to_owned(), None)
+            }
+            Placement::Database => {
+                (admin()?.create_tenant_database(name.as_str()).await.map_err(told)?, None)
+            }
         };
-        Ok(Provisioned { place: schema.as_str().to_owned(), credentials })
+        #[cfg(feature = "data")]
+        if let (Some(data), Some(admin)) =
+            (&self.data, self.access.admin.as_ref().filter(|_| placement != Placement::Schema))
+        {
+            data.migrate_tenant(admin.url(), name.as_str()).await.map_err(|error| {
+                PipelineError::new(ErrorKind::Place, error.to_string()).with_source(error)
+            })?;
+        }
+        Ok(Provisioned { placement, place, credentials })
+    }
+
+    pub(super) async fn placement(&self, name: &TenantName) -> Result<Placement, PipelineError> {
+        Ok(self.existing(name).await?.placement)
     }
 
     pub(super) async fn remove(&self, name: &TenantName, drain: Duration) -> Result<bool, PipelineError> {
@@ -89,11 +155,18 @@ impl Schemas {
         if found.name != name.as_str() {
             return Err(name.differs_from(&found.name));
         }
-        match &self.admin {
-            Some(admin) if found.shared => {
+        match &self.access.admin {
+            Some(admin) if found.placement == Placement::Shared => {
                 admin.remove_shared_tenant(&found.name, drain).await.map_err(told)?;
             }
-            Some(admin) if found.has_login => {
+            Some(admin) if found.placement == Placement::Database => {
+                let kept = self.kept_open.lock().await.runners.remove(&found.name);
+                if let Some(kept) = kept {
+                    kept.shutdown().await?;
+                }
+                admin.remove_tenant_database(&found.name, drain).await.map_err(told)?;
+            }
+            Some(admin) if found.placement == Placement::OwnRole => {
                 let tenants = admin.list_tenants().await.map_err(told)?;
                 let login = tenants
                     .into_iter()
@@ -102,12 +175,9 @@ impl Schemas {
                 let Some(login) = login else { return Ok(false) };
                 admin.remove_tenant_within(&found.schema_name, &login, drain).await.map_err(told)?;
             }
-            _ if found.has_login => {
-                return Err(needs_own_roles(name));
-            }
+            _ if is_administrators(&found) => return Err(needs_administrator(name)),
             _ => self.store.place_remove(&found.place(), drain).await?,
         }
-        self.lock_names().remove(&found.place().name);
         Ok(true)
     }
 
@@ -129,22 +199,22 @@ impl Schemas {
         name: &TenantName,
     ) -> Result<(NamedTenant, Option<&DatabaseAdmin>), PipelineError> {
         let found = self.existing(name).await?;
-        if self.admin.is_none() && found.has_login {
-            return Err(needs_own_roles(name));
+        if self.access.admin.is_none() && is_administrators(&found) {
+            return Err(needs_administrator(name));
         }
-        Ok((found, self.admin.as_ref()))
+        Ok((found, self.access.admin.as_ref()))
     }
 
     pub(super) async fn suspend(&self, name: &TenantName) -> Result<(), PipelineError> {
         match self.decided_by(name).await? {
-            (found, Some(admin)) => admin.suspend(&found.place().name).await.map_err(told),
+            (found, Some(admin)) => admin.suspend(called(&found)).await.map_err(told),
             (found, None) => Ok(self.store.place_suspend(&found.place()).await?),
         }
     }
 
     pub(super) async fn resume(&self, name: &TenantName) -> Result<(), PipelineError> {
         match self.decided_by(name).await? {
-            (found, Some(admin)) => admin.resume(&found.place().name).await.map_err(told),
+            (found, Some(admin)) => admin.resume(called(&found)).await.map_err(told),
             (found, None) => Ok(self.store.place_resume(&found.place()).await?),
         }
     }
@@ -155,7 +225,7 @@ impl Schemas {
         limits: TenantLimits,
     ) -> Result<(), PipelineError> {
         match self.decided_by(name).await? {
-            (found, Some(admin)) => admin.set_limits(&found.place().name, limits).await.map_err(told),
+            (found, Some(admin)) => admin.set_limits(called(&found), limits).await.map_err(told),
             (found, None) => Ok(self.store.place_limit(&found.place(), limits).await?),
         }
     }
@@ -163,7 +233,7 @@ impl Schemas {
     pub(super) async fn rotate(&self, name: &TenantName) -> Result<TenantCredentials, PipelineError> {
         let (found, admin) = self.decided_by(name).await?;
         match admin {
-            Some(admin) if found.has_login => {
+            Some(admin) if found.placement == Placement::OwnRole => {
                 admin.rotate_credentials(&found.schema_name).await.map_err(told)
             }
             _ => Err(name.has_no_login()),
@@ -179,25 +249,16 @@ impl Schemas {
     pub(super) async fn open_runner(
         &self,
         name: &TenantName,
-        config: &DefaultRunnerConfig,
+        builder: DefaultRunnerBuilder,
     ) -> Result<DefaultRunner, PipelineError> {
         let found = self.existing(name).await?;
-        let builder = DefaultRunner::builder().database_url(&self.url).tenant(&found.name);
-        let runner = builder.config(config.clone()).build().await?;
-        self.lock_names().insert(found.place().name, found.name);
-        Ok(runner)
-    }
-
-    pub(super) fn is_called(&self, schema: &str, name: &TenantName) -> Result<(), PipelineError> {
-        match self.lock_names().get(schema) {
-            Some(known) if known != name.as_str() => Err(name.differs_from(known)),
-            _ => Ok(()),
-        }
+        builder.database_url(&self.access.url).tenant(&found.name).build().await
     }
 
     /// Ends sessions that last too long, and measures now and then.
-    pub(super) async fn look_after(&self) {
-        let Some(admin) = &self.admin else { return };
+    pub(super) async fn look_after(&self, builder: DefaultRunnerBuilder) {
+        self.keep_databases_open(builder).await;
+        let Some(admin) = &self.access.admin else { return };
         if let Err(error) = admin.reap_sessions().await {
             tracing::warn!(%error, "failed to look at the sessions of tenants; will try again");
         }
@@ -213,19 +274,67 @@ impl Schemas {
         }
     }
 
-    pub(super) async fn shutdown(&self) -> Result<(), PipelineError> {
-        self.server.shutdown().await
+    /// Opens the tenants with databases of their own that were made since, and closes those that are gone.
+    async fn keep_databases_open(&self, builder: DefaultRunnerBuilder) {
+        let mut kept = self.kept_open.lock().await;
+        if kept.looked.is_some_and(|at| at.elapsed() < LOOK_FOR_DATABASES) {
+            return;
+        }
+        kept.looked = Some(Instant::now());
+        let names = match self.store.tenants_with_databases().await {
+            Ok(names) => names,
+            Err(error) => {
+                tracing::warn!(%error, "failed to look for tenants with databases of their own; will try again");
+                return;
+            }
+        };
+        kept.aside.retain(|name| names.contains(name));
+        let gone: Vec<DefaultRunner> =
+            kept.runners.extract_if(|name, _| !names.contains(name)).map(|(_, runner)| runner).collect();
+        for runner in gone {
+            if let Err(error) = runner.shutdown().await {
+                tracing::warn!(%error, "the runner of a tenant that is gone was not shut down");
+            }
+        }
+        for name in names {
+            let is_open = kept.runners.get(&name).is_some_and(|runner| !runner.is_shut_down());
+            if is_open || kept.aside.holds(&name, Instant::now()) {
+                continue;
+            }
+            let runner = builder.clone().database_url(&self.access.url).tenant(&name);
+            match Box::pin(runner.build()).await {
+                Ok(runner) => drop(kept.runners.insert(name, runner)),
+                Err(error) => {
+                    let pause = kept.aside.put(name.clone(), Instant::now());
+                    tracing::warn!(tenant = name, %error, "a tenant with a database of its own was not opened; will try again in {pause:?}");
+                }
+            }
+        }
     }
 
-    fn lock_names(&self) -> std::sync::MutexGuard<'_, HashMap<String, String>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) async fn shutdown(&self) -> Result<(), PipelineError> {
+        let kept = std::mem::take(&mut self.kept_open.lock().await.runners);
+        for runner in kept.into_values() {
+            runner.shutdown().await?;
+        }
+        self.server.shutdown().await
     }
 }
 
-fn needs_own_roles(name: &TenantName) -> PipelineError {
+/// What an administrator calls a tenant: by its schema, if that is in the administrator's database.
+fn called(tenant: &NamedTenant) -> &str {
+    if tenant.placement.is_schema() { &tenant.schema_name } else { &tenant.name }
+}
+
+/// Whether only an administrator decides about it.
+fn is_administrators(tenant: &NamedTenant) -> bool {
+    matches!(tenant.placement, Placement::OwnRole | Placement::Database)
+}
+
+fn needs_administrator(name: &TenantName) -> PipelineError {
     let message = format!(
-        "the tenant `{name}` has a login of its own: what it may do and whether it stays is decided by a manager with `own_roles`, or by \
-         `DatabaseAdmin`"
+        "the tenant `{name}` has a login or a database of its own: what it may do and whether it stays is decided by a manager with an \
+         `administrator`, or by `DatabaseAdmin`"
     );
     PipelineError::new(ErrorKind::Configuration, message)
 }

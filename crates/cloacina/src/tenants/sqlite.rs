@@ -1,44 +1,23 @@
 //! Tenants in files of a directory.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cloacina_core::{ErrorKind, PipelineError};
 use cloacina_sqlite::{Directory, FileId};
 
-use super::{Provisioned, Shared, TenantName};
-use crate::runner::{DefaultRunner, DefaultRunnerConfig};
+use super::aside::Aside;
+use super::{Placement, Provisioned, Shared, TenantName};
+use crate::runner::{DefaultRunner, DefaultRunnerBuilder};
 
 /// How many tenants with work due are opened at one look.
 const OPENED_AT_ONCE: usize = 64;
 
-/// How long a file that could not be opened is left alone: at first, and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-
 pub(super) struct Files {
     directory: Directory,
-    aside: Mutex<Aside>,
-}
-
-/// The files that could not be opened when work was due in them. Each is left alone for twice as long with every failure.
-#[derive(Default)]
-struct Aside {
-    files: HashMap<FileId, (Instant, Duration)>,
-}
-
-impl Aside {
-    fn holds(&self, id: &FileId, now: Instant) -> bool {
-        self.files.get(id).is_some_and(|(until, _)| now < *until)
-    }
-
-    /// Returns for how long.
-    fn put(&mut self, id: FileId, now: Instant) -> Duration {
-        let pause = self.files.get(&id).map_or(PAUSE.0, |(_, pause)| (*pause * 2).min(PAUSE.1));
-        self.files.insert(id, (now + pause, pause));
-        pause
-    }
+    /// The files that could not be opened when work was due in them.
+    aside: Mutex<Aside<FileId>>,
 }
 
 impl Files {
@@ -46,13 +25,21 @@ impl Files {
         Ok(Self { directory: Directory::open(directory).await?, aside: Mutex::default() })
     }
 
-    pub(super) async fn provision(&self, name: &TenantName) -> Result<Provisioned, PipelineError> {
+    pub(super) async fn provision(
+        &self,
+        name: &TenantName,
+        placement: Placement,
+    ) -> Result<Provisioned, PipelineError> {
+        if placement != Placement::File {
+            return Err(name.cannot_be_put(placement, "in a directory every tenant is a file"));
+        }
         let id = FileId::parse(name.as_str())?;
         if let Some(other) = self.same(name).await? {
             return Err(name.exists(other.as_str()));
         }
         let address = self.directory.create(&id).await?;
         Ok(Provisioned {
+            placement,
             place: address.label().to_owned(),
             #[cfg(feature = "postgres")]
             credentials: None,
@@ -70,11 +57,11 @@ impl Files {
     pub(super) async fn open_runner(
         &self,
         name: &TenantName,
-        config: &DefaultRunnerConfig,
+        builder: DefaultRunnerBuilder,
     ) -> Result<DefaultRunner, PipelineError> {
         // A runner would make the file.
         let id = self.must_be_there(name).await?;
-        DefaultRunner::builder().file(self.directory.address(&id)?).config(config.clone()).build().await
+        builder.file(self.directory.address(&id)?).build().await
     }
 
     /// The file of a tenant that there is.
@@ -119,7 +106,7 @@ impl Files {
         {
             let mut aside = self.lock_aside();
             // Whoever asked for one of them may have opened it, or it is gone.
-            aside.files.retain(|id, _| due.iter().any(|due| due.id == *id));
+            aside.retain(|id| due.iter().any(|due| due.id == *id));
             open.extend(due.into_iter().filter(|due| !aside.holds(&due.id, now)).take(OPENED_AT_ONCE));
         }
         for due in open {
@@ -137,28 +124,8 @@ impl Files {
         }
     }
 
-    fn lock_aside(&self) -> MutexGuard<'_, Aside> {
+    fn lock_aside(&self) -> MutexGuard<'_, Aside<FileId>> {
         // Nothing panics while it is held.
         self.aside.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_cannot_be_opened_is_left_alone_for_longer_each_time_up_to_a_minute() {
-        let (mut aside, mut now) = (Aside::default(), Instant::now());
-        let (broken, other) = (FileId::parse("broken").unwrap(), FileId::parse("other").unwrap());
-        let mut pauses = Vec::new();
-        for _ in 0..8 {
-            let pause = aside.put(broken.clone(), now);
-            assert!(aside.holds(&broken, now) && !aside.holds(&other, now));
-            now += pause;
-            assert!(!aside.holds(&broken, now));
-            pauses.push(pause.as_secs());
-        }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 }

@@ -80,9 +80,14 @@ const ATTEMPTS: &[(&str, &str, Outcome)] = &[
     ("kill the operator's runner", "SELECT cloacina.condemn('{hub}', NULL)", DENIED),
     ("write as the operator's runner", "SELECT cloacina.fence('{hub}')", DENIED),
     (
-        "write as the operator's runner, by one's own fence",
-        "SELECT cloacina.my_fence('{hub}')",
+        "write as an operator's runner that does not work here, by one's own fence",
+        "SELECT cloacina.my_fence('00000000-0000-0000-0000-000000000001')",
         Refused(&["CL001"]),
+    ),
+    (
+        "learn from the fence of the operator's runner",
+        "SELECT FROM cloacina.my_fence('{hub}') AS done WHERE done::text <> ''",
+        Nothing,
     ),
     (
         "condemn the operator's runner",
@@ -478,6 +483,27 @@ async fn what_a_tenant_tries_with_its_own_login_is_refused_finds_nothing_or_is_t
 async fn a_superuser_as_the_administrator_makes_no_difference_to_an_attacker() {
     Box::pin(in_time(async {
         attack(&Administered::by_a_superuser().await).await;
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_fences_the_operators_runner_keeps_nobody_from_condemning_it() {
+    Box::pin(in_time(async {
+        let database = Administered::by_a_provisioner().await;
+        let acme = database.tenant("acme").await;
+        let operator = runner(&database.url, Some("acme"), "operator").await;
+        works(&operator).await;
+        let superuser = database.superuser().await;
+        let hub: String =
+            superuser.query_one("SELECT id::text FROM cloacina.runner", &[]).await.unwrap().get(0);
+        let tenant = connect(&acme.connection_string).await.unwrap();
+        tenant.batch_execute(&format!("BEGIN; SELECT cloacina.my_fence('{hub}')")).await.unwrap();
+        let lock =
+            format!("BEGIN; SELECT FROM cloacina.runner WHERE id = '{hub}' FOR UPDATE NOWAIT; ROLLBACK");
+        superuser.batch_execute(&lock).await.unwrap();
+        drop(tenant);
+        operator.shutdown().await.unwrap();
     }))
     .await;
 }

@@ -51,7 +51,8 @@ on_each_store! {
             })
         });
         assert!(database.run(Context::new(), tasks).await.status.is_success());
-        assert_eq!(most.load(Ordering::SeqCst), cores());
+        let most = most.load(Ordering::SeqCst);
+        assert!(most <= cores(), "{most}");
     }
 
     async fn blocked_threads_do_not_keep_async_tasks_from_running(database: Database) {

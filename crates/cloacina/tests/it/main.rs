@@ -17,6 +17,8 @@ mod blocking;
 mod configuration;
 mod context;
 mod control;
+#[cfg(feature = "postgres")]
+mod database;
 mod defect;
 mod edge;
 mod guide;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloacina::database::{
-    AdminErrorKind, Database as AdminDatabase, DatabaseAdmin, TenantLimits, TenantState,
+    AdminErrorKind, Database as AdminDatabase, DatabaseAdmin, Placement, TenantLimits, TenantState,
 };
 use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
 use cloacina::{Context, ErrorKind, PipelineStatus};
@@ -77,7 +77,7 @@ async fn an_administrator_limits_suspends_and_removes_one_of_them_alone() {
     let of = |name: &str| tenants.iter().find(|tenant| tenant.name == name).unwrap();
     assert_eq!((of("acme").state, of("globex").state), (TenantState::Suspended, TenantState::Active));
     assert_eq!(of("acme").limits.max_queue_length, Some(7));
-    assert!(of("acme").shared && tenants.len() == 2);
+    assert!(of("acme").placement == Placement::Shared && tenants.len() == 2);
     // One that was recorded before waits until the tenant may go on.
     until(async || {
         let submitted = acme.execute_async("w", Context::new()).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloacina::tenants::{TenantLimits, TenantManager, TenantManagerBuilder};
+use cloacina::tenants::{Placement, TenantLimits, TenantManager, TenantManagerBuilder};
 use cloacina::{Context, ErrorKind, RetryPolicy, TaskError};
 use cloacina_core::clock::{Clock as _, SystemClock};
 
@@ -16,7 +16,7 @@ enum Home {
     #[cfg(feature = "postgres")]
     Shared(String),
     #[cfg(feature = "postgres")]
-    OwnRoles(std::sync::Arc<crate::admin::Administered>),
+    Administered(std::sync::Arc<crate::admin::Administered>, Placement),
 }
 
 impl Home {
@@ -27,9 +27,9 @@ impl Home {
             #[cfg(feature = "postgres")]
             Self::Shared(url) => TenantManager::postgres(url.as_str()),
             #[cfg(feature = "postgres")]
-            Self::OwnRoles(database) => {
-                TenantManager::postgres(database.url.as_str()).own_roles(database.admin.clone())
-            }
+            Self::Administered(database, placement) => TenantManager::postgres(database.url.as_str())
+                .administrator(database.admin.clone())
+                .default_placement(*placement),
         };
         let config = quick().workflow(workflow("w", [setting("t", "done", true)]));
         builder.config(config.build())
@@ -65,14 +65,19 @@ macro_rules! in_each_home {
                 }
             )*
         }
+        in_each_home!(@administered own_roles Placement::OwnRole; $(async fn $name($home: Home) $body)*);
+        in_each_home!(@administered shared Placement::Shared; $(async fn $name($home: Home) $body)*);
+        in_each_home!(@administered databases Placement::Database; $(async fn $name($home: Home) $body)*);
+    };
+    (@administered $module:ident $placement:expr; $(async fn $name:ident($home:ident: Home) $body:block)*) => {
         #[cfg(feature = "postgres")]
-        mod own_roles {
+        mod $module {
             use super::*;
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     let database = crate::admin::Administered::by_a_provisioner().await;
-                    let $home = Home::OwnRoles(std::sync::Arc::new(database));
+                    let $home = Home::Administered(std::sync::Arc::new(database), $placement);
                     Box::pin(in_time(async { $body })).await;
                 }
             )*
@@ -138,38 +143,38 @@ in_each_home! {
 
     async fn what_is_decided_about_a_tenant_is_in_force_for_whoever_has_it(home: Home) {
         let tenants = home.manager().await;
-        tenants.provision("acme").await.unwrap();
-        let acme = tenants.runner("acme").await.unwrap();
+        tenants.provision("acme-inc").await.unwrap();
+        let acme = tenants.runner("acme-inc").await.unwrap();
         let mut limits = TenantLimits::default();
         limits.max_context_bytes = Some(30);
         let long = Context::new().with("text", "longer than thirty bytes of JSON");
         if matches!(&home, Home::Directory(_)) {
             for decided in [
-                tenants.suspend("acme").await,
-                tenants.resume("acme").await,
-                tenants.set_limits("acme", limits).await,
+                tenants.suspend("acme-inc").await,
+                tenants.resume("acme-inc").await,
+                tenants.set_limits("acme-inc", limits).await,
             ] {
-                assert_error(&decided.unwrap_err(), ErrorKind::Configuration, "the tenant `acme` is a file");
+                assert_error(&decided.unwrap_err(), ErrorKind::Configuration, "the tenant `acme-inc` is a file");
             }
             assert!(acme.execute("w", long).await.unwrap().status.is_success());
         } else {
-            tenants.set_limits("acme", limits).await.unwrap();
+            tenants.set_limits("acme-inc", limits).await.unwrap();
             until(async || acme.execute("w", long.clone()).await.is_err()).await;
             assert!(acme.execute("w", Context::new()).await.unwrap().status.is_success());
             limits.max_context_bytes = Some(0);
-            let error = tenants.set_limits("acme", limits).await.unwrap_err();
+            let error = tenants.set_limits("acme-inc", limits).await.unwrap_err();
             assert_error(&error, ErrorKind::Configuration, "max_context_bytes");
 
             for _ in 0..2 {
-                tenants.suspend("acme").await.unwrap();
+                tenants.suspend("acme-inc").await.unwrap();
             }
             // What is recorded before it is in force waits, and nobody may wait with it.
             let is = async |kind| acme.execute_async("w", Context::new()).await.is_err_and(|error| error.kind() == kind);
             until(async || is(ErrorKind::Suspended).await).await;
             assert!(!acme.list_executions().await.unwrap().is_empty());
-            assert_eq!(tenants.list().await.unwrap(), ["acme"]);
+            assert_eq!(tenants.list().await.unwrap(), ["acme-inc"]);
             for _ in 0..2 {
-                tenants.resume("acme").await.unwrap();
+                tenants.resume("acme-inc").await.unwrap();
             }
             until(async || acme.execute_async("w", Context::new()).await.is_ok()).await;
             assert!(acme.execute("w", Context::new()).await.unwrap().status.is_success());
@@ -183,7 +188,7 @@ in_each_home! {
             assert_error(&decided.unwrap_err(), ErrorKind::NotFound, "`nobody`");
         }
         tenants.shutdown_all().await.unwrap();
-        assert_eq!(tenants.suspend("acme").await.unwrap_err().kind(), ErrorKind::ShutDown);
+        assert_eq!(tenants.suspend("acme-inc").await.unwrap_err().kind(), ErrorKind::ShutDown);
     }
 
     async fn only_who_has_a_login_has_credentials_to_be_renewed(home: Home) {
@@ -293,7 +298,7 @@ in_each_home! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn about_a_tenant_with_a_login_only_a_manager_with_an_administrator_decides() {
     let database = std::sync::Arc::new(crate::admin::Administered::by_a_provisioner().await);
-    let with = Home::OwnRoles(std::sync::Arc::clone(&database)).manager().await;
+    let with = Home::Administered(std::sync::Arc::clone(&database), Placement::OwnRole).manager().await;
     let without = Home::Shared(database.url.clone()).manager().await;
     with.provision("acme").await.unwrap();
     for decided in [
@@ -303,7 +308,7 @@ async fn about_a_tenant_with_a_login_only_a_manager_with_an_administrator_decide
         without.rotate("acme").await.map(drop),
         without.remove("acme").await.map(drop),
     ] {
-        assert_error(&decided.unwrap_err(), ErrorKind::Configuration, "own_roles");
+        assert_error(&decided.unwrap_err(), ErrorKind::Configuration, "an `administrator`");
     }
     for manager in [without, with] {
         manager.shutdown_all().await.unwrap();
