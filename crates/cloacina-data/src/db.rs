@@ -8,6 +8,7 @@ use cloacina_core::store::Place;
 use cloacina_core::{Context, Submitter};
 use uuid::Uuid;
 
+use crate::doctor::Finding;
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::source::{DataOf, Source};
 use crate::tx::TenantTx;
@@ -19,7 +20,8 @@ use crate::tx::TenantTx;
 pub struct TenantDb {
     source: Arc<Source>,
     place: Arc<Place>,
-    submitter: Submitter,
+    /// Of a runner; nobody submits what only reads across tenants.
+    submitter: Option<Submitter>,
 }
 
 /// What a transaction is for.
@@ -30,7 +32,7 @@ pub(crate) enum Access {
 }
 
 impl TenantDb {
-    pub(crate) fn new(source: Arc<Source>, place: Arc<Place>, submitter: Submitter) -> Self {
+    pub(crate) fn new(source: Arc<Source>, place: Arc<Place>, submitter: Option<Submitter>) -> Self {
         Self { source, place, submitter }
     }
 
@@ -68,8 +70,8 @@ impl TenantDb {
         &self.place
     }
 
-    pub(crate) fn submitter(&self) -> &Submitter {
-        &self.submitter
+    pub(crate) fn submitter(&self) -> Option<&Submitter> {
+        self.submitter.as_ref()
     }
 
     pub(crate) fn source(&self) -> &Source {
@@ -78,7 +80,8 @@ impl TenantDb {
 
     /// Runs `work` in a transaction of the tenant, and commits it if `work` succeeds; otherwise nothing of it is written.
     ///
-    /// The first use of a place in a process makes or migrates its tables, where that is needed and allowed. In a SQLite file the
+    /// The first use of a place in a process makes or migrates its tables, where that is needed and allowed, and looks whether it is clean: see
+    /// [`verify`](Self::verify). In a SQLite file the
     /// transaction is the only one that writes, the engine's own included, from its beginning to its end: keep it short.
     ///
     /// # Errors
@@ -104,6 +107,18 @@ impl TenantDb {
         W: AsyncFnOnce(&TenantTx) -> Result<T, E>,
     {
         self.transaction(Access::Read, work).await
+    }
+
+    /// Looks at the tenant's place as it is now: its tables with their columns, keys, policies and rights, and what the login can do besides. Reads
+    /// catalogs only, and changes nothing: of a place that was never used, the tables are missing.
+    ///
+    /// The same happens once in a process before a place is opened; one with a fatal finding is not.
+    ///
+    /// # Errors
+    ///
+    /// A [`DataError`] if the place cannot be looked at. What is found is none.
+    pub async fn verify(&self) -> Result<Vec<Finding>> {
+        self.source.verify(&self.place).await
     }
 
     async fn transaction<T, E, W>(&self, access: Access, work: W) -> Result<T, E>

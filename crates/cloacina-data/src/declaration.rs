@@ -1,13 +1,16 @@
 //! Which tables hold tenants' data, and how they came to be.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
 use sea_orm::{EntityTrait, IdenStatic, Iterable};
 
 #[cfg(feature = "postgres")]
+use crate::across::{Across, Scope};
+#[cfg(feature = "postgres")]
 use crate::credentials::{AnySource, CredentialSource};
+use crate::doctor::Finding;
 use crate::error::{DataError, Result};
 use crate::gate::{Dialect, Gate, Kind, Tables};
 use crate::migration::Migration;
@@ -17,7 +20,8 @@ use crate::source::{Key, Source};
 pub(crate) const TENANT_ID: &str = "tenant_id";
 
 /// The tables of the engine, which lie beside the tenant's own.
-const ENGINE: [&str; 4] = ["workflow_executions", "task_executions", "ready_tasks", "task_attempts"];
+pub(crate) const ENGINE: [&str; 4] =
+    ["workflow_executions", "task_executions", "ready_tasks", "task_attempts"];
 
 /// The longest name of a table or column: what PostgreSQL does not cut.
 const LONGEST_NAME: usize = 63;
@@ -29,23 +33,31 @@ const LONGEST_NAME: usize = 63;
 pub struct Data {
     pub(crate) declared: Arc<Declared>,
     #[cfg(feature = "postgres")]
-    pub(crate) app: Option<AppLogin>,
+    pub(crate) app: Option<GivenLogin>,
+    #[cfg(feature = "postgres")]
+    pub(crate) reader: Option<GivenLogin>,
     #[cfg(feature = "postgres")]
     pub(crate) credentials: Option<Arc<dyn AnySource>>,
     /// Where it is in use.
     pub(crate) sources: Arc<Mutex<HashMap<Key, Weak<Source>>>>,
 }
 
-/// The login of an application.
+/// A login for tables that tenants share.
 #[cfg(feature = "postgres")]
 #[derive(Clone)]
-pub(crate) struct AppLogin {
+pub(crate) struct GivenLogin {
     pub(crate) username: String,
     pub(crate) password: secrecy::SecretString,
 }
 
 pub(crate) struct Declared {
     pub(crate) kinds: BTreeMap<String, Kind>,
+    /// Those of the models, table by table.
+    pub(crate) columns: Vec<(String, String)>,
+    #[cfg(feature = "postgres")]
+    pub(crate) functions: Vec<String>,
+    #[cfg(feature = "postgres")]
+    pub(crate) types: Vec<String>,
     pub(crate) migrations: Vec<Migration>,
     postgres: Gate,
     sqlite: Gate,
@@ -55,6 +67,18 @@ impl Declared {
     /// The number of the last migration; 0 if there is none.
     pub(crate) fn latest(&self) -> i32 {
         self.migrations.last().map_or(0, Migration::number)
+    }
+
+    /// The tables that there are after the last migration.
+    pub(crate) fn tables(&self) -> BTreeSet<String> {
+        let mut tables = BTreeSet::new();
+        self.migrations.iter().for_each(|migration| migration.follow(&mut tables));
+        tables
+    }
+
+    /// The declared tables of a kind.
+    pub(crate) fn of_kind(&self, kind: Kind) -> Vec<String> {
+        self.kinds.iter().filter(|(_, its)| **its == kind).map(|(name, _)| name.clone()).collect()
     }
 
     pub(crate) fn gate(&self, dialect: Dialect) -> &Gate {
@@ -86,8 +110,55 @@ impl Data {
     #[cfg(feature = "postgres")]
     #[must_use]
     pub fn app_login(&self, username: &str, password: &str) -> Self {
-        let app = AppLogin { username: username.to_owned(), password: password.into() };
+        let app = GivenLogin { username: username.to_owned(), password: password.into() };
         Self { app: Some(app), sources: Arc::default(), ..self.clone() }
+    }
+
+    /// The same for reading [`across`](Self::across) tenants, as this login, which
+    /// [`create_reader_login`](cloacina_postgres::admin::DatabaseAdmin::create_reader_login) makes.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub fn reader_login(&self, username: &str, password: &str) -> Self {
+        let reader = GivenLogin { username: username.to_owned(), password: password.into() };
+        Self { reader: Some(reader), ..self.clone() }
+    }
+
+    /// Reading the data of several tenants that share tables, for a `reason` that whoever reads the audit understands.
+    ///
+    /// The operator grants it in a transaction that writes a row to the audit for each tenant, and is committed before this returns; then the
+    /// reader's login sees one tenant after the other, and can write nothing. On PostgreSQL, in shared tables only: of other tenants each is
+    /// opened, and read as its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::DataErrorKind::Configuration) without a reader's login, without a reason, or for another database;
+    /// [`Place`](crate::DataErrorKind::Place) for a tenant that does not share tables, or tables that are not clean; and what the database says.
+    #[cfg(feature = "postgres")]
+    pub async fn across(&self, operator_url: &str, reason: &str, scope: Scope<'_>) -> Result<Across> {
+        Across::grant(self, operator_url, reason, scope).await
+    }
+
+    /// Looks at every place of a database as it is now, without opening one: a SQLite file, or a PostgreSQL database as an operator or an administrator
+    /// sees it. For a check before a program is deployed; see [`TenantDb::verify`](crate::TenantDb::verify).
+    ///
+    /// # Errors
+    ///
+    /// A [`DataError`] if the database cannot be looked at. What is found is none.
+    pub async fn verify(&self, url: &str) -> Result<Vec<Finding>> {
+        #[cfg(feature = "sqlite")]
+        if url.starts_with("sqlite:") {
+            let address = cloacina_sqlite::SqliteAddress::parse(url)
+                .map_err(|error| DataError::configuration(error.to_string()))?;
+            return crate::sqlite::File::new(&address)?.verify_whole(&self.declared).await;
+        }
+        #[cfg(feature = "postgres")]
+        if url.starts_with("postgres") {
+            let address = cloacina_postgres::PostgresAddress::parse(url)
+                .map_err(|error| DataError::configuration(error.to_string()))?;
+            let app = self.app.as_ref().map(|app| app.username.as_str());
+            return crate::postgres::verify(&address, app, &self.declared).await;
+        }
+        Err(DataError::configuration("no database is known by this URL: use `sqlite://` or `postgres://`"))
     }
 
     /// The same for a database in which tenants have logins of their own: the operator's runners work on their data as these logins, whose passwords they
@@ -194,6 +265,7 @@ impl DataBuilder {
     /// or a model with a `tenant_id`; a migration of a table that is not declared; migrations that are not numbered 1, 2, 3, ….
     pub fn build(self) -> Result<Data> {
         let mut kinds = BTreeMap::new();
+        let mut model = Vec::new();
         for (name, kind, columns, schema) in self.tables {
             check_table(&name, schema.as_deref())?;
             for column in &columns {
@@ -211,6 +283,7 @@ impl DataBuilder {
                     "table `{name}` is declared twice: leave one of the two out"
                 )));
             }
+            model.extend(columns.into_iter().map(|column| (name.clone(), column)));
             kinds.insert(name, kind);
         }
         for (number, migration) in (1..).zip(&self.migrations) {
@@ -223,11 +296,23 @@ impl DataBuilder {
                 .with_types(self.types.iter().cloned())
         };
         let (postgres, sqlite) = (gate(Dialect::Postgres), gate(Dialect::Sqlite));
-        let declared = Declared { kinds, migrations: self.migrations, postgres, sqlite };
+        let declared = Declared {
+            kinds,
+            columns: model,
+            #[cfg(feature = "postgres")]
+            functions: self.functions,
+            #[cfg(feature = "postgres")]
+            types: self.types,
+            migrations: self.migrations,
+            postgres,
+            sqlite,
+        };
         Ok(Data {
             declared: Arc::new(declared),
             #[cfg(feature = "postgres")]
             app: None,
+            #[cfg(feature = "postgres")]
+            reader: None,
             #[cfg(feature = "postgres")]
             credentials: None,
             sources: Arc::default(),

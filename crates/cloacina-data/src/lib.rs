@@ -3,11 +3,14 @@
 // Without a database there is nothing to be reached.
 #![cfg(any(feature = "sqlite", feature = "postgres"))]
 
+#[cfg(feature = "postgres")]
+mod across;
 mod connection;
 #[cfg(feature = "postgres")]
 mod credentials;
 mod db;
 mod declaration;
+mod doctor;
 mod error;
 mod gate;
 mod migration;
@@ -23,9 +26,12 @@ mod tx;
 mod versions;
 
 #[cfg(feature = "postgres")]
+pub use across::{Across, ReadTx, Scope};
+#[cfg(feature = "postgres")]
 pub use credentials::{CredentialSource, TenantLogin};
 pub use db::TenantDb;
 pub use declaration::{Data, DataBuilder};
+pub use doctor::Finding;
 pub use error::{DataError, DataErrorKind, Result};
 pub use gate::Refusal;
 pub use migration::Migration;

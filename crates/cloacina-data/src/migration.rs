@@ -18,7 +18,7 @@
 //! A foreign key to a reference table stays as it is. What happens to the row when what it refers to is deleted may be `CASCADE`,
 //! `RESTRICT` and `NO ACTION`: setting the columns to null or their default would set `tenant_id`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::sea_query::{
     Alias, ColumnDef, Expr, ForeignKey, ForeignKeyAction, ForeignKeyCreateStatement, Index,
@@ -165,6 +165,17 @@ impl Migration {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Goes from the tables before this migration to those after it.
+    pub(crate) fn follow(&self, tables: &mut BTreeSet<String>) {
+        for change in &self.changes {
+            match change {
+                Change::Create(table) => tables.extend(table.get_table_name().and_then(plain_name)),
+                Change::DropTable { table } => drop(tables.remove(table)),
+                _ => {}
+            }
+        }
     }
 
     /// What fails, if it does, for the message.
@@ -397,10 +408,14 @@ impl Render<'_> {
         let Some(user) = self.whose.user() else { return };
         if kind == Kind::Reference {
             statements.push(format!("GRANT SELECT ON \"{table}\" TO {user}"));
+            if matches!(self.whose, Whose::Shared) {
+                statements.push(format!("GRANT SELECT ON \"{table}\" TO cloacina_reader"));
+            }
             return;
         }
         if matches!(self.whose, Whose::Shared) {
             let entered = "tenant_id = (SELECT cloacina.entered())";
+            let reading = "tenant_id = (SELECT cloacina.reading())";
             statements.extend([
                 format!("ALTER TABLE \"{table}\" ENABLE ROW LEVEL SECURITY"),
                 format!("ALTER TABLE \"{table}\" FORCE ROW LEVEL SECURITY"),
@@ -410,6 +425,10 @@ impl Render<'_> {
                 format!(
                     "CREATE POLICY tenant ON \"{table}\" TO {user} USING ({entered}) WITH CHECK ({entered})"
                 ),
+                format!(
+                    "CREATE POLICY reader ON \"{table}\" FOR SELECT TO cloacina_reader USING ({reading})"
+                ),
+                format!("GRANT SELECT ON \"{table}\" TO cloacina_reader"),
             ]);
         }
         statements.push(format!("GRANT SELECT, DELETE ON \"{table}\" TO {user}"));

@@ -1,5 +1,7 @@
 //! A PostgreSQL database.
 
+mod doctor;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -26,14 +28,17 @@ use sqlx::{
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+use crate::across::Scope;
 use crate::connection::FlushError;
 use crate::credentials::AnySource;
 use crate::db::Access;
-use crate::declaration::{AppLogin, Declared};
+use crate::declaration::{Declared, GivenLogin};
+use crate::doctor::Finding;
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
 use crate::migration::Whose;
 use crate::token::Key;
+use doctor::Placed;
 
 /// How long a transaction waits for a connection, a statement for a lock, a statement for its end, and a transaction for its next statement.
 const ACQUIRE: Duration = Duration::from_secs(10);
@@ -45,8 +50,11 @@ const IDLE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Server {
     pool: PgPool,
+    login: String,
     /// Whether the login is a tenant's own.
     own: bool,
+    /// Whether it reads across tenants.
+    reads: bool,
     /// The application's login, for tenants that share tables.
     app: Option<App>,
     tenants: Tenants,
@@ -56,8 +64,30 @@ pub(crate) struct Server {
 struct Tenants {
     address: PostgresAddress,
     credentials: Option<Arc<dyn AnySource>>,
-    /// Of each tenant that was used, the pool of its login, or that it has none.
-    known: Mutex<HashMap<TenantId, Arc<OnceCell<Option<PgPool>>>>>,
+    /// Of each tenant that was used, its login, or that it has none.
+    known: Mutex<HashMap<TenantId, Arc<OnceCell<Option<OfTenant>>>>>,
+}
+
+/// A tenant's login.
+#[derive(Clone)]
+struct OfTenant {
+    pool: PgPool,
+    login: String,
+}
+
+/// As whom a place is reached, and with which connections.
+struct Reached {
+    pool: PgPool,
+    login: String,
+    placed: Placed,
+    written_as: WrittenAs,
+}
+
+impl Reached {
+    /// A transaction for the doctor, in which no name means anything of the place's own.
+    async fn examine(&self, place: &Place) -> Result<Open> {
+        begun(&self.pool, place, &format!("{}; {TIMEOUTS}", doctor::BEGIN), self.written_as).await
+    }
 }
 
 /// The most connections to the login of one tenant. Nobody keeps one that is not used.
@@ -82,13 +112,13 @@ pub(crate) struct Open {
 impl Server {
     pub(crate) fn new(
         address: &PostgresAddress,
-        app: Option<&AppLogin>,
+        app: Option<&GivenLogin>,
         credentials: Option<Arc<dyn AnySource>>,
         max_connections: u32,
         own: bool,
     ) -> Result<Self> {
         let app = match app {
-            Some(AppLogin { username, password }) => {
+            Some(GivenLogin { username, password }) => {
                 let address = address
                     .with_login(username, password.expose_secret())
                     .map_err(|error| DataError::configuration(error.to_string()))?;
@@ -101,27 +131,77 @@ impl Server {
             None => None,
         };
         let tenants = Tenants { address: address.clone(), credentials, known: Mutex::default() };
-        Ok(Self { pool: pool(address, max_connections)?, own, app, tenants })
+        let (pool, login) = (pool(address, max_connections)?, address.user().to_owned());
+        Ok(Self { pool, login, own, reads: false, app, tenants })
     }
 
     pub(crate) fn reaches_logins(&self) -> bool {
         self.own || self.tenants.credentials.is_some()
     }
 
-    pub(crate) async fn begin(&self, place: &Place, access: Access) -> Result<Open> {
-        let mut of_tenant = None;
-        let (pool, written_as) = match (&self.app, place.shared) {
-            (Some(app), true) => (&app.pool, WrittenAs::App),
-            (None, true) => return Err(without_app(place)),
-            (_, false) if self.own => (&self.pool, WrittenAs::Tenant),
-            (_, false) => {
-                of_tenant = self.tenants.pool(place, &self.pool).await?;
-                match &of_tenant {
-                    Some(pool) => (pool, WrittenAs::Tenant),
-                    None => (&self.pool, WrittenAs::Operator),
-                }
-            }
+    /// The database as a reader across tenants reaches it: with one connection, for as long as it reads.
+    pub(crate) fn reader(address: &PostgresAddress, reader: &GivenLogin) -> Result<Self> {
+        let address = address
+            .with_login(&reader.username, reader.password.expose_secret())
+            .map_err(|error| DataError::configuration(error.to_string()))?;
+        Ok(Self { reads: true, ..Self::new(&address, None, None, 1, false)? })
+    }
+
+    /// A transaction that reads one tenant's rows, as it was granted.
+    pub(crate) async fn read(&self, place: &Place, grant: Uuid) -> Result<Open> {
+        let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
+        let begin = format!(
+            "{}; SET LOCAL cloacina.reading = '{grant}'; SET LOCAL cloacina.reading_of = '{}'",
+            begin(&schema, Access::Read),
+            Uuid::from(place.tenant)
+        );
+        begun(&self.pool, place, &begin, WrittenAs::App).await
+    }
+
+    /// As whom a place is reached.
+    async fn reach(&self, place: &Place) -> Result<Reached> {
+        let reached = |pool: &PgPool, login: &str, placed, written_as| {
+            let (pool, login) = (pool.clone(), login.to_owned());
+            Reached { pool, login, placed, written_as }
         };
+        Ok(match (&self.app, place.shared) {
+            (_, true) if self.reads => reached(&self.pool, &self.login, Placed::Reader, WrittenAs::App),
+            (Some(app), true) => reached(&app.pool, &app.name, Placed::Shared, WrittenAs::App),
+            (None, true) => return Err(without_app(place)),
+            (_, false) if self.own => reached(&self.pool, &self.login, Placed::Login, WrittenAs::Tenant),
+            (_, false) => match self.tenants.find_or_known(place, &self.pool).await? {
+                Some(own) => reached(&own.pool, &own.login, Placed::Login, WrittenAs::Tenant),
+                None => reached(&self.pool, &self.login, Placed::Schema, WrittenAs::Operator),
+            },
+        })
+    }
+
+    /// The login that a place is reached with.
+    pub(crate) async fn login_of(&self, place: &Place) -> Result<String> {
+        Ok(self.reach(place).await?.login)
+    }
+
+    pub(crate) async fn verify_login(&self, place: &Place, declared: &Declared) -> Result<Vec<Finding>> {
+        let reached = self.reach(place).await?;
+        let operator = (reached.placed == Placed::Shared).then_some(self.login.as_str());
+        let mut open = reached.examine(place).await?;
+        let logins = (reached.login.as_str(), operator);
+        let found = doctor::login(open.driver(), place, reached.placed, logins, declared).await?;
+        open.rollback(false).await;
+        Ok(found)
+    }
+
+    pub(crate) async fn verify_place(&self, place: &Place, declared: &Declared) -> Result<Vec<Finding>> {
+        let reached = self.reach(place).await?;
+        let mut open = reached.examine(place).await?;
+        let found = doctor::place(open.driver(), place, reached.placed, &reached.login, declared).await?;
+        open.rollback(false).await;
+        Ok(found)
+    }
+
+    pub(crate) async fn begin(&self, place: &Place, access: Access) -> Result<Open> {
+        let reached = self.reach(place).await?;
+        let by_source = reached.placed == Placed::Login && !self.own;
         let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
         let begin = format!(
             "{}; SELECT cloacina.at_home('{}', {}, current_schema()::text)",
@@ -129,15 +209,15 @@ impl Server {
             Uuid::from(place.tenant),
             place.epoch
         );
-        let mut open = match begun(pool, place, &begin, written_as).await {
+        let mut open = match begun(&reached.pool, place, &begin, reached.written_as).await {
             // The login was rotated, or was never this tenant's: the source is asked again, at once or the next time.
-            Err(error) if of_tenant.is_some() && error.kind() == DataErrorKind::Place => {
+            Err(error) if by_source && error.kind() == DataErrorKind::Place => {
                 self.tenants.forget(place);
                 if !is_not_let_in(&error) {
                     return Err(error);
                 }
-                let again = self.tenants.pool(place, &self.pool).await?;
-                begun(again.as_ref().unwrap_or(&self.pool), place, &begin, written_as).await?
+                let again = self.reach(place).await?;
+                begun(&again.pool, place, &begin, again.written_as).await?
             }
             begun => begun?,
         };
@@ -199,8 +279,8 @@ impl Server {
 }
 
 impl Tenants {
-    /// The pool of a tenant's login; `None` if it has none, and the operator's is used.
-    async fn pool(&self, place: &Place, operator: &PgPool) -> Result<Option<PgPool>> {
+    /// The login of a tenant; `None` if it has none, and the operator's is used.
+    async fn find_or_known(&self, place: &Place, operator: &PgPool) -> Result<Option<OfTenant>> {
         let cell = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(known.entry(place.tenant).or_default())
@@ -208,7 +288,7 @@ impl Tenants {
         cell.get_or_try_init(|| self.find(place, operator)).await.cloned()
     }
 
-    async fn find(&self, place: &Place, operator: &PgPool) -> Result<Option<PgPool>> {
+    async fn find(&self, place: &Place, operator: &PgPool) -> Result<Option<OfTenant>> {
         let failed = |error| DataError::driver(&place.name, "look for its login", error);
         let has_login: bool =
             sqlx::query_scalar("SELECT EXISTS (SELECT FROM cloacina.login WHERE tenant_id = $1)")
@@ -236,7 +316,7 @@ impl Tenants {
             .address
             .with_login(&login.username, login.password())
             .map_err(|error| DataError::configuration(error.to_string()))?;
-        pool(&address, OF_A_TENANT).map(Some)
+        Ok(Some(OfTenant { pool: pool(&address, OF_A_TENANT)?, login: login.username }))
     }
 
     /// Forgets the pool of a tenant. What is open in it may end.
@@ -254,6 +334,36 @@ fn is_not_let_in(error: &DataError) -> bool {
         _ => None,
     };
     matches!(code.as_deref(), Some("28P01" | "28000"))
+}
+
+/// Grants a login the reading of several tenants, as an operator. Returns the grant, tenant by tenant, once it is committed.
+pub(crate) async fn grant(
+    operator: &PostgresAddress,
+    reader: &str,
+    reason: &str,
+    scope: Scope<'_>,
+    seconds: i32,
+) -> Result<Vec<(Uuid, Uuid, String)>> {
+    let failed = |error| DataError::driver("all", "grant the reading across tenants", error);
+    let names = match scope {
+        Scope::All => None,
+        Scope::Only(names) => Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()),
+    };
+    let mut connection = options(operator)?.connect().await.map_err(failed)?;
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    transaction.execute(TIMEOUTS).await.map_err(failed)?;
+    let granted =
+        sqlx::query_as("SELECT reading, tenant_id, name FROM cloacina.grant_reading($1, $2, $3, $4)")
+            .bind(reader)
+            .bind(names)
+            .bind(reason)
+            .bind(seconds)
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    drop(connection.close().await);
+    Ok(granted)
 }
 
 /// Makes or changes the tables that tenants share, as an administrator.
@@ -310,6 +420,51 @@ pub(crate) async fn migrate_tenants(
         }
     }
     Ok(tenants.len())
+}
+
+/// A place of the registry: the tenant, its name, schema and epoch, whether it shares tables, whether it has logins of its own, and the logins that
+/// work there.
+type Registered = (Uuid, String, String, i32, bool, bool, Vec<String>);
+
+/// What the doctor finds in all places of a database.
+pub(crate) async fn verify(
+    address: &PostgresAddress,
+    app: Option<&str>,
+    declared: &Declared,
+) -> Result<Vec<Finding>> {
+    let failed = |error| DataError::driver("all", "look at the places of the database", error);
+    let mut connection = options(address)?.connect().await.map_err(failed)?;
+    let begin = format!("{}; {TIMEOUTS}", doctor::BEGIN);
+    connection.execute(AssertSqlSafe(begin)).await.map_err(failed)?;
+    let places: Vec<Registered> =
+        sqlx::query_as(doctor::PLACES).bind(app).fetch_all(&mut connection).await.map_err(failed)?;
+    let mut found = Vec::new();
+    for (tenant, name, schema, epoch, shared, own, mut logins) in places {
+        let place = Place { tenant: TenantId(tenant), name, schema, epoch, shared };
+        let placed = match (shared, own) {
+            (true, _) => Placed::Shared,
+            (false, true) => Placed::Login,
+            (false, false) => Placed::Schema,
+        };
+        if placed == Placed::Schema {
+            logins.push(address.user().to_owned());
+        }
+        for login in &logins {
+            found.extend(doctor::login(&mut connection, &place, placed, (login, None), declared).await?);
+        }
+        // The logins of a place have the same rights on it.
+        let login = logins.first().map_or(address.user(), String::as_str);
+        found.extend(doctor::place(&mut connection, &place, placed, login, declared).await?);
+    }
+    let elsewhere: Vec<String> =
+        sqlx::query_scalar(doctor::DATABASES).fetch_all(&mut connection).await.map_err(failed)?;
+    drop(connection.close().await);
+    for database in elsewhere {
+        let there =
+            address.with_database(&database).map_err(|error| DataError::configuration(error.to_string()))?;
+        found.extend(Box::pin(verify(&there, app, declared)).await?);
+    }
+    Ok(found)
 }
 
 /// Whether a tenant that is called so shares tables.

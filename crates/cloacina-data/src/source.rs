@@ -1,7 +1,7 @@
 //! Where tenants' data is: the connections of one declaration to one database.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use crate::connection::Connection;
 use crate::db::{Access, TenantDb};
 use crate::declaration::{Data, Declared};
+use crate::doctor::{self, Finding};
 use crate::error::Result;
 use crate::gate::Dialect;
 
@@ -22,6 +23,10 @@ pub struct Source {
     backend: Backend,
     /// The places whose tables are as the declaration wants them.
     ready: Mutex<HashMap<TenantId, Arc<OnceCell<()>>>>,
+    /// The logins about which the doctor found nothing.
+    clean_logins: Mutex<HashSet<String>>,
+    /// Whether it found nothing about the tables that tenants share.
+    shared_is_clean: OnceCell<()>,
 }
 
 /// Which database.
@@ -35,7 +40,7 @@ pub(crate) enum Key {
 
 enum Backend {
     #[cfg(feature = "postgres")]
-    Postgres(Box<crate::postgres::Server>),
+    Postgres(Arc<crate::postgres::Server>),
     #[cfg(feature = "sqlite")]
     Sqlite(crate::sqlite::File),
 }
@@ -50,13 +55,14 @@ impl Source {
         own: bool,
     ) -> Result<Arc<Self>> {
         Self::shared(data, Key::Postgres(Box::new(address.clone())), || {
-            Ok(Backend::Postgres(Box::new(crate::postgres::Server::new(
+            let server = crate::postgres::Server::new(
                 address,
                 data.app.as_ref(),
                 data.credentials.clone(),
                 max_connections,
                 own,
-            )?)))
+            )?;
+            Ok(Backend::Postgres(Arc::new(server)))
         })
     }
 
@@ -74,14 +80,26 @@ impl Source {
         if let Some(source) = sources.get(&key).and_then(Weak::upgrade) {
             return Ok(source);
         }
-        let source = Arc::new(Self {
-            declared: Arc::clone(&data.declared),
-            backend: make()?,
-            ready: Mutex::default(),
-        });
+        let source = Arc::new(Self::new(data, make()?));
         sources.retain(|_, source| source.strong_count() > 0);
         sources.insert(key, Arc::downgrade(&source));
         Ok(source)
+    }
+
+    fn new(data: &Data, backend: Backend) -> Self {
+        Self {
+            declared: Arc::clone(&data.declared),
+            backend,
+            ready: Mutex::default(),
+            clean_logins: Mutex::default(),
+            shared_is_clean: OnceCell::new(),
+        }
+    }
+
+    /// For readers, who neither make nor change a table.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn of_readers(data: &Data, server: Arc<crate::postgres::Server>) -> Arc<Self> {
+        Arc::new(Self::new(data, Backend::Postgres(server)))
     }
 
     fn reaches_logins(&self) -> bool {
@@ -105,17 +123,75 @@ impl Source {
 
     /// The data of the tenant of a place in this database, whose executions `submitter` submits.
     pub fn db(self: &Arc<Self>, place: Arc<Place>, submitter: Submitter) -> TenantDb {
-        TenantDb::new(Arc::clone(self), place, submitter)
+        TenantDb::new(Arc::clone(self), place, Some(submitter))
     }
 
-    /// Sees that the tables of a place are as they are declared: once, for those who come at the same time as well.
+    /// Sees that a place is as it is declared: once, for those who come at the same time as well.
     pub(crate) async fn prepare(&self, place: &Arc<Place>) -> Result<()> {
         let ready = {
             let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(ready.entry(place.tenant).or_default())
         };
-        ready.get_or_try_init(|| self.migrate(place)).await?;
+        ready.get_or_try_init(|| self.open(place)).await?;
         Ok(())
+    }
+
+    async fn open(&self, place: &Arc<Place>) -> Result<()> {
+        self.migrate(place).await?;
+        let login = self.login_of(place).await?;
+        let is_clean = |logins: &Mutex<HashSet<String>>| {
+            logins.lock().unwrap_or_else(PoisonError::into_inner).contains(&login)
+        };
+        if !is_clean(&self.clean_logins) {
+            doctor::admit(&place.name, self.verify_login(place).await?)?;
+            self.clean_logins.lock().unwrap_or_else(PoisonError::into_inner).insert(login);
+        }
+        let examine = async || doctor::admit(&place.name, self.verify_place(place).await?);
+        if place.shared {
+            self.shared_is_clean.get_or_try_init(examine).await?;
+        } else {
+            examine().await?;
+        }
+        Ok(())
+    }
+
+    /// What the doctor finds, whatever was found before.
+    pub(crate) async fn verify(&self, place: &Arc<Place>) -> Result<Vec<Finding>> {
+        let mut findings = self.verify_login(place).await?;
+        findings.extend(self.verify_place(place).await?);
+        Ok(findings)
+    }
+
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(unused_variables, reason = "who may open a file may do what it likes")
+    )]
+    async fn verify_login(&self, place: &Arc<Place>) -> Result<Vec<Finding>> {
+        match &self.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => server.verify_login(place, &self.declared).await,
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The login that a place is reached with; of a file there is none.
+    async fn login_of(&self, place: &Arc<Place>) -> Result<String> {
+        match &self.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => server.login_of(place).await,
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(_) => Ok(place.name.clone()),
+        }
+    }
+
+    async fn verify_place(&self, place: &Arc<Place>) -> Result<Vec<Finding>> {
+        match &self.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => server.verify_place(place, &self.declared).await,
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(file) => file.verify(place, &self.declared).await,
+        }
     }
 
     async fn migrate(&self, place: &Arc<Place>) -> Result<()> {

@@ -3,12 +3,14 @@
 //! Each transaction has a connection of its own; a few that nobody uses are kept, over all files of the process, because a new one costs
 //! as much as a transaction.
 
+mod doctor;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cloacina_core::id::ExecutionId;
+use cloacina_core::id::{ExecutionId, TenantId};
 use cloacina_core::store::{Flush, Flushed, Place};
 use cloacina_sqlite::{FileIdentity, SqliteAddress};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
@@ -19,6 +21,7 @@ use uuid::Uuid;
 use crate::connection::FlushError;
 use crate::db::Access;
 use crate::declaration::Declared;
+use crate::doctor::Finding;
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
 use crate::migration::Whose;
@@ -135,6 +138,34 @@ impl File {
             ));
         }
         Ok(connection)
+    }
+
+    pub(crate) async fn verify(&self, place: &Place, declared: &Declared) -> Result<Vec<Finding>> {
+        let mut open = self.begin(place, Access::Read).await?;
+        let found = doctor::findings(&mut open.connection, &self.path, place, declared).await?;
+        open.rollback(false).await;
+        Ok(found)
+    }
+
+    /// The same for a file of which nothing is known.
+    pub(crate) async fn verify_whole(&self, declared: &Declared) -> Result<Vec<Finding>> {
+        let name = self.path.display().to_string();
+        let failed = |error| DataError::driver(&name, "look at the file", error);
+        let options =
+            SqliteConnectOptions::new().filename(&self.path).create_if_missing(false).read_only(true);
+        let mut connection = options.connect().await.map_err(failed)?;
+        let tenant: Uuid = sqlx::query_scalar("SELECT tenant_id FROM cloacina_place")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(failed)?;
+        let place = Place {
+            tenant: TenantId(tenant),
+            name: name.clone(),
+            schema: String::new(),
+            epoch: 1,
+            shared: false,
+        };
+        doctor::findings(&mut connection, &self.path, &place, declared).await
     }
 
     pub(crate) async fn migrate(&self, place: &Arc<Place>, declared: &Declared) -> Result<()> {

@@ -364,7 +364,7 @@ impl TenantTx {
         };
         let now = match completion {
             Some(completion) => completion.now,
-            None => self.shared.db.submitter().now(),
+            None => self.shared.db.submitter().and_then(cloacina_core::Submitter::now),
         };
         let flush =
             Flush { runner: completion.map(|completion| completion.runner), now, places: vec![place] };
@@ -459,14 +459,14 @@ impl Destination for &TenantTx {
 
     async fn record(self, described: Described) -> Result<Uuid, PipelineError> {
         self.check()?;
-        if self.shared.access == Access::Read {
+        let submitter = self.shared.db.submitter().filter(|_| self.shared.access == Access::Write);
+        let Some(submitter) = submitter else {
             let message = format!(
                 "an execution of tenant `{}` was not recorded: the transaction only reads; submit it in one of `run`",
                 self.tenant()
             );
             return Err(PipelineError::new(ErrorKind::Configuration, message));
-        }
-        let submitter = self.shared.db.submitter();
+        };
         let prepared = submitter.prepare(described)?;
         let mut connection = self.connection().await?;
         if let Some(found) = self.find(&mut connection, prepared.execution()).await? {

@@ -6,12 +6,12 @@ SELECT current_setting('server_version_num')::integer AS server_version,
        (SELECT pg_get_userbyid(nspowner)::text FROM pg_namespace WHERE nspname = 'cloacina') AS control_owner,
        coalesce((SELECT pg_has_role(nspowner, 'MEMBER') FROM pg_namespace WHERE nspname = 'cloacina'), true) AS member_of_control_owner,
        ARRAY(
-           SELECT rolname::text FROM pg_roles WHERE rolname IN ('cloacina_owner', 'cloacina_engine', 'cloacina_tenant', 'cloacina_app') ORDER BY rolname
+           SELECT rolname::text FROM pg_roles WHERE rolname IN ('cloacina_owner', 'cloacina_engine', 'cloacina_tenant', 'cloacina_app', 'cloacina_reader') ORDER BY rolname
        ) AS roles,
        -- Those that the login may not grant: from version 16 on that takes the ADMIN option.
        ARRAY(
            SELECT rolname::text FROM pg_roles AS role
-           WHERE rolname IN ('cloacina_owner', 'cloacina_engine', 'cloacina_tenant', 'cloacina_app') AND NOT me.rolsuper
+           WHERE rolname IN ('cloacina_owner', 'cloacina_engine', 'cloacina_tenant', 'cloacina_app', 'cloacina_reader') AND NOT me.rolsuper
              AND current_setting('server_version_num')::integer >= 160000
              AND NOT EXISTS (
                SELECT FROM pg_auth_members WHERE roleid = role.oid AND member = me.oid AND admin_option

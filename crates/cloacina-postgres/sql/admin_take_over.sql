@@ -30,7 +30,7 @@ END
 $$;
 
 SET LOCAL ROLE cloacina_owner;
-GRANT USAGE ON SCHEMA cloacina TO cloacina_engine, cloacina_tenant, cloacina_app;
+GRANT USAGE ON SCHEMA cloacina TO cloacina_engine, cloacina_tenant, cloacina_app, cloacina_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON cloacina.doorbell, cloacina.notice, cloacina.runner, cloacina.runner_place TO cloacina_engine;
 GRANT SELECT, INSERT ON cloacina.tenant, cloacina.migration TO cloacina_engine;
 -- What the migration of a place notes, for places that an operator's login made for itself.
@@ -41,6 +41,9 @@ GRANT SELECT ON cloacina.data_key TO cloacina_engine;
 GRANT EXECUTE ON FUNCTION
     cloacina.enter(uuid, integer, bigint, bytea), cloacina.entered(), cloacina.entered_fence(uuid), cloacina.entered_ring(timestamptz)
     TO cloacina_app;
+-- Who grants the reading across tenants, and who reads.
+GRANT EXECUTE ON FUNCTION cloacina.grant_reading(text, text[], text, integer) TO cloacina_engine;
+GRANT EXECUTE ON FUNCTION cloacina.reading() TO cloacina_reader;
 GRANT EXECUTE ON FUNCTION
     cloacina.me(), cloacina.my_bells(timestamptz), cloacina.ring(timestamptz), cloacina.my_bell_lock(), cloacina.my_bell_lower(timestamptz),
     cloacina.my_notice(uuid[], timestamptz), cloacina.my_fence(uuid),

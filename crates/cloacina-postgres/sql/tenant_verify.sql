@@ -18,8 +18,12 @@ role AS MATERIALIZED (
 ),
 class AS MATERIALIZED (
     SELECT class.oid, relname, relkind, relowner, relacl,
-           relname IN ('workflow_executions', 'task_executions', 'ready_tasks', 'task_attempts') AND relkind = 'r' AS is_engine
-    FROM pg_class AS class JOIN tenant ON relnamespace = schema_oid
+           relname IN ('workflow_executions', 'task_executions', 'ready_tasks', 'task_attempts') AND relkind = 'r' AS is_engine,
+           -- The tenant's own data, if there is any: what an administrator made as the owner. Which tables these should be knows who declared them.
+           relowner IS NOT DISTINCT FROM role.owner AND to_regclass(format('%I.cloacina_data_migration', schema_name)) IS NOT NULL
+           AND (relkind IN ('r', 'p') OR relkind = 'S' AND EXISTS (
+               SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = class.oid AND refobjsubid > 0 AND deptype IN ('a', 'i'))) AS is_data
+    FROM pg_class AS class JOIN tenant ON relnamespace = schema_oid, role
 ),
 member AS MATERIALIZED (
     -- Before version 16 a membership always inherits. Since then whoever makes a role is its administrator without being in it.
@@ -79,6 +83,10 @@ finding (what) AS (
         AND (classid = 'pg_namespace'::regclass AND objid = schema_oid
              OR classid = 'pg_class'::regclass AND EXISTS (SELECT FROM class WHERE class.oid = objid AND is_engine))
       )
+      AND NOT (
+        dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND deptype = 'a' AND refobjid = group_oid
+        AND classid = 'pg_class'::regclass AND EXISTS (SELECT FROM class WHERE class.oid = objid AND is_data)
+      )
     UNION ALL
     SELECT format('%s is granted to the tenant on its own %s', privilege_type || CASE WHEN is_grantable THEN ' with grant option' ELSE '' END, object)
     FROM granted JOIN ours ON ours.oid = grantee
@@ -103,7 +111,7 @@ finding (what) AS (
     -- What could run code where others work.
     SELECT format('there is %s %I in the schema', CASE relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
                   WHEN 'p' THEN 'a partitioned table' WHEN 'S' THEN 'a sequence' WHEN 'c' THEN 'a type' ELSE 'an unknown table' END, relname)
-    FROM class WHERE NOT is_engine AND relkind NOT IN ('i', 't')
+    FROM class WHERE NOT is_engine AND NOT is_data AND relkind NOT IN ('i', 'I', 't')
     UNION ALL
     SELECT format('there is a function %s', pg_proc.oid::regprocedure) FROM pg_proc JOIN tenant ON pronamespace = schema_oid
     UNION ALL

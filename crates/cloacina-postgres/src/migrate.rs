@@ -58,6 +58,7 @@ impl Migrations {
                 Migration::new(2, include_str!("../migrations/control_0002_tenants.sql"), 1),
                 Migration::new(3, include_str!("../migrations/control_0003_shared.sql"), 1),
                 Migration::new(4, include_str!("../migrations/control_0004_database.sql"), 1),
+                Migration::new(5, include_str!("../migrations/control_0005_reading.sql"), 1),
             ],
             place,
         }
@@ -279,6 +280,9 @@ pub(crate) const TENANT: &str = "cloacina_tenant";
 /// The role of the application's login, which serves all tenants that share tables.
 pub(crate) const APP: &str = "cloacina_app";
 
+/// The role of logins that read the data of several tenants that share tables.
+pub(crate) const READER: &str = "cloacina_reader";
+
 /// The tables of a place that the engine works with.
 const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, task_attempts";
 
@@ -300,7 +304,7 @@ pub(crate) fn engine_grants(schema: &SchemaName, group: Option<&str>) -> String 
 /// The operator's engine sees all of them, the application's login those of the tenant that was entered. Of the engine's tables it may do what
 /// records a task as done and a new execution.
 pub(crate) fn shared_security() -> String {
-    let mut text = format!("GRANT USAGE ON SCHEMA {} TO {APP};", SchemaName::shared().quoted());
+    let mut text = format!("GRANT USAGE ON SCHEMA {} TO {APP}, {READER};", SchemaName::shared().quoted());
     for table in ENGINE_TABLES.split(", ") {
         text.push_str(&format!(
             "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; ALTER TABLE {table} FORCE ROW LEVEL SECURITY; \

@@ -179,16 +179,24 @@ pub(crate) const RECORDING: i64 = 1;
 pub(crate) const COMMITTING: i64 = 2;
 
 /// Makes transactions wait for the test's locks: one where the completion is written, one within COMMIT.
+///
+/// A place with triggers is not opened, so they are conditions on its tables; what waits for the commit is in another schema.
 pub(crate) async fn set_traps(url: &str) {
     let operator = connect(&Cluster::shared().unwrap().superuser_url_of(url), "acme").await;
     let traps = format!(
-        "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-             PERFORM pg_advisory_xact_lock_shared(TG_ARGV[0]::bigint); RETURN NULL; END $$;
-         GRANT EXECUTE ON FUNCTION stop() TO PUBLIC;
-         CREATE TRIGGER recording AFTER UPDATE ON task_executions FOR EACH ROW
-             WHEN (NEW.state = 'completed' AND NEW.task = 0) EXECUTE FUNCTION stop('{RECORDING}');
-         CREATE CONSTRAINT TRIGGER committing AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
-             FOR EACH ROW EXECUTE FUNCTION stop('{COMMITTING}');"
+        "CREATE SCHEMA traps;
+         CREATE TABLE traps.commit (at bigint);
+         CREATE FUNCTION traps.stop(at bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM pg_advisory_xact_lock_shared(at); RETURN true; END $$;
+         CREATE FUNCTION traps.stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM traps.stop(NEW.at); RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER committing AFTER INSERT ON traps.commit DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION traps.stop();
+         CREATE FUNCTION traps.stop_later(at bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO traps.commit VALUES (at); RETURN true; END $$;
+         GRANT USAGE ON SCHEMA traps TO PUBLIC; GRANT INSERT ON traps.commit TO PUBLIC;
+         ALTER TABLE task_executions ADD CHECK (state <> 'completed' OR task <> 0 OR traps.stop({RECORDING}));
+         ALTER TABLE ledger ADD CHECK (traps.stop_later({COMMITTING}));"
     );
     operator.batch_execute(&traps).await.unwrap();
 }

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 
+mod across;
 mod crash;
 mod credentials;
+mod doctor;
 mod ending;
 mod isolation;
 mod ledger;

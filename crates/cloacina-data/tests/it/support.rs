@@ -8,7 +8,7 @@ use cloacina::data::{Data, DataError, TenantDb};
 use cloacina::database::{AdminErrorKind, Database, DatabaseAdmin, TenantConfig, TenantCredentials};
 use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
 use cloacina::{RetryPolicy, TaskDefinition, Workflow};
-use cloacina_testing::cluster::Cluster;
+use cloacina_testing::cluster::{Cluster, Server};
 use tempfile::TempDir;
 
 /// Longer than any test takes, however busy the machine is.
@@ -118,7 +118,7 @@ pub(crate) enum Placement {
 /// A database whose registry knows which others are tenants'.
 pub(crate) struct Databases {
     admin: DatabaseAdmin,
-    admin_url: String,
+    pub(crate) admin_url: String,
     /// That of the operator's ordinary login.
     url: String,
     made: tokio::sync::Mutex<HashMap<String, String>>,
@@ -142,7 +142,10 @@ impl Databases {
 
 /// A new database, with an administrator and an ordinary login of the operator.
 pub(crate) async fn administered() -> (DatabaseAdmin, String, String) {
-    let cluster = Cluster::shared().unwrap();
+    administered_on(Cluster::shared().unwrap()).await
+}
+
+async fn administered_on(cluster: &Server) -> (DatabaseAdmin, String, String) {
     let admin_url = cluster.fresh_database().await.unwrap();
     cluster.make_administrator(&admin_url).await.unwrap();
     let admin = DatabaseAdmin::new(Database::new(&admin_url, admin_url.rsplit('/').next().unwrap(), 1));
@@ -154,14 +157,13 @@ pub(crate) async fn administered() -> (DatabaseAdmin, String, String) {
 
 /// A database in which each tenant has a login.
 pub(crate) struct OwnRole {
-    admin: DatabaseAdmin,
-    admin_url: String,
+    pub(crate) admin: DatabaseAdmin,
+    pub(crate) admin_url: String,
     made: tokio::sync::Mutex<HashMap<String, TenantCredentials>>,
 }
 
 impl OwnRole {
-    async fn new() -> Self {
-        let cluster = Cluster::shared().unwrap();
+    async fn on(cluster: &Server) -> Self {
         let admin_url = cluster.fresh_database().await.unwrap();
         cluster.make_administrator(&admin_url).await.unwrap();
         let admin = DatabaseAdmin::new(Database::new(&admin_url, admin_url.rsplit('/').next().unwrap(), 1));
@@ -195,8 +197,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    async fn new() -> Self {
-        let (admin, admin_url, url) = administered().await;
+    async fn on(server: &Server) -> Self {
+        let (admin, admin_url, url) = administered_on(server).await;
         let login = format!("app_{}", admin_url.rsplit('/').next().unwrap());
         let app = admin.create_app_login(&login, String::new()).await.unwrap();
         Self { admin, url, app, admin_url }
@@ -222,11 +224,21 @@ impl Placement {
     }
 
     pub(crate) async fn own_role() -> Self {
-        Self::OwnRole(Arc::new(OwnRole::new().await))
+        Self::own_role_on(Cluster::shared().unwrap()).await
+    }
+
+    /// On a server of the test's own, whose roles it may change.
+    pub(crate) async fn own_role_on(server: &Server) -> Self {
+        Self::OwnRole(Arc::new(OwnRole::on(server).await))
     }
 
     pub(crate) async fn shared() -> Self {
-        Self::Shared(Arc::new(Shared::new().await))
+        Self::shared_on(Cluster::shared().unwrap()).await
+    }
+
+    /// On a server of the test's own, whose roles it may change.
+    pub(crate) async fn shared_on(server: &Server) -> Self {
+        Self::Shared(Arc::new(Shared::on(server).await))
     }
 
     pub(crate) async fn database() -> Self {

@@ -1,15 +1,15 @@
-//! What has to be there before the first tenant: four roles, and the schema `cloacina` in their hands.
+//! What has to be there before the first tenant: five roles, and the schema `cloacina` in their hands.
 
 use std::time::Duration;
 
 use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result};
 use crate::connect::{Scope, Step, params};
 use crate::error::{Failure, describe};
-use crate::migrate::{self, APP, ENGINE, OWNER, TENANT, quoted};
+use crate::migrate::{self, APP, ENGINE, OWNER, READER, TENANT, quoted};
 use crate::statement as sql;
 
 /// The roles without a login to which everything belongs and is granted.
-const ROLES: [&str; 4] = [OWNER, ENGINE, TENANT, APP];
+const ROLES: [&str; 5] = [OWNER, ENGINE, TENANT, APP, READER];
 
 /// What an administrator's login lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::credentials::{LoginName, TenantCredentials, password, tenant_name, verifier};
 use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result};
 use crate::connect::{Scope, Step, params};
-use crate::migrate::{self, APP, OWNER, quoted};
+use crate::migrate::{self, APP, OWNER, READER, quoted};
 use crate::statement as sql;
 use crate::tenant::{self, SchemaName};
 
@@ -51,12 +51,34 @@ impl DatabaseAdmin {
     ///
     /// As [`create_tenant`](Self::create_tenant).
     pub async fn create_app_login(&self, username: &str, given: String) -> Result<TenantCredentials> {
+        self.create_login_for_shared(username, given, APP, "create_app_login").await
+    }
+
+    /// Makes a login that reads the data of several tenants that share tables, one after the other, and writes nothing. An empty password is
+    /// drawn, as for [`create_tenant`](Self::create_tenant).
+    ///
+    /// It sees the rows of a tenant only while a grant of the operator's is valid, which is in the audit before the first row is read.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_tenant`](Self::create_tenant).
+    pub async fn create_reader_login(&self, username: &str, given: String) -> Result<TenantCredentials> {
+        self.create_login_for_shared(username, given, READER, "create_reader_login").await
+    }
+
+    async fn create_login_for_shared(
+        &self,
+        username: &str,
+        given: String,
+        role: &'static str,
+        action: &'static str,
+    ) -> Result<TenantCredentials> {
         let login: LoginName = username.parse()?;
         let password = password(given)?;
         self.run(async move |admin| {
             admin.ensure_shared().await?;
             let create = format!(
-                "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD '{}' IN ROLE {APP}",
+                "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD '{}' IN ROLE {role}",
                 quoted(login.as_str()),
                 verifier(&password)
             );
@@ -65,7 +87,7 @@ impl DatabaseAdmin {
             let steps = [
                 Step::Batch(create),
                 Step::Batch(format!("SET LOCAL ROLE {OWNER}")),
-                Step::Run(sql::AUDIT_INSERT, params!["create_app_login", None::<Uuid>, None::<String>, detail]),
+                Step::Run(sql::AUDIT_INSERT, params![action, None::<Uuid>, None::<String>, detail]),
             ];
             match side.transaction(Scope::Control, &steps).await {
                 Ok(_) => Ok(admin.credentials(login.as_str(), password, SchemaName::shared().as_str())),

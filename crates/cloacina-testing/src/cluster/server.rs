@@ -150,7 +150,7 @@ impl Server {
     }
 
     /// Makes the login of a URL from [`fresh_database`](Self::fresh_database) an administrator of tenants: it may make roles and databases, and give the
-    /// four that all databases of the server share, whoever made them.
+    /// five that all databases of the server share, whoever made them.
     ///
     /// # Errors
     ///
@@ -165,7 +165,8 @@ impl Server {
         // Tests make the roles side by side, hence the lock, which no tenant's login is there to take; those of another database do not see it.
         let text = "SELECT pg_advisory_xact_lock(7); \
             DO $$ DECLARE role text; admin text := pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database(); \
-            BEGIN FOREACH role IN ARRAY ARRAY['cloacina_owner', 'cloacina_engine', 'cloacina_tenant', 'cloacina_app'] LOOP \
+            BEGIN FOREACH role IN ARRAY ARRAY['cloacina_owner', 'cloacina_engine', 'cloacina_tenant', 'cloacina_app', \
+                'cloacina_reader'] LOOP \
               IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN \
                 BEGIN EXECUTE format('CREATE ROLE %I NOLOGIN', role); EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END; END IF; \
               EXECUTE format('GRANT %I TO %I WITH ADMIN OPTION', role, admin); \
