@@ -421,6 +421,9 @@ pub(crate) async fn migrate_tenants(
     Ok(tenants.len())
 }
 
+/// A row of the registry: the tenant, its name, schema and epoch, whether it is for shared tables, whether it has logins of its own, which.
+type Registered = (Uuid, String, String, i32, bool, bool, Vec<String>);
+
 /// What the doctor finds in all places of a database.
 pub(crate) async fn verify(
     address: &PostgresAddress,
@@ -431,7 +434,7 @@ pub(crate) async fn verify(
     let mut connection = options(address)?.connect().await.map_err(failed)?;
     let begin = format!("{}; {TIMEOUTS}", doctor::BEGIN);
     connection.execute(AssertSqlSafe(begin)).await.map_err(failed)?;
-    let places: Vec<(Uuid, String, String, i32, bool, bool, Vec<String>)> =
+    let places: Vec<Registered> =
         sqlx::query_as(doctor::PLACES).bind(app).fetch_all(&mut connection).await.map_err(failed)?;
     let mut found = Vec::new();
     for (tenant, name, schema, epoch, shared, own, mut logins) in places {
