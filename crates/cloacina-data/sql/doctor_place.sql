@@ -228,6 +228,7 @@ finding (fatal, what, remedy) AS (
             WHEN 'engine' THEN privilege_type = 'SELECT' OR CASE
                 WHEN $2 = 'login' THEN privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
                 WHEN attname IS NOT NULL THEN attname <> 'tenant_id' AND privilege_type = 'UPDATE'
+                    OR relname IN ('workflow_executions', 'task_executions') AND privilege_type = 'INSERT'
                 ELSE relname = 'ready_tasks' AND privilege_type IN ('INSERT', 'DELETE') OR relname = 'task_attempts' AND privilege_type = 'INSERT' END
             WHEN 'sequence' THEN privilege_type = 'USAGE'
             WHEN 'partition' THEN false

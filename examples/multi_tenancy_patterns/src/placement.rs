@@ -132,12 +132,9 @@ impl Placement {
             }
             Self::Shared { url, admin } => {
                 let name = format!("{tenant}_shared");
-                let app = format!("patterns_app_{}", database_name(admin));
-                // The login alone sees nothing; even so nobody should know its password who does not know the administrator's.
-                let password = Uuid::new_v5(&Uuid::NAMESPACE_URL, admin.as_bytes()).to_string();
                 let administrator = administrator(admin);
                 made(administrator.create_shared_tenant(&name).await)?;
-                made(administrator.create_app_login(&app, password.clone()).await.map(drop))?;
+                let (app, password) = app_login(&administrator, admin).await?;
                 administrator.allow_operator(login(url)).await?;
                 data.migrate_shared(admin).await?;
                 builder.database_url(url).tenant(name).data(&data.app_login(&app, &password))
@@ -147,7 +144,16 @@ impl Placement {
     }
 }
 
-fn administrator(url: &str) -> DatabaseAdmin {
+/// Makes the login under which the data of tenants that share tables is reached, and says what it is.
+pub(crate) async fn app_login(admin: &DatabaseAdmin, url: &str) -> Result<(String, String)> {
+    let app = format!("patterns_app_{}", database_name(url));
+    // The login alone sees nothing; even so nobody should know its password who does not know the administrator's.
+    let password = Uuid::new_v5(&Uuid::NAMESPACE_URL, url.as_bytes()).to_string();
+    made(admin.create_app_login(&app, password.clone()).await.map(drop))?;
+    Ok((app, password))
+}
+
+pub(crate) fn administrator(url: &str) -> DatabaseAdmin {
     DatabaseAdmin::new(Database::new(url, database_name(url), 2))
 }
 
@@ -167,7 +173,7 @@ fn database_name(url: &str) -> &str {
 }
 
 /// The login of a URL.
-fn login(url: &str) -> &str {
+pub(crate) fn login(url: &str) -> &str {
     let (_, rest) = url.split_once("://").unwrap_or(("", url));
     rest.split([':', '@']).next().unwrap_or(rest)
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use cloacina::database::{Database as AdminDatabase, DatabaseAdmin};
 use cloacina::{Context, DefaultRunner, DefaultRunnerConfig, PipelineStatus};
+use cloacina_core::clock::{Clock as _, SystemClock};
 use cloacina_testing::cluster::Cluster;
 use futures_util::future::try_join_all;
 
@@ -137,7 +138,7 @@ async fn at_one_moment(runners: &Arc<[DefaultRunner]>, count: usize) -> Result<D
     // Time enough to submit them all.
     let wait = Duration::from_secs(5) + Duration::from_millis(2) * u32::try_from(count)?;
     let moment = Instant::now() + wait;
-    let start_at = jiff::Timestamp::now() + wait;
+    let start_at = SystemClock.now() + wait;
     let mut executions = Vec::with_capacity(count);
     for batch in (0..count).collect::<Vec<_>>().chunks(IN_FLIGHT) {
         let submitted = batch.iter().map(|number| {
