@@ -548,11 +548,11 @@ async fn a_commit_whose_answer_is_lost_neither_loses_nor_doubles_an_execution() 
         DefaultRunner::builder().database_url(proxy.url()).schema("acme").data(&data()).config(config);
     let runner = runner.build().await.unwrap();
     let db = runner.data().unwrap();
-    let mut rng = fastrand::Rng::new();
     let (mut unknown, mut committed) = (0, 0);
-    for _ in 0..60 {
-        let cut = if rng.bool() { Cut::BeforeReply } else { Cut::BeforeCommit };
-        proxy.cut_at_commit(proxy.counts().commits + rng.u64(1..4), cut);
+    for round in 0..60 {
+        // The next commit is the transaction's own, those that follow are the engine's.
+        let nth = proxy.counts().commits + 1 + round % 3;
+        proxy.cut_at_commit(nth, if round % 2 == 0 { Cut::BeforeReply } else { Cut::BeforeCommit });
         let submitted = db
             .run(async |tx| {
                 let id = tx.submit("noting").send().await?;
