@@ -73,7 +73,7 @@ async fn a_pooler_that_the_url_does_not_tell_of_is_named_when_a_prepared_stateme
     let pooler = pooler(&url).await;
     let t = Handle::through(&url, Some(&pooler.plain_url(&url))).await;
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+               WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
     let until_refused = async {
         loop {
             // The pooler makes another server connection, on which nothing is prepared; unless it gives up its client's.
