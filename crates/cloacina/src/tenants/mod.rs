@@ -161,7 +161,8 @@ impl TenantManager {
     /// Makes a tenant in a place that is chosen for it: by its tier, its size, its region, whatever you go by. From then on it is found by its name
     /// alone.
     ///
-    /// With [`data`](TenantManagerBuilder::data) the tables of its own data are made as well, where that takes the administrator.
+    /// With [`data`](TenantManagerBuilder::data) the tables of its own data are made as well, where that takes the administrator. If they cannot be
+    /// made the tenant is there all the same: the error says what is left to do.
     ///
     /// A tenant with [its own database](Placement::Database) is not made in one transaction: a call that was cut short is repeated.
     ///
@@ -400,8 +401,8 @@ impl TenantManagerBuilder {
         }
     }
 
-    /// Lets this administrator make what tenants need that are put anywhere but in a schema: logins, shared tables, databases. Runners still log in by the manager's own URL, whose login has to be
-    /// allowed to ([`allow_operator`](DatabaseAdmin::allow_operator)).
+    /// Lets this administrator make what tenants need that are put anywhere but in a schema: logins, shared tables, databases. Runners still log in
+    /// by the manager's own URL, whose login has to be allowed to ([`allow_operator`](DatabaseAdmin::allow_operator)).
     ///
     /// The manager then also ends sessions that exceed the tenants' limits, once a second, and sweeps over their sizes once an hour.
     ///

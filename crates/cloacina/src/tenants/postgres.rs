@@ -140,7 +140,11 @@ impl Databases {
             (&self.data, self.access.admin.as_ref().filter(|_| placement != Placement::Schema))
         {
             data.migrate_tenant(admin.url(), name.as_str()).await.map_err(|error| {
-                PipelineError::new(ErrorKind::Place, error.to_string()).with_source(error)
+                let message = format!(
+                    "the tenant `{name}` was made, but not the tables of its data: {error}; `Data::migrate_tenant` makes them, and `rotate` gives \
+                     credentials if it has a login"
+                );
+                PipelineError::new(ErrorKind::Place, message).with_source(error)
             })?;
         }
         Ok(Provisioned { placement, place, credentials })
