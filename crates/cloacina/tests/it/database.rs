@@ -95,48 +95,85 @@ async fn an_operator_reaches_it_by_the_tenants_name_and_nobody_else_gets_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_making_or_a_removal_that_is_cut_short_is_gone_on_with() {
-    let test = async {
-        let direct = Administered::by_a_provisioner().await;
-        direct.admin.list_tenants().await.unwrap();
-        let (mut half, mut nth) = (0, 1);
-        // Commits of the looks at the rights come before; after the last one of either nothing is cut any more.
-        for cut in [Cut::BeforeCommit, Cut::BeforeReply] {
-            loop {
-                let proxy = Proxy::start(&direct.url).await.unwrap();
-                let admin = DatabaseAdmin::new(AdminDatabase::new(proxy.url(), database_of(&direct.url), 2));
-                proxy.cut_at_commit(nth, cut);
-                let made = admin.create_tenant_database("acme").await;
-                let state = direct.admin.list_tenants().await.unwrap().first().map(|tenant| tenant.state);
-                half += usize::from(state == Some(TenantState::Creating));
-                if state == Some(TenantState::Creating) {
-                    assert_error(
-                        &open(&direct.url, "acme").await.unwrap_err(),
-                        ErrorKind::Place,
-                        "is being made",
-                    );
-                }
-                match direct.admin.create_tenant_database("acme").await {
-                    Ok(_) => assert_ne!(state, Some(TenantState::Active)),
-                    Err(error) => assert_eq!(error.kind(), AdminErrorKind::AlreadyExists, "{error}"),
-                }
-                let acme = open(&direct.url, "acme").await.unwrap();
-                assert!(acme.execute("w", Context::new()).await.unwrap().status.is_success());
-                acme.shutdown().await.unwrap();
-                let removed = admin.remove_tenant_database("acme", Duration::from_secs(5)).await;
-                let again = direct.admin.remove_tenant_database("acme", Duration::ZERO).await;
-                assert!(removed.is_ok() || again.is_ok(), "{removed:?}, {again:?}");
-                assert_eq!(databases(&direct).await, Default::default());
-                nth += 1;
-                if made.is_ok() && removed.is_ok() {
-                    break;
-                }
-            }
-            nth = 1;
+async fn a_making_that_is_cut_short_before_a_commit_is_gone_on_with() {
+    Box::pin(in_time(a_making_goes_on(Cut::BeforeCommit))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_making_that_is_cut_short_after_a_commit_is_gone_on_with() {
+    Box::pin(in_time(a_making_goes_on(Cut::BeforeReply))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_that_is_cut_short_before_a_commit_is_gone_on_with() {
+    Box::pin(in_time(a_removal_goes_on(Cut::BeforeCommit))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_that_is_cut_short_after_a_commit_is_gone_on_with() {
+    Box::pin(in_time(a_removal_goes_on(Cut::BeforeReply))).await;
+}
+
+/// Cuts a making at its first commit, the next at its second, and so on, until one goes through.
+async fn a_making_goes_on(cut: Cut) {
+    let direct = Administered::by_a_provisioner().await;
+    direct.admin.list_tenants().await.unwrap();
+    let mut half = 0;
+    for nth in 1.. {
+        let (admin, _proxy) = cut_at(&direct, nth, cut).await;
+        let made = admin.create_tenant_database("acme").await;
+        let state = direct.admin.list_tenants().await.unwrap().first().map(|tenant| tenant.state);
+        half += usize::from(state == Some(TenantState::Creating));
+        if state == Some(TenantState::Creating) {
+            let error = open(&direct.url, "acme").await.unwrap_err();
+            assert_error(&error, ErrorKind::Place, "is being made");
         }
-        assert!(half >= 4, "{half} times something was left half made");
-    };
-    Box::pin(in_time(test)).await;
+        match direct.admin.create_tenant_database("acme").await {
+            Ok(_) => assert_ne!(state, Some(TenantState::Active)),
+            Err(error) => assert_eq!(error.kind(), AdminErrorKind::AlreadyExists, "{error}"),
+        }
+        works(&direct).await;
+        direct.admin.remove_tenant_database("acme", Duration::ZERO).await.unwrap();
+        if made.is_ok() {
+            break;
+        }
+    }
+    assert!(half >= 2, "{half} times something was left half made");
+}
+
+async fn a_removal_goes_on(cut: Cut) {
+    let direct = Administered::by_a_provisioner().await;
+    direct.admin.list_tenants().await.unwrap();
+    let mut half = 0;
+    for nth in 1.. {
+        direct.admin.create_tenant_database("acme").await.unwrap();
+        works(&direct).await;
+        let (admin, _proxy) = cut_at(&direct, nth, cut).await;
+        let removed = admin.remove_tenant_database("acme", Duration::from_secs(5)).await;
+        let state = direct.admin.list_tenants().await.unwrap().first().map(|tenant| tenant.state);
+        half += usize::from(state == Some(TenantState::Removing));
+        let again = direct.admin.remove_tenant_database("acme", Duration::ZERO).await;
+        assert!(removed.is_ok() || again.is_ok(), "{removed:?}, {again:?}");
+        assert_eq!(databases(&direct).await, Default::default());
+        if removed.is_ok() {
+            break;
+        }
+    }
+    assert!(half >= 2, "{half} times something was left half removed");
+}
+
+/// An administrator whose connection is cut at a commit. The first commits are those of its looks at the rights.
+async fn cut_at(direct: &Administered, nth: u64, cut: Cut) -> (DatabaseAdmin, Proxy) {
+    let proxy = Proxy::start(&direct.url).await.unwrap();
+    proxy.cut_at_commit(nth, cut);
+    let admin = DatabaseAdmin::new(AdminDatabase::new(proxy.url(), database_of(&direct.url), 2));
+    (admin, proxy)
+}
+
+async fn works(direct: &Administered) {
+    let acme = open(&direct.url, "acme").await.unwrap();
+    assert!(acme.execute("w", Context::new()).await.unwrap().status.is_success());
+    acme.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
