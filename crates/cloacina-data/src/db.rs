@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use crate::doctor::Finding;
 use crate::error::{DataError, DataErrorKind, Result};
-use crate::source::{DataOf, Source};
+use crate::metrics::{Counters, DataMetrics};
+use crate::source::{DataOf, Known, Source};
 use crate::tx::TenantTx;
 
 /// The data of one tenant: a handle, cheap to clone.
@@ -20,6 +21,7 @@ use crate::tx::TenantTx;
 pub struct TenantDb {
     source: Arc<Source>,
     place: Arc<Place>,
+    known: Arc<Known>,
     /// Of a runner; nobody submits what only reads across tenants.
     submitter: Option<Submitter>,
 }
@@ -33,7 +35,8 @@ pub(crate) enum Access {
 
 impl TenantDb {
     pub(crate) fn new(source: Arc<Source>, place: Arc<Place>, submitter: Option<Submitter>) -> Self {
-        Self { source, place, submitter }
+        let known = source.known(&place);
+        Self { source, place, known, submitter }
     }
 
     /// That of the tenant that a task runs for.
@@ -74,8 +77,20 @@ impl TenantDb {
         self.submitter.as_ref()
     }
 
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.known.counters
+    }
+
     pub(crate) fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// What this process did on the tenant's data since it first used it. [`Data::metrics`](crate::Data::metrics) has those of all tenants.
+    ///
+    /// To each of the statements there is an event besides, `ran a statement` of the target `cloacina::data`, at the level `DEBUG`.
+    #[must_use]
+    pub fn metrics(&self) -> DataMetrics {
+        self.counters().read()
     }
 
     /// Runs `work` in a transaction of the tenant, and commits it if `work` succeeds; otherwise nothing of it is written.
@@ -143,8 +158,13 @@ impl TenantDb {
     }
 
     pub(crate) async fn begin(&self, access: Access) -> Result<TenantTx> {
-        self.source.prepare(&self.place).await?;
-        let connection = self.source.begin(&self.place, access).await?;
+        let begun = Instant::now();
+        let connection = async {
+            self.source.prepare(&self.place, &self.known).await?;
+            self.source.begin(&self.place, access).await
+        };
+        let connection = connection.await.inspect_err(|_| self.counters().failed())?;
+        self.counters().waited_to_begin(begun.elapsed());
         Ok(TenantTx::new(self.clone(), connection, access))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use sea_orm::{EntityTrait, IdenStatic, Iterable};
 
@@ -13,6 +13,7 @@ use crate::credentials::{AnySource, CredentialSource};
 use crate::doctor::Finding;
 use crate::error::{DataError, Result};
 use crate::gate::{Dialect, Gate, Kind, Tables};
+use crate::metrics::DataMetrics;
 use crate::migration::Migration;
 use crate::source::{Key, Source};
 
@@ -169,6 +170,22 @@ impl Data {
     #[must_use]
     pub fn credentials(&self, source: impl CredentialSource) -> Self {
         Self { credentials: Some(Arc::new(source)), sources: Arc::default(), ..self.clone() }
+    }
+
+    /// What this process did on the data of each tenant that it used, in the order of their names: for whoever collects such figures. The counts of a
+    /// tenant begin anew when all runners on its database were closed in between.
+    ///
+    /// Tenants of several databases are all there, under the names that messages give them. Reading [`across`](Self::across) tenants is not counted:
+    /// it has its audit.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<(String, DataMetrics)> {
+        let sources: Vec<_> = {
+            let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+            sources.values().filter_map(Weak::upgrade).collect()
+        };
+        let mut metrics: Vec<_> = sources.iter().flat_map(|source| source.metrics()).collect();
+        metrics.sort_by(|one, other| one.0.cmp(&other.0));
+        metrics
     }
 
     /// Makes or changes the tables of all tenants that have logins or databases of their own, with what may be done with them, as an administrator of the database.

@@ -13,6 +13,7 @@ mod declaration;
 mod doctor;
 mod error;
 mod gate;
+mod metrics;
 mod migration;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -34,6 +35,7 @@ pub use declaration::{Data, DataBuilder};
 pub use doctor::Finding;
 pub use error::{DataError, DataErrorKind, Result};
 pub use gate::Refusal;
+pub use metrics::DataMetrics;
 pub use migration::Migration;
 pub use sea_orm;
 #[doc(hidden)]

@@ -16,17 +16,26 @@ use crate::declaration::{Data, Declared};
 use crate::doctor::{self, Finding};
 use crate::error::Result;
 use crate::gate::Dialect;
+use crate::metrics::{Counters, DataMetrics};
 
 /// A declaration in one database.
 pub struct Source {
     pub(crate) declared: Arc<Declared>,
     backend: Backend,
-    /// The places whose tables are as the declaration wants them.
-    ready: Mutex<HashMap<TenantId, Arc<OnceCell<()>>>>,
+    /// The tenants whose data was used.
+    known: Mutex<HashMap<TenantId, Arc<Known>>>,
     /// The logins about which the doctor found nothing.
     clean_logins: Mutex<HashSet<String>>,
     /// Whether it found nothing about the tables that tenants share.
     shared_is_clean: OnceCell<()>,
+}
+
+/// What is kept of a tenant whose data was used.
+pub(crate) struct Known {
+    name: String,
+    /// Set once its tables are as the declaration wants them.
+    ready: OnceCell<()>,
+    pub(crate) counters: Counters,
 }
 
 /// Which database.
@@ -90,7 +99,7 @@ impl Source {
         Self {
             declared: Arc::clone(&data.declared),
             backend,
-            ready: Mutex::default(),
+            known: Mutex::default(),
             clean_logins: Mutex::default(),
             shared_is_clean: OnceCell::new(),
         }
@@ -126,13 +135,24 @@ impl Source {
         TenantDb::new(Arc::clone(self), place, Some(submitter))
     }
 
-    /// Sees that a place is as it is declared: once, for those who come at the same time as well.
-    pub(crate) async fn prepare(&self, place: &Arc<Place>) -> Result<()> {
-        let ready = {
-            let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(ready.entry(place.tenant).or_default())
+    pub(crate) fn known(&self, place: &Place) -> Arc<Known> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let name = place.name.clone();
+            Arc::new(Known { name, ready: OnceCell::new(), counters: Counters::default() })
         };
-        ready.get_or_try_init(|| self.open(place)).await?;
+        Arc::clone(known.entry(place.tenant).or_insert_with(new))
+    }
+
+    /// What was done on the data of each tenant.
+    pub(crate) fn metrics(&self) -> Vec<(String, DataMetrics)> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().map(|known| (known.name.clone(), known.counters.read())).collect()
+    }
+
+    /// Sees that a place is as it is declared: once, for those who come at the same time as well.
+    pub(crate) async fn prepare(&self, place: &Arc<Place>, known: &Known) -> Result<()> {
+        known.ready.get_or_try_init(|| self.open(place)).await?;
         Ok(())
     }
 

@@ -52,6 +52,8 @@ struct Shared {
     /// `None` once the transaction is over.
     connection: AsyncMutex<Option<Connection>>,
     savepoints: AtomicU32,
+    /// Whether its end was counted.
+    ended: AtomicBool,
     /// How many savepoints met an error and have not come to their end: what is open in the database then is none of what was asked for.
     failed: AtomicU32,
     /// The first of the savepoints that were dropped without an end, and how many executions had been submitted when it was set: they are
@@ -71,12 +73,14 @@ enum End {
 
 impl TenantTx {
     pub(crate) fn new(db: TenantDb, connection: Connection, access: Access) -> Self {
+        db.counters().begun();
         Self {
             shared: Arc::new(Shared {
                 db,
                 access,
                 connection: AsyncMutex::new(Some(connection)),
                 savepoints: AtomicU32::new(0),
+                ended: AtomicBool::new(false),
                 failed: AtomicU32::new(0),
                 dropped: Mutex::new(None),
                 submitted: Mutex::new(Vec::new()),
@@ -158,12 +162,14 @@ impl TenantTx {
         let source = self.shared.db.source();
         let admitted = source.declared.gate(source.dialect()).admit(sql).map_err(|refusal| {
             self.poison();
+            self.shared.db.counters().refused();
             tracing::warn!(tenant = self.tenant(), %refusal, "a statement was refused");
             DataError::refused(self.tenant(), &refusal)
         })?;
         let mut values = values.unwrap_or(Values(Vec::new()));
         if !admitted.fits(values.0.len()) {
             self.poison();
+            self.shared.db.counters().refused();
             let problem = format!(
                 "a statement names {} parameters and is given {} values",
                 admitted.parameters,
@@ -234,6 +240,7 @@ impl TenantTx {
 
     fn driver(&self, doing: &str, error: sqlx::Error) -> DataError {
         self.poison();
+        self.shared.db.counters().failed();
         let error = DataError::driver(self.tenant(), doing, error);
         // What the database says may hold a value of a row.
         tracing::debug!(target: "cloacina::data", tenant = self.tenant(), kind = ?error.kind(), "failed to {doing}");
@@ -241,9 +248,11 @@ impl TenantTx {
     }
 
     fn ran(&self, admitted: &Admitted, begun: Instant, rows: u64) {
+        let time = begun.elapsed();
+        self.shared.db.counters().ran(rows, time);
         tracing::debug!(
             target: "cloacina::data",
-            tenant = self.tenant(), tables = ?admitted.tables, writes = admitted.writes, rows, time = ?begun.elapsed(),
+            tenant = self.tenant(), tables = ?admitted.tables, writes = admitted.writes, rows, ?time,
             "ran a statement"
         );
     }
@@ -260,6 +269,7 @@ impl TenantTx {
         if let Some(connection) = connection {
             connection.rollback(self.poisoned.load(Ordering::Acquire)).await;
         }
+        self.shared.ended();
     }
 
     /// Commits, and with it that the task is done. It goes on when its caller goes away.
@@ -318,14 +328,18 @@ impl TenantTx {
         };
         match connection.commit().await {
             Ok(()) => {
+                self.shared.db.counters().committed();
+                self.shared.ended();
                 if let Some(flushed) = &flushed {
                     Deferred::committed(submitted, flushed.now);
                 }
                 Ok(End::Committed(flushed))
             }
             Err(error) => {
+                self.shared.db.counters().failed();
                 let error = DataError::driver(self.tenant(), "commit a transaction", error).or_unknown();
                 if error.kind() == DataErrorKind::Unknown {
+                    self.shared.db.counters().unknown();
                     Deferred::unknown(submitted);
                 }
                 Err(error)
@@ -448,6 +462,21 @@ impl Drop for TenantTx {
     }
 }
 
+impl Shared {
+    /// Before anybody is told of it, or else when nobody has it any more.
+    fn ended(&self) {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            self.db.counters().ended();
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.ended();
+    }
+}
+
 impl fmt::Debug for TenantTx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantTx").field("tenant", &self.tenant()).finish_non_exhaustive()
@@ -543,18 +572,34 @@ impl StreamTrait for TenantTx {
             let (admitted, statement) = self.admit(&statement.sql, statement.values)?;
             let mut guard = self.connection().await?;
             let rows = async_stream::stream! {
-                let begun = Instant::now();
+                let mut running = Running { tx: self, admitted, begun: Instant::now(), rows: 0, failed: false };
                 let Some(connection) = guard.as_mut() else { return };
-                let mut count = 0;
                 let mut rows = connection.fetch(statement);
                 while let Some(row) = rows.next().await {
-                    count += 1;
+                    running.rows += u64::from(row.is_ok());
+                    running.failed |= row.is_err();
                     yield row.map_err(|error| DbErr::from(self.driver("run a statement", error)));
                 }
-                self.ran(&admitted, begun, count);
             };
             Ok(rows.boxed())
         })
+    }
+}
+
+/// A statement whose rows are read one by one, to their end or not.
+struct Running<'tx> {
+    tx: &'tx TenantTx,
+    admitted: Arc<Admitted>,
+    begun: Instant,
+    rows: u64,
+    failed: bool,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.failed {
+            self.tx.ran(&self.admitted, self.begun, self.rows);
+        }
     }
 }
 

@@ -60,6 +60,6 @@
 #[cfg(feature = "postgres")]
 pub use cloacina_data::{Across, CredentialSource, ReadTx, Scope, TenantLogin};
 pub use cloacina_data::{
-    Data, DataBuilder, DataError, DataErrorKind, Finding, Migration, Refusal, Result, TenantDb, TenantTx,
-    sea_orm,
+    Data, DataBuilder, DataError, DataErrorKind, DataMetrics, Finding, Migration, Refusal, Result, TenantDb,
+    TenantTx, sea_orm,
 };

@@ -9,6 +9,7 @@ mod doctor;
 mod ending;
 mod isolation;
 mod ledger;
+mod metrics;
 mod mistake;
 mod model;
 mod row_security;
