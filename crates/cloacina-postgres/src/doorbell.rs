@@ -11,6 +11,7 @@
 //! A `NOTIFY` makes it immediate. It is sent after the commit, on another connection, at most once in ten milliseconds,
 //! empty: inside the writing transaction it would serialise all commits of the cluster. Nothing depends on it.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -56,26 +57,53 @@ pub(crate) async fn due(inner: Arc<Inner>, now: Option<Timestamp>) -> Result<Bel
     Ok(bells)
 }
 
-pub(crate) async fn lower(inner: Arc<Inner>, place: Place, now: Option<Timestamp>) -> Result<NextDue> {
-    let schema = SchemaName::of(&place)?;
-    let tenant = Uuid::from(place.tenant);
-    let failed = |failure: crate::error::Failure| failure.into_error(&crate::error::named(&place));
+/// Several places are in the same tables; then each step is one statement for all of them.
+pub(crate) async fn lower(
+    inner: Arc<Inner>,
+    places: Vec<Arc<Place>>,
+    now: Option<Timestamp>,
+) -> Result<Vec<NextDue>> {
+    let Some(first) = places.first() else { return Ok(Vec::new()) };
+    let schema = SchemaName::of(first)?;
+    let tenants: Vec<Uuid> = places.iter().map(|place| place.tenant.into()).collect();
+    let named = if places.len() == 1 { crate::error::named(first) } else { schema.to_string() };
+    let failed = |failure: crate::error::Failure| failure.into_error(&named);
     let mut side = inner.pool.side().await?;
-    side.touch(place.tenant);
+    places.iter().for_each(|place| side.touch(place.tenant));
     // The look is a statement after the lock, in the same flight.
-    let look =
-        [Step::Run(sql::BELL_LOCK, params![tenant]), Step::Run(sql::BELL_DUE_NEXT, params![tenant, now])];
-    let rows = side.begin(inner.scope(place.tenant, &schema), &look).await.map_err(failed)?;
-    let next = &rows[1][0];
-    let next = NextDue { now: next.get("now"), work: next.get("work"), deadline: next.get("deadline") };
+    let look = match tenants[..] {
+        [tenant] => {
+            [Step::Run(sql::BELL_LOCK, params![tenant]), Step::Run(sql::BELL_DUE_NEXT, params![tenant, now])]
+        }
+        _ => [
+            Step::Run(sql::MANY_BELL_LOCK, params![tenants.clone()]),
+            Step::Run(sql::MANY_BELL_DUE_NEXT, params![tenants.clone(), now]),
+        ],
+    };
+    let rows = side.begin(inner.scope(first.tenant, &schema), &look).await.map_err(failed)?;
+    let of =
+        |row: &Row| NextDue { now: row.get("now"), work: row.get("work"), deadline: row.get("deadline") };
+    let next: HashMap<Uuid, NextDue> = match tenants[..] {
+        [tenant] => rows[1].iter().map(|row| (tenant, of(row))).collect(),
+        _ => rows[1].iter().map(|row| (row.get("tenant_id"), of(row))).collect(),
+    };
     // A bell that a crash leaves early costs a look.
     let mut steps = vec![Step::Batch("SET LOCAL synchronous_commit = off".to_owned())];
-    if !rows[0].is_empty() {
-        let earliest = [next.work, next.deadline].into_iter().flatten().min();
-        steps.push(Step::Run(sql::BELL_LOWER, params![tenant, earliest]));
+    let (locked, earliest): (Vec<Uuid>, Vec<Option<Timestamp>>) = rows[0]
+        .iter()
+        .map(|row| {
+            let tenant: Uuid = row.get("tenant_id");
+            let next = &next[&tenant];
+            (tenant, [next.work, next.deadline].into_iter().flatten().min())
+        })
+        .unzip();
+    match (&locked[..], &tenants[..]) {
+        ([], _) => {}
+        (_, [tenant]) => steps.push(Step::Run(sql::BELL_LOWER, params![*tenant, earliest[0]])),
+        _ => steps.push(Step::Run(sql::MANY_BELL_LOWER, params![locked, earliest])),
     }
     side.finish(&steps).await.map_err(failed)?;
-    Ok(next)
+    Ok(tenants.iter().map(|tenant| next[tenant]).collect())
 }
 
 /// Sends the hints of this process to the others, as long as the store is there.

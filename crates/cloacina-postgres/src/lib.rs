@@ -501,8 +501,8 @@ impl Store for PostgresStore {
         self.run(doorbell::due(Arc::clone(&self.inner), now)).await
     }
 
-    async fn bell_lower(&self, place: &Place, now: Option<Timestamp>) -> Result<NextDue> {
-        self.run(doorbell::lower(Arc::clone(&self.inner), place.clone(), now)).await
+    async fn bell_lower(&self, places: &[Arc<Place>], now: Option<Timestamp>) -> Result<Vec<NextDue>> {
+        self.run(doorbell::lower(Arc::clone(&self.inner), places.to_vec(), now)).await
     }
 
     async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()> {

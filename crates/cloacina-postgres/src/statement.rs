@@ -185,6 +185,9 @@ statements! {
     MANY_EXECUTION_CLOSE "many/execution_close";
     MANY_TASK_CLAIM "many/task_claim";
     MANY_BELL_RING "many/bell_ring";
+    MANY_BELL_LOCK "many/bell_lock";
+    MANY_BELL_DUE_NEXT "many/bell_due_next";
+    MANY_BELL_LOWER "many/bell_lower";
 }
 
 #[cfg(test)]

@@ -786,9 +786,13 @@ impl Store for SqliteStore {
         self.glance(|connection| doorbell::due(connection, self.place.tenant, micros(now))).await
     }
 
-    async fn bell_lower(&self, place: &Place, now: Option<Timestamp>) -> Result<NextDue> {
-        self.own(place)?;
-        self.glance(|connection| doorbell::next(connection, place.tenant, micros(now))).await
+    async fn bell_lower(&self, places: &[Arc<Place>], now: Option<Timestamp>) -> Result<Vec<NextDue>> {
+        let mut next = Vec::with_capacity(places.len());
+        for place in places {
+            self.own(place)?;
+            next.push(self.glance(|connection| doorbell::next(connection, place.tenant, micros(now))).await?);
+        }
+        Ok(next)
     }
 
     async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()> {

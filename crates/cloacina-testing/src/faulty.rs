@@ -319,8 +319,8 @@ impl Store for FaultyStore {
         self.through(Method::BellDue, self.inner.bell_due(now)).await
     }
 
-    async fn bell_lower(&self, place: &Place, now: Option<Timestamp>) -> Result<NextDue> {
-        self.through(Method::BellLower, self.inner.bell_lower(place, now)).await
+    async fn bell_lower(&self, places: &[Arc<Place>], now: Option<Timestamp>) -> Result<Vec<NextDue>> {
+        self.through(Method::BellLower, self.inner.bell_lower(places, now)).await
     }
 
     async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()> {

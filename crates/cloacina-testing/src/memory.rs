@@ -327,8 +327,9 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn bell_lower(&self, place: &Place, now: Option<Timestamp>) -> Result<NextDue> {
-        Ok(self.shared.lock().place(place)?.lower(or_system(now)))
+    async fn bell_lower(&self, places: &[Arc<Place>], now: Option<Timestamp>) -> Result<Vec<NextDue>> {
+        let mut tables = self.shared.lock();
+        places.iter().map(|place| Ok(tables.place(place)?.lower(or_system(now)))).collect()
     }
 
     async fn runner_register(&self, runner: &RunnerRegistration, _now: Option<Timestamp>) -> Result<()> {

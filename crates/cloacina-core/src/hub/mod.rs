@@ -59,7 +59,7 @@ use place::{Held, StopReason};
 use queue::Admitted;
 pub use recording::{Completion, Recording, Writing};
 use rest::Rest;
-use scheduler::Timers;
+use scheduler::{Lowering, Timers};
 use serving::{Server, Serving};
 pub(crate) use status::smaller;
 
@@ -97,6 +97,7 @@ pub struct Hub {
     places: Mutex<Places>,
     /// Places that may have claimable work, in the order in which they are served.
     queue: Mutex<VecDeque<Arc<OpenPlace>>>,
+    lowering: Mutex<Lowering>,
     slot_watch: Arc<Wake>,
     timers: Mutex<Timers>,
     audits: mpsc::UnboundedSender<Audit>,
@@ -210,6 +211,7 @@ impl Hub {
             renewing: AsyncMutex::new(None),
             places: Mutex::default(),
             queue: Mutex::new(VecDeque::new()),
+            lowering: Mutex::default(),
             slot_watch: Arc::new(Wake::default()),
             timers: Mutex::default(),
             audits,

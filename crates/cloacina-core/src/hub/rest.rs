@@ -157,8 +157,10 @@ impl Hub {
                 self.look(&place);
                 return Ok(false);
             }
-            let next = self.store.bell_lower(&place.place, self.clock.database_now()).await?;
-            self.wait_for(&place, next, Duration::ZERO);
+            let this = std::slice::from_ref(&place.place);
+            for next in self.store.bell_lower(this, self.clock.database_now()).await? {
+                self.wait_for(&place, next, Duration::ZERO);
+            }
         }
         if !self.store.rest().await? {
             return Ok(false);

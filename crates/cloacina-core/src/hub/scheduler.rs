@@ -24,6 +24,17 @@ const WORTH_A_CLAIM: usize = 16;
 /// How long to wait when work is due but none of it is for us: at first, and at most.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+/// The most bells that are lowered in one transaction: whoever rings one of them meanwhile waits for its end.
+const LOWERED_TOGETHER: usize = 256;
+
+/// The places that share tables and whose bells are to be lowered.
+#[derive(Default)]
+pub(super) struct Lowering {
+    waiting: Vec<(Arc<OpenPlace>, Duration)>,
+    /// Whether somebody is lowering, and looks for more.
+    under_way: bool,
+}
+
 /// What a place is to be looked at for, at a certain time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Timer {
@@ -204,7 +215,7 @@ impl Hub {
             exhausted
         };
         if exhausted {
-            self.spawn(Arc::clone(self).lower(Arc::clone(place), Duration::ZERO));
+            self.lower(Arc::clone(place), Duration::ZERO);
         } else {
             self.look(place);
         }
@@ -224,18 +235,53 @@ impl Hub {
     }
 
     /// Lowers the bell of a place that had nothing more for us, and sets the timers for what comes next, deadlines not before
-    /// `deadlines_after`.
-    async fn lower(self: Arc<Self>, place: Arc<OpenPlace>, deadlines_after: Duration) {
-        let _turn = self.turn_in(&place).await;
-        let (store, inner, now) =
-            (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
-        match self.ask(async move { store.bell_lower(&inner, now).await }).await {
-            Ok(next) => self.wait_for(&place, next, deadlines_after),
+    /// `deadlines_after`. Those of places that share tables are lowered together: while some are, others gather.
+    fn lower(self: &Arc<Self>, place: Arc<OpenPlace>, deadlines_after: Duration) {
+        if !place.place.shared {
+            self.spawn(Arc::clone(self).lower_now(vec![(place, deadlines_after)]));
+            return;
+        }
+        let mut lowering = self.lowering.lock().unwrap_or_else(PoisonError::into_inner);
+        lowering.waiting.push((place, deadlines_after));
+        if !std::mem::replace(&mut lowering.under_way, true) {
+            self.spawn(Arc::clone(self).lower_shared());
+        }
+    }
+
+    async fn lower_shared(self: Arc<Self>) {
+        loop {
+            let batch = {
+                let mut lowering = self.lowering.lock().unwrap_or_else(PoisonError::into_inner);
+                let most = lowering.waiting.len().min(LOWERED_TOGETHER);
+                lowering.under_way = most > 0;
+                lowering.waiting.drain(..most).collect::<Vec<_>>()
+            };
+            if batch.is_empty() {
+                return;
+            }
+            Arc::clone(&self).lower_now(batch).await;
+        }
+    }
+
+    /// Several places share tables.
+    async fn lower_now(self: Arc<Self>, places: Vec<(Arc<OpenPlace>, Duration)>) {
+        let [(first, _), ..] = &places[..] else { return };
+        let _turn = self.turn_in(first).await;
+        let (store, now) = (Arc::clone(&self.store), self.clock.database_now());
+        let of: Vec<_> = places.iter().map(|(place, _)| Arc::clone(&place.place)).collect();
+        match self.ask(async move { store.bell_lower(&of, now).await }).await {
+            Ok(next) => {
+                for ((place, deadlines_after), next) in places.iter().zip(next) {
+                    self.wait_for(place, next, *deadlines_after);
+                }
+            }
             Err(error) => {
                 if error.kind() != StoreErrorKind::Transient {
-                    warn!(tenant = place.place.name, %error, "failed to lower the bell");
+                    warn!(tenant = first.place.name, %error, "failed to lower the bell");
                 }
-                self.set_timer(place.place.tenant, Timer::Work, Duration::from_secs(1));
+                for (place, _) in &places {
+                    self.set_timer(place.place.tenant, Timer::Work, Duration::from_secs(1));
+                }
             }
         }
     }
@@ -292,7 +338,7 @@ impl Hub {
                 for execution in expired {
                     self.request_audit(Audit::Execution(Arc::clone(&place), execution));
                 }
-                self.lower(place, deadlines_after).await;
+                self.lower(place, deadlines_after);
             }
             Err(error) => {
                 warn!(tenant = place.place.name, %error, "failed to cancel executions whose deadline has passed; will try again");

@@ -200,8 +200,9 @@ pub trait Store: Send + Sync + 'static {
     /// The tenants with work due, and recent notices. One statement, whatever the number of tenants.
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells>;
 
-    /// Sets the bell of a place to its earliest due row, and says what that is.
-    async fn bell_lower(&self, place: &Place, now: Option<Timestamp>) -> Result<NextDue>;
+    /// Sets the bells of places to their earliest due rows, and says what those are, in the order of the places. Several are given only if they
+    /// share tables.
+    async fn bell_lower(&self, places: &[Arc<Place>], now: Option<Timestamp>) -> Result<Vec<NextDue>>;
 
     /// Records a new runner as live. Repeated after a lost answer, it changes nothing.
     async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()>;

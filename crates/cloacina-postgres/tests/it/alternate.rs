@@ -448,8 +448,8 @@ impl Alternation {
 
     async fn lower(&mut self, tenant: usize) {
         let (store, place, _) = self.question(tenant);
-        let lowered = self.call(tenant, async move { store.bell_lower(&place, None).await }).await;
-        if let Some(next) = lowered.got() {
+        let lowered = self.call(tenant, async move { store.bell_lower(&[place], None).await }).await;
+        for next in lowered.got().into_iter().flatten() {
             assert!(next.work.is_none() || !self.tenants[tenant].sent.is_empty());
         }
     }

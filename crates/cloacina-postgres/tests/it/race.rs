@@ -85,11 +85,11 @@ async fn a_bell_that_is_being_rung_is_not_lowered() {
     let insert = "INSERT INTO ready_tasks SELECT $1, 5, now() - interval '1 hour', $2, 0, 'etl', 7";
     t.beside.execute(insert, &[&t.place.tenant.0, &execution.0]).await.unwrap();
 
-    let next = t.store.bell_lower(&t.place, None).await.unwrap();
+    let next = t.lower(None).await;
     assert_eq!(next.work, None);
     t.commit().await;
     assert_eq!(t.store.bell_due(None).await.unwrap().due.len(), 1);
-    assert!(t.store.bell_lower(&t.place, None).await.unwrap().work.is_some());
+    assert!(t.lower(None).await.work.is_some());
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! What the tests say in one line.
 
+use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
-    Claim, ExecutionRecord, Flush, NewExecution, NewTask, Outcome, Place, PlaceFlush, PlaceFlushed,
+    Claim, ExecutionRecord, Flush, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush, PlaceFlushed,
     PlaceName, RunnerRegistration, Store, StoreError, TaskOutcome, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
@@ -132,6 +133,11 @@ impl Handle {
         limit: usize,
     ) -> PlaceFlushed {
         self.start(0, submits, outcomes, limit).await.unwrap().unwrap()
+    }
+
+    /// Lowers the bell of the place.
+    pub(crate) async fn lower(&self, now: Option<Timestamp>) -> NextDue {
+        self.store.bell_lower(std::slice::from_ref(&self.place), now).await.unwrap().remove(0)
     }
 
     pub(crate) async fn submit(&self, new: NewExecution) -> ExecutionId {

@@ -96,7 +96,7 @@ async fn a_retry_is_due_later_and_keeps_its_attempt() {
     let id = t.submit(1, new_execution(&[0], &[0])).await;
     t.record(2, vec![retry(id, 0, 1, Duration::from_secs(10))]).await;
     assert_eq!(t.claim(11, 1).await, []);
-    let next = t.store.bell_lower(&t.place, Some(at(11))).await.unwrap();
+    let next = t.lower(Some(at(11))).await;
     assert_eq!((next.now, next.work, next.deadline), (at(11), Some(at(12)), None));
     assert!(t.store.bell_due(Some(at(11))).await.unwrap().due.is_empty());
     assert_eq!(t.store.bell_due(Some(at(12))).await.unwrap().due.len(), 1);
@@ -211,13 +211,13 @@ async fn a_deadline_cancels_what_is_not_over() {
     let late = t.submit(1, with_deadline(&[])).await;
     let done = t.submit(1, with_deadline(&[0])).await;
     t.record(2, vec![completed(done, 0, 1, &[])]).await;
-    assert_eq!(t.store.bell_lower(&t.place, Some(at(2))).await.unwrap().deadline, Some(at(10)));
+    assert_eq!(t.lower(Some(at(2))).await.deadline, Some(at(10)));
     t.store.execution_control(&t.place, late, Control::Pause, Some(at(3))).await.unwrap();
     assert_eq!(t.store.execution_expire(&t.place, Some(at(9))).await.unwrap(), []);
     assert_eq!(t.store.bell_due(Some(at(10))).await.unwrap().due.len(), 1);
     assert_eq!(t.store.execution_expire(&t.place, Some(at(10))).await.unwrap(), [late]);
     assert_eq!(t.load(late).await.header.status, PipelineStatus::Cancelled);
-    let next = t.store.bell_lower(&t.place, Some(at(11))).await.unwrap();
+    let next = t.lower(Some(at(11))).await;
     assert_eq!((next.work, next.deadline), (None, None));
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cloacina_core::execution::AttemptOutcome;
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
-    Claim, ExecutionRecord, Flush, NewExecution, NewTask, Outcome, Place, PlaceFlush, PlaceFlushed,
+    Claim, ExecutionRecord, Flush, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush, PlaceFlushed,
     PlaceName, RunnerRegistration, Store, StoreError, TaskOutcome, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
@@ -145,6 +145,11 @@ impl Handle {
         let mut flushed = self.store.flush(0, &flush).await?;
         assert_eq!(flushed.now, at(now));
         Ok(flushed.places.remove(0))
+    }
+
+    /// Lowers the bell of the place.
+    pub(crate) async fn lower(&self, now: Option<Timestamp>) -> NextDue {
+        self.store.bell_lower(std::slice::from_ref(&self.place), now).await.unwrap().remove(0)
     }
 
     pub(crate) async fn submit(&self, now: i64, new: NewExecution) -> ExecutionId {

@@ -384,7 +384,7 @@ impl Process {
 
     pub(in crate::conformance) async fn lower(&self, now: Timestamp) -> NextDue {
         let place = Arc::clone(&self.place);
-        self.call(|store| async move { store.bell_lower(&place, Some(now)).await }).await
+        self.call(|store| async move { store.bell_lower(&[place], Some(now)).await }).await.remove(0)
     }
 }
 
