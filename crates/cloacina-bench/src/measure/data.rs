@@ -1,5 +1,7 @@
 //! A transaction on a tenant's own data, beside the same one by plain SeaORM.
 
+mod predicate;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -7,7 +9,7 @@ use cloacina::DefaultRunner;
 use cloacina::data::sea_orm::sea_query::{ColumnDef, Expr, Table};
 use cloacina::data::sea_orm::{
     self, ActiveValue, ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, PaginatorTrait,
-    QueryFilter, TransactionTrait,
+    QueryFilter, Statement, TransactionTrait,
 };
 use cloacina::data::{Data, Migration, TenantDb};
 use cloacina::database::DatabaseAdmin;
@@ -44,40 +46,117 @@ mod item {
 const ROWS: i64 = 1_000;
 const READ: i64 = 10;
 
-/// One transaction of five statements.
+/// How many statements are run in one transaction to see what one costs.
+const STATEMENTS: i64 = 100;
+
+/// One transaction of five statements, and what it is made of.
 pub(super) async fn data(kind: Kind, scale: Scale) -> Result<Vec<Row>> {
     let place = Database::fresh(kind).await?;
+    let declared = declared()?;
     let plain = plain(&place).await?;
-    let mut ours = vec![("its own file", own(&place).await?)];
+    let mut ours = vec![("its own file", own(&place, &declared).await?)];
     if kind == Kind::Postgres {
         ours[0].0 = "its own schema";
-        ours.push(("shared tables", shared().await?));
+        ours.push(("shared tables", shared(&declared).await?.0));
     }
     let mut rows = Vec::new();
     for (name, (runner, db)) in ours {
-        let mut next = ROWS;
-        let warm = scale.alone.min(100);
-        by_plain(&plain, &mut next, warm).await?;
-        let mut other = ROWS;
-        by_tenant(&db, &mut other, warm).await?;
-        let mut runs = Vec::new();
-        for _ in 0..scale.runs {
-            let theirs = p50(&mut by_plain(&plain, &mut next, scale.alone).await?);
-            runs.push((p50(&mut by_tenant(&db, &mut other, scale.alone).await?), theirs));
-        }
-        db.run(async |tx| item::Entity::delete_many().filter(item::Column::Id.gte(0)).exec(tx).await).await?;
+        db.run(async |tx| fill(tx).await).await?;
+        rows.push(five_statements(name, &db, &plain, scale).await?);
+        db.run(async |tx| item::Entity::delete_many().filter(item::Column::Id.gte(ROWS)).exec(tx).await)
+            .await?;
         item::Entity::delete_many().filter(item::Column::Id.gte(ROWS)).exec(&plain).await?;
-        let ratio = Spread::of(runs.iter().map(|run| run.0 / run.1));
-        rows.push(Row {
-            engine: Spread::of(runs.iter().map(|run| run.0)),
-            hand: Spread::of(runs.iter().map(|run| run.1)),
-            target: ratio.map(|ratio| Target { words: "≤ 1.15 ×".to_owned(), met: ratio.median <= 1.15 }),
-            ratio,
-            ..Row::new(format!("five statements on data in {name}, p50"), "µs")
-        });
+        rows.extend(one_by_one(name, &db, &plain, scale).await?);
         runner.shutdown().await?;
     }
+    if kind == Kind::Postgres {
+        rows.extend(predicate::predicates(scale).await?);
+    }
     Ok(rows)
+}
+
+async fn five_statements(name: &str, db: &TenantDb, plain: &DatabaseConnection, scale: Scale) -> Result<Row> {
+    let (mut next, mut other) = (ROWS, ROWS);
+    let warm = scale.alone.min(100);
+    by_plain(plain, &mut next, warm).await?;
+    by_tenant(db, &mut other, warm).await?;
+    let mut runs = Vec::new();
+    for _ in 0..scale.runs {
+        let theirs = p50(&mut by_plain(plain, &mut next, scale.alone).await?);
+        runs.push((p50(&mut by_tenant(db, &mut other, scale.alone).await?), theirs));
+    }
+    let mut row = row(format!("five statements on data in {name}, p50"), &runs);
+    row.target = row.ratio.map(|ratio| Target { words: "≤ 1.15 ×".to_owned(), met: ratio.median <= 1.15 });
+    Ok(row)
+}
+
+/// What the parts cost: a transaction in which nothing is done, a statement whose text was seen before, and one whose text was not.
+async fn one_by_one(name: &str, db: &TenantDb, plain: &DatabaseConnection, scale: Scale) -> Result<[Row; 3]> {
+    let mut new = 0;
+    let (mut empty, mut known, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+    for run in 0..=scale.runs {
+        let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+        for _ in 0..scale.alone {
+            let begun = Instant::now();
+            plain.begin().await?.commit().await?;
+            theirs.push(begun.elapsed());
+            let begun = Instant::now();
+            db.run(async |_| Ok::<_, DbErr>(())).await?;
+            ours.push(begun.elapsed());
+        }
+        let nothing = (p50(&mut ours), p50(&mut theirs));
+        let transaction = plain.begin().await?;
+        let theirs = (read_known(&transaction).await?, read_new(&transaction, &mut new).await?);
+        transaction.commit().await?;
+        let ours =
+            db.run(async |tx| Ok::<_, DbErr>((read_known(tx).await?, read_new(tx, &mut new).await?))).await?;
+        // The first is to warm up.
+        if run > 0 {
+            empty.push(nothing);
+            known.push((ours.0, theirs.0));
+            unknown.push((ours.1, theirs.1));
+        }
+    }
+    Ok([
+        row(format!("nothing in a transaction on {name}, p50"), &empty),
+        row(format!("one statement on {name}, its text known, p50"), &known),
+        row(format!("one statement on {name}, its text new, p50"), &unknown),
+    ])
+}
+
+async fn read_known(connection: &impl ConnectionTrait) -> Result<f64, DbErr> {
+    let mut latencies = Vec::new();
+    for id in 0..STATEMENTS {
+        let begun = Instant::now();
+        item::Entity::find_by_id(id).one(connection).await?;
+        latencies.push(begun.elapsed());
+    }
+    Ok(p50(&mut latencies))
+}
+
+async fn read_new(connection: &impl ConnectionTrait, number: &mut u64) -> Result<f64, DbErr> {
+    let mut latencies = Vec::new();
+    for id in 0..STATEMENTS {
+        *number += 1;
+        let text = format!(
+            r#"SELECT "item"."id", "item"."name", "item"."amount" AS "amount{number}" FROM "item" WHERE "item"."id" = {id} LIMIT 1"#
+        );
+        let statement = Statement::from_string(connection.get_database_backend(), text);
+        let begun = Instant::now();
+        connection.query_one_raw(statement).await?;
+        latencies.push(begun.elapsed());
+    }
+    Ok(p50(&mut latencies))
+}
+
+/// What both took, run by run: ours and theirs.
+fn row(title: String, runs: &[(f64, f64)]) -> Row {
+    Row {
+        engine: Spread::of(runs.iter().map(|run| run.0)),
+        hand: Spread::of(runs.iter().map(|run| run.1)),
+        ratio: Spread::of(runs.iter().map(|run| run.0 / run.1)),
+        ..Row::new(title, "µs")
+    }
 }
 
 fn table() -> sea_orm::sea_query::TableCreateStatement {
@@ -111,18 +190,21 @@ async fn plain(place: &Database) -> Result<DatabaseConnection> {
     Ok(plain)
 }
 
-async fn own(place: &Database) -> Result<(DefaultRunner, TenantDb)> {
-    let builder = DefaultRunner::builder().data(&declared()?);
+async fn own(place: &Database, declared: &Data) -> Result<(DefaultRunner, TenantDb)> {
+    let builder = DefaultRunner::builder().data(declared);
     let builder = match place {
         Database::Sqlite { directory } => {
             builder.database_url(format!("sqlite://{}/tenant.db", directory.path().display()))
         }
         Database::Postgres { url } => builder.database_url(url).schema("tenant"),
     };
-    filled(builder.build().await?).await
+    let runner = builder.build().await?;
+    let db = runner.data()?;
+    Ok((runner, db))
 }
 
-async fn shared() -> Result<(DefaultRunner, TenantDb)> {
+/// One that shares tables, and the administrator's URL.
+async fn shared(declared: &Data) -> Result<((DefaultRunner, TenantDb), String)> {
     let cluster = Cluster::shared()?;
     let admin_url = cluster.fresh_database().await?;
     cluster.make_administrator(&admin_url).await?;
@@ -134,16 +216,11 @@ async fn shared() -> Result<(DefaultRunner, TenantDb)> {
     let login =
         url.split("://").nth(1).and_then(|rest| rest.split(':').next()).context("the URL has no login")?;
     admin.allow_operator(login).await?;
-    let data = declared()?;
-    data.migrate_shared(&admin_url).await?;
-    let data = data.app_login(&app.username, &app.password);
-    filled(DefaultRunner::builder().database_url(&url).tenant("tenant").data(&data).build().await?).await
-}
-
-async fn filled(runner: DefaultRunner) -> Result<(DefaultRunner, TenantDb)> {
+    declared.migrate_shared(&admin_url).await?;
+    let data = declared.app_login(&app.username, &app.password);
+    let runner = DefaultRunner::builder().database_url(&url).tenant("tenant").data(&data).build().await?;
     let db = runner.data()?;
-    db.run(async |tx| fill(tx).await).await?;
-    Ok((runner, db))
+    Ok(((runner, db), admin_url))
 }
 
 async fn fill(connection: &impl ConnectionTrait) -> Result<(), DbErr> {

@@ -18,9 +18,9 @@ use crate::sample::Spread;
 use crate::shape::{ONE, input};
 use crate::table::{Row, Target};
 
-/// How long we look at tenants that do nothing, and how long we leave them alone before.
+/// How long we look at tenants that do nothing, and how long we leave them alone before: PostgreSQL counts what a session did up to 10 s late.
 const SILENCE: Duration = Duration::from_secs(10);
-const SETTLED: Duration = Duration::from_secs(3);
+const SETTLED: Duration = Duration::from_secs(12);
 
 pub(crate) async fn shared(scale: Scale) -> Result<Vec<Row>> {
     let server = Cluster::shared()?;
