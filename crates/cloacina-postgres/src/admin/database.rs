@@ -29,6 +29,10 @@ impl DatabaseAdmin {
     ///
     /// Not one transaction: a tenant whose making was cut short is `creating`, and the same call goes on with it.
     ///
+    /// On PostgreSQL 14 the schema `public` of a new database is open to whoever is let in, here the operators, and only a superuser may close it. An
+    /// administrator that is one does so; any other writes the statement to the log, as a warning. [`preflight`](Self::preflight) of an administrator
+    /// of the tenant's database tells it as well.
+    ///
     /// # Errors
     ///
     /// [`AdminErrorKind::AlreadyExists`] if a tenant is called so, [`AdminErrorKind::Configuration`] for a name that cannot be used: it has 1 to 63
@@ -144,6 +148,16 @@ impl Admin {
     /// Makes what is in a tenant's database, as far as it is not there.
     async fn furnish(&self, tenant: TenantId, schema: &SchemaName, name: &str) -> Result<()> {
         self.ensure().await?;
+        let open = self.hardening().await?;
+        if !open.is_empty() {
+            tracing::warn!(
+                tenant = name,
+                database = schema.as_str(),
+                "whoever serves the tenant can make objects in its database outside of its schema, and this login may not close that: somebody who \
+                 may has to run there: {}",
+                open.join(" ")
+            );
+        }
         let insert = Step::Run(sql::PLACE_INSERT, params![Uuid::from(tenant), schema.as_str(), name]);
         let (mut side, rows) = self.begin_as_owner(vec![insert]).await?;
         if rows[0].is_empty() {

@@ -123,6 +123,11 @@ impl Admin {
             .await
     }
 
+    /// The statements of [`Preflight::hardening`].
+    pub(super) async fn hardening(&self) -> Result<Vec<String>> {
+        Ok(self.state().await?.preflight.hardening)
+    }
+
     async fn state(&self) -> Result<State> {
         let mut side = self.inner.pool.side().await?;
         let rows = side.transaction(Scope::Control, &[Step::Run(sql::ADMIN_STATE, params![])]).await;
