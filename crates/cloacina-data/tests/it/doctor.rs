@@ -138,7 +138,7 @@ const ANYWHERE: &[Fault] = &[
     ),
 ];
 
-/// Where the database keeps the login to its tenants. `L` is the login, `G` the role that rights are granted to.
+/// Where the database keeps the login to its tenants. `L` is the login, `G` the role that rights are granted to, `A` the administrator.
 const KEPT: &[Fault] = &[
     ("GRANT TRUNCATE ON S.member TO G", "TRUNCATE on table member is granted to G", ""),
     ("GRANT REFERENCES ON S.member TO G", "REFERENCES on table member is granted to G", ""),
@@ -178,7 +178,8 @@ const KEPT: &[Fault] = &[
     ("GRANT pg_read_all_data TO G", "G is a member of pg_read_all_data", ""),
     ("GRANT pg_signal_backend TO L", "L is a member of pg_signal_backend", ""),
     ("CREATE ROLE friend; GRANT L TO friend", "friend is a member of the tenant's L", "DROP ROLE friend"),
-    ("REVOKE G FROM L", "L is no member of a role that rights on the place are granted to", "GRANT G TO L"),
+    // From version 16 on a membership is that of who granted it.
+    ("REVOKE G FROM L GRANTED BY A", "L is no member of a role that rights on the place are granted to", "GRANT G TO L"),
     ("GRANT TEMPORARY ON DATABASE D TO PUBLIC", "L can make temporary tables in the database D", ""),
     ("GRANT CREATE ON DATABASE D TO L", "L can make schemas in the database D", ""),
     ("GRANT CREATE ON SCHEMA public TO PUBLIC", "L can make objects in the schema public", ""),
@@ -427,7 +428,15 @@ impl Sick {
             }
             _ => ("acme".to_owned(), operator.clone(), format!("{operator}__g")),
         };
-        let names = Names(vec![("S", schema), ("L", login), ("G", group), ("O", operator), ("D", database)]);
+        let named = [
+            ("S", schema),
+            ("L", login),
+            ("G", group),
+            ("O", operator),
+            ("A", database.clone()),
+            ("D", database),
+        ];
+        let names = Names(named.into());
         Self { told, own: matches!(place, Placement::OwnRole(_)), superuser, names, _cluster: cluster }
     }
 

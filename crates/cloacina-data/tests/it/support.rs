@@ -145,10 +145,21 @@ pub(crate) async fn administered() -> (DatabaseAdmin, String, String) {
     administered_on(Cluster::shared().unwrap()).await
 }
 
-async fn administered_on(cluster: &Server) -> (DatabaseAdmin, String, String) {
-    let admin_url = cluster.fresh_database().await.unwrap();
-    cluster.make_administrator(&admin_url).await.unwrap();
+/// A new database with an administrator that is no superuser. What only a superuser can close in it, one has closed as the preflight says.
+async fn administrator_on(server: &Server) -> (DatabaseAdmin, String) {
+    let admin_url = server.fresh_database().await.unwrap();
+    server.make_administrator(&admin_url).await.unwrap();
     let admin = DatabaseAdmin::new(Database::new(&admin_url, admin_url.rsplit('/').next().unwrap(), 1));
+    let hardening = admin.preflight().await.unwrap().hardening;
+    let (superuser, connection) =
+        tokio_postgres::connect(&server.superuser_url_of(&admin_url), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    superuser.batch_execute(&hardening.concat()).await.unwrap();
+    (admin, admin_url)
+}
+
+async fn administered_on(cluster: &Server) -> (DatabaseAdmin, String, String) {
+    let (admin, admin_url) = administrator_on(cluster).await;
     let url = cluster.ordinary_login(&admin_url).await.unwrap();
     let login = url.split("://").nth(1).unwrap().split(':').next().unwrap();
     admin.allow_operator(login).await.unwrap();
@@ -163,10 +174,8 @@ pub(crate) struct OwnRole {
 }
 
 impl OwnRole {
-    async fn on(cluster: &Server) -> Self {
-        let admin_url = cluster.fresh_database().await.unwrap();
-        cluster.make_administrator(&admin_url).await.unwrap();
-        let admin = DatabaseAdmin::new(Database::new(&admin_url, admin_url.rsplit('/').next().unwrap(), 1));
+    async fn on(server: &Server) -> Self {
+        let (admin, admin_url) = administrator_on(server).await;
         Self { admin, admin_url, made: tokio::sync::Mutex::default() }
     }
 
