@@ -28,10 +28,10 @@ impl From<sqlx::Error> for FlushError {
 
 /// The statement as the driver takes it.
 macro_rules! query {
-    ($statement:expr) => {{
+    ($open:expr, $statement:expr) => {{
         let Statement { sql, values, .. } = $statement;
         let values = values.unwrap_or(sea_orm::sea_query::Values(Vec::new()));
-        sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values))
+        sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values)).persistent($open.keeps_statements())
     }};
 }
 
@@ -50,18 +50,18 @@ macro_rules! on {
 impl Connection {
     pub(crate) async fn execute(&mut self, statement: Statement) -> sqlx::Result<(ExecResult, u64)> {
         on!(self, open => {
-            let result = query!(statement).execute(open.driver()).await?;
+            let result = query!(open, statement).execute(open.driver()).await?;
             let rows = result.rows_affected();
             Ok((result.into(), rows))
         })
     }
 
     pub(crate) async fn fetch_optional(&mut self, statement: Statement) -> sqlx::Result<Option<QueryResult>> {
-        on!(self, open => Ok(query!(statement).fetch_optional(open.driver()).await?.map(Into::into)))
+        on!(self, open => Ok(query!(open, statement).fetch_optional(open.driver()).await?.map(Into::into)))
     }
 
     pub(crate) async fn fetch_all(&mut self, statement: Statement) -> sqlx::Result<Vec<QueryResult>> {
-        on!(self, open => Ok(query!(statement).fetch_all(open.driver()).await?.into_iter().map(Into::into).collect()))
+        on!(self, open => Ok(query!(open, statement).fetch_all(open.driver()).await?.into_iter().map(Into::into).collect()))
     }
 
     pub(crate) fn fetch(
@@ -69,7 +69,7 @@ impl Connection {
         statement: Statement,
     ) -> futures_util::stream::BoxStream<'_, sqlx::Result<QueryResult>> {
         use futures_util::{StreamExt as _, TryStreamExt as _};
-        on!(self, open => query!(statement).fetch(open.driver()).map_ok(Into::into).boxed())
+        on!(self, open => query!(open, statement).fetch(open.driver()).map_ok(Into::into).boxed())
     }
 
     /// A statement of ours that begins or ends a savepoint.

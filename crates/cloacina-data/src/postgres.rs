@@ -1,4 +1,8 @@
 //! A PostgreSQL database.
+//!
+//! A pooler in transaction mode gives each transaction the server process that is free. So nothing may be left in one, neither a setting nor a role nor a
+//! prepared statement, and everything runs in a transaction, a single question too: the driver sends a statement's text and its values one after
+//! the other, and only a transaction keeps them together.
 
 mod doctor;
 
@@ -24,6 +28,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow, PgSslM
 use sqlx::query::Query;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
+    Transaction,
 };
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -49,7 +54,7 @@ const TIMEOUTS: &str = "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeo
 const IDLE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Server {
-    pool: PgPool,
+    pool: Pool,
     login: String,
     /// Whether the login is a tenant's own.
     own: bool,
@@ -68,16 +73,24 @@ struct Tenants {
     known: Mutex<HashMap<TenantId, Arc<OnceCell<Option<OfTenant>>>>>,
 }
 
+/// The connections of a login.
+#[derive(Clone)]
+struct Pool {
+    connections: PgPool,
+    /// Whether the next transaction of a connection is on the same server process, so that a statement that was prepared is there.
+    keeps_statements: bool,
+}
+
 /// A tenant's login.
 #[derive(Clone)]
 struct OfTenant {
-    pool: PgPool,
+    pool: Pool,
     login: String,
 }
 
 /// As whom a place is reached, and with which connections.
 struct Reached {
-    pool: PgPool,
+    pool: Pool,
     login: String,
     placed: Placed,
     written_as: WrittenAs,
@@ -95,7 +108,7 @@ const OF_A_TENANT: u32 = 4;
 
 /// The application's login.
 struct App {
-    pool: PgPool,
+    pool: Pool,
     name: String,
     /// Read with the operator's login when it is first needed.
     key: OnceCell<Key>,
@@ -106,6 +119,7 @@ struct App {
 pub(crate) struct Open {
     /// `None` once the transaction has ended.
     connection: Option<PoolConnection<Postgres>>,
+    keeps_statements: bool,
     written_as: WrittenAs,
 }
 
@@ -160,7 +174,7 @@ impl Server {
 
     /// As whom a place is reached.
     async fn reach(&self, place: &Place) -> Result<Reached> {
-        let reached = |pool: &PgPool, login: &str, placed, written_as| {
+        let reached = |pool: &Pool, login: &str, placed, written_as| {
             let (pool, login) = (pool.clone(), login.to_owned());
             Reached { pool, login, placed, written_as }
         };
@@ -223,7 +237,7 @@ impl Server {
         };
         if let Some(app) = self.app.as_ref().filter(|_| place.shared) {
             let key = app.key.get_or_try_init(|| self.key(place)).await?;
-            key.enter(open.driver(), place.tenant.into(), &app.name)
+            key.enter(&mut open, place.tenant.into(), &app.name)
                 .await
                 .map_err(|error| DataError::driver(&place.name, BEGINNING, error))?;
         }
@@ -231,9 +245,11 @@ impl Server {
     }
 
     async fn key(&self, place: &Place) -> Result<Key> {
-        let failed = |error| DataError::driver(&place.name, "read the key of tokens", error);
-        let mut connection = self.pool.acquire().await.map_err(failed)?;
-        Key::read(&mut connection).await.map_err(failed)
+        let mut open = begun(&self.pool, place, &look(), WrittenAs::Operator).await?;
+        let key = Key::read(open.driver()).await;
+        let key = key.map_err(|error| DataError::driver(&place.name, "read the key of tokens", error))?;
+        open.rollback(false).await;
+        Ok(key)
     }
 
     pub(crate) async fn migrate(&self, place: &Arc<Place>, declared: &Declared) -> Result<()> {
@@ -246,8 +262,11 @@ impl Server {
             return Ok(());
         }
         let may_create = "SELECT has_schema_privilege(current_schema(), 'CREATE')";
-        let may_create: bool =
-            sqlx::query_scalar(may_create).fetch_one(open.driver()).await.map_err(failed)?;
+        let may_create: bool = sqlx::query_scalar(may_create)
+            .persistent(false)
+            .fetch_one(open.driver())
+            .await
+            .map_err(failed)?;
         if self.own || place.shared || !may_create {
             open.rollback(false).await;
             crate::versions::check(place, version, latest)?;
@@ -268,6 +287,7 @@ impl Server {
         // One process changes the tables of a place; the others wait, and find them changed.
         sqlx::query("SELECT FROM cloacina.tenant WHERE tenant_id = $1 FOR NO KEY UPDATE")
             .bind(Uuid::from(place.tenant))
+            .persistent(false)
             .execute(open.driver())
             .await
             .map_err(failed)?;
@@ -280,7 +300,7 @@ impl Server {
 
 impl Tenants {
     /// The login of a tenant; `None` if it has none, and the operator's is used.
-    async fn find_or_known(&self, place: &Place, operator: &PgPool) -> Result<Option<OfTenant>> {
+    async fn find_or_known(&self, place: &Place, operator: &Pool) -> Result<Option<OfTenant>> {
         let cell = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(known.entry(place.tenant).or_default())
@@ -288,14 +308,16 @@ impl Tenants {
         cell.get_or_try_init(|| self.find(place, operator)).await.cloned()
     }
 
-    async fn find(&self, place: &Place, operator: &PgPool) -> Result<Option<OfTenant>> {
-        let failed = |error| DataError::driver(&place.name, "look for its login", error);
+    async fn find(&self, place: &Place, operator: &Pool) -> Result<Option<OfTenant>> {
+        let mut open = begun(operator, place, &look(), WrittenAs::Operator).await?;
         let has_login: bool =
             sqlx::query_scalar("SELECT EXISTS (SELECT FROM cloacina.login WHERE tenant_id = $1)")
                 .bind(Uuid::from(place.tenant))
-                .fetch_one(operator)
+                .persistent(false)
+                .fetch_one(open.driver())
                 .await
-                .map_err(failed)?;
+                .map_err(|error| DataError::driver(&place.name, "look for its login", error))?;
+        open.rollback(false).await;
         if !has_login {
             return Ok(None);
         }
@@ -358,6 +380,7 @@ pub(crate) async fn grant(
             .bind(names)
             .bind(reason)
             .bind(seconds)
+            .persistent(false)
             .fetch_all(&mut *transaction)
             .await
             .map_err(failed)?;
@@ -372,11 +395,14 @@ pub(crate) async fn migrate_shared(address: &PostgresAddress, declared: &Declare
     let (name, schema) = (shared.as_str().to_owned(), shared.as_str().to_owned());
     let place = Place { tenant: TenantId(Uuid::nil()), name, schema, epoch: 1, shared: true };
     let mut connection = administrator(address).await?;
+    let mut transaction = as_owner(&mut connection, &place.name, &look()).await?;
     let of = "SELECT tenant_id FROM cloacina.tenant WHERE placement = 'host'";
     let host = sqlx::query_scalar::<_, Uuid>(of)
-        .fetch_optional(&mut connection)
+        .persistent(false)
+        .fetch_optional(&mut *transaction)
         .await
         .map_err(|error| DataError::driver(&place.name, MIGRATING, error))?;
+    end(transaction, &place.name).await?;
     let Some(host) = host else {
         return Err(DataError::new(
             DataErrorKind::Place,
@@ -397,14 +423,17 @@ pub(crate) async fn migrate_tenants(
     only: Option<&str>,
 ) -> Result<usize> {
     let mut connection = administrator(address).await?;
+    let mut transaction = as_owner(&mut connection, "all", &look()).await?;
     let of = "SELECT tenant_id, name, schema_name, epoch, group_name, placement = 'database' FROM cloacina.tenant \
               WHERE (placement = 'schema' AND group_name IS NOT NULL OR placement = 'database') AND state IN ('active', 'suspended') \
               AND ($1::text IS NULL OR name = $1) ORDER BY schema_name";
     let tenants: Vec<(Uuid, String, String, i32, Option<String>, bool)> = sqlx::query_as(of)
         .bind(only)
-        .fetch_all(&mut connection)
+        .persistent(false)
+        .fetch_all(&mut *transaction)
         .await
-        .map_err(|error| DataError::driver("all", "read the registry of tenants", error))?;
+        .map_err(|error| DataError::driver("all", READING_REGISTRY, error))?;
+    end(transaction, "all").await?;
     for (tenant, name, schema, epoch, group, elsewhere) in &tenants {
         let (name, schema) = (name.clone(), schema.clone());
         let place = Place { tenant: TenantId(*tenant), name, schema, epoch: *epoch, shared: false };
@@ -436,8 +465,12 @@ pub(crate) async fn verify(
     let mut connection = options(address)?.connect().await.map_err(failed)?;
     let begin = format!("{}; {TIMEOUTS}", doctor::BEGIN);
     connection.execute(AssertSqlSafe(begin)).await.map_err(failed)?;
-    let places: Vec<Registered> =
-        sqlx::query_as(doctor::PLACES).bind(app).fetch_all(&mut connection).await.map_err(failed)?;
+    let places: Vec<Registered> = sqlx::query_as(doctor::PLACES)
+        .bind(app)
+        .persistent(false)
+        .fetch_all(&mut connection)
+        .await
+        .map_err(failed)?;
     let mut found = Vec::new();
     for (tenant, name, schema, epoch, shared, own, mut logins) in places {
         let place = Place { tenant: TenantId(tenant), name, schema, epoch, shared };
@@ -456,8 +489,12 @@ pub(crate) async fn verify(
         let login = logins.first().map_or(address.user(), String::as_str);
         found.extend(doctor::place(&mut connection, &place, placed, login, declared).await?);
     }
-    let elsewhere: Vec<String> =
-        sqlx::query_scalar(doctor::DATABASES).fetch_all(&mut connection).await.map_err(failed)?;
+    let elsewhere: Vec<String> = sqlx::query_scalar(doctor::DATABASES)
+        .persistent(false)
+        .fetch_all(&mut connection)
+        .await
+        .map_err(failed)?;
+    connection.execute("ROLLBACK").await.map_err(failed)?;
     drop(connection.close().await);
     for database in elsewhere {
         let there =
@@ -470,19 +507,40 @@ pub(crate) async fn verify(
 /// Whether a tenant that is called so shares tables.
 pub(crate) async fn is_shared(address: &PostgresAddress, name: &str) -> Result<bool> {
     let mut connection = administrator(address).await?;
+    let mut transaction = as_owner(&mut connection, name, &look()).await?;
     let of = "SELECT EXISTS (SELECT FROM cloacina.tenant WHERE name = $1 AND placement = 'shared' AND state <> 'removed')";
-    sqlx::query_scalar(of)
+    let shared = sqlx::query_scalar(of)
         .bind(name)
-        .fetch_one(&mut connection)
+        .persistent(false)
+        .fetch_one(&mut *transaction)
         .await
-        .map_err(|error| DataError::driver(name, "read the registry of tenants", error))
+        .map_err(|error| DataError::driver(name, READING_REGISTRY, error))?;
+    end(transaction, name).await?;
+    Ok(shared)
 }
+
+const READING_REGISTRY: &str = "read the registry of tenants";
 
 async fn administrator(address: &PostgresAddress) -> Result<PgConnection> {
     let failed = |error| DataError::driver("all", "connect as an administrator", error);
-    let mut connection = options(address)?.connect().await.map_err(failed)?;
-    connection.execute("SET ROLE cloacina_owner").await.map_err(failed)?;
-    Ok(connection)
+    options(address)?.connect().await.map_err(failed)
+}
+
+/// A transaction of an administrator's as the owner of all tenants' tables, until it ends.
+async fn as_owner<'a>(
+    connection: &'a mut PgConnection,
+    place: &str,
+    begin: &str,
+) -> Result<Transaction<'a, Postgres>> {
+    connection
+        .begin_with(AssertSqlSafe(format!("{begin}; SET LOCAL ROLE cloacina_owner")))
+        .await
+        .map_err(|error| DataError::driver(place, "begin as an administrator", error))
+}
+
+/// Ends a transaction that only read.
+async fn end(transaction: Transaction<'_, Postgres>, place: &str) -> Result<()> {
+    transaction.rollback().await.map_err(|error| DataError::driver(place, READING_REGISTRY, error))
 }
 
 /// One process changes the tables of a place; the others wait for its row in the registry, and find them changed.
@@ -495,10 +553,10 @@ async fn migrate_as_owner(
 ) -> Result<()> {
     let failed = |error| DataError::driver(&place.name, MIGRATING, error);
     let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
-    let mut transaction =
-        connection.begin_with(AssertSqlSafe(begin(&schema, Access::Write))).await.map_err(failed)?;
+    let mut transaction = as_owner(connection, &place.name, &begin(&schema, Access::Write)).await?;
     sqlx::query("SELECT FROM cloacina.tenant WHERE tenant_id = $1 FOR NO KEY UPDATE")
         .bind(registered)
+        .persistent(false)
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
@@ -510,11 +568,13 @@ const BEGINNING: &str = "begin a transaction";
 
 /// After a restart of the server all connections that nobody used are broken, and each says so when it is first used. Nothing has begun by
 /// then, so another one is taken.
-async fn begun(pool: &PgPool, place: &Place, begin: &str, written_as: WrittenAs) -> Result<Open> {
-    let mut perhaps_broken = pool.num_idle();
+async fn begun(pool: &Pool, place: &Place, begin: &str, written_as: WrittenAs) -> Result<Open> {
+    let Pool { connections, keeps_statements } = pool;
+    let mut perhaps_broken = connections.num_idle();
     loop {
         let attempt = async {
-            let mut open = Open { connection: Some(pool.acquire().await?), written_as };
+            let connection = Some(connections.acquire().await?);
+            let mut open = Open { connection, keeps_statements: *keeps_statements, written_as };
             open.driver().execute(AssertSqlSafe(begin)).await?;
             Ok(open)
         };
@@ -584,12 +644,14 @@ async fn version(connection: &mut PgConnection) -> sqlx::Result<i32> {
     let known: bool = sqlx::query_scalar(
         "SELECT to_regclass(format('%I.cloacina_data_migration', current_schema())) IS NOT NULL",
     )
+    .persistent(false)
     .fetch_one(&mut *connection)
     .await?;
     if !known {
         return Ok(0);
     }
     sqlx::query_scalar("SELECT coalesce(max(number), 0) FROM cloacina_data_migration")
+        .persistent(false)
         .fetch_one(connection)
         .await
 }
@@ -602,14 +664,20 @@ fn begin(schema: &SchemaName, access: Access) -> String {
     format!("BEGIN{mode}; SET LOCAL search_path = {}, pg_temp; {TIMEOUTS}", schema.quoted())
 }
 
-fn pool(address: &PostgresAddress, max_connections: u32) -> Result<PgPool> {
-    Ok(PgPoolOptions::new()
+/// How a transaction begins that looks at the registry.
+fn look() -> String {
+    format!("BEGIN READ ONLY; {TIMEOUTS}")
+}
+
+fn pool(address: &PostgresAddress, max_connections: u32) -> Result<Pool> {
+    let connections = PgPoolOptions::new()
         .max_connections(max_connections.max(1))
         .acquire_timeout(ACQUIRE)
         .idle_timeout(IDLE)
         // A connection that broke says so with the first statement; to ask each time costs as much as a statement.
         .test_before_acquire(false)
-        .connect_lazy_with(options(address)?))
+        .connect_lazy_with(options(address)?);
+    Ok(Pool { connections, keeps_statements: !address.parts().pooled })
 }
 
 fn without_app(place: &Place) -> DataError {
@@ -629,11 +697,17 @@ impl Open {
         self.connection.as_mut().expect("who ends the transaction has taken it")
     }
 
+    /// Whether a statement may be prepared for the next transaction as well.
+    pub(crate) fn keeps_statements(&self) -> bool {
+        self.keeps_statements
+    }
+
     pub(crate) async fn flush(&mut self, flush: &Flush) -> Result<Flushed, FlushError> {
         let mut now = Timestamp::UNIX_EPOCH;
         let mut done = PlaceFlushed::default();
         for GuestStep { text, values, answer } in guest::steps(flush, self.written_as) {
-            let rows = query(text, values, Some(now)).fetch_all(self.driver()).await?;
+            let query = query(text, values, Some(now)).persistent(self.keeps_statements);
+            let rows = query.fetch_all(self.driver()).await?;
             match answer {
                 Answer::Clock => now = time(rows.first())?,
                 Answer::Nothing => {}
@@ -671,7 +745,8 @@ impl Open {
         key: &str,
     ) -> Result<Option<(ExecutionId, i64)>, FlushError> {
         let (text, values) = guest::find(place.tenant.into(), workflow, key);
-        let row = query(text, values, None).fetch_optional(self.driver()).await?;
+        let query = query(text, values, None).persistent(self.keeps_statements);
+        let row = query.fetch_optional(self.driver()).await?;
         let found = row.map(|row| Ok((ExecutionId(row.try_get("id")?), row.try_get("input_hash")?)));
         Ok(found.transpose().map_err(|error: sqlx::Error| error)?)
     }
@@ -765,6 +840,8 @@ fn options(address: &PostgresAddress) -> Result<PgConnectOptions> {
         .username(address.user())
         .database(address.database())
         .application_name("cloacina data")
+        // A pooler of whatever mode refuses a session that begins with it. It is about numbers as text; ours go over in binary.
+        .extra_float_digits(None)
         .ssl_mode(match parts.ssl_mode {
             "disable" => PgSslMode::Disable,
             "require" => PgSslMode::Require,
@@ -777,9 +854,6 @@ fn options(address: &PostgresAddress) -> Result<PgConnectOptions> {
     }
     if let Some(certificates) = parts.root_certificates {
         options = options.ssl_root_cert(PathBuf::from(certificates));
-    }
-    if parts.pooled {
-        options = options.statement_cache_capacity(0);
     }
     Ok(options)
 }

@@ -221,6 +221,11 @@ impl Open {
         &mut self.connection
     }
 
+    /// A file's statements stay prepared.
+    pub(crate) fn keeps_statements(&self) -> bool {
+        true
+    }
+
     async fn version(&mut self) -> sqlx::Result<i32> {
         let known: Option<i32> = sqlx::query_scalar(
             "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'cloacina_data_migration'",

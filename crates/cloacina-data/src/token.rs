@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::postgres::Open;
+
 /// How many seconds a token is good: longer than it takes to send it, even to a database that is busy.
 const GOOD_FOR: i64 = 30;
 
@@ -28,18 +30,15 @@ impl Key {
             "SELECT id, inner_pad, outer_pad, extract(epoch FROM clock_timestamp())::bigint \
              FROM cloacina.data_key ORDER BY id DESC LIMIT 1",
         )
+        // Once in a process.
+        .persistent(false)
         .fetch_one(connection)
         .await?;
         Ok(Self { id, inner_pad, outer_pad, read_at: (now, Instant::now()) })
     }
 
     /// Makes the open transaction the tenant's.
-    pub(crate) async fn enter(
-        &self,
-        connection: &mut PgConnection,
-        tenant: Uuid,
-        login: &str,
-    ) -> sqlx::Result<()> {
+    pub(crate) async fn enter(&self, open: &mut Open, tenant: Uuid, login: &str) -> sqlx::Result<()> {
         let (then, at) = self.read_at;
         let until =
             then + i64::try_from(at.elapsed().as_secs()).unwrap_or(i64::MAX - then - GOOD_FOR) + GOOD_FOR;
@@ -48,7 +47,8 @@ impl Key {
             .bind(self.id)
             .bind(until)
             .bind(self.sign(&format!("enter {tenant} {login} {until}")))
-            .execute(connection)
+            .persistent(open.keeps_statements())
+            .execute(open.driver())
             .await?;
         Ok(())
     }

@@ -40,7 +40,7 @@ fn new_letter(mark: &str, member_id: i32) -> letter::ActiveModel {
 }
 
 /// The same addresses and ids in both; the last member has no letter.
-async fn fill(db: &TenantDb) {
+pub(crate) async fn fill(db: &TenantDb) {
     let mark = db.tenant().to_owned();
     db.run(async |tx| {
         for name in NAMES {
@@ -65,7 +65,7 @@ async fn filled(place: &Placement) -> Two {
 }
 
 /// Everything of a tenant, as the tenant sees it.
-async fn everything(db: &TenantDb) -> (Vec<member::Model>, Vec<letter::Model>) {
+pub(crate) async fn everything(db: &TenantDb) -> (Vec<member::Model>, Vec<letter::Model>) {
     db.read(async |tx| {
         let members = member::Entity::find().order_by_asc(member::Column::Id).all(tx).await?;
         Ok::<_, sea_orm::DbErr>((
@@ -390,7 +390,7 @@ async fn random_queries_of_two_tenants_meet_no_row_of_the_other_in_databases() {
     random_queries(Placement::database().await).await;
 }
 
-fn count(variable: &str, usual: u64) -> u64 {
+pub(crate) fn count(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |count| count.parse().unwrap())
 }
 
@@ -574,7 +574,7 @@ async fn case_14_one_connection_that_changes_hands_shows_nobody_the_others_rows(
     }
 }
 
-async fn switched(kind: u32, number: u64, tx: &TenantTx) -> Result<Vec<String>, DataError> {
+pub(crate) async fn switched(kind: u32, number: u64, tx: &TenantTx) -> Result<Vec<String>, DataError> {
     let mark = tx.tenant().to_owned();
     let all = async || Ok::<_, DataError>(names(member::Entity::find().all(tx).await?));
     match kind {
