@@ -89,14 +89,3 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION grant_reading(text, text[], text, integer), reading() FROM PUBLIC;
-
--- Where the roles were made before.
-DO $$ BEGIN
-    IF to_regrole('cloacina_engine') IS NOT NULL THEN
-        GRANT EXECUTE ON FUNCTION grant_reading(text, text[], text, integer) TO cloacina_engine;
-    END IF;
-    IF to_regrole('cloacina_reader') IS NOT NULL THEN
-        GRANT USAGE ON SCHEMA cloacina TO cloacina_reader;
-        GRANT EXECUTE ON FUNCTION reading() TO cloacina_reader;
-    END IF;
-END $$;

@@ -174,6 +174,7 @@ async fn control_create(inner: &Inner) -> Result<()> {
 }
 
 async fn control_migrate(inner: &Inner, applied: usize) -> Result<()> {
+    let last = inner.migrations.control.last().map_or(0, |last| last.number);
     for migration in &inner.migrations.control[applied..] {
         let mut side = inner.pool.side().await?;
         let lock = "LOCK TABLE cloacina.migration IN SHARE ROW EXCLUSIVE MODE".to_owned();
@@ -191,12 +192,26 @@ async fn control_migrate(inner: &Inner, applied: usize) -> Result<()> {
                  AND pg_get_userbyid(nspowner) = '{OWNER}') THEN SET LOCAL ROLE {OWNER}; END IF; \
                  EXCEPTION WHEN undefined_object THEN NULL; END $$"
             );
-            let text = format!("{owner}; SET LOCAL search_path = cloacina, pg_temp; {}", migration.text);
+            let mut text = format!("{owner}; SET LOCAL search_path = cloacina, pg_temp; {}", migration.text);
+            if migration.number == last {
+                text.push_str(&granted_by_the_owner());
+            }
             steps = vec![Step::Batch(text), record("control", migration)];
         }
         side.finish(&steps).await.map_err(|failure| inner.control_error(failure))?;
     }
     Ok(())
+}
+
+/// Grants what the scripts made in a schema that an administrator took over at an older version. Where a role is missing, the administrator that makes it
+/// does this.
+fn granted_by_the_owner() -> String {
+    let roles = ROLES.map(|role| format!("'{role}'")).join(", ");
+    format!(
+        "; DO $granting$ BEGIN IF current_user = '{OWNER}' AND (SELECT count(*) FROM pg_roles WHERE rolname IN ({roles})) = {} \
+         THEN {CONTROL_GRANTS} END IF; END $granting$",
+        ROLES.len()
+    )
 }
 
 /// Migrates a place to the version that this program knows.
@@ -282,6 +297,12 @@ pub(crate) const APP: &str = "cloacina_app";
 
 /// The role of logins that read the data of several tenants that share tables.
 pub(crate) const READER: &str = "cloacina_reader";
+
+/// The roles without a login to which everything belongs and is granted.
+pub(crate) const ROLES: [&str; 5] = [OWNER, ENGINE, TENANT, APP, READER];
+
+/// Who may do what in the schema `cloacina`.
+pub(crate) const CONTROL_GRANTS: &str = include_str!("../sql/control_grants.sql");
 
 /// The tables of a place that the engine works with.
 const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, task_attempts";

@@ -5,11 +5,8 @@ use std::time::Duration;
 use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result};
 use crate::connect::{Scope, Step, params};
 use crate::error::{Failure, describe};
-use crate::migrate::{self, APP, ENGINE, OWNER, READER, TENANT, quoted};
+use crate::migrate::{self, CONTROL_GRANTS, ENGINE, OWNER, ROLES, quoted};
 use crate::statement as sql;
-
-/// The roles without a login to which everything belongs and is granted.
-const ROLES: [&str; 5] = [OWNER, ENGINE, TENANT, APP, READER];
 
 /// What an administrator's login lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -198,7 +195,7 @@ impl Admin {
         if state.owns_public && state.public_create {
             text.push_str("REVOKE CREATE ON SCHEMA public FROM PUBLIC; ");
         }
-        text.push_str(TAKE_OVER);
+        text.push_str(&format!("{TAKE_OVER}; SET LOCAL ROLE {OWNER}; {CONTROL_GRANTS}; SET LOCAL ROLE NONE"));
         let mut side = self.inner.pool.side().await?;
         let lock = Step::Batch("LOCK TABLE cloacina.migration IN SHARE ROW EXCLUSIVE MODE".to_owned());
         match side.transaction(Scope::Control, &[lock, Step::Batch(text)]).await {
@@ -231,5 +228,5 @@ impl State {
     }
 }
 
-/// The schema `cloacina` and all in it go to the owner; the login that had it before, and the places that it made, go on working.
+/// The schema `cloacina` and all in it go to the owner, who grants what there is; the login that had it before, and the places that it made, go on working.
 const TAKE_OVER: &str = include_str!("../../sql/admin_take_over.sql");
