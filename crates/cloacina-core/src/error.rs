@@ -120,7 +120,9 @@ impl From<WorkflowError> for PipelineError {
 
 impl From<StoreError> for PipelineError {
     fn from(error: StoreError) -> Self {
-        Self::new(error.kind().into(), error.to_string()).with_source(error)
+        let (kind, message) = (error.kind().into(), error.to_string());
+        // Its words are this level's: as the source they would be told a second time.
+        Self { inner: Box::new(Inner { kind, message, source: error.into_source() }) }
     }
 }
 
@@ -233,5 +235,22 @@ impl From<String> for TaskError {
 impl From<&str> for TaskError {
     fn from(error: &str) -> Self {
         Self::new(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::PipelineError;
+    use crate::store::{StoreError, StoreErrorKind};
+
+    #[test]
+    fn what_a_store_said_is_told_once() {
+        let lost =
+            StoreError::new(StoreErrorKind::Transient, "the connection is gone").with_source("broken pipe");
+        let error = PipelineError::from(lost);
+        assert_eq!(error.to_string(), "the connection is gone");
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("broken pipe"));
     }
 }

@@ -57,6 +57,11 @@ impl StoreError {
         Self::new(self.kind(), self.to_string())
     }
 
+    /// What lies beneath it.
+    pub(crate) fn into_source(self) -> Option<Box<dyn StdError + Send + Sync>> {
+        self.inner.source
+    }
+
     /// What the engine does about it.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
