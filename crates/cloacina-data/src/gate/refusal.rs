@@ -1,6 +1,6 @@
 //! Why a statement is not sent.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 
 use sqlparser::tokenizer::{Token, Tokenizer};
 
@@ -61,6 +61,10 @@ fn without_literals(dialect: Dialect, part: &str) -> String {
                 shown.push_str("'…'");
             }
             token if is_literal(&token) => shown.push_str("'…'"),
+            // The whole part is between such quotes.
+            Token::Word(name) if name.quote_style == Some('`') => {
+                let _infallible = write!(shown, "\"{}\"", name.value);
+            }
             token => shown.push_str(&token.to_string()),
         }
         if shown.len() > SHOWN * 4 {
