@@ -110,6 +110,8 @@ const OF_A_TENANT: u32 = 4;
 struct App {
     pool: Pool,
     name: String,
+    /// What its sessions know and nobody sees, so that a token may stand in a text. Behind a pooler there are no sessions.
+    secret: Option<String>,
     /// Read with the operator's login when it is first needed.
     key: OnceCell<Key>,
 }
@@ -136,9 +138,19 @@ impl Server {
                 let address = address
                     .with_login(username, password.expose_secret())
                     .map_err(|error| DataError::configuration(error.to_string()))?;
+                let secret = (!address.parts().pooled).then(|| Uuid::new_v4().simple().to_string());
+                let options = pool_options(max_connections);
+                let options = match secret.clone() {
+                    Some(secret) => options.after_connect(move |connection, _| {
+                        let secret = secret.clone();
+                        Box::pin(async move { tell(connection, secret).await })
+                    }),
+                    None => options,
+                };
                 Some(App {
-                    pool: pool(&address, max_connections)?,
+                    pool: pool_with(options, &address)?,
                     name: username.clone(),
+                    secret,
                     key: OnceCell::new(),
                 })
             }
@@ -217,12 +229,28 @@ impl Server {
         let reached = self.reach(place).await?;
         let by_source = reached.placed == Placed::Login && !self.own;
         let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
-        let begin = format!(
-            "{}; SELECT cloacina.at_home('{}', {}, current_schema()::text)",
-            begin(&schema, access),
-            Uuid::from(place.tenant),
-            place.epoch
-        );
+        let token = match self.app.as_ref().filter(|_| place.shared) {
+            Some(app) => {
+                let key = app.key.get_or_try_init(|| self.key(place)).await?;
+                let secret = app.secret.as_deref();
+                Some((
+                    key.token(place.tenant.into(), &app.name, secret.unwrap_or_default()),
+                    secret.is_some(),
+                ))
+            }
+            None => None,
+        };
+        let mut begin = begin(&schema, access);
+        let _infallible = match &token {
+            Some((token, true)) => write!(begin, "; {}", token.text(place)),
+            Some((_, false)) => Ok(()),
+            None => write!(
+                begin,
+                "; SELECT cloacina.at_home('{}', {}, current_schema()::text)",
+                Uuid::from(place.tenant),
+                place.epoch
+            ),
+        };
         let mut open = match begun(&reached.pool, place, &begin, reached.written_as).await {
             // The login was rotated, or was never this tenant's: the source is asked again, at once or the next time.
             Err(error) if by_source && error.kind() == DataErrorKind::Place => {
@@ -235,11 +263,9 @@ impl Server {
             }
             begun => begun?,
         };
-        if let Some(app) = self.app.as_ref().filter(|_| place.shared) {
-            let key = app.key.get_or_try_init(|| self.key(place)).await?;
-            key.enter(&mut open, place.tenant.into(), &app.name)
-                .await
-                .map_err(|error| DataError::driver(&place.name, BEGINNING, error))?;
+        if let Some((token, false)) = token {
+            let entered = token.enter(open.driver(), place).await;
+            entered.map_err(|error| DataError::driver(&place.name, BEGINNING, error))?;
         }
         Ok(open)
     }
@@ -670,14 +696,31 @@ fn look() -> String {
 }
 
 fn pool(address: &PostgresAddress, max_connections: u32) -> Result<Pool> {
-    let connections = PgPoolOptions::new()
+    pool_with(pool_options(max_connections), address)
+}
+
+fn pool_options(max_connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
         .max_connections(max_connections.max(1))
         .acquire_timeout(ACQUIRE)
         .idle_timeout(IDLE)
         // A connection that broke says so with the first statement; to ask each time costs as much as a statement.
         .test_before_acquire(false)
-        .connect_lazy_with(options(address)?);
+}
+
+fn pool_with(options_of_pool: PgPoolOptions, address: &PostgresAddress) -> Result<Pool> {
+    let connections = options_of_pool.connect_lazy_with(options(address)?);
     Ok(Pool { connections, keeps_statements: !address.parts().pooled })
+}
+
+/// Tells a session the secret of its login's, in no text.
+async fn tell(session: &mut PgConnection, secret: String) -> sqlx::Result<()> {
+    sqlx::query("SELECT set_config('cloacina.session', $1, false)")
+        .bind(secret)
+        .persistent(false)
+        .execute(session)
+        .await
+        .map(drop)
 }
 
 fn without_app(place: &Place) -> DataError {

@@ -1,15 +1,15 @@
 //! What lets a transaction of the application's login be a tenant's: a token that the operator signs.
 //!
-//! The key is the database's own and stays in it, but for the operator, who may read it. A token is HMAC-SHA-256 (RFC 2104) over the tenant, the login
-//! and the second until which it is good.
+//! The key is the database's own and stays in it, but for the operator, who may read it. A token is HMAC-SHA-256 (RFC 2104) over the tenant, the login,
+//! the second until which it is good, and a secret of the sessions that may use it.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
+use cloacina_core::store::Place;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
-
-use crate::postgres::Open;
 
 /// How many seconds a token is good: longer than it takes to send it, even to a database that is busy.
 const GOOD_FOR: i64 = 30;
@@ -37,24 +37,50 @@ impl Key {
         Ok(Self { id, inner_pad, outer_pad, read_at: (now, Instant::now()) })
     }
 
-    /// Makes the open transaction the tenant's.
-    pub(crate) async fn enter(&self, open: &mut Open, tenant: Uuid, login: &str) -> sqlx::Result<()> {
+    /// What lets a transaction of the login be the tenant's, in a session that has this secret.
+    pub(crate) fn token(&self, tenant: Uuid, login: &str, secret: &str) -> Token {
         let (then, at) = self.read_at;
         let until =
             then + i64::try_from(at.elapsed().as_secs()).unwrap_or(i64::MAX - then - GOOD_FOR) + GOOD_FOR;
-        sqlx::query("SELECT cloacina.enter($1, $2, $3, $4)")
-            .bind(tenant)
-            .bind(self.id)
-            .bind(until)
-            .bind(self.sign(&format!("enter {tenant} {login} {until}")))
-            .persistent(open.keeps_statements())
-            .execute(open.driver())
-            .await?;
-        Ok(())
+        let code = self.sign(&format!("enter {tenant} {login} {until} {secret}"));
+        Token { key: self.id, until, code }
     }
 
     fn sign(&self, message: &str) -> Vec<u8> {
         let inner = Sha256::new().chain_update(&self.inner_pad).chain_update(message).finalize();
         Sha256::new().chain_update(&self.outer_pad).chain_update(inner).finalize().to_vec()
+    }
+}
+
+pub(crate) struct Token {
+    key: i32,
+    until: i64,
+    code: Vec<u8>,
+}
+
+impl Token {
+    /// The statement that makes the transaction the tenant's, in the message that begins it. Others of the login may see the text.
+    pub(crate) fn text(&self, place: &Place) -> String {
+        let Self { key, until, code } = self;
+        let code = code.iter().fold(String::new(), |mut hex, byte| {
+            let _infallible = write!(hex, "{byte:02x}");
+            hex
+        });
+        let (tenant, epoch) = (Uuid::from(place.tenant), place.epoch);
+        format!("SELECT cloacina.enter('{tenant}', {epoch}, {key}, {until}, decode('{code}', 'hex'))")
+    }
+
+    /// The same as a statement of its own, in whose text it is not.
+    pub(crate) async fn enter(&self, connection: &mut PgConnection, place: &Place) -> sqlx::Result<()> {
+        sqlx::query("SELECT cloacina.enter($1, $2, $3, $4, $5)")
+            .bind(Uuid::from(place.tenant))
+            .bind(place.epoch)
+            .bind(self.key)
+            .bind(self.until)
+            .bind(&self.code)
+            .persistent(false)
+            .execute(connection)
+            .await?;
+        Ok(())
     }
 }

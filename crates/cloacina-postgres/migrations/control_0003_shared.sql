@@ -39,28 +39,40 @@ BEGIN
 END
 $$;
 
--- Makes the transaction a tenant's, if the operator says so: the token names the tenant, the login and the time until which it is good.
+-- Makes the transaction a tenant's, if the operator says so: the token names the tenant, the login, the session and the time until which it is
+-- good. It also says whether the tenant is still where it was when its place was looked up, and may work.
+--
+-- `cloacina.session` is a secret of the login's sessions, which each is given once. With it the token may stand in the message that begins
+-- the transaction, for others to see, and is good nowhere else: a token that somebody picked up comes too late in his own transaction, and needs a secret
+-- that is in no text to begin one. Behind a pooler there are no sessions, and no secret; the token is then not in a text.
 --
 -- Token and proof are HMAC-SHA-256. Both functions compute them in place: a function for it would cost more than the rest of them together, and
 -- `entered` is called for each statement.
-CREATE FUNCTION enter(entering uuid, with_key integer, expires bigint, token bytea) RETURNS void
+CREATE FUNCTION enter(entering uuid, its_epoch integer, with_key integer, expires bigint, token bytea) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    key         cloacina.data_key;
-    found_state text;
+    key          cloacina.data_key;
+    session      text := coalesce(current_setting('cloacina.session', true), '');
+    found_tenant cloacina.tenant;
 BEGIN
+    IF session <> '' AND statement_timestamp() <> transaction_timestamp() THEN
+        RAISE EXCEPTION 'the transaction has begun before' USING ERRCODE = '42501';
+    END IF;
     SELECT * INTO key FROM cloacina.data_key WHERE id = with_key;
     IF expires < extract(epoch FROM clock_timestamp()) THEN
         RAISE EXCEPTION 'the token is too old' USING ERRCODE = '42501';
     END IF;
     -- A key that is not there makes NULL, which must not be equal to a token that is not there.
     IF NOT coalesce(token = sha256(key.outer_pad || sha256(key.inner_pad
-        || convert_to(format('enter %s %s %s', entering, session_user, expires), 'UTF8'))), false) THEN
-        RAISE EXCEPTION 'the token is not for this tenant and login' USING ERRCODE = '42501';
+        || convert_to(format('enter %s %s %s %s', entering, session_user, expires, session), 'UTF8'))), false) THEN
+        RAISE EXCEPTION 'the token is not for this tenant, login and session' USING ERRCODE = '42501';
     END IF;
-    SELECT state INTO found_state FROM cloacina.tenant WHERE tenant_id = entering AND placement = 'shared';
-    IF found_state IS DISTINCT FROM 'active' THEN
-        RAISE EXCEPTION 'the tenant is %', coalesce(found_state, 'not here') USING ERRCODE = 'TN001';
+    SELECT * INTO found_tenant FROM cloacina.tenant WHERE tenant_id = entering;
+    IF NOT (found_tenant.epoch = its_epoch AND found_tenant.placement = 'shared' AND found_tenant.state <> 'removed') IS TRUE THEN
+        RAISE EXCEPTION 'the tenant is not here any more: open it again' USING ERRCODE = 'TN001';
+    END IF;
+    IF found_tenant.state <> 'active' THEN
+        RAISE EXCEPTION 'the tenant is %', found_tenant.state USING ERRCODE = 'TN001';
     END IF;
     PERFORM set_config('cloacina.key', key.id::text, true), set_config('cloacina.tenant', entering::text, true),
             set_config('cloacina.proof', sha256(key.outer_pad || sha256(key.inner_pad || convert_to(
@@ -109,4 +121,4 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION enter(uuid, integer, bigint, bytea), entered(), entered_fence(uuid), entered_ring(timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION enter(uuid, integer, integer, bigint, bytea), entered(), entered_fence(uuid), entered_ring(timestamptz) FROM PUBLIC;

@@ -8,7 +8,7 @@ GRANT SELECT ON cloacina.login TO cloacina_engine;
 -- Who signs the tokens of tenants that share tables.
 GRANT SELECT ON cloacina.data_key TO cloacina_engine;
 GRANT EXECUTE ON FUNCTION
-    cloacina.enter(uuid, integer, bigint, bytea), cloacina.entered(), cloacina.entered_fence(uuid), cloacina.entered_ring(timestamptz)
+    cloacina.enter(uuid, integer, integer, bigint, bytea), cloacina.entered(), cloacina.entered_fence(uuid), cloacina.entered_ring(timestamptz)
     TO cloacina_app;
 -- Who grants the reading across tenants, and who reads.
 GRANT EXECUTE ON FUNCTION cloacina.grant_reading(text, text[], text, integer) TO cloacina_engine;

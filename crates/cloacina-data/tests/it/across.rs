@@ -315,7 +315,7 @@ async fn a_reader_can_do_nothing_else() {
         "SELECT * FROM cloacina.data_key",
         "SELECT cloacina.grant_reading(session_user::text, NULL, 'myself', 60)",
         "SELECT cloacina.entered()",
-        "SELECT cloacina.enter(gen_random_uuid(), 1, 1, '')",
+        "SELECT cloacina.enter(gen_random_uuid(), 1, 1, 1, '')",
         "SELECT cloacina.fence(gen_random_uuid())",
         "INSERT INTO cloacina.reading (reader, tenants, reason, expires_at) VALUES (session_user, ARRAY[gen_random_uuid()], 'x', now())",
         "UPDATE cloacina.reading SET expires_at = 'infinity'",

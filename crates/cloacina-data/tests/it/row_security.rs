@@ -39,11 +39,15 @@ impl Attack {
         Self { acme: id("acme").await, globex: id("globex").await, shared, session }
     }
 
-    /// A token as the operator would sign it.
+    /// A token as the operator would sign it, for a session without a secret.
     async fn token(&self, tenant: Uuid, login: &str, expires: i64) -> Vec<u8> {
+        self.token_of_session(tenant, login, expires, "").await
+    }
+
+    async fn token_of_session(&self, tenant: Uuid, login: &str, expires: i64, secret: &str) -> Vec<u8> {
         let owner = connect(&self.shared.admin_url).await;
         owner.batch_execute("SET ROLE cloacina_owner").await.unwrap();
-        let message = format!("enter {tenant} {login} {expires}");
+        let message = format!("enter {tenant} {login} {expires} {secret}");
         let sign =
             "SELECT sha256(outer_pad || sha256(inner_pad || convert_to($1, 'UTF8'))) FROM cloacina.data_key";
         owner.query_one(sign, &[&message]).await.unwrap().get(0)
@@ -71,7 +75,7 @@ impl Attack {
         expires: i64,
         token: Option<Vec<u8>>,
     ) -> Result<(), tokio_postgres::Error> {
-        let enter = "SELECT cloacina.enter($1, $2, $3, $4)";
+        let enter = "SELECT cloacina.enter($1, 1, $2, $3, $4)";
         self.session.execute(enter, &[&tenant, &key, &expires, &token]).await.map(drop)
     }
 
@@ -138,6 +142,49 @@ async fn a_tenant_cannot_be_entered_without_a_token_for_it() {
         let error = attack.try_enter(tenant, key, expires, token).await.expect_err(what);
         assert_eq!(code_of(&error), DENIED, "{what}");
     }
+}
+
+#[tokio::test]
+async fn a_token_of_a_session_is_good_in_the_message_that_begins_a_transaction_and_nowhere_else() {
+    let attack = Attack::new().await;
+    let (acme, late) = (attack.acme, i64::from(u32::MAX));
+    let token = attack.token_of_session(acme, &attack.shared.app.username, late, "secret").await;
+    let token = token.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let enter = format!("SELECT cloacina.enter('{acme}', 1, 1, {late}, decode('{token}', 'hex'))");
+    let begin = "ROLLBACK; BEGIN; SET LOCAL search_path = cloacina_shared, pg_temp";
+    let whole = format!("{begin}; {enter}");
+    assert_eq!(attack.code(&whole).await, DENIED, "a session without the secret");
+    attack.session.batch_execute("ROLLBACK; SET cloacina.session = 'guessed'").await.unwrap();
+    assert_eq!(attack.code(&whole).await, DENIED, "a session with another secret");
+    attack.session.batch_execute("ROLLBACK; SET cloacina.session = 'secret'").await.unwrap();
+    attack.session.batch_execute(begin).await.unwrap();
+    assert_eq!(attack.code(&enter).await, DENIED, "a transaction that has begun before");
+    let in_a_block = format!("DO $$ BEGIN ROLLBACK; PERFORM {}; END $$", enter.trim_start_matches("SELECT "));
+    attack.session.batch_execute(begin).await.unwrap();
+    assert_eq!(attack.code(&in_a_block).await, "2D000", "a block in a transaction");
+    assert_eq!(attack.code(&whole).await, "done");
+    assert_eq!(attack.names().await.unwrap(), ["anna"]);
+}
+
+#[tokio::test]
+async fn what_another_session_of_the_login_shows_opens_nothing() {
+    let attack = Attack::new().await;
+    let place = Placement::Shared(std::sync::Arc::clone(&attack.shared));
+    let two = place.two(&data()).await;
+    let texts = two
+        .acme
+        .run(async |_| {
+            let texts = "SELECT query FROM pg_stat_activity WHERE application_name = 'cloacina data' AND usename = session_user \
+                         AND state = 'idle in transaction'";
+            let rows = attack.session.query(texts, &[]).await.unwrap();
+            Ok::<_, sea_orm::DbErr>(rows.iter().map(|row| row.get(0)).collect::<Vec<String>>())
+        })
+        .await
+        .unwrap();
+    let [text] = &texts[..] else { panic!("{texts:?}") };
+    assert!(text.contains("cloacina.enter("), "{text}");
+    assert!(text.len() < 1_000, "none of it is cut: {}", text.len());
+    assert_eq!(attack.code(text).await, DENIED);
 }
 
 #[tokio::test]
