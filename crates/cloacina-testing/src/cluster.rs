@@ -237,8 +237,15 @@ impl Cluster {
         status.lines().next() == Some(pid.trim()) && status.lines().nth(7).map(str::trim) == Some("ready")
     }
 
+    /// What the server has written to its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let log = fs::read(self.directory.join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     fn port_was_taken(&self) -> bool {
-        fs::read_to_string(self.directory.join("log")).is_ok_and(|log| log.contains("Address already in use"))
+        self.log().contains("Address already in use")
     }
 
     fn forget_log(&self) -> Result<(), ClusterError> {
@@ -247,7 +254,7 @@ impl Cluster {
     }
 
     fn last_words(&self) -> String {
-        let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }

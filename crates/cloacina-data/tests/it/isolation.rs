@@ -16,8 +16,9 @@ use std::time::Duration;
 use cloacina::data::sea_orm::ActiveValue::Set;
 use cloacina::data::sea_orm::sea_query::{Expr, ExprTrait, OnConflict, SimpleExpr};
 use cloacina::data::sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, JoinType, LoaderTrait, Order,
-    PaginatorTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, RelationTrait, SqlErr, Statement,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, JoinType, LoaderTrait,
+    ModelTrait, Order, PaginatorTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, RelationTrait,
+    SqlErr, Statement,
 };
 use cloacina::data::{DataError, DataErrorKind, TenantDb, TenantTx, sea_orm};
 use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
@@ -509,6 +510,52 @@ async fn random(kind: usize, tx: &TenantTx, rng: &mut fastrand::Rng) -> Result<V
             vec![]
         }
     })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn case_6_in_the_servers_log_every_statement_carries_the_scope() {
+    let server = Cluster::start().unwrap();
+    let url = server.fresh_database().await.unwrap();
+    let (superuser, database) = (server.superuser_url_of(&url), url.rsplit('/').next().unwrap());
+    connect(&superuser, "public")
+        .await
+        .batch_execute(&format!("ALTER DATABASE \"{database}\" SET log_statement = 'all'"))
+        .await
+        .unwrap();
+    let two = filled(&Placement::Schema(url)).await;
+    two.acme
+        .run(async |tx| {
+            let members = member::Entity::find().all(tx).await?;
+            let letters: Vec<_> =
+                members.load_many(letter::Entity, tx).await?.into_iter().flatten().collect();
+            letters.load_one(member::Entity, tx).await?;
+            member::Entity::find().find_with_related(letter::Entity).all(tx).await?;
+            member::Entity::find().find_also_related(letter::Entity).all(tx).await?;
+            member::Entity::find().paginate(tx, 2).num_items_and_pages().await?;
+            members[0].find_related(letter::Entity).all(tx).await?;
+            let changed =
+                member::ActiveModel { name: Set("acme changed".to_owned()), ..members[0].clone().into() };
+            changed.save(tx).await?;
+            letters[0].clone().delete(tx).await?;
+            Ok::<_, sea_orm::DbErr>(())
+        })
+        .await
+        .unwrap();
+    let log = server.log();
+    let of_tables = |line: &&str| {
+        line.contains("execute sqlx_") && (line.contains(r#""member""#) || line.contains(r#""letter""#))
+    };
+    let statements: Vec<_> = log.lines().filter(of_tables).collect();
+    for what in ["SELECT", "UPDATE", "DELETE"] {
+        let mut of_kind = statements.iter().filter(|line| line.contains(&format!(": {what} "))).peekable();
+        assert!(of_kind.peek().is_some(), "there is no {what} in {statements:#?}");
+        for line in of_kind {
+            // Each table that is read or written, once.
+            let tables = ["FROM \"member\"", "FROM \"letter\"", "UPDATE \"member\""];
+            let named: usize = tables.iter().map(|table| line.matches(table).count()).sum();
+            assert!(named > 0 && line.matches(r#""tenant_id" = $"#).count() == named, "{line}");
+        }
+    }
 }
 
 /// Two tenants that have one connection between them.

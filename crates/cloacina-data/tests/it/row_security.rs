@@ -112,6 +112,12 @@ async fn without_a_tenant_nothing_is_seen_and_who_entered_sees_its_own() {
     assert_eq!(attack.names().await.unwrap(), ["anna"]);
     attack.enter(attack.globex).await;
     assert_eq!(attack.names().await.unwrap(), ["gaia"]);
+    // Outside of a transaction a setting is over before the next statement.
+    let set = format!("SET LOCAL cloacina.tenant = '{}'", attack.acme);
+    attack.session.batch_execute("ROLLBACK").await.unwrap();
+    attack.session.batch_execute(&set).await.unwrap();
+    let outside = attack.session.query("SELECT name FROM cloacina_shared.member", &[]).await.unwrap_err();
+    assert_eq!(code_of(&outside), DENIED, "after {set}");
     for end in ["COMMIT", "ROLLBACK"] {
         attack.enter(attack.acme).await;
         attack.session.batch_execute(end).await.unwrap();
