@@ -4,7 +4,9 @@
 //! prepared statement, and everything runs in a transaction, a single question too: the driver sends a statement's text and its values one after
 //! the other, and only a transaction keeps them together.
 
+mod administration;
 mod doctor;
+mod open;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -12,29 +14,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use cloacina_core::execution::PipelineStatus;
-use cloacina_core::id::{ExecutionId, TenantId};
-use cloacina_core::store::{
-    Closed, Flush, Flushed, Freed, Place, PlaceFlushed, Recorded, StoreError, StoreErrorKind,
-};
-use cloacina_postgres::guest::{self, Answer, GuestStep, Value, WrittenAs};
+use cloacina_core::id::TenantId;
+use cloacina_core::store::{Place, StoreError};
+use cloacina_postgres::guest::WrittenAs;
 use cloacina_postgres::{PostgresAddress, SchemaName};
-use jiff::Timestamp;
 use sea_orm::{DbErr, RuntimeErr};
 use secrecy::ExposeSecret;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow, PgSslMode, Postgres};
-use sqlx::query::Query;
-use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
-    Transaction,
-};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::across::Scope;
-use crate::connection::FlushError;
 use crate::credentials::AnySource;
 use crate::db::Access;
 use crate::declaration::{Declared, GivenLogin};
@@ -43,7 +33,9 @@ use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
 use crate::migration::Whose;
 use crate::token::Key;
+pub(crate) use administration::{grant, is_shared, migrate_shared, migrate_tenants, verify};
 use doctor::Placed;
+pub(crate) use open::Open;
 
 /// How long a transaction waits for a connection, a statement for a lock, a statement for its end, and a transaction for its next statement.
 const ACQUIRE: Duration = Duration::from_secs(10);
@@ -114,15 +106,6 @@ struct App {
     secret: Option<String>,
     /// Read with the operator's login when it is first needed.
     key: OnceCell<Key>,
-}
-
-/// A connection with a transaction. One that is dropped before its end, or whose beginning failed, is closed: the pool would hand it on with
-/// what is left of the transaction, and the driver does not know of one whose `BEGIN` succeeded and whose settings did not.
-pub(crate) struct Open {
-    /// `None` once the transaction has ended.
-    connection: Option<PoolConnection<Postgres>>,
-    keeps_statements: bool,
-    written_as: WrittenAs,
 }
 
 impl Server {
@@ -384,212 +367,6 @@ fn is_not_let_in(error: &DataError) -> bool {
     matches!(code.as_deref(), Some("28P01" | "28000"))
 }
 
-/// Grants a login the reading of several tenants, as an operator. Returns the grant, tenant by tenant, once it is committed.
-pub(crate) async fn grant(
-    operator: &PostgresAddress,
-    reader: &str,
-    reason: &str,
-    scope: Scope<'_>,
-    seconds: i32,
-) -> Result<Vec<(Uuid, Uuid, String)>> {
-    let failed = |error| DataError::driver("all", "grant the reading across tenants", error);
-    let names = match scope {
-        Scope::All => None,
-        Scope::Only(names) => Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()),
-    };
-    let mut connection = options(operator)?.connect().await.map_err(failed)?;
-    let mut transaction = connection.begin().await.map_err(failed)?;
-    transaction.execute(TIMEOUTS).await.map_err(failed)?;
-    let granted =
-        sqlx::query_as("SELECT reading, tenant_id, name FROM cloacina.grant_reading($1, $2, $3, $4)")
-            .bind(reader)
-            .bind(names)
-            .bind(reason)
-            .bind(seconds)
-            .persistent(false)
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(failed)?;
-    transaction.commit().await.map_err(failed)?;
-    drop(connection.close().await);
-    Ok(granted)
-}
-
-/// Makes or changes the tables that tenants share, as an administrator.
-pub(crate) async fn migrate_shared(address: &PostgresAddress, declared: &Declared) -> Result<()> {
-    let shared = SchemaName::shared();
-    let (name, schema) = (shared.as_str().to_owned(), shared.as_str().to_owned());
-    let place = Place { tenant: TenantId(Uuid::nil()), name, schema, epoch: 1, shared: true };
-    let mut connection = administrator(address).await?;
-    let mut transaction = as_owner(&mut connection, &place.name, &look()).await?;
-    let of = "SELECT tenant_id FROM cloacina.tenant WHERE placement = 'host'";
-    let host = sqlx::query_scalar::<_, Uuid>(of)
-        .persistent(false)
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(|error| DataError::driver(&place.name, MIGRATING, error))?;
-    end(transaction, &place.name).await?;
-    let Some(host) = host else {
-        return Err(DataError::new(
-            DataErrorKind::Place,
-            format!(
-                "no tenants share tables on {}: make the first with `DatabaseAdmin::create_shared_tenant`",
-                address.label()
-            ),
-        ));
-    };
-    migrate_as_owner(&mut connection, &place, host, Whose::Shared, declared).await
-}
-
-/// Makes or changes the tables of tenants that have logins or databases of their own, or of the one that is called so, one after the other, as an
-/// administrator. The first that fails ends it.
-pub(crate) async fn migrate_tenants(
-    address: &PostgresAddress,
-    declared: &Declared,
-    only: Option<&str>,
-) -> Result<usize> {
-    let mut connection = administrator(address).await?;
-    let mut transaction = as_owner(&mut connection, "all", &look()).await?;
-    let of = "SELECT tenant_id, name, schema_name, epoch, group_name, placement = 'database' FROM cloacina.tenant \
-              WHERE (placement = 'schema' AND group_name IS NOT NULL OR placement = 'database') AND state IN ('active', 'suspended') \
-              AND ($1::text IS NULL OR name = $1) ORDER BY schema_name";
-    let tenants: Vec<(Uuid, String, String, i32, Option<String>, bool)> = sqlx::query_as(of)
-        .bind(only)
-        .persistent(false)
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(|error| DataError::driver("all", READING_REGISTRY, error))?;
-    end(transaction, "all").await?;
-    for (tenant, name, schema, epoch, group, elsewhere) in &tenants {
-        let (name, schema) = (name.clone(), schema.clone());
-        let place = Place { tenant: TenantId(*tenant), name, schema, epoch: *epoch, shared: false };
-        // In a database of its own the operator works for it.
-        let group = group.as_deref().unwrap_or("cloacina_engine");
-        let whose = Whose::Login { tenant: *tenant, group };
-        if *elsewhere {
-            let there = address.with_database(&place.schema).map_err(|error| place_error(&place, &error))?;
-            let mut connection = administrator(&there).await?;
-            migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
-        } else {
-            migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
-        }
-    }
-    Ok(tenants.len())
-}
-
-/// A place of the registry: the tenant, its name, schema and epoch, whether it shares tables, whether it has logins of its own, and the logins that
-/// work there.
-type Registered = (Uuid, String, String, i32, bool, bool, Vec<String>);
-
-/// What the doctor finds in all places of a database.
-pub(crate) async fn verify(
-    address: &PostgresAddress,
-    app: Option<&str>,
-    declared: &Declared,
-) -> Result<Vec<Finding>> {
-    let failed = |error| DataError::driver("all", "look at the places of the database", error);
-    let mut connection = options(address)?.connect().await.map_err(failed)?;
-    let begin = format!("{}; {TIMEOUTS}", doctor::BEGIN);
-    connection.execute(AssertSqlSafe(begin)).await.map_err(failed)?;
-    let places: Vec<Registered> = sqlx::query_as(doctor::PLACES)
-        .bind(app)
-        .persistent(false)
-        .fetch_all(&mut connection)
-        .await
-        .map_err(failed)?;
-    let mut found = Vec::new();
-    for (tenant, name, schema, epoch, shared, own, mut logins) in places {
-        let place = Place { tenant: TenantId(tenant), name, schema, epoch, shared };
-        let placed = match (shared, own) {
-            (true, _) => Placed::Shared,
-            (false, true) => Placed::Login,
-            (false, false) => Placed::Schema,
-        };
-        if placed == Placed::Schema {
-            logins.push(address.user().to_owned());
-        }
-        for login in &logins {
-            found.extend(doctor::login(&mut connection, &place, placed, (login, None), declared).await?);
-        }
-        // The logins of a place have the same rights on it.
-        let login = logins.first().map_or(address.user(), String::as_str);
-        found.extend(doctor::place(&mut connection, &place, placed, login, declared).await?);
-    }
-    let elsewhere: Vec<String> = sqlx::query_scalar(doctor::DATABASES)
-        .persistent(false)
-        .fetch_all(&mut connection)
-        .await
-        .map_err(failed)?;
-    connection.execute("ROLLBACK").await.map_err(failed)?;
-    drop(connection.close().await);
-    for database in elsewhere {
-        let there =
-            address.with_database(&database).map_err(|error| DataError::configuration(error.to_string()))?;
-        found.extend(Box::pin(verify(&there, app, declared)).await?);
-    }
-    Ok(found)
-}
-
-/// Whether a tenant that is called so shares tables.
-pub(crate) async fn is_shared(address: &PostgresAddress, name: &str) -> Result<bool> {
-    let mut connection = administrator(address).await?;
-    let mut transaction = as_owner(&mut connection, name, &look()).await?;
-    let of = "SELECT EXISTS (SELECT FROM cloacina.tenant WHERE name = $1 AND placement = 'shared' AND state <> 'removed')";
-    let shared = sqlx::query_scalar(of)
-        .bind(name)
-        .persistent(false)
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(|error| DataError::driver(name, READING_REGISTRY, error))?;
-    end(transaction, name).await?;
-    Ok(shared)
-}
-
-const READING_REGISTRY: &str = "read the registry of tenants";
-
-async fn administrator(address: &PostgresAddress) -> Result<PgConnection> {
-    let failed = |error| DataError::driver("all", "connect as an administrator", error);
-    options(address)?.connect().await.map_err(failed)
-}
-
-/// A transaction of an administrator's as the owner of all tenants' tables, until it ends.
-async fn as_owner<'a>(
-    connection: &'a mut PgConnection,
-    place: &str,
-    begin: &str,
-) -> Result<Transaction<'a, Postgres>> {
-    connection
-        .begin_with(AssertSqlSafe(format!("{begin}; SET LOCAL ROLE cloacina_owner")))
-        .await
-        .map_err(|error| DataError::driver(place, "begin as an administrator", error))
-}
-
-/// Ends a transaction that only read.
-async fn end(transaction: Transaction<'_, Postgres>, place: &str) -> Result<()> {
-    transaction.rollback().await.map_err(|error| DataError::driver(place, READING_REGISTRY, error))
-}
-
-/// One process changes the tables of a place; the others wait for its row in the registry, and find them changed.
-async fn migrate_as_owner(
-    connection: &mut PgConnection,
-    place: &Place,
-    registered: Uuid,
-    whose: Whose<'_>,
-    declared: &Declared,
-) -> Result<()> {
-    let failed = |error| DataError::driver(&place.name, MIGRATING, error);
-    let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
-    let mut transaction = as_owner(connection, &place.name, &begin(&schema, Access::Write)).await?;
-    sqlx::query("SELECT FROM cloacina.tenant WHERE tenant_id = $1 FOR NO KEY UPDATE")
-        .bind(registered)
-        .persistent(false)
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed)?;
-    apply(&mut transaction, place, whose, declared).await?;
-    transaction.commit().await.map_err(failed)
-}
-
 const BEGINNING: &str = "begin a transaction";
 
 /// After a restart of the server all connections that nobody used are broken, and each says so when it is first used. Nothing has begun by
@@ -733,137 +510,6 @@ fn without_app(place: &Place) -> DataError {
 
 fn place_error(place: &Place, error: &StoreError) -> DataError {
     DataError::new(DataErrorKind::Place, format!("tenant `{}`: {error}", place.name))
-}
-
-impl Open {
-    pub(crate) fn driver(&mut self) -> &mut PgConnection {
-        self.connection.as_mut().expect("who ends the transaction has taken it")
-    }
-
-    /// Whether a statement may be prepared for the next transaction as well.
-    pub(crate) fn keeps_statements(&self) -> bool {
-        self.keeps_statements
-    }
-
-    pub(crate) async fn flush(&mut self, flush: &Flush) -> Result<Flushed, FlushError> {
-        let mut now = Timestamp::UNIX_EPOCH;
-        let mut done = PlaceFlushed::default();
-        for GuestStep { text, values, answer } in guest::steps(flush, self.written_as) {
-            let query = query(text, values, Some(now)).persistent(self.keeps_statements);
-            let rows = query.fetch_all(self.driver()).await?;
-            match answer {
-                Answer::Clock => now = time(rows.first())?,
-                Answer::Nothing => {}
-                Answer::Submitted => {
-                    for row in rows {
-                        done.submitted.push(ExecutionId(row.try_get("id")?));
-                    }
-                }
-                Answer::Recorded => {
-                    for row in rows {
-                        let (execution, task) =
-                            (ExecutionId(row.try_get("execution_id")?), row.try_get("task")?);
-                        if row.try_get("recorded")? {
-                            done.recorded.push(Recorded { execution, task });
-                        } else {
-                            done.freed.push(Freed { execution, task, claimed: None });
-                        }
-                    }
-                }
-                Answer::Closed => {
-                    for row in rows {
-                        let status = status(row.try_get("state")?)?;
-                        done.closed.push(Closed { execution: ExecutionId(row.try_get("id")?), status });
-                    }
-                }
-            }
-        }
-        Ok(Flushed { now, places: vec![done] })
-    }
-
-    pub(crate) async fn find(
-        &mut self,
-        place: &Place,
-        workflow: &str,
-        key: &str,
-    ) -> Result<Option<(ExecutionId, i64)>, FlushError> {
-        let (text, values) = guest::find(place.tenant.into(), workflow, key);
-        let query = query(text, values, None).persistent(self.keeps_statements);
-        let row = query.fetch_optional(self.driver()).await?;
-        let found = row.map(|row| Ok((ExecutionId(row.try_get("id")?), row.try_get("input_hash")?)));
-        Ok(found.transpose().map_err(|error: sqlx::Error| error)?)
-    }
-
-    pub(crate) async fn commit(mut self) -> sqlx::Result<()> {
-        self.driver().execute("COMMIT").await?;
-        // Back to the pool.
-        drop(self.connection.take());
-        Ok(())
-    }
-
-    pub(crate) async fn rollback(mut self, after_error: bool) {
-        if after_error {
-            // Its prepared statements may be of tables that have changed since.
-            drop(self.driver().clear_cached_statements().await);
-        }
-        // What cannot be rolled back is closed, which does the same.
-        if self.driver().execute("ROLLBACK").await.is_ok() {
-            drop(self.connection.take());
-        }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if let Some(mut connection) = self.connection.take() {
-            connection.close_on_drop();
-        }
-    }
-}
-
-fn time(row: Option<&PgRow>) -> Result<Timestamp, FlushError> {
-    let row = row.ok_or(sqlx::Error::RowNotFound)?;
-    let now: DateTime<Utc> = row.try_get("now")?;
-    let out_of_range = |error: jiff::Error| StoreError::new(StoreErrorKind::Internal, error.to_string());
-    Timestamp::from_microsecond(now.timestamp_micros())
-        .map_err(|error| FlushError::Store(out_of_range(error)))
-}
-
-fn status(text: &str) -> Result<PipelineStatus, FlushError> {
-    text.parse().map_err(|error| {
-        FlushError::Store(StoreError::new(
-            StoreErrorKind::Version,
-            format!("the state of an execution: {error}"),
-        ))
-    })
-}
-
-/// `now` is what the values mean by that.
-fn query(
-    text: &'static str,
-    values: Vec<Value>,
-    now: Option<Timestamp>,
-) -> Query<'static, Postgres, PgArguments> {
-    values.into_iter().fold(sqlx::query(text), |query, value| match value {
-        Value::Uuid(value) => query.bind(value),
-        Value::Timestamp(value) => query.bind(value.and_then(bound_time)),
-        Value::Now => query.bind(now.and_then(bound_time)),
-        Value::Uuids(values) => query.bind(values),
-        Value::SmallInts(values) => query.bind(values),
-        Value::Integers(values) => query.bind(values),
-        Value::BigInts(values) => query.bind(values),
-        Value::Booleans(values) => query.bind(values),
-        Value::Timestamps(values) => {
-            let times: Vec<_> = values.into_iter().map(|value| value.and_then(bound_time)).collect();
-            query.bind(times)
-        }
-        Value::Text(value) => query.bind(value),
-        Value::Texts(values) => query.bind(values),
-    })
-}
-
-fn bound_time(time: Timestamp) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp_micros(time.as_microsecond())
 }
 
 /// The same database, login and protection as the engine's.

@@ -1,0 +1,156 @@
+//! A connection with a transaction open on it, and what the engine writes there.
+
+use chrono::{DateTime, Utc};
+use cloacina_core::execution::PipelineStatus;
+use cloacina_core::id::ExecutionId;
+use cloacina_core::store::{
+    Closed, Flush, Flushed, Freed, Place, PlaceFlushed, Recorded, StoreError, StoreErrorKind,
+};
+use cloacina_postgres::guest::{self, Answer, GuestStep, Value, WrittenAs};
+use jiff::Timestamp;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgRow, Postgres};
+use sqlx::query::Query;
+use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
+
+use crate::connection::FlushError;
+
+/// A connection with a transaction. One that is dropped before its end, or whose beginning failed, is closed: the pool would hand it on with
+/// what is left of the transaction, and the driver does not know of one whose `BEGIN` succeeded and whose settings did not.
+pub(crate) struct Open {
+    /// `None` once the transaction has ended.
+    pub(super) connection: Option<PoolConnection<Postgres>>,
+    pub(super) keeps_statements: bool,
+    pub(super) written_as: WrittenAs,
+}
+
+impl Open {
+    pub(crate) fn driver(&mut self) -> &mut PgConnection {
+        self.connection.as_mut().expect("who ends the transaction has taken it")
+    }
+
+    /// Whether a statement may be prepared for the next transaction as well.
+    pub(crate) fn keeps_statements(&self) -> bool {
+        self.keeps_statements
+    }
+
+    pub(crate) async fn flush(&mut self, flush: &Flush) -> Result<Flushed, FlushError> {
+        let mut now = Timestamp::UNIX_EPOCH;
+        let mut done = PlaceFlushed::default();
+        for GuestStep { text, values, answer } in guest::steps(flush, self.written_as) {
+            let query = query(text, values, Some(now)).persistent(self.keeps_statements);
+            let rows = query.fetch_all(self.driver()).await?;
+            match answer {
+                Answer::Clock => now = time(rows.first())?,
+                Answer::Nothing => {}
+                Answer::Submitted => {
+                    for row in rows {
+                        done.submitted.push(ExecutionId(row.try_get("id")?));
+                    }
+                }
+                Answer::Recorded => {
+                    for row in rows {
+                        let (execution, task) =
+                            (ExecutionId(row.try_get("execution_id")?), row.try_get("task")?);
+                        if row.try_get("recorded")? {
+                            done.recorded.push(Recorded { execution, task });
+                        } else {
+                            done.freed.push(Freed { execution, task, claimed: None });
+                        }
+                    }
+                }
+                Answer::Closed => {
+                    for row in rows {
+                        let status = status(row.try_get("state")?)?;
+                        done.closed.push(Closed { execution: ExecutionId(row.try_get("id")?), status });
+                    }
+                }
+            }
+        }
+        Ok(Flushed { now, places: vec![done] })
+    }
+
+    pub(crate) async fn find(
+        &mut self,
+        place: &Place,
+        workflow: &str,
+        key: &str,
+    ) -> Result<Option<(ExecutionId, i64)>, FlushError> {
+        let (text, values) = guest::find(place.tenant.into(), workflow, key);
+        let query = query(text, values, None).persistent(self.keeps_statements);
+        let row = query.fetch_optional(self.driver()).await?;
+        let found = row.map(|row| Ok((ExecutionId(row.try_get("id")?), row.try_get("input_hash")?)));
+        Ok(found.transpose().map_err(|error: sqlx::Error| error)?)
+    }
+
+    pub(crate) async fn commit(mut self) -> sqlx::Result<()> {
+        self.driver().execute("COMMIT").await?;
+        // Back to the pool.
+        drop(self.connection.take());
+        Ok(())
+    }
+
+    pub(crate) async fn rollback(mut self, after_error: bool) {
+        if after_error {
+            // Its prepared statements may be of tables that have changed since.
+            drop(self.driver().clear_cached_statements().await);
+        }
+        // What cannot be rolled back is closed, which does the same.
+        if self.driver().execute("ROLLBACK").await.is_ok() {
+            drop(self.connection.take());
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            connection.close_on_drop();
+        }
+    }
+}
+
+fn time(row: Option<&PgRow>) -> Result<Timestamp, FlushError> {
+    let row = row.ok_or(sqlx::Error::RowNotFound)?;
+    let now: DateTime<Utc> = row.try_get("now")?;
+    let out_of_range = |error: jiff::Error| StoreError::new(StoreErrorKind::Internal, error.to_string());
+    Timestamp::from_microsecond(now.timestamp_micros())
+        .map_err(|error| FlushError::Store(out_of_range(error)))
+}
+
+fn status(text: &str) -> Result<PipelineStatus, FlushError> {
+    text.parse().map_err(|error| {
+        FlushError::Store(StoreError::new(
+            StoreErrorKind::Version,
+            format!("the state of an execution: {error}"),
+        ))
+    })
+}
+
+/// `now` is what the values mean by that.
+fn query(
+    text: &'static str,
+    values: Vec<Value>,
+    now: Option<Timestamp>,
+) -> Query<'static, Postgres, PgArguments> {
+    values.into_iter().fold(sqlx::query(text), |query, value| match value {
+        Value::Uuid(value) => query.bind(value),
+        Value::Timestamp(value) => query.bind(value.and_then(bound_time)),
+        Value::Now => query.bind(now.and_then(bound_time)),
+        Value::Uuids(values) => query.bind(values),
+        Value::SmallInts(values) => query.bind(values),
+        Value::Integers(values) => query.bind(values),
+        Value::BigInts(values) => query.bind(values),
+        Value::Booleans(values) => query.bind(values),
+        Value::Timestamps(values) => {
+            let times: Vec<_> = values.into_iter().map(|value| value.and_then(bound_time)).collect();
+            query.bind(times)
+        }
+        Value::Text(value) => query.bind(value),
+        Value::Texts(values) => query.bind(values),
+    })
+}
+
+fn bound_time(time: Timestamp) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(time.as_microsecond())
+}
