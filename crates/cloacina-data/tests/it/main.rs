@@ -12,6 +12,7 @@ mod ledger;
 mod metrics;
 mod mistake;
 mod model;
+mod nested;
 mod pooler;
 mod row_security;
 mod scope;
