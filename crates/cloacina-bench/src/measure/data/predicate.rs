@@ -14,45 +14,23 @@ use cloacina::data::sea_orm::{
 use cloacina::data::{Data, Migration};
 use cloacina_testing::cluster::Cluster;
 
-use super::{Scale, own, row, shared};
+use super::{Scale, item, own, row, shared};
 use crate::database::{Database, Kind};
 use crate::hand::postgres::connect;
 use crate::sample::p50;
 use crate::table::Row;
-
-mod goods {
-    // What the derives make of it has to be as public as it is.
-    #![allow(unreachable_pub)]
-
-    use cloacina::data::sea_orm;
-    use cloacina::data::sea_orm::entity::prelude::*;
-
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-    #[sea_orm(table_name = "goods")]
-    pub struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub id: i64,
-        pub name: String,
-        pub amount: i64,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
-
-    impl ActiveModelBehavior for ActiveModel {}
-}
 
 /// The rows of the tenant; others have as many in the same tables.
 const ROWS: i64 = 100_000;
 
 /// What makes the rows, after the columns that say whose they are.
 const MADE: &str =
-    "i, 'goods ' || i, i % 10000, (i % 10000)::numeric / 10, jsonb_build_object('sort', i % 10000)";
+    "i, 'item ' || i, i % 10000, (i % 10000)::numeric / 10, jsonb_build_object('sort', i % 10000)";
 const COLUMNS: &str = "id, name, amount, price, tags";
 
 pub(super) async fn predicates(scale: Scale) -> Result<Vec<Row>> {
     let table = Table::create()
-        .table("goods")
+        .table("item")
         .col(ColumnDef::new("id").big_integer().not_null().primary_key())
         .col(ColumnDef::new("name").text().not_null())
         .col(ColumnDef::new("amount").big_integer().not_null())
@@ -66,11 +44,11 @@ pub(super) async fn predicates(scale: Scale) -> Result<Vec<Row>> {
     )
     .await?;
     plain.execute(&table).await?;
-    let fill = format!("INSERT INTO goods ({COLUMNS}) SELECT {MADE} FROM generate_series(1, {ROWS}) AS i;");
-    connect(url).await?.batch_execute(&format!("{fill} {}", indexes("goods", ""))).await?;
+    let fill = format!("INSERT INTO item ({COLUMNS}) SELECT {MADE} FROM generate_series(1, {ROWS}) AS i;");
+    connect(url).await?.batch_execute(&format!("{fill} {}", indexes("item", ""))).await?;
 
     let declared =
-        Data::builder().tenant(goods::Entity).migration(Migration::new(1, "goods").create(table)).build()?;
+        Data::builder().tenant(item::Entity).migration(Migration::new(1, "item").create(table)).build()?;
     let ((own_runner, own_db), (shared, admin_url)) =
         (own(&place, &declared).await?, shared(&declared).await?);
     let (shared_runner, shared_db) = shared;
@@ -82,7 +60,7 @@ pub(super) async fn predicates(scale: Scale) -> Result<Vec<Row>> {
     ] {
         // The place is looked at before the rows are there, as they are made by hand.
         db.run(async |_| Ok::<_, DbErr>(())).await?;
-        let table = format!("{schema}.goods");
+        let table = format!("{schema}.item");
         let of = "(SELECT tenant_id FROM cloacina.tenant WHERE name = 'tenant')";
         let mut fill = format!(
             "INSERT INTO {table} (tenant_id, {COLUMNS}) SELECT {of}, {MADE} FROM generate_series(1, {ROWS}) AS i;"
@@ -127,16 +105,16 @@ fn indexes(table: &str, lead: &str) -> String {
 fn conditions() -> [(&'static str, SimpleExpr); 5] {
     let cast = |text: &str, kind: &'static str| Expr::val(text).cast_as(kind);
     [
-        ("bigint BETWEEN", goods::Column::Amount.between(777, 778)),
+        ("bigint BETWEEN", item::Column::Amount.between(777, 778)),
         ("numeric BETWEEN", Expr::col("price").between(cast("77.7", "numeric"), cast("77.8", "numeric"))),
-        ("LIKE with a prefix", goods::Column::Name.like("goods 7777%")),
-        ("an expression", Expr::expr(Func::lower(Expr::col("name"))).eq("goods 7777")),
+        ("LIKE with a prefix", item::Column::Name.like("item 7777%")),
+        ("an expression", Expr::expr(Func::lower(Expr::col("name"))).eq("item 7777")),
         ("JSONB @>", Expr::col("tags").contains(cast(r#"{"sort": 777}"#, "jsonb"))),
     ]
 }
 
-async fn find(connection: &impl ConnectionTrait, condition: &SimpleExpr) -> Result<Vec<goods::Model>, DbErr> {
-    goods::Entity::find().filter(condition.clone()).all(connection).await
+async fn find(connection: &impl ConnectionTrait, condition: &SimpleExpr) -> Result<Vec<item::Model>, DbErr> {
+    item::Entity::find().filter(condition.clone()).all(connection).await
 }
 
 async fn by_plain(plain: &DatabaseConnection, condition: &SimpleExpr, times: usize) -> Result<f64> {
