@@ -119,15 +119,25 @@ async fn a_suspended_tenant_stops_and_goes_on_by_itself_when_it_is_active_again(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_stopped_task_did_in_time_is_recorded() {
-    let stops = crate::support::task("t", |context| async move {
-        context.task().cancellation().cancelled().await;
-        Ok(context.with("stopped", true))
+    let started = Arc::new(tokio::sync::Notify::new());
+    let stops = crate::support::task("t", {
+        let started = Arc::clone(&started);
+        move |context| {
+            let started = Arc::clone(&started);
+            async move {
+                started.notify_one();
+                context.task().cancellation().cancelled().await;
+                Ok(context.with("stopped", true))
+            }
+        }
     });
     let mut settings = settings([workflow("w", [stops, idle("next").dependencies(["t"])])]);
     settings.cancel_grace = Duration::from_secs(60);
     let world = World::new(settings).await;
     let acme = world.open("acme").await;
     let execution = acme.execute_async("w", Context::new()).await.unwrap();
+    // Suspended before, it would not be stopped, but not be started.
+    in_time(started.notified()).await;
     world.decide(TenantState::Suspended);
     until(async || {
         acme.get_execution(execution.execution_id).await.unwrap().final_context.value("stopped").is_some()
