@@ -32,7 +32,7 @@ use crate::doctor::Finding;
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
 use crate::migration::Whose;
-use crate::token::Key;
+use crate::token::{Key, Token};
 pub(crate) use administration::{grant, is_shared, migrate_shared, migrate_tenants, verify};
 use doctor::Placed;
 pub(crate) use open::Open;
@@ -97,6 +97,14 @@ impl Reached {
 
 /// The most connections to the login of one tenant. Nobody keeps one that is not used.
 const OF_A_TENANT: u32 = 4;
+
+/// What makes a transaction the tenant's, or says that it is.
+enum Entry {
+    /// A statement in the message that begins it.
+    Begins(String),
+    /// A statement of its own, after that.
+    Follows(Token),
+}
 
 /// The application's login.
 struct App {
@@ -212,28 +220,11 @@ impl Server {
         let reached = self.reach(place).await?;
         let by_source = reached.placed == Placed::Login && !self.own;
         let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
-        let token = match self.app.as_ref().filter(|_| place.shared) {
-            Some(app) => {
-                let key = app.key.get_or_try_init(|| self.key(place)).await?;
-                let secret = app.secret.as_deref();
-                Some((
-                    key.token(place.tenant.into(), &app.name, secret.unwrap_or_default()),
-                    secret.is_some(),
-                ))
-            }
-            None => None,
-        };
-        let mut begin = begin(&schema, access);
-        let _infallible = match &token {
-            Some((token, true)) => write!(begin, "; {}", token.text(place)),
-            Some((_, false)) => Ok(()),
-            None => write!(
-                begin,
-                "; SELECT cloacina.at_home('{}', {}, current_schema()::text)",
-                Uuid::from(place.tenant),
-                place.epoch
-            ),
-        };
+        let (mut begin, mut then) = (begin(&schema, access), None);
+        match self.entry(place).await? {
+            Entry::Begins(text) => begin = format!("{begin}; {text}"),
+            Entry::Follows(token) => then = Some(token),
+        }
         let mut open = match begun(&reached.pool, place, &begin, reached.written_as).await {
             // The login was rotated, or was never this tenant's: the source is asked again, at once or the next time.
             Err(error) if by_source && error.kind() == DataErrorKind::Place => {
@@ -246,11 +237,26 @@ impl Server {
             }
             begun => begun?,
         };
-        if let Some((token, false)) = token {
+        if let Some(token) = then {
             let entered = token.enter(open.driver(), place).await;
             entered.map_err(|error| DataError::driver(&place.name, BEGINNING, error))?;
         }
         Ok(open)
+    }
+
+    async fn entry(&self, place: &Place) -> Result<Entry> {
+        let Some(app) = self.app.as_ref().filter(|_| place.shared) else {
+            let (tenant, epoch) = (Uuid::from(place.tenant), place.epoch);
+            return Ok(Entry::Begins(format!(
+                "SELECT cloacina.at_home('{tenant}', {epoch}, current_schema()::text)"
+            )));
+        };
+        let key = app.key.get_or_try_init(|| self.key(place)).await?;
+        let token = |secret| key.token(place.tenant.into(), &app.name, secret);
+        Ok(match &app.secret {
+            Some(secret) => Entry::Begins(token(secret).text(place)),
+            None => Entry::Follows(token("")),
+        })
     }
 
     async fn key(&self, place: &Place) -> Result<Key> {

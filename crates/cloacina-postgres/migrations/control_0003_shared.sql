@@ -64,7 +64,7 @@ BEGIN
     END IF;
     -- A key that is not there makes NULL, which must not be equal to a token that is not there.
     IF NOT coalesce(token = sha256(key.outer_pad || sha256(key.inner_pad
-        || convert_to(format('enter %s %s %s %s', entering, session_user, expires, session), 'UTF8'))), false) THEN
+        || convert_to(format('enter %s %s %s %s %s', entering, expires, length(session_user::text), session_user, session), 'UTF8'))), false) THEN
         RAISE EXCEPTION 'the token is not for this tenant, login and session' USING ERRCODE = '42501';
     END IF;
     SELECT * INTO found_tenant FROM cloacina.tenant WHERE tenant_id = entering;

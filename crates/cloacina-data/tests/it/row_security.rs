@@ -47,7 +47,8 @@ impl Attack {
     async fn token_of_session(&self, tenant: Uuid, login: &str, expires: i64, secret: &str) -> Vec<u8> {
         let owner = connect(&self.shared.admin_url).await;
         owner.batch_execute("SET ROLE cloacina_owner").await.unwrap();
-        let message = format!("enter {tenant} {login} {expires} {secret}");
+        let length = login.chars().count();
+        let message = format!("enter {tenant} {expires} {length} {login} {secret}");
         let sign =
             "SELECT sha256(outer_pad || sha256(inner_pad || convert_to($1, 'UTF8'))) FROM cloacina.data_key";
         owner.query_one(sign, &[&message]).await.unwrap().get(0)
