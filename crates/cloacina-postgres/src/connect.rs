@@ -5,7 +5,13 @@
 //! the `COMMIT` that is on its way into a rollback. That `COMMIT` answers without an error, so **its answer means nothing:
 //! success is that every statement of the flight succeeded**.
 //!
-//! No setting outlives its transaction, so a pooler in transaction mode cannot mix tenants. Behind one no statement has a name: each is sent
+//! A statement may also be cancelled, by an administrator or by a timeout, at the very moment at which it would have begun or ended the
+//! transaction. Where `BEGIN` is cancelled, what follows it in the same write would be done statement by statement. So our sessions can only
+//! read, and each transaction says that it writes: what comes without one is refused. It is the only setting that outlives a transaction, and
+//! is made only on a session that is ours alone; on any other the rest is sent when `BEGIN` has been answered, which is a second round trip.
+//! Where `COMMIT` is cancelled, the transaction stays open, as one that failed, and the connection is closed.
+//!
+//! No other setting outlives its transaction, so a pooler in transaction mode cannot mix tenants. Behind one no statement has a name: each is sent
 //! with its text and the types of its parameters, since the next transaction may be another server process's. Nor is it known which one
 //! works on a transaction, so each carries a mark in its `application_name`, by which it is found while it lasts.
 
@@ -147,6 +153,16 @@ pub(crate) struct Connection {
     login: Login,
     /// Whether a transaction may be open or half sent: then it must not be used for another one.
     dirty: bool,
+    begin: Begin,
+}
+
+/// How a transaction begins.
+#[derive(Debug, Clone, Copy)]
+enum Begin {
+    /// With this, in one write with the rest: the session writes nothing outside of a transaction.
+    Along(&'static str),
+    /// Before the rest is sent.
+    Alone,
 }
 
 /// Who works, or worked, on a connection's transaction.
@@ -196,16 +212,23 @@ impl Connection {
                 hear(message);
             }
         });
-        let identity = client
-            .query_typed(
-                "SELECT pid, backend_start::text FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()",
-                &[],
-            )
-            .await
-            .map_err(|error| dial_error(address, &error))?;
-        let backend = match identity.first() {
-            Some(row) if !address.pooled => Backend::Process { pid: row.get(0), started: row.get(1) },
-            _ => Backend::Marked(format!("cloacina {:032x}", fastrand::u128(..))),
+        let dialled = |error| dial_error(address, &error);
+        let identity = "SELECT pid, backend_start::text, pg_catalog.current_setting('transaction_read_only') \
+                        FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()";
+        let session = client.query_typed(identity, &[]).await.map_err(dialled)?.pop();
+        let session = session.filter(|_| !address.pooled);
+        let begin = match &session {
+            Some(session) if crate::key::process(&client).await == Some(session.get(0)) => {
+                client.batch_execute("SET default_transaction_read_only = on").await.map_err(dialled)?;
+                // What was read-only before is a standby, or was closed to writing.
+                let is_closed = session.get::<_, &str>(2) == "on";
+                Begin::Along(if is_closed { "BEGIN" } else { "BEGIN READ WRITE" })
+            }
+            _ => Begin::Alone,
+        };
+        let backend = match session {
+            Some(session) => Backend::Process { pid: session.get(0), started: session.get(1) },
+            None => Backend::Marked(format!("cloacina {:032x}", fastrand::u128(..))),
         };
         Ok(Self {
             client,
@@ -216,6 +239,7 @@ impl Connection {
             plans,
             login,
             dirty: false,
+            begin,
         })
     }
 
@@ -381,9 +405,11 @@ impl Connection {
                 Ok(rows)
             }
             Some((step, error)) => {
-                // Every answer has come. After a COMMIT nothing is open; without one the connection is thrown away.
-                self.dirty = end == End::Open || spoils_connection(&error);
-                Err(Failure::Refused { step: step.saturating_sub(usize::from(begin.is_some())), error })
+                let first = usize::from(begin.is_some());
+                // Every answer has come. A COMMIT has closed the transaction, unless it was itself refused.
+                let closed = end == End::Commit && (first..first + steps.len()).contains(&step);
+                self.dirty = !closed || spoils_connection(&error);
+                Err(Failure::Refused { step: step.saturating_sub(first), error })
             }
         }
     }
@@ -403,7 +429,9 @@ impl Connection {
             Backend::Marked(name) => format!("; SET LOCAL application_name = '{name}'"),
         };
         let begin = begin.map(|scope| {
-            format!("BEGIN{mark}; {}; {}; {SETTINGS}; {plans}{idle}", scope.search_path(), scope.timeouts())
+            let begin = if let Begin::Along(begin) = self.begin { begin } else { "BEGIN" };
+            let (search_path, timeouts) = (scope.search_path(), scope.timeouts());
+            format!("{begin}{mark}; {search_path}; {timeouts}; {SETTINGS}; {plans}{idle}")
         });
         let scopes: Vec<_> = steps
             .iter()
@@ -418,7 +446,17 @@ impl Connection {
             .collect();
         let mut futures = Vec::with_capacity(steps.len() + 2);
         if let Some(begin) = &begin {
-            futures.push(boxed(self.batch(begin)));
+            let begun: Boxed<'_, _> = match self.begin {
+                Begin::Along(_) => boxed(self.batch(begin)),
+                Begin::Alone => {
+                    let begun = self.batch(begin).await;
+                    if begun.is_err() {
+                        return vec![begun];
+                    }
+                    boxed(std::future::ready(begun))
+                }
+            };
+            futures.push(begun);
         }
         for ((step, scope), parameters) in steps.iter().zip(&scopes).zip(&parameters) {
             futures.push(match step {
@@ -482,9 +520,18 @@ impl Connection {
         }
     }
 
-    /// A statement by itself, outside of any transaction of ours.
+    /// A statement by itself, outside of any transaction of ours, which writes nothing.
     pub(crate) async fn alone(&self, text: &str) -> Result<(), tokio_postgres::Error> {
         self.client.batch_execute(text).await
+    }
+
+    /// A statement that must not be in a transaction, and writes. The connection is not used for another one.
+    pub(crate) async fn alone_and_last(&mut self, text: &str) -> Result<(), tokio_postgres::Error> {
+        self.dirty = true;
+        if let Begin::Along(_) = self.begin {
+            self.alone("SET default_transaction_read_only = off").await?;
+        }
+        self.alone(text).await
     }
 }
 

@@ -113,7 +113,9 @@ fn kind_of(code: &str) -> StoreErrorKind {
     }
 }
 
-/// Whether the statements that are prepared on the connection are worth nothing any more.
+/// Whether another connection might get on: the statements that are prepared on this one are worth nothing any more, or the server was
+/// read-only when it was made.
 pub(crate) fn spoils_connection(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| code.code() == "0A000" || PREPARED_ELSEWHERE.contains(&code.code()))
+    let Some(code) = error.code() else { return false };
+    matches!(code.code(), "0A000" | "25006") || PREPARED_ELSEWHERE.contains(&code.code())
 }

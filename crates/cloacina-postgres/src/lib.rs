@@ -4,8 +4,8 @@
 //! decides nothing about workflows. What it promises beside the trait:
 //!
 //! - a flush is one transaction in one round trip, whatever the number of tenants in it ([`PostgresStore`]);
-//! - nothing is set on a connection that outlives a transaction, and no text becomes an identifier except through
-//!   [`SchemaName`];
+//! - nothing is set on a connection that outlives a transaction, but that a session of ours only reads without one;
+//! - no text becomes an identifier except through [`SchemaName`];
 //! - no error, log line or debug output holds a password or a URL.
 //!
 //! The statements are files in `sql/`, the tables are made by `migrations/`.
@@ -18,6 +18,7 @@ mod error;
 mod execution;
 mod flush;
 pub mod guest;
+mod key;
 mod migrate;
 mod pool;
 mod runner;

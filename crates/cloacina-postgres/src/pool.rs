@@ -237,6 +237,15 @@ impl DerefMut for Lane {
     }
 }
 
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // A transaction that was left open would go on until the next flush.
+        if self.slot.as_ref().is_some_and(|connection| !connection.is_usable()) {
+            *self.slot = None;
+        }
+    }
+}
+
 /// A side connection while an operation uses it. It returns to the pool only if it can be used again.
 pub(crate) struct Side {
     connection: Option<Connection>,

@@ -62,9 +62,9 @@ impl Admin {
         let (tenant, database) = self.creating(name).await?;
         let state = self.database_state(&database).await?;
         if state.is_none() {
-            let side = self.inner.pool.side().await?;
+            let mut side = self.inner.pool.side().await?;
             let create = format!("CREATE DATABASE {} OWNER {OWNER} TEMPLATE template0", database.quoted());
-            match side.alone(&create).await {
+            match side.alone_and_last(&create).await {
                 Ok(()) => {}
                 // Somebody else is making the same tenant.
                 Err(error)
@@ -230,14 +230,14 @@ impl Admin {
     }
 
     async fn drop_database(&self, database: &SchemaName, name: &str) -> Result<()> {
-        let side = self.inner.pool.side().await?;
+        let mut side = self.inner.pool.side().await?;
         let drop = format!("DROP DATABASE IF EXISTS {}", database.quoted());
-        let mut dropped = side.alone(&format!("{drop} WITH (FORCE)")).await;
+        let mut dropped = side.alone_and_last(&format!("{drop} WITH (FORCE)")).await;
         // Autovacuum is nobody's that this login is over, and then none is ended. Without FORCE the server ends it, and waits 5 s for the others.
         if let Err(error) = &dropped
             && error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
         {
-            dropped = side.alone(&drop).await;
+            dropped = side.alone_and_last(&drop).await;
         }
         let Err(error) = dropped else { return Ok(()) };
         if matches!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::OBJECT_IN_USE)) {

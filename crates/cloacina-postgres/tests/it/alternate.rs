@@ -28,7 +28,7 @@ use cloacina_testing::pooler::Pooler;
 use fastrand::Rng;
 use tokio_postgres::Client;
 
-use crate::support::{client, fresh_database};
+use crate::support::{client, fresh_database, passes};
 
 /// Two in schemas of the operator's own, two that also have a login.
 const TENANTS: [&str; 4] = ["acme", "Globex", "initech", "umbrella"];
@@ -522,14 +522,6 @@ impl Alternation {
             let is_complete = matches!(table, "workflow_executions" | "task_executions");
             assert!(!is_complete || there.is_subset(&found), "{table} of {}", place.name);
         }
-    }
-}
-
-/// A while, which may be shorter than a timer's tick.
-async fn passes(after: Duration) {
-    let begun = Instant::now();
-    while begun.elapsed() < after {
-        tokio::task::yield_now().await;
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod address;
 mod alternate;
+mod cancelled;
 mod migrate;
 mod plan;
 mod pooler;

@@ -108,3 +108,21 @@ async fn a_pooler_that_the_url_does_not_tell_of_is_named_when_another_clients_st
     assert!(error.to_string().contains("42P05"), "{error}");
     assert!(error.to_string().contains("`?pooler=transaction`"), "{error}");
 }
+
+/// Whatever the URL says of it.
+#[tokio::test]
+async fn a_poolers_session_is_left_as_it_was() {
+    let url = fresh_database().await;
+    let pooler = pooler(&url).await;
+    // The name of a client the pooler sets itself.
+    let settings = "SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_settings \
+                    WHERE source = 'session' AND name <> 'application_name'";
+    let other = client(&pooler.plain_url(&url)).await;
+    let before: Option<String> = other.query_one(settings, &[]).await.unwrap().get(0);
+    for through in [pooler.plain_url(&url), pooler.url(&url)] {
+        let t = Handle::through(&url, Some(&through)).await;
+        t.submit(new_execution(&[0], &[])).await;
+        let after: Option<String> = other.query_one(settings, &[]).await.unwrap().get(0);
+        assert_eq!(after, before);
+    }
+}

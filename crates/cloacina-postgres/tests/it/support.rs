@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
@@ -30,6 +30,14 @@ pub(crate) async fn client(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
+}
+
+/// A while, which may be shorter than a timer's tick.
+pub(crate) async fn passes(after: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < after {
+        tokio::task::yield_now().await;
+    }
 }
 
 pub(crate) fn workflow() -> WorkflowKey {
