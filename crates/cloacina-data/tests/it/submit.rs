@@ -460,15 +460,16 @@ in_each_placement! {
         let db = runner.data().unwrap();
         completes(&runner, submit(&db, "paying").await).await;
         let begun = Instant::now();
-        for _ in 0..10 {
+        let times = if matches!(place, Placement::Sqlite(_)) { 10 } else { 40 };
+        for _ in 0..times {
             completes(&runner, submit(&db, "paying").await).await;
         }
-        // In a database it is hinted; looks at the bell alone would take five seconds, on average.
+        // In a database it is hinted; looks at the bell alone would take twenty seconds, on average.
         if !matches!(place, Placement::Sqlite(_)) {
-            assert!(begun.elapsed() < Duration::from_millis(3500), "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
         }
         let all = entered(&place, "acme").await;
-        assert!(all.len() == 11 && all.iter().all(|one| one.rows == 1), "{all:?}");
+        assert!(all.len() == times + 1 && all.iter().all(|one| one.rows == 1), "{all:?}");
         runner.shutdown().await.unwrap();
         worker.succeeds().await;
     }

@@ -1,7 +1,8 @@
 //! What tasks say about themselves while they run, in the order in which it happened.
 //!
 //! A line is one write to a file that is opened for appending: it is whole whatever happens to the process afterwards, and the
-//! lines of several processes stand in the order of their writes. A test that starts no processes keeps its lines in memory.
+//! lines of several processes stand in the order of their writes. A process that is killed within the write leaves the beginning of a line,
+//! without its end mark: what it would have said did not happen. A test that starts no processes keeps its lines in memory.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -13,6 +14,8 @@ use uuid::Uuid;
 
 /// The variable that names the file to a child.
 pub(crate) const FILE: &str = "CLOACINA_CRASH_JOURNAL";
+
+const END: char = ';';
 
 static SINK: LazyLock<Mutex<Sink>> = LazyLock::new(|| {
     Mutex::new(match std::env::var_os(FILE) {
@@ -57,16 +60,16 @@ impl Event {
     fn line(&self) -> String {
         match self {
             Self::Start { execution, task, attempt, pid, saw } => {
-                format!("start {execution} {task} {attempt} {pid} {saw}\n")
+                format!("start {execution} {task} {attempt} {pid} {saw}")
             }
             Self::End { execution, task, attempt, pid } => {
-                format!("end {execution} {task} {attempt} {pid}\n")
+                format!("end {execution} {task} {attempt} {pid}")
             }
             Self::Fail { execution, task, attempt, pid } => {
-                format!("fail {execution} {task} {attempt} {pid}\n")
+                format!("fail {execution} {task} {attempt} {pid}")
             }
-            Self::Acknowledged { execution } => format!("acknowledged {execution}\n"),
-            Self::Completed { execution } => format!("completed {execution}\n"),
+            Self::Acknowledged { execution } => format!("acknowledged {execution}"),
+            Self::Completed { execution } => format!("completed {execution}"),
         }
     }
 
@@ -94,7 +97,11 @@ impl Event {
 /// Notes an event.
 pub(crate) fn note(event: Event) {
     match &mut *SINK.lock().unwrap() {
-        Sink::File(file) => file.write_all(event.line().as_bytes()).expect("the journal is written"),
+        Sink::File(file) => {
+            // The line before it may have been cut short.
+            let line = format!("\n{}{END}\n", event.line());
+            file.write_all(line.as_bytes()).expect("the journal is written");
+        }
         Sink::Memory(events) => events.push(event),
     }
 }
@@ -116,9 +123,8 @@ pub(crate) fn read(path: &Path) -> Vec<Event> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => panic!("the journal {} cannot be read: {error}", path.display()),
     };
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole
-        .lines()
+    text.lines()
+        .filter_map(|line| line.strip_suffix(END))
         .map(|line| Event::parse(line).unwrap_or_else(|| panic!("a line that makes no sense: {line}")))
         .collect()
 }

@@ -107,7 +107,7 @@ on_each_database! {
         victim.kill();
         slow_ones(&database, "the slow tasks start again", 2, other.pid()).await;
         let took = begun.elapsed();
-        assert!(took < Duration::from_secs(3), "it took {took:?} to take the work over");
+        assert!(took < LONG / 4, "it took {took:?} to take the work over");
         database.drain().await;
         other.finish();
         other.succeeds().await;
@@ -123,7 +123,7 @@ on_each_database! {
         let next = database.child(Role::Drain, 0, LONG, None);
         slow_ones(&database, "the slow tasks start again", 2, next.pid()).await;
         let took = begun.elapsed();
-        assert!(took < Duration::from_secs(3), "it took {took:?} to take the work over");
+        assert!(took < LONG / 4, "it took {took:?} to take the work over");
         next.succeeds().await;
         let summary = database.check("").await;
         assert_eq!((summary.executions, summary.lost), (10, 10));

@@ -381,7 +381,7 @@ under_each_admin! {
             let removed = database.admin.remove_tenant_within("acme", &acme.username, drain).await;
             let took = begun.elapsed();
             removed.unwrap();
-            assert!(took >= drain && took < drain + Duration::from_secs(3), "{took:?}");
+            assert!(took >= drain && took < drain + Duration::from_secs(10), "{took:?}");
             assert!(session.batch_execute("SELECT 1").await.is_err());
             assert!(connect(&acme.connection_string).await.is_err());
             let left = format!(
