@@ -12,7 +12,7 @@ use cloacina_testing::cluster::{Cluster, Server};
 use tempfile::TempDir;
 
 /// Longer than any test takes, however busy the machine is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Runs each test in every placement, in modules named after them.
 macro_rules! in_each_placement {

@@ -15,7 +15,7 @@ use cloacina_testing::memory::MemoryDatabase;
 
 use crate::check::check;
 use crate::journal::noted;
-use crate::process::{count, join_all};
+use crate::process::{PATIENCE, count, join_all};
 use crate::workload::{run_many, run_one};
 
 /// How often what happens, in percent of the calls.
@@ -129,7 +129,7 @@ async fn round<S: AsyncFn() -> Arc<dyn Store>>(name: &str, seed: u64, connect: S
             }
         })
     };
-    let Ok((mut ids, ())) = tokio::time::timeout(Duration::from_secs(60), work).await else {
+    let Ok((mut ids, ())) = tokio::time::timeout(PATIENCE, work).await else {
         armed.store(false, Ordering::Relaxed);
         let open = crate::check::everything(&runner).await;
         let open: Vec<_> = open.iter().filter(|result| !result.status.is_terminal()).collect();

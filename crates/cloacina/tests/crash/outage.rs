@@ -9,7 +9,7 @@ use cloacina_testing::proxy::{Cut, Proxy};
 
 use crate::check::check;
 use crate::journal::{Event, noted};
-use crate::process::{Database, LONG, Role, seed};
+use crate::process::{Database, LONG, PATIENCE, Role, seed};
 use crate::workload::run_many;
 
 /// Longer than it takes a process to reconnect, shorter than the server is away.
@@ -75,7 +75,7 @@ async fn a_connection_that_is_cut_around_a_commit_loses_nothing_and_does_nothing
         proxy.cut_at_commit(commit, if rng.bool() { Cut::BeforeReply } else { Cut::BeforeCommit });
     }
     let work = run_many(&runner, 0..300, 8);
-    let ids = tokio::time::timeout(Duration::from_secs(60), work).await.unwrap_or_else(|_| {
+    let ids = tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
         panic!("it does not come to an end (seed {seed}, {:?})", proxy.counts());
     });
     runner.shutdown().await.unwrap();

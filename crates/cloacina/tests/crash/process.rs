@@ -26,7 +26,7 @@ const LEASE: &str = "CLOACINA_CRASH_LEASE";
 const POINT: &str = "CLOACINA_CRASH_POINT";
 
 /// Longer than anything takes here, also on a machine that does other things too.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A lease that ends by no accident: who is rescued was seen to be gone.
 pub(crate) const LONG: Duration = Duration::from_secs(60);

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
 /// Longer than any test takes, however busy the machine is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Runs each test on every database that was compiled in, in modules named after them.
 macro_rules! on_each_store {
