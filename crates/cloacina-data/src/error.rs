@@ -138,12 +138,15 @@ impl fmt::Display for DataError {
 
 impl std::error::Error for DataError {}
 
-/// For closures and functions that speak SeaORM: what the database said stays as it was.
+/// For closures and functions that speak SeaORM: what the database said stays as it was. Anything else is carried whole, and is what it was once it
+/// is a [`DataError`] again; SeaORM's only error with room for another is that of a conversion.
 impl From<DataError> for DbErr {
     fn from(error: DataError) -> Self {
         match error.source {
-            Some(source) => source,
-            None => Self::Custom(error.message),
+            Some(source) if kind_of_orm(&source) == error.kind => source,
+            _ => {
+                Self::TryIntoErr { from: "a statement", into: "one of the tenant's", source: Arc::new(error) }
+            }
         }
     }
 }
@@ -151,14 +154,22 @@ impl From<DataError> for DbErr {
 /// An error that SeaORM made of a row or a model, or that of a statement, which says what it was for in the log.
 impl From<DbErr> for DataError {
     fn from(error: DbErr) -> Self {
-        let kind = match &error {
-            DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
-                kind_of(error)
-            }
-            DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => DataErrorKind::Unavailable,
-            _ => DataErrorKind::Database,
-        };
-        Self { kind, message: "a statement or its rows".to_owned(), source: Some(error) }
+        if let DbErr::TryIntoErr { source, .. } = &error
+            && let Some(carried) = source.downcast_ref::<Self>()
+        {
+            return carried.clone();
+        }
+        Self { kind: kind_of_orm(&error), message: "a statement or its rows".to_owned(), source: Some(error) }
+    }
+}
+
+fn kind_of_orm(error: &DbErr) -> DataErrorKind {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+            kind_of(error)
+        }
+        DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => DataErrorKind::Unavailable,
+        _ => DataErrorKind::Database,
     }
 }
 
@@ -176,5 +187,30 @@ impl From<DataError> for PipelineError {
             | DataErrorKind::Over => ErrorKind::Internal,
         };
         Self::new(kind, error.to_string()).with_source(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_what_it_was_after_it_was_sea_orms() {
+        let broken = || DataError::driver("acme", "commit a transaction", sqlx::Error::PoolClosed);
+        let over = || DataError::new(DataErrorKind::Over, "tenant `acme`: the transaction is over");
+        for error in [broken().or_unknown(), over()] {
+            let (kind, text) = (error.kind(), error.to_string());
+            let carried = DbErr::from(error);
+            assert!(carried.to_string().contains(&text), "{carried}");
+            let again = DataError::from(carried);
+            assert_eq!((again.kind(), again.to_string()), (kind, text));
+        }
+    }
+
+    #[test]
+    fn what_a_driver_said_is_not_hidden_from_sea_orm() {
+        let error = DbErr::from(DataError::driver("acme", "run a statement", sqlx::Error::PoolTimedOut));
+        assert!(matches!(error, DbErr::Query(RuntimeErr::SqlxError(_))), "{error:?}");
+        assert_eq!(DataError::from(error).kind(), DataErrorKind::Unavailable);
     }
 }

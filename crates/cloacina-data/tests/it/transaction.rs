@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use cloacina::data::sea_orm::{EntityTrait, PaginatorTrait, TransactionSession, TransactionTrait};
-use cloacina::data::{DataError, DataErrorKind, TenantDb, sea_orm};
+use cloacina::data::sea_orm::{
+    ConnectionTrait, EntityTrait, PaginatorTrait, TransactionSession, TransactionTrait,
+};
+use cloacina::data::{DataError, DataErrorKind, TenantDb, TenantTx, sea_orm};
 
 use crate::model::{data, member, new_member};
 use crate::support::{assert_says, in_each_placement};
@@ -38,6 +40,16 @@ in_each_placement! {
             .await;
         assert_says(&passed_over.unwrap_err(), DataErrorKind::Poisoned, "tenant `acme`");
         assert_eq!(count(&two.acme).await, 0);
+    }
+
+    async fn a_refused_statement_is_one_also_to_whoever_speaks_sea_orm(place: Placement) {
+        let two = place.two(&data()).await;
+        let several = async |tx: &TenantTx| tx.execute_unprepared("SELECT 1; SELECT 2").await.map(drop);
+        let orms: Result<(), sea_orm::DbErr> = two.acme.run(async |tx| several(tx).await).await;
+        let ours: Result<(), DataError> = two.acme.run(async |tx| Ok(several(tx).await?)).await;
+        for error in [DataError::from(orms.unwrap_err()), ours.unwrap_err()] {
+            assert_says(&error, DataErrorKind::Refused, "tenant `acme`");
+        }
     }
 
     async fn a_savepoint_is_undone_alone(place: Placement) {
