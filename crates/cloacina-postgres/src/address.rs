@@ -79,7 +79,7 @@ impl PostgresAddress {
     /// `require`.
     ///
     /// `pooler=transaction` says that a pooler in transaction mode (pgbouncer) stands before the server. No statement is prepared then;
-    /// each costs its planning. LISTEN needs a session of its own: `direct=host:port` says where the server itself is reached, with
+    /// each costs its planning, and each transaction a round trip more, as behind a pooler of any mode. LISTEN needs a session of its own: `direct=host:port` says where the server itself is reached, with
     /// the same login; without it, work of other processes is found by looking once a second.
     ///
     /// # Errors

@@ -165,6 +165,15 @@ enum Begin {
     Alone,
 }
 
+impl Begin {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Along(text) => text,
+            Self::Alone => "BEGIN",
+        }
+    }
+}
+
 /// Who works, or worked, on a connection's transaction.
 #[derive(Debug, Clone)]
 pub(crate) enum Backend {
@@ -285,7 +294,7 @@ impl Connection {
         self.places.insert(tenant);
     }
 
-    /// A transaction of these steps, in one round trip. The rows of each step, in their order.
+    /// A transaction of these steps, in one round trip where the session is ours. The rows of each step, in their order.
     pub(crate) async fn transaction(
         &mut self,
         scope: Scope<'_>,
@@ -429,8 +438,7 @@ impl Connection {
             Backend::Marked(name) => format!("; SET LOCAL application_name = '{name}'"),
         };
         let begin = begin.map(|scope| {
-            let begin = if let Begin::Along(begin) = self.begin { begin } else { "BEGIN" };
-            let (search_path, timeouts) = (scope.search_path(), scope.timeouts());
+            let (begin, search_path, timeouts) = (self.begin.text(), scope.search_path(), scope.timeouts());
             format!("{begin}{mark}; {search_path}; {timeouts}; {SETTINGS}; {plans}{idle}")
         });
         let scopes: Vec<_> = steps

@@ -3,7 +3,7 @@
 //! This crate turns the named steps of [`cloacina_core::store::Store`] into statements and moves them over few connections. It
 //! decides nothing about workflows. What it promises beside the trait:
 //!
-//! - a flush is one transaction in one round trip, whatever the number of tenants in it ([`PostgresStore`]);
+//! - a flush is one transaction in one round trip, in two behind a pooler, whatever the number of tenants in it ([`PostgresStore`]);
 //! - nothing is set on a connection that outlives a transaction, but that a session of ours only reads without one;
 //! - no text becomes an identifier except through [`SchemaName`];
 //! - no error, log line or debug output holds a password or a URL.

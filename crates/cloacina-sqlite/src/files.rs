@@ -123,14 +123,10 @@ impl State {
             }
             self.pressed_at = Instant::now();
         }
-        // They are used meanwhile, and what is sorted must not change.
-        let files = self.open.values().map(|file| (file.used.load(Ordering::Relaxed), file));
-        let mut files: Vec<_> = files.collect();
-        files.sort_unstable_by_key(|(used, _)| *used);
-        let asked = files
-            .into_iter()
-            .map(|(_, file)| file)
-            .filter(|file| !file.was_pressed.swap(true, Ordering::Relaxed));
+        // They are used meanwhile, and what is sorted by must not change: each is asked once.
+        let mut files: Vec<_> = self.open.values().collect();
+        files.sort_by_cached_key(|file| file.used.load(Ordering::Relaxed));
+        let asked = files.into_iter().filter(|file| !file.was_pressed.swap(true, Ordering::Relaxed));
         asked.take(count).for_each(|file| file.pressed.notify_one());
     }
 }

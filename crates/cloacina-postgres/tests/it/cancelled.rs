@@ -5,19 +5,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
-use cloacina_core::store::{
-    Claim, Claimed, Control, Flush, Outcome, Place, PlaceFlush, PlaceName, RunnerRegistration, Store,
-    StoreErrorKind,
-};
-use cloacina_postgres::PostgresStore;
+use cloacina_core::id::{ExecutionId, TaskIndex};
+use cloacina_core::store::{Claimed, Control, Outcome, Store, StoreErrorKind};
 use cloacina_postgres::admin::{Database, DatabaseAdmin, TenantConfig};
 use cloacina_testing::cluster::Cluster;
 use cloacina_testing::pooler::Pooler;
 use fastrand::Rng;
 use tokio_postgres::Client;
 
-use crate::support::{client, completed, connect, fresh_database, new_execution, passes, workflow};
+use crate::support::{Handle, client, completed, fresh_database, new_execution, passes};
 
 /// So many flushes are refused before it is enough: some of them where they begin, some where they commit.
 const REFUSED: usize = 300;
@@ -25,21 +21,21 @@ const REFUSED: usize = 300;
 #[tokio::test]
 async fn what_an_operators_flush_was_refused_is_not_written() {
     let url = fresh_database().await;
-    play(&url, &url, PlaceName::Named("acme".to_owned())).await;
+    play(&url, &url).await;
 }
 
 /// Its search path leads to its tables also outside of a transaction of ours.
 #[tokio::test]
 async fn what_a_tenants_own_flush_was_refused_is_not_written() {
     let (url, own) = with_own_login().await;
-    play(&url, &own, PlaceName::Default).await;
+    play(&url, &own).await;
 }
 
 #[tokio::test]
 async fn what_a_tenants_own_flush_through_a_pooler_was_refused_is_not_written() {
     let (url, own) = with_own_login().await;
     let pooler = Pooler::start(&[&url, &own], 1).await.unwrap();
-    play(&url, &pooler.url(&own), PlaceName::Default).await;
+    play(&url, &pooler.url(&own)).await;
 }
 
 /// The URL of the operator of a database, and that of a tenant with a login of its own in it.
@@ -59,25 +55,12 @@ async fn with_own_login() -> (String, String) {
     (url.clone(), server.url(&own.username, &own.password, database))
 }
 
-async fn play(url: &str, store_url: &str, name: PlaceName) {
-    let store = connect(store_url).await;
-    let place = Arc::new(store.place_open(&name).await.unwrap());
-    let runner = RunnerId::new();
-    let registration = RunnerRegistration {
-        id: runner,
-        lease: Duration::from_secs(3600),
-        process: None,
-        workflows: Arc::new([workflow()]),
-    };
-    store.runner_register(&registration, None).await.unwrap();
-    let superuser = client(&Cluster::shared().unwrap().superuser_url_of(url)).await;
+async fn play(url: &str, store_url: &str) {
     let mut flushes = Flushes {
-        store,
-        place,
-        runner,
-        superuser,
+        t: Handle::through(url, Some(store_url)).await,
+        superuser: client(&Cluster::shared().unwrap().superuser_url_of(url)).await,
         rng: Rng::with_seed(0),
-        longest: Duration::from_millis(1),
+        usual: Duration::from_millis(1),
         held: Vec::new(),
         written: HashSet::new(),
         refused: HashSet::new(),
@@ -91,13 +74,11 @@ async fn play(url: &str, store_url: &str, name: PlaceName) {
 }
 
 struct Flushes {
-    store: Arc<PostgresStore>,
-    place: Arc<Place>,
-    runner: RunnerId,
+    t: Handle,
     superuser: Client,
     rng: Rng,
     /// What a call took that nobody cancelled.
-    longest: Duration,
+    usual: Duration,
     held: Vec<Claimed>,
     written: HashSet<ExecutionId>,
     refused: HashSet<ExecutionId>,
@@ -110,10 +91,10 @@ impl Flushes {
         let begun = Instant::now();
         if self.rng.u8(0..4) == 0 {
             let answer = call.await;
-            self.longest = begun.elapsed().min(self.longest * 2);
+            self.usual = begun.elapsed().min(self.usual * 2);
             return answer;
         }
-        let after = self.longest.mul_f64(1.2 * self.rng.f64());
+        let after = self.usual.mul_f64(1.2 * self.rng.f64());
         let cancel = async {
             passes(after).await;
             let text = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
@@ -127,18 +108,10 @@ impl Flushes {
     async fn flush(&mut self) {
         let new = new_execution(&[0, 1], &[]);
         let id = new.id;
-        let place_flush = PlaceFlush {
-            place: Arc::clone(&self.place),
-            first_claim: true,
-            submits: vec![Arc::new(new)],
-            outcomes: self.held.iter().map(|held| Arc::new(outcome(held))).collect(),
-            claim: Some(Claim { limit: 2, workflows: Arc::new([workflow()]) }),
-        };
-        let flush = Flush { runner: Some(self.runner), now: None, places: vec![place_flush] };
-        let store = Arc::clone(&self.store);
-        match self.cancelled(store.flush(0, &flush)).await {
-            Ok(mut flushed) => {
-                let flushed = flushed.places.remove(0);
+        let outcomes = self.held.iter().map(outcome).collect();
+        let flushing = self.t.start(0, vec![new], outcomes, 2);
+        match self.cancelled(flushing).await.unwrap() {
+            Ok(flushed) => {
                 assert_eq!(flushed.submitted, [id]);
                 // Whatever was sent before and refused was not recorded, so it is now.
                 assert_eq!(flushed.recorded.len(), self.held.len(), "{flushed:?} of {:?}", self.held);
@@ -151,7 +124,7 @@ impl Flushes {
             Err(error) => {
                 assert_eq!(error.kind(), StoreErrorKind::Unknown, "{error:?}");
                 self.undecided += 1;
-                self.held = self.store.task_held(&self.place, self.runner).await.unwrap_or_default();
+                self.held = self.t.store.task_held(&self.t.place, self.t.runner).await.unwrap_or_default();
             }
         }
     }
@@ -160,7 +133,7 @@ impl Flushes {
     async fn pause_and_resume(&mut self) {
         let Some(id) = self.held.first().map(|held| held.execution) else { return };
         for control in [Control::Pause, Control::Resume] {
-            let (store, place) = (Arc::clone(&self.store), Arc::clone(&self.place));
+            let (store, place) = (Arc::clone(&self.t.store), Arc::clone(&self.t.place));
             if let Err(error) = self.cancelled(store.execution_control(&place, id, control, None)).await {
                 assert_eq!(error.kind(), StoreErrorKind::Transient, "{error:?}");
             }

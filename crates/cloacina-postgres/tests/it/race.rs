@@ -147,3 +147,25 @@ async fn a_flush_whose_connection_breaks_is_decided_when_it_returns() {
     // The lane has a new connection.
     assert_eq!(t.flush(vec![], vec![completed(execution, 0, &[])], 0).await.closed.len(), 1);
 }
+
+#[tokio::test]
+async fn a_database_that_was_closed_to_writing_is_written_again_once_it_is_open() {
+    let t = Handle::new().await;
+    let database = t.url.rsplit('/').next().unwrap();
+    // This session is older than the setting, and may still write.
+    let set = |how: &str| format!("ALTER DATABASE {database} SET default_transaction_read_only = {how}");
+    t.beside.batch_execute(&set("on")).await.unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    t.beside.batch_execute(end).await.unwrap();
+    let submit = async || t.start(0, vec![new_execution(&[0], &[])], vec![], 0).await.unwrap();
+    let error = loop {
+        match submit().await {
+            // Its connection was one of those that ended.
+            Err(error) if matches!(error.kind(), StoreErrorKind::Transient | StoreErrorKind::Unknown) => {}
+            answer => break answer.unwrap_err(),
+        }
+    };
+    assert_eq!(error.kind(), StoreErrorKind::Place, "{error}");
+    t.beside.batch_execute(&set("off")).await.unwrap();
+    assert_eq!(submit().await.unwrap().submitted.len(), 1);
+}
