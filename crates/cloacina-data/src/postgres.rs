@@ -466,16 +466,17 @@ async fn version(connection: &mut PgConnection) -> sqlx::Result<i32> {
 }
 
 fn begin(schema: &SchemaName, access: Access) -> String {
+    // What the engine writes with a completion relies on every statement seeing what was committed before it.
     let mode = match access {
-        Access::Read => " ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-        Access::Write => "",
+        Access::Read => "REPEATABLE READ, READ ONLY",
+        Access::Write => "READ COMMITTED",
     };
-    format!("BEGIN{mode}; SET LOCAL search_path = {}, pg_temp; {TIMEOUTS}", schema.quoted())
+    format!("BEGIN ISOLATION LEVEL {mode}; SET LOCAL search_path = {}, pg_temp; {TIMEOUTS}", schema.quoted())
 }
 
 /// How a transaction begins that looks at the registry.
 fn look() -> String {
-    format!("BEGIN READ ONLY; {TIMEOUTS}")
+    format!("BEGIN ISOLATION LEVEL READ COMMITTED, READ ONLY; {TIMEOUTS}")
 }
 
 fn pool(address: &PostgresAddress, max_connections: u32) -> Result<Pool> {

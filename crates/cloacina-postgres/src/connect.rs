@@ -54,6 +54,11 @@ const POOLER_LOOKS: u32 = 12;
 const SETTINGS: &str = "SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
     SET LOCAL enable_mergejoin = off";
 
+/// How each transaction begins: a flush relies on every statement seeing what was committed before it, whatever the
+/// database, the role or the URL sets as `default_transaction_isolation`.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+const BEGIN_WRITING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE";
+
 /// What a connection does with plans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plans {
@@ -169,7 +174,7 @@ impl Begin {
     fn text(self) -> &'static str {
         match self {
             Self::Along(text) => text,
-            Self::Alone => "BEGIN",
+            Self::Alone => BEGIN,
         }
     }
 }
@@ -180,7 +185,7 @@ pub(crate) enum Backend {
     /// A server process, told apart from a later one of the same id.
     Process {
         pid: i32,
-        /// When it was started, as the server writes it.
+        /// When it was started, in seconds: in a form that no setting of a session changes.
         started: String,
     },
     /// Whichever server process bears this name.
@@ -222,8 +227,8 @@ impl Connection {
             }
         });
         let dialled = |error| dial_error(address, &error);
-        let identity = "SELECT pid, backend_start::text, pg_catalog.current_setting('transaction_read_only') \
-                        FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()";
+        let identity = "SELECT pid, EXTRACT(epoch FROM backend_start)::text, \
+                        pg_catalog.current_setting('transaction_read_only') FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()";
         let session = client.query_typed(identity, &[]).await.map_err(dialled)?.pop();
         let session = session.filter(|_| !address.pooled);
         let begin = match &session {
@@ -231,7 +236,7 @@ impl Connection {
                 client.batch_execute("SET default_transaction_read_only = on").await.map_err(dialled)?;
                 // What was read-only before is a standby, or was closed to writing.
                 let is_closed = session.get::<_, &str>(2) == "on";
-                Begin::Along(if is_closed { "BEGIN" } else { "BEGIN READ WRITE" })
+                Begin::Along(if is_closed { BEGIN } else { BEGIN_WRITING })
             }
             _ => Begin::Alone,
         };
@@ -503,7 +508,7 @@ impl Connection {
                         .client
                         .query_typed(
                             "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
-                             WHERE pid = $1 AND backend_start::text = $2",
+                             WHERE pid = $1 AND EXTRACT(epoch FROM backend_start)::text = $2",
                             &[(pid, Type::INT4), (started, Type::TEXT)],
                         )
                         .await?,

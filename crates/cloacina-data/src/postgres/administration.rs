@@ -30,7 +30,8 @@ pub(crate) async fn grant(
         Scope::Only(names) => Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()),
     };
     let mut connection = options(operator)?.connect().await.map_err(failed)?;
-    let mut transaction = connection.begin().await.map_err(failed)?;
+    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
+    let mut transaction = connection.begin_with(begin).await.map_err(failed)?;
     transaction.execute(TIMEOUTS).await.map_err(failed)?;
     let granted =
         sqlx::query_as("SELECT reading, tenant_id, name FROM cloacina.grant_reading($1, $2, $3, $4)")

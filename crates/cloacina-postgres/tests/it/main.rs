@@ -5,6 +5,7 @@
 mod address;
 mod alternate;
 mod cancelled;
+mod defaults;
 mod migrate;
 mod plan;
 mod pooler;

@@ -8,7 +8,10 @@ use crate::support::{Handle, completed, new_execution, workflow};
 
 #[tokio::test]
 async fn two_flushes_that_finish_the_two_dependencies_of_a_task_free_it_once() {
-    let t = Handle::new().await;
+    two_dependencies_free_their_task_once(&Handle::new().await).await;
+}
+
+pub(crate) async fn two_dependencies_free_their_task_once(t: &Handle) {
     let execution = t.submit(new_execution(&[0, 0, 2], &[0, 1])).await;
     t.lock(execution).await;
     let left = t.start(0, vec![], vec![completed(execution, 0, &[(2, false)])], 0);
