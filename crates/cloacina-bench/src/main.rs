@@ -19,13 +19,14 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use database::Kind;
-use measure::{NAMES, Scale};
+use measure::{NAMES, Scale, TROUBLES};
 
 /// What is asked for.
 struct Arguments {
     kinds: Vec<Kind>,
     measures: Vec<&'static str>,
     scale: Scale,
+    trouble: Option<String>,
     json: bool,
 }
 
@@ -45,10 +46,13 @@ Without a database both are measured, without a measure all:
   --runs N     how often each is repeated (5); the median is printed, with the smallest and the largest
   --quick      fewer executions in each run
   --json       one object a line in place of a table
-
-TMPDIR says where the SQLite files lie: it should be a disk.
+  --trouble T  of neighbours, only one of these:
 ",
     );
+    for (name, what) in TROUBLES {
+        text.push_str(&format!("                 {name:<10}{what}\n"));
+    }
+    text.push_str("\nTMPDIR says where the SQLite files lie: it should be a disk.\n");
     text
 }
 
@@ -82,7 +86,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         for measure in &arguments.measures {
             let begun = Instant::now();
             rows.extend(
-                measure::measure(measure, kind, arguments.scale)
+                measure::measure(measure, kind, arguments.scale, arguments.trouble.as_deref())
                     .await
                     .with_context(|| format!("failed to measure {measure} on {kind}"))?,
             );
@@ -102,11 +106,13 @@ fn arguments() -> Result<Option<Arguments>> {
     use lexopt::prelude::*;
 
     let (mut kinds, mut measures, mut runs, mut quick, mut json) = (Vec::new(), Vec::new(), 5, false, false);
+    let mut trouble = None;
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("runs") => runs = parser.value()?.parse()?,
             Long("quick") => quick = true,
+            Long("trouble") => trouble = Some(parser.value()?.string()?),
             Long("json") => json = true,
             Short('h') | Long("help") => return Ok(None),
             Value(value) => match value.to_str() {
@@ -128,8 +134,14 @@ fn arguments() -> Result<Option<Arguments>> {
         kinds = vec![Kind::Sqlite, Kind::Postgres];
     }
     if measures.is_empty() {
-        measures = NAMES.iter().map(|(name, _)| *name).collect();
+        // Neighbours take a quarter of an hour by themselves.
+        measures = NAMES.iter().map(|(name, _)| *name).filter(|name| *name != "neighbours").collect();
+    }
+    if let Some(trouble) = &trouble
+        && !TROUBLES.iter().any(|(name, _)| name == trouble)
+    {
+        bail!("there is no trouble {trouble:?}\n\n{}", usage());
     }
     let scale = if quick { Scale::quick(runs) } else { Scale::full(runs) };
-    Ok(Some(Arguments { kinds, measures, scale, json }))
+    Ok(Some(Arguments { kinds, measures, scale, trouble, json }))
 }

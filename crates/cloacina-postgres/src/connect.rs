@@ -31,6 +31,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::address::PostgresAddress;
 use crate::error::{Failure, describe, is_lost, refused, spoils_connection};
+use crate::pool::Use;
 use crate::statement::{Login, Statement};
 use crate::tenant::SchemaName;
 
@@ -59,23 +60,22 @@ const SETTINGS: &str = "SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const BEGIN_WRITING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE";
 
-/// What a connection does with plans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Plans {
-    /// A plan is made once and kept. The statements of a flush are written so that there is only one to be made; making it
-    /// anew costs more than running it.
-    Kept,
-    /// A plan is made for each execution, with the sizes that the tables have then.
-    Fresh,
+/// What a transaction does with plans.
+///
+/// The statements of a flush are written so that there is only one plan to be made; making it anew costs more than running it. Anything
+/// else is planned for each run, with the sizes that the tables have then.
+fn plans(used_for: Use) -> &'static str {
+    match used_for {
+        Use::Lane(_) | Use::Aside => "SET LOCAL plan_cache_mode = force_generic_plan",
+        Use::Engine | Use::Work | Use::Read => "SET LOCAL plan_cache_mode = force_custom_plan",
+    }
 }
 
-impl Plans {
-    fn setting(self) -> &'static str {
-        match self {
-            Self::Kept => "SET LOCAL plan_cache_mode = force_generic_plan",
-            Self::Fresh => "SET LOCAL plan_cache_mode = force_custom_plan",
-        }
-    }
+/// Why a connection was not made.
+pub(crate) enum Refusal {
+    /// The server has no more of them for this login.
+    Full(tokio_postgres::Error),
+    Other(StoreError),
 }
 
 /// A parameter of a statement.
@@ -109,13 +109,21 @@ impl Scope<'_> {
         }
     }
 
-    fn timeouts(self) -> &'static str {
-        match self {
-            Self::Control | Self::Schema(_) => {
-                "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '30s'"
+    /// How long a transaction waits for a lock, and for a statement, in milliseconds.
+    ///
+    /// In a lane others wait for it. What takes longer there is done aside, where only places in trouble wait for each other.
+    fn patience(self, used_for: Use, lane: Duration) -> (u128, u32) {
+        match (self, used_for) {
+            // A heartbeat that waits longer is better sent again.
+            (Self::Control, Use::Engine) => (2_000, 5_000),
+            (Self::Guarded(_), Use::Lane(_)) => (lane.as_millis(), 250),
+            (_, Use::Lane(_)) => {
+                (lane.as_millis(), 2_000.max(u32::try_from(lane.as_millis()).unwrap_or(u32::MAX)))
             }
-            // Nobody else waits long for such a tenant.
-            Self::Guarded(_) => "SET LOCAL lock_timeout = '50ms'; SET LOCAL statement_timeout = '5s'",
+            // Nobody else waits long for a tenant that has a login of its own.
+            (Self::Guarded(_), _) => (50, 5_000),
+            (_, Use::Aside) => (250, 30_000),
+            (Self::Control | Self::Schema(_), _) => (5_000, 30_000),
         }
     }
 
@@ -153,9 +161,12 @@ pub(crate) struct Connection {
     pub(crate) backend: Backend,
     prepared: HashMap<&'static str, tokio_postgres::Statement>,
     places: HashSet<TenantId>,
-    plans: Plans,
+    /// What it is used for at the moment.
+    pub(crate) used_for: Use,
+    /// How long a flush of a lane waits for a lock.
+    pub(crate) lane_patience: Duration,
     /// Which texts the statements have.
-    login: Login,
+    pub(crate) login: Login,
     /// Whether a transaction may be open or half sent: then it must not be used for another one.
     dirty: bool,
     begin: Begin,
@@ -206,17 +217,19 @@ impl Connection {
     pub(crate) async fn dial(
         address: &PostgresAddress,
         tls: &MakeRustlsConnect,
-        plans: Plans,
         login: Login,
         mut hear: impl FnMut(AsyncMessage) + Send + 'static,
-    ) -> Result<Self> {
+    ) -> Result<Self, Refusal> {
         let timeout = address.config.get_connect_timeout().copied().unwrap_or(Duration::from_secs(5));
         // The library's own timeout covers the socket only, not a server that accepts and says nothing.
         let dialled = tokio::time::timeout(timeout * 2, address.config.connect(tls.clone())).await;
         let (client, mut connection) = match dialled {
             Ok(Ok(connected)) => connected,
-            Ok(Err(error)) => return Err(dial_error(address, &error)),
-            Err(_) => return Err(unreachable_error(address, "it does not answer")),
+            Ok(Err(error)) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
+                return Err(Refusal::Full(error));
+            }
+            Ok(Err(error)) => return Err(Refusal::Other(dial_error(address, &error))),
+            Err(_) => return Err(Refusal::Other(unreachable_error(address, "it does not answer"))),
         };
         let driver = tokio::spawn(async move {
             // Ends when the client is dropped, or when the server is gone, which the client then reports.
@@ -226,10 +239,8 @@ impl Connection {
                 hear(message);
             }
         });
-        let dialled = |error| dial_error(address, &error);
-        let identity = "SELECT pid, EXTRACT(epoch FROM backend_start)::text, \
-                        pg_catalog.current_setting('transaction_read_only') FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()";
-        let session = client.query_typed(identity, &[]).await.map_err(dialled)?.pop();
+        let dialled = |error| Refusal::Other(dial_error(address, &error));
+        let session = identity(&client).await.map_err(dialled)?;
         let session = session.filter(|_| !address.pooled);
         let begin = match &session {
             Some(session) if crate::key::process(&client).await == Some(session.get(0)) => {
@@ -250,7 +261,8 @@ impl Connection {
             backend,
             prepared: HashMap::new(),
             places: HashSet::new(),
-            plans,
+            used_for: Use::Work,
+            lane_patience: Duration::ZERO,
             login,
             dirty: false,
             begin,
@@ -289,6 +301,11 @@ impl Connection {
     /// Whether another transaction may be run on it.
     pub(crate) fn is_usable(&self) -> bool {
         !self.dirty && !self.client.is_closed() && self.places.len() <= PLACES_PER_CONNECTION
+    }
+
+    fn timeouts(&self, scope: Scope<'_>) -> String {
+        let (lock, statement) = scope.patience(self.used_for, self.lane_patience);
+        format!("SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout = {statement}")
     }
 
     fn is_pooled(&self) -> bool {
@@ -341,7 +358,7 @@ impl Connection {
         self.dirty = true;
         // Preparing a statement locks the tables that it names, and waits for whoever has them locked.
         self.client
-            .batch_execute(&format!("BEGIN; {}; {}", first_scope.search_path(), first_scope.timeouts()))
+            .batch_execute(&format!("BEGIN; {}; {}", first_scope.search_path(), self.timeouts(first_scope)))
             .await
             .map_err(|error| not_sent(&error, first_scope))?;
         let prepared = self.prepare_missing(steps).await;
@@ -437,13 +454,14 @@ impl Connection {
         // A transaction that stays open while the client looks must not hold its locks if the client never comes back.
         let idle =
             if end == End::Open { "; SET LOCAL idle_in_transaction_session_timeout = '10s'" } else { "" };
-        let plans = self.plans.setting();
+        let plans = plans(self.used_for);
         let mark = match &self.backend {
             Backend::Process { .. } => String::new(),
             Backend::Marked(name) => format!("; SET LOCAL application_name = '{name}'"),
         };
         let begin = begin.map(|scope| {
-            let (begin, search_path, timeouts) = (self.begin.text(), scope.search_path(), scope.timeouts());
+            let (begin, search_path, timeouts) =
+                (self.begin.text(), scope.search_path(), self.timeouts(scope));
             format!("{begin}{mark}; {search_path}; {timeouts}; {SETTINGS}; {plans}{idle}")
         });
         let scopes: Vec<_> = steps
@@ -502,25 +520,19 @@ impl Connection {
         let mut pause = Duration::from_millis(1);
         let mut looks = 0;
         loop {
-            let there =
-                match backend {
-                    Backend::Process { pid, started } => self
-                        .client
-                        .query_typed(
-                            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
-                             WHERE pid = $1 AND EXTRACT(epoch FROM backend_start)::text = $2",
-                            &[(pid, Type::INT4), (started, Type::TEXT)],
-                        )
-                        .await?,
-                    Backend::Marked(name) => self
-                        .client
-                        .query_typed(
-                            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
-                             WHERE application_name = $1",
-                            &[(name, Type::TEXT)],
-                        )
-                        .await?,
-                };
+            let look = match backend {
+                Backend::Process { pid, started } => {
+                    let text = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+                                WHERE pid = $1 AND EXTRACT(epoch FROM backend_start)::text = $2";
+                    as_login(&self.client, text, &[(pid, Type::INT4), (started, Type::TEXT)]).await
+                }
+                Backend::Marked(name) => {
+                    let text = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+                                WHERE application_name = $1";
+                    as_login(&self.client, text, &[(name, Type::TEXT)]).await
+                }
+            };
+            let there = look?;
             looks = if there.is_empty() { looks + 1 } else { 0 };
             // What a pooler had read from us when we went away reaches the server a moment later.
             match backend {
@@ -546,6 +558,30 @@ impl Connection {
         }
         self.alone(text).await
     }
+}
+
+/// The process that serves the session, when it was started, and whether its transactions only read.
+async fn identity(client: &Client) -> Result<Option<Row>, tokio_postgres::Error> {
+    let text = "SELECT pid, EXTRACT(epoch FROM backend_start)::text, pg_catalog.current_setting('transaction_read_only') \
+                FROM pg_catalog.pg_stat_activity \
+                WHERE pid = pg_catalog.pg_backend_pid() AND backend_start IS NOT NULL";
+    Ok(as_login(client, text, &[]).await?.pop())
+}
+
+/// Asks as the login itself: where its sessions work as another role, that one is told nothing of them and may not end them.
+async fn as_login(
+    client: &Client,
+    text: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let batch =
+        |text: &'static str| boxed(async move { client.batch_execute(text).await.map(|()| Vec::new()) });
+    let asked = boxed(async move { client.query_typed(text, parameters).await });
+    let mut answers = in_order(vec![batch("BEGIN; SET LOCAL ROLE NONE"), asked, batch("ROLLBACK")]).await;
+    let ended = answers.remove(2);
+    let rows = answers.remove(1)?;
+    answers.remove(0)?;
+    ended.map(|_| rows)
 }
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -23,10 +23,14 @@ use uuid::Uuid;
 
 use crate::Inner;
 use crate::connect::{Scope, Step, params};
+use crate::pool::Use;
 use crate::statement as sql;
 use crate::tenant::SchemaName;
 
 const NOTIFY_EVERY: Duration = Duration::from_millis(10);
+
+/// How long to wait before asking again for a connection to listen on, where there are few.
+const LISTEN_AGAIN: Duration = Duration::from_secs(10);
 
 /// The step that rings the bell of a place if rows are left in its ready table.
 pub(crate) fn ring<'a>(tenant: TenantId, now: Option<Timestamp>) -> Step<'a> {
@@ -42,7 +46,7 @@ pub(crate) fn rang_for_others(row: &Row, place: &str) -> bool {
 }
 
 pub(crate) async fn due(inner: Arc<Inner>, now: Option<Timestamp>) -> Result<Bells> {
-    let mut side = inner.pool.side().await?;
+    let mut side = inner.pool.get(Use::Engine).await?;
     let rows = side.transaction(Scope::Control, &[Step::Run(sql::BELL_DUE, params![now])]).await;
     let rows = rows.map_err(|failure| inner.control_error(failure))?.remove(0);
     let mut bells = Bells::default();
@@ -113,7 +117,7 @@ pub(crate) async fn send_hints(inner: Weak<Inner>) {
         wanted.notified().await;
         let Some(inner) = inner.upgrade() else { return };
         let sent = async {
-            let side = inner.pool.side().await?;
+            let side = inner.pool.get(Use::Engine).await?;
             // Behind a pooler the process that sends it serves others too.
             side.backend.pid().into_iter().for_each(|pid| inner.remember_own(pid));
             side.alone("NOTIFY cloacina")
@@ -146,6 +150,12 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
                 inner.hint_heard.notify_one();
             }
         };
+        let Some(lent) = strong.pool.lend_to_listener() else {
+            // What there is serves everybody else; bells are looked at once a second.
+            drop(strong);
+            tokio::time::sleep(LISTEN_AGAIN).await;
+            continue;
+        };
         let listening = async {
             let connection = strong.pool.dial_listening(&address, hear).await?;
             connection
@@ -158,14 +168,18 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
             Ok(connection) => {
                 // Something may have been missed while nobody listened.
                 strong.hint();
+                let pool = Arc::clone(&strong.pool);
                 drop(strong);
                 pause = Duration::from_millis(50);
-                ended.notified().await;
-                drop(connection);
+                tokio::select! {
+                    () = ended.notified() => {}
+                    () = pool.needs_listener() => {}
+                }
+                drop((connection, lent));
             }
             Err(error) => {
                 tracing::debug!(database = strong.label(), %error, "hints of other processes are not heard");
-                drop(strong);
+                drop((strong, lent));
             }
         }
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;

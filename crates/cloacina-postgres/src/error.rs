@@ -97,14 +97,17 @@ pub(crate) fn refused(error: &tokio_postgres::Error, place: &str) -> StoreError 
 fn kind_of(code: &str) -> StoreErrorKind {
     match code {
         FENCED => StoreErrorKind::Fenced,
-        // Deadlock, serialization, lock and statement timeouts, out of memory, too many connections, shutting down, and
-        // a cached plan whose tables were migrated, and a prepared statement that is not ours (their connection is replaced).
-        "40001" | "40P01" | "55P03" | "57014" | "53000" | "53200" | "53300" | "0A000" | "26000" | "42P05" => {
+        // Deadlock, serialization, out of memory, too many connections, shutting down, a server that can only be read (a standby,
+        // or an operator that closed it to writing), a cached plan whose tables were migrated, and a prepared statement that is
+        // not ours (the connection of the last three is replaced).
+        "40001" | "40P01" | "53000" | "53200" | "53300" | "25006" | "0A000" | "26000" | "42P05" => {
             StoreErrorKind::Transient
         }
+        // Lock and statement timeouts.
+        "55P03" | "57014" => StoreErrorKind::Busy,
         "54000" | "54001" | "54023" | "23514" | "23502" | "23505" => StoreErrorKind::Data,
-        // No such schema or table or column, no right, disk full, read-only, a damaged index or page.
-        "3F000" | "42P01" | "42703" | "42501" | "42883" | "53100" | "25006" | "XX001" | "XX002" | "58030" => {
+        // No such schema or table or column, no right, disk full, a damaged index or page.
+        "3F000" | "42P01" | "42703" | "42501" | "42883" | "53100" | "XX001" | "XX002" | "58030" => {
             StoreErrorKind::Place
         }
         _ if code.starts_with("22") => StoreErrorKind::Data,

@@ -21,15 +21,30 @@ use crate::Inner;
 use crate::connect::{Step, params};
 use crate::doorbell;
 use crate::flush::{claimed, parse, workflow_key};
+use crate::pool::Use;
 use crate::statement as sql;
 use crate::tenant::SchemaName;
 
 const DEADLINE_PASSED: &str = "the deadline has passed";
 
-/// A transaction in a place, over a side connection.
+/// A transaction in a place.
 pub(crate) async fn in_place(inner: &Inner, place: &Place, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
+    in_place_for(Use::Work, inner, place, steps).await
+}
+
+/// A transaction in a place that may take long, for which only others of its kind wait.
+async fn long_in_place(inner: &Inner, place: &Place, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
+    in_place_for(Use::Read, inner, place, steps).await
+}
+
+async fn in_place_for(
+    used_for: Use,
+    inner: &Inner,
+    place: &Place,
+    steps: &[Step<'_>],
+) -> Result<Vec<Vec<Row>>> {
     let schema = SchemaName::of(place)?;
-    let mut side = inner.pool.side().await?;
+    let mut side = inner.pool.get(used_for).await?;
     side.touch(place.tenant);
     let scope = inner.scope(place.tenant, &schema);
     side.transaction(scope, steps).await.map_err(|failure| failure.into_error(&crate::error::named(place)))
@@ -126,7 +141,7 @@ pub(crate) async fn orphaned(inner: Arc<Inner>, place: Place) -> Result<Vec<(Exe
 
 pub(crate) async fn figures(inner: Arc<Inner>, place: Place, now: Option<Timestamp>) -> Result<PlaceFigures> {
     let step = Step::Run(sql::PLACE_FIGURES, params![Uuid::from(place.tenant), now]);
-    let rows = in_place(&inner, &place, &[step]).await?;
+    let rows = long_in_place(&inner, &place, &[step]).await?;
     let row = &rows[0][0];
     let number = |column| row.get::<_, i64>(column).unsigned_abs();
     let oldest: Option<i64> = row.get("oldest_us");
@@ -219,7 +234,7 @@ pub(crate) async fn list(
     let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
     let parameters =
         params![Uuid::from(place.tenant), before, states, list.filter.workflow.as_deref(), limit];
-    let rows = in_place(&inner, &place, &[Step::Run(sql::EXECUTION_LIST, parameters)]).await?;
+    let rows = long_in_place(&inner, &place, &[Step::Run(sql::EXECUTION_LIST, parameters)]).await?;
     readable(&rows[0], &place, false)
 }
 
@@ -233,7 +248,7 @@ pub(crate) async fn attempts(
         Step::Run(sql::EXECUTION_STATE, params![tenant, id]),
         Step::Run(sql::ATTEMPT_LIST, params![tenant, id]),
     ];
-    let rows = in_place(&inner, &place, &steps).await?;
+    let rows = long_in_place(&inner, &place, &steps).await?;
     if rows[0].is_empty() {
         return Ok(None);
     }
@@ -256,7 +271,7 @@ pub(crate) async fn held(inner: Arc<Inner>, place: Place, runner: RunnerId) -> R
 pub(crate) async fn prune(inner: Arc<Inner>, place: Place, before: Timestamp, limit: usize) -> Result<usize> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let step = Step::Run(sql::EXECUTION_PRUNE, params![Uuid::from(place.tenant), before, limit]);
-    Ok(in_place(&inner, &place, &[step]).await?[0].len())
+    Ok(long_in_place(&inner, &place, &[step]).await?[0].len())
 }
 
 /// The error of an execution whose context is not fetched.

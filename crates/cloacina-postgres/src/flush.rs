@@ -26,6 +26,7 @@ use crate::connect::{Param, Scope, Step, params};
 use crate::doorbell;
 use crate::error::{Failure, refused};
 use crate::guest::Value;
+use crate::pool::Use;
 use crate::statement::{self as sql, Statement};
 use crate::tenant::SchemaName;
 
@@ -85,6 +86,19 @@ impl Answer {
             | Self::Nothing(whose) => Some(whose.first()),
         }
     }
+
+    /// The place, if it is for no other.
+    fn only_place(self) -> Option<usize> {
+        match self {
+            Self::Submitted(Whose::One(place))
+            | Self::Recorded(Whose::One(place))
+            | Self::Closed(Whose::One(place))
+            | Self::Claimed(Whose::One(place))
+            | Self::Rang(Whose::One(place))
+            | Self::Nothing(Whose::One(place)) => Some(place),
+            _ => None,
+        }
+    }
 }
 
 impl Whose {
@@ -126,7 +140,9 @@ pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> 
     let mut order: Vec<usize> = (0..flush.places.len()).collect();
     order.sort_by_key(|place| (!flush.places[*place].place.shared, flush.places[*place].place.tenant));
 
-    let mut lane = inner.pool.lane(lane).await?;
+    // The lane after the last is that of places in trouble.
+    let lane = if lane == inner.pool.lanes() { Use::Aside } else { Use::Lane(lane) };
+    let mut lane = inner.pool.get(lane).await?;
     let mut steps = Vec::with_capacity(8 * order.len());
     let mut answers = Vec::with_capacity(steps.capacity());
     match flush.runner {
@@ -169,19 +185,24 @@ pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> 
             Ok(flushed)
         }
         Err(Failure::Refused { step, error }) => {
-            let place = answers.get(step).and_then(|answer| answer.place()).or(order.first().copied());
+            let answer = answers.get(step);
+            let place = answer.and_then(|answer| answer.place()).or(order.first().copied());
             let named = place.map(|place| crate::error::named(&flush.places[place].place));
-            Err(refused(&error, named.as_deref().unwrap_or("cloacina")))
+            let error = refused(&error, named.as_deref().unwrap_or("cloacina"));
+            Err(match answer.and_then(|answer| answer.only_place()) {
+                Some(place) => error.of(flush.places[place].place.tenant),
+                None => error,
+            })
         }
         Err(Failure::Lost { cause }) => {
             let backend = lane.backend.clone();
-            lane.close();
+            lane.discard();
             inner.pool.decide(&backend).await;
             let message = format!("the connection to {} broke around a commit: {cause}", inner.label());
             Err(StoreError::new(StoreErrorKind::Unknown, message))
         }
         Err(Failure::NotSent(error)) => {
-            lane.close();
+            lane.discard();
             Err(error)
         }
     }

@@ -45,13 +45,14 @@ use jiff::Timestamp;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use address::{AddressParts, PostgresAddress};
 #[doc(hidden)]
 pub use migrate::Migration;
 pub use tenant::{NamedTenant, SchemaName};
 
-use crate::connect::{Connection, Plans, Scope};
+use crate::connect::{Connection, Refusal, Scope};
 use crate::error::Failure;
 use crate::flush::OwnedFlush;
 use crate::migrate::Migrations;
@@ -63,8 +64,9 @@ use crate::statement::Login;
 pub struct PostgresOptions {
     /// The most connections to keep.
     ///
-    /// Up to four are lanes for flushes, one listens, the others serve everything else. Fewer lanes write less at once; more
-    /// connections than the server has to spare keep others out. At least 3 are used.
+    /// Up to four are lanes for flushes, one listens, one is the engine's own, the others serve everything else. Fewer lanes write
+    /// less at once; more connections than the server has to spare keep others out. Where the server lets us have fewer, those
+    /// that there are take turns.
     ///
     /// Defaults to 10.
     pub max_connections: u32,
@@ -73,6 +75,9 @@ pub struct PostgresOptions {
     /// Defaults to a runtime with one thread, `cloacina-hub`, that all stores of the process share: a task that blocks the
     /// caller's threads then cannot keep heartbeats and commits from being sent.
     pub runtime: Option<Handle>,
+    /// How long a lane waits for a lock, for tests of what happens after such a wait.
+    #[doc(hidden)]
+    pub lane_patience: Option<Duration>,
     /// Further scripts for places, for tests of migrations.
     #[doc(hidden)]
     pub further_migrations: Vec<Migration>,
@@ -80,7 +85,7 @@ pub struct PostgresOptions {
 
 impl Default for PostgresOptions {
     fn default() -> Self {
-        Self { max_connections: 10, runtime: None, further_migrations: Vec::new() }
+        Self { max_connections: 10, runtime: None, lane_patience: None, further_migrations: Vec::new() }
     }
 }
 
@@ -158,13 +163,17 @@ impl PostgresStore {
         let connector = tls::connector(&address)?;
         let (to, tls) = (address.clone(), connector.clone());
         let identified = runtime.spawn(async move {
-            let connection = Connection::dial(&to, &tls, Plans::Fresh, Login::Operator, |_| {}).await?;
-            connection.identify().await.map_err(|error| connect::dial_error(&to, &error))
+            let connection = dial(&to, &tls).await?;
+            let login = connection.identify().await.map_err(|error| connect::dial_error(&to, &error))?;
+            Ok((connection, login))
         });
-        let login = identified
+        let (connection, login) = identified
             .await
             .unwrap_or_else(|error| Err(StoreError::new(StoreErrorKind::Internal, error.to_string())))?;
-        let pool = Arc::new(Pool::new(address, connector, options.max_connections, login));
+        let mut pool = Pool::new(address, connector, options.max_connections, login);
+        pool.lane_patience = options.lane_patience.unwrap_or(pool.lane_patience);
+        let pool = Arc::new(pool);
+        pool.adopt(connection);
         let inner = Arc::new(Inner::new(pool, &options.further_migrations, runtime.clone()));
         let background = [
             runtime.spawn(doorbell::send_hints(Arc::downgrade(&inner))).abort_handle(),
@@ -183,9 +192,7 @@ impl PostgresStore {
     pub async fn authenticate(address: PostgresAddress) -> Result<()> {
         let tls = tls::connector(&address)?;
         let runtime = PostgresOptions::default().runtime()?;
-        let dialled = runtime.spawn(async move {
-            Connection::dial(&address, &tls, Plans::Fresh, Login::Operator, |_| {}).await.map(drop)
-        });
+        let dialled = runtime.spawn(async move { dial(&address, &tls).await.map(drop) });
         let dialled = dialled.await;
         dialled.unwrap_or_else(|error| Err(StoreError::new(StoreErrorKind::Internal, error.to_string())))
     }
@@ -284,6 +291,15 @@ impl PostgresStore {
     ) -> Result<T> {
         self.inner.run(work).await
     }
+}
+
+/// A connection before there is a pool.
+async fn dial(address: &PostgresAddress, tls: &MakeRustlsConnect) -> Result<Connection> {
+    let dialled = Connection::dial(address, tls, Login::Operator, |_| {}).await;
+    dialled.map_err(|refusal| match refusal {
+        Refusal::Full(error) => connect::dial_error(address, &error),
+        Refusal::Other(error) => error,
+    })
 }
 
 impl Drop for PostgresStore {
@@ -392,6 +408,10 @@ impl Store for PostgresStore {
 
     fn lanes(&self) -> usize {
         self.inner.pool.lanes()
+    }
+
+    fn has_aside(&self) -> bool {
+        true
     }
 
     fn hint_others(&self) {

@@ -1,32 +1,100 @@
 //! The connections of a store: few, ours, and each only ever put away with its transaction closed.
 //!
-//! ```text
-//! lanes       one connection each; flushes, nothing else
-//! side        everything else: reads, control, runners; as many as the options leave
-//! listener    one, for LISTEN
-//! ```
+//! A connection can serve any use. What is limited is how many of each use are in use at once, so that none can hold up
+//! another:
+//!
+//! | `max_connections` | lanes | the engine's own | its work in places | users' reads | in trouble | listens |
+//! |---|---|---|---|---|---|---|
+//! | 1, 2, 3 | 1 | 1 | 1 | 1 | 1 | none: bells are looked at once a second |
+//! | 4 | 1 | 1 | 1 | 1 | 1 | 1 |
+//! | 6 | 3 | 1 | 1 | 1 | 1 | 1 |
+//! | 10 | 4 | 1 | 2 | 2 | 1 | 1 |
+//!
+//! Where these are more than there are connections, they take turns in the order of the columns. From 2 connections on, one is
+//! left for the engine's own calls, without which the runner would lose its lease.
+//!
+//! The server may let us have fewer than that (`CONNECTION LIMIT` of the login or the database, or `max_connections` of the
+//! server). Then those that there are serve all uses, and another one is asked for now and then.
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cloacina_core::store::{Result, StoreError, StoreErrorKind};
-use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::address::PostgresAddress;
-use crate::connect::{Backend, Connection, Plans};
+use crate::connect::{Backend, Connection, Refusal};
+use crate::error::describe;
 use crate::statement::Login;
+
+/// What a connection is wanted for. Whoever stands first is served first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Use {
+    /// The engine's own calls on control tables: heartbeats, bells, runners, hints. They are short.
+    Engine,
+    /// The flushes of a lane.
+    Lane(usize),
+    /// What the engine does in places beside flushes, and what users change there.
+    Work,
+    /// Flushes of places in trouble.
+    Aside,
+    /// What users read and what may take long: listings, histories, figures, pruning.
+    Read,
+}
+
+/// The connections that one listener needs, and the smallest number of all of them where there is one.
+const LEAST_WITH_LISTENER: u32 = 4;
+const LANES: u32 = 4;
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long to get on with the connections that the server lets us have before another one is asked for.
+const GROW_AFTER: Duration = Duration::from_secs(10);
+
+/// How long a lane waits for a lock. Whoever works as we do holds one for a few milliseconds.
+const LANE_PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long to wait for a connection before the caller is told.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Pool {
     pub(crate) address: PostgresAddress,
     tls: MakeRustlsConnect,
-    lanes: Vec<Arc<tokio::sync::Mutex<Option<Connection>>>>,
-    idle: Mutex<Vec<Connection>>,
-    side: Arc<Semaphore>,
-    cap: Mutex<u32>,
+    lanes: Vec<Arc<Semaphore>>,
+    engine: Arc<Semaphore>,
+    work: Arc<Semaphore>,
+    aside: Arc<Semaphore>,
+    read: Arc<Semaphore>,
+    state: Mutex<State>,
+    /// Told when the listener has to give its connection up.
+    few: Notify,
     trouble: Mutex<Option<Trouble>>,
+    /// How long a lane waits for a lock.
+    pub(crate) lane_patience: Duration,
     pub(crate) login: Login,
+}
+
+/// Which connections there are. Changed by whoever takes one or puts one back, for moments only.
+struct State {
+    /// How many there may be: what the options say.
+    wanted: u32,
+    /// How many there may be now: fewer where the server refused one.
+    most: u32,
+    /// When the server refused one last.
+    refused: Option<Instant>,
+    /// How many there are, those that are being made included.
+    open: u32,
+    /// How many of them are used for anything but the engine's own calls, the listener included.
+    busy: u32,
+    listens: bool,
+    /// Those that nobody uses, with what they were used for last; the latest is the last.
+    idle: Vec<(Use, Connection)>,
+    /// Who waits for one, in the order in which they are served.
+    waiting: BTreeMap<Turn, Arc<Notify>>,
+    next_turn: u64,
+    closed: bool,
 }
 
 /// The last attempt to connect failed; until `until` no other is made, so that a server that struggles is left in peace.
@@ -37,8 +105,27 @@ struct Trouble {
     message: String,
 }
 
-const LANES: u32 = 4;
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Where somebody stands among those who wait: the rank of its use, and a number that rises.
+type Turn = (u8, u64);
+
+/// What to do to get a connection.
+enum Next {
+    Take(Box<Connection>),
+    Dial,
+    Wait,
+}
+
+impl Use {
+    fn rank(self) -> u8 {
+        match self {
+            Self::Engine => 0,
+            Self::Lane(_) => 1,
+            Self::Work => 2,
+            Self::Aside => 3,
+            Self::Read => 4,
+        }
+    }
+}
 
 impl Pool {
     pub(crate) fn new(
@@ -47,9 +134,11 @@ impl Pool {
         max_connections: u32,
         login: Login,
     ) -> Self {
-        let lanes = LANES.min(max_connections.saturating_sub(2)).max(1);
-        let side = max_connections.saturating_sub(lanes + 1).max(1);
-        Self::with(address, tls, lanes, side, login)
+        let wanted = max_connections.max(1);
+        let lanes = wanted.saturating_sub(3).clamp(1, LANES);
+        let listener = u32::from(wanted >= LEAST_WITH_LISTENER);
+        let rest = wanted.saturating_sub(lanes + listener + 1);
+        Self::with(address, tls, (lanes, rest.div_ceil(2).max(1), (rest / 2).max(1)), wanted, login)
     }
 
     /// One without lanes and listener, for whoever flushes nothing.
@@ -58,18 +147,41 @@ impl Pool {
         tls: MakeRustlsConnect,
         max_connections: u32,
     ) -> Self {
-        Self::with(address, tls, 0, max_connections.max(1), Login::Operator)
+        let wanted = max_connections.max(1);
+        Self::with(address, tls, (0, wanted, 1), wanted, Login::Operator)
     }
 
-    fn with(address: PostgresAddress, tls: MakeRustlsConnect, lanes: u32, side: u32, login: Login) -> Self {
+    fn with(
+        address: PostgresAddress,
+        tls: MakeRustlsConnect,
+        (lanes, work, read): (u32, u32, u32),
+        wanted: u32,
+        login: Login,
+    ) -> Self {
+        let permits = |count: u32| Arc::new(Semaphore::new(count as usize));
         Self {
             address,
             tls,
-            lanes: (0..lanes).map(|_| Arc::default()).collect(),
-            idle: Mutex::default(),
-            side: Arc::new(Semaphore::new(side as usize)),
-            cap: Mutex::new(lanes + 1 + side),
+            lanes: (0..lanes).map(|_| permits(1)).collect(),
+            engine: permits(1),
+            work: permits(work),
+            aside: permits(1),
+            read: permits(read),
+            state: Mutex::new(State {
+                wanted,
+                most: wanted,
+                refused: None,
+                open: 0,
+                busy: 0,
+                listens: false,
+                idle: Vec::new(),
+                waiting: BTreeMap::new(),
+                next_turn: 0,
+                closed: false,
+            }),
+            few: Notify::new(),
             trouble: Mutex::default(),
+            lane_patience: LANE_PATIENCE,
             login,
         }
     }
@@ -80,86 +192,139 @@ impl Pool {
 
     /// Raises the number of connections; it is never lowered.
     pub(crate) fn ensure(&self, max_connections: u32) {
-        let mut cap = lock(&self.cap);
-        if max_connections > *cap {
-            self.side.add_permits((max_connections - *cap) as usize);
-            *cap = max_connections;
+        let mut state = self.state();
+        let more = max_connections.saturating_sub(state.wanted);
+        if more == 0 {
+            return;
+        }
+        state.wanted += more;
+        if state.refused.is_none() {
+            state.most = state.wanted;
+        }
+        self.work.add_permits(more.div_ceil(2) as usize);
+        self.read.add_permits(more as usize / 2);
+    }
+
+    /// Takes over a connection that was made before the pool.
+    pub(crate) fn adopt(&self, mut connection: Connection) {
+        connection.login = self.login;
+        let mut state = self.state();
+        state.open += 1;
+        state.idle.push((Use::Work, connection));
+    }
+
+    /// A connection, as soon as one may be used for this.
+    pub(crate) async fn get(self: &Arc<Self>, wanted_for: Use) -> Result<Lent> {
+        let permits = match wanted_for {
+            Use::Engine => &self.engine,
+            Use::Lane(lane) => self.lanes.get(lane).ok_or_else(|| {
+                StoreError::new(StoreErrorKind::Internal, format!("there is no lane {lane}"))
+            })?,
+            Use::Work => &self.work,
+            Use::Aside => &self.aside,
+            Use::Read => &self.read,
+        };
+        let permit = Arc::clone(permits).acquire_owned().await.map_err(|_| closed())?;
+        let begun = Instant::now();
+        let mut waiter = Waiter { pool: self, turn: None, woken: Arc::new(Notify::new()) };
+        loop {
+            let next = self.state().next(wanted_for, &mut waiter)?;
+            let connection = match next {
+                Next::Take(connection) => *connection,
+                Next::Dial => {
+                    // Counts as open and busy from here on, also if this future is dropped.
+                    let place = Slot { pool: self, counted_for: wanted_for };
+                    match self.dial_to(&self.address, |_| {}).await {
+                        Ok(connection) => {
+                            std::mem::forget(place);
+                            connection
+                        }
+                        Err(Refusal::Full(error)) => {
+                            drop(place);
+                            if !self.make_do() || begun.elapsed() > PATIENCE {
+                                return Err(self.full(&error));
+                            }
+                            continue;
+                        }
+                        Err(Refusal::Other(error)) => return Err(error),
+                    }
+                }
+                Next::Wait => {
+                    let left = PATIENCE.saturating_sub(begun.elapsed());
+                    match tokio::time::timeout(left, waiter.woken.notified()).await {
+                        Ok(()) => continue,
+                        Err(_) => return Err(self.busy(wanted_for)),
+                    }
+                }
+            };
+            let mut lent =
+                Lent { connection: Some(connection), wanted_for, pool: Arc::clone(self), _permit: permit };
+            lent.used_for = wanted_for;
+            lent.lane_patience = self.lane_patience;
+            return Ok(lent);
         }
     }
 
-    /// The connection of a lane, made if it is not there.
-    pub(crate) async fn lane(&self, lane: usize) -> Result<Lane> {
-        let slot = self
-            .lanes
-            .get(lane)
-            .ok_or_else(|| StoreError::new(StoreErrorKind::Internal, format!("there is no lane {lane}")))?;
-        let mut slot = Arc::clone(slot).lock_owned().await;
-        if slot.as_ref().is_none_or(|connection| !connection.is_usable()) {
-            // The old one is closed before its successor is made.
-            *slot = None;
-            *slot = Some(self.dial_as(Plans::Kept, |_| {}).await?);
+    /// A connection for what is done in places beside flushes, and for an administrator.
+    pub(crate) async fn side(self: &Arc<Self>) -> Result<Lent> {
+        self.get(Use::Work).await
+    }
+
+    /// Counts a connection for the listener, if there are enough of them.
+    pub(crate) fn lend_to_listener(self: &Arc<Self>) -> Option<Listening> {
+        let mut state = self.state();
+        state.grow();
+        if state.listens || state.most < LEAST_WITH_LISTENER || state.closed {
+            return None;
         }
-        Ok(Lane { slot })
+        state.listens = true;
+        state.open += 1;
+        state.busy += 1;
+        Some(Listening { pool: Arc::clone(self) })
     }
 
-    /// A connection for anything else.
-    pub(crate) async fn side(self: &Arc<Self>) -> Result<Side> {
-        let permit = Arc::clone(&self.side)
-            .acquire_owned()
-            .await
-            .map_err(|_| StoreError::new(StoreErrorKind::Internal, "the store was closed"))?;
-        let idle = loop {
-            let idle = lock(&self.idle).pop();
-            match idle {
-                Some(connection) if !connection.is_usable() => {}
-                idle => break idle,
-            }
-        };
-        let connection = match idle {
-            Some(connection) => connection,
-            None => self.dial().await?,
-        };
-        Ok(Side { connection: Some(connection), pool: Arc::clone(self), _permit: permit })
-    }
-
-    /// A connection that the pool does not keep.
-    pub(crate) async fn dial(&self) -> Result<Connection> {
-        self.dial_as(Plans::Fresh, |_| {}).await
-    }
-
-    /// A connection that the pool does not keep, which hears notifications; never one through a pooler.
+    /// A connection that hears notifications; never one through a pooler.
     pub(crate) async fn dial_listening(
         &self,
         address: &PostgresAddress,
         hear: impl FnMut(tokio_postgres::AsyncMessage) + Send + 'static,
     ) -> Result<Connection> {
-        self.dial_to(address, Plans::Fresh, hear).await
+        self.dial_to(address, hear).await.map_err(|refusal| match refusal {
+            Refusal::Full(error) => {
+                // Whoever works needs what there is more.
+                self.make_do();
+                self.full(&error)
+            }
+            Refusal::Other(error) => error,
+        })
     }
 
-    async fn dial_as(
-        &self,
-        plans: Plans,
-        hear: impl FnMut(tokio_postgres::AsyncMessage) + Send + 'static,
-    ) -> Result<Connection> {
-        self.dial_to(&self.address, plans, hear).await
+    /// Returns when the listener has to give its connection up.
+    pub(crate) async fn needs_listener(&self) {
+        loop {
+            let few = self.few.notified();
+            if self.state().most < LEAST_WITH_LISTENER {
+                return;
+            }
+            few.await;
+        }
     }
 
     async fn dial_to(
         &self,
         address: &PostgresAddress,
-        plans: Plans,
         hear: impl FnMut(tokio_postgres::AsyncMessage) + Send + 'static,
-    ) -> Result<Connection> {
+    ) -> Result<Connection, Refusal> {
         if let Some(trouble) = &*lock(&self.trouble)
             && Instant::now() < trouble.until
         {
-            return Err(StoreError::new(trouble.kind, trouble.message.clone()));
+            return Err(Refusal::Other(StoreError::new(trouble.kind, trouble.message.clone())));
         }
-        let dialled = Connection::dial(address, &self.tls, plans, self.login, hear).await;
+        let dialled = Connection::dial(address, &self.tls, self.login, hear).await;
         let mut trouble = lock(&self.trouble);
         match &dialled {
-            Ok(_) => *trouble = None,
-            Err(error) => {
+            Ok(_) | Err(Refusal::Full(_)) => *trouble = None,
+            Err(Refusal::Other(error)) => {
                 let pause = trouble.as_ref().map_or(Duration::from_millis(50), |trouble| trouble.pause * 2);
                 let pause = pause.min(LONGEST_PAUSE);
                 *trouble = Some(Trouble {
@@ -173,31 +338,87 @@ impl Pool {
         dialled
     }
 
+    /// The server refused another connection: from now on those that there are serve all uses. False if there is none.
+    fn make_do(&self) -> bool {
+        let mut state = self.state();
+        if state.refused.is_none() {
+            tracing::warn!(
+                database = self.address.label(),
+                connections = state.open,
+                wanted = state.wanted,
+                "the server lets this login have no more connections; those that there are serve all uses. Raise its \
+                 CONNECTION LIMIT or the server's max_connections, or lower max_connections of the runner"
+            );
+        }
+        state.refused = Some(Instant::now());
+        state.most = state.open.max(1);
+        if state.most < LEAST_WITH_LISTENER {
+            self.few.notify_waiters();
+        }
+        state.open > 0
+    }
+
+    fn full(&self, error: &tokio_postgres::Error) -> StoreError {
+        let message = format!(
+            "the server of {} has no connection for `{}` now: {}; raise that limit, or end sessions that are not needed",
+            self.address.label(),
+            self.address.user(),
+            describe(error)
+        );
+        StoreError::new(StoreErrorKind::Transient, message)
+    }
+
+    fn busy(&self, wanted_for: Use) -> StoreError {
+        let (most, wanted) = {
+            let state = self.state();
+            (state.most, state.wanted)
+        };
+        let message = format!(
+            "no connection to {} became free for {wanted_for:?} within {} s: all {most} of them are used; raise max_connections \
+             of the runner, which is {wanted}",
+            self.address.label(),
+            PATIENCE.as_secs(),
+        );
+        StoreError::new(StoreErrorKind::Transient, message)
+    }
+
     /// Closes what is open, as the server likes it: waits for flushes under way, says goodbye and sees it sent.
     pub(crate) async fn close(&self) {
-        self.side.close();
-        let mut open: Vec<Connection> = std::mem::take(&mut *lock(&self.idle));
-        for lane in &self.lanes {
-            open.extend(lane.lock().await.take());
+        for permits in [&self.engine, &self.work, &self.aside, &self.read] {
+            permits.close();
         }
-        for connection in open {
+        for lane in &self.lanes {
+            // Nobody is in the middle of a flush then.
+            drop(lane.acquire().await);
+            lane.close();
+        }
+        let open: Vec<_> = {
+            let mut state = self.state();
+            state.closed = true;
+            state.wake();
+            std::mem::take(&mut state.idle)
+        };
+        for (_, connection) in open {
             connection.close().await;
         }
     }
 
     /// Returns once a server process is gone for certain. While the server cannot be reached it is not certain, however long
     /// that takes: then this does not return.
-    pub(crate) async fn decide(&self, backend: &Backend) {
+    pub(crate) async fn decide(self: &Arc<Self>, backend: &Backend) {
         let mut pause = Duration::from_millis(20);
         loop {
-            match self.dial().await {
-                Ok(connection) => match connection.end_backend(backend).await {
+            match self.get(Use::Engine).await {
+                Ok(lent) => match lent.end_backend(backend).await {
                     Ok(()) => return,
-                    Err(error) => tracing::warn!(
-                        database = self.address.label(),
-                        error = crate::error::describe(&error),
-                        "looking for the server process of a broken connection"
-                    ),
+                    Err(error) => {
+                        tracing::warn!(
+                            database = self.address.label(),
+                            error = describe(&error),
+                            "looking for the server process of a broken connection"
+                        );
+                        lent.discard();
+                    }
                 },
                 Err(error) => tracing::warn!(
                     database = self.address.label(),
@@ -209,75 +430,172 @@ impl Pool {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
-}
 
-/// A lane's connection while a flush uses it.
-pub(crate) struct Lane {
-    slot: OwnedMutexGuard<Option<Connection>>,
-}
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
 
-impl Lane {
-    /// Closes it; the next flush of the lane makes another.
-    pub(crate) fn close(&mut self) {
-        *self.slot = None;
+    /// A connection that was counted for this use is there no more, or nobody uses it.
+    fn give_back(&self, wanted_for: Use, connection: Option<Connection>) {
+        let mut state = self.state();
+        state.busy -= u32::from(wanted_for != Use::Engine);
+        match connection
+            .filter(|connection| connection.is_usable() && !state.closed && state.open <= state.most)
+        {
+            Some(connection) => state.idle.push((wanted_for, connection)),
+            None => state.open -= 1,
+        }
+        state.wake();
     }
 }
 
-impl Deref for Lane {
-    type Target = Connection;
+impl State {
+    /// How a connection for this use is had now.
+    fn next(&mut self, wanted_for: Use, waiter: &mut Waiter<'_>) -> Result<Next> {
+        if self.closed {
+            return Err(closed());
+        }
+        self.grow();
+        // One that broke is not there any more.
+        let known = self.idle.len();
+        self.idle.retain(|(_, connection)| connection.is_usable());
+        self.open -= u32::try_from(known - self.idle.len()).unwrap_or(0);
+        let turn = *waiter.turn.get_or_insert_with(|| {
+            self.next_turn += 1;
+            (wanted_for.rank(), self.next_turn)
+        });
+        let reserved = u32::from(self.most > 1);
+        let free = wanted_for == Use::Engine || self.busy < self.most - reserved;
+        let may = free && self.waiting.range(..turn).next().is_none();
+        let own = self.idle.iter().rposition(|(used_for, _)| *used_for == wanted_for);
+        let next = if !may {
+            None
+        } else if let Some(own) = own {
+            Some(self.take(own))
+        } else if self.open < self.most {
+            self.open += 1;
+            Some(Next::Dial)
+        } else if self.idle.is_empty() {
+            None
+        } else {
+            // What was put away longest ago is missed least.
+            Some(self.take(0))
+        };
+        match next {
+            Some(next) => {
+                self.busy += u32::from(wanted_for != Use::Engine);
+                self.waiting.remove(&turn);
+                Ok(next)
+            }
+            None => {
+                self.waiting.insert(turn, Arc::clone(&waiter.woken));
+                Ok(Next::Wait)
+            }
+        }
+    }
 
-    fn deref(&self) -> &Connection {
-        self.slot.as_ref().expect("a lane is handed out with its connection")
+    fn take(&mut self, at: usize) -> Next {
+        Next::Take(Box::new(self.idle.remove(at).1))
+    }
+
+    /// Has another connection tried for, some time after the server refused one.
+    fn grow(&mut self) {
+        if self.refused.is_some_and(|refused| refused.elapsed() > GROW_AFTER) {
+            self.most = (self.most + 1).min(self.wanted);
+            self.refused = (self.most < self.wanted).then(Instant::now);
+        }
+    }
+
+    /// Lets those who wait look again: all of them, since any of them may have given up.
+    fn wake(&self) {
+        self.waiting.values().for_each(|waiter| waiter.notify_one());
     }
 }
 
-impl DerefMut for Lane {
-    fn deref_mut(&mut self) -> &mut Connection {
-        self.slot.as_mut().expect("a lane is handed out with its connection")
-    }
+/// Somebody who may have to wait for a connection.
+struct Waiter<'a> {
+    pool: &'a Pool,
+    turn: Option<Turn>,
+    woken: Arc<Notify>,
 }
 
-impl Drop for Lane {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        // A transaction that was left open would go on until the next flush.
-        if self.slot.as_ref().is_some_and(|connection| !connection.is_usable()) {
-            *self.slot = None;
+        let mut state = self.pool.state();
+        let waited = self.turn.is_some_and(|turn| state.waiting.remove(&turn).is_some());
+        if waited {
+            state.wake();
         }
     }
 }
 
-/// A side connection while an operation uses it. It returns to the pool only if it can be used again.
-pub(crate) struct Side {
+/// A connection that is being made.
+struct Slot<'a> {
+    pool: &'a Pool,
+    counted_for: Use,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.pool.give_back(self.counted_for, None);
+    }
+}
+
+/// A connection while an operation uses it. It returns to the pool only if it can be used again.
+pub(crate) struct Lent {
     connection: Option<Connection>,
+    wanted_for: Use,
     pool: Arc<Pool>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Deref for Side {
+impl Lent {
+    /// Closes it.
+    pub(crate) fn discard(mut self) {
+        self.connection = None;
+    }
+}
+
+impl Deref for Lent {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        self.connection.as_ref().expect("taken only when dropped")
+        self.connection.as_ref().expect("taken only when it is given up")
     }
 }
 
-impl DerefMut for Side {
+impl DerefMut for Lent {
     fn deref_mut(&mut self) -> &mut Connection {
-        self.connection.as_mut().expect("taken only when dropped")
+        self.connection.as_mut().expect("taken only when it is given up")
     }
 }
 
-impl Drop for Side {
+impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take().filter(Connection::is_usable)
-            && !self.pool.side.is_closed()
-        {
-            lock(&self.pool.idle).push(connection);
-        }
+        self.pool.give_back(self.wanted_for, self.connection.take());
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// The listener's right to a connection.
+pub(crate) struct Listening {
+    pool: Arc<Pool>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let mut state = self.pool.state();
+        state.listens = false;
+        state.open -= 1;
+        state.busy -= 1;
+        state.wake();
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::new(StoreErrorKind::Internal, "the store was closed")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while it holds one of these.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

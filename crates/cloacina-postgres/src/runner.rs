@@ -21,13 +21,14 @@ use crate::Inner;
 use crate::connect::{Scope, Step, params};
 use crate::doorbell;
 use crate::execution::in_place;
+use crate::pool::Use;
 use crate::statement::{self as sql, Login};
 use crate::tenant::SchemaName;
 
 const PRUNE_NOTICES_EVERY: Duration = Duration::from_secs(30);
 
 async fn in_control(inner: &Inner, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
-    let mut side = inner.pool.side().await?;
+    let mut side = inner.pool.get(Use::Engine).await?;
     side.transaction(Scope::Control, steps).await.map_err(|failure| inner.control_error(failure))
 }
 

@@ -4,6 +4,7 @@ mod alone;
 mod counts;
 mod data;
 mod memory;
+mod neighbours;
 mod rate;
 mod shared;
 mod tenancy;
@@ -17,10 +18,11 @@ use crate::shape;
 use crate::table::Row;
 
 pub(crate) use memory::{CHILD, child as memory_child};
+pub(crate) use neighbours::TROUBLES;
 pub(crate) use tenancy::{IDLE_CHILD, idle_child};
 
 /// What can be asked for on the command line.
-pub(crate) const NAMES: [(&str, &str); 9] = [
+pub(crate) const NAMES: [(&str, &str); 10] = [
     ("one-task", "the latency of a one-task execution alone"),
     ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
     ("outstanding", "10,000 one-task executions submitted at once"),
@@ -35,6 +37,7 @@ pub(crate) const NAMES: [(&str, &str); 9] = [
     ),
     ("memory", "what an idle tenant costs this process"),
     ("data", "a transaction of five statements on a tenant's own data, beside plain SeaORM"),
+    ("neighbours", "what quiet tenants notice of one in trouble; not among all"),
     ("counts", "statements, commits and round trips of a one-task execution (PostgreSQL)"),
 ];
 
@@ -59,6 +62,12 @@ pub(crate) struct Scale {
     pub(crate) open_tenants: usize,
     /// Tenants that share tables.
     pub(crate) shared_tenants: usize,
+    /// How long quiet tenants are looked at beside one in trouble.
+    pub(crate) beside: Duration,
+    /// Executions of a tenant with much to do, or much behind it.
+    pub(crate) backlog: usize,
+    /// Rows that a login plants.
+    pub(crate) planted: usize,
 }
 
 impl Scale {
@@ -73,6 +82,9 @@ impl Scale {
             cold: 60,
             open_tenants: 1_000,
             shared_tenants: 10_000,
+            beside: Duration::from_secs(20),
+            backlog: 1_000_000,
+            planted: 1_500_000,
         }
     }
 
@@ -88,6 +100,9 @@ impl Scale {
             cold: 20,
             open_tenants: 100,
             shared_tenants: 500,
+            beside: Duration::from_secs(6),
+            backlog: 50_000,
+            planted: 100_000,
         }
     }
 }
@@ -102,7 +117,7 @@ const BATCH: usize = 256;
 const TENANTS: usize = 100;
 
 /// Measures one thing.
-pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale) -> Result<Vec<Row>> {
+pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale, only: Option<&str>) -> Result<Vec<Row>> {
     match name {
         "one-task" => alone::alone(kind, scale, shape::ONE).await,
         "in-flight" => rate::in_flight(kind, scale, shape::ONE, 1).await,
@@ -124,6 +139,7 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale) -> Result<Vec<
             Ok(rows)
         }
         "shared" if kind == Kind::Postgres => shared::shared(scale).await,
+        "neighbours" => neighbours::neighbours(kind, scale, only).await,
         "memory" => memory::memory(kind, scale).await,
         "data" => data::data(kind, scale).await,
         "counts" if kind == Kind::Postgres => counts::counts(scale).await,

@@ -40,7 +40,7 @@ pub(super) struct Start {
 
 impl Applying<'_> {
     pub(super) fn apply(self, batch: PlaceBatch, done: PlaceFlushed) {
-        let PlaceBatch { place, submits, endings, permits, news } = batch;
+        let PlaceBatch { place, submits, endings, permits, news, tickets } = batch;
         let asked = permits.len();
         let PlaceFlushed { submitted, recorded, freed, closed, claimed } = done;
         let claim_count = claimed.len();
@@ -80,6 +80,7 @@ impl Applying<'_> {
         self.leave(&mut state, ended);
         let runs = self.plan(&mut state, starts);
         drop(state);
+        drop(tickets);
         self.begin(runs);
         if asked > 0 {
             self.hub.claim_ended(&place, asked, claim_count, news);

@@ -1,6 +1,7 @@
 //! What goes into one flush, by place.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::place::OpenPlace;
 use super::{Ending, Hub, Incarnation, Submit};
@@ -10,18 +11,64 @@ use crate::slots::Permit;
 use crate::store::{Outcome, StoreError, TaskOutcome};
 
 /// The transitions of one place.
-pub(super) struct PlaceBatch {
+pub(crate) struct PlaceBatch {
     pub(super) place: Arc<OpenPlace>,
     pub(super) submits: Vec<Submit>,
     pub(super) endings: Vec<Ending>,
     pub(super) permits: Vec<Permit>,
     /// Of the claim: what was known of the backlog when it was asked for.
     pub(super) news: u64,
+    /// What counts these transitions for as long as they are here.
+    pub(super) tickets: Vec<Ticket>,
+}
+
+/// How many transitions are on their way in each lane.
+#[derive(Debug)]
+pub(super) struct Load(Vec<AtomicUsize>);
+
+impl Load {
+    pub(super) fn new(lanes: usize) -> Self {
+        Self((0..lanes).map(|_| AtomicUsize::new(0)).collect())
+    }
+
+    pub(super) fn of(&self, lane: usize) -> usize {
+        self.0[lane].load(Ordering::Relaxed)
+    }
+}
+
+/// A transition on its way, counted for its lane and its place.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    load: Arc<Load>,
+    lane: usize,
+    place: Arc<OpenPlace>,
+}
+
+impl Ticket {
+    pub(super) fn new(load: &Arc<Load>, lane: usize, place: &Arc<OpenPlace>) -> Self {
+        load.0[lane].fetch_add(1, Ordering::Relaxed);
+        place.on_their_way.fetch_add(1, Ordering::Relaxed);
+        Self { load: Arc::clone(load), lane, place: Arc::clone(place) }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.load.0[self.lane].fetch_sub(1, Ordering::Relaxed);
+        self.place.on_their_way.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl PlaceBatch {
     pub(super) fn new(place: Arc<OpenPlace>) -> Self {
-        Self { place, submits: Vec::new(), endings: Vec::new(), permits: Vec::new(), news: 0 }
+        Self {
+            place,
+            submits: Vec::new(),
+            endings: Vec::new(),
+            permits: Vec::new(),
+            news: 0,
+            tickets: Vec::new(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -32,9 +79,37 @@ impl PlaceBatch {
         self.submits.len() + self.endings.len() + usize::from(!self.permits.is_empty())
     }
 
+    /// In parts of at most so many transitions and about so many bytes.
+    pub(super) fn bounded(mut self, transitions: usize, bytes: usize) -> Vec<Self> {
+        if self.len() <= transitions && size_of_batch(&self) <= bytes {
+            return vec![self];
+        }
+        let permits = std::mem::take(&mut self.permits);
+        let (news, tickets) = (self.news, std::mem::take(&mut self.tickets));
+        let mut parts: Vec<Self> = Vec::new();
+        let mut room = (0, 0);
+        for alone in self.split() {
+            let size = size_of_batch(&alone);
+            match parts.last_mut().filter(|_| room.0 > 0 && room.1 >= size) {
+                Some(part) => {
+                    part.absorb(alone);
+                    room = (room.0 - 1, room.1 - size);
+                }
+                None => {
+                    parts.push(alone);
+                    room = (transitions - 1, bytes.saturating_sub(size));
+                }
+            }
+        }
+        if let Some(last) = parts.last_mut() {
+            (last.permits, last.news, last.tickets) = (permits, news, tickets);
+        }
+        parts
+    }
+
     /// Each transition alone.
     pub(super) fn split(self) -> Vec<Self> {
-        let Self { place, submits, endings, permits, news } = self;
+        let Self { place, submits, endings, permits, news, tickets } = self;
         let alone = |fill: &dyn Fn(&mut Self)| {
             let mut batch = Self::new(Arc::clone(&place));
             fill(&mut batch);
@@ -47,6 +122,9 @@ impl PlaceBatch {
         if !permits.is_empty() {
             all.push(Self { permits, news, ..empty() });
         }
+        if let Some(last) = all.last_mut() {
+            last.tickets = tickets;
+        }
         all
     }
 
@@ -55,6 +133,7 @@ impl PlaceBatch {
         self.endings.extend(other.endings);
         self.permits.extend(other.permits);
         self.news = self.news.max(other.news);
+        self.tickets.extend(other.tickets);
     }
 }
 

@@ -2,37 +2,45 @@
 //!
 //! While one flush is under way, transitions pile up; the next flush takes them all. So there is no timer: an idle lane
 //! commits at once, a busy one in large batches. What a flush did is applied to memory before the lane goes on.
+//!
+//! A lane waits for no single place. If a flush fails because of one (somebody holds locks there, a statement takes too long, its
+//! tables are gone), that place goes *aside*, to a lane of its own kind, and the others go on. There it is tried again with growing
+//! pauses; it comes back once it has been well for a while.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use metrics::histogram;
 use tokio::sync::mpsc;
-use tracing::{debug, error, warn};
+use tracing::{debug, info, warn};
 
 use super::applying::Applying;
 use super::auditor::Audit;
 use super::batch::{PlaceBatch, drop_void, refuse_data, size_of_batch};
 use super::place::OpenPlace;
-use super::{ClaimRequest, Hub, Submit, Transition};
+use super::{ClaimRequest, Hub, Queued, Submit, Transition};
 use crate::error::{ErrorKind, PipelineError};
 use crate::id::TenantId;
 use crate::store::{Claim, Flush, Flushed, PlaceFlush, StoreError, StoreErrorKind};
 
 /// The most transitions, and the most bytes of JSON, in one flush: what keeps a flush at a few milliseconds.
 const MAX_TRANSITIONS: usize = 1000;
-const MAX_BYTES: usize = 8 << 20;
+const MAX_BYTES: usize = 2 << 20;
 
 /// How long a lane waits after a failed flush: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// How long a place that cannot be used is left alone: at first, at most, and at most if it is only [served](super::serving).
-const PARKING: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const PARKING: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 const LONG_PARKING: Duration = Duration::from_secs(60);
 
+/// How long a place must have been well before it shares a lane with others again: at first, and at most. Twice as long each time.
+const CONVALESCENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
+
 /// How long a place is left alone while the auditor looks at it.
-const AUDITED: Duration = Duration::from_millis(20);
+const AUDITED: Duration = Duration::from_millis(5);
 
 /// How long a new execution may wait for a database that cannot be reached before its caller is told.
 const SUBMIT_PATIENCE: Duration = Duration::from_secs(30);
@@ -40,10 +48,10 @@ const SUBMIT_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Lane {
     hub: Arc<Hub>,
     index: usize,
-    inbox: mpsc::UnboundedReceiver<Transition>,
+    inbox: mpsc::UnboundedReceiver<Queued>,
     /// Received and not yet in a flush.
-    received: Vec<Transition>,
-    /// Transitions of places that cannot be used at the moment; nobody else waits for them.
+    received: Vec<Queued>,
+    /// Transitions of places that are left alone at the moment; nobody else waits for them.
     parked: HashMap<TenantId, Parked>,
 }
 
@@ -52,17 +60,23 @@ struct Parked {
     due: Duration,
 }
 
+/// How many flushes of a place failed one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failures {
+    One,
+    Two,
+    More,
+}
+
 /// What a flush came to.
 enum Attempted {
     Done,
     /// Nothing was written, or it is not known whether it was: the batches are to be tried again.
     Again(Vec<PlaceBatch>, StoreError),
-    /// The auditor looks at the place, and may be kept waiting there.
-    Audited(PlaceBatch),
 }
 
 impl Lane {
-    pub(super) fn new(hub: Arc<Hub>, index: usize, inbox: mpsc::UnboundedReceiver<Transition>) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, index: usize, inbox: mpsc::UnboundedReceiver<Queued>) -> Self {
         Self { hub, index, inbox, received: Vec::new(), parked: HashMap::new() }
     }
 
@@ -96,27 +110,26 @@ impl Lane {
     fn batches(&mut self) -> Vec<PlaceBatch> {
         let mut batches: Vec<PlaceBatch> = Vec::new();
         let mut positions: HashMap<TenantId, usize> = HashMap::new();
-        let mut batch_of = |batches: &mut Vec<PlaceBatch>, place: &Arc<OpenPlace>| {
-            *positions.entry(place.place.tenant).or_insert_with(|| {
-                batches.push(PlaceBatch::new(Arc::clone(place)));
-                batches.len() - 1
-            })
-        };
         let most = self.received.len().min(MAX_TRANSITIONS);
-        for transition in self.received.drain(..most) {
-            match transition {
-                Transition::Submit(submit) => {
-                    let at = batch_of(&mut batches, &submit.place);
-                    batches[at].submits.push(*submit);
-                }
-                Transition::Ending(ending) => {
-                    let at = batch_of(&mut batches, &ending.place);
-                    batches[at].endings.push(*ending);
-                }
-                Transition::Claim(ClaimRequest { place, permits, news }) => {
-                    let at = batch_of(&mut batches, &place);
-                    batches[at].permits.extend(permits);
-                    batches[at].news = news;
+        for queued in self.received.drain(..most) {
+            let place = Arc::clone(queued.place());
+            let at = *positions.entry(place.place.tenant).or_insert_with(|| {
+                batches.push(PlaceBatch::new(place));
+                batches.len() - 1
+            });
+            let batch = &mut batches[at];
+            match queued {
+                Queued::Batch(other) => batch.absorb(other),
+                Queued::One(transition, ticket) => {
+                    batch.tickets.push(ticket);
+                    match transition {
+                        Transition::Submit(submit) => batch.submits.push(*submit),
+                        Transition::Ending(ending) => batch.endings.push(*ending),
+                        Transition::Claim(ClaimRequest { permits, news, .. }) => {
+                            batch.permits.extend(permits);
+                            batch.news = news;
+                        }
+                    }
                 }
             }
         }
@@ -129,103 +142,113 @@ impl Lane {
             None => true,
         });
         let now = self.hub.clock.monotonic();
-        let due: Vec<TenantId> =
-            self.parked.iter().filter(|(_, parked)| parked.due <= now).map(|(tenant, _)| *tenant).collect();
-        for tenant in due {
-            // Tried alone, and parked again with a longer wait if it fails.
-            if let Some(parked) = self.parked.get_mut(&tenant) {
-                let empty = PlaceBatch::new(Arc::clone(&parked.batch.place));
-                batches.push(std::mem::replace(&mut parked.batch, empty));
-                parked.due = Duration::MAX;
-            }
-        }
+        batches.extend(self.parked.extract_if(|_, parked| parked.due <= now).map(|(_, parked)| parked.batch));
         batches
     }
 
-    /// Writes the batches; does not return before they are written, parked or refused.
+    /// Writes the batches; does not return before they are written, put aside or refused.
     async fn commit(&mut self, batches: Vec<PlaceBatch>) {
-        let goes_alone =
-            |batch: &PlaceBatch| self.parked.contains_key(&batch.place.place.tenant) || is_untrusted(batch);
-        let (alone, together): (Vec<_>, Vec<_>) = batches.into_iter().partition(goes_alone);
+        let is_aside = self.is_aside();
+        let (alone, together): (Vec<_>, Vec<_>) =
+            batches.into_iter().partition(|batch| is_aside || is_untrusted(batch));
+        let bounded = |batch: PlaceBatch| batch.bounded(MAX_TRANSITIONS, MAX_BYTES);
         let mut work: Vec<Vec<PlaceBatch>> = Vec::new();
-        // A flush has an upper bound in bytes as well.
-        let mut bytes = 0;
-        let mut current: Vec<PlaceBatch> = Vec::new();
-        for batch in together {
-            bytes += size_of_batch(&batch);
-            current.push(batch);
-            if bytes > MAX_BYTES {
-                work.push(std::mem::take(&mut current));
-                bytes = 0;
+        let (mut bytes, mut transitions) = (0, 0);
+        for batch in together.into_iter().flat_map(bounded) {
+            let (size, len) = (size_of_batch(&batch), batch.len());
+            let fits = work.last().and_then(|flush| flush.last()).is_some_and(|last| {
+                // A place stands once in a flush.
+                last.place.place.tenant != batch.place.place.tenant
+                    && bytes + size <= MAX_BYTES
+                    && transitions + len <= MAX_TRANSITIONS
+            });
+            match work.last_mut().filter(|_| fits) {
+                Some(flush) => {
+                    flush.push(batch);
+                    (bytes, transitions) = (bytes + size, transitions + len);
+                }
+                None => {
+                    work.push(vec![batch]);
+                    (bytes, transitions) = (size, len);
+                }
             }
         }
-        if !current.is_empty() {
-            work.push(current);
-        }
         // Who may keep us waiting comes last.
-        work.extend(alone.into_iter().map(|batch| vec![batch]));
+        work.extend(alone.into_iter().flat_map(bounded).map(|batch| vec![batch]));
         work.reverse();
         let mut wait = BACKOFF.0;
         while let Some(batches) = work.pop() {
-            match self.flush(batches).await {
-                Attempted::Done => wait = BACKOFF.0,
-                Attempted::Audited(batch) => {
-                    let due = self.hub.clock.monotonic() + AUDITED;
-                    self.put_off(batch, due);
+            let (mut batches, error) = match self.flush(batches).await {
+                Attempted::Done => {
+                    wait = BACKOFF.0;
+                    continue;
                 }
-                Attempted::Again(batches, error) => match error.kind() {
-                    // Whoever holds locks in its own place does not keep the lane from the others.
-                    StoreErrorKind::Transient | StoreErrorKind::Unknown
-                        if batches.iter().all(is_untrusted) =>
-                    {
-                        let unsure = error.kind() == StoreErrorKind::Unknown;
-                        let batches = self.give_up_old_submits(batches, unsure, &error);
-                        batches.into_iter().for_each(|batch| self.park(batch, &error));
+                Attempted::Again(batches, error) => (batches, error),
+            };
+            let unsure = error.kind() == StoreErrorKind::Unknown;
+            match error.kind() {
+                StoreErrorKind::Fenced => {
+                    // The flush has seen to a new incarnation, unless the hub is being closed.
+                    if self.hub.stop.is_cancelled() {
+                        return;
                     }
-                    StoreErrorKind::Transient | StoreErrorKind::Unknown => {
-                        let unsure = error.kind() == StoreErrorKind::Unknown;
-                        let batches = self.give_up_old_submits(batches, unsure, &error);
-                        debug!(database = self.hub.label(), %error, "a commit failed; it is tried again");
-                        self.hub.clock.sleep(wait).await;
-                        wait = (wait * 2).min(BACKOFF.1);
-                        if self.hub.stop.is_cancelled() {
-                            return;
-                        }
-                        if !batches.is_empty() {
-                            work.push(batches);
-                        }
+                    work.push(batches);
+                }
+                StoreErrorKind::Transient | StoreErrorKind::Unknown if !batches.iter().all(is_untrusted) => {
+                    let batches = self.give_up_old_submits(batches, unsure, &error);
+                    debug!(database = self.hub.label(), %error, "a commit failed; it is tried again");
+                    self.hub.clock.sleep(wait).await;
+                    wait = (wait * 2).min(BACKOFF.1);
+                    if self.hub.stop.is_cancelled() {
+                        return;
                     }
-                    StoreErrorKind::Fenced => {
-                        // The flush has seen to a new incarnation, unless the hub is being closed.
-                        if self.hub.stop.is_cancelled() {
-                            return;
-                        }
+                    if !batches.is_empty() {
                         work.push(batches);
                     }
-                    // One tenant's trouble must not be another's.
-                    _ if batches.len() > 1 => work.extend(batches.into_iter().map(|batch| vec![batch])),
-                    StoreErrorKind::Data => {
-                        let batch = batches.into_iter().next().expect("an empty flush cannot fail");
-                        if batch.len() > 1 {
-                            work.extend(batch.split().into_iter().map(|batch| vec![batch]));
-                        } else if !batch.permits.is_empty() {
-                            // There is nothing in a claim that could be left out.
-                            self.park(batch, &error);
-                        } else if let Some(batch) = refuse_data(&self.hub, batch, &error) {
-                            work.push(vec![batch]);
+                }
+                // One tenant's trouble must not be another's.
+                _ if batches.len() > 1 => {
+                    let named = |batch: &PlaceBatch| error.tenant() == Some(batch.place.place.tenant);
+                    let rest = match batches.iter().position(named) {
+                        Some(at) => {
+                            let named = batches.swap_remove(at);
+                            std::mem::replace(&mut batches, vec![named])
                         }
+                        None => batches.split_off(batches.len() / 2),
+                    };
+                    work.push(batches);
+                    work.push(rest);
+                }
+                StoreErrorKind::Data => {
+                    let batch = batches.into_iter().next().expect("an empty flush cannot fail");
+                    if batch.len() > 1 {
+                        work.extend(batch.split().into_iter().map(|batch| vec![batch]));
+                    } else if !batch.permits.is_empty() {
+                        // There is nothing in a claim that could be left out.
+                        self.put_aside(batch, &error);
+                    } else if let Some(batch) = refuse_data(&self.hub, batch, &error) {
+                        work.push(vec![batch]);
                     }
-                    StoreErrorKind::Place
-                    | StoreErrorKind::Version
-                    | StoreErrorKind::Configuration
-                    | StoreErrorKind::Internal => {
-                        batches.into_iter().for_each(|batch| self.park(batch, &error));
+                }
+                _ => {
+                    for mut batch in self.give_up_old_submits(batches, unsure, &error) {
+                        // What else there is of this place would fail as well.
+                        let tenant = batch.place.place.tenant;
+                        for flush in &mut work {
+                            flush
+                                .extract_if(.., |other| other.place.place.tenant == tenant)
+                                .for_each(|other| batch.absorb(other));
+                        }
+                        self.put_aside(batch, &error);
                     }
-                },
+                    work.retain(|flush| !flush.is_empty());
+                }
             }
         }
-        // What was refused or dropped on the way leaves nothing to wait for, and what comes next must not wait with it.
-        self.parked.retain(|_, parked| !parked.batch.is_empty());
+    }
+
+    fn is_aside(&self) -> bool {
+        self.index == self.hub.ordinary_lanes()
     }
 
     /// Tells callers whose execution was certainly not recorded, after they have waited long enough.
@@ -252,50 +275,92 @@ impl Lane {
         kept
     }
 
-    /// Puts the transitions of an unusable place aside. New executions are refused, unless an earlier try may have recorded them, or
+    /// Puts the transitions of a place in trouble aside. New executions are refused, unless an earlier try may have recorded them, or
     /// it may be over in a moment; these and outcomes wait for better times.
-    fn park(&mut self, mut batch: PlaceBatch, error: &StoreError) {
-        let tenant = batch.place.place.tenant;
-        let passing = matches!(error.kind(), StoreErrorKind::Transient | StoreErrorKind::Unknown);
+    fn put_aside(&mut self, mut batch: PlaceBatch, error: &StoreError) {
+        let place = Arc::clone(&batch.place);
+        let passing = matches!(
+            error.kind(),
+            StoreErrorKind::Transient | StoreErrorKind::Busy | StoreErrorKind::Unknown
+        );
         for submit in batch.submits.extract_if(.., |submit| !submit.unsure && !passing) {
             let message = format!(
                 "execution {} was not recorded in the place of tenant `{}`: {error}",
-                submit.execution.id, batch.place.place.name
+                submit.execution.id, place.place.name
             );
             submit.reply.fail(PipelineError::new(error.kind().into(), message).with_source(error.copy()));
         }
-        let (before, only_served) = {
-            let state = batch.place.state();
-            (state.trouble, state.only_served())
+        let now = self.hub.clock.monotonic();
+        let (failures, wait) = {
+            let mut state = place.state();
+            // Where no outcome and no caller waits, there is no hurry.
+            let hurries = !state.only_served() || !batch.endings.is_empty();
+            let most = if hurries { PARKING.1 } else { LONG_PARKING };
+            let wait = state.trouble.map_or(PARKING.0, |before| (before * 2).min(most));
+            let failures = match state.trouble.replace(wait) {
+                None => Failures::One,
+                Some(before) if before == PARKING.0 => Failures::Two,
+                Some(_) => Failures::More,
+            };
+            // The first may come of a lock that is held for a moment.
+            if failures == Failures::Two {
+                let (well_for, _) = state.convalescence;
+                state.convalescence.0 = (well_for * 2).clamp(CONVALESCENCE.0, CONVALESCENCE.1);
+            }
+            if failures != Failures::One {
+                state.convalescence.1 = now;
+            }
+            place.is_aside.store(true, Ordering::Relaxed);
+            (failures, wait)
         };
-        // Where no outcome and no caller waits, there is no hurry.
-        let most = if only_served && batch.endings.is_empty() { LONG_PARKING } else { PARKING.1 };
-        let wait = before.map_or(PARKING.0, |before| (before * 2).min(most));
-        batch.place.state().trouble = Some(wait);
+        if failures == Failures::Two {
+            warn!(
+                tenant = place.place.name, outcomes = batch.endings.len(), submits = batch.submits.len(), %error,
+                "the place of this tenant cannot be written at the moment; what its tasks did is kept in memory and written as soon \
+                 as it can be"
+            );
+        } else {
+            debug!(tenant = place.place.name, %error, ?failures, "a flush of this tenant's place failed; it is tried again");
+        }
         if !batch.permits.is_empty() {
             batch.permits.clear();
-            self.hub.claim_failed(&batch.place, wait);
+            self.hub.claim_failed(&place, wait);
         }
-        if batch.is_empty() && self.parked.get(&tenant).is_none_or(|parked| parked.batch.is_empty()) {
-            warn!(tenant = batch.place.place.name, %error, "the place of this tenant cannot be used");
-            self.parked.remove(&tenant);
+        if batch.is_empty() {
             return;
         }
-        error!(
-            tenant = batch.place.place.name, outcomes = batch.endings.len(), submits = batch.submits.len(), %error,
-            "the place of this tenant cannot be used; what its tasks did is kept in memory and written when it can be used again"
-        );
-        let due = self.hub.clock.monotonic() + wait;
-        self.put_off(batch, due);
+        if self.is_aside() || !self.hub.store.has_aside() {
+            self.put_off(batch, now + wait);
+        } else {
+            // From here on it is that lane's.
+            batch.tickets.clear();
+            let aside = &self.hub.lanes[self.hub.ordinary_lanes()];
+            drop(aside.send(Queued::Batch(batch)));
+        }
     }
 
+    /// Leaves a place alone until `due`.
     fn put_off(&mut self, batch: PlaceBatch, due: Duration) {
         match self.parked.get_mut(&batch.place.place.tenant) {
             Some(parked) => {
                 parked.batch.absorb(batch);
-                parked.due = due;
+                parked.due = parked.due.max(due);
             }
             None => drop(self.parked.insert(batch.place.place.tenant, Parked { batch, due })),
+        }
+    }
+
+    /// A flush of the place succeeded: it goes back to the others once it has been well for long enough.
+    fn is_well(&self, place: &OpenPlace) {
+        let mut state = place.state();
+        if state.trouble.take().is_some_and(|wait| wait > PARKING.0) {
+            info!(tenant = place.place.name, "the place of this tenant can be written again");
+        }
+        if self.is_aside() && place.is_aside.load(Ordering::Relaxed) {
+            let (well_for, ill_at) = state.convalescence;
+            if self.hub.clock.monotonic().saturating_sub(ill_at) >= well_for {
+                place.is_aside.store(false, Ordering::Relaxed);
+            }
         }
     }
 
@@ -310,8 +375,23 @@ impl Lane {
         if batches.is_empty() {
             return Attempted::Done;
         }
-        // Every lane takes the gates of places in one order, or two of them could wait for each other.
-        batches.sort_unstable_by_key(|batch| batch.place.place.tenant);
+        let gate = hub.gates[self.index].lock().await;
+        hub.stir();
+        let mut place_gates = Vec::with_capacity(batches.len());
+        let mut looked_at = Vec::new();
+        for batch in &batches {
+            let gate = Arc::clone(&batch.place.gate).try_read_owned();
+            looked_at.push(gate.is_err());
+            place_gates.extend(gate);
+        }
+        let mut looked_at = looked_at.into_iter();
+        let audited = batches.extract_if(.., |_| looked_at.next() == Some(true)).collect::<Vec<_>>();
+        for batch in audited {
+            self.put_off(batch, hub.clock.monotonic() + AUDITED);
+        }
+        if batches.is_empty() {
+            return Attempted::Done;
+        }
         let runner = incarnation.as_ref().map(|incarnation| incarnation.id);
         let places = batches
             .iter()
@@ -333,19 +413,6 @@ impl Lane {
             })
             .collect();
         let flush = Flush { runner, now: hub.clock.database_now(), places };
-        let gate = hub.gates[self.index].lock().await;
-        hub.stir();
-        let mut place_gates = Vec::with_capacity(batches.len());
-        for batch in &batches {
-            let gate = Arc::clone(&batch.place.gate);
-            match gate.try_read_owned() {
-                Ok(gate) => place_gates.push(gate),
-                Err(_) if batches.len() == 1 && is_untrusted(batch) => {
-                    return Attempted::Audited(batches.remove(0));
-                }
-                Err(_) => place_gates.push(Arc::clone(&batch.place.gate).read_owned().await),
-            }
-        }
         let begun = hub.clock.monotonic();
         let answer = {
             let mut flushing = hub.store.flush(self.index, &flush);
@@ -371,13 +438,7 @@ impl Lane {
         match answer {
             Ok(Flushed { now, places }) => {
                 for ((batch, done), sent) in batches.into_iter().zip(places).zip(&flush.places) {
-                    if self
-                        .parked
-                        .get(&batch.place.place.tenant)
-                        .is_some_and(|parked| parked.batch.is_empty())
-                    {
-                        self.parked.remove(&batch.place.place.tenant);
-                    }
+                    self.is_well(&batch.place);
                     if sent.first_claim {
                         batch.place.state().noted = runner;
                     }
@@ -436,18 +497,13 @@ impl Hub {
 }
 
 /// While a flush waits for a database that cannot be reached, those that wait behind it are certainly not recorded.
-fn give_up_old_submits(
-    hub: &Hub,
-    inbox: &mut mpsc::UnboundedReceiver<Transition>,
-    received: &mut Vec<Transition>,
-) {
-    while let Ok(transition) = inbox.try_recv() {
-        received.push(transition);
+fn give_up_old_submits(hub: &Hub, inbox: &mut mpsc::UnboundedReceiver<Queued>, received: &mut Vec<Queued>) {
+    while let Ok(queued) = inbox.try_recv() {
+        received.push(queued);
     }
-    let is_given_up =
-        |transition: &mut Transition| matches!(transition, Transition::Submit(submit) if is_old(hub, submit));
-    for transition in received.extract_if(.., is_given_up) {
-        if let Transition::Submit(submit) = transition {
+    let is_given_up = |queued: &mut Queued| matches!(queued, Queued::One(Transition::Submit(submit), _) if is_old(hub, submit));
+    for queued in received.extract_if(.., is_given_up) {
+        if let Queued::One(Transition::Submit(submit), _) = queued {
             give_up(hub, *submit, None);
         }
     }

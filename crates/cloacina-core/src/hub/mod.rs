@@ -51,6 +51,7 @@ use tracing::{error, warn};
 
 use attempt::panic_message;
 use auditor::Audit;
+use batch::{Load, PlaceBatch, Ticket};
 use committer::Lane;
 pub use deferred::{Deferred, Prepared, Submitter};
 pub(crate) use live::{result_of, summary_of};
@@ -77,6 +78,9 @@ use crate::workflow::Workflow;
 /// How many tasks of a tenant are under way for each lane that it uses.
 const TASKS_PER_LANE: usize = 32;
 
+/// From how many transitions on a lane is one in which a tenant with little to do would wait for others.
+const FULL_LANE: usize = 64;
+
 /// How many calls beside flushes may be under way at once in places of tenants that have a login of their own: they may keep each
 /// other waiting, but not heartbeats and bells.
 const UNTRUSTED_CALLS: usize = 2;
@@ -87,7 +91,9 @@ pub struct Hub {
     clock: Arc<dyn Clock>,
     lease: Duration,
     heartbeat_interval: Duration,
-    lanes: Vec<mpsc::UnboundedSender<Transition>>,
+    /// The last one is for places in trouble, if the store has one for them.
+    lanes: Vec<mpsc::UnboundedSender<Queued>>,
+    load: Arc<Load>,
     /// Held by a lane from the start of a flush until what it did is applied; taken together before a runner id is given up.
     gates: Vec<AsyncMutex<()>>,
     /// The runner that this process is now; `None` while it has only submitted.
@@ -131,6 +137,24 @@ pub(crate) struct Incarnation {
     pub(crate) id: RunnerId,
     /// Whether it is known here to be dead. Set while all gates are held; nothing is adopted under it from then on.
     void: AtomicBool,
+}
+
+/// What comes to a lane.
+pub(crate) enum Queued {
+    One(Transition, Ticket),
+    /// What another lane could not write.
+    Batch(PlaceBatch),
+}
+
+impl Queued {
+    fn place(&self) -> &Arc<OpenPlace> {
+        match self {
+            Self::One(Transition::Submit(submit), _) => &submit.place,
+            Self::One(Transition::Ending(ending), _) => &ending.place,
+            Self::One(Transition::Claim(claim), _) => &claim.place,
+            Self::Batch(batch) => &batch.place,
+        }
+    }
 }
 
 /// What a lane writes.
@@ -200,12 +224,13 @@ impl Hub {
     pub fn start(store: Arc<dyn Store>, settings: &DefaultRunnerConfig) -> Arc<Self> {
         let (audits, audit_inbox) = mpsc::unbounded_channel();
         let (lanes, inboxes): (Vec<_>, Vec<_>) =
-            (0..store.lanes()).map(|_| mpsc::unbounded_channel()).unzip();
+            (0..store.lanes() + usize::from(store.has_aside())).map(|_| mpsc::unbounded_channel()).unzip();
         let hub = Arc::new(Self {
             clock: Arc::clone(&settings.clock),
             lease: settings.lease.min(LONGEST_WAIT),
             heartbeat_interval: settings.heartbeat_interval.min(LONGEST_WAIT),
             gates: lanes.iter().map(|_| AsyncMutex::new(())).collect(),
+            load: Arc::new(Load::new(lanes.len())),
             lanes,
             incarnation: RwLock::new(None),
             renewing: AsyncMutex::new(None),
@@ -344,30 +369,43 @@ impl Hub {
     }
 
     pub(crate) fn send(&self, transition: Transition) {
-        let lane = match &transition {
-            Transition::Submit(submit) => self.lane_of(&submit.place, submit.execution.id),
-            Transition::Ending(ending) => self.lane_of(&ending.place, ending.outcome.execution),
+        let (place, execution) = match &transition {
+            Transition::Submit(submit) => (&submit.place, Some(submit.execution.id)),
+            Transition::Ending(ending) => (&ending.place, Some(ending.outcome.execution)),
             // Claims of one place follow one another, so any lane will do; the same one keeps its caches warm.
-            Transition::Claim(claim) => self.spread(claim.place.place.tenant.0.as_u128()),
+            Transition::Claim(claim) => (&claim.place, None),
         };
+        let lane = self.lane_of(place, execution);
+        let ticket = Ticket::new(&self.load, lane, place);
         // A lane ends only when its hub has closed, and by then nothing is held and no handle is open.
-        drop(self.lanes[lane].send(transition));
+        drop(self.lanes[lane].send(Queued::One(transition, ticket)));
     }
 
     /// Each tenant has a lane, since what is flushed together shares its statements; one that keeps more than a lane busy spreads over
-    /// the others. All transitions of an execution go one way unless that has changed since, so that two flushes of this process seldom
-    /// wait for one another's locks.
-    fn lane_of(&self, place: &OpenPlace, execution: ExecutionId) -> usize {
-        let lanes = self.lanes.len();
-        let wanted = (1 + place.slots.used() / TASKS_PER_LANE).min(lanes);
+    /// the others, but for one that is left to tenants with little to do: they use it when their own lane is full of somebody else's
+    /// work. All transitions of an execution go one way unless that has changed since, so that two flushes of this process seldom wait
+    /// for one another's locks.
+    fn lane_of(&self, place: &OpenPlace, execution: Option<ExecutionId>) -> usize {
+        let lanes = self.ordinary_lanes();
+        if place.is_aside.load(Ordering::Relaxed) && lanes < self.lanes.len() {
+            return lanes;
+        }
         // The low bits of a UUID of version 7 are random.
-        let nth = (execution.0.as_u128() % wanted as u128) as usize;
-        (self.spread(place.place.tenant.0.as_u128()) + nth) % lanes
+        let pick = |id: u128, among: usize| (id % among as u128) as usize;
+        let tenant = place.place.tenant.0.as_u128();
+        let busy = place.slots.used().max(place.on_their_way.load(Ordering::Relaxed));
+        let wanted = 1 + busy / TASKS_PER_LANE;
+        if wanted > 1 && lanes > 1 {
+            let shared = lanes - 1;
+            let nth = execution.map_or(0, |execution| pick(execution.0.as_u128(), wanted.min(shared)));
+            return (pick(tenant, shared) + nth) % shared;
+        }
+        let own = pick(tenant, lanes);
+        if self.load.of(own) > FULL_LANE { lanes - 1 } else { own }
     }
 
-    fn spread(&self, id: u128) -> usize {
-        // The low bits of a UUID of version 7 are random.
-        (id % self.lanes.len() as u128) as usize
+    fn ordinary_lanes(&self) -> usize {
+        self.lanes.len() - usize::from(self.store.has_aside())
     }
 
     pub(crate) fn incarnation(&self) -> Option<Arc<Incarnation>> {

@@ -1,7 +1,7 @@
 //! A tenant's place as this process has it open.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,10 @@ pub(crate) struct OpenPlace {
     state: Mutex<PlaceState>,
     /// How many new executions are on their way to the database.
     submitting: AtomicUsize,
+    /// How many transitions are on their way to the database.
+    pub(crate) on_their_way: AtomicUsize,
+    /// Whether its transitions go through the lane of places in trouble. Written by lanes, read by whoever sends one.
+    pub(crate) is_aside: AtomicBool,
     /// Woken when the last held task is let go, or the last new execution is recorded.
     pub(crate) idle: Notify,
     /// What is known of the executions that are not over.
@@ -103,8 +107,11 @@ pub(crate) struct PlaceState {
     pub(crate) claiming: bool,
     /// How long to wait before looking again, when work was due but none of it for us.
     pub(crate) patience: Option<Duration>,
-    /// How long the last claim that could not be made was put off.
+    /// How long the last flush or claim that could not be made was put off. Written by lanes and served places.
     pub(crate) trouble: Option<Duration>,
+    /// How long the place has to be well before it leaves the lane of those in trouble, and when it was last in trouble. Written
+    /// by lanes.
+    pub(crate) convalescence: (Duration, Duration),
     /// What the auditor was asked to look at while it looks already, where it looks aside.
     pub(crate) looks: Option<Look>,
     /// Executions that could not be run as they are stored.
@@ -206,6 +213,7 @@ impl OpenPlace {
                 claiming: false,
                 patience: None,
                 trouble: None,
+                convalescence: (Duration::ZERO, Duration::ZERO),
                 looks: None,
                 given_up: HashSet::new(),
                 noted: None,
@@ -213,6 +221,8 @@ impl OpenPlace {
                 used: Duration::ZERO,
             }),
             submitting: AtomicUsize::new(0),
+            on_their_way: AtomicUsize::new(0),
+            is_aside: AtomicBool::new(false),
             idle: Notify::new(),
             queue: Mutex::default(),
             counting: AsyncMutex::default(),

@@ -4,13 +4,17 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::error::ErrorKind;
+use crate::id::TenantId;
 
 /// What the engine does about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StoreErrorKind {
-    /// Nothing was written; the same call may succeed: a deadlock, a serialization failure, a lock timeout, no connection,
-    /// a busy file.
+    /// Nothing was written; the same call may succeed: a deadlock, a serialization failure, no connection, a busy file, a
+    /// database that can only be read for a while.
     Transient,
+    /// Nothing was written: somebody else holds locks in this place, or what was asked takes too long there. The same call may
+    /// succeed later, and other places should not wait for it.
+    Busy,
     /// The connection broke around the commit: it may or may not have happened, but it is decided.
     Unknown,
     /// The runner was declared dead; nothing was written.
@@ -36,12 +40,13 @@ struct Inner {
     kind: StoreErrorKind,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    tenant: Option<TenantId>,
 }
 
 impl StoreError {
     /// An error of this kind. The message says to which place it happened and what to do, and holds no password.
     pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
-        Self { inner: Box::new(Inner { kind, message: message.into(), source: None }) }
+        Self { inner: Box::new(Inner { kind, message: message.into(), source: None, tenant: None }) }
     }
 
     /// With what caused it.
@@ -49,6 +54,19 @@ impl StoreError {
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.inner.source = Some(source.into());
         self
+    }
+
+    /// With the tenant in whose place it happened, if the call was about several.
+    #[must_use]
+    pub fn of(mut self, tenant: TenantId) -> Self {
+        self.inner.tenant = Some(tenant);
+        self
+    }
+
+    /// The tenant in whose place it happened, if the call was about several and it is known.
+    #[must_use]
+    pub fn tenant(&self) -> Option<TenantId> {
+        self.inner.tenant
     }
 
     /// The error once more, without its cause, for the next of many who are told of it.
@@ -95,7 +113,10 @@ impl StdError for StoreError {
 impl From<StoreErrorKind> for ErrorKind {
     fn from(kind: StoreErrorKind) -> Self {
         match kind {
-            StoreErrorKind::Transient | StoreErrorKind::Unknown | StoreErrorKind::Fenced => Self::Unavailable,
+            StoreErrorKind::Transient
+            | StoreErrorKind::Busy
+            | StoreErrorKind::Unknown
+            | StoreErrorKind::Fenced => Self::Unavailable,
             StoreErrorKind::Place | StoreErrorKind::Version => Self::Place,
             StoreErrorKind::Data => Self::Context,
             StoreErrorKind::Configuration => Self::Configuration,

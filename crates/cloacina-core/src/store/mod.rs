@@ -111,6 +111,12 @@ pub trait Store: Send + Sync + 'static {
     /// How many flushes may be under way at once.
     fn lanes(&self) -> usize;
 
+    /// Whether there is one lane more, numbered [`lanes`](Self::lanes): for places whose flushes take long or fail, so that in the other
+    /// lanes nobody waits for them.
+    fn has_aside(&self) -> bool {
+        false
+    }
+
     /// Changes whenever another process hints that there may be work or a notice. Only a hint: the bells decide.
     fn hints(&self) -> watch::Receiver<u64>;
 
@@ -129,8 +135,8 @@ pub trait Store: Send + Sync + 'static {
         Ok(TenantStatus::default())
     }
 
-    /// Writes a batch of transitions and claims work, in one commit. `lane` is less than [`lanes`](Self::lanes); two
-    /// flushes of one lane are never under way at once.
+    /// Writes a batch of transitions and claims work, in one commit. `lane` is less than [`lanes`](Self::lanes), or equal to it if
+    /// [`has_aside`](Self::has_aside); two flushes of one lane are never under way at once.
     ///
     /// An error of the kind [`StoreErrorKind::Unknown`] means that the commit may or may not have happened, and that it is
     /// decided now: whatever transaction was under way is over.

@@ -12,8 +12,7 @@ use crate::gate::Kind;
 use cloacina_postgres::SchemaName;
 
 /// No name in the questions can mean something that is in the place.
-pub(crate) const BEGIN: &str =
-    "BEGIN ISOLATION LEVEL READ COMMITTED, READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off";
+pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off";
 
 pub(crate) const PLACES: &str = include_str!("../../sql/doctor_places.sql");
 /// Those of tenants.

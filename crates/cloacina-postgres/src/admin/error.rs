@@ -83,6 +83,7 @@ impl From<StoreError> for AdminError {
             StoreErrorKind::Transient | StoreErrorKind::Unknown | StoreErrorKind::Fenced => {
                 AdminErrorKind::Unavailable
             }
+            StoreErrorKind::Busy => AdminErrorKind::Busy,
             StoreErrorKind::Configuration | StoreErrorKind::Data => AdminErrorKind::Configuration,
             StoreErrorKind::Place => AdminErrorKind::Privileges,
             StoreErrorKind::Version => AdminErrorKind::Version,

@@ -52,7 +52,7 @@ pub use verify::TenantReport;
 use crate::connect::{Param, Scope, Step, params};
 use crate::error::{Failure, refused};
 use crate::migrate::{Migration, OWNER, quoted};
-use crate::pool::{Pool, Side};
+use crate::pool::{Lent, Pool};
 use crate::statement as sql;
 use crate::{Inner, PostgresAddress, PostgresOptions, tls};
 use setup::Setup;
@@ -222,7 +222,7 @@ impl Admin {
     async fn begin_as_owner<'a>(
         &self,
         mut steps: Vec<Step<'a>>,
-    ) -> Result<(Side, Vec<Vec<tokio_postgres::Row>>)> {
+    ) -> Result<(Lent, Vec<Vec<tokio_postgres::Row>>)> {
         steps.insert(0, Step::Batch(format!("SET LOCAL ROLE {OWNER}")));
         let mut side = self.inner.pool.side().await?;
         let mut rows = side.begin(Scope::Control, &steps).await.map_err(|failure| self.error(failure))?;
@@ -240,12 +240,12 @@ impl Admin {
         Ok(rows)
     }
 
-    async fn finish(&self, side: &mut Side, steps: &[Step<'_>]) -> Result<Vec<Vec<tokio_postgres::Row>>> {
+    async fn finish(&self, side: &mut Lent, steps: &[Step<'_>]) -> Result<Vec<Vec<tokio_postgres::Row>>> {
         side.finish(steps).await.map_err(|failure| self.error(failure))
     }
 
     /// Locks a tenant's row and begins a transaction with it, as the owner of everything.
-    async fn lock(&self, schema: &str) -> Result<(Side, Registered)> {
+    async fn lock(&self, schema: &str) -> Result<(Lent, Registered)> {
         self.ensure().await?;
         let schema = credentials::tenant_name(schema)?;
         let (side, rows) =

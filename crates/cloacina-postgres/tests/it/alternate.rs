@@ -233,7 +233,9 @@ impl Alternation {
             Some(Err(error)) => {
                 match error.kind() {
                     StoreErrorKind::Data => self.tally.refused += 1,
-                    StoreErrorKind::Transient | StoreErrorKind::Unknown => self.tally.failed += 1,
+                    StoreErrorKind::Transient | StoreErrorKind::Busy | StoreErrorKind::Unknown => {
+                        self.tally.failed += 1
+                    }
                     _ => panic!("seed {}, {}: {error:?}", self.seed, TENANTS[tenant]),
                 }
                 Answer::Failed

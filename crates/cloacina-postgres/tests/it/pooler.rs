@@ -97,7 +97,7 @@ async fn a_pooler_that_the_url_does_not_tell_of_is_named_when_another_clients_st
     let t = Handle::through(&url, Some(&pooler.plain_url(&url))).await;
     // As another process does it that counts its statements as ours does.
     let other = client(&pooler.plain_url(&url)).await;
-    let text: String = (0..5_000)
+    let text: String = (0..20_000)
         .map(|number| {
             format!("DO $$ BEGIN EXECUTE 'PREPARE s{number} AS SELECT 1'; EXCEPTION WHEN duplicate_prepared_statement THEN NULL; END $$;")
         })

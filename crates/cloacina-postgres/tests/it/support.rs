@@ -21,7 +21,14 @@ pub(crate) async fn fresh_database() -> String {
 }
 
 pub(crate) async fn connect(url: &str) -> Arc<PostgresStore> {
-    let options = PostgresOptions { max_connections: 6, ..PostgresOptions::default() };
+    let options = PostgresOptions { max_connections: 7, ..PostgresOptions::default() };
+    PostgresStore::connect(url, options).await.unwrap()
+}
+
+/// A store whose lanes wait for locks, so that a test can say in which order they get them.
+pub(crate) async fn connect_patiently(url: &str) -> Arc<PostgresStore> {
+    let lane_patience = Some(Duration::from_secs(60));
+    let options = PostgresOptions { max_connections: 7, lane_patience, ..PostgresOptions::default() };
     PostgresStore::connect(url, options).await.unwrap()
 }
 
@@ -94,7 +101,7 @@ impl Handle {
 
     /// With the store's connections through another URL than the test's own.
     pub(crate) async fn through(url: &str, store_url: Option<&str>) -> Self {
-        let store = connect(store_url.unwrap_or(url)).await;
+        let store = connect_patiently(store_url.unwrap_or(url)).await;
         let place = Arc::new(store.place_open(&PlaceName::Named("acme".to_owned())).await.unwrap());
         let runner = RunnerId::new();
         let registration = RunnerRegistration {
@@ -172,7 +179,9 @@ impl Handle {
     /// Returns once so many connections of this database wait for a lock.
     pub(crate) async fn until_waiting(&self, connections: i64) {
         let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let begun = Instant::now();
         loop {
+            assert!(begun.elapsed() < Duration::from_secs(120), "fewer than {connections} wait for a lock");
             // A snapshot of the activity is kept within a transaction.
             self.beside.execute("SELECT pg_stat_clear_snapshot()", &[]).await.unwrap();
             if self.beside.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) >= connections {

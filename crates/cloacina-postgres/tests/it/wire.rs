@@ -121,7 +121,8 @@ async fn an_execution_of_one_task_takes_two_round_trips_and_two_commits() {
         // Fence, runner_place; then executions and tasks, or lock, record and close.
         assert!(executed == 4 || executed == 5, "{executed}");
         assert_eq!(texts.len(), 2, "{texts:?}");
-        assert!(texts[0].starts_with("BEGIN READ WRITE;") && texts[1] == "COMMIT", "{texts:?}");
+        let begun = texts[0].starts_with("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE;");
+        assert!(begun && texts[1] == "COMMIT", "{texts:?}");
     }
 }
 

@@ -163,7 +163,7 @@ impl Process {
     {
         for _ in 1..ATTEMPTS {
             match call(&self.store, work.clone()).await {
-                Err(error) if error.kind() == StoreErrorKind::Transient => {}
+                Err(error) if matches!(error.kind(), StoreErrorKind::Transient | StoreErrorKind::Busy) => {}
                 answer => return answer.expect("the store answers"),
             }
         }
@@ -508,7 +508,7 @@ impl Batch {
         let mut flushed = process.flush(Arc::clone(&flush)).await;
         for _ in 1..attempts {
             match &flushed {
-                Err(error) if error.kind() == StoreErrorKind::Transient => {
+                Err(error) if matches!(error.kind(), StoreErrorKind::Transient | StoreErrorKind::Busy) => {
                     flushed = process.flush(Arc::clone(&flush)).await;
                 }
                 _ => break,

@@ -25,6 +25,8 @@ mod guide;
 mod hostile;
 mod limit;
 mod macros;
+#[cfg(feature = "postgres")]
+mod neighbour;
 mod outcome;
 #[cfg(feature = "postgres")]
 mod pooler;
@@ -34,6 +36,8 @@ mod read;
 mod rest;
 mod rule;
 mod run;
+#[cfg(feature = "postgres")]
+mod scarce;
 mod serve;
 #[cfg(feature = "postgres")]
 mod shared;

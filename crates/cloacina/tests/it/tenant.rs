@@ -270,7 +270,8 @@ pub(crate) mod schemas {
         tokio::spawn(connection);
         client.batch_execute(&set("on")).await.unwrap();
         let error = database.builder().config(quick().build()).build().await.unwrap_err();
-        assert_error(&error, ErrorKind::Place, "read-only");
+        assert_error(&error, ErrorKind::Unavailable, "read-only");
+        assert!(error.is_transient());
         // This session is older than the setting, and may still write.
         client.batch_execute(&set("off")).await.unwrap();
 

@@ -341,7 +341,7 @@ impl Engine {
                 Ok(mut flushed) => return flushed.places.pop(),
                 Err(error) => match error.kind() {
                     StoreErrorKind::Fenced => return None,
-                    StoreErrorKind::Transient => {}
+                    StoreErrorKind::Transient | StoreErrorKind::Busy => {}
                     _ => panic!("a flush failed: {error:?}"),
                 },
             }
