@@ -9,8 +9,8 @@ use std::time::Duration;
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus};
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
-    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, ORPHANED,
-    Place, PlaceFigures, Result, StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
+    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, MANY,
+    ORPHANED, Place, PlaceFigures, Result, StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -32,8 +32,13 @@ pub(crate) async fn in_place(inner: &Inner, place: &Place, steps: &[Step<'_>]) -
     in_place_for(Use::Work, inner, place, steps).await
 }
 
+/// Workflows, column by column.
+pub(crate) fn columns(workflows: &[WorkflowKey]) -> (Vec<&str>, Vec<i64>) {
+    workflows.iter().map(|key| (&*key.name, key.fingerprint.0)).unzip()
+}
+
 /// A transaction in a place that may take long, for which only others of its kind wait.
-async fn long_in_place(inner: &Inner, place: &Place, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
+pub(crate) async fn long_in_place(inner: &Inner, place: &Place, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
     in_place_for(Use::Read, inner, place, steps).await
 }
 
@@ -124,18 +129,25 @@ pub(crate) async fn expire(
 pub(crate) async fn overdue(
     inner: Arc<Inner>,
     place: Place,
+    known: Arc<[WorkflowKey]>,
     grace: Duration,
     now: Option<Timestamp>,
 ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
     let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
-    let step = Step::Run(sql::EXECUTION_OVERDUE, params![Uuid::from(place.tenant), now, grace]);
-    let rows = in_place(&inner, &place, &[step]).await?;
+    let (names, fingerprints) = columns(&known);
+    let parameters = params![Uuid::from(place.tenant), now, grace, names, fingerprints, MANY as i64];
+    let rows = long_in_place(&inner, &place, &[Step::Run(sql::EXECUTION_OVERDUE, parameters)]).await?;
     Ok(rows[0].iter().map(|row| (ExecutionId(row.get("id")), workflow_key(row))).collect())
 }
 
-pub(crate) async fn orphaned(inner: Arc<Inner>, place: Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
-    let step = Step::Run(sql::EXECUTION_ORPHANED, params![Uuid::from(place.tenant), ORPHANED]);
-    let rows = in_place(&inner, &place, &[step]).await?;
+pub(crate) async fn orphaned(
+    inner: Arc<Inner>,
+    place: Place,
+    known: Arc<[WorkflowKey]>,
+) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+    let (names, fingerprints) = columns(&known);
+    let parameters = params![Uuid::from(place.tenant), ORPHANED, names, fingerprints, MANY as i64];
+    let rows = long_in_place(&inner, &place, &[Step::Run(sql::EXECUTION_ORPHANED, parameters)]).await?;
     Ok(rows[0].iter().map(|row| (ExecutionId(row.get("id")), workflow_key(row))).collect())
 }
 

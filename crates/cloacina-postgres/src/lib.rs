@@ -37,7 +37,7 @@ use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
-    Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, RescuedPlace, Result, RunnerRecord,
+    Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
     RunnerRegistration, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus,
     WorkflowKey,
 };
@@ -454,14 +454,24 @@ impl Store for PostgresStore {
     async fn execution_overdue(
         &self,
         place: &Place,
+        known: &Arc<[WorkflowKey]>,
         grace: Duration,
         now: Option<Timestamp>,
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
-        self.run(execution::overdue(Arc::clone(&self.inner), place.clone(), grace, now)).await
+        self.run(execution::overdue(Arc::clone(&self.inner), place.clone(), Arc::clone(known), grace, now))
+            .await
     }
 
-    async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
-        self.run(execution::orphaned(Arc::clone(&self.inner), place.clone())).await
+    async fn place_repair(&self, place: &Place, now: Option<Timestamp>) -> Result<Repaired> {
+        self.run(runner::repair(Arc::clone(&self.inner), place.clone(), now)).await
+    }
+
+    async fn execution_orphaned(
+        &self,
+        place: &Place,
+        known: &Arc<[WorkflowKey]>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.run(execution::orphaned(Arc::clone(&self.inner), place.clone(), Arc::clone(known))).await
     }
 
     async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures> {

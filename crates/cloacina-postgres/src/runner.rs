@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::lease::ProcessIdentity;
 use cloacina_core::store::{
-    Liveness, Place, RescuedPlace, Result, RunnerRecord, RunnerRegistration, WorkflowKey,
+    Liveness, MANY, Place, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::Inner;
 use crate::connect::{Scope, Step, params};
 use crate::doorbell;
-use crate::execution::in_place;
+use crate::execution::{columns, in_place, long_in_place};
 use crate::pool::Use;
 use crate::statement::{self as sql, Login};
 use crate::tenant::SchemaName;
@@ -163,6 +163,31 @@ async fn rescue_place(
     Ok(Some(RescuedPlace { place, executions }))
 }
 
+/// Mends what no transaction of ours leaves behind: looks first, and locks only what it finds.
+pub(crate) async fn repair(inner: Arc<Inner>, place: Place, now: Option<Timestamp>) -> Result<Repaired> {
+    let tenant = Uuid::from(place.tenant);
+    let look = [
+        Step::Run(sql::RUNNER_UNKNOWN, params![tenant]),
+        Step::Run(sql::EXECUTION_STUCK, params![tenant, MANY as i64]),
+    ];
+    let rows = long_in_place(&inner, &place, &look).await?;
+    let mut repaired = Repaired::default();
+    for runner in rows[0].iter().map(|row| RunnerId(row.get("runner_id"))) {
+        let rescued = rescue_place(&inner, runner, place.tenant, Some(place.clone()), now).await?;
+        repaired.rescued.extend(rescued.into_iter().flat_map(|place| place.executions));
+    }
+    let stuck: Vec<Uuid> = rows[1].iter().map(|row| row.get("id")).collect();
+    if !stuck.is_empty() {
+        let steps = [
+            Step::Run(sql::EXECUTION_LOCK, params![tenant, stuck.clone()]),
+            Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, stuck]),
+        ];
+        let rows = in_place(&inner, &place, &steps).await?;
+        repaired.closed = rows[1].iter().map(|row| ExecutionId(row.get("id"))).collect();
+    }
+    Ok(repaired)
+}
+
 pub(crate) async fn retire(inner: Arc<Inner>, runner: RunnerId) -> Result<()> {
     let id = Uuid::from(runner);
     // Dead first: then it is certain that what is found held, or not held, stays so.
@@ -191,10 +216,6 @@ fn runner_place(row: &Row) -> (TenantId, Option<Place>) {
 
 fn is_dead(row: &Row) -> bool {
     row.get::<_, &str>("state") == "dead"
-}
-
-fn columns(workflows: &[WorkflowKey]) -> (Vec<&str>, Vec<i64>) {
-    workflows.iter().map(|key| (&*key.name, key.fingerprint.0)).unzip()
 }
 
 fn record(row: &Row) -> RunnerRecord {

@@ -111,6 +111,8 @@ statements! {
     EXECUTION_RESUME "execution_resume";
     EXECUTION_OVERDUE "execution_overdue";
     EXECUTION_ORPHANED "execution_orphaned";
+    EXECUTION_STUCK "execution_stuck";
+    RUNNER_UNKNOWN "runner_unknown" own;
     EXECUTION_COUNT "execution_count";
     PLACE_FIGURES "place_figures";
     EXECUTION_STATE "execution_state";

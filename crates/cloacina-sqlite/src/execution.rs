@@ -7,8 +7,8 @@ use std::sync::Arc;
 use cloacina_core::execution::{AttemptRecord, PipelineStatus};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
-    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, ORPHANED,
-    PlaceFigures, TaskRecord, WorkflowKey,
+    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, MANY,
+    ORPHANED, PlaceFigures, TaskRecord, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::flush::{DEADLINE, Known, execution_close, execution_lock, ready_delete, ready_insert};
+use crate::runner::workflows_to_json;
 use crate::{doorbell, optional_timestamp, timestamp};
 
 const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
@@ -25,6 +26,9 @@ const EXECUTION_OVERDUE: &str = include_str!("../sql/execution_overdue.sql");
 const PLACE_FIGURES: &str = include_str!("../sql/place_figures.sql");
 const EXECUTION_COUNT: &str = include_str!("../sql/execution_count.sql");
 const EXECUTION_ORPHANED: &str = include_str!("../sql/execution_orphaned.sql");
+const EXECUTION_HAS_ORPHANS: &str = include_str!("../sql/execution_has_orphans.sql");
+const EXECUTION_STUCK: &str = include_str!("../sql/execution_stuck.sql");
+const RUNNER_UNKNOWN: &str = include_str!("../sql/runner_unknown.sql");
 const EXECUTION_HEADERS: &str = include_str!("../sql/execution_headers.sql");
 const EXECUTION_LOAD: &str = include_str!("../sql/execution_load.sql");
 const EXECUTION_FIND: &str = include_str!("../sql/execution_find.sql");
@@ -178,20 +182,45 @@ pub(crate) fn expire(
 pub(crate) fn overdue(
     connection: &Connection,
     tenant: TenantId,
+    known: &[WorkflowKey],
     before: i64,
 ) -> Result<Vec<(ExecutionId, WorkflowKey)>, Failure> {
     let mut statement = connection.prepare_cached(EXECUTION_OVERDUE)?;
-    let rows = statement.query_map(params![tenant.0, before], keyed)?;
+    let known = workflows_to_json(known)?;
+    let rows = statement.query_map(params![tenant.0, before, known, many()], keyed)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(crate) fn orphaned(
     connection: &Connection,
     tenant: TenantId,
+    known: &[WorkflowKey],
 ) -> Result<Vec<(ExecutionId, WorkflowKey)>, Failure> {
     let mut statement = connection.prepare_cached(EXECUTION_ORPHANED)?;
-    let rows = statement.query_map(params![tenant.0, ORPHANED], keyed)?;
+    let known = workflows_to_json(known)?;
+    let rows = statement.query_map(params![tenant.0, ORPHANED, known, many()], keyed)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Whether any execution waits for its code.
+pub(crate) fn has_orphans(connection: &Connection, tenant: TenantId) -> Result<bool, Failure> {
+    Ok(connection.prepare_cached(EXECUTION_HAS_ORPHANS)?.exists(params![tenant.0, ORPHANED])?)
+}
+
+/// Runners that tasks run under although they have no row, and running executions in which nothing is left to be done.
+pub(crate) fn broken(
+    connection: &Connection,
+    tenant: TenantId,
+) -> Result<(Vec<RunnerId>, Vec<ExecutionId>), Failure> {
+    let mut unknown = connection.prepare_cached(RUNNER_UNKNOWN)?;
+    let unknown = unknown.query_map([tenant.0], |row| Ok(RunnerId(row.get(0)?)))?;
+    let mut stuck = connection.prepare_cached(EXECUTION_STUCK)?;
+    let stuck = stuck.query_map(params![tenant.0, many()], |row| Ok(ExecutionId(row.get(0)?)))?;
+    Ok((unknown.collect::<Result<_, _>>()?, stuck.collect::<Result<_, _>>()?))
+}
+
+fn many() -> i64 {
+    i64::try_from(MANY).unwrap_or(i64::MAX)
 }
 
 pub(crate) fn figures(connection: &Connection, tenant: TenantId, now: i64) -> Result<PlaceFigures, Failure> {

@@ -42,7 +42,7 @@ use cloacina_core::clock::{Clock, SystemClock};
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
-    Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, RescuedPlace, Result, RunnerRecord,
+    Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
     RunnerRegistration, Store, StoreError, StoreErrorKind, WorkflowKey,
 };
 use jiff::Timestamp;
@@ -303,9 +303,7 @@ impl SqliteStore {
     /// When somebody has to look at the file; at once if somebody may have died in it, or executions wait for code.
     fn next_due(&self, writer: &OpenWriter) -> Result<Option<i64>, Failure> {
         let connection = &writer.connection;
-        if !runner::list(connection)?.is_empty()
-            || !execution::orphaned(connection, self.place.tenant)?.is_empty()
-        {
+        if !runner::list(connection)?.is_empty() || execution::has_orphans(connection, self.place.tenant)? {
             return Ok(Some(0));
         }
         let next = doorbell::next(connection, self.place.tenant, 0)?;
@@ -695,18 +693,46 @@ impl Store for SqliteStore {
     async fn execution_overdue(
         &self,
         place: &Place,
+        known: &Arc<[WorkflowKey]>,
         grace: Duration,
         now: Option<Timestamp>,
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
         self.own(place)?;
         let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
         let before = micros(now).saturating_sub(grace);
-        self.read(|connection| execution::overdue(connection, place.tenant, before)).await
+        self.read(|connection| execution::overdue(connection, place.tenant, known, before)).await
     }
 
-    async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+    async fn execution_orphaned(
+        &self,
+        place: &Place,
+        known: &Arc<[WorkflowKey]>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
         self.own(place)?;
-        self.read(|connection| execution::orphaned(connection, place.tenant)).await
+        self.read(|connection| execution::orphaned(connection, place.tenant, known)).await
+    }
+
+    async fn place_repair(&self, place: &Place, now: Option<Timestamp>) -> Result<Repaired> {
+        self.own(place)?;
+        let (runners, stuck) = self.read(|connection| execution::broken(connection, place.tenant)).await?;
+        if runners.is_empty() && stuck.is_empty() {
+            return Ok(Repaired::default());
+        }
+        self.write(Durability::Full, |connection| {
+            let mut repaired = Repaired::default();
+            for runner in &runners {
+                for place in runner::rescue(connection, place, *runner, micros(now))? {
+                    repaired.rescued.extend(place.executions);
+                }
+            }
+            for execution in &stuck {
+                if flush::execution_close(connection, place.tenant, *execution, micros(now))?.is_some() {
+                    repaired.closed.push(*execution);
+                }
+            }
+            Ok(repaired)
+        })
+        .await
     }
 
     async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures> {

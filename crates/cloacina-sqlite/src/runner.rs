@@ -82,7 +82,7 @@ fn record(row: &Row<'_>) -> Result<RunnerRecord, Failure> {
     })
 }
 
-fn workflows_to_json(workflows: &[WorkflowKey]) -> Result<String, Failure> {
+pub(crate) fn workflows_to_json(workflows: &[WorkflowKey]) -> Result<String, Failure> {
     let pairs: Vec<(&str, i64)> = workflows.iter().map(|key| (&*key.name, key.fingerprint.0)).collect();
     serde_json::to_string(&pairs).map_err(|error| {
         StoreError::new(StoreErrorKind::Internal, "the workflows of a runner have no JSON form")

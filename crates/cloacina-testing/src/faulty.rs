@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
-    Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, RescuedPlace, Result, RunnerRecord,
+    Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
     RunnerRegistration, Store, StoreError, StoreErrorKind, TenantStatus, WorkflowKey,
 };
 use jiff::Timestamp;
@@ -67,6 +67,7 @@ methods! {
     AttemptList = "attempt_list",
     ExecutionOverdue = "execution_overdue",
     ExecutionOrphaned = "execution_orphaned",
+    PlaceRepair = "place_repair",
     ExecutionCount = "execution_count",
     PlaceFigures = "place_figures",
     TaskHeld = "task_held",
@@ -289,14 +290,23 @@ impl Store for FaultyStore {
     async fn execution_overdue(
         &self,
         place: &Place,
+        known: &Arc<[WorkflowKey]>,
         since: Duration,
         now: Option<Timestamp>,
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
-        self.through(Method::ExecutionOverdue, self.inner.execution_overdue(place, since, now)).await
+        self.through(Method::ExecutionOverdue, self.inner.execution_overdue(place, known, since, now)).await
     }
 
-    async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
-        self.through(Method::ExecutionOrphaned, self.inner.execution_orphaned(place)).await
+    async fn execution_orphaned(
+        &self,
+        place: &Place,
+        known: &Arc<[WorkflowKey]>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.through(Method::ExecutionOrphaned, self.inner.execution_orphaned(place, known)).await
+    }
+
+    async fn place_repair(&self, place: &Place, now: Option<Timestamp>) -> Result<Repaired> {
+        self.through(Method::PlaceRepair, self.inner.place_repair(place, now)).await
     }
 
     async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {

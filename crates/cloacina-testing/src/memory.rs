@@ -18,8 +18,9 @@ use cloacina_core::clock::{Clock, SystemClock};
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, Due, ExecutionHeader, ExecutionList, ExecutionRecord,
-    Flush, Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, Store, StoreError, StoreErrorKind, TenantState, TenantStatus, WorkflowKey,
+    Flush, Flushed, Liveness, MANY, NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result,
+    RunnerRecord, RunnerRegistration, Store, StoreError, StoreErrorKind, TenantState, TenantStatus,
+    WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -240,14 +241,30 @@ impl Store for MemoryStore {
     async fn execution_overdue(
         &self,
         place: &Place,
+        known: &Arc<[WorkflowKey]>,
         grace: Duration,
         now: Option<Timestamp>,
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
-        Ok(self.shared.lock().place(place)?.overdue(or_system(now) - grace))
+        let mut overdue = self.shared.lock().place(place)?.overdue(or_system(now) - grace);
+        overdue.retain(|(_, workflow)| !known.contains(workflow));
+        overdue.truncate(MANY);
+        Ok(overdue)
     }
 
-    async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
-        Ok(self.shared.lock().place(place)?.orphaned())
+    async fn execution_orphaned(
+        &self,
+        place: &Place,
+        known: &Arc<[WorkflowKey]>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        let mut orphaned = self.shared.lock().place(place)?.orphaned();
+        orphaned.retain(|(_, workflow)| known.contains(workflow));
+        orphaned.truncate(MANY);
+        Ok(orphaned)
+    }
+
+    async fn place_repair(&self, _: &Place, _: Option<Timestamp>) -> Result<Repaired> {
+        // Nobody puts a place of this store back from a backup.
+        Ok(Repaired::default())
     }
 
     async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures> {

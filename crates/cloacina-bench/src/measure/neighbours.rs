@@ -396,7 +396,7 @@ impl World {
                 let connection = rusqlite::Connection::open(file)?;
                 connection.busy_timeout(Duration::from_secs(10))?;
                 connection.execute_batch("BEGIN IMMEDIATE")?;
-                drop(locked.send(()));
+                locked.send(()).map_err(|()| anyhow::anyhow!("nobody waits for the lock"))?;
                 std::thread::sleep(time);
                 connection.execute_batch("COMMIT")?;
                 Ok(())

@@ -56,6 +56,9 @@ impl Look {
 /// How many executions are read at once.
 const LOAD: usize = 256;
 
+/// How long it takes at most, as a rule, until what was claimed is taken over into memory.
+const TAKEN_OVER: Duration = Duration::from_millis(50);
+
 /// How long to wait after a look that failed.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -165,27 +168,38 @@ impl Hub {
     async fn compare(self: &Arc<Self>, place: &Arc<OpenPlace>, look: &Look) -> Result<(), StoreError> {
         let mut executions = look.executions.clone();
         self.settle_strangers(place, &mut executions).await?;
-        if executions.is_empty() && !look.held {
+        if look.held {
+            executions.extend(self.unheld(place).await?);
+        }
+        if executions.is_empty() {
             return Ok(());
         }
         let _gate = Arc::clone(&place.gate).write_owned().await;
         let _recording = Arc::clone(&place.recording).write_owned().await;
         let incarnation = self.incarnation();
-        if let Some(incarnation) = incarnation.as_ref().filter(|_| look.held) {
-            let ours = self.store.task_held(&place.place, incarnation.id).await?;
-            let state = place.state();
-            executions.extend(
-                ours.iter()
-                    .filter(|task| !state.held.contains_key(&(task.execution, task.task)))
-                    .map(|task| task.execution),
-            );
-        }
         let ids: Vec<ExecutionId> = executions.into_iter().collect();
         for ids in ids.chunks(LOAD) {
             let loaded = self.load_each(place, ids).await?;
             self.reconcile_all(place, incarnation.as_ref(), loaded);
         }
         Ok(())
+    }
+
+    /// The executions with tasks that run under our name in the database and are not held here. The look keeps nobody waiting, so what
+    /// was claimed at that moment is among them at first; it is held a little later.
+    async fn unheld(self: &Arc<Self>, place: &Arc<OpenPlace>) -> Result<HashSet<ExecutionId>, StoreError> {
+        let Some(incarnation) = self.incarnation() else { return Ok(HashSet::new()) };
+        let mut unheld = self.store.task_held(&place.place, incarnation.id).await?;
+        for last in [false, true] {
+            {
+                let state = place.state();
+                unheld.retain(|task| !state.held.contains_key(&(task.execution, task.task)));
+            }
+            if last || unheld.is_empty() || !self.pause(TAKEN_OVER).await {
+                break;
+            }
+        }
+        Ok(unheld.into_iter().map(|task| task.execution).collect())
     }
 
     fn reconcile_all(

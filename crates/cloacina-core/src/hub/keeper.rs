@@ -18,7 +18,7 @@ use super::{Hub, OpenPlace, Waiter};
 use crate::clock::LONGEST_WAIT;
 use crate::id::{ExecutionId, RunnerId, TenantId};
 use crate::lease::ProcessIdentity;
-use crate::store::{Control, Liveness, RunnerRecord, StoreError, WorkflowKey};
+use crate::store::{Control, Controlled, Liveness, MANY, Repaired, RunnerRecord, StoreError, WorkflowKey};
 
 /// How often the doorbell is looked at when nobody hints.
 const BELL: Duration = Duration::from_secs(1);
@@ -38,6 +38,9 @@ const POLL_BATCH: usize = 1000;
 
 /// How often places with work that is not for us are looked at for executions that nobody has the code of.
 const ORPHANS: Duration = Duration::from_secs(30);
+
+/// How long to wait before looking again for executions whose code came: at first, and at most.
+const RESUME: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
 /// How many finished executions are pruned in one transaction, and how often the pruner looks.
 const PRUNE_BATCH: usize = 1000;
@@ -81,7 +84,8 @@ impl Hub {
                         state.noted == Some(incarnation.id) && (state.used >= since || !state.held.is_empty())
                     };
                     if concerned {
-                        self.request_audit(Audit::Held(place));
+                        self.request_audit(Audit::Held(Arc::clone(&place)));
+                        self.spawn(Arc::clone(&self).repair(place));
                     }
                 }
             }
@@ -403,18 +407,21 @@ impl Hub {
             };
             for place in places {
                 let grace = place.state().settings.orphan_grace.min(LONGEST_WAIT);
-                match self.store.execution_overdue(&place.place, grace, self.clock.database_now()).await {
-                    Ok(overdue) => {
-                        let known = |workflow: &WorkflowKey| {
-                            [None, Some(place.place.tenant)]
-                                .iter()
-                                .any(|who| announced.get(who).is_some_and(|known| known.contains(workflow)))
-                        };
-                        let orphans = overdue.into_iter().filter(|(_, workflow)| !known(workflow));
-                        self.control_all(&place, orphans, &Control::Orphan).await;
-                    }
-                    Err(error) => {
-                        warn!(tenant = place.place.name, %error, "failed to look for executions without code");
+                let known = [None, Some(place.place.tenant)];
+                let known = known.iter().filter_map(|who| announced.get(who)).flatten().cloned();
+                let known: Arc<[WorkflowKey]> = known.collect();
+                let mut all = false;
+                while !all {
+                    let (now, known) = (self.clock.database_now(), &known);
+                    match self.store.execution_overdue(&place.place, known, grace, now).await {
+                        Ok(orphans) => {
+                            let paused = self.control_all(&place, &orphans, &Control::Orphan).await;
+                            all = orphans.len() < MANY || paused == 0;
+                        }
+                        Err(error) => {
+                            warn!(tenant = place.place.name, %error, "failed to look for executions without code");
+                            break;
+                        }
                     }
                 }
             }
@@ -423,44 +430,97 @@ impl Hub {
 
     /// Resumes the executions of a place that were paused because nobody had the code that this process has.
     pub(super) async fn resume_orphans(self: Arc<Self>, place: Arc<OpenPlace>) {
-        let known: HashSet<WorkflowKey> = {
+        let known: Arc<[WorkflowKey]> = {
             let state = place.state();
             if !state.is_active() {
                 return;
             }
-            state.workflows.keys().iter().cloned().collect()
+            Arc::clone(state.workflows.keys())
         };
-        match self.store.execution_orphaned(&place.place).await {
-            Ok(orphaned) => {
-                let ours: Vec<_> =
-                    orphaned.into_iter().filter(|(_, workflow)| known.contains(workflow)).collect();
-                if ours.is_empty() {
-                    return;
+        let mut wait = RESUME.0;
+        loop {
+            let resumed = match self.store.execution_orphaned(&place.place, &known).await {
+                Ok(orphaned) if orphaned.is_empty() => return,
+                Ok(orphaned) => self.control_all(&place, &orphaned, &Control::Resume).await,
+                Err(error) => {
+                    warn!(
+                        tenant = place.place.name, %error,
+                        "failed to resume executions whose code is here again; will try again"
+                    );
+                    0
                 }
-                self.control_all(&place, ours.into_iter(), &Control::Resume).await;
+            };
+            if resumed > 0 {
                 place.state().note_backlog(i16::MIN);
                 self.look(&place);
+                wait = RESUME.0;
+                continue;
             }
-            Err(error) => {
-                warn!(tenant = place.place.name, %error, "failed to resume executions whose code is here again");
+            if !self.pause(wait).await || place.state().executors.is_empty() {
+                return;
             }
+            wait = (wait * 2).min(RESUME.1);
         }
     }
 
+    /// How many of the executions it was done to.
     async fn control_all(
         &self,
         place: &OpenPlace,
-        executions: impl Iterator<Item = (ExecutionId, WorkflowKey)>,
+        executions: &[(ExecutionId, WorkflowKey)],
         control: &Control,
-    ) {
+    ) -> usize {
+        let mut done = 0;
         for (execution, workflow) in executions {
             let now = self.clock.database_now();
-            match self.store.execution_control(&place.place, execution, control.clone(), now).await {
-                Ok(_) => info!(
-                    tenant = place.place.name, %execution, workflow = &*workflow.name, version = %workflow.fingerprint,
-                    ?control, "the code of an execution came or went"
-                ),
-                Err(error) => warn!(tenant = place.place.name, %execution, %error, ?control, "failed"),
+            match self.store.execution_control(&place.place, *execution, control.clone(), now).await {
+                Ok(Controlled::Done(_)) => {
+                    done += 1;
+                    info!(
+                        tenant = place.place.name, %execution, workflow = &*workflow.name, version = %workflow.fingerprint,
+                        ?control, "the code of an execution came or went"
+                    );
+                }
+                Ok(Controlled::Refused(_) | Controlled::NotFound) => {}
+                Err(error) => {
+                    warn!(
+                        tenant = place.place.name, %execution, %error, ?control,
+                        "failed to pause or resume an execution whose code came or went; will try again"
+                    );
+                }
+            }
+        }
+        done
+    }
+
+    /// Mends what no transaction of ours leaves behind in a place.
+    pub(super) async fn repair(self: Arc<Self>, place: Arc<OpenPlace>) {
+        if !place.state().is_active() {
+            return;
+        }
+        let repaired = {
+            let _turn = self.turn_in(&place).await;
+            self.store.place_repair(&place.place, self.clock.database_now()).await
+        };
+        match repaired {
+            Ok(repaired) if repaired.is_empty() => {}
+            Ok(Repaired { rescued, closed }) => {
+                warn!(
+                    tenant = place.place.name,
+                    rescued = rescued.len(),
+                    closed = closed.len(),
+                    "took back tasks of runners that are not known, and closed executions with nothing left to be done; was this \
+                     place put back from a backup?"
+                );
+                place.left_queue(closed.len());
+                place.state().note_backlog(i16::MIN);
+                self.look(&place);
+                for execution in rescued.into_iter().chain(closed) {
+                    self.request_audit(Audit::Execution(Arc::clone(&place), execution));
+                }
+            }
+            Err(error) => {
+                debug!(tenant = place.place.name, %error, "failed to look for what has to be mended; will look again");
             }
         }
     }
@@ -471,6 +531,7 @@ impl Hub {
         while self.tick(wait).await {
             wait = PRUNE;
             for place in self.all_places() {
+                Arc::clone(&self).repair(Arc::clone(&place)).await;
                 let retention = {
                     let state = place.state();
                     state.settings.retention.filter(|_| state.is_active())

@@ -508,6 +508,7 @@ impl Hub {
             }
             open.state().note_backlog(i16::MIN);
             self.look(&open);
+            self.spawn(Arc::clone(self).repair(Arc::clone(&open)));
             self.spawn(Arc::clone(self).resume_orphans(Arc::clone(&open)));
             if let Some(server) = server {
                 self.add_server((open.place.tenant, handle), server);

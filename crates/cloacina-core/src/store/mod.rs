@@ -95,6 +95,26 @@ pub struct NextDue {
     pub deadline: Option<Timestamp>,
 }
 
+/// What a repair changed in a place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// The executions with tasks that are ready again.
+    pub rescued: Vec<ExecutionId>,
+    /// The executions that were closed.
+    pub closed: Vec<ExecutionId>,
+}
+
+impl Repaired {
+    /// Whether there was nothing to be mended.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rescued.is_empty() && self.closed.is_empty()
+    }
+}
+
+/// How many executions a call tells at once. Whoever gets so many asks again.
+pub const MANY: usize = 1000;
+
 /// One database with the engine's tables in it.
 ///
 /// `now`, wherever it is a parameter, is `None` in production: the database's own time counts. A manual clock passes its own.
@@ -154,16 +174,26 @@ pub trait Store: Send + Sync + 'static {
     /// Cancels the executions whose deadline has passed, at most 1,000 of them, and leaves notices.
     async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>>;
 
-    /// The executions with a task that has been ready to be claimed for at least `grace`, and what they run; at most 1,000.
+    /// The executions of other workflows than these with a task that has been ready to be claimed for at least `grace`, and what they
+    /// run; at most [`MANY`].
     async fn execution_overdue(
         &self,
         place: &Place,
+        known: &Arc<[WorkflowKey]>,
         grace: Duration,
         now: Option<Timestamp>,
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>>;
 
-    /// The executions that are paused as [orphans](Control::Orphan), and what they run; at most 1,000.
-    async fn execution_orphaned(&self, place: &Place) -> Result<Vec<(ExecutionId, WorkflowKey)>>;
+    /// The executions of these workflows that are paused as [orphans](Control::Orphan), and what they run; at most [`MANY`].
+    async fn execution_orphaned(
+        &self,
+        place: &Place,
+        known: &Arc<[WorkflowKey]>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>>;
+
+    /// Looks for what no transaction of ours leaves behind, and mends it: tasks that run under runners of which there is no row, as in
+    /// a place that was put back from a backup, are ready again; running executions in which nothing is left to be done are closed.
+    async fn place_repair(&self, place: &Place, now: Option<Timestamp>) -> Result<Repaired>;
 
     /// How many executions of a place are not over; not counted further than `at_most`.
     async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize>;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use cloacina_core::execution::{AttemptOutcome, PipelineStatus, TaskState};
 use cloacina_core::id::ExecutionId;
-use cloacina_core::store::{Control, Controlled, NewExecution, ORPHANED, Outcome};
+use cloacina_core::store::{Control, Controlled, NewExecution, ORPHANED, Outcome, WorkflowKey};
+use cloacina_core::workflow::Fingerprint;
 
 use super::Fixture;
 use super::process::{World, at, claimed_draft, completed, draft, failed, released, retried};
@@ -244,11 +245,15 @@ pub async fn an_orphan_is_paused_with_its_reason_until_it_is_resumed(fixture: &i
     assert_eq!(world.control(orphan, Control::Orphan, at(1)).await, Controlled::Done(PipelineStatus::Paused));
     assert_eq!(world.header(orphan).await.error.as_deref(), Some(ORPHANED));
     assert_eq!(world.header(paused).await.error, None);
-    assert_eq!(world.orphaned().await, [(orphan, key)], "one that a caller paused is no orphan");
+    let other = WorkflowKey { fingerprint: Fingerprint(key.fingerprint.0 + 1), ..key.clone() };
+    assert_eq!(world.orphaned(&[other]).await, [], "nobody has this version");
+    let orphaned = world.orphaned(std::slice::from_ref(&key)).await;
+    assert_eq!(orphaned, [(orphan, key.clone())], "one that a caller paused is no orphan");
+    assert!(world.repair(at(2)).await.is_empty());
     assert_eq!(runner.claim(10, at(2)).await, []);
     assert_eq!(world.resume(orphan, at(3)).await, Controlled::Done(PipelineStatus::Pending));
     assert_eq!(world.header(orphan).await.error, None);
-    assert_eq!(world.orphaned().await, []);
+    assert_eq!(world.orphaned(&[key]).await, []);
     assert_eq!(runner.claim(10, at(3)).await.len(), 1);
 }
 
@@ -259,10 +264,9 @@ pub async fn work_that_nobody_claims_for_long_is_overdue(fixture: &impl Fixture)
     let id = world.submit(new, at(10)).await;
     world.submit(NewExecution { start_at: Some(at(500)), ..draft(&[0]) }, at(10)).await;
     let grace = Duration::from_millis(60);
-    assert_eq!(world.overdue(grace, at(69)).await, []);
-    assert_eq!(
-        world.overdue(grace, at(70)).await,
-        [(id, key)],
-        "each execution once, and not for its deadline"
-    );
+    assert_eq!(world.overdue(&[], grace, at(69)).await, []);
+    let overdue = world.overdue(&[], grace, at(70)).await;
+    assert_eq!(overdue, [(id, key.clone())], "each execution once, and not for its deadline");
+    assert_eq!(world.overdue(&[key], grace, at(70)).await, [], "somebody has its code");
+    assert!(world.repair(at(70)).await.is_empty());
 }

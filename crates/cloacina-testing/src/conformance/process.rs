@@ -13,8 +13,8 @@ use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     Bells, Claim, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
     Flushed, Liveness, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush, PlaceFlushed, PlaceName,
-    RescuedPlace, Result, RunnerRecord, RunnerRegistration, Store, StoreErrorKind, TaskOutcome, TenantStatus,
-    WorkflowKey,
+    Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, Store, StoreErrorKind, TaskOutcome,
+    TenantStatus, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -261,16 +261,26 @@ impl Process {
 
     pub(in crate::conformance) async fn overdue(
         &self,
+        known: &[WorkflowKey],
         grace: Duration,
         now: Timestamp,
     ) -> Vec<(ExecutionId, WorkflowKey)> {
-        let place = Arc::clone(&self.place);
-        self.call(|store| async move { store.execution_overdue(&place, grace, Some(now)).await }).await
+        let (place, known) = (Arc::clone(&self.place), known.into());
+        self.call(|store| async move { store.execution_overdue(&place, &known, grace, Some(now)).await })
+            .await
     }
 
-    pub(in crate::conformance) async fn orphaned(&self) -> Vec<(ExecutionId, WorkflowKey)> {
+    pub(in crate::conformance) async fn orphaned(
+        &self,
+        known: &[WorkflowKey],
+    ) -> Vec<(ExecutionId, WorkflowKey)> {
+        let (place, known) = (Arc::clone(&self.place), known.into());
+        self.call(|store| async move { store.execution_orphaned(&place, &known).await }).await
+    }
+
+    pub(in crate::conformance) async fn repair(&self, now: Timestamp) -> Repaired {
         let place = Arc::clone(&self.place);
-        self.call(|store| async move { store.execution_orphaned(&place).await }).await
+        self.call(|store| async move { store.place_repair(&place, Some(now)).await }).await
     }
 
     pub(in crate::conformance) async fn cancel(&self, id: ExecutionId, now: Timestamp) -> Controlled {

@@ -34,6 +34,7 @@ mod process;
 mod read;
 #[cfg(feature = "sqlite")]
 mod rest;
+mod restored;
 mod rule;
 mod run;
 #[cfg(feature = "postgres")]

@@ -1,0 +1,153 @@
+//! Places in which rows stand that no transaction of ours left: put back from a backup, or spoiled by an earlier fault.
+
+use std::time::Duration;
+
+use cloacina::{Context, PipelineStatus, TaskDefinition, Workflow};
+
+use crate::support::{Database, Gate, idle, in_time, quick, until, workflow};
+
+const TABLES: [&str; 4] = ["workflow_executions", "task_executions", "ready_tasks", "task_attempts"];
+
+/// Runs SQL in a place, whichever database it is in.
+async fn sql(database: &Database, text: &str) {
+    match database.path() {
+        #[cfg(feature = "sqlite")]
+        Some(path) => {
+            let connection = rusqlite::Connection::open(path).unwrap();
+            connection.busy_timeout(Duration::from_secs(10)).unwrap();
+            connection.execute_batch(text).unwrap();
+        }
+        #[cfg(feature = "postgres")]
+        None => {
+            let (client, connection) =
+                tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client.batch_execute(&format!("SET search_path = acme; {text}")).await.unwrap();
+        }
+        #[expect(unreachable_patterns, reason = "with one database only")]
+        _ => unreachable!(),
+    }
+}
+
+async fn back_up(database: &Database) {
+    for table in TABLES {
+        sql(database, &format!("CREATE TABLE backup_{table} AS SELECT * FROM {table}")).await;
+    }
+}
+
+async fn put_back(database: &Database) {
+    for table in TABLES {
+        let text = format!(
+            "BEGIN; DELETE FROM {table}; INSERT INTO {table} SELECT * FROM backup_{table}; COMMIT"
+        );
+        sql(database, &text).await;
+    }
+}
+
+fn gated(gate: &Gate) -> [Workflow; 2] {
+    [workflow("gated", [gate.task("t")]), workflow("w", [idle("t")])]
+}
+
+on_each_store! {
+    async fn what_ran_when_a_backup_was_made_is_tried_again_when_it_is_put_back(database: Database) {
+        let gate = Gate::new();
+        let runner = database.runner(gated(&gate)).await;
+        let execution = runner.execute_async("gated", Context::new()).await.unwrap().execution_id;
+        gate.started().await;
+        back_up(&database).await;
+        gate.open(1);
+        in_time(runner.execution(execution).wait_for_completion()).await.unwrap();
+        runner.shutdown().await.unwrap();
+        put_back(&database).await;
+
+        let runner = database.runner(gated(&gate)).await;
+        assert_eq!(gate.started().await.attempt(), 2);
+        gate.open(1);
+        let result = in_time(runner.execution(execution).wait_for_completion()).await.unwrap();
+        assert_eq!(result.status, PipelineStatus::Completed);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_backup_that_is_put_back_under_a_running_process_goes_on_with_the_next_execution(database: Database) {
+        let gate = Gate::new();
+        let first = database.runner(gated(&gate)).await;
+        let execution = first.execute_async("gated", Context::new()).await.unwrap().execution_id;
+        gate.started().await;
+        back_up(&database).await;
+        gate.open(1);
+        in_time(first.execution(execution).wait_for_completion()).await.unwrap();
+        first.shutdown().await.unwrap();
+
+        let lease = Duration::from_millis(400);
+        let config = quick().lease(lease).heartbeat_interval(lease / 4);
+        let runner = database.configured(config, gated(&gate)).await;
+        in_time(runner.execute("w", Context::new())).await.unwrap();
+        put_back(&database).await;
+        let again = async {
+            // Every process looks for such tasks where it works.
+            until(async || {
+                runner.execute("w", Context::new()).await.unwrap();
+                gate.has_started().await
+            })
+            .await;
+            gate.started().await
+        };
+        assert_eq!(again.await.attempt(), 2);
+        gate.open(1);
+        let result = in_time(runner.execution(execution).wait_for_completion()).await.unwrap();
+        assert_eq!(result.status, PipelineStatus::Completed);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn an_execution_in_which_nothing_is_left_to_be_done_is_closed(database: Database) {
+        let gate = Gate::new();
+        let runner = database.runner(gated(&gate)).await;
+        let execution = runner.execute_async("gated", Context::new()).await.unwrap().execution_id;
+        gate.started().await;
+        sql(
+            &database,
+            "UPDATE task_executions SET state = 'completed', outcome = 'completed', finished_at = started_at",
+        )
+        .await;
+        gate.open(1);
+        runner.shutdown().await.unwrap();
+
+        let runner = database.runner(gated(&gate)).await;
+        let result = in_time(runner.execution(execution).wait_for_completion()).await.unwrap();
+        assert_eq!(result.status, PipelineStatus::Completed);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn any_number_of_executions_without_code_go_on_when_it_comes(database: Database) {
+        let version = |tasks: usize| {
+            let ids = ["a", "b", "c"];
+            let tasks: Vec<TaskDefinition> = ids[..tasks].iter().map(|id| idle(id)).collect();
+            workflow("w", tasks)
+        };
+        let count = 1_200;
+        let mut ids = Vec::new();
+        for tasks in [1, 2] {
+            let config = quick().submit_only(true);
+            let runner = database.configured(config, [version(tasks)]).await;
+            let sent: Vec<_> = (0..count).map(|_| runner.execute_async("w", Context::new())).collect();
+            for sent in futures_util::future::join_all(sent).await {
+                ids.push(sent.unwrap().execution_id);
+            }
+            runner.shutdown().await.unwrap();
+        }
+        let orphaned = cloacina_core::store::ORPHANED;
+        let pause = format!(
+            "UPDATE workflow_executions SET state = 'paused', error = '{orphaned}'; DELETE FROM ready_tasks"
+        );
+        sql(&database, &pause).await;
+
+        // The executions of the first version, which nobody has, are the oldest.
+        let runner = database.runner([version(2)]).await;
+        for execution in &ids[count..] {
+            let result = in_time(runner.execution(*execution).wait_for_completion()).await.unwrap();
+            assert_eq!(result.status, PipelineStatus::Completed);
+        }
+        assert_eq!(runner.get_execution_status(ids[0]).await.unwrap(), PipelineStatus::Paused);
+        runner.shutdown().await.unwrap();
+    }
+}
