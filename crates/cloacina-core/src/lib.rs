@@ -13,6 +13,7 @@ mod error;
 pub mod execution;
 mod hub;
 pub mod id;
+mod json;
 pub mod lease;
 mod metrics;
 mod resources;

@@ -28,7 +28,7 @@ use crate::error::{Advice, TaskError};
 use crate::execution::{AttemptOutcome, Cancellation, TaskInfo};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::slots::Permit;
-use crate::store::{Outcome, TaskOutcome};
+use crate::store::{Outcome, Payload, TaskOutcome};
 use crate::workflow::{TaskBody, TaskFuture, TaskTimeout, Workflow};
 
 /// The longest error text that is kept, in bytes.
@@ -462,7 +462,7 @@ fn panicked(message: &str) -> End {
     }
 }
 
-pub(super) fn stored(patch: &Patch, limit: usize) -> Result<Arc<str>, ContextError> {
+pub(super) fn stored(patch: &Patch, limit: usize) -> Result<Payload, ContextError> {
     let json = patch.to_json()?;
     if json.len() > limit {
         return Err(ContextError::TooLarge {
