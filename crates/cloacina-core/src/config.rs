@@ -68,8 +68,8 @@ pub struct DefaultRunnerConfig {
     pub shutdown_timeout: Duration,
     /// How long a task that was told to end may go on: because its execution was cancelled, its timeout passed or the runner shuts down.
     ///
-    /// Then an async task is dropped. A task that blocks its thread cannot be stopped: its attempt is recorded without it, and its slot
-    /// stays taken until it returns. Too short and tasks are cut off while they clean up; too long and a retry waits for a task that does
+    /// Then an async task is dropped. A task that blocks its thread cannot be stopped: its attempt is recorded without it (after a timeout
+    /// it is waited for at most a second), and its slot stays taken until it returns. Too short and tasks are cut off while they clean up; too long and a retry waits for a task that does
     /// not look at its [cancellation](crate::execution::Cancellation).
     ///
     /// Defaults to 5 seconds.

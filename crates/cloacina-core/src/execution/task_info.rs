@@ -96,7 +96,8 @@ impl TaskInfo {
 /// slot until it returns, so it should look from time to time.
 ///
 /// An attempt whose timeout passed is recorded as timed out, whatever the task returns: as soon as its code has ended, or when the grace
-/// period is over. So the next attempt does not overlap with one that ended in time.
+/// period is over. So the next attempt does not overlap with one that ended in time. Code that blocks its thread when its timeout passes
+/// has a second, or the grace period if that is shorter.
 #[derive(Clone, Default)]
 pub struct Cancellation {
     pub(crate) token: CancellationToken,

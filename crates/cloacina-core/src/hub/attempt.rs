@@ -4,7 +4,7 @@
 //! engine's own runtime. So a task that blocks its thread cannot keep its timeout from coming; it only keeps its slot.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -36,6 +36,10 @@ const MAX_ERROR: usize = 16 << 10;
 
 /// How long a blocking task waits for a thread before the log says so.
 const LONG_WAIT: Duration = Duration::from_secs(10);
+
+/// How long code that blocks its thread when its timeout passes may go on before its attempt is reported without it. It cannot be dropped, so
+/// nothing is gained by waiting for the whole grace period.
+const BLOCKING: Duration = Duration::from_secs(1);
 
 /// How long a future that is to be dropped may take for that, before its attempt is reported without it.
 const DROPPING: Duration = Duration::from_millis(100);
@@ -74,6 +78,8 @@ pub(crate) struct Running {
     timed_out: AtomicBool,
     /// Whether its code has to end: its future is dropped and not polled again.
     is_over: AtomicBool,
+    /// Odd while its code has a thread; another number each time. Written by the task alone.
+    turns: AtomicU64,
     waker: AtomicWaker,
     reported: AtomicBool,
 }
@@ -110,7 +116,10 @@ impl Attempt {
         match &*definition.body {
             TaskBody::Async(code) => {
                 self.running.limit_time();
-                let end = match call(|| code(context)) {
+                self.running.turns();
+                let called = call(|| code(context));
+                self.running.turns();
+                let end = match called {
                     Ok(future) => self.running.to_its_end(future).await,
                     Err(panic) => panicked(&panic),
                 };
@@ -131,6 +140,7 @@ impl Attempt {
             End::GivenBack
         } else {
             self.running.limit_time();
+            self.running.turns();
             ended(call(|| code(context)))
         };
         drop(turn);
@@ -205,6 +215,7 @@ impl Running {
             told: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
             waker: AtomicWaker::new(),
             reported: AtomicBool::new(false),
             stop,
@@ -218,6 +229,12 @@ impl Running {
         if let Some(timeout) = self.timeout {
             self.hub.watch_over(self, Due::Timeout, timeout);
         }
+    }
+
+    /// Its code gets the thread, or gives it back.
+    fn turns(&self) {
+        let turns = self.turns.load(Ordering::Relaxed);
+        self.turns.store(turns + 1, Ordering::Release);
     }
 
     /// It was told to stop: what does not end by itself is ended when the grace period is over.
@@ -236,8 +253,20 @@ impl Running {
                 self.timed_out.store(true, Ordering::Release);
                 // What is being recorded at this moment counts; nothing is begun any more.
                 self.recording.close();
+                let turn = self.turns.load(Ordering::Acquire);
                 self.stop.token.cancel();
-                self.hub.watch_over(self, Due::Grace, self.grace);
+                if turn.is_multiple_of(2) {
+                    self.hub.watch_over(self, Due::Grace, self.grace);
+                } else {
+                    self.hub.watch_over(self, Due::Blocking { turn }, self.grace.min(BLOCKING));
+                }
+            }
+            Due::Blocking { turn } if self.turns.load(Ordering::Acquire) != turn => {
+                self.hub.watch_over(self, Due::Grace, self.grace.saturating_sub(BLOCKING));
+            }
+            Due::Blocking { .. } => {
+                self.is_over.store(true, Ordering::Release);
+                self.end(End::GivenBack, None);
             }
             Due::Grace => {
                 self.is_over.store(true, Ordering::Release);
@@ -258,7 +287,10 @@ impl Running {
             if self.is_over.load(Ordering::Acquire) {
                 return Poll::Ready(None);
             }
-            future.poll_unpin(context).map(Some)
+            self.turns();
+            let polled = future.poll_unpin(context).map(Some);
+            self.turns();
+            polled
         })
         .await;
         drop(future);

@@ -21,6 +21,8 @@ pub(super) type Key = (Duration, u64);
 pub(super) enum Due {
     /// Its timeout has passed: it is told to end.
     Timeout,
+    /// Its code had the thread when its timeout passed. If it has not given it back, its end is reported without it.
+    Blocking { turn: u64 },
     /// It was told to end and has not: its future is dropped.
     Grace,
     /// Its future was not dropped, since it blocks its thread: its end is reported without it.

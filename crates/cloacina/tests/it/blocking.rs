@@ -192,7 +192,8 @@ on_each_store! {
             wait.lock().unwrap().recv().unwrap_err();
             Ok(context)
         });
-        let runner = database.configured(quick().max_concurrent_tasks(1), [
+        let config = quick().max_concurrent_tasks(1).cancel_grace(Duration::from_secs(600));
+        let runner = database.configured(config, [
             workflow("stuck", [stuck.timeout(Some(Duration::from_millis(50)))]),
             workflow("next", [idle("t")]),
         ]).await;

@@ -368,7 +368,9 @@ on_each_store! {
                 Ok(context.with("late", true))
             }
         });
-        let runner = database.configured(quick().max_concurrent_tasks(1), [
+        // The grace period is for what can be dropped when it is over.
+        let config = quick().max_concurrent_tasks(1).cancel_grace(Duration::from_secs(600));
+        let runner = database.configured(config, [
             workflow("stuck", [stuck.timeout(Some(Duration::from_millis(50)))]),
             workflow("next", [task("t", |context| async { Ok(context) })]),
         ]).await;
