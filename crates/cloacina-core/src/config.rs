@@ -45,6 +45,9 @@ pub struct DefaultRunnerConfig {
     pub max_process_queue: Option<usize>,
     /// How long one attempt of a task may take if the task does not say so itself; `None` for no limit.
     ///
+    /// When it has passed, the task is told to end and has [`cancel_grace`](Self::cancel_grace) for that; then the attempt is recorded as
+    /// timed out. The time that a blocking task waits for a thread does not count.
+    ///
     /// Defaults to 300 seconds.
     pub task_timeout: Option<Duration>,
     /// How long claimed work stays ours without a heartbeat.
@@ -63,7 +66,11 @@ pub struct DefaultRunnerConfig {
     ///
     /// Defaults to 30 seconds.
     pub shutdown_timeout: Duration,
-    /// How long a cancelled async task may go on before it is dropped.
+    /// How long a task that was told to end may go on: because its execution was cancelled, its timeout passed or the runner shuts down.
+    ///
+    /// Then an async task is dropped. A task that blocks its thread cannot be stopped: its attempt is recorded without it (after a timeout
+    /// it is waited for at most a second), and its slot stays taken until it returns. Too short and tasks are cut off while they clean up; too long and a retry waits for a task that does
+    /// not look at its [cancellation](crate::execution::Cancellation).
     ///
     /// Defaults to 5 seconds.
     pub cancel_grace: Duration,

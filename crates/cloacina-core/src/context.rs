@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::execution::TaskInfo;
+use crate::json::{self, MAX_DEPTH};
+use crate::workflow::StableHash;
 
 /// The values of a context by key.
 pub type Values<T = Value> = BTreeMap<String, T>;
@@ -44,31 +46,50 @@ impl Context {
     /// An empty context.
     #[must_use]
     pub fn new() -> Self {
-        Self::from_values(Arc::default())
+        Self::shared(Arc::default())
     }
 
     /// A context with the fields of a JSON object.
     ///
     /// # Errors
     ///
-    /// [`ContextError::NotAnObject`] for any other JSON value.
+    /// [`ContextError::NotAnObject`] for any other JSON value, [`ContextError::Unstorable`] for one that is nested too deep to be stored.
     pub fn from_value(value: Value) -> Result<Self, ContextError> {
         match value {
-            Value::Object(fields) => Ok(Self::from_values(Arc::new(fields.into_iter().collect()))),
+            Value::Object(fields) => {
+                let context = Self::from_values(Arc::new(fields.into_iter().collect()));
+                context.error.clone().map_or(Ok(context), Err)
+            }
             other => Err(ContextError::NotAnObject { found: kind_of(&other) }),
         }
     }
 
     /// A context that shares `values`.
+    ///
+    /// If one of them is nested too deep to be stored, the context is empty, and the error is returned by what uses it, as with
+    /// [`set`](Self::set).
     #[must_use]
     pub fn from_values(values: Arc<Values>) -> Self {
+        let Some(key) = values.iter().find(|(_, value)| json::is_too_deep(value)).map(|(key, _)| key.clone())
+        else {
+            return Self::shared(values);
+        };
+        if let Ok(values) = Arc::try_unwrap(values) {
+            values.into_values().for_each(json::dismantle);
+        }
+        let error = Some(ContextError::Unstorable { key, what: json::TOO_DEEP });
+        Self { error, ..Self::shared(Arc::default()) }
+    }
+
+    /// The same for values that were stored before.
+    pub(crate) fn shared(values: Arc<Values>) -> Self {
         Self { base: values, changes: BTreeMap::new(), error: None, task: None }
     }
 
     /// The context that a task is given.
     #[must_use]
     pub(crate) fn for_task(values: Arc<Values>, task: Arc<TaskInfo>) -> Self {
-        Self { task: Some(task), ..Self::from_values(values) }
+        Self { task: Some(task), ..Self::shared(values) }
     }
 
     /// This context with `key` set; see [`set`](Self::set).
@@ -82,7 +103,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`ContextError::NotSerializable`] if `value` has no JSON form.
+    /// [`ContextError::NotSerializable`] if `value` has no JSON form; see [`set`](Self::set).
     pub fn try_with(mut self, key: impl Into<String>, value: impl Serialize) -> Result<Self, ContextError> {
         self.try_set(key, value)?;
         Ok(self)
@@ -90,8 +111,8 @@ impl Context {
 
     /// Sets `key` to the JSON form of `value`.
     ///
-    /// A value that has none (a map with keys that are not strings, say) leaves the context as it is; the
-    /// first such error is returned by `execute`, or fails the attempt of the task that caused it.
+    /// A value that has none leaves the context as it is: a map with keys that are not strings, a float that is NaN or infinite, anything
+    /// nested more than 100 levels deep. The first such error is returned by `execute`, or fails the attempt of the task that caused it.
     pub fn set(&mut self, key: impl Into<String>, value: impl Serialize) {
         if let Err(error) = self.try_set(key, value) {
             self.error.get_or_insert(error);
@@ -105,7 +126,7 @@ impl Context {
     /// [`ContextError::NotSerializable`] if `value` has none; the context is as before.
     pub fn try_set(&mut self, key: impl Into<String>, value: impl Serialize) -> Result<(), ContextError> {
         let key = key.into();
-        match serde_json::to_value(value) {
+        match json::to_value(&value) {
             Ok(value) => {
                 self.changes.insert(key, Some(value));
                 Ok(())
@@ -208,9 +229,10 @@ impl Default for Context {
     }
 }
 
+/// The keys and what kind of value they have. The values may be secrets.
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.iter()).finish()
+        f.debug_map().entries(self.iter().map(|(key, value)| (key, Kind(value)))).finish()
     }
 }
 
@@ -226,10 +248,31 @@ impl Serialize for Context {
     }
 }
 
+/// What can be told of a value without telling it.
+struct Kind<'a>(&'a Value);
+
+impl fmt::Debug for Kind<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::String(text) => write!(f, "a string of {} bytes", text.len()),
+            Value::Array(items) => write!(f, "an array of {}", items.len()),
+            Value::Object(fields) => write!(f, "an object of {}", fields.len()),
+            value => f.write_str(kind_of(value)),
+        }
+    }
+}
+
 /// What one task changed in the context.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Patch {
     changes: BTreeMap<String, Option<Value>>,
+}
+
+impl fmt::Debug for Patch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let changes = self.changes.iter().map(|(key, change)| (key, change.as_ref().map(Kind)));
+        f.debug_map().entries(changes).finish()
+    }
 }
 
 /// How a patch is stored.
@@ -285,6 +328,38 @@ pub(crate) fn values_from_json(json: &str) -> Result<Values, ContextError> {
     from_json(json)
 }
 
+/// A hash that is the same for equal values, whatever the order of their fields, and for the same number however it is written; `1` and
+/// `1.0` are two.
+pub(crate) fn hash_of(values: &Values) -> i64 {
+    hash_fields(StableHash::new(), values).finish()
+}
+
+fn hash_value(hash: StableHash, value: &Value) -> StableHash {
+    match value {
+        Value::Null => hash.bytes(b"n"),
+        Value::Bool(value) => hash.bytes(if *value { b"t" } else { b"f" }),
+        Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(number), ..) => hash.bytes(b"i").bytes(&number.to_le_bytes()),
+            (_, Some(number), _) => hash.bytes(b"u").bytes(&number.to_le_bytes()),
+            (.., number) => hash.bytes(b"d").bytes(&number.unwrap_or(f64::NAN).to_bits().to_le_bytes()),
+        },
+        Value::String(text) => hash.bytes(b"s").text(text),
+        Value::Array(items) => items.iter().fold(hash.bytes(b"a").number(items.len()), hash_value),
+        Value::Object(fields) => hash_fields(hash, fields),
+    }
+}
+
+fn hash_fields<'a>(
+    hash: StableHash,
+    fields: impl IntoIterator<Item = (&'a String, &'a Value)>,
+) -> StableHash {
+    // Their order is that in which they were added if any crate of the program turns on serde_json's `preserve_order`.
+    let mut fields: Vec<_> = fields.into_iter().collect();
+    fields.sort_unstable_by_key(|(name, _)| *name);
+    let hash = hash.bytes(b"o").number(fields.len());
+    fields.into_iter().fold(hash, |hash, (name, field)| hash_value(hash.text(name), field))
+}
+
 fn to_json(value: &impl Serialize) -> Result<String, ContextError> {
     serde_json::to_string(value).map_err(|source| ContextError::Invalid { reason: source.to_string() })
 }
@@ -292,9 +367,6 @@ fn to_json(value: &impl Serialize) -> Result<String, ContextError> {
 fn from_json<V: DeserializeOwned>(json: &str) -> Result<V, ContextError> {
     serde_json::from_str(json).map_err(|source| ContextError::Invalid { reason: source.to_string() })
 }
-
-/// How deep a value may be nested. serde_json reads 127 levels, of which the stored form of a patch takes two.
-const MAX_DEPTH: usize = 100;
 
 /// Refuses what not every database can keep, before it gets there: a NUL character, numbers outside
 /// the range of a double (they exist when another crate turns on serde_json's `arbitrary_precision`), and what is nested too deep to
@@ -308,10 +380,7 @@ fn check_values<'a>(values: impl IntoIterator<Item = (&'a String, &'a Value)>) -
 
 fn check_value(key: &str, value: &Value, depth: usize) -> Result<(), ContextError> {
     if depth > MAX_DEPTH {
-        return Err(ContextError::Unstorable {
-            key: key.to_owned(),
-            what: "arrays or objects nested more than 100 levels deep",
-        });
+        return Err(ContextError::Unstorable { key: key.to_owned(), what: json::TOO_DEEP });
     }
     match value {
         Value::String(text) => check_text(key, text),
@@ -409,4 +478,74 @@ pub enum ContextError {
         /// What serde said.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn hash(value: &Value) -> i64 {
+        hash_value(StableHash::new(), value).finish()
+    }
+
+    #[test]
+    fn the_order_of_fields_changes_no_hash() {
+        let (a, b) = (("a".to_owned(), json!(1)), ("b".to_owned(), json!({"c": [2]})));
+        let hash = |fields: [&(String, Value); 2]| {
+            hash_fields(StableHash::new(), fields.map(|(name, value)| (name, value))).finish()
+        };
+        assert_eq!(hash([&a, &b]), hash([&b, &a]));
+        assert_ne!(hash([&a, &b]), hash([&a, &a]));
+    }
+
+    #[test]
+    fn values_that_differ_have_different_hashes() {
+        let values = [
+            json!(null),
+            json!(true),
+            json!(false),
+            json!(1),
+            json!(1.0),
+            json!(-1),
+            json!(u64::MAX),
+            json!(""),
+            json!("1"),
+            json!([]),
+            json!([1]),
+            json!([[1], 2]),
+            json!([[1, 2]]),
+            json!({}),
+            json!({"a": 1}),
+            json!({"a": {"b": 1}}),
+            json!({"a": {}, "b": 1}),
+        ];
+        for (n, value) in values.iter().enumerate() {
+            assert!(values[..n].iter().all(|other| hash(other) != hash(value)), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_nested_too_deep_makes_no_context() {
+        let deep = |depth| (0..depth).fold(json!(1), |value, _| Value::Array(vec![value]));
+        let fields = |depth| Value::Object([("deep".to_owned(), deep(depth))].into_iter().collect());
+        assert!(Context::from_value(fields(MAX_DEPTH)).is_ok());
+        let error = Context::from_value(fields(1_000_000)).unwrap_err();
+        assert_eq!(error, ContextError::Unstorable { key: "deep".to_owned(), what: json::TOO_DEEP });
+        let values = Arc::new(BTreeMap::from([("deep".to_owned(), deep(1_000_000))]));
+        assert_eq!(Context::from_values(values).into_values().unwrap_err(), error);
+    }
+
+    #[test]
+    fn what_is_shown_for_debugging_holds_no_value() {
+        let mut context = Context::new().with("card", "4111").with("limits", [4111]).with("n", 4111);
+        context.set("more", json!({"x": "4111"}));
+        let shown = format!("{context:?}");
+        assert_eq!(
+            shown,
+            r#"{"card": a string of 4 bytes, "limits": an array of 1, "more": an object of 1, "n": a number}"#
+        );
+        assert!(!format!("{:?}", context.into_patch().unwrap()).contains("4111"));
+    }
 }

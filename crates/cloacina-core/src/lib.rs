@@ -4,13 +4,16 @@
 //! [`store::Store`]; what it needs of time is the trait [`clock::Clock`]. Users depend on the crate `cloacina`, which
 //! brings the two together.
 
+mod blocking;
 pub mod clock;
 mod config;
+mod contained;
 mod context;
 mod error;
 pub mod execution;
 mod hub;
 pub mod id;
+mod json;
 pub mod lease;
 mod metrics;
 mod resources;

@@ -1,7 +1,7 @@
 //! How many tasks may run at once: in one tenant's place, and in the whole process.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::wake::Wake;
 
@@ -39,6 +39,7 @@ impl Slots {
 }
 
 /// The slots of the process, whatever databases its tenants are in.
+#[derive(Debug)]
 struct ProcessSlots {
     slots: Slots,
     /// Whether somebody got less than it wanted since the last slot came back.
@@ -50,11 +51,7 @@ struct ProcessSlots {
 /// How many tasks a process runs at once unless it is told otherwise.
 const DEFAULT_PROCESS_TASKS: usize = 1024;
 
-static PROCESS: LazyLock<ProcessSlots> = LazyLock::new(|| ProcessSlots {
-    slots: Slots::new(DEFAULT_PROCESS_TASKS),
-    starved: AtomicBool::new(false),
-    waiting: Mutex::new(Vec::new()),
-});
+static PROCESS: ProcessSlots = ProcessSlots::new(DEFAULT_PROCESS_TASKS);
 
 /// How many more tasks this process could run.
 pub(crate) fn free_in_process() -> usize {
@@ -69,6 +66,27 @@ pub(crate) fn set_process_limit(limit: usize) {
 }
 
 impl ProcessSlots {
+    const fn new(limit: usize) -> Self {
+        Self { slots: Slots::new(limit), starved: AtomicBool::new(false), waiting: Mutex::new(Vec::new()) }
+    }
+
+    /// Takes up to `wanted` slots and says how many it got. If it got less, `watch` is woken when one comes back.
+    fn take(&self, wanted: usize, watch: &Arc<Wake>) -> usize {
+        let granted = self.slots.take(wanted);
+        if granted == wanted {
+            return granted;
+        }
+        {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if !waiting.iter().any(|known| Arc::ptr_eq(known, watch)) {
+                waiting.push(Arc::clone(watch));
+            }
+            self.starved.swap(true, Ordering::AcqRel);
+        }
+        // What came back since the first look woke nobody.
+        granted + self.slots.take(wanted - granted)
+    }
+
     /// Wakes everybody who got less than it wanted.
     fn wake(&self) {
         if self.starved.swap(false, Ordering::AcqRel) {
@@ -83,11 +101,12 @@ impl ProcessSlots {
 pub(crate) struct TenantSlots {
     slots: Slots,
     watch: Arc<Wake>,
+    process: &'static ProcessSlots,
 }
 
 impl TenantSlots {
     pub(crate) fn new(limit: usize, watch: Arc<Wake>) -> Arc<Self> {
-        Arc::new(Self { slots: Slots::new(limit), watch })
+        Arc::new(Self { slots: Slots::new(limit), watch, process: &PROCESS })
     }
 
     pub(crate) fn set_limit(&self, limit: usize) {
@@ -112,14 +131,9 @@ impl TenantSlots {
         if here == 0 {
             return Vec::new();
         }
-        let granted = PROCESS.slots.take(here);
+        let granted = self.process.take(here, &self.watch);
         if granted < here {
             self.slots.give(here - granted);
-            let mut waiting = PROCESS.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            if !waiting.iter().any(|watch| Arc::ptr_eq(watch, &self.watch)) {
-                waiting.push(Arc::clone(&self.watch));
-            }
-            PROCESS.starved.store(true, Ordering::Release);
         }
         (0..granted).map(|_| Permit { slots: Arc::clone(self) }).collect()
     }
@@ -127,7 +141,7 @@ impl TenantSlots {
     /// A permit beyond all limits, for work that is already claimed.
     pub(crate) fn force(self: &Arc<Self>) -> Permit {
         self.slots.force(1);
-        PROCESS.slots.force(1);
+        self.process.slots.force(1);
         Permit { slots: Arc::clone(self) }
     }
 }
@@ -141,8 +155,8 @@ pub(crate) struct Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.slots.slots.give(1);
-        PROCESS.slots.give(1);
-        PROCESS.wake();
+        self.slots.process.slots.give(1);
+        self.slots.process.wake();
         self.slots.watch.wake_if_armed();
     }
 }
@@ -172,5 +186,39 @@ impl QueuePermit {
 impl Drop for QueuePermit {
     fn drop(&mut self) {
         QUEUE.give(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_slot_that_comes_back_while_somebody_looks_for_one_is_not_missed() {
+        for round in 0..200 {
+            let process: &'static ProcessSlots = Box::leak(Box::new(ProcessSlots::new(1)));
+            let watch = Arc::new(Wake::default());
+            // More of its own than the process has.
+            let tenant = Arc::new(TenantSlots { slots: Slots::new(8), watch: Arc::clone(&watch), process });
+            let permit = tenant.take(1).pop().unwrap();
+            // Whoever gets nothing stops here before it says so.
+            let list = process.waiting.lock().unwrap();
+            let taker = std::thread::spawn({
+                let tenant = Arc::clone(&tenant);
+                move || tenant.take(1)
+            });
+            while tenant.used() < 2 {
+                std::thread::yield_now();
+            }
+            // It is about to see that the process has none.
+            (0..100).for_each(|_| std::thread::yield_now());
+            drop(permit);
+            drop(list);
+            let taken = taker.join().unwrap();
+            let told = watch.woken().now_or_never().is_some();
+            assert!(!taken.is_empty() || told, "round {round}");
+        }
     }
 }

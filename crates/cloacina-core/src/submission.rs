@@ -5,17 +5,19 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::config::DefaultRunnerConfig;
-use crate::context::{Context, ContextError, values_to_json};
+use crate::context::{Context, ContextError, Values, hash_of, values_to_json};
 use crate::error::{ErrorKind, PipelineError};
 use crate::hub::{Hub, OpenPlace, Submit, SubmitReply, Submitting, smaller};
 use crate::id::ExecutionId;
 use crate::runner::Runner;
 use crate::store::{Idempotency, NewExecution, NewTask, WorkflowKey};
-use crate::workflow::StableHash;
 
 /// The priorities that an execution may have; the highest is claimed first.
 const MAX_PRIORITY: u8 = 9;
 const DEFAULT_PRIORITY: u8 = 5;
+
+/// The latest time that anything starts or ends: the beginning of the year 9000.
+const LATEST: Timestamp = Timestamp::constant(221_845_392_000, 0);
 
 /// The longest idempotency key, in bytes.
 const MAX_KEY: usize = 500;
@@ -87,7 +89,7 @@ impl<To> Submission<To> {
     }
 
     /// Records the execution only if this tenant has none of this workflow under the same key; otherwise `send` returns that one, or
-    /// [`ErrorKind::Conflict`] if its input was another.
+    /// [`ErrorKind::Conflict`] if its input was another. The order of fields does not matter; `1` and `1.0` are two inputs.
     ///
     /// A key lives as long as its execution is kept: see [`retention`](DefaultRunnerConfig::retention). At most 500 bytes.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
@@ -95,13 +97,14 @@ impl<To> Submission<To> {
         self
     }
 
-    /// Starts the execution not before this time.
+    /// Starts the execution not before this time. If that is not before its [deadline](Self::deadline), it never starts.
     pub fn start_at(mut self, start_at: Timestamp) -> Self {
         self.described.start_at = Some(start_at);
         self
     }
 
-    /// Cancels the execution if it is not over by this time.
+    /// Cancels the execution if it is not over by this time. If that has passed when it is submitted, it is recorded and cancelled
+    /// without a task having run.
     pub fn deadline(mut self, deadline: Timestamp) -> Self {
         self.described.deadline = Some(deadline);
         self
@@ -186,7 +189,13 @@ impl Described {
                 ContextError::TooLarge { what: "input of the execution", size: json.len(), limit }.into()
             );
         }
-        let idempotency = idempotency_key.map(|key| idempotency(key, &json)).transpose()?;
+        let idempotency = idempotency_key.map(|key| idempotency(key, &values)).transpose()?;
+        let now = hub.clock().database_now().unwrap_or_else(|| hub.clock().now());
+        // Only its deadline ends what can begin no earlier.
+        let start_at = match deadline {
+            Some(deadline) if deadline <= start_at.unwrap_or(now).max(now) => Some(LATEST),
+            _ => start_at,
+        };
         direct = direct && start_at.is_none();
         let first: Vec<i16> =
             (0..).take(workflow.tasks().len()).filter(|task| graph.dependencies(*task).is_empty()).collect();
@@ -241,9 +250,7 @@ fn too_many(there_are: usize, tenant: &str) -> PipelineError {
 
 /// The same time as far as anybody will see, and one that every database can keep.
 fn within_reach(time: Timestamp) -> Timestamp {
-    // The beginning of the year 9000.
-    let latest = Timestamp::constant(221_845_392_000, 0);
-    time.clamp(Timestamp::UNIX_EPOCH, latest)
+    time.clamp(Timestamp::UNIX_EPOCH, LATEST)
 }
 
 fn unknown_workflow(name: &str, known: &[&str]) -> PipelineError {
@@ -260,7 +267,7 @@ fn unknown_workflow(name: &str, known: &[&str]) -> PipelineError {
     )
 }
 
-fn idempotency(key: String, input: &str) -> Result<Idempotency, PipelineError> {
+fn idempotency(key: String, input: &Values) -> Result<Idempotency, PipelineError> {
     let refuse = |reason: &str| {
         Err(PipelineError::new(ErrorKind::Configuration, format!("the idempotency key {reason}")))
     };
@@ -273,7 +280,7 @@ fn idempotency(key: String, input: &str) -> Result<Idempotency, PipelineError> {
     if key.contains('\0') {
         return refuse("contains the character \\u0000, which cannot be stored");
     }
-    Ok(Idempotency { key, input_hash: StableHash::new().text(input).finish() })
+    Ok(Idempotency { key, input_hash: hash_of(input) })
 }
 
 /// The execution that was recorded under the idempotency key of this one before, with the hash of its input; if it is the same.

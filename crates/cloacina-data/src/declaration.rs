@@ -77,6 +77,15 @@ impl Declared {
         tables
     }
 
+    /// The columns of tenant tables that count up by themselves: each with its table.
+    pub(crate) fn counters(&self) -> Vec<(String, String)> {
+        let tables = self.tables();
+        let counters = self.migrations.iter().flat_map(Migration::counters);
+        counters
+            .filter(|(table, _)| tables.contains(table) && self.kinds.get(table) == Some(&Kind::Tenant))
+            .collect()
+    }
+
     /// The declared tables of a kind.
     pub(crate) fn of_kind(&self, kind: Kind) -> Vec<String> {
         self.kinds.iter().filter(|(_, its)| **its == kind).map(|(name, _)| name.clone()).collect()
@@ -306,7 +315,7 @@ impl DataBuilder {
         for (number, migration) in (1..).zip(&self.migrations) {
             migration.check(number, &kinds)?;
         }
-        let tables = Tables::new(kinds.iter().map(|(name, kind)| (name.clone(), *kind)));
+        let tables = Tables::new(kinds.iter().map(|(name, kind)| (name.clone(), *kind))).with_columns(&model);
         let gate = |dialect| {
             Gate::new(dialect, tables.clone())
                 .with_functions(self.functions.iter().cloned())

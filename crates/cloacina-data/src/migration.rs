@@ -97,6 +97,19 @@ impl Migration {
         self.change(Change::AddColumn { table: table.into(), column: Box::new(column.into()) })
     }
 
+    /// The columns that count up by themselves in the tables that it creates: each with its table.
+    pub(crate) fn counters(&self) -> Vec<(String, String)> {
+        let mut counters = Vec::new();
+        for change in &self.changes {
+            let Change::Create(created) = change else { continue };
+            let Some(table) = created.get_table_name().and_then(plain_name) else { continue };
+            let counting =
+                created.get_columns().iter().filter(|column| column.get_column_spec().auto_increment);
+            counters.extend(counting.map(|column| (table.clone(), column.get_column_name())));
+        }
+        counters
+    }
+
     /// Removes a column with all that is in it.
     #[must_use]
     pub fn drop_column(self, table: impl Into<String>, column: impl Into<String>) -> Self {
@@ -575,5 +588,19 @@ fn plain_name(table: &TableRef) -> Option<String> {
     match table {
         TableRef::Table(TableName(None, name), None) => Some(name.to_string()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_columns_that_count_up_are_known() {
+        let id = |name: &str| ColumnDef::new(alias(name)).integer().not_null().primary_key().to_owned();
+        let migration = Migration::new(1, "tables")
+            .create(Table::create().table("member").col(id("id").auto_increment()).to_owned())
+            .create(Table::create().table("letter").col(id("number")).to_owned());
+        assert_eq!(migration.counters(), [("member".to_owned(), "id".to_owned())]);
     }
 }

@@ -168,11 +168,28 @@ impl Source {
         }
         let examine = async || doctor::admit(&place.name, self.verify_place(place).await?);
         if place.shared {
-            self.shared_is_clean.get_or_try_init(examine).await?;
+            let examine_shared = async || -> Result<()> {
+                examine().await?;
+                self.warn_of_counters();
+                Ok(())
+            };
+            self.shared_is_clean.get_or_try_init(examine_shared).await?;
         } else {
             examine().await?;
         }
         Ok(())
+    }
+
+    /// A number that counts the rows of all tenants tells each how much the others write.
+    fn warn_of_counters(&self) {
+        for (table, column) in self.declared.counters() {
+            tracing::warn!(
+                table,
+                column,
+                "a column counts up for all tenants that share the table, so each can tell how much the others write: \
+                 use a UUID as the key"
+            );
+        }
     }
 
     /// What the doctor finds, whatever was found before.

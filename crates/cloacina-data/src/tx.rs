@@ -64,6 +64,14 @@ struct Shared {
     submitted: Mutex<Vec<Deferred>>,
 }
 
+fn is_not_a_number(value: &Value) -> bool {
+    match value {
+        Value::Float(Some(number)) => number.is_nan(),
+        Value::Double(Some(number)) => number.is_nan(),
+        _ => false,
+    }
+}
+
 /// What a transaction came to.
 enum End {
     Committed(Option<Flushed>),
@@ -174,6 +182,17 @@ impl TenantTx {
                 "a statement names {} parameters and is given {} values",
                 admitted.parameters,
                 values.0.len()
+            );
+            return Err(self.error(DataErrorKind::Refused, &problem));
+        }
+        let stored_as_null = values.0.iter().position(is_not_a_number);
+        if let Some(value) = stored_as_null.filter(|_| source.dialect() == Dialect::Sqlite) {
+            self.poison();
+            self.shared.db.counters().refused();
+            let problem = format!(
+                "value {} of a statement on {} is NaN, which SQLite stores as NULL: give a number, or NULL itself",
+                value + 1,
+                admitted.tables.join(", ")
             );
             return Err(self.error(DataErrorKind::Refused, &problem));
         }

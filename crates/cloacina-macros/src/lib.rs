@@ -75,7 +75,12 @@ use proc_macro::TokenStream;
 /// | `timeout = "30s"` | how long one attempt may take | as the runner is configured |
 /// | `timeout = none` | as long as it likes | |
 /// | `rule = all_done` | whether it runs, given how its dependencies ended | `all_success` |
-/// | `blocking` | the function is not `async` and may block | |
+/// | `blocking` | the function is not `async` and may block, see below | |
+///
+/// A blocking task takes a thread. All tenants of a process together have as many as the machine has cores, and those that wait are
+/// served in turn, one of each tenant. One tenant never has more. A tenant of which no blocking task runs has one thread beyond that, so no
+/// tenant can keep another one waiting; 256 threads, or as many as there are cores, are the limit of all. While a task waits for a
+/// thread it holds its slot and its timeout has not begun. A cancel or a shutdown ends the wait at once.
 ///
 /// In `retry(…)`:
 ///

@@ -345,7 +345,7 @@ fn task(row: &Row, place: &Place) -> Result<TaskRecord> {
         runner: get::<Option<Uuid>>(row, "runner_id", place)?.map(RunnerId),
         started_at: get(row, "started_at", place)?,
         finished_at: get(row, "finished_at", place)?,
-        patch: get::<Option<&str>>(row, "patch", place)?.map(Arc::from),
+        patch: get::<Option<&str>>(row, "patch", place)?.map(Into::into),
         error: get(row, "error", place)?,
         skip_reason: skip_reason.map(|reason| parse(reason, &place.name)).transpose()?,
         handled: get(row, "handled", place)?,

@@ -293,7 +293,7 @@ fn record(
 ) -> Result<ExecutionRecord, Failure> {
     Ok(ExecutionRecord {
         header: header(row)?,
-        input: row.get(10)?,
+        input: row.get::<_, String>(10)?.into(),
         tasks: tasks(connection, tenant, execution)?,
     })
 }
@@ -320,7 +320,7 @@ fn tasks(
             runner: row.get::<_, Option<Uuid>>(5)?.map(RunnerId),
             started_at: optional_timestamp(row.get(6)?)?,
             finished_at: optional_timestamp(row.get(7)?)?,
-            patch: row.get(8)?,
+            patch: row.get::<_, Option<String>>(8)?.map(Into::into),
             error: row.get(9)?,
             skip_reason: if skipped { Some(state(row, 10)?) } else { None },
             handled: row.get(11)?,

@@ -339,7 +339,7 @@ impl Steps<'_> {
             };
             let fresh = start
                 .query_row(params![self.tenant.0, execution.0, self.now], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
+                    Ok((row.get::<_, String>(0)?.into(), row.get(1)?))
                 })
                 .optional()?
                 // A time that cannot be read is for whoever reads the execution, and says why.

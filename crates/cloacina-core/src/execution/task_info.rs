@@ -91,8 +91,13 @@ impl TaskInfo {
 /// Tells a running task that its work is not wanted any more: its execution was cancelled, its deadline or
 /// the task's timeout passed, or the runner lost its lease.
 ///
-/// An async task is dropped at its next await after the grace period, whether it looks or not. A blocking one cannot
-/// be stopped from outside: it keeps its slot until it returns, so it should look from time to time.
+/// From then on the task has the grace period ([`cancel_grace`](crate::DefaultRunnerConfig::cancel_grace)) to end by itself. When it
+/// is over, an async task is dropped, whether it looked or not. One that blocks its thread cannot be stopped from outside: it keeps its
+/// slot until it returns, so it should look from time to time.
+///
+/// An attempt whose timeout passed is recorded as timed out, whatever the task returns: as soon as its code has ended, or when the grace
+/// period is over. So the next attempt does not overlap with one that ended in time. Code that blocks its thread when its timeout passes
+/// has a second, or the grace period if that is shorter.
 #[derive(Clone, Default)]
 pub struct Cancellation {
     pub(crate) token: CancellationToken,

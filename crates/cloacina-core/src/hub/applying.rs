@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use metrics::counter;
 
-use super::attempt::{Attempt, EndOfTask};
+use super::attempt::{Attempt, EndOfTask, Running, Try};
 use super::auditor::Audit;
 use super::batch::PlaceBatch;
 use super::live::Live;
 use super::place::{Held, OpenPlace, PlaceState, Stop};
-use super::recording::Attempted;
 use super::scheduler::Timer;
 use super::{Ending, Hub, Incarnation, Submit, SubmitReply};
 use crate::context::values_from_json;
@@ -332,27 +331,26 @@ impl Applying<'_> {
                     let stop =
                         state.held.get(&(start.execution, start.task)).map(|held| Arc::clone(&held.stop));
                     let Some(incarnation) = self.incarnation.clone() else { continue };
-                    let attempt = Attempt {
-                        hub: Arc::clone(self.hub),
-                        place: Arc::clone(&self.place),
-                        incarnation: Arc::clone(&incarnation),
+                    let of = Try {
                         execution: start.execution,
                         task: start.task,
                         number: start.attempt,
                         failures: start.failures,
-                        workflow: Arc::clone(&live.workflow),
+                    };
+                    let attempt = Attempt {
+                        running: Running::new(
+                            self.hub,
+                            (&self.place, &state.settings),
+                            &incarnation,
+                            of,
+                            Arc::clone(&live.workflow),
+                            stop.unwrap_or_default(),
+                        ),
                         input,
                         patches,
-                        stop: stop.unwrap_or_default(),
                         permit: Some(start.permit),
-                        recording: Attempted::new(
-                            self.hub,
-                            &self.place,
-                            &incarnation,
-                            (start.execution, start.task, start.attempt),
-                        ),
                         runtime: state.executors.last().map(|(_, runtime)| runtime.clone()),
-                        reported: false,
+                        ended: false,
                     };
                     plans.run.push(attempt);
                 }

@@ -1,60 +1,91 @@
 //! One try of one task, on the caller's runtime.
+//!
+//! Its end is reported once: by the task itself, or by the [watch](super::watch) over attempts whose time is up, which runs on the
+//! engine's own runtime. So a task that blocks its thread cannot keep its timeout from coming; it only keeps its slot.
 
-use std::any::Any;
-use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::Semaphore;
+use futures_util::task::AtomicWaker;
+use tracing::{debug, warn};
 
 use super::Hub;
 use super::live::merge;
 use super::place::{OpenPlace, Stop, StopReason};
 use super::recording::{Attempted, Phase};
+use super::watch::{Due, Key};
 use super::{Ending, Incarnation, Transition};
+use crate::blocking::{self, Turn};
 use crate::clock::LONGEST_WAIT;
+use crate::config::DefaultRunnerConfig;
+use crate::contained::{Contained, call, discard, message_of};
 use crate::context::{Context, ContextError, Patch, Values};
 use crate::error::{Advice, TaskError};
 use crate::execution::{AttemptOutcome, Cancellation, TaskInfo};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::slots::Permit;
-use crate::store::{Outcome, TaskOutcome};
-use crate::workflow::{TaskBody, TaskTimeout, Workflow};
+use crate::store::{Outcome, Payload, TaskOutcome};
+use crate::workflow::{TaskBody, TaskFuture, TaskTimeout, Workflow};
 
 /// The longest error text that is kept, in bytes.
 const MAX_ERROR: usize = 16 << 10;
 
-/// How many blocking tasks run at once in this process: as many as there are cores.
-static BLOCKING: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Arc::new(Semaphore::new(cores))
-});
+/// How long a blocking task waits for a thread before the log says so.
+const LONG_WAIT: Duration = Duration::from_secs(10);
 
-/// One try of one task. Dropped before it has reported, it gives the task back.
+/// How long code that blocks its thread when its timeout passes may go on before its attempt is reported without it. It cannot be dropped, so
+/// nothing is gained by waiting for the whole grace period.
+const BLOCKING: Duration = Duration::from_secs(1);
+
+/// How long a future that is to be dropped may take for that, before its attempt is reported without it.
+const DROPPING: Duration = Duration::from_millis(100);
+
+/// One try of one task. Dropped before it came to its end, it gives the task back.
 pub(crate) struct Attempt {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) place: Arc<OpenPlace>,
-    pub(crate) incarnation: Arc<Incarnation>,
-    pub(crate) execution: ExecutionId,
-    pub(crate) task: TaskIndex,
-    pub(crate) number: i32,
-    pub(crate) failures: i32,
-    pub(crate) workflow: Arc<Workflow>,
+    pub(crate) running: Arc<Running>,
     pub(crate) input: Arc<Values>,
     pub(crate) patches: Vec<Arc<Patch>>,
-    pub(crate) stop: Arc<Stop>,
     pub(crate) permit: Option<Permit>,
     /// Where it runs.
     pub(crate) runtime: Option<tokio::runtime::Handle>,
+    pub(crate) ended: bool,
+}
+
+/// What is known of one try while it runs, by its task and by the watch.
+pub(crate) struct Running {
+    hub: Arc<Hub>,
+    place: Arc<OpenPlace>,
+    incarnation: Arc<Incarnation>,
+    execution: ExecutionId,
+    task: TaskIndex,
+    number: i32,
+    failures: i32,
+    workflow: Arc<Workflow>,
+    stop: Arc<Stop>,
     /// Whether its task records its own completion.
-    pub(crate) recording: Arc<Attempted>,
-    pub(crate) reported: bool,
+    recording: Arc<Attempted>,
+    timeout: Option<Duration>,
+    grace: Duration,
+    /// Where the watch has it. Written and read under the lock of the watch.
+    pub(super) watched: Mutex<Option<Key>>,
+    /// Whether it was told to end, by its timeout or by somebody.
+    told: AtomicBool,
+    /// Whether its timeout has passed: it ends so, whatever the task returns.
+    timed_out: AtomicBool,
+    /// Whether its code has to end: its future is dropped and not polled again.
+    is_over: AtomicBool,
+    /// Odd while its code has a thread; another number each time. Written by the task alone.
+    turns: AtomicU64,
+    waker: AtomicWaker,
+    reported: AtomicBool,
 }
 
 /// How a try ended.
-enum End {
+pub(super) enum End {
     Completed(Patch),
     Failed {
         how: AttemptOutcome,
@@ -65,136 +96,260 @@ enum End {
     GivenBack,
 }
 
+/// Which try of which task of which execution, and how often the task failed before.
+pub(crate) struct Try {
+    pub(crate) execution: ExecutionId,
+    pub(crate) task: TaskIndex,
+    pub(crate) number: i32,
+    pub(crate) failures: i32,
+}
+
 impl Attempt {
     /// Runs the task and reports what became of it.
     pub(crate) async fn run(mut self) {
-        let settings = Arc::clone(&self.place.state().settings);
-        let workflow = Arc::clone(&self.workflow);
-        let definition = &workflow.tasks()[self.task as usize];
-        let timeout = match definition.timeout {
-            TaskTimeout::Default => settings.task_timeout,
-            TaskTimeout::Never => None,
-            TaskTimeout::After(timeout) => Some(timeout),
-        };
+        if self.running.stop.token.is_cancelled() {
+            return self.end(End::GivenBack);
+        }
+        let workflow = Arc::clone(&self.running.workflow);
+        let definition = &workflow.tasks()[self.running.task as usize];
         let context = self.context(definition.id());
-        let end = match &definition.body {
+        match &*definition.body {
             TaskBody::Async(code) => {
-                let code = Arc::clone(code);
-                // The call itself may panic as well as the future it returns.
-                let work = AssertUnwindSafe(async move { code(context).await }).catch_unwind();
-                let work = work.map(|result| ended(result.map_err(|panic| panicked(&*panic))));
-                self.watch(work, timeout, settings.cancel_grace).await
+                self.running.limit_time();
+                self.running.turns();
+                let called = call(|| code(context));
+                self.running.turns();
+                let end = match called {
+                    Ok(future) => self.running.to_its_end(future).await,
+                    Err(panic) => panicked(&panic),
+                };
+                self.end(end);
             }
             TaskBody::Blocking(code) => {
-                let code = Arc::clone(code);
-                self.block(move || code(context), timeout, settings.cancel_grace).await
+                let Some(turn) = self.running.turn().await else { return self.end(End::GivenBack) };
+                let code = Contained::new(Arc::clone(code));
+                // Dropped with the runtime before it begins, it gives the task back.
+                drop(tokio::task::spawn_blocking(move || self.block(&**code, context, turn)));
             }
+        }
+    }
+
+    /// Runs blocking code. It cannot be stopped, so it keeps its slot until it returns, whatever is recorded in the meantime.
+    fn block(mut self, code: &dyn Fn(Context) -> Result<Context, TaskError>, context: Context, turn: Turn) {
+        let end = if self.running.stop.token.is_cancelled() {
+            End::GivenBack
+        } else {
+            self.running.limit_time();
+            self.running.turns();
+            ended(call(|| code(context)))
         };
-        let end = match self.recording.end().await {
-            Phase::Open => end,
-            // The hub knows already; see `report`.
-            Phase::Writing | Phase::Recorded | Phase::Unknown => End::GivenBack,
-        };
-        self.report(end);
+        drop(turn);
+        self.end(end);
     }
 
     fn context(&mut self, task_id: &str) -> Context {
+        let running = &self.running;
         let values = merge(Arc::clone(&self.input), &self.patches);
         self.patches = Vec::new();
         let info = TaskInfo {
-            execution_id: self.execution.into(),
-            workflow: self.workflow.name().to_owned(),
+            execution_id: running.execution.into(),
+            workflow: running.workflow.name().to_owned(),
             task_id: task_id.to_owned(),
-            attempt: self.number.max(0).cast_unsigned(),
-            position: self.task,
-            cancellation: Cancellation { token: self.stop.token.clone() },
-            place: Arc::clone(&self.place.place),
-            resources: self.place.state().settings.resources.clone(),
-            recording: self.recording.recording(),
+            attempt: running.number.max(0).cast_unsigned(),
+            position: running.task,
+            cancellation: Cancellation { token: running.stop.token.clone() },
+            place: Arc::clone(&running.place.place),
+            resources: running.place.state().settings.resources.clone(),
+            recording: running.recording.recording(),
         };
         Context::for_task(values, Arc::new(info))
     }
 
-    /// Waits for the work, its timeout, or the end of the grace period after a stop.
-    async fn watch(
-        &self,
-        work: impl Future<Output = End>,
-        timeout: Option<Duration>,
-        grace: Duration,
-    ) -> End {
-        let late = async {
-            match timeout {
-                Some(timeout) => self.hub.sleep(timeout).await,
-                None => std::future::pending().await,
+    fn end(&mut self, end: End) {
+        self.ended = true;
+        self.running.end(end, self.permit.take());
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.ended {
+            // The future was dropped unfinished: its runtime has ended, so nothing more can run there.
+            if let Some(ended) = &self.runtime {
+                let mut state = self.running.place.state();
+                state.executors.retain(|(_, runtime)| runtime.id() != ended.id());
             }
+            self.end(End::GivenBack);
+        }
+    }
+}
+
+impl Running {
+    /// A try that is about to start. `grace` is how long it may go on when it is told to end.
+    pub(crate) fn new(
+        hub: &Arc<Hub>,
+        (place, settings): (&Arc<OpenPlace>, &DefaultRunnerConfig),
+        incarnation: &Arc<Incarnation>,
+        Try { execution, task, number, failures }: Try,
+        workflow: Arc<Workflow>,
+        stop: Arc<Stop>,
+    ) -> Arc<Self> {
+        let timeout = match workflow.tasks()[task as usize].timeout {
+            TaskTimeout::Default => settings.task_timeout,
+            TaskTimeout::Never => None,
+            TaskTimeout::After(timeout) => Some(timeout),
         };
-        let stopped = async {
-            self.stop.token.cancelled().await;
-            self.hub.sleep(grace).await;
-        };
-        let mut work = Box::pin(work);
-        let end = tokio::select! {
-            biased;
-            end = &mut work => end,
-            () = stopped => End::GivenBack,
-            () = late => {
-                self.stop.token.cancel();
-                End::Failed {
-                    how: AttemptOutcome::TimedOut,
-                    error: format!("the attempt took longer than its timeout of {:?}", timeout.unwrap_or_default()),
-                    advice: Advice::Retry,
-                }
-            }
-        };
-        // What the task still holds is the task's code as well, and may panic; how the attempt ended is decided by then.
-        drop(catch_unwind(AssertUnwindSafe(|| drop(work))));
-        end
+        let running = Arc::new(Self {
+            hub: Arc::clone(hub),
+            place: Arc::clone(place),
+            incarnation: Arc::clone(incarnation),
+            execution,
+            task,
+            number,
+            failures,
+            workflow,
+            recording: Attempted::new(hub, place, incarnation, (execution, task, number)),
+            timeout,
+            grace: settings.cancel_grace,
+            watched: Mutex::default(),
+            told: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
+            waker: AtomicWaker::new(),
+            reported: AtomicBool::new(false),
+            stop,
+        });
+        running.stop.tells(&running);
+        running
     }
 
-    /// Runs blocking code on a thread where it may. It cannot be stopped, so it keeps its slots until it returns, whatever
-    /// is recorded in the meantime.
-    async fn block(
-        &mut self,
-        code: impl FnOnce() -> Result<Context, TaskError> + Send + 'static,
-        timeout: Option<Duration>,
-        grace: Duration,
-    ) -> End {
-        let cores = tokio::select! {
-            cores = Arc::clone(&BLOCKING).acquire_owned() => cores.expect("the semaphore is never closed"),
-            () = self.stop.token.cancelled() => return End::GivenBack,
-        };
-        let permit = self.permit.take();
-        let work = tokio::task::spawn_blocking(move || {
-            let end = ended(catch_unwind(AssertUnwindSafe(code)).map_err(|panic| panicked(&*panic)));
-            drop(cores);
-            (end, permit)
-        });
-        let mut back = None;
-        let end = {
-            let work = async {
-                match work.await {
-                    Ok((end, permit)) => {
-                        back = permit;
-                        end
-                    }
-                    // The runtime ended before the work began.
-                    Err(_) => End::GivenBack,
+    /// Its time begins.
+    fn limit_time(self: &Arc<Self>) {
+        if let Some(timeout) = self.timeout {
+            self.hub.watch_over(self, Due::Timeout, timeout);
+        }
+    }
+
+    /// Its code gets the thread, or gives it back.
+    fn turns(&self) {
+        let turns = self.turns.load(Ordering::Relaxed);
+        self.turns.store(turns + 1, Ordering::Release);
+    }
+
+    /// It was told to stop: what does not end by itself is ended when the grace period is over.
+    pub(super) fn stopped(self: &Arc<Self>) {
+        if !self.told.swap(true, Ordering::AcqRel) {
+            self.hub.watch_over(self, Due::Grace, self.grace);
+        }
+    }
+
+    /// What the watch does when its time has come.
+    pub(super) fn is_due(self: &Arc<Self>, due: Due) {
+        match due {
+            // Somebody was faster.
+            Due::Timeout if self.told.swap(true, Ordering::AcqRel) => {}
+            Due::Timeout => {
+                self.timed_out.store(true, Ordering::Release);
+                // What is being recorded at this moment counts; nothing is begun any more.
+                self.recording.close();
+                let turn = self.turns.load(Ordering::Acquire);
+                self.stop.token.cancel();
+                if turn.is_multiple_of(2) {
+                    self.hub.watch_over(self, Due::Grace, self.grace);
+                } else {
+                    self.hub.watch_over(self, Due::Blocking { turn }, self.grace.min(BLOCKING));
                 }
-            };
-            self.watch(work, timeout, grace).await
+            }
+            Due::Blocking { turn } if self.turns.load(Ordering::Acquire) != turn => {
+                self.hub.watch_over(self, Due::Grace, self.grace.saturating_sub(BLOCKING));
+            }
+            Due::Blocking { .. } => {
+                self.is_over.store(true, Ordering::Release);
+                self.end(End::GivenBack, None);
+            }
+            Due::Grace => {
+                self.is_over.store(true, Ordering::Release);
+                self.waker.wake();
+                self.hub.watch_over(self, Due::Report, DROPPING);
+            }
+            Due::Report => self.end(End::GivenBack, None),
+        }
+    }
+
+    /// Polls an async task until it is ready, or has to end.
+    async fn to_its_end(&self, future: TaskFuture) -> End {
+        // What the task still holds when it ends is the task's code as well, and may panic.
+        let mut future = Contained::new(AssertUnwindSafe(future).catch_unwind());
+        let result = std::future::poll_fn(|context| {
+            // Before the look, so that whoever ends it in between is not missed.
+            self.waker.register(context.waker());
+            if self.is_over.load(Ordering::Acquire) {
+                return Poll::Ready(None);
+            }
+            self.turns();
+            let polled = future.poll_unpin(context).map(Some);
+            self.turns();
+            polled
+        })
+        .await;
+        drop(future);
+        result.map_or(End::GivenBack, |result| ended(result.map_err(message_of)))
+    }
+
+    /// Waits until a blocking task may run; `None` if it is told to stop before. Its time has not begun.
+    async fn turn(&self) -> Option<Turn> {
+        let mut waiting = match blocking::turn(self.place.place.tenant) {
+            Ok(turn) => return Some(turn),
+            Err(waiting) => waiting,
         };
-        self.permit = back;
-        end
+        let (tenant, execution) = (&self.place.place.name, self.execution);
+        let task = self.workflow.tasks()[self.task as usize].id();
+        debug!(tenant, %execution, task, "a blocking task waits for a thread");
+        let long = async {
+            self.hub.sleep(LONG_WAIT).await;
+            let (running, waiting) = blocking::figures();
+            warn!(
+                tenant, %execution, task, running, waiting,
+                "a blocking task has been waiting for a thread for 10 s, because too many others run: \
+                 give them less to do, or more processes"
+            );
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.token.cancelled() => None,
+            turn = waiting.turn() => Some(turn),
+            () = long => None,
+        }
+    }
+
+    /// Reports its end, unless that was done. The permit is that of the task, if its code has ended.
+    fn end(self: &Arc<Self>, end: End, permit: Option<Permit>) {
+        if self.recording.close() != Phase::Writing {
+            return self.report(end, permit);
+        }
+        let running = Arc::clone(self);
+        self.hub.spawn(async move {
+            running.recording.end().await;
+            running.report(end, permit);
+        });
     }
 
     /// Turns the end into an outcome, once.
-    fn report(&mut self, end: End) {
-        self.reported = true;
-        let permit = self.permit.take();
-        let (execution, task) = (self.execution, self.task);
-        if self.recording.close() == Phase::Recorded {
+    fn report(&self, end: End, permit: Option<Permit>) {
+        if self.reported.swap(true, Ordering::AcqRel) {
             return;
         }
+        self.hub.watch_no_more(self);
+        let (execution, task) = (self.execution, self.task);
+        let end = match self.recording.close() {
+            Phase::Open if self.timed_out.load(Ordering::Acquire) => self.timed_out(),
+            Phase::Open => end,
+            // The hub knows already.
+            Phase::Recorded => return,
+            Phase::Writing | Phase::Unknown => End::GivenBack,
+        };
         if self.stop.reason() == Some(StopReason::Void) {
             let mut state = self.place.state();
             self.place.let_go(&mut state, execution, task, self.number);
@@ -212,6 +367,12 @@ impl Attempt {
             patch,
             permit,
         });
+    }
+
+    fn timed_out(&self) -> End {
+        let error =
+            format!("the attempt took longer than its timeout of {:?}", self.timeout.unwrap_or_default());
+        End::Failed { how: AttemptOutcome::TimedOut, error, advice: Advice::Retry }
     }
 
     fn outcome(&self, end: End) -> (TaskOutcome, Option<Arc<Patch>>) {
@@ -239,18 +400,6 @@ impl Attempt {
         match after {
             Some(after) => TaskOutcome::Retry { how, error, after: after.min(LONGEST_WAIT) },
             None => TaskOutcome::Failed { how, error },
-        }
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if !self.reported {
-            // The future was dropped unfinished: its runtime has ended, so nothing more can run there.
-            if let Some(ended) = &self.runtime {
-                self.place.state().executors.retain(|(_, runtime)| runtime.id() != ended.id());
-            }
-            self.report(End::GivenBack);
         }
     }
 }
@@ -325,27 +474,27 @@ fn ended(result: Result<Result<Context, TaskError>, String>) -> End {
         },
         Ok(Err(error)) => {
             let advice = error.advice();
-            // How an error shows itself is code of the task, too.
-            match catch_unwind(AssertUnwindSafe(move || error.chain())) {
+            // How an error shows itself is code of the task, too, and so is what it does when it is dropped.
+            let text = call(|| error.chain());
+            discard(error);
+            match text {
                 Ok(text) => fail(AttemptOutcome::Failed, text, advice),
-                Err(panic) => fail(AttemptOutcome::Panicked, panicked(&*panic), advice),
+                Err(panic) => panicked(&panic),
             }
         }
-        Err(panic) => fail(AttemptOutcome::Panicked, panic, Advice::Retry),
+        Err(panic) => panicked(&panic),
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> String {
-    format!("panicked: {}", panic_message(panic))
+fn panicked(message: &str) -> End {
+    End::Failed {
+        how: AttemptOutcome::Panicked,
+        error: format!("panicked: {message}"),
+        advice: Advice::Retry,
+    }
 }
 
-/// What a panic said.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(a value that is no text)")
-}
-
-pub(super) fn stored(patch: &Patch, limit: usize) -> Result<Arc<str>, ContextError> {
+pub(super) fn stored(patch: &Patch, limit: usize) -> Result<Payload, ContextError> {
     let json = patch.to_json()?;
     if json.len() > limit {
         return Err(ContextError::TooLarge {

@@ -3,6 +3,7 @@
 //! A [`Live`] is knowledge, not authority: the database decides. Only what is terminal in it is relied upon, because a
 //! terminal task never changes again; anything else may have been moved on by another process.
 
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,7 +17,6 @@ use crate::store::{ExecutionHeader, ExecutionRecord, TaskRecord, WorkflowKey};
 use crate::workflow::{Graph, Workflow};
 
 /// What is known of one execution.
-#[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) id: ExecutionId,
     pub(crate) workflow: Arc<Workflow>,
@@ -41,6 +41,17 @@ pub(crate) struct LiveTask {
     pub(crate) error: Option<String>,
     pub(crate) skip_reason: Option<SkipReason>,
     pub(crate) handled: bool,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The input belongs to the tenant.
+        f.debug_struct("Live")
+            .field("id", &self.id)
+            .field("workflow", &self.workflow.name())
+            .field("tasks", &self.tasks)
+            .finish_non_exhaustive()
+    }
 }
 
 impl LiveTask {
@@ -213,7 +224,7 @@ impl Live {
             start_time,
             end_time: Some(finished_at),
             duration: Some(between(start_time, finished_at)),
-            final_context: Context::from_values(merge(Arc::clone(&self.input), &patches)),
+            final_context: Context::shared(merge(Arc::clone(&self.input), &patches)),
             task_results: self
                 .workflow
                 .tasks()
@@ -302,7 +313,7 @@ pub(crate) fn result_of(
     let ordered: Vec<Arc<Patch>> =
         order.into_iter().filter_map(|task| patches.get(task as usize).cloned()?).collect();
     Ok(PipelineResult {
-        final_context: Context::from_values(merge(input, &ordered)),
+        final_context: Context::shared(merge(input, &ordered)),
         task_results: record
             .tasks
             .iter()

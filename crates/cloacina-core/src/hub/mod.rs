@@ -10,6 +10,7 @@
 //!   serving     opens the places of tenants that nobody opened here and that have work due, and closes them again
 //!   status      puts into force what the operator decided about a tenant
 //!   rest        while nothing happens: no heartbeat, no runner, nothing open; stores that are files only
+//!   watch       ends attempts that take too long, or do not stop
 //!   auditor     compares what the database says with what is held here, and adopts what is ours
 //! ```
 //!
@@ -33,6 +34,7 @@ mod rest;
 mod scheduler;
 mod serving;
 mod status;
+mod watch;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
@@ -49,7 +51,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
-use attempt::panic_message;
 use auditor::Audit;
 use batch::{Load, PlaceBatch, Ticket};
 use committer::Lane;
@@ -63,9 +64,11 @@ use rest::Rest;
 use scheduler::{Lowering, Timers};
 use serving::{Server, Serving};
 pub(crate) use status::smaller;
+use watch::Watch;
 
 use crate::clock::{Clock, LONGEST_WAIT};
 use crate::config::DefaultRunnerConfig;
+use crate::contained::message_of;
 use crate::context::{Patch, Values};
 use crate::error::{ErrorKind, PipelineError};
 use crate::id::{ExecutionId, RunnerId, TenantId};
@@ -106,6 +109,7 @@ pub struct Hub {
     lowering: Mutex<Lowering>,
     slot_watch: Arc<Wake>,
     timers: Mutex<Timers>,
+    watch: Watch,
     audits: mpsc::UnboundedSender<Audit>,
     /// Wakes the task that asks for executions that run elsewhere.
     elsewhere: Wake,
@@ -239,6 +243,7 @@ impl Hub {
             lowering: Mutex::default(),
             slot_watch: Arc::new(Wake::default()),
             timers: Mutex::default(),
+            watch: Watch::default(),
             audits,
             elsewhere: Wake::default(),
             bells_wanted: Wake::default(),
@@ -256,6 +261,8 @@ impl Hub {
         }
         hub.spawn(Arc::clone(&hub).audit(audit_inbox));
         hub.spawn(Arc::clone(&hub).schedule());
+        // Nobody waits for its end: it looks after attempts that go on for a while when the last runner was shut down.
+        drop(hub.store.runtime().spawn(hub.guarded(Arc::clone(&hub).watch_attempts())));
         hub.spawn(Arc::clone(&hub).ring_bells());
         hub.spawn(Arc::clone(&hub).close_served_places());
         hub.spawn(Arc::clone(&hub).beat());
@@ -303,13 +310,19 @@ impl Hub {
     /// the next runner that is opened on this database has a new one. What the database holds is rescued like that of a process
     /// that died.
     fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(self.guarded(work), &self.store.runtime());
+    }
+
+    fn guarded(
+        self: &Arc<Self>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let hub = Arc::clone(self);
-        let guarded = AssertUnwindSafe(work).catch_unwind().map(move |ended| {
+        AssertUnwindSafe(work).catch_unwind().map(move |ended| {
             if let Err(panic) = ended {
-                hub.fail(panic_message(&*panic));
+                hub.fail(&message_of(panic));
             }
-        });
-        self.tasks.spawn_on(guarded, &self.store.runtime());
+        })
     }
 
     fn fail(&self, message: &str) {

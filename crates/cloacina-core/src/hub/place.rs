@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, Notify, RwLock, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::attempt::Running;
 use super::auditor::Look;
 use super::live::Live;
 use super::queue::Queue;
@@ -157,6 +158,7 @@ pub(crate) type Waiter = oneshot::Sender<Result<PipelineResult, PipelineError>>;
 pub(crate) struct Stop {
     pub(crate) token: CancellationToken,
     reason: AtomicU8,
+    attempt: OnceLock<Weak<Running>>,
 }
 
 /// Why an attempt has to stop.
@@ -173,6 +175,14 @@ impl Stop {
     pub(crate) fn stop(&self, reason: StopReason) {
         self.reason.fetch_max(if reason == StopReason::Void { 2 } else { 1 }, Ordering::AcqRel);
         self.token.cancel();
+        if let Some(attempt) = self.attempt.get().and_then(Weak::upgrade) {
+            attempt.stopped();
+        }
+    }
+
+    /// Which attempt it stops.
+    pub(super) fn tells(&self, attempt: &Arc<Running>) {
+        self.attempt.get_or_init(|| Arc::downgrade(attempt));
     }
 
     pub(crate) fn reason(&self) -> Option<StopReason> {

@@ -24,7 +24,7 @@ use super::{Ending, Hub, Incarnation};
 use crate::context::{Context, Patch};
 use crate::error::TaskError;
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
-use crate::store::{Outcome, Place, PlaceFlushed, TaskOutcome};
+use crate::store::{Outcome, Payload, Place, PlaceFlushed, TaskOutcome};
 
 /// How far somebody else has come with recording the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl Attempted {
         })
     }
 
-    fn outcome(&self, patch: Option<Arc<str>>) -> Outcome {
+    fn outcome(&self, patch: Option<Payload>) -> Outcome {
         let (successors, handles) = match self.place.state().live.get(&self.execution) {
             Some(live) => (live.successors(self.task), live.handles(self.task)),
             None => Default::default(),

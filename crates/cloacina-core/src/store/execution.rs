@@ -1,11 +1,10 @@
 //! Executions as they are read and controlled.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::WorkflowKey;
+use super::{Payload, WorkflowKey};
 use crate::execution::{AttemptRecord, PipelineStatus, SkipReason, TaskState};
 use crate::id::{ExecutionId, RunnerId};
 
@@ -38,7 +37,7 @@ pub struct ExecutionRecord {
     /// What is known of it without its tasks.
     pub header: ExecutionHeader,
     /// Its input: a JSON object.
-    pub input: Arc<str>,
+    pub input: Payload,
     /// Its tasks by position.
     pub tasks: Vec<TaskRecord>,
 }
@@ -63,7 +62,7 @@ pub struct TaskRecord {
     /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// The stored form of its patch.
-    pub patch: Option<Arc<str>>,
+    pub patch: Option<Payload>,
     /// The error of its latest failed attempt.
     pub error: Option<String>,
     /// Why it was skipped.

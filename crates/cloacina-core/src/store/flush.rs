@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Place;
+use super::{Payload, Place};
 use crate::execution::{AttemptOutcome, PipelineStatus, SkipReason};
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
 use crate::workflow::Fingerprint;
@@ -68,7 +68,7 @@ pub struct NewExecution {
     /// From 0 to 9; 9 is claimed first.
     pub priority: i16,
     /// A JSON object.
-    pub input: Arc<str>,
+    pub input: Payload,
     /// A key under which it may be recorded only once.
     pub idempotency: Option<Idempotency>,
     /// Not before this time. With it `claimed` is empty.
@@ -122,7 +122,7 @@ pub enum TaskOutcome {
     /// It is over, and this is what it changed in the context: JSON, or `None` for nothing.
     Completed {
         /// The stored form of the patch.
-        patch: Option<Arc<str>>,
+        patch: Option<Payload>,
     },
     /// It is over, and this is the error of its last attempt.
     Failed {
@@ -237,7 +237,7 @@ pub struct Claimed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fresh {
     /// Its input: a JSON object.
-    pub input: Arc<str>,
+    pub input: Payload,
     /// When it was recorded.
     pub created_at: Timestamp,
 }

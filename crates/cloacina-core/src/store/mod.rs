@@ -12,6 +12,7 @@
 mod error;
 mod execution;
 mod flush;
+mod payload;
 mod runner;
 mod tenant;
 
@@ -32,6 +33,7 @@ pub use flush::{
     Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, Idempotency, NewExecution, NewTask, Outcome,
     PlaceFlush, PlaceFlushed, Recorded, TaskOutcome, WorkflowKey,
 };
+pub use payload::Payload;
 pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
 pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
 

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::contained::Contained;
 use crate::context::Context;
 use crate::error::TaskError;
 use crate::retry::RetryPolicy;
@@ -38,7 +39,7 @@ pub struct TaskDefinition {
     pub(crate) retry: RetryPolicy,
     pub(crate) timeout: TaskTimeout,
     pub(crate) rule: TriggerRule,
-    pub(crate) body: TaskBody,
+    pub(crate) body: Contained<TaskBody>,
     pub(crate) asks_for_resources: bool,
 }
 
@@ -70,7 +71,7 @@ impl TaskDefinition {
             retry: RetryPolicy::default(),
             timeout: TaskTimeout::Default,
             rule: TriggerRule::default(),
-            body,
+            body: Contained::new(body),
             asks_for_resources: false,
         }
     }
@@ -149,7 +150,7 @@ impl fmt::Debug for TaskDefinition {
             .field("retry", &self.retry)
             .field("timeout", &self.timeout)
             .field("rule", &self.rule)
-            .field("blocking", &matches!(self.body, TaskBody::Blocking(_)))
+            .field("blocking", &matches!(*self.body, TaskBody::Blocking(_)))
             .finish()
     }
 }

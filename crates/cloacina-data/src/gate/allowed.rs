@@ -334,17 +334,25 @@ const TYPES: &[&str] = &[
     "vector",
 ];
 
-/// PostgreSQL's functions that write out a whole row when they are given one. (Others, such as `max`, are too likely to be columns, and
-/// reach no further than the tenant's own row either.)
+/// PostgreSQL's functions that write out a whole row when they are given one, with those of extensions that are often there. (Others, such as
+/// `max`, are too likely to be columns, and reach no further than the tenant's own row either.)
 const OF_ROWS: &[&str] = &[
+    "any_value",
     "array_agg",
+    "concat",
     "hash_record",
+    "hstore",
     "json_agg",
+    "json_agg_strict",
+    "json_arrayagg",
     "json_build_array",
     "json_build_object",
     "jsonb_agg",
+    "jsonb_agg_strict",
     "jsonb_build_array",
     "jsonb_build_object",
+    "num_nonnulls",
+    "num_nulls",
     "quote_literal",
     "quote_nullable",
     "record_out",
@@ -352,6 +360,17 @@ const OF_ROWS: &[&str] = &[
     "row_to_json",
     "to_json",
     "to_jsonb",
+];
+
+/// Functions that take the name of a configuration of the search in text, or of a dictionary, before the text, and with how many arguments.
+const CONFIGURED: &[(&str, usize)] = &[
+    ("phraseto_tsquery", 2),
+    ("plainto_tsquery", 2),
+    ("to_tsquery", 2),
+    ("to_tsvector", 2),
+    ("ts_headline", 3),
+    ("unaccent", 2),
+    ("websearch_to_tsquery", 2),
 ];
 
 const TIMES: &[&str] = &["current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"];
@@ -378,6 +397,11 @@ pub(super) fn is_time(_: Dialect, name: &str) -> bool {
 
 pub(super) fn takes_a_row(name: &str) -> bool {
     name.starts_with("pg_") || OF_ROWS.contains(&name)
+}
+
+/// Whether the first of so many arguments names something in the catalog.
+pub(super) fn is_configured(name: &str, arguments: usize) -> bool {
+    CONFIGURED.iter().any(|(known, least)| *known == name && arguments >= *least)
 }
 
 pub(super) fn is_type(name: &str) -> bool {

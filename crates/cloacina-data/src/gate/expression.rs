@@ -221,7 +221,27 @@ impl Walk<'_> {
     fn qualified(&self, table: &mut Ident, column: &mut Ident) -> Result<(), Refusal> {
         self.name(table)?;
         self.name(column)?;
-        if self.dialect() == Dialect::Postgres && allowed::takes_a_row(&column.value) {
+        // A name may stand for several tables in several parts of a statement.
+        let of = self.ranges.get(&table.value.to_ascii_lowercase());
+        let has = |table: &Option<String>| {
+            self.gate.tables.has_column(self.dialect(), table.as_deref()?, &column.value)
+        };
+        let (mut known, mut unknown, mut missing) = (false, of.is_none(), false);
+        for found in of.into_iter().flatten().map(has) {
+            known |= found == Some(true);
+            missing |= found == Some(false);
+            unknown |= found.is_none();
+        }
+        if missing && !known && !unknown {
+            return self.refuse(
+                &*column,
+                "is no column of the declared table",
+                "write a column that its model has",
+            );
+        }
+        let is_function =
+            || allowed::takes_a_row(&column.value) || self.gate.functions.contains(&column.value);
+        if self.dialect() == Dialect::Postgres && (missing || unknown) && is_function() {
             return self.refuse(
                 &*column,
                 "can mean a function of a whole row",

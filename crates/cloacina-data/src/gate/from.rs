@@ -80,6 +80,7 @@ impl Walk<'_> {
     }
 
     fn factor(&mut self, factor: &mut TableFactor, ranges: &mut Ranges) -> Result<(), Refusal> {
+        self.source()?;
         match factor {
             TableFactor::Table { args: Some(_), .. } => self.table_function(factor, ranges),
             TableFactor::Table { .. } => self.table(factor, ranges),
@@ -92,7 +93,7 @@ impl Walk<'_> {
                 ranges.other = true;
                 if let Some(alias) = alias {
                     self.alias(alias)?;
-                    self.range(&alias.name, ranges)?;
+                    self.range(&alias.name, None, ranges)?;
                 }
                 Ok(())
             }
@@ -156,13 +157,13 @@ impl Walk<'_> {
                 );
             }
             ranges.other = true;
-            return self.range(alias.as_ref().map_or(&*name, |alias| &alias.name), ranges);
+            return self.range(alias.as_ref().map_or(&*name, |alias| &alias.name), None, ranges);
         };
         name.value.clone_from(&table);
         let columns = alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
         self.absent(columns, "names of columns after a table")?;
         let called = alias.as_ref().map_or(&*name, |alias| &alias.name).clone();
-        self.range(&called, ranges)?;
+        self.range(&called, Some(&table), ranges)?;
         match kind {
             Kind::Reference => ranges.other = true,
             Kind::Tenant => {
@@ -197,13 +198,31 @@ impl Walk<'_> {
         Ok(TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None })
     }
 
-    /// Notes a name that stands for a row. Twice in one FROM it would be open which of the two a condition means.
-    pub(super) fn range(&mut self, name: &Ident, ranges: &mut Ranges) -> Result<(), Refusal> {
-        self.rows.insert(name.value.to_ascii_lowercase());
-        self.range_of_values(name, ranges)
+    /// Notes a name that stands for a row, of a declared table or of something else. Twice in one FROM it would be open which of the two a
+    /// condition means.
+    pub(super) fn range(
+        &mut self,
+        name: &Ident,
+        table: Option<&str>,
+        ranges: &mut Ranges,
+    ) -> Result<(), Refusal> {
+        self.row(&name.value, table);
+        self.note(name, ranges)
     }
 
-    fn range_of_values(&self, name: &Ident, ranges: &mut Ranges) -> Result<(), Refusal> {
+    /// Notes a name that stands for a row.
+    pub(super) fn row(&mut self, name: &str, table: Option<&str>) {
+        let name = name.to_ascii_lowercase();
+        self.ranges.entry(name.clone()).or_default().insert(table.map(str::to_owned));
+        self.rows.insert(name);
+    }
+
+    fn range_of_values(&mut self, name: &Ident, ranges: &mut Ranges) -> Result<(), Refusal> {
+        self.ranges.entry(name.value.to_ascii_lowercase()).or_default().insert(None);
+        self.note(name, ranges)
+    }
+
+    fn note(&self, name: &Ident, ranges: &mut Ranges) -> Result<(), Refusal> {
         let lower = name.value.to_ascii_lowercase();
         if ranges.names.contains(&lower) {
             return self.refuse(name, "stands for two tables", "give each its own alias");

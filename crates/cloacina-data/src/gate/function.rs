@@ -1,8 +1,9 @@
 //! Calls of functions, and windows.
 
 use sqlparser::ast::{
-    Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
-    Ident, ObjectName, ObjectNamePart, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, Value, ValueWithSpan, WindowFrame,
+    WindowFrameBound, WindowSpec, WindowType,
 };
 
 use super::statement::Walk;
@@ -24,6 +25,7 @@ impl Walk<'_> {
             }
             FunctionArguments::List(FunctionArgumentList { duplicate_treatment: _, args, clauses }) => {
                 self.function_name(name, allowed::is_function)?;
+                self.configuration(name, args)?;
                 self.arguments(args)?;
                 for clause in clauses {
                     match clause {
@@ -42,6 +44,32 @@ impl Walk<'_> {
             Some(WindowType::NamedWindow(name)) => self.name(name),
             Some(WindowType::WindowSpec(window)) => self.window(window),
         }
+    }
+
+    /// With a qualifier, or as a number, the name of a configuration would be looked up beyond the tenant's own schema.
+    fn configuration(&self, name: &ObjectName, arguments: &[FunctionArg]) -> Result<(), Refusal> {
+        if !allowed::is_configured(&name.to_string(), arguments.len()) {
+            return Ok(());
+        }
+        let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(first))) = arguments.first() else {
+            return Ok(());
+        };
+        let mut first = first;
+        while let Expr::Nested(inner) = first {
+            first = inner;
+        }
+        let Expr::Value(ValueWithSpan { value, span: _ }) = first else { return Ok(()) };
+        let (Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text)) = value else {
+            return Ok(());
+        };
+        if allowed::is_plain(text) && !text.starts_with(|first: char| first.is_ascii_digit()) {
+            return Ok(());
+        }
+        self.refuse(
+            "'…'",
+            "can name a text search configuration of another schema",
+            "write a plain name, such as 'english', or give a text as a parameter",
+        )
     }
 
     /// Accepts a name and makes it the plain lower-case one.

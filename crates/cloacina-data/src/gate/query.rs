@@ -66,6 +66,7 @@ impl Walk<'_> {
         let With { with_token: _, recursive, cte_tables } = with;
         for cte in cte_tables {
             let Cte { alias, query, from, materialized: _, closing_paren_token: _ } = cte;
+            self.source()?;
             self.absent(from.is_some(), "FROM after WITH")?;
             self.alias(alias)?;
             alias.explicit = false;

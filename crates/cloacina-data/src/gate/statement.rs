@@ -1,11 +1,14 @@
 //! The walk over a statement, and what it finds out on the way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use sqlparser::ast::{Ident, Statement};
 
 use super::{Admitted, Dialect, Gate, Refusal, text};
+
+/// How many tables, queries and functions a statement may name in FROM and WITH.
+const MOST_SOURCES: usize = 200;
 
 /// Looks at each node of one statement. What it returns without a refusal was accepted or rewritten.
 pub(super) struct Walk<'g> {
@@ -22,6 +25,10 @@ pub(super) struct Walk<'g> {
     pub(super) expressions: BTreeSet<String>,
     /// All names that stand for a row somewhere in the statement, in lower case.
     pub(super) rows: BTreeSet<String>,
+    /// The declared tables that such a name stands for somewhere in the statement; `None` for anything else.
+    pub(super) ranges: BTreeMap<String, BTreeSet<Option<String>>>,
+    /// How many tables, queries and functions stand in FROM and WITH so far.
+    sources: usize,
     /// Names without a qualifier that stand for a value.
     pub(super) values: Vec<Ident>,
 }
@@ -37,6 +44,8 @@ impl<'g> Walk<'g> {
             visible: Vec::new(),
             expressions: BTreeSet::new(),
             rows: BTreeSet::new(),
+            ranges: BTreeMap::new(),
+            sources: 0,
             values: Vec::new(),
         }
     }
@@ -93,6 +102,15 @@ impl<'g> Walk<'g> {
     pub(super) fn absent(&self, present: bool, clause: &'static str) -> Result<(), Refusal> {
         if present {
             return self.refuse(clause, "is not allowed", "leave the clause out");
+        }
+        Ok(())
+    }
+
+    /// Counts one more table, query or function in FROM or WITH. What plans a statement tries the orders of all.
+    pub(super) fn source(&mut self) -> Result<(), Refusal> {
+        self.sources += 1;
+        if self.sources > MOST_SOURCES {
+            return self.refuse("FROM", "names more than 200 tables", "use IN (…), or several statements");
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ pub(crate) struct Tables {
     by_name: HashMap<String, Kind>,
     /// Lower-case name to exact name: how SQLite finds a table, and how a name that only looks like a table's is found.
     folded: HashMap<String, String>,
+    /// The columns of those of which they are known.
+    columns: HashMap<String, Vec<String>>,
 }
 
 impl Tables {
@@ -32,6 +34,26 @@ impl Tables {
             declared.by_name.insert(name, kind);
         }
         declared
+    }
+
+    /// With what is known of columns: a table and one of its columns each.
+    pub(crate) fn with_columns<'a>(
+        mut self,
+        columns: impl IntoIterator<Item = &'a (String, String)>,
+    ) -> Self {
+        for (table, column) in columns {
+            self.columns.entry(table.clone()).or_default().push(column.clone());
+        }
+        self
+    }
+
+    /// Whether a table, by its exact name, has a column; `None` if its columns are not known.
+    pub(super) fn has_column(&self, dialect: Dialect, table: &str, column: &str) -> Option<bool> {
+        let columns = self.columns.get(table)?;
+        Some(columns.iter().any(|known| match dialect {
+            Dialect::Postgres => known == column,
+            Dialect::Sqlite => known.eq_ignore_ascii_case(column),
+        }))
     }
 
     /// The table that the database would find under this name, as it was declared.

@@ -72,6 +72,7 @@ impl Walk<'_> {
             return self.refuse(table, "is no table", "name a declared table after INSERT INTO");
         };
         let target = self.target(name)?;
+        let table = target.value.clone();
         let called = match table_alias {
             Some(TableAliasWithoutColumns { explicit, alias }) => {
                 *explicit = true;
@@ -80,7 +81,7 @@ impl Walk<'_> {
             }
             None => target,
         };
-        self.range(&called, &mut Ranges::default())?;
+        self.range(&called, Some(&table), &mut Ranges::default())?;
 
         if columns.is_empty() {
             return self.refuse(
@@ -98,15 +99,15 @@ impl Walk<'_> {
         }
         match on {
             None => {}
-            Some(OnInsert::OnConflict(conflict)) => self.on_conflict(conflict)?,
+            Some(OnInsert::OnConflict(conflict)) => self.on_conflict(conflict, &table)?,
             Some(_) => return self.refuse("ON", "is another database's", "use ON CONFLICT (…) DO …"),
         }
         self.returning(returning)
     }
 
-    fn on_conflict(&mut self, conflict: &mut OnConflict) -> Result<(), Refusal> {
+    fn on_conflict(&mut self, conflict: &mut OnConflict, table: &str) -> Result<(), Refusal> {
         let OnConflict { conflict_target, action } = conflict;
-        self.rows.insert("excluded".to_owned());
+        self.row("excluded", Some(table));
         match conflict_target {
             Some(ConflictTarget::Columns { columns, predicate }) => {
                 for column in columns.iter_mut() {
@@ -251,6 +252,7 @@ impl Walk<'_> {
         self.absent(!partitions.is_empty(), "PARTITION")?;
         self.absent(!index_directives.is_empty(), "an index of a table")?;
         let target = self.target(name)?;
+        let table = target.value.clone();
         let called = match alias {
             Some(alias) => {
                 self.alias(alias)?;
@@ -259,7 +261,7 @@ impl Walk<'_> {
             }
             None => target,
         };
-        self.range(&called, ranges)?;
+        self.range(&called, Some(&table), ranges)?;
         Ok(called)
     }
 

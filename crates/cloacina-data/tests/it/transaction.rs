@@ -8,7 +8,7 @@ use cloacina::data::sea_orm::{
 use cloacina::data::{DataError, DataErrorKind, TenantDb, TenantTx, sea_orm};
 
 use crate::model::{data, member, new_member};
-use crate::support::{assert_says, in_each_placement};
+use crate::support::{Placement, assert_says, in_each_placement};
 
 async fn count(db: &TenantDb) -> u64 {
     db.read(async |tx| member::Entity::find().count(tx).await).await.unwrap()
@@ -49,6 +49,30 @@ in_each_placement! {
         let ours: Result<(), DataError> = two.acme.run(async |tx| Ok(several(tx).await?)).await;
         for error in [DataError::from(orms.unwrap_err()), ours.unwrap_err()] {
             assert_says(&error, DataErrorKind::Refused, "tenant `acme`");
+        }
+    }
+
+    async fn a_value_that_would_be_stored_as_null_is_refused(place: Placement) {
+        let two = place.two(&data()).await;
+        let search = |number: f64| {
+            two.acme.run(async move |tx| {
+                let backend = tx.get_database_backend();
+                let text = match backend {
+                    sea_orm::DbBackend::Sqlite => "SELECT name FROM member WHERE cents = ? AND cents < ?",
+                    _ => "SELECT name FROM member WHERE cents = $1 AND cents < $2",
+                };
+                let values = [1.5.into(), number.into()];
+                let statement = sea_orm::Statement::from_sql_and_values(backend, text, values);
+                Ok::<_, DataError>(tx.query_all_raw(statement).await?.len())
+            })
+        };
+        assert_eq!(search(f64::INFINITY).await.unwrap(), 0);
+        match place {
+            Placement::Sqlite(_) => {
+                let error = search(f64::NAN).await.unwrap_err();
+                assert_says(&error, DataErrorKind::Refused, "value 2 of a statement on member is NaN");
+            }
+            _ => assert_eq!(search(f64::NAN).await.unwrap(), 0),
         }
     }
 

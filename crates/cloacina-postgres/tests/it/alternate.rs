@@ -17,8 +17,8 @@ use cloacina_core::clock::{Clock as _, SystemClock};
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
     Claim, Claimed, Control, ExecutionFilter, ExecutionHeader, ExecutionList, Flush, Idempotency,
-    NewExecution, NewTask, Outcome, Place, PlaceFlush, PlaceFlushed, PlaceName, RunnerRegistration, Store,
-    StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
+    NewExecution, NewTask, Outcome, Payload, Place, PlaceFlush, PlaceFlushed, PlaceName, RunnerRegistration,
+    Store, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use cloacina_postgres::admin::{Database, DatabaseAdmin, TenantConfig};
@@ -536,7 +536,7 @@ fn workflows() -> Arc<[WorkflowKey]> {
 }
 
 /// A value that says whose it is.
-fn marked(tenant: &str) -> Arc<str> {
+fn marked(tenant: &str) -> Payload {
     format!("{{\"of\":\"{tenant}\"}}").into()
 }
 

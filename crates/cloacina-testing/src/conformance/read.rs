@@ -7,7 +7,8 @@ use std::time::Duration;
 use cloacina_core::execution::{AttemptOutcome, PipelineStatus, TaskState};
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{
-    Control, ExecutionFilter, ExecutionList, Idempotency, NewExecution, NewTask, Outcome, TaskOutcome,
+    Control, ExecutionFilter, ExecutionList, Idempotency, NewExecution, NewTask, Outcome, Payload,
+    TaskOutcome,
 };
 
 use super::Fixture;
@@ -16,7 +17,7 @@ use super::process::{
 };
 
 /// Documents that a database which understands JSON would change.
-fn hard_documents() -> Vec<Arc<str>> {
+fn hard_documents() -> Vec<Payload> {
     let deep = format!(r#"{{"deep":{}1{}}}"#, "[".repeat(100), "]".repeat(100));
     let wide = format!(r#"{{"text":"{}"}}"#, "ß".repeat(100_000));
     let documents: [&str; 8] = [
@@ -36,9 +37,9 @@ pub async fn contexts_are_kept_byte_for_byte(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
     let runner = world.runner().await;
     for document in hard_documents() {
-        let new = NewExecution { input: Arc::clone(&document), ..claimed_draft(2) };
+        let new = NewExecution { input: document.clone(), ..claimed_draft(2) };
         let id = runner.submit(new, at(0)).await;
-        let patched = TaskOutcome::Completed { patch: Some(Arc::clone(&document)) };
+        let patched = TaskOutcome::Completed { patch: Some(document.clone()) };
         runner.batch(at(1)).outcome(outcome(id, 0, patched)).outcome(completed(id, 1)).write().await;
         let record = world.load(id).await;
         assert_eq!(record.input, document);

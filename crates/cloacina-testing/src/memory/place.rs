@@ -2,14 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, Claim, Claimed, Closed, Control, Controlled, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Freed, Fresh, NewExecution, NextDue, ORPHANED, Outcome, Place, PlaceFigures, PlaceFlush,
-    PlaceFlushed, Recorded, TaskOutcome, TaskRecord, WorkflowKey,
+    ExecutionRecord, Freed, Fresh, NewExecution, NextDue, ORPHANED, Outcome, Payload, Place, PlaceFigures,
+    PlaceFlush, PlaceFlushed, Recorded, TaskOutcome, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 
@@ -42,7 +41,7 @@ pub(super) struct PlaceRows {
 
 struct Execution {
     header: ExecutionHeader,
-    input: Arc<str>,
+    input: Payload,
     tasks: Vec<Task>,
     /// Its rows that were put into the ready table and may still be there.
     listed: BTreeSet<ReadyRow>,
@@ -207,7 +206,7 @@ impl PlaceRows {
                 deadline: new.deadline,
                 error: None,
             },
-            input: Arc::clone(&new.input),
+            input: new.input.clone(),
             tasks: tasks.collect(),
             listed: BTreeSet::new(),
         };
@@ -341,10 +340,8 @@ impl PlaceRows {
         for row in rows {
             self.ready.remove(&row);
             let execution = self.executions.get_mut(&row.execution).expect("a ready row has its execution");
-            let fresh = (execution.header.status == PipelineStatus::Pending).then(|| Fresh {
-                input: Arc::clone(&execution.input),
-                created_at: execution.header.created_at,
-            });
+            let fresh = (execution.header.status == PipelineStatus::Pending)
+                .then(|| Fresh { input: execution.input.clone(), created_at: execution.header.created_at });
             execution.claim(row.task, runner, now);
             claimed.extend(execution.claimed(row.task).map(|claimed| Claimed { fresh, ..claimed }));
         }
@@ -502,7 +499,7 @@ impl PlaceRows {
         let execution = self.executions.get(&id)?;
         Some(ExecutionRecord {
             header: execution.header.clone(),
-            input: Arc::clone(&execution.input),
+            input: execution.input.clone(),
             tasks: execution.tasks.iter().map(|task| task.record.clone()).collect(),
         })
     }

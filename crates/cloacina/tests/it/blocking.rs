@@ -7,7 +7,7 @@ use std::time::Duration;
 use cloacina::{AttemptOutcome, Context, PipelineStatus, RetryPolicy, TaskBody, TaskDefinition, TaskError};
 use tokio::sync::mpsc;
 
-use crate::support::{Database, idle, quick, workflow};
+use crate::support::{Database, idle, quick, reaches, task, workflow};
 
 fn blocking(
     id: &str,
@@ -23,6 +23,25 @@ fn cores() -> usize {
 /// Blocking tasks have as many threads as there are cores in the whole process: a test that needs all of them must not meet
 /// another that does.
 static ALL_CORES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Blocking tasks that tell when they start and end only when the last value is dropped.
+fn all_stuck(
+    count: usize,
+) -> (Vec<TaskDefinition>, mpsc::UnboundedReceiver<()>, std::sync::mpsc::Sender<()>) {
+    let (let_go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Arc::new(std::sync::Mutex::new(wait));
+    let (started, starts) = mpsc::unbounded_channel();
+    let stuck = (0..count).map(|n| {
+        let (wait, started) = (Arc::clone(&wait), started.clone());
+        blocking(&format!("b{n}"), move |context| {
+            // Whoever does not listen any more does not want to know.
+            started.send(()).unwrap_or_default();
+            wait.lock().unwrap().recv().unwrap_err();
+            Ok(context)
+        })
+    });
+    (stuck.collect(), starts, let_go)
+}
 
 on_each_store! {
     async fn blocking_tasks_run_side_by_side_on_all_cores(database: Database) {
@@ -78,6 +97,89 @@ on_each_store! {
         runner.shutdown().await.unwrap();
     }
 
+    async fn a_tenant_that_takes_all_cores_keeps_no_other_from_its_blocking_tasks(database: Database) {
+        let _alone = ALL_CORES.lock().await;
+        let (stuck, mut starts, let_go) = all_stuck(cores() * 2);
+        let greedy = database.runner([workflow("stuck", stuck)]).await;
+        let execution = greedy.execute_async("stuck", Context::new()).await.unwrap();
+        for _ in 0..cores() {
+            starts.recv().await.unwrap();
+        }
+        let blocked = || blocking("t", |context| Ok(context.with("done", true)));
+        let other = database.of("other").runner([workflow("w", [blocked()])]).await;
+        for _ in 0..3 {
+            assert!(other.execute("w", Context::new()).await.unwrap().status.is_success());
+        }
+        drop(let_go);
+        assert!(execution.wait_for_completion().await.unwrap().status.is_success());
+        greedy.shutdown().await.unwrap();
+        other.shutdown().await.unwrap();
+    }
+
+    async fn the_time_of_a_blocking_task_does_not_run_while_it_waits_for_a_thread(database: Database) {
+        let _alone = ALL_CORES.lock().await;
+        let (stuck, mut starts, let_go) = all_stuck(cores());
+        let timeout = Some(Duration::from_millis(50));
+        let late = task("t", |_| std::future::pending()).timeout(timeout);
+        let waiting = blocking("t", |context| Ok(context)).timeout(timeout);
+        let runner = database
+            .runner([workflow("stuck", stuck), workflow("waiting", [waiting]), workflow("late", [late])])
+            .await;
+        let stuck = runner.execute_async("stuck", Context::new()).await.unwrap();
+        for _ in 0..cores() {
+            starts.recv().await.unwrap();
+        }
+        let waiting = runner.execute_async("waiting", Context::new()).await.unwrap();
+        // Another one with the same timeout runs out of it meanwhile.
+        assert_eq!(runner.execute("late", Context::new()).await.unwrap().status, PipelineStatus::Failed);
+        assert_eq!(waiting.get_status().await.unwrap(), PipelineStatus::Running);
+        drop(let_go);
+        assert!(waiting.wait_for_completion().await.unwrap().status.is_success());
+        assert!(stuck.wait_for_completion().await.unwrap().status.is_success());
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_blocking_task_that_waits_for_a_thread_is_cancelled_and_given_back_at_once(database: Database) {
+        let _alone = ALL_CORES.lock().await;
+        let (stuck, mut starts, let_go) = all_stuck(cores());
+        let runs = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&runs);
+        let waits = blocking("t", move |context| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok(context)
+        });
+        let workflows = || [workflow("stuck", stuck.clone()), workflow("waits", [waits.clone()])];
+        // The grace period is for what runs.
+        let config = quick().shutdown_timeout(Duration::from_millis(50)).cancel_grace(Duration::from_secs(1));
+        let runner = database.configured(config.max_concurrent_tasks(cores() + 1), workflows()).await;
+        runner.execute_async("stuck", Context::new()).await.unwrap();
+        for _ in 0..cores() {
+            starts.recv().await.unwrap();
+        }
+        let cancelled = runner.execute_async("waits", Context::new()).await.unwrap();
+        reaches(&cancelled, PipelineStatus::Running).await;
+        cancelled.cancel().await.unwrap();
+        // Its slot is free at once, or the next one would not begin.
+        let returned = runner.execute_async("waits", Context::new()).await.unwrap();
+        reaches(&returned, PipelineStatus::Running).await;
+        runner.shutdown().await.unwrap();
+        drop(let_go);
+        let next = database.runner(workflows()).await;
+        let result = next.execution(returned.execution_id).wait_for_completion().await.unwrap();
+        assert!(result.status.is_success());
+        let outcomes: Vec<_> = next
+            .execution(returned.execution_id)
+            .history()
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|attempt| attempt.outcome)
+            .collect();
+        assert_eq!(outcomes, [AttemptOutcome::Released, AttemptOutcome::Completed]);
+        assert_eq!(runs.load(Ordering::SeqCst), 1);
+        next.shutdown().await.unwrap();
+    }
+
     async fn a_blocking_task_that_ran_out_of_time_keeps_its_slot_until_it_returns(database: Database) {
         let (let_go, wait) = std::sync::mpsc::channel::<()>();
         let wait = Arc::new(std::sync::Mutex::new(wait));
@@ -90,7 +192,8 @@ on_each_store! {
             wait.lock().unwrap().recv().unwrap_err();
             Ok(context)
         });
-        let runner = database.configured(quick().max_concurrent_tasks(1), [
+        let config = quick().max_concurrent_tasks(1).cancel_grace(Duration::from_secs(600));
+        let runner = database.configured(config, [
             workflow("stuck", [stuck.timeout(Some(Duration::from_millis(50)))]),
             workflow("next", [idle("t")]),
         ]).await;

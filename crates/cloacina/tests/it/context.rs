@@ -14,7 +14,19 @@ fn unwritable() -> HashMap<(u8, u8), u8> {
     HashMap::from([((1, 2), 3)])
 }
 
+/// An array in an array, and so on.
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(json!(1), |value, _| Value::Array(vec![value]))
+}
+
 on_each_store! {
+    async fn an_input_or_a_change_may_be_nested_100_levels_deep(database: Database) {
+        let result = database.run(Context::new().with("input", nested(100)), [setting("t", "change", nested(100))]).await;
+        assert!(result.status.is_success(), "{result:?}");
+        assert_eq!(result.final_context.value("input"), Some(&nested(100)));
+        assert_eq!(result.final_context.value("change"), Some(&nested(100)));
+    }
+
     async fn a_later_task_overrides_an_earlier_one_and_a_later_declaration_its_equal(database: Database) {
         // `b` is declared before `a`, and takes longer: neither the name nor the time decides.
         let slow = task("b", |context| async {
@@ -130,6 +142,9 @@ on_each_store! {
             (Context::new().with("deep", json!([{"a": ["\0"]}])), "`deep` contains the character \\u0000"),
             (Context::new().with("deep", json!([{"a\0": 1}])), "`deep` contains the character \\u0000"),
             (Context::new().with("large", "x".repeat(1000)), "more than the 1000 allowed"),
+            (Context::new().with("mean", f64::NAN), "`mean` cannot be written as JSON: NaN is no number in JSON"),
+            (Context::new().with("all", [Some(f32::INFINITY)]), "`all` cannot be written as JSON: inf is no number"),
+            (Context::new().with("deep", nested(101)), "`deep` cannot be written as JSON: arrays or objects nested more than 100"),
         ];
         for (input, words) in refused {
             assert_error(&runner.execute("w", input.clone()).await.unwrap_err(), ErrorKind::Context, words);
@@ -143,7 +158,9 @@ on_each_store! {
     }
 
     async fn a_change_that_cannot_be_stored_fails_the_attempt(database: Database) {
-        let changes: [(Change, &str); 5] = [
+        let changes: [(Change, &str); 7] = [
+            (|context| context.with("mean", 0.0 / 0.0), "`mean` cannot be written as JSON: NaN is no number in JSON"),
+            (|context| context.with("deep", nested(2_000)), "`deep` cannot be written as JSON: arrays or objects nested more than 100"),
             (|context| context.with("map", unwritable()), "`map` cannot be written as JSON"),
             (|context| context.with("text", "a\0b"), "`text` contains the character \\u0000"),
             (|context| context.with("ke\0y", 1), "`ke\\u0000y` contains the character \\u0000"),

@@ -309,13 +309,43 @@ on_each_store! {
         runner.shutdown().await.unwrap();
     }
 
-    async fn a_deadline_in_the_past_is_now(database: Database) {
-        let gate = Gate::new();
-        let runner = database.runner([workflow("w", [gate.task("t")])]).await;
+    async fn an_execution_whose_deadline_has_passed_is_recorded_and_cancelled_and_no_task_of_it_starts(database: Database) {
+        let (started, starts) = mpsc::unbounded_channel();
+        let tells = task("t", move |context| {
+            let started = started.clone();
+            async move {
+                started.send(()).unwrap();
+                Ok(context)
+            }
+        });
+        let runner = database.runner([workflow("w", [tells])]).await;
         let past = SystemClock.now() - Duration::from_secs(60);
-        let execution = runner.submit("w").deadline(past).send().await.unwrap();
-        assert_eq!(execution.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+        for n in 0..20 {
+            let submit = || runner.submit("w").deadline(past).idempotency_key(format!("key {n}"));
+            let execution = submit().send().await.unwrap();
+            let result = execution.wait_for_completion().await.unwrap();
+            assert_eq!((result.status, task_of(&result, "t").attempts), (PipelineStatus::Cancelled, 0));
+            assert!(result.error_message.as_deref().unwrap().contains("deadline"), "{result:?}");
+            // It is an execution like any other, so its key finds it.
+            assert_eq!(submit().send().await.unwrap().execution_id, execution.execution_id);
+        }
+        assert!(starts.is_empty());
         runner.shutdown().await.unwrap();
+    }
+
+    async fn an_execution_that_is_to_start_after_its_deadline_never_starts(database: Database) {
+        let config = || quick().submit_only(true);
+        let submitter = database.configured(config(), [workflow("w", [idle("t")])]).await;
+        let deadline = SystemClock.now() + Duration::from_millis(100);
+        let start = deadline + Duration::from_millis(100);
+        let execution = submitter.submit("w").start_at(start).deadline(deadline).send().await.unwrap();
+        // Both have passed when somebody comes who could start it.
+        until(async || SystemClock.now() > start).await;
+        let runner = database.runner([workflow("w", [idle("t")])]).await;
+        let result = runner.execution(execution.execution_id).wait_for_completion().await.unwrap();
+        assert_eq!((result.status, task_of(&result, "t").attempts), (PipelineStatus::Cancelled, 0));
+        runner.shutdown().await.unwrap();
+        submitter.shutdown().await.unwrap();
     }
 
     async fn an_execution_that_was_to_start_later_can_be_cancelled_paused_and_resumed(database: Database) {

@@ -1,6 +1,8 @@
 //! How attempts end: errors, retries, panics, timeouts, and what is kept of them.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cloacina::{
@@ -8,7 +10,7 @@ use cloacina::{
     TaskDefinition, TaskError, TaskState,
 };
 use cloacina_testing::clock::ManualClock;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::support::{Database, Dropped, attempts, quick, task, task_of, workflow};
 
@@ -42,6 +44,39 @@ impl fmt::Display for Chained {
 impl std::error::Error for Chained {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.1.as_deref().map(|source| source as _)
+    }
+}
+
+/// A value whose drop panics with a value whose drop panics, and so on.
+#[derive(Debug)]
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        // A second panic while the first one unwinds ends any process.
+        if !std::thread::panicking() {
+            std::panic::panic_any(Self);
+        }
+    }
+}
+
+/// An error that panics when it is dropped, and when it is shown if it was not before.
+#[derive(Debug)]
+struct BadError {
+    shown: bool,
+}
+
+impl fmt::Display for BadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.shown { f.write_str("a bad error") } else { std::panic::panic_any(Bomb) }
+    }
+}
+
+impl std::error::Error for BadError {}
+
+impl Drop for BadError {
+    fn drop(&mut self) {
+        std::panic::panic_any(Bomb);
     }
 }
 
@@ -275,6 +310,148 @@ on_each_store! {
         cancelled.cancel().await.unwrap();
         assert_eq!(cancelled.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
         assert!(runner.execute("fine", Context::new()).await.unwrap().status.is_success());
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_panic_whose_payload_panics_when_it_is_dropped_is_a_panic_like_any_other(database: Database) {
+        let starts = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&starts);
+        let blocking = TaskBody::Blocking(Arc::new(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            std::panic::panic_any(Bomb)
+        }));
+        let held = task("t", |_| {
+            let bomb = Bomb;
+            async move {
+                std::future::pending::<()>().await;
+                drop(bomb);
+                Ok(Context::new())
+            }
+        });
+        let runner = database.runner([
+            workflow("async", [task("t", |_| async { std::panic::panic_any(Bomb) })]),
+            workflow("at the call", [task("t", |_| -> std::future::Ready<_> { std::panic::panic_any(Bomb) })]),
+            workflow("blocking", [TaskDefinition::new("t", blocking).retry(RetryPolicy::NEVER)]),
+            workflow("shown", [task("t", |_| async { Err(TaskError::new(BadError { shown: false })) })]),
+            workflow("error", [task("t", |_| async { Err(TaskError::new(BadError { shown: true })) })]),
+            workflow("timeout", [held.timeout(Some(Duration::from_millis(20)))]),
+            workflow("fine", [task("t", |context| async { Ok(context) })]),
+        ]).await;
+        for (name, outcome, words) in [
+            ("async", AttemptOutcome::Panicked, "panicked: (a value that is no text)"),
+            ("at the call", AttemptOutcome::Panicked, "panicked: (a value that is no text)"),
+            ("blocking", AttemptOutcome::Panicked, "panicked: (a value that is no text)"),
+            ("shown", AttemptOutcome::Panicked, "panicked: (a value that is no text)"),
+            ("error", AttemptOutcome::Failed, "a bad error"),
+            ("timeout", AttemptOutcome::TimedOut, "longer than its timeout"),
+        ] {
+            let result = runner.execute(name, Context::new()).await.unwrap();
+            assert_failed(&result, 1, words);
+            let history = runner.execution(result.execution_id).history().await.unwrap();
+            assert_eq!((history.len(), history[0].outcome), (1, outcome), "{name}");
+            assert!(runner.execute("fine", Context::new()).await.unwrap().status.is_success(), "{name}");
+        }
+        assert_eq!(starts.load(Ordering::SeqCst), 1);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn an_async_task_that_blocks_its_thread_is_timed_out_and_what_it_returns_is_ignored(database: Database) {
+        let (let_go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(std::sync::Mutex::new(wait));
+        let (returned, mut returns) = mpsc::unbounded_channel();
+        let stuck = task("t", move |context| {
+            let (wait, returned) = (Arc::clone(&wait), Dropped(returned.clone()));
+            async move {
+                // An error means that the sender is gone, as it is meant to be.
+                wait.lock().unwrap().recv().unwrap_err();
+                drop(returned);
+                Ok(context.with("late", true))
+            }
+        });
+        // The grace period is for what can be dropped when it is over.
+        let config = quick().max_concurrent_tasks(1).cancel_grace(Duration::from_secs(600));
+        let runner = database.configured(config, [
+            workflow("stuck", [stuck.timeout(Some(Duration::from_millis(50)))]),
+            workflow("next", [task("t", |context| async { Ok(context) })]),
+        ]).await;
+        let result = runner.execute("stuck", Context::new()).await.unwrap();
+        assert_failed(&result, 1, "longer than its timeout of 50ms");
+        let execution = runner.execution(result.execution_id);
+        assert_eq!(execution.history().await.unwrap()[0].outcome, AttemptOutcome::TimedOut);
+        // It is recorded as over, but its slot is still taken.
+        let next = runner.execute_async("next", Context::new()).await.unwrap();
+        assert_eq!(next.wait_for(Duration::from_millis(200)).await.unwrap().map(|next| next.status), None);
+        drop(let_go);
+        returns.recv().await.unwrap();
+        assert!(next.wait_for_completion().await.unwrap().status.is_success());
+        let now = runner.get_execution(result.execution_id).await.unwrap();
+        assert_eq!((now.status, now.final_context.get::<bool>("late")), (PipelineStatus::Failed, None));
+        assert_eq!(execution.history().await.unwrap().len(), 1);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn an_async_task_that_blocks_its_thread_does_not_keep_a_cancelled_execution_or_a_shutdown(database: Database) {
+        let (let_go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = Arc::new(std::sync::Mutex::new(wait));
+        let (started, mut starts) = mpsc::unbounded_channel();
+        let stuck = task("t", move |context| {
+            let (wait, started) = (Arc::clone(&wait), started.clone());
+            async move {
+                started.send(()).unwrap();
+                wait.lock().unwrap().recv().unwrap_err();
+                Ok(context)
+            }
+        });
+        let config = quick().shutdown_timeout(Duration::from_millis(50)).task_timeout(None);
+        let runner = database.configured(config, [workflow("stuck", [stuck])]).await;
+        let execution = runner.execute_async("stuck", Context::new()).await.unwrap();
+        starts.recv().await.unwrap();
+        runner.shutdown().await.unwrap();
+        let next = database.runner([]).await;
+        let history = next.execution(execution.execution_id).history().await.unwrap();
+        assert_eq!(history[0].outcome, AttemptOutcome::Released);
+        drop(let_go);
+        next.shutdown().await.unwrap();
+    }
+
+    async fn an_attempt_that_ran_out_of_time_has_the_grace_period_before_the_next_one_starts(database: Database) {
+        let (running, overlaps) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (at_once, seen) = (Arc::clone(&running), Arc::clone(&overlaps));
+        let gate = Arc::new(Semaphore::new(0));
+        let (told, mut cancellations) = mpsc::unbounded_channel();
+        let open = Arc::clone(&gate);
+        let cleaning = task("t", move |context| {
+            let (running, overlaps) = (Arc::clone(&at_once), Arc::clone(&seen));
+            let (gate, told) = (Arc::clone(&open), told.clone());
+            async move {
+                overlaps.fetch_add(running.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+                if context.task().attempt() == 1 {
+                    context.task().cancellation().cancelled().await;
+                    told.send(()).unwrap();
+                    gate.acquire().await.unwrap().forget();
+                }
+                running.fetch_sub(1, Ordering::SeqCst);
+                let attempt = context.task().attempt();
+                Ok(context.with(format!("attempt {attempt}"), true))
+            }
+        });
+        let cleaning = cleaning.timeout(Some(Duration::from_millis(50))).retry(attempts(2));
+        let config = quick().cancel_grace(Duration::from_secs(600));
+        let runner = database.configured(config, [workflow("w", [cleaning])]).await;
+        let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        cancellations.recv().await.unwrap();
+        // Nothing is recorded before it has come to its end.
+        assert!(execution.wait_for(Duration::from_millis(200)).await.unwrap().is_none());
+        assert!(execution.history().await.unwrap().iter().all(|attempt| attempt.attempt == 1));
+        gate.add_permits(1);
+        let result = execution.wait_for_completion().await.unwrap();
+        assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+        let context = &result.final_context;
+        assert_eq!((context.get::<bool>("attempt 1"), context.get::<bool>("attempt 2")), (None, Some(true)));
+        let outcomes: Vec<_> =
+            execution.history().await.unwrap().into_iter().map(|attempt| attempt.outcome).collect();
+        assert_eq!(outcomes, [AttemptOutcome::TimedOut, AttemptOutcome::Completed]);
+        assert_eq!(overlaps.load(Ordering::SeqCst), 0);
         runner.shutdown().await.unwrap();
     }
 

@@ -355,6 +355,21 @@ const POSTGRES: &[(&str, &str)] = &[
     ("UPDATE cake SET tags[1] = 'x'", "[ 1 ] = '…'"),
     ("SELECT extract(nonsense FROM now())", "nonsense"),
     ("SELECT unnest(c) FROM cake c", r#""c""#),
+    ("SELECT m.concat FROM cake m", r#""concat""#),
+    ("SELECT x.any_value FROM (SELECT id FROM cake) AS x", r#""any_value""#),
+    ("WITH x AS (SELECT id FROM cake) SELECT x.num_nulls FROM x", r#""num_nulls""#),
+    ("SELECT cake.bakery_round FROM cake", r#""bakery_round""#),
+    ("SELECT (c).concat FROM cake c", ".concat"),
+    ("SELECT count(c) FROM cake c", r#""c""#),
+    ("SELECT c FROM cake c", r#""c""#),
+    ("SELECT to_tsvector('other.cfg', 'x')", "'…'"),
+    ("SELECT to_tsvector(('other.cfg'), 'x')", "'…'"),
+    ("SELECT to_tsquery('\"other\".cfg', 'x')", "'…'"),
+    ("SELECT plainto_tsquery('3748', 'x')", "'…'"),
+    ("SELECT phraseto_tsquery(E'other.cfg', 'x')", "'…'"),
+    ("SELECT websearch_to_tsquery('other.cfg', 'x')", "'…'"),
+    ("SELECT ts_headline('other.cfg', 'x', to_tsquery('x'))", "'…'"),
+    ("SELECT unaccent('other.rules', 'x')", "'…'"),
 ];
 
 const SQLITE: &[(&str, &str)] = &[
@@ -571,4 +586,81 @@ fn a_refusal_is_short_and_holds_no_literal() {
 fn an_operator_s_function_has_a_plain_name() {
     assert!(gate(Dialect::Postgres).admit("SELECT bakery_round(1)").is_ok());
     assert_eq!(refused(Dialect::Postgres, "SELECT \"Not plain\"(1)").part(), "\"Not plain\"");
+}
+
+#[test]
+fn a_column_of_a_declared_table_is_one_that_its_model_has() {
+    let columns = [("cake", "id"), ("cake", "concat"), ("fruit", "id"), ("fruit", "Name")];
+    let columns = columns.map(|(table, column)| (table.to_owned(), column.to_owned()));
+    let kinds = [("cake", Kind::Tenant), ("fruit", Kind::Tenant), ("country", Kind::Reference)];
+    for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+        let gate = Gate::new(dialect, Tables::new(kinds).with_columns(&columns));
+        for sql in [
+            "SELECT cake.id, cake.concat, f.id, f.\"Name\" FROM cake, fruit AS f",
+            "SELECT c.id FROM cake c WHERE EXISTS (SELECT 1 FROM fruit f WHERE f.id = c.id)",
+            "INSERT INTO cake (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET id = excluded.id RETURNING cake.id",
+            "UPDATE cake AS c SET id = f.id FROM fruit AS f WHERE f.id = c.id",
+            "DELETE FROM fruit WHERE fruit.id = 1",
+            "SELECT x.total FROM (SELECT sum(cake.id) AS total FROM cake) AS x",
+            // Nothing is known of its columns.
+            "SELECT country.code FROM country",
+        ] {
+            assert!(gate.admit(sql).is_ok(), "{dialect:?}: {sql}: {}", gate.admit(sql).unwrap_err());
+        }
+        for sql in [
+            "SELECT cake.max FROM cake",
+            "SELECT c.evil FROM cake AS c",
+            "SELECT c.evil FROM fruit, LATERAL (SELECT 1) AS x, cake AS c",
+            "SELECT f.concat FROM fruit AS f",
+            "SELECT cake.id[cake.evil] FROM cake",
+            "SELECT 1 FROM cake ORDER BY cake.evil",
+            "SELECT 1 FROM cake AS c, fruit AS f WHERE c.id = f.concat",
+            "UPDATE cake SET id = cake.evil",
+            "DELETE FROM cake WHERE cake.evil IS NULL",
+            "INSERT INTO fruit (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET id = excluded.evil",
+            "INSERT INTO fruit (id) VALUES (1) RETURNING fruit.evil",
+        ] {
+            assert!(gate.admit(sql).is_err(), "{dialect:?}: {sql}");
+        }
+    }
+    // Of one name for two tables, in two parts of a statement, that is no column of both.
+    let gate = Gate::new(Dialect::Postgres, Tables::new(kinds).with_columns(&columns));
+    let sql = "SELECT c.id, (SELECT c.concat FROM cake AS c) FROM fruit AS c";
+    assert_eq!(gate.admit(sql).unwrap_err().part(), r#""concat""#);
+}
+
+#[test]
+fn a_statement_that_is_large_takes_no_longer_than_its_size() {
+    fn list(count: usize, separator: &str, item: impl Fn(usize) -> String) -> String {
+        (0..count).map(item).collect::<Vec<_>>().join(separator)
+    }
+    let nested = |open: &str, inner: &str, close: &str, depth| {
+        format!("{}{inner}{}", open.repeat(depth), close.repeat(depth))
+    };
+    let from = list(50_000, ", ", |n| format!("cake c{n}"));
+    let with = list(20_000, ", ", |n| format!("c{n} AS (SELECT 1)"));
+    let calls = list(30_000, ", ", |n| format!("generate_series(1, 2) c{n}"));
+    let statements = [
+        (false, format!("SELECT 1 FROM {from}")),
+        (false, format!("WITH {with} SELECT 1")),
+        (false, format!("SELECT 1 FROM {calls}")),
+        (false, format!("DELETE FROM cake USING {from}")),
+        (false, format!("UPDATE cake SET id = 1 FROM {from}")),
+        (true, format!("SELECT 1 FROM {}", list(200, ", ", |n| format!("cake c{n}")))),
+        (true, format!("SELECT {} FROM cake", list(50_000, ", ", |n| format!("cake.c{n}")))),
+        (true, format!("SELECT {} FROM cake", list(50_000, ", ", |n| format!("c{n} AS d{n}")))),
+        (true, format!("SELECT 1 FROM cake ORDER BY {}", list(50_000, ", ", |n| format!("c{n}")))),
+        (true, format!("SELECT 1 FROM cake WHERE id IN ({})", list(100_000, ", ", |n| n.to_string()))),
+        (true, format!("INSERT INTO cake (id) VALUES {}", list(100_000, ", ", |n| format!("({n})")))),
+        (true, format!("SELECT {}", nested("(", "1", ")", 40))),
+        (true, format!("SELECT {}", nested("abs(", "1", ")", 40))),
+        (true, format!("SELECT {}", nested("(SELECT ", "1", ")", 20))),
+        (false, format!("SELECT 1 FROM {}", nested("(", "cake", ")", 20))),
+    ];
+    let begun = std::time::Instant::now();
+    for (admitted, sql) in statements {
+        let answer = gate(Dialect::Postgres).admit(&sql);
+        assert_eq!(answer.is_ok(), admitted, "{}: {:?}", &sql[..sql.len().min(60)], answer.err());
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
 }
