@@ -1,0 +1,161 @@
+//! What one tenant does with its own login, over plain SQL, so that others wait: they do not.
+
+use cloacina::database::TenantCredentials;
+use tokio_postgres::Client;
+
+use crate::admin::{Administered, connect, runner, works};
+use crate::support::{in_time, until};
+
+/// A session of a tenant's that no timeout ends.
+async fn session(tenant: &TenantCredentials) -> Client {
+    let session = connect(&tenant.connection_string).await.unwrap();
+    session
+        .batch_execute(
+            "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0",
+        )
+        .await
+        .unwrap();
+    session
+}
+
+async fn number(client: &Client, text: &str) -> i64 {
+    client.query_one(text, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_leaves_no_more_notices_than_it_may_however_many_sessions_it_has() {
+    let test = async {
+        let database = Administered::by_a_provisioner().await;
+        let acme = database.tenant("acme").await;
+        database.tenant("globex").await;
+        let other = runner(&database.url, Some("globex"), "globex").await;
+        let begun = std::time::Instant::now();
+        let flood = (0..8).map(|_| {
+            let acme = acme.clone();
+            tokio::spawn(async move {
+                let session = session(&acme).await;
+                let notices =
+                    "SELECT cloacina.my_notice(ARRAY(SELECT gen_random_uuid() FROM generate_series(1, 700)))";
+                for _ in 0..40 {
+                    session.batch_execute(notices).await.unwrap();
+                }
+            })
+        });
+        for session in flood.collect::<Vec<_>>() {
+            works(&other).await;
+            session.await.unwrap();
+        }
+        let windows = 1 + i64::try_from(begun.elapsed().as_secs()).unwrap() / 10;
+        let superuser = database.superuser().await;
+        let there = number(&superuser, "SELECT count(*) FROM cloacina.notice").await;
+        assert!((1..=1000 * windows).contains(&there), "{there} in {windows} times ten seconds");
+        let later = "SELECT count(*) FROM cloacina.notice WHERE created_at NOT BETWEEN now() - interval '1 hour' AND now()";
+        assert_eq!(number(&superuser, later).await, 0);
+        other.shutdown().await.unwrap();
+    };
+    Box::pin(in_time(test)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_that_ends_what_a_tenant_planted_leaves_no_more_notices_either() {
+    let test = async {
+        let database = Administered::by_a_provisioner().await;
+        let acme = database.tenant("acme").await;
+        let operator = runner(&database.url, Some("acme"), "operator").await;
+        works(&operator).await;
+        let session = session(&acme).await;
+        session
+            .batch_execute(
+                "INSERT INTO ready_tasks (tenant_id, priority, due_at, execution_id, task, workflow, fingerprint)
+                     SELECT tenant_id, -1, now(), gen_random_uuid(), -1, 'w', 1 FROM cloacina.me(), generate_series(1, 5000);
+                 SELECT cloacina.ring(now())",
+            )
+            .await
+            .unwrap();
+        let superuser = database.superuser().await;
+        until(async || number(&superuser, "SELECT count(*) FROM acme.ready_tasks").await == 0).await;
+        let there = number(
+            &superuser,
+            "SELECT count(*) FROM cloacina.notice WHERE created_at > now() - interval '10 seconds'",
+        )
+        .await;
+        assert!(there <= 2000, "{there}");
+        operator.shutdown().await.unwrap();
+    };
+    Box::pin(in_time(test)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_has_no_more_runners_than_it_may_however_they_are_registered_at_once() {
+    let test = async {
+        let database = Administered::by_a_provisioner().await;
+        let acme = database.tenant("acme").await;
+        for level in ["READ COMMITTED", "REPEATABLE READ"] {
+            let ready = std::sync::Arc::new(tokio::sync::Barrier::new(16));
+            let sessions = (0..16).map(|_| {
+                let (acme, ready) = (acme.clone(), ready.clone());
+                tokio::spawn(async move {
+                    let session = session(&acme).await;
+                    // Each of them sees none but its own.
+                    let begin = format!("BEGIN ISOLATION LEVEL {level}; SELECT FROM cloacina.my_runners()");
+                    session.batch_execute(&begin).await.unwrap();
+                    ready.wait().await;
+                    let register = "SELECT cloacina.my_runner_register(gen_random_uuid(), 60000, NULL, NULL, NULL, '{}', '{}', NULL)
+                        FROM generate_series(1, 10); COMMIT";
+                    session.batch_execute(register).await.is_ok()
+                })
+            });
+            let mut registered = 0;
+            for session in sessions.collect::<Vec<_>>() {
+                registered += i64::from(session.await.unwrap()) * 10;
+            }
+            assert!((10..=64).contains(&registered), "{level}: {registered}");
+            let superuser = database.superuser().await;
+            assert_eq!(number(&superuser, "SELECT count(*) FROM cloacina.runner").await, registered);
+            superuser
+                .batch_execute("DELETE FROM cloacina.runner; DELETE FROM cloacina.runner_place")
+                .await
+                .unwrap();
+        }
+    };
+    Box::pin(in_time(test)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bell_or_a_runner_that_a_tenant_changes_all_the_time_is_seldom_written() {
+    let test = async {
+        let database = Administered::by_a_provisioner().await;
+        let acme = database.tenant("acme").await;
+        let session = session(&acme).await;
+        let superuser = database.superuser().await;
+        let begun = std::time::Instant::now();
+        session
+            .batch_execute(
+                "SELECT cloacina.my_runner_register('00000000-0000-0000-0000-000000000001', 60000, NULL, NULL, NULL, '{}', '{}', NULL);
+                 DO $$ BEGIN
+                     FOR n IN 1..5000 LOOP
+                         PERFORM cloacina.ring('2000-01-01'::timestamptz - n * interval '1 second');
+                         PERFORM * FROM cloacina.my_runner_heartbeat('00000000-0000-0000-0000-000000000001', '{}', '{}', NULL);
+                     END LOOP;
+                 END $$",
+            )
+            .await
+            .unwrap();
+        let rung: String = superuser
+            .query_one("SELECT due_at::text FROM cloacina.doorbell WHERE due_at IS NOT NULL", &[])
+            .await
+            .unwrap()
+            .get(0);
+        assert_eq!(rung, "-infinity", "it stays rung");
+        let beats = number(&superuser, "SELECT beat FROM cloacina.runner").await;
+        let most = 20 * (2 + i64::try_from(begun.elapsed().as_secs()).unwrap());
+        assert!((1..=most).contains(&beats), "{beats}");
+        // It is lowered once that is over, and then says again what is due.
+        until(async || {
+            session.batch_execute("SELECT cloacina.my_bell_lower(NULL)").await.unwrap();
+            number(&superuser, "SELECT count(*) FROM cloacina.doorbell WHERE due_at IS NOT NULL").await == 0
+        })
+        .await;
+    };
+    Box::pin(in_time(test)).await;
+}
