@@ -159,6 +159,7 @@ statements! {
     TENANT_LIST "tenant_list";
     TENANT_STATE "tenant_state";
     TENANT_LIMITS "tenant_limits";
+    TENANT_EMPTY "tenant_empty";
     TENANT_FORGET "tenant_forget";
     TENANT_MEASURE "tenant_measure";
     TENANT_VERIFY "tenant_verify";
@@ -167,6 +168,9 @@ statements! {
     LOGIN_OVERDUE "login_overdue";
     AUDIT_INSERT "audit_insert";
     AUDIT_LIST "audit_list";
+    SESSION_BLOCKERS "session_blockers";
+    SESSION_UNBLOCK "session_unblock";
+    SESSION_PREPARED "session_prepared";
     SESSION_COUNT "session_count";
     SESSION_END "session_end";
     SESSION_TENANTS "session_tenants";

@@ -306,6 +306,11 @@ impl Admin {
                 AdminErrorKind::Busy,
                 format!("somebody else is at work here; try again: {}", crate::error::describe(error)),
             ),
+            // A row of a catalog that somebody else has just changed.
+            Some("XX000") if crate::error::describe(error).contains("concurrently") => told(
+                AdminErrorKind::Busy,
+                format!("somebody else is at work here; try again: {}", crate::error::describe(error)),
+            ),
             Some("42710" | "42P06" | "23505") => {
                 told(AdminErrorKind::AlreadyExists, crate::error::describe(error))
             }

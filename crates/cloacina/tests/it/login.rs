@@ -1,9 +1,14 @@
 //! What one tenant does with its own login, over plain SQL, so that others wait: they do not.
 
-use cloacina::database::TenantCredentials;
+use std::time::Duration;
+
+use cloacina::database::{
+    AdminErrorKind, Database, DatabaseAdmin, TenantConfig, TenantCredentials, TenantLimits, TenantState,
+};
+use cloacina_testing::cluster::Cluster;
 use tokio_postgres::Client;
 
-use crate::admin::{Administered, connect, runner, works};
+use crate::admin::{Administered, connect, database_of, runner, works};
 use crate::support::{in_time, until};
 
 /// A session of a tenant's that no timeout ends.
@@ -156,6 +161,116 @@ async fn a_bell_or_a_runner_that_a_tenant_changes_all_the_time_is_seldom_written
             number(&superuser, "SELECT count(*) FROM cloacina.doorbell WHERE due_at IS NOT NULL").await == 0
         })
         .await;
+    };
+    Box::pin(in_time(test)).await;
+}
+
+/// Holds rows of the catalogs that an administrator has to change: its own role's, and its schema's.
+async fn holds_its_role(tenant: &TenantCredentials) -> Client {
+    let session = session(tenant).await;
+    let hold = format!(
+        "BEGIN; ALTER ROLE {} PASSWORD 'open sesame'; GRANT USAGE ON SCHEMA acme TO PUBLIC",
+        tenant.username
+    );
+    session.batch_execute(&hold).await.unwrap();
+    session
+}
+
+async fn an_administrator_is_not_held_off(database: Administered) {
+    let acme = database.tenant("acme").await;
+    let own = runner(&acme.connection_string, None, "acme").await;
+    works(&own).await;
+    let held = holds_its_role(&acme).await;
+    database.admin.set_limits("acme", TenantLimits::default()).await.unwrap();
+    assert!(held.batch_execute("SELECT 1").await.is_err());
+    let held = holds_its_role(&acme).await;
+    let new = database.admin.rotate_credentials("acme").await.unwrap();
+    assert!(held.batch_execute("SELECT 1").await.is_err());
+    // Only what was in the way was ended.
+    works(&own).await;
+    own.shutdown().await.unwrap();
+    let other = session(&new).await;
+    other.batch_execute(&format!("BEGIN; ALTER ROLE {} PASSWORD 'open sesame'", new.username)).await.unwrap();
+    let held = [holds_its_role(&acme).await, other];
+    database.admin.suspend("acme").await.unwrap();
+    for (session, login) in held.iter().zip([&acme, &new]) {
+        assert!(session.batch_execute("SELECT 1").await.is_err());
+        assert!(connect(&login.connection_string).await.is_err());
+    }
+    database.admin.resume("acme").await.unwrap();
+    // The first login is closed at once by another rotation, and by it alone, whatever it holds.
+    let held = holds_its_role(&new).await;
+    let last = database.admin.rotate_credentials_within("acme", Duration::ZERO).await.unwrap();
+    assert!(held.batch_execute("SELECT 1").await.is_err());
+    assert!(connect(&new.connection_string).await.is_err());
+    database.admin.verify_tenant("acme").await.unwrap();
+    let held = holds_its_role(&last).await;
+    database.admin.remove_tenant_within("acme", &last.username, Duration::ZERO).await.unwrap();
+    assert!(held.batch_execute("SELECT 1").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_holds_on_to_its_role_holds_off_no_administrator() {
+    Box::pin(in_time(async {
+        an_administrator_is_not_held_off(Administered::by_a_provisioner().await).await
+    }))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_holds_on_to_its_role_holds_off_no_superuser() {
+    Box::pin(in_time(async { an_administrator_is_not_held_off(Administered::by_a_superuser().await).await }))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_tenant_prepared_is_rolled_back_or_named_with_the_statement_to_run() {
+    let test = async {
+        let cluster = Cluster::start().unwrap();
+        let url = cluster.fresh_database().await.unwrap();
+        cluster.make_administrator(&url).await.unwrap();
+        let superuser_url = cluster.superuser_url_of(&url);
+        let settings = connect(&superuser_url).await.unwrap();
+        settings.batch_execute("ALTER SYSTEM SET max_prepared_transactions = 10").await.unwrap();
+        cluster.restart().unwrap();
+        let by = |url: &str| DatabaseAdmin::new(Database::new(url, &database_of(url), 3));
+        let (provisioner, superuser) = (by(&url), by(&superuser_url));
+        let config = TenantConfig {
+            schema_name: "acme".to_owned(),
+            username: "acme_user".to_owned(),
+            password: String::new(),
+        };
+        let acme = provisioner.create_tenant(config).await.unwrap();
+        let session = connect(&superuser_url).await.unwrap();
+        let act = async |admin: &DatabaseAdmin, remove| {
+            if remove {
+                admin.remove_tenant_within("acme", "acme_user", Duration::ZERO).await
+            } else {
+                admin.suspend("acme").await
+            }
+        };
+        for (remove, admin) in [(false, &superuser), (true, &provisioner)] {
+            let held = holds_its_role(&acme).await;
+            held.batch_execute("PREPARE TRANSACTION 'it''s mine'").await.unwrap();
+            let acted = act(admin, remove).await;
+            assert!(held.batch_execute("SELECT 1").await.is_err());
+            if remove {
+                let error = acted.unwrap_err();
+                assert_eq!(error.kind(), AdminErrorKind::Remains, "{error}");
+                let statement = "ROLLBACK PREPARED 'it''s mine';";
+                assert!(error.to_string().contains(statement), "{error}");
+                assert_eq!(admin.list_tenants().await.unwrap()[0].state, TenantState::Removing);
+                session.batch_execute(statement).await.unwrap();
+                act(admin, remove).await.unwrap();
+            } else {
+                acted.unwrap();
+            }
+            assert!(connect(&acme.connection_string).await.is_err());
+            if !remove {
+                admin.resume("acme").await.unwrap();
+                connect(&acme.connection_string).await.unwrap();
+            }
+        }
     };
     Box::pin(in_time(test)).await;
 }
