@@ -176,6 +176,7 @@ statements! {
     SESSION_TENANTS "session_tenants";
     SESSION_REAP "session_reap";
     ROLE_REMAINS "role_remains";
+    ROLE_GRANTERS "role_granters";
     ROLE_OIDS "role_oids";
     ADMIN_STATE "admin_state";
     RUNNING_COUNT "running_count";

@@ -92,7 +92,7 @@ impl Admin {
         let rows = self.as_owner(vec![Step::Run(sql::ROLE_OIDS, params![roles.clone()])]).await?;
         let oids: Vec<u32> = rows[0].iter().map(|row| row.get("oid")).collect();
         // What is the tenant's goes first, whatever else keeps its roles: somebody else may have granted them something in another database.
-        self.insist(&roles, || Box::pin(self.drop_data(schema))).await?;
+        self.insist(&roles, || Box::pin(self.drop_data(schema, &oids))).await?;
         match self.insist(&roles, || Box::pin(self.drop_roles(schema))).await {
             Err(error) if error.kind() == AdminErrorKind::Remains => {
                 return Err(self.remains(&tenant, &self.remaining(&oids, &roles).await?));
@@ -106,16 +106,21 @@ impl Admin {
     }
 
     /// Drops the schema, and what the roles have in this database.
-    async fn drop_data(&self, schema: &str) -> Result<()> {
+    async fn drop_data(&self, schema: &str, oids: &[u32]) -> Result<()> {
+        // Only a member of the role that granted something can take it back.
+        let rows = self.as_owner(vec![Step::Run(sql::ROLE_GRANTERS, params![oids.to_vec()])]).await?;
+        let granters = rows[0].iter().map(|row| row.get::<_, String>("role_name"));
         let (mut side, tenant) = self.lock(schema).await?;
         if tenant.state == "removed" {
             return self.finish(&mut side, &[]).await.map(drop);
         }
-        let list = role_list(&tenant.roles());
+        let roles = tenant.roles();
+        let members = role_list(&roles.iter().cloned().chain(granters).collect::<Vec<_>>());
         let steps = [
             Step::Batch(format!(
-                "SET LOCAL ROLE NONE; GRANT {list} TO CURRENT_USER; DROP OWNED BY {list}; REVOKE {list} FROM CURRENT_USER; \
+                "SET LOCAL ROLE NONE; GRANT {members} TO CURRENT_USER; DROP OWNED BY {}; REVOKE {members} FROM CURRENT_USER; \
                  SET LOCAL ROLE {OWNER}; DROP SCHEMA IF EXISTS {} CASCADE",
+                role_list(&roles),
                 quoted(&tenant.schema)
             )),
             Step::Run(sql::TENANT_EMPTY, params![Uuid::from(tenant.tenant)]),

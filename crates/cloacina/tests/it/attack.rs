@@ -395,18 +395,13 @@ const ATTEMPTS: &[(&str, &str, Outcome)] = &[
         "SELECT prosrc FROM pg_proc WHERE proname = 'ring' AND pronamespace = 'cloacina'::regnamespace",
         ByDesign("Names and sizes in the catalogs"),
     ),
-    (
-        "an advisory lock",
-        "SELECT pg_advisory_lock(n) FROM generate_series(1, 100) n",
-        ByDesign("Advisory locks and notifications"),
-    ),
-    (
-        "a notification",
-        "NOTIFY cloacina; NOTIFY cloacina, 'globex'",
-        ByDesign("Advisory locks and notifications"),
-    ),
-    ("listen", "LISTEN cloacina; UNLISTEN *", ByDesign("Advisory locks and notifications")),
-    ("a large object", "SELECT lo_unlink(lo_create(0))", ByDesign("Large objects")),
+    ("an advisory lock", "SELECT pg_advisory_lock(n) FROM generate_series(1, 100) n", DENIED),
+    ("a shared advisory lock", "SELECT pg_advisory_lock_shared(1, 1)", DENIED),
+    ("an advisory lock that is tried", "SELECT pg_try_advisory_xact_lock(1)", DENIED),
+    ("a notification", "NOTIFY cloacina; NOTIFY cloacina, 'globex'", ByDesign("Notifications")),
+    ("listen", "LISTEN cloacina; UNLISTEN *", ByDesign("Notifications")),
+    ("a large object", "SELECT lo_unlink(lo_create(0))", DENIED),
+    ("a large object of bytes", "SELECT lo_from_bytea(0, 'x')", DENIED),
 ];
 
 /// What is the same before and after all attempts.

@@ -274,3 +274,73 @@ async fn what_a_tenant_prepared_is_rolled_back_or_named_with_the_statement_to_ru
     };
     Box::pin(in_time(test)).await;
 }
+
+/// What a tenant can only do where what the preflight says was not run.
+async fn left_open(database: &Administered) {
+    let open = "GRANT EXECUTE ON FUNCTION lo_create(oid), pg_advisory_lock(bigint) TO PUBLIC";
+    database.superuser().await.batch_execute(open).await.unwrap();
+}
+
+/// Makes a large object that another role may read.
+async fn grants(session: &Client, to: &str) {
+    let object: u32 = session.query_one("SELECT lo_create(0)", &[]).await.unwrap().get(0);
+    session.batch_execute(&format!("GRANT SELECT ON LARGE OBJECT {object} TO {to}")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_tenant_grants_is_a_finding_about_itself_and_about_nobody_else() {
+    let test = async {
+        let database = Administered::by_a_provisioner().await;
+        let (acme, globex) = (database.tenant("acme").await, database.tenant("globex").await);
+        left_open(&database).await;
+        let error = database.admin.verify_tenant("globex").await.unwrap_err();
+        let revoke = "(REVOKE EXECUTE ON FUNCTION lo_create(oid), pg_advisory_lock(bigint) FROM PUBLIC;)";
+        assert!(error.to_string().contains(revoke), "{error}");
+        let session = session(&acme).await;
+        grants(&session, &globex.username).await;
+        let default = format!("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {}", globex.username);
+        session.batch_execute(&default).await.unwrap();
+        let closed = "REVOKE EXECUTE ON FUNCTION lo_create(oid), pg_advisory_lock(bigint) FROM PUBLIC";
+        database.superuser().await.batch_execute(closed).await.unwrap();
+        database.admin.verify_tenant("globex").await.unwrap();
+        let error = database.admin.verify_tenant("acme").await.unwrap_err();
+        assert_eq!(error.kind(), AdminErrorKind::NotIsolated);
+        assert!(error.to_string().contains(&format!("{} owns large object", acme.username)), "{error}");
+        database.admin.remove_tenant("globex", &globex.username).await.unwrap();
+        database.admin.remove_tenant("acme", &acme.username).await.unwrap();
+    };
+    Box::pin(in_time(test)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_in_another_database_keeps_a_role_and_no_data_of_the_tenant_that_it_was_granted() {
+    let test = async {
+        let database = Administered::by_a_provisioner().await;
+        let (acme, globex) = (database.tenant("acme").await, database.tenant("globex").await);
+        let elsewhere = Cluster::shared().unwrap().fresh_database().await.unwrap();
+        let url =
+            acme.connection_string.replace(database_of(&database.url).as_str(), &database_of(&elsewhere));
+        // The login has the name of its database in it.
+        let url = url.replacen(&database_of(&elsewhere), &database_of(&database.url), 1);
+        let session = connect(&url).await.unwrap();
+        grants(&session, &globex.username).await;
+        let error = database.admin.remove_tenant("globex", &globex.username).await.unwrap_err();
+        assert_eq!(error.kind(), AdminErrorKind::Remains, "{error}");
+        assert!(error.to_string().contains(&database_of(&elsewhere)), "{error}");
+        let superuser = database.superuser().await;
+        assert_eq!(number(&superuser, "SELECT count(*) FROM pg_namespace WHERE nspname = 'globex'").await, 0);
+        assert!(connect(&globex.connection_string).await.is_err());
+        session.batch_execute("SELECT lo_unlink(oid) FROM pg_largeobject_metadata").await.unwrap();
+        database.admin.remove_tenant("globex", &globex.username).await.unwrap();
+        // What keeps a tenant from there is in the preflight.
+        let hardening = database.admin.preflight().await.unwrap().hardening.concat();
+        assert!(
+            hardening.contains(&format!(
+                "REVOKE CONNECT ON DATABASE \"{}\" FROM PUBLIC;",
+                database_of(&elsewhere)
+            ))
+        );
+        assert!(hardening.contains("REVOKE CONNECT ON DATABASE \"postgres\" FROM PUBLIC;"));
+    };
+    Box::pin(in_time(test)).await;
+}
