@@ -344,3 +344,28 @@ async fn a_right_in_another_database_keeps_a_role_and_no_data_of_the_tenant_that
     };
     Box::pin(in_time(test)).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_locks_its_tables_is_not_measured_and_all_others_are() {
+    let test = async {
+        let database = Administered::by_a_provisioner().await;
+        let acme = database.tenant("acme").await;
+        for tenant in ["globex", "initech"] {
+            database.tenant(tenant).await;
+        }
+        let session = session(&acme).await;
+        session.batch_execute("BEGIN; LOCK TABLE acme.task_attempts").await.unwrap();
+        let begun = std::time::Instant::now();
+        assert_eq!(database.admin.measure_tenants().await.unwrap(), 2);
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        let measured = async || {
+            let tenants = database.admin.list_tenants().await.unwrap();
+            tenants.iter().map(|tenant| tenant.measured_at.is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(measured().await, [false, true, true]);
+        session.batch_execute("ROLLBACK").await.unwrap();
+        assert_eq!(database.admin.measure_tenants().await.unwrap(), 3);
+        assert_eq!(measured().await, [true; 3]);
+    };
+    Box::pin(in_time(test)).await;
+}
