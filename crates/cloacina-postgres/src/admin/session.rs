@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
@@ -22,7 +23,8 @@ pub(super) type Attempt<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send +
 
 impl DatabaseAdmin {
     /// Ends the sessions of tenants' logins whose statement or transaction takes longer than the tenant's limits allow, and those of
-    /// logins whose time after a rotation is over. Returns how many were ended.
+    /// logins whose time after a rotation is over. Returns how many were ended. Transactions that a tenant prepared are rolled back likewise, or named
+    /// in a warning where this administrator is no superuser.
     ///
     /// To be called often: it is what keeps a tenant from holding locks, and the server's oldest snapshot, for ever.
     /// The tenant manager does so once a second.
@@ -35,6 +37,13 @@ impl DatabaseAdmin {
             admin.ensure().await?;
             // One of them that does not end keeps no other session alive.
             let (ended, closed) = (admin.reap().await, admin.end_overdue_logins().await);
+            if let Err(error) = admin.end_prepared_of(None).await {
+                let mut told = admin.told.lock().unwrap_or_else(PoisonError::into_inner);
+                if *told != error.to_string() {
+                    *told = error.to_string();
+                    tracing::warn!(database = admin.inner.label(), %error, "what tenants have prepared exceeds their limits");
+                }
+            }
             closed.and(ended)
         })
         .await
@@ -125,7 +134,13 @@ impl Admin {
 
     /// Rolls back what sessions of these roles have prepared, which keeps its locks although they have ended. Only a superuser may.
     pub(super) async fn end_prepared(&self, roles: &[String]) -> Result<()> {
-        let rows = self.as_owner(vec![Step::Run(sql::SESSION_PREPARED, params![roles.to_vec()])]).await?;
+        self.end_prepared_of(Some(roles)).await
+    }
+
+    /// Of these roles, or of all tenants what is over its time.
+    async fn end_prepared_of(&self, roles: Option<&[String]>) -> Result<()> {
+        let parameters = params![roles.map(<[String]>::to_vec), milliseconds(create::TRANSACTION_TIMEOUT)];
+        let rows = self.as_owner(vec![Step::Run(sql::SESSION_PREPARED, parameters)]).await?;
         let mut left = Vec::new();
         for row in &rows[0] {
             let (statement, database): (&str, &str) = (row.get("statement"), row.get("database"));

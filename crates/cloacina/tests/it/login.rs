@@ -268,7 +268,22 @@ async fn what_a_tenant_prepared_is_rolled_back_or_named_with_the_statement_to_ru
             assert!(connect(&acme.connection_string).await.is_err());
             if !remove {
                 admin.resume("acme").await.unwrap();
-                connect(&acme.connection_string).await.unwrap();
+                // What is over its time is looked for all the time.
+                let mut limits = TenantLimits::default();
+                limits.transaction_timeout = Some(Duration::from_millis(1));
+                admin.set_limits("acme", limits).await.unwrap();
+                let prepares = connect(&acme.connection_string).await.unwrap();
+                prepares
+                    .batch_execute("BEGIN; LOCK TABLE acme.ready_tasks; PREPARE TRANSACTION 'more'")
+                    .await
+                    .unwrap();
+                until(async || {
+                    provisioner.reap_sessions().await.unwrap();
+                    admin.reap_sessions().await.unwrap();
+                    number(&session, "SELECT count(*) FROM pg_prepared_xacts").await == 0
+                })
+                .await;
+                admin.set_limits("acme", TenantLimits::default()).await.unwrap();
             }
         }
     };
