@@ -212,7 +212,7 @@ async fn an_administrator_is_not_held_off(database: Administered) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenant_that_holds_on_to_its_role_holds_off_no_administrator() {
     Box::pin(in_time(async {
-        an_administrator_is_not_held_off(Administered::by_a_provisioner().await).await
+        an_administrator_is_not_held_off(Administered::by_a_provisioner().await).await;
     }))
     .await;
 }
