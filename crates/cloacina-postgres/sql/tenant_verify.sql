@@ -173,13 +173,13 @@ finding (what) AS (
     WHERE (proname LIKE 'dblink%' OR proname IN ('pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'pg_stat_file', 'lo_import', 'lo_export'))
       AND has_function_privilege(role_oid, pg_proc.oid, 'EXECUTE')
     UNION ALL
-    SELECT format('%I can run %s (REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC;)', role_name, string_agg(function, ', '), string_agg(function, ', '))
+    SELECT format('%I can take advisory locks, as many as there are, or make large objects (REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC;)', role_name,
+                  string_agg(function, ', ' ORDER BY function))
     FROM (
         SELECT role_name, pg_proc.oid::regprocedure::text AS function
         FROM login JOIN pg_roles ON pg_roles.oid = role_oid, pg_proc
         WHERE pronamespace = 'pg_catalog'::regnamespace AND (proname ~ '^pg_(try_)?advisory_' OR proname IN ('lo_creat', 'lo_create', 'lo_from_bytea'))
           AND has_function_privilege(role_oid, pg_proc.oid, 'EXECUTE')
-        ORDER BY 2
     ) AS open GROUP BY role_name
     UNION ALL
     SELECT format('%I can use the foreign server %I', role_name, srvname)

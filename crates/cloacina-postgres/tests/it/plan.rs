@@ -79,7 +79,7 @@ async fn a_claim_walks_no_rows_that_nobody_here_can_claim_however_many_there_are
         )
     };
     // All of one version, each of a version of its own, and of the version that is known but without an execution.
-    for (what, count) in [("'etl', 8", 300_000), ("'etl' || n, n", 100_000), ("'etl', 7", 100_000)] {
+    for (what, count) in [("'etl', 8", 600_000), ("'etl' || n, n", 100_000), ("'etl', 7", 100_000)] {
         t.beside.batch_execute(&plant(what, count)).await.unwrap();
         t.beside.batch_execute("ANALYZE ready_tasks").await.unwrap();
         let mut fastest = Duration::MAX;
@@ -101,7 +101,7 @@ async fn a_claim_walks_no_rows_that_nobody_here_can_claim_however_many_there_are
             }
         }
         // Walking them all takes several times that.
-        assert!(fastest < Duration::from_millis(60), "{what}: {fastest:?}");
+        assert!(fastest < Duration::from_millis(250), "{what}: {fastest:?}");
         t.beside
             .batch_execute(
                 "UPDATE task_executions SET state = 'ready', attempt = 0;
