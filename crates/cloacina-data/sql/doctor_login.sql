@@ -31,6 +31,12 @@ acting (oid) AS (
     UNION
     SELECT roleid FROM acting JOIN pg_auth_members ON member = acting.oid
 ),
+-- The roles of tenants with logins of their own. What one of them grants of what it has is a matter of its own place.
+tenant (oid) AS (
+    SELECT member FROM pg_auth_members WHERE roleid = to_regrole('cloacina_tenant') AND EXISTS (SELECT FROM kept)
+    UNION
+    SELECT member FROM tenant JOIN pg_auth_members ON roleid = tenant.oid
+),
 -- The schemas that the login can use, or make objects in. Asked of each by name, the server would keep every one of them in memory.
 usable AS MATERIALIZED (
     SELECT pg_namespace.oid, nspname, bool_or(privilege_type = 'USAGE') AS is_usable, bool_or(privilege_type = 'CREATE') AS is_open,
@@ -93,6 +99,9 @@ consequence (fatal, what, remedy) AS (
     FROM pg_shdepend JOIN ours ON ours.oid = refobjid, kept, pg_database AS database
     WHERE datname = current_database() AND dbid IN (0, database.oid) AND refclassid = 'pg_authid'::regclass AND deptype = 'a'
       AND classid NOT IN ('pg_database'::regclass, 'pg_default_acl'::regclass)
+      AND NOT (classid = 'pg_largeobject'::regclass AND EXISTS (
+          SELECT FROM pg_largeobject_metadata JOIN tenant ON tenant.oid = lomowner WHERE pg_largeobject_metadata.oid = objid AND lomowner NOT IN (SELECT oid FROM ours)
+      ))
       AND NOT coalesce(refobjid = working AND CASE classid
         WHEN 'pg_namespace'::regclass THEN objid IN (schema_oid, 'cloacina'::regnamespace)
         WHEN 'pg_class'::regclass THEN (SELECT relnamespace FROM pg_class WHERE pg_class.oid = objid) = schema_oid

@@ -247,6 +247,11 @@ finding (fatal, what, remedy) AS (
            'take them back with ALTER DEFAULT PRIVILEGES'
     FROM pg_default_acl, aclexplode(defaclacl) AS acl, place
     WHERE acl.grantee <> defaclrole AND $2 <> 'schema' AND (defaclrole = owner OR defaclnamespace = schema_oid OR acl.grantee IN (working, reader))
+      -- Those of a tenant with a login are about what it makes itself, which is nothing, and are told where its own login is looked at.
+      AND NOT EXISTS (
+          SELECT FROM pg_auth_members AS of_login JOIN pg_auth_members AS of_group ON of_group.member = of_login.roleid
+          WHERE of_login.member = defaclrole AND of_group.roleid = to_regrole('cloacina_tenant') AND defaclrole IS DISTINCT FROM to_regrole(quote_ident($11))
+      )
     -- What is only slow.
     UNION ALL
     SELECT false, format('the index %I of table %I is not used under row security: an operator of it could leak what it compares', index.relname, tenant_column.relname),

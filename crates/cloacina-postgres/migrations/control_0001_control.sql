@@ -46,10 +46,12 @@ CREATE INDEX doorbell_due ON doorbell (due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE notice (
     tenant_id    uuid        NOT NULL,
     execution_id uuid        NOT NULL,
-    created_at   timestamptz NOT NULL
+    created_at   timestamptz NOT NULL CHECK (isfinite(created_at))
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
 
+-- By the first everybody reads what is new, by the second it is seen how much of it is one tenant's.
 CREATE INDEX notice_created ON notice (created_at);
+CREATE INDEX notice_tenant ON notice (tenant_id, created_at);
 
 CREATE TABLE runner (
     id           uuid        NOT NULL PRIMARY KEY,
@@ -65,7 +67,11 @@ CREATE TABLE runner (
     fingerprints bigint[]    NOT NULL,
     heartbeat_at timestamptz NOT NULL,
     CHECK (num_nulls(host, pid, started) IN (0, 3)),
-    CHECK (cardinality(workflows) = cardinality(fingerprints))
+    CHECK (cardinality(workflows) = cardinality(fingerprints)),
+    -- Lists without a gap: everybody who rescues reads them.
+    CHECK (CASE WHEN array_ndims(workflows) > 1 THEN false ELSE array_position(workflows, NULL) IS NULL END),
+    CHECK (CASE WHEN array_ndims(fingerprints) > 1 THEN false ELSE array_position(fingerprints, NULL) IS NULL END),
+    CHECK (isfinite(heartbeat_at))
 ) WITH (fillfactor = 50);
 
 CREATE TABLE runner_place (

@@ -2,10 +2,14 @@
 --
 --   login    which database login is which tenant: by the OID of the role, which no name can imitate
 --   audit    what an administrator did
+--   quota    how much each tenant's logins have written here lately
 --
 -- A tenant's login has no right on any table here. What it may do is a list of functions that run with the rights of this
 -- schema's owner and act for the tenant of `session_user`, whatever they are told: with the right to change a table, a tenant
 -- could lock it for everybody (LOCK TABLE); a function can lock that tenant's rows at most.
+--
+-- What a tenant's login writes here is read by everybody. So it is counted, by the server's clock, and what goes beyond is refused or left
+-- out: rows, and also changes of one row, because a tenant that holds a snapshot open keeps all versions of it in everybody's way.
 
 ALTER TABLE tenant DROP CONSTRAINT tenant_state_check;
 ALTER TABLE tenant
@@ -61,9 +65,27 @@ CREATE TABLE audit (
 
 CREATE INDEX audit_tenant ON audit (tenant_id, id);
 
--- NULL: the operator's.
-ALTER TABLE runner ADD COLUMN tenant_id uuid;
+-- How often a tenant's login has changed its bell in the second that began then.
+ALTER TABLE doorbell
+    ADD COLUMN changes       integer     NOT NULL DEFAULT 0,
+    ADD COLUMN changes_since timestamptz NOT NULL DEFAULT '-infinity';
+
+-- NULL: the operator's. The last two as above.
+ALTER TABLE runner
+    ADD COLUMN tenant_id     uuid,
+    ADD COLUMN changes       integer     NOT NULL DEFAULT 0,
+    ADD COLUMN changes_since timestamptz NOT NULL DEFAULT '-infinity',
+    ADD CHECK (tenant_id IS NULL OR lease_ms <= 86400000 AND (host IS NULL OR length(host) <= 255));
 CREATE INDEX runner_tenant ON runner (tenant_id) WHERE tenant_id IS NOT NULL;
+
+-- What a tenant's logins have used of what they may use, of each kind, in the time that began at `since`.
+CREATE TABLE quota (
+    tenant_id uuid        NOT NULL,
+    kind      text        NOT NULL,
+    used      integer     NOT NULL DEFAULT 0,
+    since     timestamptz NOT NULL DEFAULT '-infinity',
+    PRIMARY KEY (tenant_id, kind)
+) WITH (fillfactor = 50);
 
 -- A notice without an execution, that is with the nil one, says that the tenant's own row was changed.
 
@@ -132,7 +154,35 @@ BEGIN
 END
 $$;
 
--- Rings the tenant's own bell: see `bell_ring`. False if there is no such bell.
+-- Whether a time is one of the last moments, by the server's clock. One that lies ahead is none: the clock was set back.
+CREATE FUNCTION is_recent(at timestamptz, within interval) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT at BETWEEN clock_timestamp() - within AND clock_timestamp()
+$$;
+
+-- Takes as much of a tenant's quota as is wanted, or as is left of it, and says how much that is. The row stays locked until the commit, so the
+-- limit is exact: who comes at the same time waits, and who looks at an older state than this one, in a transaction that began before, fails.
+-- Nobody but the tenant's own logins takes this lock.
+CREATE FUNCTION my_quota(tenant uuid, of_kind text, wanted integer, most integer, within interval) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    mine  cloacina.quota;
+    taken integer;
+BEGIN
+    INSERT INTO cloacina.quota (tenant_id, kind) VALUES (tenant, of_kind) ON CONFLICT DO NOTHING;
+    SELECT * INTO STRICT mine FROM cloacina.quota WHERE tenant_id = tenant AND kind = of_kind FOR UPDATE;
+    IF NOT cloacina.is_recent(mine.since, within) THEN
+        mine.since := clock_timestamp();
+        mine.used := 0;
+    END IF;
+    taken := greatest(0, least(wanted, most - mine.used));
+    UPDATE cloacina.quota SET used = mine.used + taken, since = mine.since WHERE tenant_id = tenant AND kind = of_kind;
+    RETURN taken;
+END
+$$;
+
+-- Rings the tenant's own bell: see `bell_ring`. False if there is no such bell. A bell that changes all the time stays rung, which costs a look
+-- a second and loses nothing.
 CREATE FUNCTION ring(at timestamptz) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();
@@ -141,7 +191,11 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    UPDATE cloacina.doorbell SET due_at = at WHERE tenant_id = tenant AND at IS NOT NULL AND (due_at IS NULL OR due_at > at);
+    UPDATE cloacina.doorbell SET
+        due_at = CASE WHEN changes >= 200 AND cloacina.is_recent(changes_since, '1 second') THEN '-infinity' ELSE at END,
+        changes = CASE WHEN cloacina.is_recent(changes_since, '1 second') THEN changes + 1 ELSE 1 END,
+        changes_since = CASE WHEN cloacina.is_recent(changes_since, '1 second') THEN changes_since ELSE clock_timestamp() END
+    WHERE tenant_id = tenant AND at IS NOT NULL AND (due_at IS NULL OR due_at > at);
     RETURN true;
 END
 $$;
@@ -160,26 +214,27 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();
 BEGIN
-    UPDATE cloacina.doorbell SET due_at = earliest WHERE tenant_id = tenant AND due_at IS DISTINCT FROM earliest;
+    UPDATE cloacina.doorbell SET
+        due_at = earliest,
+        changes = CASE WHEN cloacina.is_recent(changes_since, '1 second') THEN changes + 1 ELSE 1 END,
+        changes_since = CASE WHEN cloacina.is_recent(changes_since, '1 second') THEN changes_since ELSE clock_timestamp() END
+    WHERE tenant_id = tenant AND due_at IS DISTINCT FROM earliest
+      AND NOT (changes >= 200 AND cloacina.is_recent(changes_since, '1 second'));
 END
 $$;
 
 -- Tells every process that an execution was cancelled, paused or resumed. No more than a thousand in ten seconds: all read them.
-CREATE FUNCTION my_notice(executions uuid[], at timestamptz) RETURNS void
+CREATE FUNCTION my_notice(executions uuid[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();
-    recent bigint;
+    wanted uuid[] := ARRAY(
+        SELECT execution FROM unnest(executions) AS execution WHERE execution <> '00000000-0000-0000-0000-000000000000' LIMIT 1000
+    );
 BEGIN
-    SELECT count(*) INTO recent FROM (
-        SELECT FROM cloacina.notice
-        WHERE tenant_id = tenant AND created_at > coalesce(at, now()) - interval '10 seconds' LIMIT 1000
-    ) AS notice;
     INSERT INTO cloacina.notice (tenant_id, execution_id, created_at)
-    SELECT tenant, execution, least(coalesce(at, now()), now() + interval '1 minute')
-    FROM unnest(executions) AS execution
-    WHERE execution <> '00000000-0000-0000-0000-000000000000'
-    LIMIT greatest(0, 1000 - recent);
+    SELECT tenant, execution, clock_timestamp()
+    FROM unnest(wanted[:cloacina.my_quota(tenant, 'notice', cardinality(wanted), 1000, '10 seconds')]) AS execution;
 END
 $$;
 
@@ -206,8 +261,13 @@ $$;
 CREATE FUNCTION my_announcement(workflows text[], fingerprints bigint[]) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF cardinality(workflows) > 1000 OR pg_column_size(workflows) > 65536 OR cardinality(workflows) <> cardinality(fingerprints) THEN
+    IF cardinality(workflows) > 1000 OR pg_column_size(workflows) > 65536 THEN
         RAISE EXCEPTION 'a tenant''s runner can announce 1,000 workflows in 64 kB at most' USING ERRCODE = '54000';
+    END IF;
+    IF array_ndims(workflows) > 1 OR array_ndims(fingerprints) > 1 OR (cardinality(workflows) = cardinality(fingerprints)) IS NOT TRUE
+        OR array_position(workflows, NULL) IS NOT NULL OR array_position(fingerprints, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION 'a tenant''s runner announces two lists of one length without a NULL: names of workflows, and fingerprints'
+            USING ERRCODE = '22023';
     END IF;
 END
 $$;
@@ -220,14 +280,19 @@ DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();
 BEGIN
     PERFORM cloacina.my_announcement(names, versions);
-    IF length(host_name) > 255 OR lease > 86400000 THEN
-        RAISE EXCEPTION 'a tenant''s runner cannot be registered with a lease of more than a day or a host name of more than 255 characters'
+    IF new_runner IS NULL OR (lease BETWEEN 1 AND 86400000) IS NOT TRUE OR length(host_name) > 255
+        OR num_nulls(host_name, process, process_started) NOT IN (0, 3) OR isfinite(at) IS FALSE THEN
+        RAISE EXCEPTION 'a tenant''s runner is registered with an id, a lease of a millisecond to a day, a process or none, and a host name of at most 255 characters'
             USING ERRCODE = '22023';
     END IF;
     -- Repeated, since the answer was lost.
     IF EXISTS (SELECT FROM cloacina.runner WHERE id = new_runner AND tenant_id = tenant) THEN
         RETURN;
     END IF;
+    IF cloacina.my_quota(tenant, 'runner', 1, 256, '10 seconds') = 0 THEN
+        RAISE EXCEPTION 'a tenant can register 256 runners in ten seconds at most' USING ERRCODE = '54000';
+    END IF;
+    -- One after the other, by the lock on the quota: the limit is exact.
     IF (SELECT count(*) FROM cloacina.runner WHERE tenant_id = tenant) >= 64 THEN
         RAISE EXCEPTION 'a tenant can have 64 runners at most' USING ERRCODE = '54000';
     END IF;
@@ -237,16 +302,22 @@ BEGIN
 END
 $$;
 
+-- Beats that come more often than twenty times a second are left out: of 64 runners that makes 1,280 changes.
 CREATE FUNCTION my_runner_heartbeat(runner_id uuid, names text[], versions bigint[], at timestamptz) RETURNS SETOF bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();
 BEGIN
     PERFORM cloacina.my_announcement(names, versions);
-    RETURN QUERY
-        UPDATE cloacina.runner SET beat = beat + 1, workflows = names, fingerprints = versions, heartbeat_at = coalesce(at, now())
-        WHERE id = runner_id AND tenant_id = tenant AND state = 'live'
-        RETURNING beat;
+    UPDATE cloacina.runner SET
+        beat = beat + 1, heartbeat_at = coalesce(at, now()),
+        -- A value that stays the same is not stored again.
+        workflows = CASE WHEN workflows = names THEN workflows ELSE names END,
+        fingerprints = CASE WHEN fingerprints = versions THEN fingerprints ELSE versions END,
+        changes = CASE WHEN cloacina.is_recent(changes_since, '1 second') THEN changes + 1 ELSE 1 END,
+        changes_since = CASE WHEN cloacina.is_recent(changes_since, '1 second') THEN changes_since ELSE clock_timestamp() END
+    WHERE id = runner_id AND tenant_id = tenant AND state = 'live' AND NOT (changes >= 20 AND cloacina.is_recent(changes_since, '1 second'));
+    RETURN QUERY SELECT beat FROM cloacina.runner WHERE id = runner_id AND tenant_id = tenant AND state = 'live';
 END
 $$;
 

@@ -7,7 +7,7 @@ GROUP BY deptype, datname
 UNION ALL
 SELECT 'large object ' || oid FROM pg_largeobject_metadata WHERE lomowner = ANY ($1)
 UNION ALL
-SELECT format('prepared transaction %L in database %I', gid, database) FROM pg_prepared_xacts WHERE owner = ANY ($2::text[])
+SELECT format('a prepared transaction in database %I (ROLLBACK PREPARED %L;)', database, gid) FROM pg_prepared_xacts WHERE owner = ANY ($2::text[])
 UNION ALL
 SELECT 'membership in ' || pg_get_userbyid(roleid) FROM pg_auth_members
 WHERE member = ANY ($1) AND NOT EXISTS (SELECT FROM pg_roles WHERE oid = member)

@@ -11,6 +11,10 @@ ours AS MATERIALIZED (
     UNION ALL
     SELECT group_oid FROM tenant WHERE group_oid IS NOT NULL
 ),
+-- The roles of other tenants: what these grant is a matter of theirs.
+other AS MATERIALIZED (
+    SELECT role_oid AS oid FROM cloacina.login WHERE tenant_id <> $1
+),
 role AS MATERIALIZED (
     SELECT (SELECT oid FROM pg_roles WHERE rolname = 'cloacina_owner') AS owner,
            (SELECT oid FROM pg_roles WHERE rolname = 'cloacina_engine') AS engine,
@@ -87,6 +91,12 @@ finding (what) AS (
         dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND deptype = 'a' AND refobjid = group_oid
         AND classid = 'pg_class'::regclass AND EXISTS (SELECT FROM class WHERE class.oid = objid AND is_data)
       )
+      AND NOT (
+        dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND deptype = 'a' AND CASE classid
+            WHEN 'pg_largeobject'::regclass THEN (SELECT lomowner FROM pg_largeobject_metadata WHERE oid = objid) IN (SELECT oid FROM other)
+            WHEN 'pg_default_acl'::regclass THEN (SELECT defaclrole FROM pg_default_acl WHERE oid = objid) IN (SELECT oid FROM other)
+            ELSE false END
+      )
     UNION ALL
     SELECT format('%s is granted to the tenant on its own %s', privilege_type || CASE WHEN is_grantable THEN ' with grant option' ELSE '' END, object)
     FROM granted JOIN ours ON ours.oid = grantee
@@ -132,7 +142,7 @@ finding (what) AS (
     SELECT format('default privileges of %s give %s on new objects to %s', quote_ident(pg_get_userbyid(defaclrole)), acl.privilege_type,
                   CASE acl.grantee WHEN 0 THEN 'everybody' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END)
     FROM pg_default_acl, aclexplode(defaclacl) AS acl, role, tenant
-    WHERE acl.grantee <> defaclrole
+    WHERE acl.grantee <> defaclrole AND defaclrole NOT IN (SELECT oid FROM other)
       AND (defaclrole = role.owner OR defaclnamespace = schema_oid OR acl.grantee IN (SELECT oid FROM ours))
     UNION ALL
     -- Where the logins get by what is open to everybody.
@@ -162,6 +172,15 @@ finding (what) AS (
     FROM login JOIN pg_roles ON pg_roles.oid = role_oid, pg_proc
     WHERE (proname LIKE 'dblink%' OR proname IN ('pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'pg_stat_file', 'lo_import', 'lo_export'))
       AND has_function_privilege(role_oid, pg_proc.oid, 'EXECUTE')
+    UNION ALL
+    SELECT format('%I can take advisory locks, as many as there are, or make large objects (REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC;)', role_name,
+                  string_agg(function, ', ' ORDER BY function))
+    FROM (
+        SELECT role_name, pg_proc.oid::regprocedure::text AS function
+        FROM login JOIN pg_roles ON pg_roles.oid = role_oid, pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND (proname ~ '^pg_(try_)?advisory_' OR proname IN ('lo_creat', 'lo_create', 'lo_from_bytea'))
+          AND has_function_privilege(role_oid, pg_proc.oid, 'EXECUTE')
+    ) AS open GROUP BY role_name
     UNION ALL
     SELECT format('%I can use the foreign server %I', role_name, srvname)
     FROM login JOIN pg_roles ON pg_roles.oid = role_oid, pg_foreign_server WHERE has_server_privilege(role_oid, pg_foreign_server.oid, 'USAGE')

@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::Inner;
 use crate::connect::{Scope, Step, params};
+use crate::error::column;
 use crate::pool::Use;
 use crate::statement as sql;
 use crate::tenant::SchemaName;
@@ -51,8 +52,11 @@ pub(crate) async fn due(inner: Arc<Inner>, now: Option<Timestamp>) -> Result<Bel
     let rows = rows.map_err(|failure| inner.control_error(failure))?.remove(0);
     let mut bells = Bells::default();
     for row in rows {
-        let tenant = TenantId(row.get("tenant_id"));
-        match row.get::<_, Option<Uuid>>("execution_id") {
+        let read =
+            (column(&row, "tenant_id", "cloacina"), column::<Option<Uuid>>(&row, "execution_id", "cloacina"));
+        let (Ok(tenant), Ok(execution)) = read else { continue };
+        let tenant = TenantId(tenant);
+        match execution {
             None => bells.due.push(Due { tenant }),
             Some(execution) if execution.is_nil() => bells.changed.push(tenant),
             Some(execution) => bells.notices.push((tenant, ExecutionId(execution))),
@@ -85,11 +89,13 @@ pub(crate) async fn lower(
         ],
     };
     let rows = side.begin(inner.scope(first.tenant, &schema), &look).await.map_err(failed)?;
-    let of =
-        |row: &Row| NextDue { now: row.get("now"), work: row.get("work"), deadline: row.get("deadline") };
+    let of = |row: &Row| -> Result<NextDue> {
+        let (work, deadline) = (column(row, "work", &named)?, column(row, "deadline", &named)?);
+        Ok(NextDue { now: row.get("now"), work, deadline })
+    };
     let next: HashMap<Uuid, NextDue> = match tenants[..] {
-        [tenant] => rows[1].iter().map(|row| (tenant, of(row))).collect(),
-        _ => rows[1].iter().map(|row| (row.get("tenant_id"), of(row))).collect(),
+        [tenant] => rows[1].iter().map(|row| Ok((tenant, of(row)?))).collect::<Result<_>>()?,
+        _ => rows[1].iter().map(|row| Ok((row.get("tenant_id"), of(row)?))).collect::<Result<_>>()?,
     };
     // A bell that a crash leaves early costs a look.
     let mut steps = vec![Step::Batch("SET LOCAL synchronous_commit = off".to_owned())];

@@ -4,7 +4,9 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 
 use cloacina_core::store::{Place, StoreError, StoreErrorKind};
+use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::FromSql;
 
 /// The SQLSTATE that `cloacina.fence` raises.
 const FENCED: &str = "CL001";
@@ -114,6 +116,25 @@ fn kind_of(code: &str) -> StoreErrorKind {
         _ if code.starts_with("08") || code.starts_with("57P") => StoreErrorKind::Transient,
         _ => StoreErrorKind::Internal,
     }
+}
+
+/// A column that a tenant's login may have written, here or by a function of `cloacina`: whatever is in it must not be a panic.
+pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str, place: &str) -> Result<T, StoreError> {
+    row.try_get(name).map_err(|error| {
+        let message = format!("a row in schema `{place}` cannot be read: {error}");
+        StoreError::new(StoreErrorKind::Data, message)
+    })
+}
+
+/// Those rows that can be read. The others are left out, each with a word to the operator.
+pub(crate) fn readable<'a, T>(
+    rows: &'a [Row],
+    place: &str,
+    read: impl Fn(&'a Row) -> Result<T, StoreError>,
+) -> Vec<T> {
+    let read =
+        |row| read(row).inspect_err(|error| tracing::warn!(tenant = place, %error, "a row is left out")).ok();
+    rows.iter().filter_map(read).collect()
 }
 
 /// Whether another connection might get on: the statements that are prepared on this one are worth nothing any more, or the server was

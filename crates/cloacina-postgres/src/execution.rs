@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::Inner;
 use crate::connect::{Step, params};
 use crate::doorbell;
+use crate::error::{column, readable};
 use crate::flush::{claimed, parse, workflow_key};
 use crate::pool::Use;
 use crate::statement as sql;
@@ -94,10 +95,10 @@ pub(crate) async fn control(
     steps.push(Step::Run(sql::EXECUTION_STATE, params![tenant, id]));
     let rows = side.finish(&steps).await.map_err(failed)?;
     let Some(after) = rows[rows.len() - 1].first().filter(|_| !rows[0].is_empty()) else {
-        return Ok(Controlled::Refused(parse(before.get("state"), &place.name)?));
+        return Ok(Controlled::Refused(parse(get(before, "state", &place)?, &place.name)?));
     };
     inner.hint_wanted.notify_one();
-    Ok(Controlled::Done(parse(after.get("state"), &place.name)?))
+    Ok(Controlled::Done(parse(get(after, "state", &place)?, &place.name)?))
 }
 
 pub(crate) async fn expire(
@@ -107,7 +108,7 @@ pub(crate) async fn expire(
 ) -> Result<Vec<ExecutionId>> {
     let tenant = Uuid::from(place.tenant);
     let due = in_place(&inner, &place, &[Step::Run(sql::DEADLINE_DUE, params![tenant, now])]).await?;
-    let ids: Vec<Uuid> = due[0].iter().map(|row| row.get("execution_id")).collect();
+    let ids: Vec<Uuid> = readable(&due[0], &place.name, |row| get(row, "execution_id", &place));
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -119,7 +120,7 @@ pub(crate) async fn expire(
         Step::Run(sql::DEADLINE_DROP, params![tenant, now, ids]),
     ];
     let rows = in_place(&inner, &place, &steps).await?;
-    let expired: Vec<_> = rows[1].iter().map(|row| ExecutionId(row.get("id"))).collect();
+    let expired = readable(&rows[1], &place.name, |row| get(row, "id", &place).map(ExecutionId));
     if !expired.is_empty() {
         inner.hint_wanted.notify_one();
     }
@@ -137,7 +138,7 @@ pub(crate) async fn overdue(
     let (names, fingerprints) = columns(&known);
     let parameters = params![Uuid::from(place.tenant), now, grace, names, fingerprints, MANY as i64];
     let rows = long_in_place(&inner, &place, &[Step::Run(sql::EXECUTION_OVERDUE, parameters)]).await?;
-    Ok(rows[0].iter().map(|row| (ExecutionId(row.get("id")), workflow_key(row))).collect())
+    Ok(readable(&rows[0], &place.name, |row| named(row, &place)))
 }
 
 pub(crate) async fn orphaned(
@@ -148,7 +149,7 @@ pub(crate) async fn orphaned(
     let (names, fingerprints) = columns(&known);
     let parameters = params![Uuid::from(place.tenant), ORPHANED, names, fingerprints, MANY as i64];
     let rows = long_in_place(&inner, &place, &[Step::Run(sql::EXECUTION_ORPHANED, parameters)]).await?;
-    Ok(rows[0].iter().map(|row| (ExecutionId(row.get("id")), workflow_key(row))).collect())
+    Ok(readable(&rows[0], &place.name, |row| named(row, &place)))
 }
 
 pub(crate) async fn figures(inner: Arc<Inner>, place: Place, now: Option<Timestamp>) -> Result<PlaceFigures> {
@@ -179,7 +180,7 @@ pub(crate) async fn headers(
 ) -> Result<Vec<ExecutionHeader>> {
     let step = Step::Run(sql::EXECUTION_HEADERS, params![Uuid::from(place.tenant), uuids(&executions)]);
     let rows = in_place(&inner, &place, &[step]).await?;
-    readable(&rows[0], &place, executions.len() == 1)
+    headers_of(&rows[0], &place, executions.len() == 1)
 }
 
 pub(crate) async fn load(
@@ -198,16 +199,16 @@ pub(crate) async fn load(
     let rows = in_place(&inner, &place, &steps).await?;
     let mut tasks: HashMap<Uuid, Vec<TaskRecord>> = HashMap::new();
     for row in &rows[1] {
-        let execution = row.get("execution_id");
+        let execution = get(row, "execution_id", &place)?;
         let tasks = tasks.entry(execution).or_default();
-        if usize::try_from(row.get::<_, i16>("task")).ok() != Some(tasks.len()) {
+        if usize::try_from(get::<i16>(row, "task", &place)?).ok() != Some(tasks.len()) {
             let message = format!(
                 "the tasks of execution {execution} in schema `{}` are not numbered from 0",
                 place.name
             );
             return Err(StoreError::new(StoreErrorKind::Data, message));
         }
-        if row.get("has_patch") && row.get::<_, Option<&str>>("patch").is_none() {
+        if get(row, "has_patch", &place)? && get::<Option<&str>>(row, "patch", &place)?.is_none() {
             return Err(too_large(&place, execution));
         }
         tasks.push(task(row, &place)?);
@@ -217,7 +218,7 @@ pub(crate) async fn load(
         .map(|row| {
             let header = header(row, &place)?;
             let tasks = tasks.remove(&header.id.0).unwrap_or_default();
-            let input = row.get::<_, Option<&str>>("input");
+            let input: Option<&str> = get(row, "input", &place)?;
             let input = input.ok_or_else(|| too_large(&place, header.id.0))?;
             Ok(ExecutionRecord { header, input: input.into(), tasks })
         })
@@ -232,7 +233,8 @@ pub(crate) async fn find(
 ) -> Result<Option<(ExecutionId, i64)>> {
     let step = Step::Run(sql::EXECUTION_FIND, params![Uuid::from(place.tenant), workflow, key]);
     let rows = in_place(&inner, &place, &[step]).await?;
-    Ok(rows[0].first().map(|row| (ExecutionId(row.get("id")), row.get("input_hash"))))
+    let found = rows[0].first();
+    found.map(|row| Ok((ExecutionId(get(row, "id", &place)?), get(row, "input_hash", &place)?))).transpose()
 }
 
 pub(crate) async fn list(
@@ -247,7 +249,7 @@ pub(crate) async fn list(
     let parameters =
         params![Uuid::from(place.tenant), before, states, list.filter.workflow.as_deref(), limit];
     let rows = long_in_place(&inner, &place, &[Step::Run(sql::EXECUTION_LIST, parameters)]).await?;
-    readable(&rows[0], &place, false)
+    headers_of(&rows[0], &place, false)
 }
 
 pub(crate) async fn attempts(
@@ -277,13 +279,18 @@ pub(crate) async fn attempts(
 pub(crate) async fn held(inner: Arc<Inner>, place: Place, runner: RunnerId) -> Result<Vec<Claimed>> {
     let step = Step::Run(sql::TASK_HELD, params![Uuid::from(place.tenant), Uuid::from(runner)]);
     let rows = in_place(&inner, &place, &[step]).await?;
-    Ok(rows[0].iter().map(claimed).collect())
+    Ok(readable(&rows[0], &place.name, |row| claimed(row, &place.name)))
 }
 
 pub(crate) async fn prune(inner: Arc<Inner>, place: Place, before: Timestamp, limit: usize) -> Result<usize> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let step = Step::Run(sql::EXECUTION_PRUNE, params![Uuid::from(place.tenant), before, limit]);
     Ok(long_in_place(&inner, &place, &[step]).await?[0].len())
+}
+
+/// An execution and what it runs.
+fn named(row: &Row, place: &Place) -> Result<(ExecutionId, WorkflowKey)> {
+    Ok((ExecutionId(get(row, "id", place)?), workflow_key(row, &place.name)?))
 }
 
 /// The error of an execution whose context is not fetched.
@@ -300,30 +307,22 @@ fn uuids(executions: &[ExecutionId]) -> Vec<Uuid> {
 }
 
 /// A column of a row that a tenant may have written.
-fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &str, place: &Place) -> Result<T> {
-    row.try_get(column).map_err(|error| {
-        let message = format!("a row in schema `{}` cannot be read: {error}", place.name);
-        StoreError::new(StoreErrorKind::Data, message)
-    })
+fn get<'a, T: FromSql<'a>>(row: &'a Row, name: &str, place: &Place) -> Result<T> {
+    column(row, name, &place.name)
 }
 
 /// The headers that can be read. An error if the only one that was asked for cannot be.
-fn readable(rows: &[Row], place: &Place, only_one: bool) -> Result<Vec<ExecutionHeader>> {
-    let mut headers = Vec::with_capacity(rows.len());
-    for row in rows {
-        match header(row, place) {
-            Ok(header) => headers.push(header),
-            Err(error) if only_one => return Err(error),
-            Err(error) => tracing::warn!(place = place.name, %error, "an execution is left out"),
-        }
+fn headers_of(rows: &[Row], place: &Place, only_one: bool) -> Result<Vec<ExecutionHeader>> {
+    if only_one {
+        return rows.iter().map(|row| header(row, place)).collect();
     }
-    Ok(headers)
+    Ok(readable(rows, &place.name, |row| header(row, place)))
 }
 
 fn header(row: &Row, place: &Place) -> Result<ExecutionHeader> {
     Ok(ExecutionHeader {
         id: ExecutionId(get(row, "id", place)?),
-        workflow: workflow_key(row),
+        workflow: workflow_key(row, &place.name)?,
         status: parse(get(row, "state", place)?, &place.name)?,
         priority: get(row, "priority", place)?,
         created_at: get(row, "created_at", place)?,

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::Inner;
 use crate::connect::{Param, Scope, Step, params};
 use crate::doorbell;
-use crate::error::{Failure, refused};
+use crate::error::{Failure, column, refused};
 use crate::guest::Value;
 use crate::pool::Use;
 use crate::statement::{self as sql, Statement};
@@ -128,7 +128,9 @@ impl Whose {
     fn place_of(self, row: &Row, places: &HashMap<TenantId, usize>) -> Option<usize> {
         match self {
             Self::One(place) => Some(place),
-            Self::Several(_) => places.get(&TenantId(row.get("tenant_id"))).copied(),
+            Self::Several(_) => {
+                row.try_get("tenant_id").ok().and_then(|tenant| places.get(&TenantId(tenant)).copied())
+            }
         }
     }
 }
@@ -177,7 +179,7 @@ pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> 
                 flush.places.iter().map(|place| place.place.tenant).zip(0..).collect();
             let mut work_for_others = false;
             for (answer, rows) in answers.iter().zip(&rows) {
-                work_for_others |= read(*answer, rows, &mut flushed, &flush, &places)?;
+                work_for_others |= read(*answer, rows, &mut flushed, &flush, &places);
             }
             if work_for_others {
                 inner.hint_wanted.notify_one();
@@ -624,76 +626,86 @@ fn claim_step<'a>(claims: &[(usize, &'a Claim)], whose: Whose, flush: &OwnedFlus
     Step::Run(whose.of(sql::TASK_CLAIM, sql::MANY_TASK_CLAIM), parameters)
 }
 
-/// Reads the rows of a step; true if there is work for others now.
+/// Reads the rows of a step; true if there is work for others now. They are committed, whatever a tenant wrote into them: one that cannot be
+/// read is left out.
 fn read(
     answer: Answer,
     rows: &[Row],
     flushed: &mut Flushed,
     flush: &OwnedFlush,
     places: &HashMap<TenantId, usize>,
-) -> Result<bool> {
+) -> bool {
     let (Answer::Submitted(whose)
     | Answer::Recorded(whose)
     | Answer::Closed(whose)
     | Answer::Claimed(whose)
     | Answer::Rang(whose)) = answer
     else {
-        return Ok(false);
+        return false;
     };
     let mut work_for_others = false;
     for row in rows {
         // The statements are asked about these tenants only.
         let Some(index) = whose.place_of(row, places) else { continue };
         let (name, done) = (&flush.places[index].place.name, &mut flushed.places[index]);
-        match answer {
-            Answer::Clock | Answer::Nothing(_) => {}
-            Answer::Submitted(_) => done.submitted.push(ExecutionId(row.get("id"))),
-            Answer::Recorded(_) => {
-                let (execution, task) = (ExecutionId(row.get("execution_id")), row.get("task"));
-                if row.get("recorded") {
-                    done.recorded.push(Recorded { execution, task });
-                } else {
-                    done.freed.push(Freed { execution, task, claimed: row.get("attempt") });
-                }
-            }
-            Answer::Closed(_) => {
-                let status = parse::<PipelineStatus>(row.get("state"), name)?;
-                done.closed.push(Closed { execution: ExecutionId(row.get("id")), status });
-            }
-            Answer::Claimed(_) => done.claimed.push(claimed_now(row)),
-            Answer::Rang(_) => work_for_others |= doorbell::rang_for_others(row, name),
+        match read_row(answer, row, name, done) {
+            Ok(has_work) => work_for_others |= has_work,
+            Err(error) => tracing::warn!(tenant = name, %error, "a row is left out"),
         }
     }
-    Ok(work_for_others)
+    work_for_others
 }
 
-pub(crate) fn claimed(row: &Row) -> Claimed {
-    Claimed {
-        execution: ExecutionId(row.get("execution_id")),
-        task: row.get("task"),
-        workflow: workflow_key(row),
-        priority: row.get("priority"),
-        attempt: row.get("attempt"),
-        failures: row.get("failures"),
-        lost: row.get("lost"),
-        fresh: None,
+fn read_row(answer: Answer, row: &Row, name: &str, done: &mut PlaceFlushed) -> Result<bool> {
+    match answer {
+        Answer::Clock | Answer::Nothing(_) => {}
+        Answer::Submitted(_) => done.submitted.push(ExecutionId(column(row, "id", name)?)),
+        Answer::Recorded(_) => {
+            let execution = ExecutionId(column(row, "execution_id", name)?);
+            let task = column(row, "task", name)?;
+            if column(row, "recorded", name)? {
+                done.recorded.push(Recorded { execution, task });
+            } else {
+                done.freed.push(Freed { execution, task, claimed: column(row, "attempt", name)? });
+            }
+        }
+        Answer::Closed(_) => {
+            let status = parse::<PipelineStatus>(column(row, "state", name)?, name)?;
+            done.closed.push(Closed { execution: ExecutionId(column(row, "id", name)?), status });
+        }
+        Answer::Claimed(_) => done.claimed.push(claimed_now(row, name)?),
+        Answer::Rang(_) => return Ok(doorbell::rang_for_others(row, name)),
     }
+    Ok(false)
+}
+
+pub(crate) fn claimed(row: &Row, place: &str) -> Result<Claimed> {
+    Ok(Claimed {
+        execution: ExecutionId(column(row, "execution_id", place)?),
+        task: column(row, "task", place)?,
+        workflow: workflow_key(row, place)?,
+        priority: column(row, "priority", place)?,
+        attempt: column(row, "attempt", place)?,
+        failures: column(row, "failures", place)?,
+        lost: column(row, "lost", place)?,
+        fresh: None,
+    })
 }
 
 /// A task that was just claimed, with what was read of its execution if that begins with it.
-fn claimed_now(row: &Row) -> Claimed {
-    let input: Option<&str> = row.get("input");
-    // A time that cannot be read is for whoever reads the execution, and says why.
+fn claimed_now(row: &Row, place: &str) -> Result<Claimed> {
+    // What cannot be read is for whoever reads the execution, and says why.
+    let input: Option<&str> = row.try_get("input").ok().flatten();
     let created_at: Option<Timestamp> = row.try_get("created_at").ok();
     let fresh = input.zip(created_at).map(|(input, created_at)| Fresh { input: input.into(), created_at });
-    Claimed { fresh, ..claimed(row) }
+    Ok(Claimed { fresh, ..claimed(row, place)? })
 }
 
-pub(crate) fn workflow_key(row: &Row) -> WorkflowKey {
-    WorkflowKey {
-        name: row.get::<_, &str>("workflow").into(),
-        fingerprint: Fingerprint(row.get("fingerprint")),
-    }
+pub(crate) fn workflow_key(row: &Row, place: &str) -> Result<WorkflowKey> {
+    Ok(WorkflowKey {
+        name: column::<&str>(row, "workflow", place)?.into(),
+        fingerprint: Fingerprint(column(row, "fingerprint", place)?),
+    })
 }
 
 /// A state as text; one that this program does not know was written by a newer one.

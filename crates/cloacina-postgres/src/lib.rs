@@ -138,6 +138,8 @@ pub(crate) struct Inner {
     /// The server processes that sent this process's own hints.
     own: Mutex<HashSet<i32>>,
     pub(crate) notices_pruned: Mutex<Option<Instant>>,
+    /// The runners of whose rows it was told that they cannot be read.
+    pub(crate) unreadable_runners: Mutex<HashSet<uuid::Uuid>>,
     /// The tenants with a login of their own, as far as they were looked at.
     guarded: RwLock<HashSet<TenantId>>,
 }
@@ -328,6 +330,7 @@ impl Inner {
             hints: watch::Sender::new(0),
             own: Mutex::default(),
             notices_pruned: Mutex::default(),
+            unreadable_runners: Mutex::default(),
             guarded: RwLock::default(),
         }
     }

@@ -27,6 +27,9 @@ use crate::tenant::SchemaName;
 
 const PRUNE_NOTICES_EVERY: Duration = Duration::from_secs(30);
 
+/// Of how many runners it is told once that their rows cannot be read.
+const MOST_TOLD: usize = 1000;
+
 async fn in_control(inner: &Inner, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
     let mut side = inner.pool.get(Use::Engine).await?;
     side.transaction(Scope::Control, steps).await.map_err(|failure| inner.control_error(failure))
@@ -86,7 +89,7 @@ async fn prune_notices(inner: &Inner, now: Option<Timestamp>) {
 
 pub(crate) async fn list(inner: Arc<Inner>) -> Result<Vec<RunnerRecord>> {
     let rows = in_control(&inner, &[Step::Run(sql::RUNNER_LIST, params![])]).await?;
-    Ok(rows[0].iter().map(record).collect())
+    Ok(rows[0].iter().filter_map(|row| readable(&inner, row)).collect())
 }
 
 pub(crate) async fn condemn(inner: Arc<Inner>, runner: RunnerId, beat: i64) -> Result<bool> {
@@ -110,7 +113,7 @@ pub(crate) async fn rescue(
     }
     let mut rescued = Vec::new();
     let mut first_error = None;
-    for (tenant, place) in rows[1].iter().map(runner_place) {
+    for (tenant, place) in rows[1].iter().map(|row| runner_place(&inner, row)) {
         match rescue_place(&inner, runner, tenant, place, now).await {
             Ok(Some(place)) => rescued.push(place),
             Ok(None) => {}
@@ -196,7 +199,7 @@ pub(crate) async fn retire(inner: Arc<Inner>, runner: RunnerId) -> Result<()> {
         Step::Run(sql::RUNNER_PLACES, params![id]),
     ];
     let rows = in_control(&inner, &steps).await?;
-    for (tenant, place) in rows[1].iter().map(runner_place) {
+    for (tenant, place) in rows[1].iter().map(|row| runner_place(&inner, row)) {
         if let Some(place) = place {
             let held = Step::Run(sql::TASK_HELD, params![Uuid::from(tenant), id]);
             if !in_place(&inner, &place, &[held]).await?[0].is_empty() {
@@ -208,8 +211,11 @@ pub(crate) async fn retire(inner: Arc<Inner>, runner: RunnerId) -> Result<()> {
     in_control(&inner, &[Step::Run(sql::RUNNER_REMOVE, params![id])]).await.map(drop)
 }
 
-fn runner_place(row: &Row) -> (TenantId, Option<Place>) {
+/// Where a runner may hold claims. Whether the tenant has a login is noted on the way: nobody waits for its locks, also where this process has
+/// never opened its place.
+fn runner_place(inner: &Inner, row: &Row) -> (TenantId, Option<Place>) {
     let tenant = TenantId(row.get("tenant_id"));
+    inner.guard(tenant, row.get("has_login"));
     let is_known = row.get::<_, Option<&str>>("name").is_some();
     (tenant, is_known.then(|| crate::tenant::place(tenant, row)))
 }
@@ -218,19 +224,39 @@ fn is_dead(row: &Row) -> bool {
     row.get::<_, &str>("state") == "dead"
 }
 
-fn record(row: &Row) -> RunnerRecord {
-    let process = match (row.get("host"), row.get("pid"), row.get("started")) {
+/// A runner, unless its row cannot be read: the others are looked at all the same. A tenant's login writes its rows itself.
+fn readable(inner: &Inner, row: &Row) -> Option<RunnerRecord> {
+    let error = match record(row) {
+        Ok(record) => return Some(record),
+        Err(error) => error,
+    };
+    let id: Option<Uuid> = row.try_get("id").ok();
+    let mut told = inner.unreadable_runners.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.len() < MOST_TOLD && told.insert(id.unwrap_or_default()) {
+        let tenant = row.try_get::<_, Option<Uuid>>("tenant_id").ok().flatten();
+        tracing::warn!(
+            database = inner.label(), runner = ?id, ?tenant, %error,
+            "the row of a runner cannot be read, and is left out: its work is not taken back when it dies"
+        );
+    }
+    None
+}
+
+fn record(row: &Row) -> Result<RunnerRecord, tokio_postgres::Error> {
+    let process = match (row.try_get("host")?, row.try_get("pid")?, row.try_get("started")?) {
         (Some(host), Some(pid), Some(started)) => Some(ProcessIdentity { host, pid, started }),
         _ => None,
     };
-    let (names, fingerprints): (Vec<&str>, Vec<i64>) = (row.get("workflows"), row.get("fingerprints"));
+    let (names, fingerprints): (Vec<&str>, Vec<i64>) =
+        (row.try_get("workflows")?, row.try_get("fingerprints")?);
     let workflows = names.into_iter().zip(fingerprints);
-    RunnerRecord {
-        id: RunnerId(row.get("id")),
-        tenant: row.get::<_, Option<Uuid>>("tenant_id").map(TenantId),
-        liveness: if is_dead(row) { Liveness::Dead } else { Liveness::Live },
-        beat: row.get("beat"),
-        lease: Duration::from_millis(row.get::<_, i64>("lease_ms").unsigned_abs()),
+    let is_dead = row.try_get::<_, &str>("state")? == "dead";
+    Ok(RunnerRecord {
+        id: RunnerId(row.try_get("id")?),
+        tenant: row.try_get::<_, Option<Uuid>>("tenant_id")?.map(TenantId),
+        liveness: if is_dead { Liveness::Dead } else { Liveness::Live },
+        beat: row.try_get("beat")?,
+        lease: Duration::from_millis(row.try_get::<_, i64>("lease_ms")?.unsigned_abs()),
         process,
         workflows: workflows
             .map(|(name, fingerprint)| WorkflowKey {
@@ -238,5 +264,5 @@ fn record(row: &Row) -> RunnerRecord {
                 fingerprint: Fingerprint(fingerprint),
             })
             .collect(),
-    }
+    })
 }

@@ -161,6 +161,7 @@ statements! {
     TENANT_LIST "tenant_list";
     TENANT_STATE "tenant_state";
     TENANT_LIMITS "tenant_limits";
+    TENANT_EMPTY "tenant_empty";
     TENANT_FORGET "tenant_forget";
     TENANT_MEASURE "tenant_measure";
     TENANT_VERIFY "tenant_verify";
@@ -169,11 +170,15 @@ statements! {
     LOGIN_OVERDUE "login_overdue";
     AUDIT_INSERT "audit_insert";
     AUDIT_LIST "audit_list";
+    SESSION_BLOCKERS "session_blockers";
+    SESSION_UNBLOCK "session_unblock";
+    SESSION_PREPARED "session_prepared";
     SESSION_COUNT "session_count";
     SESSION_END "session_end";
     SESSION_TENANTS "session_tenants";
     SESSION_REAP "session_reap";
     ROLE_REMAINS "role_remains";
+    ROLE_GRANTERS "role_granters";
     ROLE_OIDS "role_oids";
     ADMIN_STATE "admin_state";
     RUNNING_COUNT "running_count";

@@ -118,6 +118,7 @@ macro_rules! store_conformance {
                 what_cannot_be_done_is_refused
                 an_outcome_after_a_cancel_is_news
                 cancel_and_pause_leave_a_notice
+                a_notice_does_not_stay_for_ever
                 a_cancel_and_a_last_outcome_do_not_both_win
                 a_pause_and_a_freed_task_leave_no_ready_row
             }

@@ -428,7 +428,7 @@ impl World {
 /// What a login may call as often as it likes.
 async fn flood(client: &Client, kind: usize) -> Result<()> {
     let text = match kind % 4 {
-        0 => "SELECT cloacina.my_notice(ARRAY(SELECT gen_random_uuid() FROM generate_series(1, 100)), NULL)",
+        0 => "SELECT cloacina.my_notice(ARRAY(SELECT gen_random_uuid() FROM generate_series(1, 100)))",
         1 => "SELECT cloacina.ring(now() - interval '1 hour')",
         2 => {
             "SELECT cloacina.my_runner_register(gen_random_uuid(), 30000, NULL, NULL, NULL, '{}', '{}', NULL)"

@@ -107,7 +107,7 @@ impl Hub {
             let runners = match self.store.runner_list().await {
                 Ok(runners) => runners,
                 Err(error) => {
-                    debug!(database = self.label(), %error, "failed to look at the other runners");
+                    warn!(database = self.label(), %error, "failed to look at the other runners; nobody's work is taken back until that succeeds");
                     seen.clear();
                     continue;
                 }
@@ -115,8 +115,11 @@ impl Hub {
             let now = self.clock.monotonic();
             let unseen = now.saturating_sub(looked);
             looked = now;
-            let others: Vec<RunnerRecord> =
+            let mut others: Vec<RunnerRecord> =
                 runners.into_iter().filter(|runner| Some(runner.id) != me).collect();
+            // A tenant may keep whoever rescues its own runners waiting: these come last, and only until the first that fails.
+            others.sort_by_key(|runner| runner.tenant);
+            let mut failed: HashSet<TenantId> = HashSet::new();
             seen.retain(|id, _| others.iter().any(|runner| runner.id == *id));
             self.note_alone(others.is_empty());
             for runner in others {
@@ -130,7 +133,12 @@ impl Hub {
                 seen.insert(runner.id, (runner.beat, stood));
                 let stood_still = stood >= runner.lease;
                 if stood_still || is_provably_gone(&runner, here.as_ref()) {
-                    self.rescue(&runner).await;
+                    if runner.tenant.is_some_and(|tenant| failed.contains(&tenant)) {
+                        continue;
+                    }
+                    if !self.rescue(&runner).await {
+                        failed.extend(runner.tenant);
+                    }
                     // If it is still there the next attempt waits for another whole lease, unless it is dead already.
                     seen.remove(&runner.id);
                 }
@@ -159,29 +167,34 @@ impl Hub {
         let runners = self.ask(async move { store.runner_list().await }).await?;
         let me = self.incarnation().map(|incarnation| incarnation.id);
         self.note_alone(runners.iter().all(|runner| Some(runner.id) == me));
-        for runner in runners.into_iter().filter(|runner| is_provably_gone(runner, Some(&here))) {
-            let hub = Arc::clone(&self);
-            self.ask(async move {
-                hub.rescue(&runner).await;
-                Ok(())
-            })
-            .await?;
+        let mut gone: Vec<RunnerRecord> =
+            runners.into_iter().filter(|runner| is_provably_gone(runner, Some(&here))).collect();
+        gone.sort_by_key(|runner| runner.tenant);
+        let mut failed: HashSet<TenantId> = HashSet::new();
+        for runner in gone {
+            if runner.tenant.is_some_and(|tenant| failed.contains(&tenant)) {
+                continue;
+            }
+            let (hub, tenant) = (Arc::clone(&self), runner.tenant);
+            if !self.ask(async move { Ok(hub.rescue(&runner).await) }).await? {
+                failed.extend(tenant);
+            }
         }
         Ok(())
     }
 
-    /// Declares a runner dead and returns its work. What fails is tried again by the next look at the runners.
-    async fn rescue(self: &Arc<Self>, runner: &RunnerRecord) {
+    /// Declares a runner dead and returns its work. What fails is tried again by the next look at the runners; false then.
+    async fn rescue(self: &Arc<Self>, runner: &RunnerRecord) -> bool {
         let dead = match runner.liveness {
             Liveness::Dead => Ok(true),
             Liveness::Live => self.store.runner_condemn(runner.id, runner.beat).await,
         };
         match dead {
             Ok(true) => {}
-            Ok(false) => return,
+            Ok(false) => return true,
             Err(error) => {
                 warn!(database = self.label(), runner = %runner.id, %error, "failed to declare a runner dead; will try again");
-                return;
+                return false;
             }
         }
         match self.store.runner_rescue(runner.id, self.clock.database_now()).await {
@@ -195,9 +208,11 @@ impl Hub {
                         self.look(&place);
                     }
                 }
+                true
             }
             Err(error) => {
                 warn!(database = self.label(), runner = %runner.id, %error, "failed to take back all the work of a runner that died; will try again");
+                false
             }
         }
     }

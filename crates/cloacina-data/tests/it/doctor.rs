@@ -519,6 +519,10 @@ async fn what_harms_nobody_is_no_finding() {
         "CREATE TABLE public.other (id integer)",
         "CREATE INDEX more ON S.member (tenant_id, name)",
         "GRANT CONNECT ON DATABASE D TO L",
+        // What a tenant with a login grants of its own.
+        "CREATE ROLE neighbour__g IN ROLE cloacina_tenant; CREATE ROLE neighbour IN ROLE neighbour__g; SELECT lo_create(4711);
+         ALTER LARGE OBJECT 4711 OWNER TO neighbour; GRANT SELECT ON LARGE OBJECT 4711 TO cloacina_app;
+         ALTER DEFAULT PRIVILEGES FOR ROLE neighbour GRANT SELECT ON TABLES TO cloacina_app",
     ];
     let server: i32 = sick
         .superuser

@@ -194,7 +194,7 @@ pub(crate) async fn set_traps(url: &str) {
              FOR EACH ROW EXECUTE FUNCTION traps.stop();
          CREATE FUNCTION traps.stop_later(at bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
              INSERT INTO traps.commit VALUES (at); RETURN true; END $$;
-         GRANT USAGE ON SCHEMA traps TO PUBLIC; GRANT INSERT ON traps.commit TO PUBLIC;
+         GRANT EXECUTE ON FUNCTION pg_advisory_xact_lock_shared(bigint), pg_advisory_lock(bigint), pg_advisory_unlock(bigint) TO PUBLIC; GRANT USAGE ON SCHEMA traps TO PUBLIC; GRANT INSERT ON traps.commit TO PUBLIC;
          ALTER TABLE task_executions ADD CHECK (state <> 'completed' OR task <> 0 OR traps.stop({RECORDING}));
          ALTER TABLE ledger ADD CHECK (traps.stop_later({COMMITTING}));"
     );

@@ -36,6 +36,15 @@ impl Admin {
         if let Some(home) = self.home_of(&tenant)? {
             Box::pin(home.set_limits(&tenant.schema, checked, detail.clone())).await?;
         }
+        self.finish(&mut side, &[]).await?;
+        drop(side);
+        let roles = tenant.roles();
+        self.insist(&roles, || Box::pin(self.set_limits_once(schema, checked, detail.clone()))).await
+    }
+
+    async fn set_limits_once(&self, schema: &str, checked: &Checked, detail: String) -> Result<()> {
+        let (mut side, tenant) = self.lock(schema).await?;
+        tenant.must_be(&["active", "suspended"])?;
         let mut steps = vec![
             checked.step(tenant.tenant),
             self.audit("set_limits", tenant.tenant, &tenant.schema, Some(detail)),

@@ -33,7 +33,7 @@ mod verify;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cloacina_core::id::TenantId;
@@ -108,6 +108,8 @@ pub(crate) struct Admin {
     max_connections: u32,
     further_migrations: Vec<Migration>,
     setup: OnceCell<Setup>,
+    /// What the operator was told last of transactions that tenants prepared.
+    told: Mutex<String>,
 }
 
 impl DatabaseAdmin {
@@ -211,7 +213,13 @@ impl Admin {
         let connector = tls::connector(&address)?;
         let pool = Arc::new(Pool::without_lanes(address, connector, max_connections));
         let inner = Arc::new(Inner::new(pool, &further_migrations, runtime));
-        Ok(Self { inner, max_connections, further_migrations, setup: OnceCell::new() })
+        Ok(Self {
+            inner,
+            max_connections,
+            further_migrations,
+            setup: OnceCell::new(),
+            told: Mutex::default(),
+        })
     }
 
     fn address(&self) -> &PostgresAddress {
@@ -303,6 +311,11 @@ impl Admin {
                 ),
             ),
             Some("55P03" | "57014") => told(
+                AdminErrorKind::Busy,
+                format!("somebody else is at work here; try again: {}", crate::error::describe(error)),
+            ),
+            // A row of a catalog that somebody else has just changed.
+            Some("XX000") if crate::error::describe(error).contains("concurrently") => told(
                 AdminErrorKind::Busy,
                 format!("somebody else is at work here; try again: {}", crate::error::describe(error)),
             ),

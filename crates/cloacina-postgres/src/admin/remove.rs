@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! active ──► removing ──► removed
-//!            no new work, running tasks may end; logins closed, sessions ended
-//!                         one transaction drops all; then the catalogs of the whole cluster are asked what is left
+//!            no new work, running tasks may end; logins closed, sessions and prepared transactions ended
+//!                         one transaction drops the data, one the roles; then the catalogs of the whole cluster are asked what is left
 //! ```
 //!
 //! Every step can be repeated. The row of a removed tenant stays as a tombstone, without anything that was the tenant's.
@@ -14,7 +14,6 @@ use cloacina_core::id::TenantId;
 use cloacina_core::store::StoreErrorKind;
 use uuid::Uuid;
 
-use super::suspend::login_attribute;
 use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Registered, Result, role_list};
 use crate::connect::{Scope, Step, params};
 use crate::migrate::{OWNER, quoted};
@@ -72,7 +71,7 @@ impl Admin {
             };
             return Err(AdminError::new(AdminErrorKind::NotFound, message));
         }
-        let group = tenant.group()?.map(str::to_owned);
+        tenant.group()?;
         let id = Uuid::from(tenant.tenant);
         let mut steps = vec![Step::Run(
             sql::TENANT_STATE,
@@ -87,48 +86,74 @@ impl Admin {
         self.drained(tenant.tenant, &tenant.schema.parse()?, drain).await?;
 
         // From here on the tenant itself can do nothing any more.
-        self.as_owner(vec![Step::Batch(login_attribute(&tenant.logins, "NOLOGIN"))]).await?;
-        self.end_sessions(&tenant.logins).await?;
-
         let roles = tenant.roles();
+        self.close(schema, &tenant, "removing").await?;
+
         let rows = self.as_owner(vec![Step::Run(sql::ROLE_OIDS, params![roles.clone()])]).await?;
         let oids: Vec<u32> = rows[0].iter().map(|row| row.get("oid")).collect();
-        self.no_prepared_transactions(&roles).await?;
-
-        let (mut side, now) = self.lock(schema).await?;
-        if now.state == "removed" {
-            return Ok(());
-        }
-        let list = role_list(&roles);
-        let steps = [
-            Step::Batch(format!(
-                "SET LOCAL ROLE NONE; GRANT {list} TO CURRENT_USER; DROP OWNED BY {list}; SET LOCAL ROLE {OWNER}; \
-                 DROP SCHEMA IF EXISTS {} CASCADE",
-                quoted(&tenant.schema)
-            )),
-            Step::Run(sql::TENANT_FORGET, params![id]),
-            Step::Run(sql::TENANT_STATE, params![id, vec!["removing"], "removed"]),
-            self.audit("remove_tenant", tenant.tenant, &tenant.schema, Some("done".to_owned())),
-            // The roles last: as long as one of them has something in another database, none of this happens.
-            Step::Batch(format!(
-                "SET LOCAL ROLE NONE; DROP ROLE {}",
-                drop_order(&tenant.logins, group.as_deref())
-            )),
-        ];
-        match side.finish(&steps).await {
-            Ok(_) => {}
-            Err(crate::error::Failure::Refused { error, .. })
-                if error.code() == Some(&tokio_postgres::error::SqlState::DEPENDENT_OBJECTS_STILL_EXIST) =>
-            {
+        // What is the tenant's goes first, whatever else keeps its roles: somebody else may have granted them something in another database.
+        self.insist(&roles, || Box::pin(self.drop_data(schema, &oids))).await?;
+        match self.insist(&roles, || Box::pin(self.drop_roles(schema))).await {
+            Err(error) if error.kind() == AdminErrorKind::Remains => {
                 return Err(self.remains(&tenant, &self.remaining(&oids, &roles).await?));
             }
-            Err(failure) => return Err(self.error(failure)),
+            dropped => dropped?,
         }
-        drop(side);
         self.hint().await;
 
         let remaining = self.remaining(&oids, &roles).await?;
         if remaining.is_empty() { Ok(()) } else { Err(self.remains(&tenant, &remaining)) }
+    }
+
+    /// Drops the schema, and what the roles have in this database.
+    async fn drop_data(&self, schema: &str, oids: &[u32]) -> Result<()> {
+        // Only a member of the role that granted something can take it back.
+        let rows = self.as_owner(vec![Step::Run(sql::ROLE_GRANTERS, params![oids.to_vec()])]).await?;
+        let granters = rows[0].iter().map(|row| row.get::<_, String>("role_name"));
+        let (mut side, tenant) = self.lock(schema).await?;
+        if tenant.state == "removed" {
+            return self.finish(&mut side, &[]).await.map(drop);
+        }
+        let roles = tenant.roles();
+        let members = role_list(&roles.iter().cloned().chain(granters).collect::<Vec<_>>());
+        let steps = [
+            Step::Batch(format!(
+                "SET LOCAL ROLE NONE; GRANT {members} TO CURRENT_USER; DROP OWNED BY {}; REVOKE {members} FROM CURRENT_USER; \
+                 SET LOCAL ROLE {OWNER}; DROP SCHEMA IF EXISTS {} CASCADE",
+                role_list(&roles),
+                quoted(&tenant.schema)
+            )),
+            Step::Run(sql::TENANT_EMPTY, params![Uuid::from(tenant.tenant)]),
+        ];
+        self.finish(&mut side, &steps).await.map(drop)
+    }
+
+    /// Drops the roles, and with them what the registry knows of the tenant. None of it happens as long as one of them has something in another
+    /// database: [`AdminErrorKind::Remains`].
+    async fn drop_roles(&self, schema: &str) -> Result<()> {
+        let (mut side, tenant) = self.lock(schema).await?;
+        if tenant.state == "removed" {
+            return self.finish(&mut side, &[]).await.map(drop);
+        }
+        let id = Uuid::from(tenant.tenant);
+        let steps = [
+            Step::Run(sql::TENANT_FORGET, params![id]),
+            Step::Run(sql::TENANT_STATE, params![id, vec!["removing"], "removed"]),
+            self.audit("remove_tenant", tenant.tenant, &tenant.schema, Some("done".to_owned())),
+            Step::Batch(format!(
+                "SET LOCAL ROLE NONE; DROP ROLE {}",
+                drop_order(&tenant.logins, tenant.group()?)
+            )),
+        ];
+        match side.finish(&steps).await {
+            Ok(_) => Ok(()),
+            Err(crate::error::Failure::Refused { error, .. })
+                if error.code() == Some(&tokio_postgres::error::SqlState::DEPENDENT_OBJECTS_STILL_EXIST) =>
+            {
+                Err(AdminError::new(AdminErrorKind::Remains, crate::error::describe(&error)))
+            }
+            Err(failure) => Err(self.error(failure)),
+        }
     }
 
     /// Waits until no task of the tenant runs; nothing new is started.
@@ -159,18 +184,6 @@ impl Admin {
         }
     }
 
-    async fn no_prepared_transactions(&self, roles: &[String]) -> Result<()> {
-        let left = self.remaining(&[], roles).await?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        let message = format!(
-            "{} of the tenant would outlive it; end them first (ROLLBACK PREPARED, by their owner or a superuser)",
-            left.join(", ")
-        );
-        Err(AdminError::new(AdminErrorKind::Remains, message))
-    }
-
     /// What the catalogs of the whole cluster still hold of these roles.
     async fn remaining(&self, oids: &[u32], roles: &[String]) -> Result<Vec<String>> {
         let step = Step::Run(sql::ROLE_REMAINS, params![oids.to_vec(), roles.to_vec()]);
@@ -180,7 +193,7 @@ impl Admin {
 
     fn remains(&self, tenant: &Registered, what: &[String]) -> AdminError {
         let message = format!(
-            "the tenant in schema `{}` of {} is closed, but something of it is left: {}; remove that and repeat the call",
+            "the tenant in schema `{}` of {} is closed and its data is gone, but its roles are kept by something that is left: {}; remove that and repeat the call",
             tenant.schema,
             self.inner.label(),
             what.join("; ")

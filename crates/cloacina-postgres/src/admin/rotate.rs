@@ -51,6 +51,30 @@ impl DatabaseAdmin {
 
 impl Admin {
     async fn rotate(self: &Arc<Self>, schema: &str, grace: Duration) -> Result<TenantCredentials> {
+        let roles = {
+            let (mut side, tenant) = self.lock(schema).await?;
+            self.finish(&mut side, &[]).await?;
+            tenant.roles()
+        };
+        let (credentials, ended) = self.insist(&roles, || Box::pin(self.rotate_once(schema, grace))).await?;
+        if let Some(ended) = ended {
+            // Whoever is in with its password of before is out.
+            self.end_sessions(&[ended]).await?;
+        }
+        if grace.is_zero() {
+            self.end_overdue_logins().await?;
+        } else {
+            self.inner.runtime().spawn(end_later(Arc::downgrade(self), grace));
+        }
+        Ok(credentials)
+    }
+
+    /// The new credentials, and the login whose sessions are to be ended.
+    async fn rotate_once(
+        &self,
+        schema: &str,
+        grace: Duration,
+    ) -> Result<(TenantCredentials, Option<String>)> {
         let (mut side, tenant) = self.lock(schema).await?;
         tenant.must_be(&["active", "suspended"])?;
         let (Some(group), Some(current)) = (tenant.group()?, tenant.current.first()) else {
@@ -92,27 +116,28 @@ impl Admin {
         steps.push(self.audit("rotate_credentials", tenant.tenant, &tenant.schema, Some(next.clone())));
         self.finish(&mut side, &steps).await?;
         drop(side);
-        if is_there {
-            // Whoever is in with its password of before is out.
-            self.end_sessions(std::slice::from_ref(&next)).await?;
-        }
-        if grace.is_zero() {
-            self.end_overdue_logins().await?;
-        } else {
-            self.inner.runtime().spawn(end_later(Arc::downgrade(self), grace));
-        }
-        Ok(self.credentials(&next, password, &tenant.schema))
+        let credentials = self.credentials(&next, password, &tenant.schema);
+        Ok((credentials, is_there.then(|| next.clone())))
     }
 
     /// Closes the logins whose grace is over.
     pub(super) async fn end_overdue_logins(&self) -> Result<()> {
         let rows = self.as_owner(vec![Step::Run(sql::LOGIN_OVERDUE, params![])]).await?;
         let logins: Vec<String> = rows[0].iter().map(|row| row.get("role_name")).collect();
-        if logins.is_empty() {
-            return Ok(());
+        let mut done = Vec::new();
+        for login in logins {
+            let login = [login];
+            let close = login_attribute(&login, "NOLOGIN");
+            // One that holds on to its login keeps no other from being closed.
+            let closed = self.insist(&login, || Box::pin(self.as_administrator(&close))).await;
+            done.push(closed);
+            done.push(self.end_sessions(&login).await);
         }
-        self.as_owner(vec![Step::Batch(login_attribute(&logins, "NOLOGIN"))]).await?;
-        self.end_sessions(&logins).await
+        done.into_iter().collect()
+    }
+
+    async fn as_administrator(&self, change: &str) -> Result<()> {
+        self.as_owner(vec![Step::Batch(change.to_owned())]).await.map(drop)
     }
 }
 

@@ -1,6 +1,12 @@
 //! Sessions of tenants' logins: ended when they are not wanted any more, or last too long.
 
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
+
+use tokio_postgres::error::SqlState;
 
 use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result, create, milliseconds, role_list};
 use crate::connect::{Scope, Step, params};
@@ -9,9 +15,16 @@ use crate::statement as sql;
 /// How long sessions are given to end once they were told to.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long an action may wait for a lock before it is asked whose that is.
+const COURTESY: Duration = Duration::from_millis(100);
+
+/// One try of an action.
+pub(super) type Attempt<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
 impl DatabaseAdmin {
     /// Ends the sessions of tenants' logins whose statement or transaction takes longer than the tenant's limits allow, and those of
-    /// logins whose time after a rotation is over. Returns how many were ended.
+    /// logins whose time after a rotation is over. Returns how many were ended. Transactions that a tenant prepared are rolled back likewise, or named
+    /// in a warning where this administrator is no superuser.
     ///
     /// To be called often: it is what keeps a tenant from holding locks, and the server's oldest snapshot, for ever.
     /// The tenant manager does so once a second.
@@ -22,8 +35,16 @@ impl DatabaseAdmin {
     pub async fn reap_sessions(&self) -> Result<usize> {
         self.run(async |admin| {
             admin.ensure().await?;
-            admin.end_overdue_logins().await?;
-            admin.reap().await
+            // One of them that does not end keeps no other session alive.
+            let (ended, closed) = (admin.reap().await, admin.end_overdue_logins().await);
+            if let Err(error) = admin.end_prepared_of(None).await {
+                let mut told = admin.told.lock().unwrap_or_else(PoisonError::into_inner);
+                if *told != error.to_string() {
+                    *told = error.to_string();
+                    tracing::warn!(database = admin.inner.label(), %error, "what tenants have prepared exceeds their limits");
+                }
+            }
+            closed.and(ended)
         })
         .await
     }
@@ -59,6 +80,92 @@ impl Admin {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(100));
         }
+    }
+
+    /// Does what a tenant may be in the way of: with `ALTER ROLE` of itself, or with `GRANT` on what it may use, a login locks rows of the catalogs
+    /// for as long as its transaction may last. Its sessions that are waited for are ended, while the action stands first in the line for the lock.
+    pub(super) async fn insist<'a, T>(
+        &'a self,
+        roles: &[String],
+        mut attempt: impl FnMut() -> Attempt<'a, T>,
+    ) -> Result<T> {
+        let begun = Instant::now();
+        loop {
+            let unblock = async || -> Infallible {
+                loop {
+                    tokio::time::sleep(COURTESY).await;
+                    if let Err(error) = self.unblock(roles).await {
+                        tracing::debug!(database = self.inner.label(), %error, "what an administrator waits for was not ended");
+                    }
+                }
+            };
+            let done = tokio::select! {
+                biased;
+                done = attempt() => done,
+                never = unblock() => match never {},
+            };
+            match done {
+                Err(error) if error.kind() == AdminErrorKind::Busy && begun.elapsed() < PATIENCE => {
+                    tracing::debug!(database = self.inner.label(), %error, "an administrator's action is tried again");
+                    // What a tenant prepared may be in the way for ever.
+                    self.unblock(roles).await?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Ends what this administrator waits for, if it is a tenant's.
+    async fn unblock(&self, roles: &[String]) -> Result<()> {
+        let rows = self.as_owner(vec![Step::Run(sql::SESSION_BLOCKERS, params![])]).await?;
+        let blockers: Vec<String> = rows[0].iter().map(|row| row.get("role_name")).collect();
+        if !blockers.is_empty() {
+            let end = Step::Run(sql::SESSION_UNBLOCK, params![blockers.clone()]);
+            for row in self.as_member(&blockers, end).await? {
+                tracing::warn!(
+                    database = self.inner.label(),
+                    login = row.get::<_, &str>("role_name"),
+                    "a session of a tenant was ended, because an administrator waited for its locks"
+                );
+            }
+        }
+        self.end_prepared(roles).await
+    }
+
+    /// Rolls back what sessions of these roles have prepared, which keeps its locks although they have ended. Only a superuser may.
+    pub(super) async fn end_prepared(&self, roles: &[String]) -> Result<()> {
+        self.end_prepared_of(Some(roles)).await
+    }
+
+    /// Of these roles, or of all tenants what is over its time.
+    async fn end_prepared_of(&self, roles: Option<&[String]>) -> Result<()> {
+        let parameters = params![roles.map(<[String]>::to_vec), milliseconds(create::TRANSACTION_TIMEOUT)];
+        let rows = self.as_owner(vec![Step::Run(sql::SESSION_PREPARED, parameters)]).await?;
+        let mut left = Vec::new();
+        for row in &rows[0] {
+            let (statement, database): (&str, &str) = (row.get("statement"), row.get("database"));
+            if row.get("is_here") && self.ensure().await?.is_superuser {
+                let mut side = self.inner.pool.side().await?;
+                match side.alone_and_last(statement).await {
+                    Ok(()) => continue,
+                    // Somebody else has ended it.
+                    Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => continue,
+                    Err(error) => {
+                        let error = self.refused(&error);
+                        tracing::debug!(database = self.inner.label(), %error, "a prepared transaction was not rolled back");
+                    }
+                }
+            }
+            left.push(format!("in database `{database}`: {statement}"));
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "transactions that the tenant prepared keep their locks, and would outlive it; a superuser has to run, {}",
+            left.join(" ")
+        );
+        Err(AdminError::new(AdminErrorKind::Remains, message))
     }
 
     /// Runs a statement as a member of these roles, without becoming one: the membership is rolled back.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result};
 use crate::connect::{Scope, Step, params};
 use crate::error::{Failure, describe};
-use crate::migrate::{self, CONTROL_GRANTS, ENGINE, OWNER, ROLES, quoted};
+use crate::migrate::{self, APP, CONTROL_GRANTS, ENGINE, OWNER, READER, ROLES, TENANT, quoted};
 use crate::statement as sql;
 
 /// What an administrator's login lacks.
@@ -16,8 +16,10 @@ pub struct Preflight {
     pub missing: Vec<String>,
     /// Statements without which tenants cannot have databases of their own.
     pub databases: Vec<String>,
-    /// Statements that close what PostgreSQL leaves open to every login and this one may not close. Without them tenants can fill the
-    /// disk with temporary tables, or leave objects in the schema `public`.
+    /// Statements that close what PostgreSQL leaves open to every login. Those in this database are run with the first action where this login may;
+    /// those about other databases of the server never are, since other programs may need them: look at each, and grant the right to whoever
+    /// does. Without them tenants can fill the disk with temporary tables, leave objects in the schema `public`, take all locks of the server by
+    /// advisory locks, make large objects, and do the same in other databases.
     pub hardening: Vec<String>,
 }
 
@@ -44,7 +46,10 @@ struct State {
     owns_database: bool,
     public_temporary: bool,
     public_create: bool,
+    public_connect: bool,
     owns_public: bool,
+    open_functions: Vec<String>,
+    open_databases: Vec<String>,
 }
 
 impl DatabaseAdmin {
@@ -171,7 +176,10 @@ impl Admin {
             owns_database: row.get("owns_database"),
             public_temporary: row.get("public_temporary"),
             public_create: row.get("public_create"),
+            public_connect: row.get("public_connect"),
             owns_public: row.get("owns_public"),
+            open_functions: row.get("open_functions"),
+            open_databases: row.get("open_databases"),
             preflight,
         };
         Ok(State { preflight: state.hardened(&database), ..state })
@@ -194,6 +202,15 @@ impl Admin {
         }
         if state.owns_public && state.public_create {
             text.push_str("REVOKE CREATE ON SCHEMA public FROM PUBLIC; ");
+        }
+        if state.is_superuser {
+            state.functions_closed().iter().for_each(|statement| text.push_str(statement));
+        }
+        if state.owns_database && state.public_connect {
+            // They may lose it as PUBLIC, by the hardening of another database.
+            text.push_str(&format!(
+                "GRANT CONNECT ON DATABASE {database} TO {ENGINE}, {TENANT}, {APP}, {READER}; "
+            ));
         }
         text.push_str(&format!("{TAKE_OVER}; SET LOCAL ROLE {OWNER}; {CONTROL_GRANTS}; SET LOCAL ROLE NONE"));
         let mut side = self.inner.pool.side().await?;
@@ -224,7 +241,18 @@ impl State {
         if self.public_create && !self.owns_public {
             preflight.hardening.push("REVOKE CREATE ON SCHEMA public FROM PUBLIC;".to_owned());
         }
+        if !self.is_superuser {
+            preflight.hardening.extend(self.functions_closed());
+        }
+        let close = |name: &String| format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC;", quoted(name));
+        preflight.hardening.extend(self.open_databases.iter().map(close));
         preflight
+    }
+
+    /// The functions of the server that are not for everybody.
+    fn functions_closed(&self) -> Option<String> {
+        let list = self.open_functions.join(", ");
+        (!list.is_empty()).then(|| format!("REVOKE EXECUTE ON FUNCTION {list} FROM PUBLIC;"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Registered, Result};
+use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Registered, Result, role_list};
 use crate::connect::{Step, params};
 use crate::migrate::quoted;
 use crate::statement as sql;
@@ -13,8 +13,9 @@ impl DatabaseAdmin {
     ///
     /// # Errors
     ///
-    /// [`AdminErrorKind::NotFound`], [`AdminErrorKind::Busy`] if its sessions do not end (it is suspended all the same),
-    /// [`AdminErrorKind::Privileges`], [`AdminErrorKind::Unavailable`].
+    /// [`AdminErrorKind::NotFound`], [`AdminErrorKind::Busy`] if its sessions do not end, [`AdminErrorKind::Remains`] with the statements to run if it
+    /// has prepared transactions that only a superuser may end; it is suspended all the same. [`AdminErrorKind::Privileges`],
+    /// [`AdminErrorKind::Unavailable`].
     pub async fn suspend(&self, schema_name: &str) -> Result<()> {
         let schema = schema_name.to_owned();
         self.run(async move |admin| admin.suspend(&schema).await).await
@@ -38,19 +39,42 @@ impl Admin {
         if let Some(home) = self.home_of(&tenant)? {
             Box::pin(home.suspend(&tenant.schema)).await?;
         }
-        let mut steps = vec![
+        let group = tenant.group()?;
+        // The state first: from its commit on nobody starts anything, whatever the tenant holds on to.
+        let steps = [
             Step::Run(sql::TENANT_STATE, params![Uuid::from(tenant.tenant), vec!["active"], "suspended"]),
             self.audit("suspend", tenant.tenant, &tenant.schema, None),
         ];
-        if let Some(group) = tenant.group()? {
-            let revoke = format!("REVOKE USAGE ON SCHEMA {} FROM {}", quoted(&tenant.schema), quoted(group));
-            steps.push(Step::Batch(revoke));
-            steps.push(Step::Batch(login_attribute(&tenant.logins, "NOLOGIN")));
-        }
         self.finish(&mut side, &steps).await?;
         drop(side);
         self.hint().await;
-        self.end_sessions(&tenant.logins).await
+        if group.is_none() { Ok(()) } else { self.close(schema, &tenant, "suspended").await }
+    }
+
+    /// Closes the schema and the logins of a tenant as long as it is in this state, and ends what they have open. Each of it is done also where
+    /// another could not be.
+    pub(super) async fn close(&self, schema: &str, tenant: &Registered, state: &str) -> Result<()> {
+        let (roles, mut done) = (tenant.roles(), Vec::new());
+        let logins = login_attribute(&tenant.logins, "NOLOGIN");
+        // There is none where a removal has come further before.
+        let usage = format!(
+            "DO $$ BEGIN IF to_regnamespace('{0}') IS NOT NULL THEN REVOKE USAGE ON SCHEMA {0} FROM {1}; END IF; END $$",
+            quoted(&tenant.schema),
+            role_list(tenant.group.as_slice())
+        );
+        for change in [&usage, &logins] {
+            done.push(self.insist(&roles, || Box::pin(self.while_in(schema, state, change))).await);
+        }
+        done.push(self.end_sessions(&tenant.logins).await);
+        done.push(self.end_prepared(&roles).await);
+        done.into_iter().collect()
+    }
+
+    /// Changes the rights of a tenant, unless its state was changed in between.
+    async fn while_in(&self, schema: &str, state: &str, change: &str) -> Result<()> {
+        let (mut side, tenant) = self.lock(schema).await?;
+        let change = (tenant.state == state).then(|| Step::Batch(change.to_owned()));
+        self.finish(&mut side, &Vec::from_iter(change)).await.map(drop)
     }
 
     async fn resume(&self, schema: &str) -> Result<()> {
@@ -59,6 +83,15 @@ impl Admin {
         if let Some(home) = self.home_of(&tenant)? {
             Box::pin(home.resume(&tenant.schema)).await?;
         }
+        self.finish(&mut side, &[]).await?;
+        drop(side);
+        let roles = tenant.roles();
+        self.insist(&roles, || Box::pin(self.resume_once(schema))).await
+    }
+
+    async fn resume_once(&self, schema: &str) -> Result<()> {
+        let (mut side, tenant) = self.lock(schema).await?;
+        tenant.must_be(&["active", "suspended"])?;
         let mut steps = vec![
             Step::Run(sql::TENANT_STATE, params![Uuid::from(tenant.tenant), vec!["suspended"], "active"]),
             self.audit("resume", tenant.tenant, &tenant.schema, None),

@@ -10,10 +10,12 @@ mod migrate;
 mod plan;
 mod pooler;
 mod race;
+
 mod schema;
 mod shared;
 mod support;
 mod tenant;
+mod unreadable;
 mod wire;
 
 use std::sync::Arc;

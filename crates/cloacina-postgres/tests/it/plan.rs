@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::support::{Handle, completed, new_execution};
 
@@ -64,4 +65,68 @@ async fn the_statements_of_a_flush_walk_indexes_by_their_keys_even_if_planned_on
             assert!(next.contains("Index Cond") && next.contains(key), "{name}: {plan}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_claim_walks_no_rows_that_nobody_here_can_claim_however_many_there_are() {
+    let t = Handle::new().await;
+    let ours = t.submit(new_execution(&[0], &[])).await;
+    let plant = |what: &str, count: u32| {
+        format!(
+            "INSERT INTO ready_tasks (tenant_id, priority, due_at, execution_id, task, workflow, fingerprint)
+             SELECT tenant_id, 9, now() - interval '1 hour', gen_random_uuid(), 0, {what}
+             FROM workflow_executions, generate_series(1, {count}) AS n"
+        )
+    };
+    // All of one version, each of a version of its own, and of the version that is known but without an execution.
+    for (what, count) in [("'etl', 8", 600_000), ("'etl' || n, n", 100_000), ("'etl', 7", 100_000)] {
+        t.beside.batch_execute(&plant(what, count)).await.unwrap();
+        t.beside.batch_execute("ANALYZE ready_tasks").await.unwrap();
+        let mut fastest = Duration::MAX;
+        for n in 0..10 {
+            let begun = Instant::now();
+            let claimed = t.flush(vec![], vec![], 16).await.claimed;
+            fastest = fastest.min(begun.elapsed());
+            if n == 0 {
+                let claimed: Vec<_> = claimed.iter().map(|task| task.execution).collect();
+                assert_eq!(claimed, [ours], "{what}");
+                let again = "UPDATE task_executions SET state = 'ready', attempt = 0;
+                    INSERT INTO ready_tasks (tenant_id, priority, due_at, execution_id, task, workflow, fingerprint)
+                    SELECT tenant_id, 5, due_at, execution_id, 0, 'etl', 7 FROM task_executions";
+                t.beside.batch_execute(again).await.unwrap();
+            } else if n == 1 {
+                assert_eq!(claimed.len(), 1, "{what}");
+            } else {
+                assert_eq!(claimed.len(), 0, "{what}");
+            }
+        }
+        // Walking them all takes several times that.
+        assert!(fastest < Duration::from_millis(250), "{what}: {fastest:?}");
+        t.beside
+            .batch_execute(
+                "UPDATE task_executions SET state = 'ready', attempt = 0;
+                 DELETE FROM ready_tasks;
+                 INSERT INTO ready_tasks (tenant_id, priority, due_at, execution_id, task, workflow, fingerprint)
+                 SELECT tenant_id, 5, due_at, execution_id, 0, 'etl', 7 FROM task_executions",
+            )
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_claim_takes_rows_without_an_execution_away_if_they_are_in_its_way() {
+    let t = Handle::new().await;
+    t.submit(new_execution(&[0], &[0])).await;
+    let plant = "INSERT INTO ready_tasks (tenant_id, priority, due_at, execution_id, task, workflow, fingerprint)
+        SELECT tenant_id, 5, now() - interval '1 hour', gen_random_uuid(), 0, 'etl', 7 FROM workflow_executions, generate_series(1, 5000)";
+    t.beside.batch_execute(plant).await.unwrap();
+    for _ in 0..6 {
+        assert!(t.flush(vec![], vec![], 16).await.claimed.is_empty());
+    }
+    let left = t.beside.query_one("SELECT count(*) FROM ready_tasks", &[]).await.unwrap();
+    assert!(left.get::<_, i64>(0) <= 1016);
+    let sound = t.submit(new_execution(&[0], &[])).await;
+    let claimed = t.flush(vec![], vec![], 16).await.claimed;
+    assert_eq!(claimed.iter().map(|task| task.execution).collect::<Vec<_>>(), [sound]);
 }

@@ -183,9 +183,17 @@ pub async fn cancel_and_pause_leave_a_notice(fixture: &impl Fixture) {
     assert!(other.is_noticed(paused, at(2)).await);
     assert!(!other.is_noticed(left_alone, at(2)).await);
     assert!(other.is_noticed(cancelled, at(2)).await, "a notice is there for every process, more than once");
+}
+
+pub async fn a_notice_does_not_stay_for_ever(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let other = world.process().await;
+    let cancelled = world.submit(draft(&[0]), at(0)).await;
+    world.cancel(cancelled, at(1)).await;
+    assert!(other.is_noticed(cancelled, at(2)).await);
     let later = world.submit(draft(&[0]), at(3_600_000)).await;
     world.cancel(later, at(3_600_000)).await;
-    assert!(!other.is_noticed(cancelled, at(3_600_000)).await, "a notice does not stay for ever");
+    assert!(!other.is_noticed(cancelled, at(3_600_000)).await);
 }
 
 /// Cancels race with the flushes that end the same executions: each execution ends once.

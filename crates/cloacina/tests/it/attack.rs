@@ -136,6 +136,78 @@ const ATTEMPTS: &[(&str, &str, Outcome)] = &[
         "SELECT cloacina.my_runner_register(gen_random_uuid(), 1000, NULL, NULL, NULL, '{}', '{}', NULL) FROM generate_series(1, 65)",
         Refused(&["54000"]),
     ),
+    (
+        "a runner without a list",
+        "SELECT cloacina.my_runner_register(gen_random_uuid(), 1000, NULL, NULL, NULL, NULL, NULL, NULL)",
+        Refused(&["22023"]),
+    ),
+    (
+        "a runner that announces nothing at all",
+        "SELECT cloacina.my_runner_register(gen_random_uuid(), 1000, NULL, NULL, NULL, ARRAY[NULL]::text[], ARRAY[1]::bigint[], NULL)",
+        Refused(&["22023"]),
+    ),
+    (
+        "a runner that announces no version",
+        "SELECT cloacina.my_runner_register(gen_random_uuid(), 1000, NULL, NULL, NULL, ARRAY['x'], ARRAY[NULL]::bigint[], NULL)",
+        Refused(&["22023"]),
+    ),
+    (
+        "a runner that announces a table",
+        "SELECT cloacina.my_runner_register(gen_random_uuid(), 1000, NULL, NULL, NULL, ARRAY[['x'], ['y']], ARRAY[1, 2]::bigint[], NULL)",
+        Refused(&["22023"]),
+    ),
+    (
+        "a runner that announces a table of versions",
+        "SELECT cloacina.my_runner_register(gen_random_uuid(), 1000, NULL, NULL, NULL, ARRAY['x', 'y'], ARRAY[[1], [2]]::bigint[], NULL)",
+        Refused(&["22023"]),
+    ),
+    (
+        "a runner that announces more names than versions",
+        "SELECT cloacina.my_runner_register(gen_random_uuid(), 1000, NULL, NULL, NULL, ARRAY['x', 'y'], ARRAY[1]::bigint[], NULL)",
+        Refused(&["22023"]),
+    ),
+    (
+        "a runner without a lease",
+        "SELECT cloacina.my_runner_register(gen_random_uuid(), NULL, NULL, NULL, NULL, '{}', '{}', NULL)",
+        Refused(&["22023"]),
+    ),
+    (
+        "a runner with a lease that was over before",
+        "SELECT cloacina.my_runner_register(gen_random_uuid(), -9223372036854775808, NULL, NULL, NULL, '{}', '{}', NULL)",
+        Refused(&["22023"]),
+    ),
+    (
+        "a runner without an id",
+        "SELECT cloacina.my_runner_register(NULL, 1000, NULL, NULL, NULL, '{}', '{}', NULL)",
+        Refused(&["22023"]),
+    ),
+    (
+        "a runner in half a process",
+        "SELECT cloacina.my_runner_register(gen_random_uuid(), 1000, 'x', NULL, NULL, '{}', '{}', NULL)",
+        Refused(&["22023"]),
+    ),
+    (
+        "a runner that beats for ever",
+        "SELECT cloacina.my_runner_register(gen_random_uuid(), 1000, NULL, NULL, NULL, '{}', '{}', 'infinity')",
+        Refused(&["22023"]),
+    ),
+    (
+        "a heartbeat that announces nothing at all",
+        "SELECT * FROM cloacina.my_runner_heartbeat(gen_random_uuid(), ARRAY[NULL]::text[], ARRAY[1]::bigint[], NULL)",
+        Refused(&["22023"]),
+    ),
+    (
+        "a heartbeat without a list",
+        "SELECT * FROM cloacina.my_runner_heartbeat(gen_random_uuid(), NULL, NULL, NULL)",
+        Refused(&["22023"]),
+    ),
+    (
+        "a notice of another time",
+        "SELECT cloacina.my_notice(ARRAY[gen_random_uuid()], '1970-01-01')",
+        Refused(&["42883"]),
+    ),
+    ("take a quota", "SELECT cloacina.my_quota(gen_random_uuid(), 'notice', 1, 1, '1 second')", DENIED),
+    ("give oneself a quota", "UPDATE cloacina.quota SET used = 0", DENIED),
     // Something of one's own where others work.
     ("a temporary table", "CREATE TEMP TABLE workflow_executions (id uuid)", DENIED),
     (
@@ -323,18 +395,13 @@ const ATTEMPTS: &[(&str, &str, Outcome)] = &[
         "SELECT prosrc FROM pg_proc WHERE proname = 'ring' AND pronamespace = 'cloacina'::regnamespace",
         ByDesign("Names and sizes in the catalogs"),
     ),
-    (
-        "an advisory lock",
-        "SELECT pg_advisory_lock(n) FROM generate_series(1, 100) n",
-        ByDesign("Advisory locks and notifications"),
-    ),
-    (
-        "a notification",
-        "NOTIFY cloacina; NOTIFY cloacina, 'globex'",
-        ByDesign("Advisory locks and notifications"),
-    ),
-    ("listen", "LISTEN cloacina; UNLISTEN *", ByDesign("Advisory locks and notifications")),
-    ("a large object", "SELECT lo_unlink(lo_create(0))", ByDesign("Large objects")),
+    ("an advisory lock", "SELECT pg_advisory_lock(n) FROM generate_series(1, 100) n", DENIED),
+    ("a shared advisory lock", "SELECT pg_advisory_lock_shared(1, 1)", DENIED),
+    ("an advisory lock that is tried", "SELECT pg_try_advisory_xact_lock(1)", DENIED),
+    ("a notification", "NOTIFY cloacina; NOTIFY cloacina, 'globex'", ByDesign("Notifications")),
+    ("listen", "LISTEN cloacina; UNLISTEN *", ByDesign("Notifications")),
+    ("a large object", "SELECT lo_unlink(lo_create(0))", DENIED),
+    ("a large object of bytes", "SELECT lo_from_bytea(0, 'x')", DENIED),
 ];
 
 /// What is the same before and after all attempts.

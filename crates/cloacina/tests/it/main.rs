@@ -24,6 +24,8 @@ mod edge;
 mod guide;
 mod hostile;
 mod limit;
+#[cfg(feature = "postgres")]
+mod login;
 mod macros;
 #[cfg(feature = "postgres")]
 mod neighbour;

@@ -37,9 +37,8 @@ async fn back_up(database: &Database) {
 
 async fn put_back(database: &Database) {
     for table in TABLES {
-        let text = format!(
-            "BEGIN; DELETE FROM {table}; INSERT INTO {table} SELECT * FROM backup_{table}; COMMIT"
-        );
+        let text =
+            format!("BEGIN; DELETE FROM {table}; INSERT INTO {table} SELECT * FROM backup_{table}; COMMIT");
         sql(database, &text).await;
     }
 }

@@ -268,7 +268,7 @@ async fn what_a_tenants_own_runner_can_run_counts_for_that_tenant_alone() {
     sql(
         &database.url,
         "INSERT INTO cloacina.runner (id, tenant_id, lease_ms, workflows, fingerprints, heartbeat_at)
-         SELECT gen_random_uuid(), tenant_id, 1000000000000, ARRAY['old'], ARRAY[fingerprint], now() FROM acme.workflow_executions",
+         SELECT gen_random_uuid(), tenant_id, 86400000, ARRAY['old'], ARRAY[fingerprint], now() FROM acme.workflow_executions",
     )
     .await;
     let acme = database.configured(config(), [workflow("new", [idle("t")])]).await;
