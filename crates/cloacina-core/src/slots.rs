@@ -1,4 +1,7 @@
 //! How many tasks may run at once: in one tenant's place, and in the whole process.
+//!
+//! A running task cannot be taken its slot away, so where one tenant had them all, another would wait for as long as its tasks take.
+//! Therefore a part of the process's slots is kept for tenants below their share: the slots divided by the tenants that use any, and one more.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,24 +20,32 @@ impl Slots {
         Self { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }
     }
 
-    /// Takes up to `wanted` slots and says how many it got.
-    fn take(&self, wanted: usize) -> usize {
+    /// Takes up to `wanted` slots, and says how many were used before and how many it got.
+    fn take(&self, wanted: usize) -> (usize, usize) {
+        self.take_with(wanted, wanted, 0)
+    }
+
+    /// As [`take`](Self::take); of the last `reserve` slots at most `privileged`.
+    fn take_with(&self, wanted: usize, privileged: usize, reserve: usize) -> (usize, usize) {
         let limit = self.limit.load(Ordering::Relaxed);
         let mut granted = 0;
         // The closure always returns a value, so the update never fails.
-        let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-            granted = wanted.min(limit.saturating_sub(used));
+        let before = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+            let free = limit.saturating_sub(used);
+            granted = wanted.min(free.saturating_sub(reserve)).max(wanted.min(privileged).min(free));
             Some(used + granted)
         });
-        granted
+        (before.unwrap_or_default(), granted)
     }
 
-    fn force(&self, count: usize) {
-        self.used.fetch_add(count, Ordering::AcqRel);
+    /// How many were used before.
+    fn force(&self, count: usize) -> usize {
+        self.used.fetch_add(count, Ordering::AcqRel)
     }
 
-    fn give(&self, count: usize) {
-        self.used.fetch_sub(count, Ordering::AcqRel);
+    /// How many are used after it.
+    fn give(&self, count: usize) -> usize {
+        self.used.fetch_sub(count, Ordering::AcqRel) - count
     }
 }
 
@@ -46,6 +57,9 @@ struct ProcessSlots {
     starved: AtomicBool,
     /// Whom to wake when one does.
     waiting: Mutex<Vec<Arc<Wake>>>,
+    /// How many tenants there are, and how many of them use slots.
+    tenants: AtomicUsize,
+    active: AtomicUsize,
 }
 
 /// How many tasks a process runs at once unless it is told otherwise.
@@ -67,12 +81,33 @@ pub(crate) fn set_process_limit(limit: usize) {
 
 impl ProcessSlots {
     const fn new(limit: usize) -> Self {
-        Self { slots: Slots::new(limit), starved: AtomicBool::new(false), waiting: Mutex::new(Vec::new()) }
+        Self {
+            slots: Slots::new(limit),
+            starved: AtomicBool::new(false),
+            waiting: Mutex::new(Vec::new()),
+            tenants: AtomicUsize::new(0),
+            active: AtomicUsize::new(0),
+        }
     }
 
-    /// Takes up to `wanted` slots and says how many it got. If it got less, `watch` is woken when one comes back.
-    fn take(&self, wanted: usize, watch: &Arc<Wake>) -> usize {
-        let granted = self.slots.take(wanted);
+    /// How many slots are kept for tenants below their share, and what that is: a tenth, where there is more than one tenant.
+    fn reserve(&self) -> (usize, usize) {
+        let limit = self.slots.limit.load(Ordering::Relaxed);
+        let tenants = self.tenants.load(Ordering::Relaxed);
+        if tenants < 2 {
+            return (0, limit);
+        }
+        let reserve = limit.div_ceil(10).min(limit.saturating_sub(1));
+        // One that uses none may be the next to come.
+        (reserve, limit / (self.active.load(Ordering::Relaxed) + 1).min(tenants))
+    }
+
+    /// Takes up to `wanted` slots for a tenant that used `used` before, and says how many it got. If it got less, `watch` is woken
+    /// when one comes back.
+    fn take(&self, wanted: usize, used: usize, watch: &Arc<Wake>) -> usize {
+        let (reserve, share) = self.reserve();
+        let take = |wanted, used| self.slots.take_with(wanted, share.saturating_sub(used), reserve).1;
+        let granted = take(wanted, used);
         if granted == wanted {
             return granted;
         }
@@ -84,7 +119,7 @@ impl ProcessSlots {
             self.starved.swap(true, Ordering::AcqRel);
         }
         // What came back since the first look woke nobody.
-        granted + self.slots.take(wanted - granted)
+        granted + take(wanted - granted, used + granted)
     }
 
     /// Wakes everybody who got less than it wanted.
@@ -106,7 +141,12 @@ pub(crate) struct TenantSlots {
 
 impl TenantSlots {
     pub(crate) fn new(limit: usize, watch: Arc<Wake>) -> Arc<Self> {
-        Arc::new(Self { slots: Slots::new(limit), watch, process: &PROCESS })
+        Self::of(&PROCESS, limit, watch)
+    }
+
+    fn of(process: &'static ProcessSlots, limit: usize, watch: Arc<Wake>) -> Arc<Self> {
+        process.tenants.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { slots: Slots::new(limit), watch, process })
     }
 
     pub(crate) fn set_limit(&self, limit: usize) {
@@ -127,22 +167,41 @@ impl TenantSlots {
 
     /// Up to `wanted` permits.
     pub(crate) fn take(self: &Arc<Self>, wanted: usize) -> Vec<Permit> {
-        let here = self.slots.take(wanted);
+        let (used, here) = self.slots.take(wanted);
         if here == 0 {
             return Vec::new();
         }
-        let granted = self.process.take(here, &self.watch);
+        self.note_active(used);
+        let granted = self.process.take(here, used, &self.watch);
         if granted < here {
-            self.slots.give(here - granted);
+            self.give(here - granted);
         }
         (0..granted).map(|_| Permit { slots: Arc::clone(self) }).collect()
     }
 
     /// A permit beyond all limits, for work that is already claimed.
     pub(crate) fn force(self: &Arc<Self>) -> Permit {
-        self.slots.force(1);
+        self.note_active(self.slots.force(1));
         self.process.slots.force(1);
         Permit { slots: Arc::clone(self) }
+    }
+
+    fn note_active(&self, used_before: usize) {
+        if used_before == 0 {
+            self.process.active.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn give(&self, count: usize) {
+        if self.slots.give(count) == 0 {
+            self.process.active.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for TenantSlots {
+    fn drop(&mut self) {
+        self.process.tenants.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -154,7 +213,7 @@ pub(crate) struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.slots.slots.give(1);
+        self.slots.give(1);
         self.slots.process.slots.give(1);
         self.slots.process.wake();
         self.slots.watch.wake_if_armed();
@@ -179,7 +238,7 @@ pub(crate) struct QueuePermit(());
 impl QueuePermit {
     /// Otherwise: how many there are.
     pub(crate) fn take() -> Result<Self, usize> {
-        if QUEUE.take(1) == 1 { Ok(Self(())) } else { Err(QUEUE.used.load(Ordering::Relaxed)) }
+        if QUEUE.take(1).1 == 1 { Ok(Self(())) } else { Err(QUEUE.used.load(Ordering::Relaxed)) }
     }
 }
 
@@ -195,13 +254,44 @@ mod tests {
 
     use super::*;
 
+    fn tenants<const N: usize>(limit: usize) -> (&'static ProcessSlots, [Arc<TenantSlots>; N]) {
+        let process: &'static ProcessSlots = Box::leak(Box::new(ProcessSlots::new(limit)));
+        (process, std::array::from_fn(|_| TenantSlots::of(process, 1_000, Arc::default())))
+    }
+
+    #[test]
+    fn a_tenant_that_is_alone_may_use_all_slots() {
+        let (_, [alone]) = tenants(100);
+        assert_eq!(alone.take(200).len(), 100);
+    }
+
+    #[test]
+    fn one_that_uses_all_that_it_may_leaves_slots_to_another() {
+        for (limit, most) in [(1, 1), (2, 1), (10, 9), (100, 90), (1_024, 921)] {
+            let (_, [loud, quiet]) = tenants(limit);
+            let held = loud.take(1_000).into_iter().chain(loud.take(1_000)).collect::<Vec<_>>();
+            assert_eq!(held.len(), most, "of {limit}");
+            assert_eq!(quiet.take(1_000).len(), limit - most, "of {limit}");
+        }
+    }
+
+    #[test]
+    fn of_the_reserve_a_tenant_gets_what_is_below_its_share() {
+        let (_, [loud, quiet, other]) = tenants(100);
+        let _loud = loud.take(1_000);
+        // A third of the slots each, of which ten are left.
+        let _quiet = quiet.take(6);
+        assert_eq!(other.take(50).len(), 4);
+        assert_eq!(loud.take(1).len(), 0);
+    }
+
     #[test]
     fn a_slot_that_comes_back_while_somebody_looks_for_one_is_not_missed() {
         for round in 0..200 {
             let process: &'static ProcessSlots = Box::leak(Box::new(ProcessSlots::new(1)));
             let watch = Arc::new(Wake::default());
             // More of its own than the process has.
-            let tenant = Arc::new(TenantSlots { slots: Slots::new(8), watch: Arc::clone(&watch), process });
+            let tenant = TenantSlots::of(process, 8, Arc::clone(&watch));
             let permit = tenant.take(1).pop().unwrap();
             // Whoever gets nothing stops here before it says so.
             let list = process.waiting.lock().unwrap();

@@ -69,9 +69,11 @@ pub(crate) async fn neighbours(kind: Kind, scale: Scale, only: Option<&str>) -> 
         if only.is_some_and(|only| only != name) || (needs_login && kind == Kind::Sqlite) {
             continue;
         }
+        let begun = Instant::now();
         let world = World::new(kind).await?;
         rows.extend(world.measure(name, what, scale).await.with_context(|| format!("beside: {what}"))?);
         world.close().await?;
+        eprintln!("{kind}, beside {what}: {:.0?}", begun.elapsed());
     }
     Ok(rows)
 }

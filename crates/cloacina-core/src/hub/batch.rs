@@ -22,7 +22,7 @@ pub(crate) struct PlaceBatch {
     pub(super) tickets: Vec<Ticket>,
 }
 
-/// How many transitions are on their way in each lane.
+/// How much is on its way in each lane, in transitions; a large one counts for as many as take that long.
 #[derive(Debug)]
 pub(super) struct Load(Vec<AtomicUsize>);
 
@@ -36,25 +36,34 @@ impl Load {
     }
 }
 
-/// A transition on its way, counted for its lane and its place.
+/// So many bytes take about as long as a transition.
+const BYTES: usize = 16 << 10;
+
+/// A transition on its way, counted for its place, and with its weight for its lane.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     load: Arc<Load>,
     lane: usize,
     place: Arc<OpenPlace>,
+    weight: usize,
 }
 
 impl Ticket {
-    pub(super) fn new(load: &Arc<Load>, lane: usize, place: &Arc<OpenPlace>) -> Self {
-        load.0[lane].fetch_add(1, Ordering::Relaxed);
+    pub(super) fn new(load: &Arc<Load>, lane: usize, place: &Arc<OpenPlace>, weight: usize) -> Self {
+        load.0[lane].fetch_add(weight, Ordering::Relaxed);
         place.on_their_way.fetch_add(1, Ordering::Relaxed);
-        Self { load: Arc::clone(load), lane, place: Arc::clone(place) }
+        Self { load: Arc::clone(load), lane, place: Arc::clone(place), weight }
+    }
+
+    /// How much a transition with so many bytes of JSON counts.
+    pub(super) fn weight(bytes: usize) -> usize {
+        1 + bytes / BYTES
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.load.0[self.lane].fetch_sub(1, Ordering::Relaxed);
+        self.load.0[self.lane].fetch_sub(self.weight, Ordering::Relaxed);
         self.place.on_their_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -144,12 +153,16 @@ pub(super) fn drop_void(batch: &mut PlaceBatch, current: Option<&Arc<Incarnation
 
 pub(super) fn size_of_batch(batch: &PlaceBatch) -> usize {
     let submits: usize = batch.submits.iter().map(|submit| submit.execution.input.len()).sum();
-    let endings = batch.endings.iter().map(|ending| match &ending.outcome.outcome {
+    submits + batch.endings.iter().map(|ending| size_of(&ending.outcome)).sum::<usize>()
+}
+
+/// How many bytes an outcome writes, beside its row.
+pub(super) fn size_of(outcome: &Outcome) -> usize {
+    match &outcome.outcome {
         TaskOutcome::Completed { patch } => patch.as_ref().map_or(0, |patch| patch.len()),
         TaskOutcome::Failed { error, .. } | TaskOutcome::Retry { error, .. } => error.len(),
         TaskOutcome::Skipped { .. } | TaskOutcome::Released => 0,
-    });
-    submits + endings.sum::<usize>()
+    }
 }
 
 /// A single transition that the database cannot keep: a new execution is refused, an outcome becomes a failure without the value. If that

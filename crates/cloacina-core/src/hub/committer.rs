@@ -27,7 +27,7 @@ use crate::store::{Claim, Flush, Flushed, PlaceFlush, StoreError, StoreErrorKind
 
 /// The most transitions, and the most bytes of JSON, in one flush: what keeps a flush at a few milliseconds.
 const MAX_TRANSITIONS: usize = 1000;
-const MAX_BYTES: usize = 2 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 /// How long a lane waits after a failed flush: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));

@@ -382,14 +382,19 @@ impl Hub {
     }
 
     pub(crate) fn send(&self, transition: Transition) {
-        let (place, execution) = match &transition {
-            Transition::Submit(submit) => (&submit.place, Some(submit.execution.id)),
-            Transition::Ending(ending) => (&ending.place, Some(ending.outcome.execution)),
+        let (place, execution, bytes) = match &transition {
+            Transition::Submit(submit) => {
+                (&submit.place, Some(submit.execution.id), submit.execution.input.len())
+            }
+            Transition::Ending(ending) => {
+                (&ending.place, Some(ending.outcome.execution), batch::size_of(&ending.outcome))
+            }
             // Claims of one place follow one another, so any lane will do; the same one keeps its caches warm.
-            Transition::Claim(claim) => (&claim.place, None),
+            Transition::Claim(claim) => (&claim.place, None, 0),
         };
-        let lane = self.lane_of(place, execution);
-        let ticket = Ticket::new(&self.load, lane, place);
+        let weight = Ticket::weight(bytes);
+        let lane = self.lane_of(place, execution, weight);
+        let ticket = Ticket::new(&self.load, lane, place, weight);
         // A lane ends only when its hub has closed, and by then nothing is held and no handle is open.
         drop(self.lanes[lane].send(Queued::One(transition, ticket)));
     }
@@ -398,7 +403,7 @@ impl Hub {
     /// the others, but for one that is left to tenants with little to do: they use it when their own lane is full of somebody else's
     /// work. All transitions of an execution go one way unless that has changed since, so that two flushes of this process seldom wait
     /// for one another's locks.
-    fn lane_of(&self, place: &OpenPlace, execution: Option<ExecutionId>) -> usize {
+    fn lane_of(&self, place: &OpenPlace, execution: Option<ExecutionId>, weight: usize) -> usize {
         let lanes = self.ordinary_lanes();
         if place.is_aside.load(Ordering::Relaxed) && lanes < self.lanes.len() {
             return lanes;
@@ -408,7 +413,8 @@ impl Hub {
         let tenant = place.place.tenant.0.as_u128();
         let busy = place.slots.used().max(place.on_their_way.load(Ordering::Relaxed));
         let wanted = 1 + busy / TASKS_PER_LANE;
-        if wanted > 1 && lanes > 1 {
+        // What is large takes one lane, however much there is of it.
+        if (wanted > 1 || weight > TASKS_PER_LANE) && lanes > 1 {
             let shared = lanes - 1;
             let nth = execution.map_or(0, |execution| pick(execution.0.as_u128(), wanted.min(shared)));
             return (pick(tenant, shared) + nth) % shared;
