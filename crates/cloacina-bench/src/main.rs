@@ -28,6 +28,7 @@ struct Arguments {
     scale: Scale,
     trouble: Option<String>,
     json: bool,
+    strict: bool,
 }
 
 fn usage() -> String {
@@ -46,6 +47,7 @@ Without a database both are measured, without a measure all:
   --runs N     how often each is repeated (5); the median is printed, with the smallest and the largest
   --quick      fewer executions in each run
   --json       one object a line in place of a table
+  --strict     fail if a target is missed
   --trouble T  of neighbours, only one of these:
 ",
     );
@@ -81,6 +83,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 async fn run(arguments: Arguments) -> Result<()> {
+    let mut missed = 0;
     for kind in arguments.kinds {
         let mut rows = Vec::new();
         for measure in &arguments.measures {
@@ -97,6 +100,10 @@ async fn run(arguments: Arguments) -> Result<()> {
         } else {
             println!("\n{kind}\n\n{}", table::text(&rows));
         }
+        missed += rows.iter().filter(|row| row.target.as_ref().is_some_and(|target| !target.met)).count();
+    }
+    if arguments.strict && missed > 0 {
+        bail!("{missed} targets are missed");
     }
     Ok(())
 }
@@ -106,12 +113,13 @@ fn arguments() -> Result<Option<Arguments>> {
     use lexopt::prelude::*;
 
     let (mut kinds, mut measures, mut runs, mut quick, mut json) = (Vec::new(), Vec::new(), 5, false, false);
-    let mut trouble = None;
+    let (mut trouble, mut strict) = (None, false);
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("runs") => runs = parser.value()?.parse()?,
             Long("quick") => quick = true,
+            Long("strict") => strict = true,
             Long("trouble") => trouble = Some(parser.value()?.string()?),
             Long("json") => json = true,
             Short('h') | Long("help") => return Ok(None),
@@ -143,5 +151,5 @@ fn arguments() -> Result<Option<Arguments>> {
         bail!("there is no trouble {trouble:?}\n\n{}", usage());
     }
     let scale = if quick { Scale::quick(runs) } else { Scale::full(runs) };
-    Ok(Some(Arguments { kinds, measures, scale, trouble, json }))
+    Ok(Some(Arguments { kinds, measures, scale, trouble, json, strict }))
 }
