@@ -56,9 +56,6 @@ impl Look {
 /// How many executions are read at once.
 const LOAD: usize = 256;
 
-/// How long it takes at most, as a rule, until what was claimed is taken over into memory.
-const TAKEN_OVER: Duration = Duration::from_millis(50);
-
 /// How long to wait after a look that failed.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -186,18 +183,18 @@ impl Hub {
     }
 
     /// The executions with tasks that run under our name in the database and are not held here. The look keeps nobody waiting, so what
-    /// was claimed at that moment is among them at first; it is held a little later.
+    /// was claimed at that moment is among them at first; it is held once the flushes that were under way are taken over.
     async fn unheld(self: &Arc<Self>, place: &Arc<OpenPlace>) -> Result<HashSet<ExecutionId>, StoreError> {
         let Some(incarnation) = self.incarnation() else { return Ok(HashSet::new()) };
         let mut unheld = self.store.task_held(&place.place, incarnation.id).await?;
-        for last in [false, true] {
-            {
-                let state = place.state();
-                unheld.retain(|task| !state.held.contains_key(&(task.execution, task.task)));
-            }
-            if last || unheld.is_empty() || !self.pause(TAKEN_OVER).await {
-                break;
-            }
+        let mut forget_held = || {
+            let state = place.state();
+            unheld.retain(|task| !state.held.contains_key(&(task.execution, task.task)));
+            unheld.is_empty()
+        };
+        if !forget_held() {
+            drop(Arc::clone(&place.gate).write_owned().await);
+            forget_held();
         }
         Ok(unheld.into_iter().map(|task| task.execution).collect())
     }

@@ -39,9 +39,6 @@ const LONG_PARKING: Duration = Duration::from_secs(60);
 /// How long a place must have been well before it shares a lane with others again: at first, and at most. Twice as long each time.
 const CONVALESCENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
 
-/// How long a place is left alone while the auditor looks at it.
-const AUDITED: Duration = Duration::from_millis(5);
-
 /// How long a new execution may wait for a database that cannot be reached before its caller is told.
 const SUBMIT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -339,6 +336,20 @@ impl Lane {
         }
     }
 
+    /// Leaves a place alone while the auditor looks at it.
+    fn after_the_audit(&self, batch: PlaceBatch) {
+        let (hub, lane) = (Arc::clone(&self.hub), self.index);
+        self.hub.spawn(async move {
+            let gate = Arc::clone(&batch.place.gate);
+            tokio::select! {
+                // A flush takes it again, with all others of its places.
+                gate = gate.read_owned() => drop(gate),
+                () = hub.stop.cancelled() => return,
+            }
+            drop(hub.lanes[lane].send(Queued::Batch(batch)));
+        });
+    }
+
     /// Leaves a place alone until `due`.
     fn put_off(&mut self, batch: PlaceBatch, due: Duration) {
         match self.parked.get_mut(&batch.place.place.tenant) {
@@ -387,7 +398,7 @@ impl Lane {
         let mut looked_at = looked_at.into_iter();
         let audited = batches.extract_if(.., |_| looked_at.next() == Some(true)).collect::<Vec<_>>();
         for batch in audited {
-            self.put_off(batch, hub.clock.monotonic() + AUDITED);
+            self.after_the_audit(batch);
         }
         if batches.is_empty() {
             return Attempted::Done;

@@ -32,8 +32,7 @@ const WATCH: Duration = Duration::from_secs(2);
 /// How long to wait before asking for an execution that runs elsewhere: at first, and at most.
 const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// How long the first of many waiters waits for the others, and how many of them are asked for in one query.
-const GATHER: Duration = Duration::from_millis(5);
+/// How many of those that are waited for are asked for in one query.
 const POLL_BATCH: usize = 1000;
 
 /// How often places with work that is not for us are looked at for executions that nobody has the code of.
@@ -353,8 +352,8 @@ impl Hub {
                 biased;
                 () = self.stop.cancelled() => return,
                 () = timer => {}
-                // Many waiters come at once: one look is enough for them all.
-                () = self.elsewhere.woken() => if !self.pause(GATHER).await { return },
+                // Those that come while one look is under way are in the next.
+                () = self.elsewhere.woken() => {}
             }
         }
     }

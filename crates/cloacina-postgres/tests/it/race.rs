@@ -1,10 +1,12 @@
 //! Races, with the other transaction held open by hand.
 
 use cloacina_core::execution::{PipelineStatus, TaskState};
-use cloacina_core::store::{Control, Controlled, Liveness, Store, StoreErrorKind};
+use cloacina_core::store::{
+    Control, Controlled, Flush, Liveness, Place, PlaceFlush, PlaceName, Store, StoreErrorKind,
+};
 use std::sync::Arc;
 
-use crate::support::{Handle, completed, new_execution, workflow};
+use crate::support::{Handle, completed, connect, new_execution, workflow};
 
 #[tokio::test]
 async fn two_flushes_that_finish_the_two_dependencies_of_a_task_free_it_once() {
@@ -132,6 +134,40 @@ async fn a_runner_is_condemned_after_its_flush_and_flushes_no_more() {
     assert_eq!(refused.kind(), StoreErrorKind::Fenced);
     assert!(t.store.runner_rescue(t.runner, None).await.unwrap().is_empty());
     assert!(t.store.runner_list().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_flush_of_several_places_says_which_of_them_is_locked_and_writes_nothing() {
+    let t = Handle::new().await;
+    let store = connect(&t.url).await;
+    let mut places = Vec::new();
+    for name in ["free", "locked", "free_too"] {
+        places.push(Arc::new(store.place_open(&PlaceName::Named(name.to_owned())).await.unwrap()));
+    }
+    let flush = |lane: usize, places: &[Arc<Place>]| {
+        let of = |place: &Arc<Place>| PlaceFlush {
+            place: Arc::clone(place),
+            first_claim: true,
+            submits: vec![Arc::new(new_execution(&[0], &[]))],
+            outcomes: Vec::new(),
+            claim: None,
+        };
+        let flush = Flush { runner: Some(t.runner), now: None, places: places.iter().map(of).collect() };
+        let store = Arc::clone(&store);
+        async move { store.flush(lane, &flush).await }
+    };
+    t.beside.batch_execute("BEGIN; LOCK TABLE locked.task_executions").await.unwrap();
+    let error = flush(0, &places).await.unwrap_err();
+    assert_eq!((error.kind(), error.tenant()), (StoreErrorKind::Busy, Some(places[1].tenant)), "{error}");
+    // Aside as well as in a lane; the others are written.
+    let error = flush(store.lanes(), &places[1..2]).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Busy, "{error}");
+    for place in [&places[0], &places[2]] {
+        assert_eq!(store.execution_count(place, 10).await.unwrap(), 0);
+        assert_eq!(flush(0, std::slice::from_ref(place)).await.unwrap().places[0].submitted.len(), 1);
+    }
+    t.commit().await;
+    assert_eq!(flush(store.lanes(), &places[1..2]).await.unwrap().places[0].submitted.len(), 1);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `CLOACINA_SEED` | the one seed to run |
 //! | `CLOACINA_SEEDS` | how many seeds the store that fails is tried with; 20 in a usual run |
+//! | `CLOACINA_STORMS` | how often all sessions are ended again and again; 1 in a usual run |
 //! | `CLOACINA_KILLS` | how many processes are killed in each database; 10 in a usual run |
 #![allow(clippy::unwrap_used, reason = "clippy takes only the test functions for tests, not their helpers")]
 

@@ -86,3 +86,44 @@ async fn a_connection_that_is_cut_around_a_commit_loses_nothing_and_does_nothing
     reader.shutdown().await.unwrap();
     assert_eq!((summary.executions, summary.lost), (300, 0), "seed {seed}, {counts:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_are_ended_again_and_again_leave_nothing_that_stands_still() {
+    let rounds: usize = std::env::var("CLOACINA_STORMS").map_or(1, |rounds| rounds.parse().unwrap());
+    for round in 0..rounds {
+        let seed = seed();
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let server = Cluster::shared().expect("a server for tests starts");
+        let database = Database::at(server.fresh_database().await.expect("a fresh database"));
+        let settings = DefaultRunnerConfig::builder()
+            .lease(LONG)
+            .heartbeat_interval(Duration::from_millis(100))
+            .max_lost(1_000u32)
+            .build();
+        let runner = DefaultRunner::with_config(&database.url, settings).await.unwrap();
+        let superuser = server.superuser_url_of(&database.url);
+        let (beside, connection) = tokio_postgres::connect(&superuser, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let storm = async {
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            for _ in 0..20 {
+                beside.execute(end, &[]).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(rng.u64(50..400))).await;
+            }
+        };
+        let work = tokio::spawn({
+            let runner = runner.clone();
+            async move { run_many(&runner, 0..2_000, 64).await }
+        });
+        storm.await;
+        let ids = tokio::time::timeout(Duration::from_secs(90), work).await.unwrap_or_else(|_| {
+            panic!("round {round}: it does not come to an end after the storm (seed {seed})");
+        });
+        runner.shutdown().await.unwrap();
+        let reader = database.reader().await;
+        let summary = check(&reader, &noted(&ids.unwrap()), &format!("seed {seed}")).await;
+        reader.shutdown().await.unwrap();
+        assert_eq!((summary.executions, summary.lost), (2_000, 0), "round {round}, seed {seed}");
+    }
+}
