@@ -30,6 +30,7 @@ mod live;
 mod place;
 mod queue;
 mod recording;
+mod report;
 mod rest;
 mod scheduler;
 mod serving;
