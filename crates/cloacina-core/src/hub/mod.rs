@@ -50,7 +50,8 @@ use tokio::sync::{
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, warn};
+use tracing::field::display;
+use tracing::{debug, error, info, warn};
 
 use auditor::Audit;
 use batch::{Load, PlaceBatch, Ticket};
@@ -73,7 +74,7 @@ use crate::contained::message_of;
 use crate::context::{Patch, Values};
 use crate::error::{ErrorKind, PipelineError};
 use crate::id::{ExecutionId, RunnerId, TenantId};
-use crate::lease::ProcessIdentity;
+use crate::lease::{ProcessIdentity, host_name};
 use crate::slots::{self, Permit, TenantSlots};
 use crate::store::{NewExecution, Outcome, Place, RunnerRegistration, Store, StoreError, WorkflowKey};
 use crate::wake::Wake;
@@ -104,6 +105,8 @@ pub struct Hub {
     incarnation: RwLock<Option<Arc<Incarnation>>>,
     /// Held while that changes. The id of a runner that may be registered though this process is not it: the answer was lost.
     renewing: AsyncMutex<Option<RunnerId>>,
+    /// Whether this process ever was a runner.
+    has_run: AtomicBool,
     places: Mutex<Places>,
     /// Places that may have claimable work, in the order in which they are served.
     queue: Mutex<VecDeque<Arc<OpenPlace>>>,
@@ -238,6 +241,7 @@ impl Hub {
             load: Arc::new(Load::new(lanes.len())),
             lanes,
             incarnation: RwLock::new(None),
+            has_run: AtomicBool::new(false),
             renewing: AsyncMutex::new(None),
             places: Mutex::default(),
             queue: Mutex::new(VecDeque::new()),
@@ -554,12 +558,23 @@ impl Hub {
             return Ok(());
         }
         let incarnation = self.register(&mut unsettled).await?;
+        let id = incarnation.id;
         *self.incarnation.write().unwrap_or_else(PoisonError::into_inner) = Some(incarnation);
+        if self.has_run.swap(true, Ordering::Relaxed) {
+            debug!(database = self.label(), runner = %id, "the runner is registered again after a rest");
+        } else {
+            self.say_started(id);
+        }
         if let Err(error) = Arc::clone(self).rescue_the_provably_dead().await {
             warn!(database = self.label(), %error, "failed to look for work of processes that died; will look again");
         }
         place.state().registered = true;
         Ok(())
+    }
+
+    fn say_started(&self, runner: RunnerId) {
+        let (host, pid) = (host_name(), std::process::id());
+        info!(database = self.label(), %runner, host, pid, lease = ?self.lease, "a runner started");
     }
 
     /// Registers this process under the id whose registration had no answer, if there is one: then no row is left that nobody renews.
@@ -568,6 +583,7 @@ impl Hub {
             id: *unsettled.get_or_insert_with(RunnerId::new),
             lease: self.lease,
             process: ProcessIdentity::current(),
+            host_name: host_name(),
             workflows: self.announced(),
         };
         let id = registration.id;
@@ -617,6 +633,7 @@ impl Hub {
             }
             wait = (wait * 2).min(Duration::from_secs(2));
         };
+        self.say_started(next.id);
         *self.incarnation.write().unwrap_or_else(PoisonError::into_inner) = Some(next);
         for place in self.all_places() {
             self.look(&place);
@@ -737,6 +754,7 @@ impl Hub {
         self.tasks.wait().await;
         let incarnation = self.incarnation.write().unwrap_or_else(PoisonError::into_inner).take();
         let unsettled = self.renewing.lock().await.take();
+        let runner = incarnation.as_ref().map(|incarnation| display(incarnation.id));
         for id in incarnation.map(|incarnation| incarnation.id).into_iter().chain(unsettled) {
             let store = Arc::clone(&self.store);
             if let Err(error) = self.ask(async move { store.runner_retire(id).await }).await {
@@ -746,6 +764,9 @@ impl Hub {
         let store = Arc::clone(&self.store);
         if let Err(error) = self.ask(async move { store.close().await }).await {
             warn!(database = self.label(), %error, "failed to close the database");
+        }
+        if self.has_run.load(Ordering::Relaxed) {
+            info!(database = self.label(), runner, "the runner ended");
         }
     }
 }

@@ -10,5 +10,8 @@
 #[expect(dead_code, reason = "the other tests of this crate need more of it")]
 mod support;
 
-mod attempts;
 mod heard;
+mod process;
+
+mod attempts;
+mod runners;
