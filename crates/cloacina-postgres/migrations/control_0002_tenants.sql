@@ -275,7 +275,7 @@ $$;
 -- A tenant has one place, which is noted at once: a rescue finds its claims without anything more being written.
 CREATE FUNCTION my_runner_register(
     new_runner uuid, lease bigint, host_id text, process integer, process_started bigint, names text[], versions bigint[], at timestamptz,
-    called text
+    called text DEFAULT NULL
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();

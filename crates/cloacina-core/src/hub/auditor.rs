@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::applying::{Applying, Start, for_the_operator};
 use super::live::{Live, is_ours, result_of};
@@ -381,7 +381,7 @@ impl Hub {
         match self.learn(state, record) {
             Ok(()) if adopted.is_empty() => {}
             Ok(()) => {
-                info!(tenant = place.place.name, execution = %id, tasks = adopted.len(), "adopted tasks whose claim was not learned of");
+                debug!(tenant = place.place.name, execution = %id, tasks = adopted.len(), "adopted tasks whose claim was not learned of");
                 starts.extend(adopted);
             }
             Err(reason) => {

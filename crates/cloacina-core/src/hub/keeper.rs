@@ -6,14 +6,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
 use super::auditor::Audit;
 use super::place::PlaceState;
+use super::report::Short;
 use super::rest::Quiet;
 use super::{Hub, OpenPlace, Waiter};
 use crate::clock::LONGEST_WAIT;
@@ -41,6 +42,10 @@ const POLL_BATCH: usize = 1000;
 
 /// How often places with work that is not for us are looked at for executions that nobody has the code of.
 const ORPHANS: Duration = Duration::from_secs(30);
+
+/// Of how many versions of workflows at most it is looked for at once that nobody has them, and how many are remembered as told.
+const ORPHAN_VERSIONS: usize = 100;
+const ORPHANS_TOLD: usize = 10_000;
 
 /// How long to wait before looking again for executions whose code came: at first, and at most.
 const RESUME: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
@@ -420,15 +425,8 @@ impl Hub {
             if places.is_empty() {
                 continue;
             }
-            // What a tenant's own runner says it can run counts for that tenant alone.
-            let mut announced: HashMap<Option<TenantId>, HashSet<WorkflowKey>> = HashMap::new();
-            match self.store.runner_list().await {
-                Ok(runners) => {
-                    for runner in runners.into_iter().filter(|runner| runner.liveness == Liveness::Live) {
-                        announced.entry(runner.tenant).or_default().extend(runner.workflows);
-                    }
-                    announced.entry(None).or_default().extend(self.announced().iter().cloned());
-                }
+            let announced = match self.announced_by_all().await {
+                Ok(announced) => announced,
                 Err(error) => {
                     debug!(database = self.label(), %error, "failed to look at what the runners can run");
                     continue;
@@ -436,9 +434,7 @@ impl Hub {
             };
             for place in places {
                 let grace = place.state().settings.orphan_grace.min(LONGEST_WAIT);
-                let known = [None, Some(place.place.tenant)];
-                let known = known.iter().filter_map(|who| announced.get(who)).flatten().cloned();
-                let known: Arc<[WorkflowKey]> = known.collect();
+                let known: Arc<[WorkflowKey]> = known_to(&announced, &place).into_iter().collect();
                 let mut all = false;
                 while !all {
                     let (now, known) = (self.clock.database_now(), &known);
@@ -455,6 +451,85 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// What all live runners can run. What a tenant's own runner says it can run counts for that tenant alone.
+    async fn announced_by_all(&self) -> Result<Announced, StoreError> {
+        let mut announced = Announced::new();
+        let runners = self.store.runner_list().await?;
+        for runner in runners.into_iter().filter(|runner| runner.liveness == Liveness::Live) {
+            announced.entry(runner.tenant).or_default().extend(runner.workflows);
+        }
+        announced.entry(None).or_default().extend(self.announced().iter().cloned());
+        Ok(announced)
+    }
+
+    /// Says it if nobody who lives has the code of work that is due in a place, and none of it is for us. Looked for at once, and then
+    /// not more often than it is looked for executions to be paused.
+    pub(super) fn look_for_orphans(self: &Arc<Self>, place: &Arc<OpenPlace>) {
+        let now = self.clock.monotonic();
+        {
+            let mut state = place.state();
+            if !state.is_active() || state.orphans_looked.is_some_and(|at| now < at + ORPHANS) {
+                return;
+            }
+            state.orphans_looked = Some(now);
+        }
+        let (hub, place) = (Arc::clone(self), Arc::clone(place));
+        self.spawn(async move {
+            if let Err(error) = hub.tell_orphans(&place).await {
+                debug!(tenant = place.place.name, %error, "failed to look for work that nobody has the code of");
+            }
+        });
+    }
+
+    async fn tell_orphans(&self, place: &OpenPlace) -> Result<(), StoreError> {
+        let mut known = known_to(&self.announced_by_all().await?, place);
+        self.orphans_told().retain(|(tenant, key)| *tenant != place.place.tenant || !known.contains(key));
+        let mut executions: HashMap<WorkflowKey, usize> = HashMap::new();
+        loop {
+            let (keys, now) = (known.iter().cloned().collect(), self.clock.database_now());
+            let found = {
+                let _turn = self.turn_in(place).await;
+                self.store.execution_overdue(&place.place, &keys, Duration::ZERO, now).await?
+            };
+            for (_, key) in &found {
+                *executions.entry(key.clone()).or_default() += 1;
+            }
+            known.extend(found.iter().map(|(_, key)| key.clone()));
+            // Behind as many of one version there may be others.
+            if found.len() < MANY || executions.len() >= ORPHAN_VERSIONS {
+                break;
+            }
+        }
+        let tenant = &place.place.name;
+        if executions.is_empty() {
+            debug!(tenant, "the work that is due is for other runners");
+        }
+        for (key, executions) in executions {
+            let told = {
+                let mut told = self.orphans_told();
+                if told.len() >= ORPHANS_TOLD {
+                    told.clear();
+                }
+                !told.insert((place.place.tenant, key.clone()))
+            };
+            if told {
+                continue;
+            }
+            // A tenant may have written it.
+            let workflow = key.name.chars().take(100).collect::<String>();
+            let (workflow, version) = (workflow.escape_debug(), key.fingerprint);
+            warn!(
+                tenant, %workflow, %version, executions,
+                "work is due whose code no live runner has: start a process that has this version of the workflow, or cancel the executions"
+            );
+        }
+        Ok(())
+    }
+
+    fn orphans_told(&self) -> MutexGuard<'_, HashSet<(TenantId, WorkflowKey)>> {
+        self.orphans_told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Resumes the executions of a place that were paused because nobody had the code that this process has.
@@ -499,25 +574,27 @@ impl Hub {
         executions: &[(ExecutionId, WorkflowKey)],
         control: &Control,
     ) -> usize {
+        let tenant = &place.place.name;
         let mut done = 0;
         for (execution, workflow) in executions {
             let now = self.clock.database_now();
             match self.store.execution_control(&place.place, *execution, control.clone(), now).await {
                 Ok(Controlled::Done(_)) => {
                     done += 1;
-                    info!(
-                        tenant = place.place.name, %execution, workflow = &*workflow.name, version = %workflow.fingerprint,
-                        ?control, "the code of an execution came or went"
-                    );
+                    let workflow = Short(&workflow.name);
+                    debug!(tenant, %execution, %workflow, ?control, "the code of an execution came or went");
                 }
                 Ok(Controlled::Refused(_) | Controlled::NotFound) => {}
                 Err(error) => {
                     warn!(
-                        tenant = place.place.name, %execution, %error, ?control,
+                        tenant, %execution, %error, ?control,
                         "failed to pause or resume an execution whose code came or went; will try again"
                     );
                 }
             }
+        }
+        if done > 0 {
+            info!(tenant, executions = done, ?control, "the code of executions came or went");
         }
         done
     }
@@ -585,6 +662,15 @@ impl Hub {
             }
         }
     }
+}
+
+/// What runners can run, by whose they are; `None` is the operator's.
+type Announced = HashMap<Option<TenantId>, HashSet<WorkflowKey>>;
+
+/// What runners have that may work in a place.
+fn known_to(announced: &Announced, place: &OpenPlace) -> HashSet<WorkflowKey> {
+    let runners = [None, Some(place.place.tenant)];
+    runners.iter().filter_map(|whose| announced.get(whose)).flatten().cloned().collect()
 }
 
 /// How it is known that a runner does not go on.

@@ -123,6 +123,8 @@ pub struct Hub {
     openings: Semaphore,
     /// Limits how many calls into places of tenants that may keep us waiting are under way at once.
     untrusted: Semaphore,
+    /// Of which work the log has said that nobody has its code.
+    orphans_told: Mutex<HashSet<(TenantId, WorkflowKey)>>,
     /// Whether no other runner was seen at the last look.
     alone: AtomicBool,
     rest: Rest,
@@ -254,6 +256,7 @@ impl Hub {
             bells_wanted: Wake::default(),
             openings: Semaphore::new(serving::OPENING),
             untrusted: Semaphore::new(UNTRUSTED_CALLS),
+            orphans_told: Mutex::default(),
             alone: AtomicBool::new(false),
             rest: Rest::default(),
             stop: CancellationToken::new(),

@@ -108,6 +108,8 @@ pub(crate) struct PlaceState {
     pub(crate) claiming: bool,
     /// How long to wait before looking again, when work was due but none of it for us.
     pub(crate) patience: Option<Duration>,
+    /// When it was last looked whether the work that is due is nobody's.
+    pub(crate) orphans_looked: Option<Duration>,
     /// How long the last flush or claim that could not be made was put off. Written by lanes and served places.
     pub(crate) trouble: Option<Duration>,
     /// How long the place has to be well before it leaves the lane of those in trouble, and when it was last in trouble. Written
@@ -222,6 +224,7 @@ impl OpenPlace {
                 queued: false,
                 claiming: false,
                 patience: None,
+                orphans_looked: None,
                 trouble: None,
                 convalescence: (Duration::ZERO, Duration::ZERO),
                 looks: None,

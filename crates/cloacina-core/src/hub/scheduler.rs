@@ -286,7 +286,12 @@ impl Hub {
         }
     }
 
-    pub(super) fn wait_for(&self, place: &Arc<OpenPlace>, next: NextDue, deadlines_after: Duration) {
+    pub(super) fn wait_for(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        next: NextDue,
+        deadlines_after: Duration,
+    ) {
         let tenant = place.place.tenant;
         let until = |due: jiff::Timestamp| due.duration_since(next.now).try_into().unwrap_or(Duration::ZERO);
         if let Some(due) = next.work {
@@ -301,6 +306,7 @@ impl Hub {
                     patience
                 };
                 self.set_timer(tenant, Timer::Work, patience);
+                self.look_for_orphans(place);
             } else {
                 place.state().patience = None;
                 self.set_timer(tenant, Timer::Work, delay);

@@ -14,4 +14,5 @@ mod heard;
 mod process;
 
 mod attempts;
+mod orphans;
 mod runners;

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use cloacina::runner::DefaultRunner;
 
@@ -16,9 +15,6 @@ pub(crate) const HELD: usize = 3;
 
 /// What it writes once it holds them.
 const HOLDS: &str = "the other process holds its tasks";
-
-/// How long its lease is.
-pub(crate) const LEASE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Other(Child);
 
@@ -45,12 +41,6 @@ impl Other {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
-
-    /// Stops it where it is; it is not gone.
-    pub(crate) fn halt(&self) {
-        let halted = Command::new("kill").args(["-STOP", &self.id().to_string()]).status().unwrap();
-        assert!(halted.success());
-    }
 }
 
 impl Drop for Other {
@@ -65,11 +55,7 @@ impl Drop for Other {
 async fn another_process() {
     let Ok(url) = std::env::var(URL) else { return };
     let gate = Gate::new();
-    let config = quick()
-        .lease(LEASE)
-        .heartbeat_interval(LEASE / 4)
-        .workflow(workflow("w", ["a", "b", "c"].map(|id| gate.task(id))))
-        .build();
+    let config = quick().workflow(workflow("w", ["a", "b", "c"].map(|id| gate.task(id)))).build();
     let builder = DefaultRunner::builder().database_url(url).config(config);
     let builder = match std::env::var(SCHEMA) {
         Ok(schema) => builder.schema(schema),

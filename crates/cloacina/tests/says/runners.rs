@@ -1,12 +1,19 @@
 //! Runners that start, end and die.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use cloacina::{DefaultRunnerConfig, TaskDefinition};
+use cloacina_core::store::{PlaceName, StoreErrorKind};
+use cloacina_core::{Hub, Runner};
+use cloacina_testing::faulty::{FaultyStore, Method, Verdict};
+use cloacina_testing::memory::MemoryDatabase;
 use tracing::Level;
+use uuid::Uuid;
 
-use crate::heard::{Said, all, said, tenant_of};
+use crate::heard::{Said, all, listen, said, tenant_of};
 use crate::process::{HELD, Other};
-use crate::support::{Database, idle, quick, workflow};
+use crate::support::{Database, Gate, idle, in_time, quick, workflow};
 
 /// What tells its database from all others.
 fn label(database: &Database, tenant: &str) -> String {
@@ -56,17 +63,43 @@ on_each_store! {
         assert_eq!([said.fields.of("tasks"), said.fields.of("executions")], ["3", "1"]);
         runner.shutdown().await.unwrap();
     }
+}
 
-    async fn a_rescue_says_for_how_long_a_heartbeat_stood_still(database: Database) {
-        let (place, _) = tenant_of(&database);
-        let other = Other::holding(&place);
-        other.halt();
-        let quick = quick().heartbeat_interval(Duration::from_millis(100));
-        let runner = place.configured(quick, [workflow("w", ["a", "b", "c"].map(idle))]).await;
-        let expected = format!(
-            "took back {HELD} tasks of a runner on host {}, pid {}, whose heartbeat stood still for 1", host(), other.id()
-        );
-        said(|said| said.level == Level::INFO && said.fields.of("message").starts_with(&expected)).await;
-        runner.shutdown().await.unwrap();
-    }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rescue_says_for_how_long_a_heartbeat_stood_still() {
+    listen();
+    let database = MemoryDatabase::new();
+    let tenant = format!("t{}", Uuid::now_v7().simple());
+    let lease = Duration::from_millis(300);
+    let open = async |verdict: Verdict, task: TaskDefinition| {
+        let store = FaultyStore::new(Arc::new(database.open()), move |call| {
+            if call.method == Method::RunnerHeartbeat { verdict } else { Verdict::Pass }
+        });
+        let settings = DefaultRunnerConfig::builder()
+            .lease(lease)
+            .heartbeat_interval(lease / 6)
+            .cancel_grace(Duration::ZERO)
+            .workflow(workflow("w", [task]))
+            .build();
+        let hub = Hub::start(store, &settings);
+        let place = PlaceName::Named(tenant.clone());
+        Runner::open(hub, place, settings, Vec::new()).await.unwrap().expect("a new hub is open")
+    };
+    let gate = Gate::new();
+    let silent = open(Verdict::Fail(StoreErrorKind::Transient), gate.task("t")).await;
+    silent.submit("w").send().await.unwrap();
+    gate.started().await;
+    let watching = open(Verdict::Pass, gate.task("t")).await;
+    let id = std::process::id();
+    let expected = format!(
+        "took back 1 task of a runner on host {}, pid {id}, whose heartbeat stood still for 3",
+        host()
+    );
+    said(|said| said.level == Level::INFO && said.fields.of("message").starts_with(&expected)).await;
+    gate.open(2);
+    in_time(async {
+        watching.shutdown().await.unwrap();
+        silent.shutdown().await.unwrap();
+    })
+    .await;
 }
