@@ -4,14 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::counter;
-
 use super::attempt::{Attempt, EndOfTask, Running, Try};
 use super::auditor::Audit;
 use super::batch::PlaceBatch;
 use super::live::Live;
 use super::place::{Held, OpenPlace, PlaceState, Stop};
-use super::report::Report;
+use super::report::{Report, count_ended, count_submitted};
 use super::scheduler::Timer;
 use super::{Ending, Hub, Incarnation, Submit, SubmitReply};
 use crate::context::values_from_json;
@@ -98,13 +96,16 @@ impl Applying<'_> {
         submitted: &HashSet<ExecutionId>,
         starts: &mut Vec<Start>,
     ) {
-        counter!("cloacina_executions_submitted_total").increment(submitted.len() as u64);
         for submit in submits {
             let execution = &submit.execution;
             let id = execution.id;
-            if !submitted.contains(&id) || submit.unsure {
+            let is_new = submitted.contains(&id);
+            if is_new {
+                count_submitted();
+            }
+            if !is_new || submit.unsure {
                 // The idempotency key was used before, or an earlier try was committed after all.
-                self.hub.resolve(Arc::clone(&self.place), submit);
+                self.hub.resolve(Arc::clone(&self.place), submit, is_new);
                 continue;
             }
             if let Some(deadline) = execution.deadline {
@@ -249,11 +250,7 @@ impl Applying<'_> {
             self.place.left_queue(closed.len());
         }
         for Closed { execution, status } in closed {
-            let name = match status {
-                PipelineStatus::Completed => "cloacina_executions_completed_total",
-                _ => "cloacina_executions_failed_total",
-            };
-            counter!(name).increment(1);
+            count_ended(status, 1);
             if status == PipelineStatus::Failed {
                 reports.push(Report::of_failure(execution, state.live.get(&execution)));
             }

@@ -19,6 +19,7 @@ use tracing::{debug, error, warn};
 use super::applying::{Applying, Start, for_the_operator};
 use super::live::{Live, is_ours, result_of};
 use super::place::{Held, OpenPlace, PlaceState, StopReason};
+use super::report::count_submitted;
 use super::{Ending, Hub, Incarnation, Submit, SubmitReply, Transition};
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::TaskState;
@@ -554,7 +555,10 @@ impl Hub {
                     hub.store.execution_control(&place.place, execution, control.clone(), now).await
                 };
                 match cancelled {
-                    Ok(_) => break,
+                    Ok(done) => {
+                        hub.note_ended(&place, execution, done);
+                        break;
+                    }
                     Err(error) => {
                         warn!(tenant = place.place.name, %execution, %error, "failed to cancel it");
                         if error.kind() == StoreErrorKind::Data {
@@ -598,7 +602,7 @@ impl Hub {
     }
 
     /// Finds out what became of a new execution that a flush did not record, or that an earlier try may have recorded.
-    pub(super) fn resolve(self: &Arc<Self>, place: Arc<OpenPlace>, submit: Submit) {
+    pub(super) fn resolve(self: &Arc<Self>, place: Arc<OpenPlace>, submit: Submit, counted: bool) {
         let hub = Arc::clone(self);
         self.spawn(async move {
             let Submit { execution, reply, admitted, .. } = submit;
@@ -618,10 +622,13 @@ impl Hub {
                 Ok(id) => id,
                 Err(error) => return reply.fail(error),
             };
-            if let Some(admitted) = admitted
-                && id == execution.id
-            {
-                admitted.recorded();
+            if id == execution.id {
+                if !counted {
+                    count_submitted();
+                }
+                if let Some(admitted) = admitted {
+                    admitted.recorded();
+                }
             }
             match reply {
                 SubmitReply::Recorded(sender) => drop(sender.send(Ok(id))),

@@ -569,8 +569,8 @@ impl Hub {
 
     /// How many of the executions it was done to.
     async fn control_all(
-        &self,
-        place: &OpenPlace,
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
         executions: &[(ExecutionId, WorkflowKey)],
         control: &Control,
     ) -> usize {
@@ -579,8 +579,9 @@ impl Hub {
         for (execution, workflow) in executions {
             let now = self.clock.database_now();
             match self.store.execution_control(&place.place, *execution, control.clone(), now).await {
-                Ok(Controlled::Done(_)) => {
+                Ok(controlled @ Controlled::Done(_)) => {
                     done += 1;
+                    self.note_ended(place, *execution, controlled);
                     let workflow = Short(&workflow.name);
                     debug!(tenant, %execution, %workflow, ?control, "the code of an execution came or went");
                 }
@@ -620,6 +621,9 @@ impl Hub {
                      place put back from a backup?"
                 );
                 place.left_queue(closed.len());
+                if !closed.is_empty() {
+                    self.spawn(Arc::clone(&self).note_closed(Arc::clone(&place), closed.clone()));
+                }
                 place.state().note_backlog(i16::MIN);
                 self.look(&place);
                 for execution in rescued.into_iter().chain(closed) {

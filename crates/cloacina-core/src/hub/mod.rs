@@ -76,7 +76,9 @@ use crate::error::{ErrorKind, PipelineError};
 use crate::id::{ExecutionId, RunnerId, TenantId};
 use crate::lease::{ProcessIdentity, host_name};
 use crate::slots::{self, Permit, TenantSlots};
-use crate::store::{NewExecution, Outcome, Place, RunnerRegistration, Store, StoreError, WorkflowKey};
+use crate::store::{
+    Controlled, NewExecution, Outcome, Place, RunnerRegistration, Store, StoreError, WorkflowKey,
+};
 use crate::wake::Wake;
 use crate::workflow::Workflow;
 
@@ -793,7 +795,8 @@ impl Hub {
         self: &Arc<Self>,
         place: &Arc<OpenPlace>,
         execution: ExecutionId,
-        (resumed, cancelled): (bool, bool),
+        resumed: bool,
+        done: Controlled,
     ) {
         let concerned = {
             let mut state = place.state();
@@ -802,9 +805,7 @@ impl Hub {
             }
             state.live.contains_key(&execution) || state.waiting.contains_key(&execution)
         };
-        if cancelled {
-            place.left_queue(1);
-        }
+        self.note_ended(place, execution, done);
         if concerned {
             self.request_audit(Audit::Execution(Arc::clone(place), execution));
         }

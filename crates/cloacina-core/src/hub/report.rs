@@ -1,17 +1,18 @@
-//! What the log says of attempts and executions that failed.
+//! What the log says of attempts and executions that failed, and how executions are counted.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::counter;
 use tracing::{debug, error, warn};
 
 use super::Hub;
 use super::live::Live;
 use super::place::OpenPlace;
-use crate::execution::TaskState;
+use crate::execution::{PipelineStatus, TaskState};
 use crate::id::{ExecutionId, TaskIndex};
-use crate::store::{ExecutionRecord, Outcome, TaskOutcome};
+use crate::store::{Controlled, ExecutionRecord, Outcome, TaskOutcome};
 use crate::workflow::Workflow;
 
 /// How much of an error's text the log shows, in bytes. The history of the execution has more.
@@ -117,6 +118,63 @@ impl Hub {
             }
         }
     }
+}
+
+impl Hub {
+    /// An execution was cancelled, paused or resumed; if that ended it, it is counted, and a failure is said.
+    pub(super) fn note_ended(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        execution: ExecutionId,
+        done: Controlled,
+    ) {
+        let Controlled::Done(status) = done else { return };
+        if !status.is_terminal() {
+            return;
+        }
+        place.left_queue(1);
+        count_ended(status, 1);
+        if status == PipelineStatus::Failed {
+            self.spawn(Arc::clone(self).say_failures(Arc::clone(place), vec![execution]));
+        }
+    }
+
+    /// Counts executions that were closed, and says which of them failed. How they ended has to be read.
+    pub(super) async fn note_closed(self: Arc<Self>, place: Arc<OpenPlace>, executions: Vec<ExecutionId>) {
+        let headers = {
+            let _turn = self.turn_in(&place).await;
+            self.store.execution_headers(&place.place, &executions).await
+        };
+        let headers = match headers {
+            Ok(headers) => headers,
+            Err(error) => {
+                debug!(tenant = place.place.name, %error, "failed to read how executions ended that were closed");
+                return;
+            }
+        };
+        headers.iter().for_each(|header| count_ended(header.status, 1));
+        let failed = headers.iter().filter(|header| header.status == PipelineStatus::Failed);
+        let failed: Vec<ExecutionId> = failed.map(|header| header.id).collect();
+        if !failed.is_empty() {
+            self.say_failures(place, failed).await;
+        }
+    }
+}
+
+/// An execution is recorded.
+pub(super) fn count_submitted() {
+    counter!("cloacina_executions_submitted_total").increment(1);
+}
+
+/// So many executions ended like this.
+pub(super) fn count_ended(status: PipelineStatus, executions: usize) {
+    let name = match status {
+        PipelineStatus::Completed => "cloacina_executions_completed_total",
+        PipelineStatus::Failed => "cloacina_executions_failed_total",
+        PipelineStatus::Cancelled => "cloacina_executions_cancelled_total",
+        PipelineStatus::Pending | PipelineStatus::Running | PipelineStatus::Paused => return,
+    };
+    counter!(name).increment(executions as u64);
 }
 
 fn say_failure(tenant: &str, workflow: &str, execution: ExecutionId, task: &str, error: &str) {

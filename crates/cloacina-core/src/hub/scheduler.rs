@@ -11,8 +11,10 @@ use tracing::{debug, warn};
 
 use super::auditor::Audit;
 use super::place::OpenPlace;
+use super::report::count_ended;
 use super::{ClaimRequest, Hub, Transition};
 use crate::clock::LONGEST_WAIT;
+use crate::execution::PipelineStatus;
 use crate::id::TenantId;
 use crate::slots;
 use crate::store::{NextDue, StoreErrorKind};
@@ -341,6 +343,7 @@ impl Hub {
                 // A deadline that is due and ends nothing has no execution.
                 let deadlines_after = if expired.is_empty() { PATIENCE.1 } else { Duration::ZERO };
                 place.left_queue(expired.len());
+                count_ended(PipelineStatus::Cancelled, expired.len());
                 for execution in expired {
                     self.request_audit(Audit::Execution(Arc::clone(&place), execution));
                 }
