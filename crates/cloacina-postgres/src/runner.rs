@@ -12,6 +12,7 @@ use cloacina_core::lease::ProcessIdentity;
 use cloacina_core::store::{
     Liveness, MANY, Place, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, WorkflowKey,
 };
+use cloacina_core::streak::Whose;
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -83,9 +84,8 @@ async fn prune_notices(inner: &Inner, now: Option<Timestamp>) {
         }
         *pruned = Some(Instant::now());
     }
-    if let Err(error) = in_control(inner, &[Step::Run(sql::NOTICE_PRUNE, params![now])]).await {
-        tracing::warn!(database = inner.label(), %error, "old notices were not dropped");
-    }
+    let pruned = in_control(inner, &[Step::Run(sql::NOTICE_PRUNE, params![now])]).await;
+    inner.pruning.note(Whose::Database(inner.label()), &pruned);
 }
 
 pub(crate) async fn list(inner: Arc<Inner>) -> Result<Vec<RunnerRecord>> {

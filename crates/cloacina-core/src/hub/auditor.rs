@@ -161,9 +161,9 @@ impl Hub {
 
     /// What has to be looked at again, if it failed.
     async fn look_into(self: &Arc<Self>, place: &Arc<OpenPlace>, look: Look) -> Option<Look> {
-        let Err(error) = self.compare(place, &look).await else { return None };
-        warn!(tenant = place.place.name, %error, "failed to compare held tasks with the database; will try again");
-        Some(look)
+        let compared = self.compare(place, &look).await;
+        place.troubles.audit.note(place.whose(), &compared);
+        compared.is_err().then_some(look)
     }
 
     async fn compare(self: &Arc<Self>, place: &Arc<OpenPlace>, look: &Look) -> Result<(), StoreError> {
@@ -457,13 +457,11 @@ impl Hub {
                         let _turn = hub.turn_in(&place).await;
                         hub.load_each(&place, ids).await
                     };
-                    match read {
-                        Ok(more) => {
-                            loaded.records.extend(more.records);
-                            loaded.unreadable.extend(more.unreadable);
-                            break;
-                        }
-                        Err(error) => warn!(tenant = place.place.name, %error, "failed to read claimed executions; will try again"),
+                    place.troubles.loading.note(place.whose(), &read);
+                    if let Ok(more) = read {
+                        loaded.records.extend(more.records);
+                        loaded.unreadable.extend(more.unreadable);
+                        break;
                     }
                     if !hub.pause(wait).await {
                         return;
@@ -493,14 +491,21 @@ impl Hub {
             for start in &starts {
                 let Some(live) = state.live.get(&start.execution) else { continue };
                 if !live.has(start.task) {
-                    unusable.insert(start.execution, format!("its workflow has no task number {}", start.task));
+                    unusable
+                        .insert(start.execution, format!("its workflow has no task number {}", start.task));
                 } else if live.dependencies(start.task).is_none() {
-                    unusable.insert(start.execution, "a task was ready before its dependencies were over".to_owned());
+                    unusable.insert(
+                        start.execution,
+                        "a task was ready before its dependencies were over".to_owned(),
+                    );
                 }
             }
             // A task that was stopped while its execution was read is not ours any more.
             starts.retain(|start| {
-                let held = state.held.get(&(start.execution, start.task)).is_some_and(|held| held.attempt == start.attempt);
+                let held = state
+                    .held
+                    .get(&(start.execution, start.task))
+                    .is_some_and(|held| held.attempt == start.attempt);
                 held && !unusable.contains_key(&start.execution)
             });
             for id in unusable.keys() {

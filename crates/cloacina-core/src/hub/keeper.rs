@@ -75,12 +75,11 @@ impl Hub {
         while self.tick(self.heartbeat_interval).await {
             let Some(incarnation) = self.incarnation() else { continue };
             let announced = self.announced();
-            match self.store.runner_heartbeat(incarnation.id, &announced, self.clock.database_now()).await {
-                Ok(Liveness::Live) => {}
-                Ok(Liveness::Dead) => self.renew(&incarnation).await,
-                Err(error) => {
-                    warn!(database = self.label(), %error, "failed to renew the lease; will try again");
-                }
+            let beat =
+                self.store.runner_heartbeat(incarnation.id, &announced, self.clock.database_now()).await;
+            self.troubles.heartbeat.note(self.whose(), &beat);
+            if let Ok(Liveness::Dead) = beat {
+                self.renew(&incarnation).await;
             }
             let now = self.clock.monotonic();
             if now.saturating_sub(audited) >= self.lease {
@@ -112,13 +111,11 @@ impl Hub {
             if me.is_none() && !self.executes() {
                 continue;
             }
-            let runners = match self.store.runner_list().await {
-                Ok(runners) => runners,
-                Err(error) => {
-                    warn!(database = self.label(), %error, "failed to look at the other runners; nobody's work is taken back until that succeeds");
-                    seen.clear();
-                    continue;
-                }
+            let listed = self.store.runner_list().await;
+            self.troubles.runners.note(self.whose(), &listed);
+            let Ok(runners) = listed else {
+                seen.clear();
+                continue;
             };
             let now = self.clock.monotonic();
             let unseen = now.saturating_sub(looked);
@@ -199,12 +196,14 @@ impl Hub {
         match dead {
             Ok(true) => {}
             Ok(false) => return true,
-            Err(error) => {
-                warn!(database = self.label(), runner = %runner.id, %error, "failed to declare a runner dead; will try again");
+            Err(_) => {
+                self.troubles.rescue.note(self.whose(), &dead);
                 return false;
             }
         }
-        match self.store.runner_rescue(runner.id, self.clock.database_now()).await {
+        let rescued = self.store.runner_rescue(runner.id, self.clock.database_now()).await;
+        self.troubles.rescue.note(self.whose(), &rescued);
+        match rescued {
             Ok(rescued) => {
                 self.say_rescued(runner, why, &rescued);
                 for rescued in rescued {
@@ -216,10 +215,7 @@ impl Hub {
                 }
                 true
             }
-            Err(error) => {
-                warn!(database = self.label(), runner = %runner.id, %error, "failed to take back all the work of a runner that died; will try again");
-                false
-            }
+            Err(_) => false,
         }
     }
 
@@ -263,13 +259,9 @@ impl Hub {
             if self.places().open.is_empty() {
                 continue;
             }
-            let bells = match self.store.bell_due(self.clock.database_now()).await {
-                Ok(bells) => bells,
-                Err(error) => {
-                    debug!(database = self.label(), %error, "failed to look at the doorbell");
-                    continue;
-                }
-            };
+            let rung = self.store.bell_due(self.clock.database_now()).await;
+            self.troubles.bells.note(self.whose(), &rung);
+            let Ok(bells) = rung else { continue };
             let now = self.clock.monotonic();
             if now.saturating_sub(std::mem::replace(&mut looked, now)) > NOTICED {
                 // What was told in the meantime was missed.
@@ -345,20 +337,16 @@ impl Hub {
                 let (due, then) = self.due_polls(&place);
                 next = next.into_iter().chain(then).min();
                 for due in due.chunks(POLL_BATCH) {
-                    match self.store.execution_headers(&place.place, due).await {
-                        Ok(headers) => {
-                            let open: HashSet<ExecutionId> = headers
-                                .iter()
-                                .filter(|header| !header.status.is_terminal())
-                                .map(|header| header.id)
-                                .collect();
-                            for ended in due.iter().filter(|id| !open.contains(id)) {
-                                self.request_audit(Audit::Execution(Arc::clone(&place), *ended));
-                            }
-                        }
-                        Err(error) => {
-                            debug!(tenant = place.place.name, %error, "failed to ask for executions that run elsewhere");
-                        }
+                    let asked = self.store.execution_headers(&place.place, due).await;
+                    place.troubles.elsewhere.note(place.whose(), &asked);
+                    let Ok(headers) = asked else { continue };
+                    let open: HashSet<ExecutionId> = headers
+                        .iter()
+                        .filter(|header| !header.status.is_terminal())
+                        .map(|header| header.id)
+                        .collect();
+                    for ended in due.iter().filter(|id| !open.contains(id)) {
+                        self.request_audit(Audit::Execution(Arc::clone(&place), *ended));
                     }
                 }
             }
@@ -425,29 +413,20 @@ impl Hub {
             if places.is_empty() {
                 continue;
             }
-            let announced = match self.announced_by_all().await {
-                Ok(announced) => announced,
-                Err(error) => {
-                    debug!(database = self.label(), %error, "failed to look at what the runners can run");
-                    continue;
-                }
-            };
+            let asked = self.announced_by_all().await;
+            self.troubles.announced.note(self.whose(), &asked);
+            let Ok(announced) = asked else { continue };
             for place in places {
                 let grace = place.state().settings.orphan_grace.min(LONGEST_WAIT);
                 let known: Arc<[WorkflowKey]> = known_to(&announced, &place).into_iter().collect();
                 let mut all = false;
                 while !all {
                     let (now, known) = (self.clock.database_now(), &known);
-                    match self.store.execution_overdue(&place.place, known, grace, now).await {
-                        Ok(orphans) => {
-                            let paused = self.control_all(&place, &orphans, &Control::Orphan).await;
-                            all = orphans.len() < MANY || paused == 0;
-                        }
-                        Err(error) => {
-                            warn!(tenant = place.place.name, %error, "failed to look for executions without code");
-                            break;
-                        }
-                    }
+                    let overdue = self.store.execution_overdue(&place.place, known, grace, now).await;
+                    place.troubles.orphans.note(place.whose(), &overdue);
+                    let Ok(orphans) = overdue else { break };
+                    let paused = self.control_all(&place, &orphans, &Control::Orphan).await;
+                    all = orphans.len() < MANY || paused == 0;
                 }
             }
         }
@@ -477,9 +456,7 @@ impl Hub {
         }
         let (hub, place) = (Arc::clone(self), Arc::clone(place));
         self.spawn(async move {
-            if let Err(error) = hub.tell_orphans(&place).await {
-                debug!(tenant = place.place.name, %error, "failed to look for work that nobody has the code of");
-            }
+            place.troubles.orphans.note(place.whose(), &hub.tell_orphans(&place).await);
         });
     }
 
@@ -543,16 +520,12 @@ impl Hub {
         };
         let mut wait = RESUME.0;
         loop {
-            let resumed = match self.store.execution_orphaned(&place.place, &known).await {
+            let found = self.store.execution_orphaned(&place.place, &known).await;
+            place.troubles.resuming.note(place.whose(), &found);
+            let resumed = match found {
                 Ok(orphaned) if orphaned.is_empty() => return,
                 Ok(orphaned) => self.control_all(&place, &orphaned, &Control::Resume).await,
-                Err(error) => {
-                    warn!(
-                        tenant = place.place.name, %error,
-                        "failed to resume executions whose code is here again; will try again"
-                    );
-                    0
-                }
+                Err(_) => 0,
             };
             if resumed > 0 {
                 place.state().note_backlog(i16::MIN);
@@ -609,6 +582,7 @@ impl Hub {
             let _turn = self.turn_in(&place).await;
             self.store.place_repair(&place.place, self.clock.database_now()).await
         };
+        place.troubles.repair.note(place.whose(), &repaired);
         match repaired {
             Ok(repaired) if repaired.is_empty() => {}
             Ok(Repaired { rescued, tasks, closed }) => {
@@ -630,9 +604,7 @@ impl Hub {
                     self.request_audit(Audit::Execution(Arc::clone(&place), execution));
                 }
             }
-            Err(error) => {
-                debug!(tenant = place.place.name, %error, "failed to look for what has to be mended; will look again");
-            }
+            Err(_) => {}
         }
     }
 
@@ -651,13 +623,10 @@ impl Hub {
                 let now = self.clock.database_now().unwrap_or_else(|| self.clock.now());
                 let Ok(before) = now.checked_sub(retention.min(LONGEST_WAIT)) else { continue };
                 loop {
-                    match self.store.execution_prune(&place.place, before, PRUNE_BATCH).await {
-                        Ok(pruned) if pruned == PRUNE_BATCH => {}
-                        Ok(_) => break,
-                        Err(error) => {
-                            warn!(tenant = place.place.name, %error, "failed to prune finished executions; will try again");
-                            break;
-                        }
+                    let pruned = self.store.execution_prune(&place.place, before, PRUNE_BATCH).await;
+                    place.troubles.pruning.note(place.whose(), &pruned);
+                    if !pruned.is_ok_and(|pruned| pruned == PRUNE_BATCH) {
+                        break;
                     }
                     if !self.pause(Duration::from_millis(100)).await {
                         return;

@@ -35,6 +35,7 @@ mod rest;
 mod scheduler;
 mod serving;
 mod status;
+mod troubles;
 mod watch;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -66,6 +67,7 @@ use rest::Rest;
 use scheduler::{Lowering, Timers};
 use serving::{Server, Serving};
 pub(crate) use status::smaller;
+use troubles::Troubles;
 use watch::Watch;
 
 use crate::clock::{Clock, LONGEST_WAIT};
@@ -79,6 +81,7 @@ use crate::slots::{self, Permit, TenantSlots};
 use crate::store::{
     Controlled, NewExecution, Outcome, Place, RunnerRegistration, Store, StoreError, WorkflowKey,
 };
+use crate::streak::Whose;
 use crate::wake::Wake;
 use crate::workflow::Workflow;
 
@@ -127,6 +130,7 @@ pub struct Hub {
     untrusted: Semaphore,
     /// Of which work the log has said that nobody has its code.
     orphans_told: Mutex<HashSet<(TenantId, WorkflowKey)>>,
+    troubles: Troubles,
     /// Whether no other runner was seen at the last look.
     alone: AtomicBool,
     rest: Rest,
@@ -259,6 +263,7 @@ impl Hub {
             openings: Semaphore::new(serving::OPENING),
             untrusted: Semaphore::new(UNTRUSTED_CALLS),
             orphans_told: Mutex::default(),
+            troubles: Troubles::default(),
             alone: AtomicBool::new(false),
             rest: Rest::default(),
             stop: CancellationToken::new(),
@@ -293,6 +298,11 @@ impl Hub {
     #[must_use]
     pub fn label(&self) -> &str {
         self.store.label()
+    }
+
+    /// For the log, of work that concerns the whole database.
+    fn whose(&self) -> Whose<'_> {
+        Whose::Database(self.label())
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
@@ -570,9 +580,8 @@ impl Hub {
         } else {
             self.say_started(id);
         }
-        if let Err(error) = Arc::clone(self).rescue_the_provably_dead().await {
-            warn!(database = self.label(), %error, "failed to look for work of processes that died; will look again");
-        }
+        let looked = Arc::clone(self).rescue_the_provably_dead().await;
+        self.troubles.runners.note(self.whose(), &looked);
         place.state().registered = true;
         Ok(())
     }
@@ -626,11 +635,10 @@ impl Hub {
         }
         let mut wait = Duration::from_millis(50);
         let next = loop {
-            match self.register(&mut unsettled).await {
-                Ok(next) => break next,
-                Err(error) => {
-                    warn!(database = self.label(), %error, "failed to register as a new runner; will try again");
-                }
+            let registered = self.register(&mut unsettled).await;
+            self.troubles.registering.note(self.whose(), &registered);
+            if let Ok(next) = registered {
+                break next;
             }
             tokio::select! {
                 () = self.clock.sleep(wait) => {}

@@ -13,12 +13,14 @@ use super::attempt::Running;
 use super::auditor::Look;
 use super::live::Live;
 use super::queue::Queue;
+use super::troubles::PlaceTroubles;
 use crate::config::DefaultRunnerConfig;
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::PipelineResult;
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
 use crate::slots::{QueuePermit, TenantSlots};
 use crate::store::{Place, TenantState, TenantStatus, WorkflowKey};
+use crate::streak::Whose;
 use crate::workflow::Workflow;
 
 /// A tenant's place as this process has it open, shared by all handles on it.
@@ -43,6 +45,7 @@ pub(crate) struct OpenPlace {
     pub(crate) gate: Arc<RwLock<()>>,
     /// The same for a completion that is recorded in a transaction that is not the engine's. The auditor takes it after the gate.
     pub(crate) recording: Arc<RwLock<()>>,
+    pub(crate) troubles: PlaceTroubles,
 }
 
 /// A new execution on its way to the database.
@@ -241,7 +244,13 @@ impl OpenPlace {
             counting: AsyncMutex::default(),
             gate: Arc::default(),
             recording: Arc::default(),
+            troubles: PlaceTroubles::default(),
         }
+    }
+
+    /// For the log.
+    pub(crate) fn whose(&self) -> Whose<'_> {
+        Whose::Tenant(&self.place.name)
     }
 
     /// The state. A panic while it was held can only come from a defect; the state is used on as it is.

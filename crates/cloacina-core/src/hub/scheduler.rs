@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::auditor::Audit;
 use super::place::OpenPlace;
@@ -17,7 +17,7 @@ use crate::clock::LONGEST_WAIT;
 use crate::execution::PipelineStatus;
 use crate::id::TenantId;
 use crate::slots;
-use crate::store::{NextDue, StoreErrorKind};
+use crate::store::NextDue;
 
 /// The most tasks that one claim asks for, and how few are worth a statement. Where places share tables, their claims share one.
 const CLAIM: usize = 256;
@@ -271,16 +271,15 @@ impl Hub {
         let _turn = self.turn_in(first).await;
         let (store, now) = (Arc::clone(&self.store), self.clock.database_now());
         let of: Vec<_> = places.iter().map(|(place, _)| Arc::clone(&place.place)).collect();
-        match self.ask(async move { store.bell_lower(&of, now).await }).await {
+        let lowered = self.ask(async move { store.bell_lower(&of, now).await }).await;
+        first.troubles.lowering.note(first.whose(), &lowered);
+        match lowered {
             Ok(next) => {
                 for ((place, deadlines_after), next) in places.iter().zip(next) {
                     self.wait_for(place, next, *deadlines_after);
                 }
             }
-            Err(error) => {
-                if error.kind() != StoreErrorKind::Transient {
-                    warn!(tenant = first.place.name, %error, "failed to lower the bell");
-                }
+            Err(_) => {
                 for (place, _) in &places {
                     self.set_timer(place.place.tenant, Timer::Work, Duration::from_secs(1));
                 }
@@ -333,6 +332,7 @@ impl Hub {
             let _turn = self.turn_in(&place).await;
             self.ask(async move { store.execution_expire(&inner, now).await }).await
         };
+        place.troubles.deadlines.note(place.whose(), &answer);
         match answer {
             Ok(expired) => {
                 debug!(
@@ -349,10 +349,7 @@ impl Hub {
                 }
                 self.lower(place, deadlines_after);
             }
-            Err(error) => {
-                warn!(tenant = place.place.name, %error, "failed to cancel executions whose deadline has passed; will try again");
-                self.set_timer(place.place.tenant, Timer::Deadline, Duration::from_secs(1));
-            }
+            Err(_) => self.set_timer(place.place.tenant, Timer::Deadline, Duration::from_secs(1)),
         }
     }
 }

@@ -16,3 +16,5 @@ mod process;
 mod attempts;
 mod orphans;
 mod runners;
+mod secrets;
+mod streaks;
