@@ -40,6 +40,17 @@ impl ProcessIdentity {
     }
 }
 
+/// The longest name of a host that is recorded, in characters.
+const HOST_NAME: usize = 255;
+
+/// What people call this host; `None` where the system does not tell. It identifies nothing: two hosts may have one name.
+#[must_use]
+pub fn host_name() -> Option<String> {
+    let name: String =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim().chars().take(HOST_NAME).collect();
+    (!name.is_empty()).then_some(name)
+}
+
 /// What `/proc` tells of a process that it knows.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {

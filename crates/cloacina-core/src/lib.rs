@@ -22,6 +22,7 @@ mod rule;
 mod runner;
 mod slots;
 pub mod store;
+pub mod streak;
 mod submission;
 mod wake;
 pub mod workflow;

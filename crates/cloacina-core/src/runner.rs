@@ -272,15 +272,14 @@ impl Runner {
         let hub = &self.handle.hub;
         let (store, place) = self.store();
         let now = hub.clock().database_now();
-        let what = (control == Control::Resume, matches!(control, Control::Cancel { .. }));
+        let resumes = control == Control::Resume;
         let done = hub
             .ask(async move { store.execution_control(&place, ExecutionId(id), control, now).await })
             .await?;
         if done == Controlled::NotFound {
             return Err(self.not_found(id));
         }
-        let done_now = matches!(done, Controlled::Done(_));
-        hub.controlled(&self.handle.place, ExecutionId(id), (what.0, what.1 && done_now));
+        hub.controlled(&self.handle.place, ExecutionId(id), resumes, done);
         Ok(done)
     }
 

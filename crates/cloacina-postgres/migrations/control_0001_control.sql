@@ -62,6 +62,8 @@ CREATE TABLE runner (
     host         text,
     pid          integer,
     started      bigint,
+    -- What people call the host, which `host` identifies.
+    host_name    text        CHECK (length(host_name) <= 255),
     -- What it can run: names and fingerprints, pair by pair.
     workflows    text[]      NOT NULL,
     fingerprints bigint[]    NOT NULL,

@@ -274,15 +274,16 @@ $$;
 
 -- A tenant has one place, which is noted at once: a rescue finds its claims without anything more being written.
 CREATE FUNCTION my_runner_register(
-    new_runner uuid, lease bigint, host_name text, process integer, process_started bigint, names text[], versions bigint[], at timestamptz
+    new_runner uuid, lease bigint, host_id text, process integer, process_started bigint, names text[], versions bigint[], at timestamptz,
+    called text DEFAULT NULL
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();
 BEGIN
     PERFORM cloacina.my_announcement(names, versions);
-    IF new_runner IS NULL OR (lease BETWEEN 1 AND 86400000) IS NOT TRUE OR length(host_name) > 255
-        OR num_nulls(host_name, process, process_started) NOT IN (0, 3) OR isfinite(at) IS FALSE THEN
-        RAISE EXCEPTION 'a tenant''s runner is registered with an id, a lease of a millisecond to a day, a process or none, and a host name of at most 255 characters'
+    IF new_runner IS NULL OR (lease BETWEEN 1 AND 86400000) IS NOT TRUE OR length(host_id) > 255 OR length(called) > 255
+        OR num_nulls(host_id, process, process_started) NOT IN (0, 3) OR isfinite(at) IS FALSE THEN
+        RAISE EXCEPTION 'a tenant''s runner is registered with an id, a lease of a millisecond to a day, a process or none, and a host of at most 255 characters'
             USING ERRCODE = '22023';
     END IF;
     -- Repeated, since the answer was lost.
@@ -296,8 +297,8 @@ BEGIN
     IF (SELECT count(*) FROM cloacina.runner WHERE tenant_id = tenant) >= 64 THEN
         RAISE EXCEPTION 'a tenant can have 64 runners at most' USING ERRCODE = '54000';
     END IF;
-    INSERT INTO cloacina.runner (id, tenant_id, lease_ms, host, pid, started, workflows, fingerprints, heartbeat_at)
-    VALUES (new_runner, tenant, lease, host_name, process, process_started, names, versions, coalesce(at, now()));
+    INSERT INTO cloacina.runner (id, tenant_id, lease_ms, host, pid, started, workflows, fingerprints, heartbeat_at, host_name)
+    VALUES (new_runner, tenant, lease, host_id, process, process_started, names, versions, coalesce(at, now()), called);
     INSERT INTO cloacina.runner_place (runner_id, tenant_id) VALUES (new_runner, tenant);
 END
 $$;
@@ -323,18 +324,18 @@ $$;
 
 -- The tenant's own runners, and the operator's that may hold claims in its place; of these nothing but whether they live.
 CREATE FUNCTION my_runners() RETURNS TABLE (
-    id uuid, tenant_id uuid, state text, beat bigint, lease_ms bigint, host text, pid integer, started bigint, workflows text[],
-    fingerprints bigint[]
+    id uuid, tenant_id uuid, state text, beat bigint, lease_ms bigint, host text, pid integer, started bigint, host_name text,
+    workflows text[], fingerprints bigint[]
 ) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();
 BEGIN
     RETURN QUERY
         SELECT runner.id, runner.tenant_id, runner.state, runner.beat, runner.lease_ms, runner.host, runner.pid, runner.started,
-               runner.workflows, runner.fingerprints
+               runner.host_name, runner.workflows, runner.fingerprints
         FROM cloacina.runner WHERE runner.tenant_id = tenant
         UNION ALL
-        SELECT runner.id, NULL, runner.state, runner.beat, runner.lease_ms, NULL, NULL, NULL, '{}', '{}'
+        SELECT runner.id, NULL, runner.state, runner.beat, runner.lease_ms, NULL, NULL, NULL, NULL, '{}', '{}'
         FROM cloacina.runner_place JOIN cloacina.runner ON runner.id = runner_place.runner_id
         WHERE runner_place.tenant_id = tenant AND runner.tenant_id IS NULL
         ORDER BY 1;

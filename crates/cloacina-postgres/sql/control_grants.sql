@@ -16,7 +16,7 @@ GRANT EXECUTE ON FUNCTION cloacina.reading() TO cloacina_reader;
 GRANT EXECUTE ON FUNCTION
     cloacina.me(), cloacina.my_bells(timestamptz), cloacina.ring(timestamptz), cloacina.my_bell_lock(), cloacina.my_bell_lower(timestamptz),
     cloacina.my_notice(uuid[]), cloacina.my_fence(uuid),
-    cloacina.my_runner_register(uuid, bigint, text, integer, bigint, text[], bigint[], timestamptz),
+    cloacina.my_runner_register(uuid, bigint, text, integer, bigint, text[], bigint[], timestamptz, text),
     cloacina.my_runner_heartbeat(uuid, text[], bigint[], timestamptz), cloacina.my_runners(), cloacina.my_runner_state(uuid, timestamptz),
     cloacina.my_runner_condemn(uuid, bigint, timestamptz), cloacina.my_runner_place_delete(uuid), cloacina.my_runner_remove(uuid)
     TO cloacina_tenant;

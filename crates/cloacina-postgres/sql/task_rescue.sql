@@ -19,4 +19,4 @@ ready AS (
     WHERE execution.state <> 'paused'
     ON CONFLICT DO NOTHING
 )
-SELECT DISTINCT execution_id FROM rescued
+SELECT execution_id, count(*) AS tasks FROM rescued GROUP BY execution_id

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use cloacina_core::id::{ExecutionId, TenantId};
 use cloacina_core::store::{Bells, Due, NextDue, Place, Result};
+use cloacina_core::streak::{Streak, Whose};
 use jiff::Timestamp;
 use tokio_postgres::{AsyncMessage, Row};
 use uuid::Uuid;
@@ -118,6 +119,10 @@ pub(crate) async fn lower(
 
 /// Sends the hints of this process to the others, as long as the store is there.
 pub(crate) async fn send_hints(inner: Weak<Inner>) {
+    let streak = Streak::new(
+        "send a hint to other processes",
+        "they learn of work when they look at the doorbell, once a second",
+    );
     loop {
         let Some(wanted) = inner.upgrade().map(|inner| Arc::clone(&inner.hint_wanted)) else { return };
         wanted.notified().await;
@@ -130,10 +135,7 @@ pub(crate) async fn send_hints(inner: Weak<Inner>) {
                 .await
                 .map_err(|error| inner.control_error(crate::error::Failure::Refused { step: 0, error }))
         };
-        if let Err(error) = sent.await {
-            // Only a hint: the bells are asked once a second.
-            tracing::debug!(database = inner.label(), %error, "a hint was not sent");
-        }
+        streak.note(Whose::Database(inner.label()), &sent.await);
         drop(inner);
         tokio::time::sleep(NOTIFY_EVERY).await;
     }
@@ -142,6 +144,10 @@ pub(crate) async fn send_hints(inner: Weak<Inner>) {
 /// Hears the hints of other processes, as long as the store is there.
 pub(crate) async fn hear_hints(inner: Weak<Inner>) {
     let mut pause = Duration::from_millis(50);
+    let streak = Streak::new(
+        "listen for hints of other processes",
+        "their work is learned of by looking at the doorbell, once a second",
+    );
     loop {
         let (Some(strong), ended) = (inner.upgrade(), Arc::new(tokio::sync::Notify::new())) else { return };
         // A pooler would give LISTEN to a session that is somebody else's a moment later.
@@ -170,7 +176,9 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
                 .map_err(|error| strong.control_error(crate::error::Failure::Refused { step: 0, error }))?;
             Ok::<_, cloacina_core::store::StoreError>(connection)
         };
-        match listening.await {
+        let listening = listening.await;
+        streak.note(Whose::Database(strong.label()), &listening);
+        match listening {
             Ok(connection) => {
                 // Something may have been missed while nobody listened.
                 strong.hint();
@@ -183,10 +191,7 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
                 }
                 drop((connection, lent));
             }
-            Err(error) => {
-                tracing::debug!(database = strong.label(), %error, "hints of other processes are not heard");
-                drop((strong, lent));
-            }
+            Err(_) => drop((strong, lent)),
         }
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         pause = (pause * 2).min(Duration::from_secs(5));

@@ -41,6 +41,7 @@ use cloacina_core::store::{
     RunnerRegistration, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus,
     WorkflowKey,
 };
+use cloacina_core::streak::Streak;
 use jiff::Timestamp;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, watch};
@@ -138,6 +139,7 @@ pub(crate) struct Inner {
     /// The server processes that sent this process's own hints.
     own: Mutex<HashSet<i32>>,
     pub(crate) notices_pruned: Mutex<Option<Instant>>,
+    pub(crate) pruning: Streak,
     /// The runners of whose rows it was told that they cannot be read.
     pub(crate) unreadable_runners: Mutex<HashSet<uuid::Uuid>>,
     /// The tenants with a login of their own, as far as they were looked at.
@@ -330,6 +332,7 @@ impl Inner {
             hints: watch::Sender::new(0),
             own: Mutex::default(),
             notices_pruned: Mutex::default(),
+            pruning: Streak::new("drop old notices", "everybody who looks at the doorbell reads them too"),
             unreadable_runners: Mutex::default(),
             guarded: RwLock::default(),
         }

@@ -12,6 +12,7 @@ use cloacina_core::lease::ProcessIdentity;
 use cloacina_core::store::{
     Liveness, MANY, Place, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, WorkflowKey,
 };
+use cloacina_core::streak::Whose;
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -54,6 +55,7 @@ pub(crate) async fn register(
         names,
         fingerprints,
         now,
+        runner.host_name.as_deref(),
     ];
     in_control(&inner, &[Step::Run(sql::RUNNER_REGISTER, parameters)]).await.map(drop)
 }
@@ -82,9 +84,8 @@ async fn prune_notices(inner: &Inner, now: Option<Timestamp>) {
         }
         *pruned = Some(Instant::now());
     }
-    if let Err(error) = in_control(inner, &[Step::Run(sql::NOTICE_PRUNE, params![now])]).await {
-        tracing::warn!(database = inner.label(), %error, "old notices were not dropped");
-    }
+    let pruned = in_control(inner, &[Step::Run(sql::NOTICE_PRUNE, params![now])]).await;
+    inner.pruning.note(Whose::Database(inner.label()), &pruned);
 }
 
 pub(crate) async fn list(inner: Arc<Inner>) -> Result<Vec<RunnerRecord>> {
@@ -163,7 +164,9 @@ async fn rescue_place(
     }
     inner.hint_wanted.notify_one();
     let executions = rows[0].iter().map(|row| ExecutionId(row.get("execution_id"))).collect();
-    Ok(Some(RescuedPlace { place, executions }))
+    let tasks =
+        rows[0].iter().map(|row| usize::try_from(row.get::<_, i64>("tasks")).unwrap_or_default()).sum();
+    Ok(Some(RescuedPlace { place, executions, tasks }))
 }
 
 /// Mends what no transaction of ours leaves behind: looks first, and locks only what it finds.
@@ -177,7 +180,10 @@ pub(crate) async fn repair(inner: Arc<Inner>, place: Place, now: Option<Timestam
     let mut repaired = Repaired::default();
     for runner in rows[0].iter().map(|row| RunnerId(row.get("runner_id"))) {
         let rescued = rescue_place(&inner, runner, place.tenant, Some(place.clone()), now).await?;
-        repaired.rescued.extend(rescued.into_iter().flat_map(|place| place.executions));
+        if let Some(place) = rescued {
+            repaired.rescued.extend(place.executions);
+            repaired.tasks += place.tasks;
+        }
     }
     let stuck: Vec<Uuid> = rows[1].iter().map(|row| row.get("id")).collect();
     if !stuck.is_empty() {
@@ -264,5 +270,6 @@ fn record(row: &Row) -> Result<RunnerRecord, tokio_postgres::Error> {
                 fingerprint: Fingerprint(fingerprint),
             })
             .collect(),
+        host_name: row.try_get("host_name")?,
     })
 }

@@ -101,6 +101,7 @@ impl Subject {
             id: runner,
             lease: Duration::from_secs(30),
             process: None,
+            host_name: None,
             workflows: Arc::new([workflow.clone()]),
         };
         store.runtime().block_on(store.runner_register(&registration, None))?;

@@ -32,6 +32,8 @@ CREATE TABLE cloacina_runner (
     host            TEXT,
     pid             INTEGER,
     process_started INTEGER,
+    -- What people call the host, which `host` identifies.
+    host_name       TEXT,
     registered_at   INTEGER NOT NULL,
     beat_at         INTEGER NOT NULL,
     -- What it can run: a JSON array of [name, fingerprint].

@@ -723,6 +723,7 @@ impl Store for SqliteStore {
             for runner in &runners {
                 for place in runner::rescue(connection, place, *runner, micros(now))? {
                     repaired.rescued.extend(place.executions);
+                    repaired.tasks += place.tasks;
                 }
             }
             for execution in &stuck {

@@ -39,6 +39,7 @@ pub(crate) fn register(
         process.map(|process| process.started),
         now,
         workflows_to_json(&runner.workflows)?,
+        runner.host_name,
     ])?;
     Ok(())
 }
@@ -78,6 +79,7 @@ fn record(row: &Row<'_>) -> Result<RunnerRecord, Failure> {
         beat: row.get(2)?,
         lease: Duration::from_micros(lease),
         process,
+        host_name: row.get(8)?,
         workflows: workflows_from_json(&row.get::<_, String>(7)?)?,
     })
 }
@@ -122,6 +124,7 @@ pub(crate) fn rescue(
         return Ok(Vec::new());
     }
     let mut executions = BTreeSet::new();
+    let mut tasks = 0;
     for held in execution::held(connection, place.tenant, runner)? {
         let claimed = held.claimed;
         let known = Known {
@@ -142,12 +145,13 @@ pub(crate) fn rescue(
         };
         task_return(connection, place.tenant, &known, &ended, now)?;
         executions.insert(claimed.execution);
+        tasks += 1;
     }
     connection.prepare_cached(RUNNER_REMOVE)?.execute([runner.0])?;
     if executions.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(vec![RescuedPlace { place: place.clone(), executions: executions.into_iter().collect() }])
+    Ok(vec![RescuedPlace { place: place.clone(), executions: executions.into_iter().collect(), tasks }])
 }
 
 pub(crate) fn retire(connection: &Connection, tenant: TenantId, runner: RunnerId) -> Result<(), Failure> {

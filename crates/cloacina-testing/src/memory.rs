@@ -357,6 +357,7 @@ impl Store for MemoryStore {
             beat: 0,
             lease: runner.lease,
             process: runner.process.clone(),
+            host_name: runner.host_name.clone(),
             workflows: runner.workflows.to_vec(),
         };
         self.shared.lock().runners.entry(runner.id).or_insert(Runner { record, places: BTreeSet::new() });
@@ -406,8 +407,8 @@ impl Store for MemoryStore {
         let mut rescued = Vec::new();
         for tenant in places {
             if let Some(rows) = tables.places.get_mut(&tenant) {
-                rescued
-                    .push(RescuedPlace { place: rows.place.clone(), executions: rows.rescue(runner, now) });
+                let (executions, tasks) = rows.rescue(runner, now);
+                rescued.push(RescuedPlace { place: rows.place.clone(), executions, tasks });
             }
         }
         tables.hint(self.number);

@@ -98,6 +98,7 @@ impl Hand {
                         &names,
                         &fingerprints,
                         &None::<Timestamp>,
+                        &no_text,
                     ],
                 )
                 .await?;

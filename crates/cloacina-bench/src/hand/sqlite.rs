@@ -122,7 +122,7 @@ impl File {
         let (none, no_process): (Option<&str>, Option<i64>) = (None, None);
         connection.execute(
             RUNNER_REGISTER,
-            params![runner, 30_000_000_i64, none, no_process, no_process, now(), "[]"],
+            params![runner, 30_000_000_i64, none, no_process, no_process, now(), "[]", none],
         )?;
         Ok(Self { connection, tenant, runner })
     }

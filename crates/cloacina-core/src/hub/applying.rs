@@ -4,13 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::counter;
-
 use super::attempt::{Attempt, EndOfTask, Running, Try};
 use super::auditor::Audit;
 use super::batch::PlaceBatch;
 use super::live::Live;
 use super::place::{Held, OpenPlace, PlaceState, Stop};
+use super::report::{Report, count_ended, count_submitted};
 use super::scheduler::Timer;
 use super::{Ending, Hub, Incarnation, Submit, SubmitReply};
 use crate::context::values_from_json;
@@ -51,7 +50,8 @@ impl Applying<'_> {
         let recorded: HashSet<(ExecutionId, TaskIndex)> =
             recorded.into_iter().map(|recorded| (recorded.execution, recorded.task)).collect();
         let ended: Vec<ExecutionId> = endings.iter().map(|ending| ending.outcome.execution).collect();
-        let spare = self.apply_endings(&mut state, endings, &recorded);
+        let mut reports = Vec::new();
+        let spare = self.apply_endings(&mut state, endings, &recorded, &mut reports);
         self.apply_freed(&mut state, freed, spare, &mut starts);
         let mut permits = permits.into_iter();
         for claimed in claimed {
@@ -75,11 +75,13 @@ impl Applying<'_> {
             starts.push(start);
         }
         drop(permits);
-        self.apply_closed(&mut state, closed);
+        self.apply_closed(&mut state, closed, &mut reports);
         self.leave(&mut state, ended);
         let runs = self.plan(&mut state, starts);
         drop(state);
         drop(tickets);
+        // Not before the state is free: whoever listens may take its time.
+        self.hub.say(&place, reports);
         self.begin(runs);
         if asked > 0 {
             self.hub.claim_ended(&place, asked, claim_count, news);
@@ -94,13 +96,16 @@ impl Applying<'_> {
         submitted: &HashSet<ExecutionId>,
         starts: &mut Vec<Start>,
     ) {
-        counter!("cloacina_executions_submitted_total").increment(submitted.len() as u64);
         for submit in submits {
             let execution = &submit.execution;
             let id = execution.id;
-            if !submitted.contains(&id) || submit.unsure {
+            let is_new = submitted.contains(&id);
+            if is_new {
+                count_submitted();
+            }
+            if !is_new || submit.unsure {
                 // The idempotency key was used before, or an earlier try was committed after all.
-                self.hub.resolve(Arc::clone(&self.place), submit);
+                self.hub.resolve(Arc::clone(&self.place), submit, is_new);
                 continue;
             }
             if let Some(deadline) = execution.deadline {
@@ -146,6 +151,7 @@ impl Applying<'_> {
         state: &mut PlaceState,
         endings: Vec<Ending>,
         recorded: &HashSet<(ExecutionId, TaskIndex)>,
+        reports: &mut Vec<Report>,
     ) -> HashMap<ExecutionId, Vec<Permit>> {
         let mut spare: HashMap<ExecutionId, Vec<Permit>> = HashMap::new();
         for ending in endings {
@@ -163,6 +169,7 @@ impl Applying<'_> {
             let mut unused = false;
             if let Some(live) = state.live.get_mut(&execution) {
                 let priority = live.priority;
+                reports.extend(Report::of_attempt(live, &outcome));
                 let Some(known) = live.task(task) else { continue };
                 known.ending = false;
                 match &outcome.outcome {
@@ -238,16 +245,15 @@ impl Applying<'_> {
         left.into_iter().for_each(|execution| state.forget_if_unused(execution));
     }
 
-    fn apply_closed(&self, state: &mut PlaceState, closed: Vec<Closed>) {
+    fn apply_closed(&self, state: &mut PlaceState, closed: Vec<Closed>, reports: &mut Vec<Report>) {
         if !closed.is_empty() {
             self.place.left_queue(closed.len());
         }
         for Closed { execution, status } in closed {
-            let name = match status {
-                PipelineStatus::Completed => "cloacina_executions_completed_total",
-                _ => "cloacina_executions_failed_total",
-            };
-            counter!(name).increment(1);
+            count_ended(status, 1);
+            if status == PipelineStatus::Failed {
+                reports.push(Report::of_failure(execution, state.live.get(&execution)));
+            }
             if !state.waiting.contains_key(&execution) {
                 state.live.remove(&execution);
                 continue;

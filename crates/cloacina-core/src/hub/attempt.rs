@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::task::AtomicWaker;
-use tracing::{debug, warn};
+use tracing::{Instrument, Span, debug, info_span, warn};
 
 use super::Hub;
 use super::live::merge;
@@ -116,11 +116,12 @@ impl Attempt {
         match &*definition.body {
             TaskBody::Async(code) => {
                 self.running.limit_time();
+                let span = self.running.span();
                 self.running.turns();
-                let called = call(|| code(context));
+                let called = call(|| span.in_scope(|| code(context)));
                 self.running.turns();
                 let end = match called {
-                    Ok(future) => self.running.to_its_end(future).await,
+                    Ok(future) => self.running.to_its_end(future, span).await,
                     Err(panic) => panicked(&panic),
                 };
                 self.end(end);
@@ -141,7 +142,7 @@ impl Attempt {
         } else {
             self.running.limit_time();
             self.running.turns();
-            ended(call(|| code(context)))
+            ended(call(|| self.running.span().in_scope(|| code(context))))
         };
         drop(turn);
         self.end(end);
@@ -224,6 +225,19 @@ impl Running {
         running
     }
 
+    /// What is said in the task's code carries these. Nothing is allocated or formatted unless a subscriber wants it.
+    fn span(&self) -> Span {
+        info_span!(
+            parent: None,
+            "attempt",
+            tenant = self.place.place.name,
+            workflow = self.workflow.name(),
+            execution = %self.execution,
+            task = self.workflow.tasks()[self.task as usize].id(),
+            attempt = self.number,
+        )
+    }
+
     /// Its time begins.
     fn limit_time(self: &Arc<Self>) {
         if let Some(timeout) = self.timeout {
@@ -278,9 +292,9 @@ impl Running {
     }
 
     /// Polls an async task until it is ready, or has to end.
-    async fn to_its_end(&self, future: TaskFuture) -> End {
+    async fn to_its_end(&self, future: TaskFuture, span: Span) -> End {
         // What the task still holds when it ends is the task's code as well, and may panic.
-        let mut future = Contained::new(AssertUnwindSafe(future).catch_unwind());
+        let mut future = Contained::new(AssertUnwindSafe(future.instrument(span)).catch_unwind());
         let result = std::future::poll_fn(|context| {
             // Before the look, so that whoever ends it in between is not missed.
             self.waker.register(context.waker());

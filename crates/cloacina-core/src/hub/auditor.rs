@@ -14,11 +14,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::applying::{Applying, Start, for_the_operator};
 use super::live::{Live, is_ours, result_of};
 use super::place::{Held, OpenPlace, PlaceState, StopReason};
+use super::report::count_submitted;
 use super::{Ending, Hub, Incarnation, Submit, SubmitReply, Transition};
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::TaskState;
@@ -157,9 +158,9 @@ impl Hub {
 
     /// What has to be looked at again, if it failed.
     async fn look_into(self: &Arc<Self>, place: &Arc<OpenPlace>, look: Look) -> Option<Look> {
-        let Err(error) = self.compare(place, &look).await else { return None };
-        warn!(tenant = place.place.name, %error, "failed to compare held tasks with the database; will try again");
-        Some(look)
+        let compared = self.compare(place, &look).await;
+        place.troubles.audit.note(place.whose(), &compared);
+        compared.is_err().then_some(look)
     }
 
     async fn compare(self: &Arc<Self>, place: &Arc<OpenPlace>, look: &Look) -> Result<(), StoreError> {
@@ -378,7 +379,7 @@ impl Hub {
         match self.learn(state, record) {
             Ok(()) if adopted.is_empty() => {}
             Ok(()) => {
-                info!(tenant = place.place.name, execution = %id, tasks = adopted.len(), "adopted tasks whose claim was not learned of");
+                debug!(tenant = place.place.name, execution = %id, tasks = adopted.len(), "adopted tasks whose claim was not learned of");
                 starts.extend(adopted);
             }
             Err(reason) => {
@@ -453,13 +454,11 @@ impl Hub {
                         let _turn = hub.turn_in(&place).await;
                         hub.load_each(&place, ids).await
                     };
-                    match read {
-                        Ok(more) => {
-                            loaded.records.extend(more.records);
-                            loaded.unreadable.extend(more.unreadable);
-                            break;
-                        }
-                        Err(error) => warn!(tenant = place.place.name, %error, "failed to read claimed executions; will try again"),
+                    place.troubles.loading.note(place.whose(), &read);
+                    if let Ok(more) = read {
+                        loaded.records.extend(more.records);
+                        loaded.unreadable.extend(more.unreadable);
+                        break;
                     }
                     if !hub.pause(wait).await {
                         return;
@@ -489,14 +488,21 @@ impl Hub {
             for start in &starts {
                 let Some(live) = state.live.get(&start.execution) else { continue };
                 if !live.has(start.task) {
-                    unusable.insert(start.execution, format!("its workflow has no task number {}", start.task));
+                    unusable
+                        .insert(start.execution, format!("its workflow has no task number {}", start.task));
                 } else if live.dependencies(start.task).is_none() {
-                    unusable.insert(start.execution, "a task was ready before its dependencies were over".to_owned());
+                    unusable.insert(
+                        start.execution,
+                        "a task was ready before its dependencies were over".to_owned(),
+                    );
                 }
             }
             // A task that was stopped while its execution was read is not ours any more.
             starts.retain(|start| {
-                let held = state.held.get(&(start.execution, start.task)).is_some_and(|held| held.attempt == start.attempt);
+                let held = state
+                    .held
+                    .get(&(start.execution, start.task))
+                    .is_some_and(|held| held.attempt == start.attempt);
                 held && !unusable.contains_key(&start.execution)
             });
             for id in unusable.keys() {
@@ -551,7 +557,10 @@ impl Hub {
                     hub.store.execution_control(&place.place, execution, control.clone(), now).await
                 };
                 match cancelled {
-                    Ok(_) => break,
+                    Ok(done) => {
+                        hub.note_ended(&place, execution, done);
+                        break;
+                    }
                     Err(error) => {
                         warn!(tenant = place.place.name, %execution, %error, "failed to cancel it");
                         if error.kind() == StoreErrorKind::Data {
@@ -595,7 +604,7 @@ impl Hub {
     }
 
     /// Finds out what became of a new execution that a flush did not record, or that an earlier try may have recorded.
-    pub(super) fn resolve(self: &Arc<Self>, place: Arc<OpenPlace>, submit: Submit) {
+    pub(super) fn resolve(self: &Arc<Self>, place: Arc<OpenPlace>, submit: Submit, counted: bool) {
         let hub = Arc::clone(self);
         self.spawn(async move {
             let Submit { execution, reply, admitted, .. } = submit;
@@ -615,10 +624,13 @@ impl Hub {
                 Ok(id) => id,
                 Err(error) => return reply.fail(error),
             };
-            if let Some(admitted) = admitted
-                && id == execution.id
-            {
-                admitted.recorded();
+            if id == execution.id {
+                if !counted {
+                    count_submitted();
+                }
+                if let Some(admitted) = admitted {
+                    admitted.recorded();
+                }
             }
             match reply {
                 SubmitReply::Recorded(sender) => drop(sender.send(Ok(id))),

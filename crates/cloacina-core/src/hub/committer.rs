@@ -177,6 +177,7 @@ impl Lane {
         while let Some(batches) = work.pop() {
             let (mut batches, error) = match self.flush(batches).await {
                 Attempted::Done => {
+                    self.hub.troubles.commits.succeeded(self.hub.whose());
                     wait = BACKOFF.0;
                     continue;
                 }
@@ -193,7 +194,7 @@ impl Lane {
                 }
                 StoreErrorKind::Transient | StoreErrorKind::Unknown if !batches.iter().all(is_untrusted) => {
                     let batches = self.give_up_old_submits(batches, unsure, &error);
-                    debug!(database = self.hub.label(), %error, "a commit failed; it is tried again");
+                    self.hub.troubles.commits.note(self.hub.whose(), &Err::<(), _>(&error));
                     self.hub.clock.sleep(wait).await;
                     wait = (wait * 2).min(BACKOFF.1);
                     if self.hub.stop.is_cancelled() {

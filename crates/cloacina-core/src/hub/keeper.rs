@@ -5,20 +5,24 @@
 //! on this host and is provably gone.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
 use super::auditor::Audit;
 use super::place::PlaceState;
+use super::report::Short;
 use super::rest::Quiet;
 use super::{Hub, OpenPlace, Waiter};
 use crate::clock::LONGEST_WAIT;
 use crate::id::{ExecutionId, RunnerId, TenantId};
 use crate::lease::ProcessIdentity;
-use crate::store::{Control, Controlled, Liveness, MANY, Repaired, RunnerRecord, StoreError, WorkflowKey};
+use crate::store::{
+    Control, Controlled, Liveness, MANY, Repaired, RescuedPlace, RunnerRecord, StoreError, WorkflowKey,
+};
 
 /// How often the doorbell is looked at when nobody hints.
 const BELL: Duration = Duration::from_secs(1);
@@ -37,6 +41,10 @@ const POLL_BATCH: usize = 1000;
 
 /// How often places with work that is not for us are looked at for executions that nobody has the code of.
 const ORPHANS: Duration = Duration::from_secs(30);
+
+/// Of how many versions of workflows at most it is looked for at once that nobody has them, and how many are remembered as told.
+const ORPHAN_VERSIONS: usize = 100;
+const ORPHANS_TOLD: usize = 10_000;
 
 /// How long to wait before looking again for executions whose code came: at first, and at most.
 const RESUME: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
@@ -66,12 +74,11 @@ impl Hub {
         while self.tick(self.heartbeat_interval).await {
             let Some(incarnation) = self.incarnation() else { continue };
             let announced = self.announced();
-            match self.store.runner_heartbeat(incarnation.id, &announced, self.clock.database_now()).await {
-                Ok(Liveness::Live) => {}
-                Ok(Liveness::Dead) => self.renew(&incarnation).await,
-                Err(error) => {
-                    warn!(database = self.label(), %error, "failed to renew the lease; will try again");
-                }
+            let beat =
+                self.store.runner_heartbeat(incarnation.id, &announced, self.clock.database_now()).await;
+            self.troubles.heartbeat.note(self.whose(), &beat);
+            if let Ok(Liveness::Dead) = beat {
+                self.renew(&incarnation).await;
             }
             let now = self.clock.monotonic();
             if now.saturating_sub(audited) >= self.lease {
@@ -103,13 +110,11 @@ impl Hub {
             if me.is_none() && !self.executes() {
                 continue;
             }
-            let runners = match self.store.runner_list().await {
-                Ok(runners) => runners,
-                Err(error) => {
-                    warn!(database = self.label(), %error, "failed to look at the other runners; nobody's work is taken back until that succeeds");
-                    seen.clear();
-                    continue;
-                }
+            let listed = self.store.runner_list().await;
+            self.troubles.runners.note(self.whose(), &listed);
+            let Ok(runners) = listed else {
+                seen.clear();
+                continue;
             };
             let now = self.clock.monotonic();
             let unseen = now.saturating_sub(looked);
@@ -130,12 +135,11 @@ impl Hub {
                     _ => Duration::ZERO,
                 };
                 seen.insert(runner.id, (runner.beat, stood));
-                let stood_still = stood >= runner.lease;
-                if stood_still || is_provably_gone(&runner, here.as_ref()) {
+                if let Some(why) = Death::of(&runner, here.as_ref(), stood) {
                     if runner.tenant.is_some_and(|tenant| failed.contains(&tenant)) {
                         continue;
                     }
-                    if !self.rescue(&runner).await {
+                    if !self.rescue(&runner, why).await {
                         failed.extend(runner.tenant);
                     }
                     // If it is still there the next attempt waits for another whole lease, unless it is dead already.
@@ -166,16 +170,16 @@ impl Hub {
         let runners = self.ask(async move { store.runner_list().await }).await?;
         let me = self.incarnation().map(|incarnation| incarnation.id);
         self.note_alone(runners.iter().all(|runner| Some(runner.id) == me));
-        let mut gone: Vec<RunnerRecord> =
-            runners.into_iter().filter(|runner| is_provably_gone(runner, Some(&here))).collect();
-        gone.sort_by_key(|runner| runner.tenant);
+        let of = |runner: RunnerRecord| Some((Death::of(&runner, Some(&here), Duration::ZERO)?, runner));
+        let mut gone: Vec<(Death, RunnerRecord)> = runners.into_iter().filter_map(of).collect();
+        gone.sort_by_key(|(_, runner)| runner.tenant);
         let mut failed: HashSet<TenantId> = HashSet::new();
-        for runner in gone {
+        for (why, runner) in gone {
             if runner.tenant.is_some_and(|tenant| failed.contains(&tenant)) {
                 continue;
             }
             let (hub, tenant) = (Arc::clone(&self), runner.tenant);
-            if !self.ask(async move { Ok(hub.rescue(&runner).await) }).await? {
+            if !self.ask(async move { Ok(hub.rescue(&runner, why).await) }).await? {
                 failed.extend(tenant);
             }
         }
@@ -183,7 +187,7 @@ impl Hub {
     }
 
     /// Declares a runner dead and returns its work. What fails is tried again by the next look at the runners; false then.
-    async fn rescue(self: &Arc<Self>, runner: &RunnerRecord) -> bool {
+    async fn rescue(self: &Arc<Self>, runner: &RunnerRecord, why: Death) -> bool {
         let dead = match runner.liveness {
             Liveness::Dead => Ok(true),
             Liveness::Live => self.store.runner_condemn(runner.id, runner.beat).await,
@@ -191,15 +195,16 @@ impl Hub {
         match dead {
             Ok(true) => {}
             Ok(false) => return true,
-            Err(error) => {
-                warn!(database = self.label(), runner = %runner.id, %error, "failed to declare a runner dead; will try again");
+            Err(_) => {
+                self.troubles.rescue.note(self.whose(), &dead);
                 return false;
             }
         }
-        match self.store.runner_rescue(runner.id, self.clock.database_now()).await {
+        let rescued = self.store.runner_rescue(runner.id, self.clock.database_now()).await;
+        self.troubles.rescue.note(self.whose(), &rescued);
+        match rescued {
             Ok(rescued) => {
-                let executions: usize = rescued.iter().map(|rescued| rescued.executions.len()).sum();
-                info!(database = self.label(), runner = %runner.id, executions, "took back the work of a runner that died");
+                self.say_rescued(runner, why, &rescued);
                 for rescued in rescued {
                     let place = self.open_place(rescued.place.tenant);
                     if let Some(place) = place {
@@ -209,11 +214,21 @@ impl Hub {
                 }
                 true
             }
-            Err(error) => {
-                warn!(database = self.label(), runner = %runner.id, %error, "failed to take back all the work of a runner that died; will try again");
-                false
-            }
+            Err(_) => false,
         }
+    }
+
+    fn say_rescued(&self, runner: &RunnerRecord, why: Death, rescued: &[RescuedPlace]) {
+        let executions: usize = rescued.iter().map(|rescued| rescued.executions.len()).sum();
+        let tasks: usize = rescued.iter().map(|rescued| rescued.tasks).sum();
+        let (database, id, process) = (self.label(), runner.id, Whereabouts(runner));
+        if tasks == 0 {
+            // It held nothing, or somebody else was faster.
+            debug!(database, runner = %id, "took back no tasks of a runner {process}, {why}");
+            return;
+        }
+        let noun = if tasks == 1 { "task" } else { "tasks" };
+        info!(database, runner = %id, tasks, executions, "took back {tasks} {noun} of a runner {process}, {why}");
     }
 
     /// Asks the doorbell once a second, and whenever somebody hints that it rang.
@@ -243,13 +258,9 @@ impl Hub {
             if self.places().open.is_empty() {
                 continue;
             }
-            let bells = match self.store.bell_due(self.clock.database_now()).await {
-                Ok(bells) => bells,
-                Err(error) => {
-                    debug!(database = self.label(), %error, "failed to look at the doorbell");
-                    continue;
-                }
-            };
+            let rung = self.store.bell_due(self.clock.database_now()).await;
+            self.troubles.bells.note(self.whose(), &rung);
+            let Ok(bells) = rung else { continue };
             let now = self.clock.monotonic();
             if now.saturating_sub(std::mem::replace(&mut looked, now)) > NOTICED {
                 // What was told in the meantime was missed.
@@ -325,20 +336,16 @@ impl Hub {
                 let (due, then) = self.due_polls(&place);
                 next = next.into_iter().chain(then).min();
                 for due in due.chunks(POLL_BATCH) {
-                    match self.store.execution_headers(&place.place, due).await {
-                        Ok(headers) => {
-                            let open: HashSet<ExecutionId> = headers
-                                .iter()
-                                .filter(|header| !header.status.is_terminal())
-                                .map(|header| header.id)
-                                .collect();
-                            for ended in due.iter().filter(|id| !open.contains(id)) {
-                                self.request_audit(Audit::Execution(Arc::clone(&place), *ended));
-                            }
-                        }
-                        Err(error) => {
-                            debug!(tenant = place.place.name, %error, "failed to ask for executions that run elsewhere");
-                        }
+                    let asked = self.store.execution_headers(&place.place, due).await;
+                    place.troubles.elsewhere.note(place.whose(), &asked);
+                    let Ok(headers) = asked else { continue };
+                    let open: HashSet<ExecutionId> = headers
+                        .iter()
+                        .filter(|header| !header.status.is_terminal())
+                        .map(|header| header.id)
+                        .collect();
+                    for ended in due.iter().filter(|id| !open.contains(id)) {
+                        self.request_audit(Audit::Execution(Arc::clone(&place), *ended));
                     }
                 }
             }
@@ -405,41 +412,100 @@ impl Hub {
             if places.is_empty() {
                 continue;
             }
-            // What a tenant's own runner says it can run counts for that tenant alone.
-            let mut announced: HashMap<Option<TenantId>, HashSet<WorkflowKey>> = HashMap::new();
-            match self.store.runner_list().await {
-                Ok(runners) => {
-                    for runner in runners.into_iter().filter(|runner| runner.liveness == Liveness::Live) {
-                        announced.entry(runner.tenant).or_default().extend(runner.workflows);
-                    }
-                    announced.entry(None).or_default().extend(self.announced().iter().cloned());
-                }
-                Err(error) => {
-                    debug!(database = self.label(), %error, "failed to look at what the runners can run");
-                    continue;
-                }
-            };
+            let asked = self.announced_by_all().await;
+            self.troubles.announced.note(self.whose(), &asked);
+            let Ok(announced) = asked else { continue };
             for place in places {
                 let grace = place.state().settings.orphan_grace.min(LONGEST_WAIT);
-                let known = [None, Some(place.place.tenant)];
-                let known = known.iter().filter_map(|who| announced.get(who)).flatten().cloned();
-                let known: Arc<[WorkflowKey]> = known.collect();
+                let known: Arc<[WorkflowKey]> = known_to(&announced, &place).into_iter().collect();
                 let mut all = false;
                 while !all {
                     let (now, known) = (self.clock.database_now(), &known);
-                    match self.store.execution_overdue(&place.place, known, grace, now).await {
-                        Ok(orphans) => {
-                            let paused = self.control_all(&place, &orphans, &Control::Orphan).await;
-                            all = orphans.len() < MANY || paused == 0;
-                        }
-                        Err(error) => {
-                            warn!(tenant = place.place.name, %error, "failed to look for executions without code");
-                            break;
-                        }
-                    }
+                    let overdue = self.store.execution_overdue(&place.place, known, grace, now).await;
+                    place.troubles.orphans.note(place.whose(), &overdue);
+                    let Ok(orphans) = overdue else { break };
+                    let paused = self.control_all(&place, &orphans, &Control::Orphan).await;
+                    all = orphans.len() < MANY || paused == 0;
                 }
             }
         }
+    }
+
+    /// What all live runners can run. What a tenant's own runner says it can run counts for that tenant alone.
+    async fn announced_by_all(&self) -> Result<Announced, StoreError> {
+        let mut announced = Announced::new();
+        let runners = self.store.runner_list().await?;
+        for runner in runners.into_iter().filter(|runner| runner.liveness == Liveness::Live) {
+            announced.entry(runner.tenant).or_default().extend(runner.workflows);
+        }
+        announced.entry(None).or_default().extend(self.announced().iter().cloned());
+        Ok(announced)
+    }
+
+    /// Says it if nobody who lives has the code of work that is due in a place, and none of it is for us. Looked for at once, and then
+    /// not more often than it is looked for executions to be paused.
+    pub(super) fn look_for_orphans(self: &Arc<Self>, place: &Arc<OpenPlace>) {
+        let now = self.clock.monotonic();
+        {
+            let mut state = place.state();
+            if !state.is_active() || state.orphans_looked.is_some_and(|at| now < at + ORPHANS) {
+                return;
+            }
+            state.orphans_looked = Some(now);
+        }
+        let (hub, place) = (Arc::clone(self), Arc::clone(place));
+        self.spawn(async move {
+            place.troubles.orphans.note(place.whose(), &hub.tell_orphans(&place).await);
+        });
+    }
+
+    async fn tell_orphans(&self, place: &OpenPlace) -> Result<(), StoreError> {
+        let mut known = known_to(&self.announced_by_all().await?, place);
+        self.orphans_told().retain(|(tenant, key)| *tenant != place.place.tenant || !known.contains(key));
+        let mut executions: HashMap<WorkflowKey, usize> = HashMap::new();
+        loop {
+            let (keys, now) = (known.iter().cloned().collect(), self.clock.database_now());
+            let found = {
+                let _turn = self.turn_in(place).await;
+                self.store.execution_overdue(&place.place, &keys, Duration::ZERO, now).await?
+            };
+            for (_, key) in &found {
+                *executions.entry(key.clone()).or_default() += 1;
+            }
+            known.extend(found.iter().map(|(_, key)| key.clone()));
+            // Behind as many of one version there may be others.
+            if found.len() < MANY || executions.len() >= ORPHAN_VERSIONS {
+                break;
+            }
+        }
+        let tenant = &place.place.name;
+        if executions.is_empty() {
+            debug!(tenant, "the work that is due is for other runners");
+        }
+        for (key, executions) in executions {
+            let told = {
+                let mut told = self.orphans_told();
+                if told.len() >= ORPHANS_TOLD {
+                    told.clear();
+                }
+                !told.insert((place.place.tenant, key.clone()))
+            };
+            if told {
+                continue;
+            }
+            // A tenant may have written it.
+            let workflow = key.name.chars().take(100).collect::<String>();
+            let (workflow, version) = (workflow.escape_debug(), key.fingerprint);
+            warn!(
+                tenant, %workflow, %version, executions,
+                "work is due whose code no live runner has: start a process that has this version of the workflow, or cancel the executions"
+            );
+        }
+        Ok(())
+    }
+
+    fn orphans_told(&self) -> MutexGuard<'_, HashSet<(TenantId, WorkflowKey)>> {
+        self.orphans_told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Resumes the executions of a place that were paused because nobody had the code that this process has.
@@ -453,16 +519,12 @@ impl Hub {
         };
         let mut wait = RESUME.0;
         loop {
-            let resumed = match self.store.execution_orphaned(&place.place, &known).await {
+            let found = self.store.execution_orphaned(&place.place, &known).await;
+            place.troubles.resuming.note(place.whose(), &found);
+            let resumed = match found {
                 Ok(orphaned) if orphaned.is_empty() => return,
                 Ok(orphaned) => self.control_all(&place, &orphaned, &Control::Resume).await,
-                Err(error) => {
-                    warn!(
-                        tenant = place.place.name, %error,
-                        "failed to resume executions whose code is here again; will try again"
-                    );
-                    0
-                }
+                Err(_) => 0,
             };
             if resumed > 0 {
                 place.state().note_backlog(i16::MIN);
@@ -479,30 +541,33 @@ impl Hub {
 
     /// How many of the executions it was done to.
     async fn control_all(
-        &self,
-        place: &OpenPlace,
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
         executions: &[(ExecutionId, WorkflowKey)],
         control: &Control,
     ) -> usize {
+        let tenant = &place.place.name;
         let mut done = 0;
         for (execution, workflow) in executions {
             let now = self.clock.database_now();
             match self.store.execution_control(&place.place, *execution, control.clone(), now).await {
-                Ok(Controlled::Done(_)) => {
+                Ok(controlled @ Controlled::Done(_)) => {
                     done += 1;
-                    info!(
-                        tenant = place.place.name, %execution, workflow = &*workflow.name, version = %workflow.fingerprint,
-                        ?control, "the code of an execution came or went"
-                    );
+                    self.note_ended(place, *execution, controlled);
+                    let workflow = Short(&workflow.name);
+                    debug!(tenant, %execution, %workflow, ?control, "the code of an execution came or went");
                 }
                 Ok(Controlled::Refused(_) | Controlled::NotFound) => {}
                 Err(error) => {
                     warn!(
-                        tenant = place.place.name, %execution, %error, ?control,
+                        tenant, %execution, %error, ?control,
                         "failed to pause or resume an execution whose code came or went; will try again"
                     );
                 }
             }
+        }
+        if done > 0 {
+            info!(tenant, executions = done, ?control, "the code of executions came or went");
         }
         done
     }
@@ -516,26 +581,29 @@ impl Hub {
             let _turn = self.turn_in(&place).await;
             self.store.place_repair(&place.place, self.clock.database_now()).await
         };
+        place.troubles.repair.note(place.whose(), &repaired);
         match repaired {
             Ok(repaired) if repaired.is_empty() => {}
-            Ok(Repaired { rescued, closed }) => {
+            Ok(Repaired { rescued, tasks, closed }) => {
                 warn!(
                     tenant = place.place.name,
+                    tasks,
                     rescued = rescued.len(),
                     closed = closed.len(),
                     "took back tasks of runners that are not known, and closed executions with nothing left to be done; was this \
                      place put back from a backup?"
                 );
                 place.left_queue(closed.len());
+                if !closed.is_empty() {
+                    self.spawn(Arc::clone(&self).note_closed(Arc::clone(&place), closed.clone()));
+                }
                 place.state().note_backlog(i16::MIN);
                 self.look(&place);
                 for execution in rescued.into_iter().chain(closed) {
                     self.request_audit(Audit::Execution(Arc::clone(&place), execution));
                 }
             }
-            Err(error) => {
-                debug!(tenant = place.place.name, %error, "failed to look for what has to be mended; will look again");
-            }
+            Err(_) => {}
         }
     }
 
@@ -554,13 +622,10 @@ impl Hub {
                 let now = self.clock.database_now().unwrap_or_else(|| self.clock.now());
                 let Ok(before) = now.checked_sub(retention.min(LONGEST_WAIT)) else { continue };
                 loop {
-                    match self.store.execution_prune(&place.place, before, PRUNE_BATCH).await {
-                        Ok(pruned) if pruned == PRUNE_BATCH => {}
-                        Ok(_) => break,
-                        Err(error) => {
-                            warn!(tenant = place.place.name, %error, "failed to prune finished executions; will try again");
-                            break;
-                        }
+                    let pruned = self.store.execution_prune(&place.place, before, PRUNE_BATCH).await;
+                    place.troubles.pruning.note(place.whose(), &pruned);
+                    if !pruned.is_ok_and(|pruned| pruned == PRUNE_BATCH) {
+                        break;
                     }
                     if !self.pause(Duration::from_millis(100)).await {
                         return;
@@ -571,10 +636,112 @@ impl Hub {
     }
 }
 
-fn is_provably_gone(runner: &RunnerRecord, here: Option<&ProcessIdentity>) -> bool {
-    match (runner.liveness, &runner.process, here) {
-        (Liveness::Dead, ..) => true,
-        (Liveness::Live, Some(process), Some(here)) => process.is_gone(here),
-        (Liveness::Live, ..) => false,
+/// What runners can run, by whose they are; `None` is the operator's.
+type Announced = HashMap<Option<TenantId>, HashSet<WorkflowKey>>;
+
+/// What runners have that may work in a place.
+fn known_to(announced: &Announced, place: &OpenPlace) -> HashSet<WorkflowKey> {
+    let runners = [None, Some(place.place.tenant)];
+    runners.iter().filter_map(|whose| announced.get(whose)).flatten().cloned().collect()
+}
+
+/// How it is known that a runner does not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Death {
+    /// Somebody has declared it dead.
+    Declared,
+    /// It ran on this host, and its process is not there.
+    Gone,
+    /// Its heartbeat was seen unchanged for this long, which is at least its lease.
+    Silent(Duration),
+}
+
+impl Death {
+    /// `None` of a runner that may live; `stood` is for how long its heartbeat was seen unchanged.
+    fn of(runner: &RunnerRecord, here: Option<&ProcessIdentity>, stood: Duration) -> Option<Self> {
+        match (runner.liveness, &runner.process, here) {
+            (Liveness::Dead, ..) => Some(Self::Declared),
+            (Liveness::Live, Some(process), Some(here)) if process.is_gone(here) => Some(Self::Gone),
+            (Liveness::Live, ..) => {
+                (!stood.is_zero() && stood >= runner.lease).then_some(Self::Silent(stood))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Declared => f.write_str("which had been declared dead before"),
+            Self::Gone => f.write_str("whose process is gone"),
+            Self::Silent(stood) if stood.as_secs() == 0 => {
+                write!(f, "whose heartbeat stood still for {} ms", stood.as_millis())
+            }
+            Self::Silent(stood) => write!(f, "whose heartbeat stood still for {} s", stood.as_secs()),
+        }
+    }
+}
+
+/// Where a runner runs, as far as it was recorded. A tenant writes the rows of its own runners itself.
+struct Whereabouts<'a>(&'a RunnerRecord);
+
+impl fmt::Display for Whereabouts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.host_name {
+            Some(name) => write!(f, "on host {}", name.escape_debug())?,
+            None => f.write_str("on a host of unknown name")?,
+        }
+        match &self.0.process {
+            Some(process) => write!(f, ", pid {}", process.pid),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runner(liveness: Liveness, process: Option<ProcessIdentity>) -> RunnerRecord {
+        RunnerRecord {
+            id: RunnerId::new(),
+            tenant: None,
+            liveness,
+            beat: 7,
+            lease: Duration::from_secs(30),
+            process,
+            host_name: Some("web-3".to_owned()),
+            workflows: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_reason_is_the_one_that_is_known() {
+        let here = ProcessIdentity { host: "here".to_owned(), pid: 1, started: 0 };
+        let nobody = ProcessIdentity { pid: i32::MAX, ..here.clone() };
+        let elsewhere = ProcessIdentity { host: "there".to_owned(), ..nobody.clone() };
+        let of = |liveness, process: &ProcessIdentity, seconds: u64| {
+            let runner = runner(liveness, Some(process.clone()));
+            let why = Death::of(&runner, Some(&here), Duration::from_millis(seconds * 1000 + 400));
+            why.map(|why| format!("{}, {why}", Whereabouts(&runner)))
+        };
+        assert_eq!(of(Liveness::Live, &elsewhere, 29), None);
+        let pid = i32::MAX;
+        let expected = format!("on host web-3, pid {pid}, whose heartbeat stood still for 30 s");
+        assert_eq!(of(Liveness::Live, &elsewhere, 30), Some(expected));
+        let expected = format!("on host web-3, pid {pid}, which had been declared dead before");
+        assert_eq!(of(Liveness::Dead, &elsewhere, 30), Some(expected));
+        if cfg!(target_os = "linux") {
+            let expected = format!("on host web-3, pid {pid}, whose process is gone");
+            assert_eq!(of(Liveness::Live, &nobody, 0), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_runner_that_does_not_say_where_it_runs_is_on_an_unknown_host() {
+        let silent = RunnerRecord { host_name: None, ..runner(Liveness::Live, None) };
+        assert_eq!(Whereabouts(&silent).to_string(), "on a host of unknown name");
+        let forged = RunnerRecord { host_name: Some("x\n\u{1b}[2J".to_owned()), ..silent };
+        assert_eq!(Whereabouts(&forged).to_string(), "on host x\\n\\u{1b}[2J");
     }
 }

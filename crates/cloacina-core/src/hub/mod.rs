@@ -30,10 +30,12 @@ mod live;
 mod place;
 mod queue;
 mod recording;
+mod report;
 mod rest;
 mod scheduler;
 mod serving;
 mod status;
+mod troubles;
 mod watch;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -49,7 +51,8 @@ use tokio::sync::{
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, warn};
+use tracing::field::display;
+use tracing::{debug, error, info, warn};
 
 use auditor::Audit;
 use batch::{Load, PlaceBatch, Ticket};
@@ -64,6 +67,7 @@ use rest::Rest;
 use scheduler::{Lowering, Timers};
 use serving::{Server, Serving};
 pub(crate) use status::smaller;
+use troubles::Troubles;
 use watch::Watch;
 
 use crate::clock::{Clock, LONGEST_WAIT};
@@ -72,9 +76,12 @@ use crate::contained::message_of;
 use crate::context::{Patch, Values};
 use crate::error::{ErrorKind, PipelineError};
 use crate::id::{ExecutionId, RunnerId, TenantId};
-use crate::lease::ProcessIdentity;
+use crate::lease::{ProcessIdentity, host_name};
 use crate::slots::{self, Permit, TenantSlots};
-use crate::store::{NewExecution, Outcome, Place, RunnerRegistration, Store, StoreError, WorkflowKey};
+use crate::store::{
+    Controlled, NewExecution, Outcome, Place, RunnerRegistration, Store, StoreError, WorkflowKey,
+};
+use crate::streak::Whose;
 use crate::wake::Wake;
 use crate::workflow::Workflow;
 
@@ -103,6 +110,8 @@ pub struct Hub {
     incarnation: RwLock<Option<Arc<Incarnation>>>,
     /// Held while that changes. The id of a runner that may be registered though this process is not it: the answer was lost.
     renewing: AsyncMutex<Option<RunnerId>>,
+    /// Whether this process ever was a runner.
+    has_run: AtomicBool,
     places: Mutex<Places>,
     /// Places that may have claimable work, in the order in which they are served.
     queue: Mutex<VecDeque<Arc<OpenPlace>>>,
@@ -119,6 +128,9 @@ pub struct Hub {
     openings: Semaphore,
     /// Limits how many calls into places of tenants that may keep us waiting are under way at once.
     untrusted: Semaphore,
+    /// Of which work the log has said that nobody has its code.
+    orphans_told: Mutex<HashSet<(TenantId, WorkflowKey)>>,
+    troubles: Troubles,
     /// Whether no other runner was seen at the last look.
     alone: AtomicBool,
     rest: Rest,
@@ -237,6 +249,7 @@ impl Hub {
             load: Arc::new(Load::new(lanes.len())),
             lanes,
             incarnation: RwLock::new(None),
+            has_run: AtomicBool::new(false),
             renewing: AsyncMutex::new(None),
             places: Mutex::default(),
             queue: Mutex::new(VecDeque::new()),
@@ -249,6 +262,8 @@ impl Hub {
             bells_wanted: Wake::default(),
             openings: Semaphore::new(serving::OPENING),
             untrusted: Semaphore::new(UNTRUSTED_CALLS),
+            orphans_told: Mutex::default(),
+            troubles: Troubles::default(),
             alone: AtomicBool::new(false),
             rest: Rest::default(),
             stop: CancellationToken::new(),
@@ -283,6 +298,11 @@ impl Hub {
     #[must_use]
     pub fn label(&self) -> &str {
         self.store.label()
+    }
+
+    /// For the log, of work that concerns the whole database.
+    fn whose(&self) -> Whose<'_> {
+        Whose::Database(self.label())
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
@@ -559,12 +579,22 @@ impl Hub {
             return Ok(());
         }
         let incarnation = self.register(&mut unsettled).await?;
+        let id = incarnation.id;
         *self.incarnation.write().unwrap_or_else(PoisonError::into_inner) = Some(incarnation);
-        if let Err(error) = Arc::clone(self).rescue_the_provably_dead().await {
-            warn!(database = self.label(), %error, "failed to look for work of processes that died; will look again");
+        if self.has_run.swap(true, Ordering::Relaxed) {
+            debug!(database = self.label(), runner = %id, "the runner is registered again after a rest");
+        } else {
+            self.say_started(id);
         }
+        let looked = Arc::clone(self).rescue_the_provably_dead().await;
+        self.troubles.runners.note(self.whose(), &looked);
         place.state().registered = true;
         Ok(())
+    }
+
+    fn say_started(&self, runner: RunnerId) {
+        let (host, pid) = (host_name(), std::process::id());
+        info!(database = self.label(), %runner, host, pid, lease = ?self.lease, "a runner started");
     }
 
     /// Registers this process under the id whose registration had no answer, if there is one: then no row is left that nobody renews.
@@ -573,6 +603,7 @@ impl Hub {
             id: *unsettled.get_or_insert_with(RunnerId::new),
             lease: self.lease,
             process: ProcessIdentity::current(),
+            host_name: host_name(),
             workflows: self.announced(),
         };
         let id = registration.id;
@@ -610,11 +641,10 @@ impl Hub {
         }
         let mut wait = Duration::from_millis(50);
         let next = loop {
-            match self.register(&mut unsettled).await {
-                Ok(next) => break next,
-                Err(error) => {
-                    warn!(database = self.label(), %error, "failed to register as a new runner; will try again");
-                }
+            let registered = self.register(&mut unsettled).await;
+            self.troubles.registering.note(self.whose(), &registered);
+            if let Ok(next) = registered {
+                break next;
             }
             tokio::select! {
                 () = self.clock.sleep(wait) => {}
@@ -622,6 +652,7 @@ impl Hub {
             }
             wait = (wait * 2).min(Duration::from_secs(2));
         };
+        self.say_started(next.id);
         *self.incarnation.write().unwrap_or_else(PoisonError::into_inner) = Some(next);
         for place in self.all_places() {
             self.look(&place);
@@ -742,6 +773,7 @@ impl Hub {
         self.tasks.wait().await;
         let incarnation = self.incarnation.write().unwrap_or_else(PoisonError::into_inner).take();
         let unsettled = self.renewing.lock().await.take();
+        let runner = incarnation.as_ref().map(|incarnation| display(incarnation.id));
         for id in incarnation.map(|incarnation| incarnation.id).into_iter().chain(unsettled) {
             let store = Arc::clone(&self.store);
             if let Err(error) = self.ask(async move { store.runner_retire(id).await }).await {
@@ -751,6 +783,9 @@ impl Hub {
         let store = Arc::clone(&self.store);
         if let Err(error) = self.ask(async move { store.close().await }).await {
             warn!(database = self.label(), %error, "failed to close the database");
+        }
+        if self.has_run.load(Ordering::Relaxed) {
+            info!(database = self.label(), runner, "the runner ended");
         }
     }
 }
@@ -774,7 +809,8 @@ impl Hub {
         self: &Arc<Self>,
         place: &Arc<OpenPlace>,
         execution: ExecutionId,
-        (resumed, cancelled): (bool, bool),
+        resumed: bool,
+        done: Controlled,
     ) {
         let concerned = {
             let mut state = place.state();
@@ -783,9 +819,7 @@ impl Hub {
             }
             state.live.contains_key(&execution) || state.waiting.contains_key(&execution)
         };
-        if cancelled {
-            place.left_queue(1);
-        }
+        self.note_ended(place, execution, done);
         if concerned {
             self.request_audit(Audit::Execution(Arc::clone(place), execution));
         }

@@ -13,12 +13,14 @@ use super::attempt::Running;
 use super::auditor::Look;
 use super::live::Live;
 use super::queue::Queue;
+use super::troubles::PlaceTroubles;
 use crate::config::DefaultRunnerConfig;
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::PipelineResult;
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
 use crate::slots::{QueuePermit, TenantSlots};
 use crate::store::{Place, TenantState, TenantStatus, WorkflowKey};
+use crate::streak::Whose;
 use crate::workflow::Workflow;
 
 /// A tenant's place as this process has it open, shared by all handles on it.
@@ -43,6 +45,7 @@ pub(crate) struct OpenPlace {
     pub(crate) gate: Arc<RwLock<()>>,
     /// The same for a completion that is recorded in a transaction that is not the engine's. The auditor takes it after the gate.
     pub(crate) recording: Arc<RwLock<()>>,
+    pub(crate) troubles: PlaceTroubles,
 }
 
 /// A new execution on its way to the database.
@@ -108,6 +111,8 @@ pub(crate) struct PlaceState {
     pub(crate) claiming: bool,
     /// How long to wait before looking again, when work was due but none of it for us.
     pub(crate) patience: Option<Duration>,
+    /// When it was last looked whether the work that is due is nobody's.
+    pub(crate) orphans_looked: Option<Duration>,
     /// How long the last flush or claim that could not be made was put off. Written by lanes and served places.
     pub(crate) trouble: Option<Duration>,
     /// How long the place has to be well before it leaves the lane of those in trouble, and when it was last in trouble. Written
@@ -222,6 +227,7 @@ impl OpenPlace {
                 queued: false,
                 claiming: false,
                 patience: None,
+                orphans_looked: None,
                 trouble: None,
                 convalescence: (Duration::ZERO, Duration::ZERO),
                 looks: None,
@@ -238,7 +244,13 @@ impl OpenPlace {
             counting: AsyncMutex::default(),
             gate: Arc::default(),
             recording: Arc::default(),
+            troubles: PlaceTroubles::default(),
         }
+    }
+
+    /// For the log.
+    pub(crate) fn whose(&self) -> Whose<'_> {
+        Whose::Tenant(&self.place.name)
     }
 
     /// The state. A panic while it was held can only come from a defect; the state is used on as it is.

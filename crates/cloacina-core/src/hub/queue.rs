@@ -10,8 +10,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tracing::debug;
-
 use super::place::OpenPlace;
 use super::{Hub, Submit, Transition};
 use crate::error::{ErrorKind, PipelineError};
@@ -115,9 +113,7 @@ impl Hub {
         if admitted.is_some() && old {
             let (hub, place) = (Arc::clone(self), Arc::clone(place));
             self.spawn(async move {
-                if let Err(error) = hub.count(&place, limit).await {
-                    debug!(tenant = place.place.name, %error, "failed to count the executions that are not over");
-                }
+                place.troubles.counting.note(place.whose(), &hub.count(&place, limit).await);
                 place.queue().counting = false;
             });
         }

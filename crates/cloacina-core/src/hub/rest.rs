@@ -23,7 +23,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::scheduler::Timer;
 use super::{Hub, Incarnation, OpenPlace};
@@ -94,12 +94,10 @@ impl Hub {
         }
         let registered = self.become_runner(&place).await;
         self.rest.rousing.store(false, Ordering::Release);
+        self.troubles.registering.note(self.whose(), &registered);
         match registered {
             Ok(()) => self.look(&place),
-            Err(error) => {
-                warn!(database = self.label(), %error, "failed to register the runner again; will try again");
-                self.set_timer(place.place.tenant, Timer::Work, Duration::from_secs(1));
-            }
+            Err(_) => self.set_timer(place.place.tenant, Timer::Work, Duration::from_secs(1)),
         }
     }
 
@@ -118,10 +116,10 @@ impl Hub {
         if !pressed && now.saturating_sub(since) < REST {
             return;
         }
-        match self.lie_down().await {
-            Ok(true) => debug!(database = self.label(), "nothing happens here; at rest"),
-            Ok(false) => {}
-            Err(error) => debug!(database = self.label(), %error, "failed to go to rest; will try again"),
+        let rests = self.lie_down().await;
+        self.troubles.resting.note(self.whose(), &rests);
+        if let Ok(true) = rests {
+            debug!(database = self.label(), "nothing happens here; at rest");
         }
     }
 

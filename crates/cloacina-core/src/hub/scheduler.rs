@@ -7,15 +7,17 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::auditor::Audit;
 use super::place::OpenPlace;
+use super::report::count_ended;
 use super::{ClaimRequest, Hub, Transition};
 use crate::clock::LONGEST_WAIT;
+use crate::execution::PipelineStatus;
 use crate::id::TenantId;
 use crate::slots;
-use crate::store::{NextDue, StoreErrorKind};
+use crate::store::NextDue;
 
 /// The most tasks that one claim asks for, and how few are worth a statement. Where places share tables, their claims share one.
 const CLAIM: usize = 256;
@@ -269,16 +271,15 @@ impl Hub {
         let _turn = self.turn_in(first).await;
         let (store, now) = (Arc::clone(&self.store), self.clock.database_now());
         let of: Vec<_> = places.iter().map(|(place, _)| Arc::clone(&place.place)).collect();
-        match self.ask(async move { store.bell_lower(&of, now).await }).await {
+        let lowered = self.ask(async move { store.bell_lower(&of, now).await }).await;
+        first.troubles.lowering.note(first.whose(), &lowered);
+        match lowered {
             Ok(next) => {
                 for ((place, deadlines_after), next) in places.iter().zip(next) {
                     self.wait_for(place, next, *deadlines_after);
                 }
             }
-            Err(error) => {
-                if error.kind() != StoreErrorKind::Transient {
-                    warn!(tenant = first.place.name, %error, "failed to lower the bell");
-                }
+            Err(_) => {
                 for (place, _) in &places {
                     self.set_timer(place.place.tenant, Timer::Work, Duration::from_secs(1));
                 }
@@ -286,7 +287,12 @@ impl Hub {
         }
     }
 
-    pub(super) fn wait_for(&self, place: &Arc<OpenPlace>, next: NextDue, deadlines_after: Duration) {
+    pub(super) fn wait_for(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        next: NextDue,
+        deadlines_after: Duration,
+    ) {
         let tenant = place.place.tenant;
         let until = |due: jiff::Timestamp| due.duration_since(next.now).try_into().unwrap_or(Duration::ZERO);
         if let Some(due) = next.work {
@@ -301,6 +307,7 @@ impl Hub {
                     patience
                 };
                 self.set_timer(tenant, Timer::Work, patience);
+                self.look_for_orphans(place);
             } else {
                 place.state().patience = None;
                 self.set_timer(tenant, Timer::Work, delay);
@@ -325,6 +332,7 @@ impl Hub {
             let _turn = self.turn_in(&place).await;
             self.ask(async move { store.execution_expire(&inner, now).await }).await
         };
+        place.troubles.deadlines.note(place.whose(), &answer);
         match answer {
             Ok(expired) => {
                 debug!(
@@ -335,15 +343,13 @@ impl Hub {
                 // A deadline that is due and ends nothing has no execution.
                 let deadlines_after = if expired.is_empty() { PATIENCE.1 } else { Duration::ZERO };
                 place.left_queue(expired.len());
+                count_ended(PipelineStatus::Cancelled, expired.len());
                 for execution in expired {
                     self.request_audit(Audit::Execution(Arc::clone(&place), execution));
                 }
                 self.lower(place, deadlines_after);
             }
-            Err(error) => {
-                warn!(tenant = place.place.name, %error, "failed to cancel executions whose deadline has passed; will try again");
-                self.set_timer(place.place.tenant, Timer::Deadline, Duration::from_secs(1));
-            }
+            Err(_) => self.set_timer(place.place.tenant, Timer::Deadline, Duration::from_secs(1)),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::Hub;
 use super::place::{OpenPlace, PlaceState, StopReason};
@@ -46,17 +46,14 @@ impl Hub {
         let hub = Arc::clone(self);
         self.spawn(async move {
             loop {
-                match hub.store.tenant_status(&place.place).await {
-                    Ok(status) => {
-                        // Who was asked later may have been answered earlier.
-                        if place.state().status_asked.is_none_or(|(_, latest)| latest <= asked) {
-                            hub.put_into_force(&place, status);
-                        }
-                        return;
+                let read = hub.store.tenant_status(&place.place).await;
+                place.troubles.status.note(place.whose(), &read);
+                if let Ok(status) = read {
+                    // Who was asked later may have been answered earlier.
+                    if place.state().status_asked.is_none_or(|(_, latest)| latest <= asked) {
+                        hub.put_into_force(&place, status);
                     }
-                    Err(error) => {
-                        warn!(tenant = place.place.name, %error, "failed to read what was decided about this tenant; will try again");
-                    }
+                    return;
                 }
                 if !hub.pause(RETRY).await {
                     return;

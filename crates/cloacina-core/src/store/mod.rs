@@ -102,6 +102,8 @@ pub struct NextDue {
 pub struct Repaired {
     /// The executions with tasks that are ready again.
     pub rescued: Vec<ExecutionId>,
+    /// How many tasks these are.
+    pub tasks: usize,
     /// The executions that were closed.
     pub closed: Vec<ExecutionId>,
 }

@@ -16,6 +16,8 @@ pub struct RunnerRegistration {
     pub lease: Duration,
     /// Which process it is, where that can be told.
     pub process: Option<ProcessIdentity>,
+    /// What people call its host, for the log.
+    pub host_name: Option<String>,
     /// What it can run.
     pub workflows: Arc<[WorkflowKey]>,
 }
@@ -44,6 +46,8 @@ pub struct RunnerRecord {
     pub lease: Duration,
     /// Which process it is, where that could be told.
     pub process: Option<ProcessIdentity>,
+    /// What people call its host.
+    pub host_name: Option<String>,
     /// What it can run.
     pub workflows: Vec<WorkflowKey>,
 }
@@ -55,4 +59,6 @@ pub struct RescuedPlace {
     pub place: Place,
     /// The executions that had tasks running under the dead runner.
     pub executions: Vec<ExecutionId>,
+    /// How many tasks these were.
+    pub tasks: usize,
 }

@@ -1,1 +1,1 @@
-SELECT id, tenant_id, state, beat, lease_ms, host, pid, started, workflows, fingerprints FROM cloacina.my_runners()
+SELECT id, tenant_id, state, beat, lease_ms, host, pid, started, host_name, workflows, fingerprints FROM cloacina.my_runners()

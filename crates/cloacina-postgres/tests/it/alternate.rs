@@ -136,6 +136,7 @@ impl Alternation {
             id: runner,
             lease: Duration::from_secs(3600),
             process: None,
+            host_name: None,
             workflows: workflows(),
         };
         store.runner_register(&registration, None).await.unwrap();

@@ -267,6 +267,7 @@ async fn a_runner_is_listed_as_it_was_registered() {
         id: t.runner,
         lease: Duration::from_secs(30),
         process: Some(process.clone()),
+        host_name: Some("web-3".to_owned()),
         workflows: std::sync::Arc::new([workflow()]),
     };
     t.store.runner_register(&registration, None).await.unwrap();

@@ -114,6 +114,7 @@ impl Handle {
             id: runner,
             lease: Duration::from_secs(30),
             process: None,
+            host_name: None,
             workflows: Arc::new([workflow()]),
         };
         store.runner_register(&registration, None).await.unwrap();

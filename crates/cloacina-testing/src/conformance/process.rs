@@ -200,6 +200,7 @@ impl Process {
             id,
             lease: Duration::from_secs(30),
             process: None,
+            host_name: None,
             workflows: workflows.into(),
         })
         .await;

@@ -18,13 +18,14 @@ pub async fn a_runner_is_listed_as_it_registered(fixture: &impl Fixture) {
         id: RunnerId::new(),
         lease: Duration::from_millis(12_345),
         process: Some(process.clone()),
+        host_name: Some("web-3".to_owned()),
         workflows: [key(WORKFLOW, i64::MIN), key("„ünïcode“", -1)].into(),
     };
     world.register(registration.clone()).await;
     let other = world.process().await;
     let record = other.runner_record(registration.id).await.expect("the runner is listed");
     assert_eq!((record.liveness, record.lease), (Liveness::Live, Duration::from_millis(12_345)));
-    assert_eq!(record.process, Some(process));
+    assert_eq!((record.process, record.host_name.as_deref()), (Some(process), Some("web-3")));
     let workflows: HashSet<_> = record.workflows.into_iter().collect();
     assert_eq!(workflows, registration.workflows.iter().cloned().collect());
     let plain = world.runner_for(&[]).await;
@@ -91,6 +92,7 @@ pub async fn a_registration_that_is_repeated_changes_nothing(fixture: &impl Fixt
         id: RunnerId::new(),
         lease: Duration::from_secs(10),
         process: None,
+        host_name: None,
         workflows: [key(WORKFLOW, 1)].into(),
     };
     world.register(registration.clone()).await;
@@ -126,6 +128,7 @@ pub async fn a_rescue_returns_tasks_as_lost(fixture: &impl Fixture) {
     let rescued = rescuer.process.rescue(dead.id, at(2)).await;
     let executions: Vec<_> = rescued.iter().flat_map(|place| place.executions.iter().copied()).collect();
     assert_eq!(executions, [id]);
+    assert_eq!(rescued.iter().map(|place| place.tasks).sum::<usize>(), 1);
     assert!(rescued.iter().all(|rescued| rescued.place == *world.place));
     let record = world.load(id).await;
     assert_eq!(world.states(id).await, [TaskState::Completed, TaskState::Ready, TaskState::Waiting]);

@@ -466,8 +466,8 @@ impl PlaceRows {
         expired
     }
 
-    pub(super) fn rescue(&mut self, runner: RunnerId, now: Timestamp) -> Vec<ExecutionId> {
-        let mut rescued = BTreeSet::new();
+    pub(super) fn rescue(&mut self, runner: RunnerId, now: Timestamp) -> (Vec<ExecutionId>, usize) {
+        let (mut rescued, mut tasks) = (BTreeSet::new(), 0);
         for held in self.held(runner) {
             let execution = self.executions.get_mut(&held.execution).expect("a held task has its execution");
             let task = execution.task(held.task).expect("a held task is there");
@@ -477,8 +477,9 @@ impl PlaceRows {
             task.due = now;
             self.put_ready(held.execution);
             rescued.insert(held.execution);
+            tasks += 1;
         }
-        rescued.into_iter().collect()
+        (rescued.into_iter().collect(), tasks)
     }
 
     pub(super) fn held(&self, runner: RunnerId) -> Vec<Claimed> {

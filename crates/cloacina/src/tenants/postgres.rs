@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cloacina_core::id::TenantId;
-use cloacina_core::store::TenantState;
+use cloacina_core::store::{Store as _, TenantState};
+use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{ErrorKind, PipelineError};
 use cloacina_postgres::{NamedTenant, PostgresStore, SchemaName};
 use tokio::sync::Mutex as AsyncMutex;
@@ -38,6 +39,9 @@ pub(super) struct Databases {
     /// The tenants with databases of their own, which nobody else would work for while they are not open.
     kept_open: AsyncMutex<KeptOpen>,
     measured: Mutex<Option<Instant>>,
+    reaping: Streak,
+    measuring: Streak,
+    looking: Streak,
     #[cfg(feature = "data")]
     data: Option<Data>,
 }
@@ -69,6 +73,18 @@ impl Databases {
             server,
             kept_open: AsyncMutex::default(),
             measured: Mutex::default(),
+            reaping: Streak::new(
+                "look at the sessions of tenants",
+                "those that exceed their limits go on until that succeeds",
+            ),
+            measuring: Streak::new(
+                "measure the tenants",
+                "their limits on bytes go by old figures; the next try is in an hour",
+            ),
+            looking: Streak::new(
+                "look for tenants with databases of their own",
+                "those that were made since are not opened until that succeeds",
+            ),
             #[cfg(feature = "data")]
             data,
         })
@@ -263,9 +279,8 @@ impl Databases {
     pub(super) async fn look_after(&self, builder: DefaultRunnerBuilder) {
         self.keep_databases_open(builder).await;
         let Some(admin) = &self.access.admin else { return };
-        if let Err(error) = admin.reap_sessions().await {
-            tracing::warn!(%error, "failed to look at the sessions of tenants; will try again");
-        }
+        let whose = Whose::Database(self.store.label());
+        self.reaping.note(whose, &admin.reap_sessions().await);
         {
             let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
             if measured.is_some_and(|at| at.elapsed() < MEASURE) {
@@ -273,9 +288,7 @@ impl Databases {
             }
             *measured = Some(Instant::now());
         }
-        if let Err(error) = admin.measure_tenants().await {
-            tracing::warn!(%error, "failed to measure the tenants; will try again in an hour");
-        }
+        self.measuring.note(whose, &admin.measure_tenants().await);
     }
 
     /// Opens the tenants with databases of their own that were made since, and closes those that are gone.
@@ -285,13 +298,9 @@ impl Databases {
             return;
         }
         kept.looked = Some(Instant::now());
-        let names = match self.store.tenants_with_databases().await {
-            Ok(names) => names,
-            Err(error) => {
-                tracing::warn!(%error, "failed to look for tenants with databases of their own; will try again");
-                return;
-            }
-        };
+        let names = self.store.tenants_with_databases().await;
+        self.looking.note(Whose::Database(self.store.label()), &names);
+        let Ok(names) = names else { return };
         kept.aside.retain(|name| names.contains(name));
         let gone: Vec<DefaultRunner> =
             kept.runners.extract_if(|name, _| !names.contains(name)).map(|(_, runner)| runner).collect();

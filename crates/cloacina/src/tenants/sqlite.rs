@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{ErrorKind, PipelineError};
 use cloacina_sqlite::{Directory, FileId};
 
@@ -18,11 +19,19 @@ pub(super) struct Files {
     directory: Directory,
     /// The files that could not be opened when work was due in them.
     aside: Mutex<Aside<FileId>>,
+    looking: Streak,
 }
 
 impl Files {
     pub(super) async fn open(directory: PathBuf) -> Result<Self, PipelineError> {
-        Ok(Self { directory: Directory::open(directory).await?, aside: Mutex::default() })
+        Ok(Self {
+            directory: Directory::open(directory).await?,
+            aside: Mutex::default(),
+            looking: Streak::new(
+                "look for tenants with work due",
+                "what becomes due in tenants that nobody has open waits until that succeeds",
+            ),
+        })
     }
 
     pub(super) async fn provision(
@@ -94,13 +103,9 @@ impl Files {
 
     /// Opens the tenants that have work due, so that it is done.
     pub(super) async fn look_after(&self, shared: &Arc<Shared>) {
-        let due = match self.directory.due(shared.config.clock.now()).await {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::warn!(directory = %self.directory.path().display(), %error, "failed to look for tenants with work due");
-                return;
-            }
-        };
+        let due = self.directory.due(shared.config.clock.now()).await;
+        self.looking.note(Whose::Database(&self.directory.path().display().to_string()), &due);
+        let Ok(due) = due else { return };
         let now = Instant::now();
         let mut open = Vec::new();
         {

@@ -111,7 +111,7 @@ const ATTEMPTS: &[(&str, &str, Outcome)] = &[
     ),
     (
         "where the operator's runner runs",
-        "SELECT host FROM cloacina.my_runners() WHERE id = '{hub}' AND (host IS NOT NULL OR pid IS NOT NULL OR workflows <> '{}')",
+        "SELECT host FROM cloacina.my_runners() WHERE id = '{hub}' AND (host IS NOT NULL OR pid IS NOT NULL OR host_name IS NOT NULL OR workflows <> '{}')",
         Nothing,
     ),
     ("the internal look-up of a tenant", "SELECT cloacina.my_tenant()", DENIED),
