@@ -9,7 +9,9 @@
 //! A store has no thread and no timer of its own. It has two connections, one that writes and one that only reads and so never waits for the
 //! writer; while nothing happens [it has none](Store::rest), so that ten thousand idle files cost some memory only. All stores of a process share one small runtime, on which the engine
 //! runs their futures; the calls into SQLite happen there directly, since a hop to another thread would take longer than most of them.
-//! A lock is never held across an `.await`, and a file that another process has locked is waited for without holding a thread.
+//! A lock is never held across an `.await`, and a file that another process has locked is waited for without holding a thread. Whoever wants to
+//! write to a file, or to read from it, waits for its turn without a thread as well, so that a slow file holds two of them at most. What may
+//! take long runs [on threads and connections of its own](long).
 //!
 //! # When a commit fails
 //!
@@ -27,6 +29,7 @@ mod execution;
 mod files;
 mod flush;
 mod guest;
+mod long;
 mod migrate;
 #[cfg(test)]
 mod plans;
@@ -57,6 +60,7 @@ use error::Failure;
 pub use files::set_max_open_files;
 use files::{Footprint, OpenFile};
 pub use guest::{Release, find_as_guest, flush_as_guest, prepare_for_data, release_with};
+use long::LongReads;
 use registry::Holder;
 
 /// How long SQLite itself waits for the lock on the file, and with it a thread of the shared runtime. Beyond that we wait without one.
@@ -66,6 +70,9 @@ const SHORT_WAIT: Duration = Duration::from_millis(5);
 /// system's clock.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// How many executions are deleted in one transaction: whoever else wants to write waits for it.
+const PRUNE_CHUNK: usize = 100;
+
 /// One SQLite file.
 pub struct SqliteStore {
     address: SqliteAddress,
@@ -73,9 +80,14 @@ pub struct SqliteStore {
     /// The file that was opened; `None` in memory.
     identity: Option<FileIdentity>,
     runtime: Handle,
+    /// Who writes, and who reads: the others wait for it without holding a thread.
+    writing: tokio::sync::Mutex<()>,
+    reading: tokio::sync::Mutex<()>,
     /// Locked after `reader` where both are.
     writer: Mutex<Writer>,
     reader: Mutex<Reader>,
+    /// `None` in memory.
+    long: Option<LongReads>,
     /// `None` in memory.
     file: Option<OpenFile>,
     /// If a registry lies beside the file.
@@ -173,13 +185,17 @@ impl SqliteStore {
         let name = tenant::place_name(&address);
         let place = Place { tenant, name, schema: String::new(), epoch: 1, shared: false };
         let reader = if file.is_some() { Reader::Absent } else { Reader::Writer };
+        let long = address.path().map(|path| LongReads::new(path.to_owned(), label, runtime.clone()));
         Ok(Arc::new(Self {
             address,
             place,
             identity,
             runtime,
+            writing: tokio::sync::Mutex::new(()),
+            reading: tokio::sync::Mutex::new(()),
             writer: Mutex::new(Writer::Open(Box::new(writer))),
             reader: Mutex::new(reader),
+            long,
             file,
             holder,
             hints,
@@ -194,7 +210,7 @@ impl SqliteStore {
 
     /// Folds the write-ahead log into the file and closes it. Unless somebody else has the file open, only the file itself is left.
     ///
-    /// Waits for the call that is under way. Later calls fail with [`StoreErrorKind::Place`]; a second `close` is `Ok`. Dropping the
+    /// Waits for the call that is under way; a list or the like is given up. Later calls fail with [`StoreErrorKind::Place`]; a second `close` is `Ok`. Dropping the
     /// future does not stop it. Dropping the store closes it as well.
     ///
     /// # Errors
@@ -202,6 +218,9 @@ impl SqliteStore {
     /// [`StoreErrorKind::Place`] if the log could not be written back. Nothing is lost then: it is read when the file is opened again.
     pub async fn close(&self) -> Result<()> {
         guest::release(self.address.path()).await;
+        if let Some(long) = &self.long {
+            long.close().await;
+        }
         let (reader, writer) = self.take();
         if let Some(file) = &self.file {
             file.closed();
@@ -237,6 +256,9 @@ impl SqliteStore {
         let mut reader = lock(&self.reader);
         let mut writer = lock(&self.writer);
         let Writer::Open(open) = &*writer else { return Ok(false) };
+        if self.long.as_ref().is_some_and(LongReads::any) {
+            return Ok(false);
+        }
         // What is committed from here on shows in the looks of the file, what was before in the version.
         let after = Footprint::of(path);
         if let Some(holder) = &self.holder {
@@ -339,11 +361,7 @@ impl SqliteStore {
     }
 
     fn closed(&self) -> Failure {
-        StoreError::new(
-            StoreErrorKind::Place,
-            format!("the SQLite file {} was closed by this process", self.label_text()),
-        )
-        .into()
+        long::closed(self.label_text())
     }
 
     /// A file that was deleted or replaced can still be written to as long as it is open, and everything would be gone with the process.
@@ -355,14 +373,7 @@ impl SqliteStore {
     }
 
     fn replaced(&self) -> Failure {
-        StoreError::new(
-            StoreErrorKind::Place,
-            format!(
-                "the SQLite file {} was deleted or replaced while it was open; close what uses it before you do that",
-                self.label_text()
-            ),
-        )
-        .into()
+        long::replaced(self.label_text())
     }
 
     /// Runs `work` in a transaction that writes. It is run again if it met a lock, of which nothing was left.
@@ -374,7 +385,11 @@ impl SqliteStore {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(1);
         loop {
-            let result = match self.write_once(durability, &mut work) {
+            let written = {
+                let _turn = self.writing.lock().await;
+                self.write_once(durability, &mut work)
+            };
+            let result = match written {
                 Err(Failure::Resting) => match self.reopen().await {
                     Ok(()) => continue,
                     Err(failure) => Err(failure),
@@ -425,11 +440,37 @@ impl SqliteStore {
         transaction(&writer.connection, || work(&writer.connection))
     }
 
+    /// Runs `work`, which may take long, on one snapshot of the file: on a thread and a connection of its own.
+    async fn read_long<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Connection) -> Result<T, Failure> + Send + Sync + 'static,
+    ) -> Result<T> {
+        let Some(long) = &self.long else { return self.read(work).await };
+        if let Some(file) = &self.file {
+            file.touch();
+        }
+        let begun = Instant::now();
+        let read = async {
+            // Held before it is looked whether the file is open: it does not rest from here on.
+            let turn = long.turn(begun).await?;
+            self.awake(|| match self.writer.try_lock().as_deref() {
+                Ok(Writer::Resting) => Err(Failure::Resting),
+                Ok(Writer::Closed) => Err(self.closed()),
+                // Who has it locked has it open.
+                Ok(Writer::Open(_)) | Err(_) => Ok(()),
+            })
+            .await?;
+            long.read(begun, turn, self.identity, work).await
+        };
+        read.await.map_err(|failure: Failure| failure.into_store_error(self.label_text()))
+    }
+
     /// Runs `work` on one snapshot of the file, without waiting for the writer.
     async fn read<T>(&self, work: impl Fn(&Connection) -> Result<T, Failure> + Send + Sync) -> Result<T> {
         if let Some(file) = &self.file {
             file.touch();
         }
+        let _turn = self.reading.lock().await;
         self.awake(|| {
             let mut reader = lock(&self.reader);
             if matches!(*reader, Reader::Absent) {
@@ -443,6 +484,7 @@ impl SqliteStore {
     /// Runs `work` on one snapshot of the file; what is short enough not to keep the writer waiting. So a file in which nothing happens
     /// has one connection.
     async fn glance<T>(&self, work: impl Fn(&Connection) -> Result<T, Failure> + Send + Sync) -> Result<T> {
+        let _turn = self.reading.lock().await;
         self.awake(|| {
             let mut reader = lock(&self.reader);
             if matches!(*reader, Reader::Absent) {
@@ -605,8 +647,8 @@ fn runtime() -> Result<Handle> {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
-            // For opening and closing files.
-            .max_blocking_threads(threads)
+            // For opening and closing files, and for what may take long, so that neither waits for the other.
+            .max_blocking_threads(threads + long::AT_ONCE)
             .thread_name("cloacina-sqlite")
             .enable_time()
             .build()
@@ -700,7 +742,8 @@ impl Store for SqliteStore {
         self.own(place)?;
         let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
         let before = micros(now).saturating_sub(grace);
-        self.read(|connection| execution::overdue(connection, place.tenant, known, before)).await
+        let (tenant, known) = (place.tenant, Arc::clone(known));
+        self.read_long(move |connection| execution::overdue(connection, tenant, &known, before)).await
     }
 
     async fn execution_orphaned(
@@ -709,12 +752,15 @@ impl Store for SqliteStore {
         known: &Arc<[WorkflowKey]>,
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
         self.own(place)?;
-        self.read(|connection| execution::orphaned(connection, place.tenant, known)).await
+        let (tenant, known) = (place.tenant, Arc::clone(known));
+        self.read_long(move |connection| execution::orphaned(connection, tenant, &known)).await
     }
 
     async fn place_repair(&self, place: &Place, now: Option<Timestamp>) -> Result<Repaired> {
         self.own(place)?;
-        let (runners, stuck) = self.read(|connection| execution::broken(connection, place.tenant)).await?;
+        let tenant = place.tenant;
+        let (runners, stuck) =
+            self.read_long(move |connection| execution::broken(connection, tenant)).await?;
         if runners.is_empty() && stuck.is_empty() {
             return Ok(Repaired::default());
         }
@@ -737,8 +783,8 @@ impl Store for SqliteStore {
 
     async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures> {
         self.own(place)?;
-        let now = micros(now);
-        self.read(|connection| execution::figures(connection, place.tenant, now)).await
+        let (tenant, now) = (place.tenant, micros(now));
+        self.read_long(move |connection| execution::figures(connection, tenant, now)).await
     }
 
     async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {
@@ -782,12 +828,14 @@ impl Store for SqliteStore {
 
     async fn execution_list(&self, place: &Place, list: &ExecutionList) -> Result<Vec<ExecutionHeader>> {
         self.own(place)?;
-        self.read(|connection| execution::list(connection, place.tenant, list)).await
+        let (tenant, list) = (place.tenant, list.clone());
+        self.read_long(move |connection| execution::list(connection, tenant, &list)).await
     }
 
     async fn attempt_list(&self, place: &Place, execution: ExecutionId) -> Result<Option<AttemptList>> {
         self.own(place)?;
-        self.read(|connection| execution::attempts(connection, place.tenant, execution)).await
+        let tenant = place.tenant;
+        self.read_long(move |connection| execution::attempts(connection, tenant, execution)).await
     }
 
     async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>> {
@@ -801,10 +849,16 @@ impl Store for SqliteStore {
 
     async fn execution_prune(&self, place: &Place, before: Timestamp, limit: usize) -> Result<usize> {
         self.own(place)?;
-        self.write(Durability::Full, |connection| {
-            execution::prune(connection, place.tenant, before.as_microsecond(), limit)
-        })
-        .await
+        let (tenant, before) = (place.tenant, before.as_microsecond());
+        let over =
+            self.read_long(move |connection| execution::over(connection, tenant, before, limit)).await?;
+        let mut pruned = 0;
+        for some in over.chunks(PRUNE_CHUNK) {
+            pruned += self
+                .write(Durability::Full, |connection| execution::prune(connection, tenant, before, some))
+                .await?;
+        }
+        Ok(pruned)
     }
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {

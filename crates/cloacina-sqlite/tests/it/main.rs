@@ -5,5 +5,6 @@ mod conformance;
 mod directory;
 mod file;
 mod flush;
+mod long;
 mod process;
 mod support;
