@@ -37,6 +37,7 @@ mod registry;
 mod runner;
 mod tenant;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,7 @@ use cloacina_core::store::{
 };
 use jiff::Timestamp;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
@@ -90,6 +92,8 @@ pub struct SqliteStore {
     long: Option<LongReads>,
     /// `None` in memory.
     file: Option<OpenFile>,
+    /// Whether the file was closed for want of room, not because nothing happens in it.
+    is_evicted: AtomicBool,
     /// If a registry lies beside the file.
     holder: Option<Holder>,
     hints: watch::Sender<u64>,
@@ -148,12 +152,29 @@ impl SqliteStore {
     /// Those of [`open`](Self::open).
     pub async fn open_address(address: SqliteAddress) -> Result<Arc<Self>> {
         let runtime = runtime()?;
-        let hints = watch::Sender::new(0);
-        let file = address.path().map(|path| OpenFile::new(path, hints.clone()));
-        if let Some(file) = &file {
-            file.admit(&runtime).await;
+        let begun = Instant::now();
+        loop {
+            let hints = watch::Sender::new(0);
+            let file = address.path().map(|path| OpenFile::new(path, hints.clone()));
+            if let Some(file) = &file {
+                file.admit(&runtime).await;
+            }
+            let opened = {
+                let (address, runtime) = (address.clone(), runtime.clone());
+                on_blocking_thread(move || Self::open_now(address, runtime, file, hints)).await
+            };
+            match opened {
+                Err(error)
+                    if error.kind() == StoreErrorKind::Transient
+                        && begun.elapsed() < PATIENCE
+                        && files::are_descriptors_short() =>
+                {
+                    files::evict().await;
+                    pause(&runtime, SHORT_WAIT).await;
+                }
+                opened => return opened,
+            }
         }
-        on_blocking_thread(move || Self::open_now(address, runtime, file, hints)).await
     }
 
     fn open_now(
@@ -186,7 +207,7 @@ impl SqliteStore {
         let place = Place { tenant, name, schema: String::new(), epoch: 1, shared: false };
         let reader = if file.is_some() { Reader::Absent } else { Reader::Writer };
         let long = address.path().map(|path| LongReads::new(path.to_owned(), label, runtime.clone()));
-        Ok(Arc::new(Self {
+        let store = Arc::new(Self {
             address,
             place,
             identity,
@@ -197,9 +218,14 @@ impl SqliteStore {
             reader: Mutex::new(reader),
             long,
             file,
+            is_evicted: AtomicBool::new(false),
             holder,
             hints,
-        }))
+        });
+        if let Some(file) = &store.file {
+            file.of(Arc::downgrade(&store));
+        }
+        Ok(store)
     }
 
     /// The address that this store was opened with.
@@ -244,7 +270,8 @@ impl SqliteStore {
         guest::release(Some(path)).await;
         match &*lock(&self.writer) {
             Writer::Open(writer) => checkpoint(&writer.connection)?,
-            Writer::Resting => return Ok(true),
+            Writer::Resting if !self.is_evicted.load(Ordering::Relaxed) => return Ok(true),
+            Writer::Resting => return Err(Failure::Resting),
             Writer::Closed => return Err(self.closed()),
         }
         let before = Footprint::of(path);
@@ -281,6 +308,29 @@ impl SqliteStore {
         closed.map(|()| true)
     }
 
+    /// Closes the file until the next call, because there is no room for it. False if somebody uses it at this moment.
+    fn evict(&self) -> bool {
+        let (Some(file), Some(long)) = (&self.file, &self.long) else { return false };
+        let Some(mut reader) = self.reader.try_lock().ok() else { return false };
+        let Some(mut writer) = self.writer.try_lock().ok() else { return false };
+        let Writer::Open(open) = &*writer else { return false };
+        if long.any() {
+            return false;
+        }
+        if !data_version(&open.connection).is_ok_and(|version| version == open.seen_version) {
+            self.hint();
+        }
+        // The log stays: it is folded in when the file rests, and opening it again must not cost two syncs.
+        if let Err(error) = open.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            tracing::debug!(path = self.label_text(), %error, "the log of a file that has to be closed will be folded in");
+        }
+        *reader = Reader::Absent;
+        *writer = Writer::Resting;
+        self.is_evicted.store(true, Ordering::Relaxed);
+        file.rested(self.address.path().and_then(Footprint::of), &self.runtime);
+        true
+    }
+
     /// Opens the file again after a rest.
     async fn reopen(&self) -> Result<(), Failure> {
         let Some(file) = &self.file else { return Ok(()) };
@@ -297,6 +347,7 @@ impl SqliteStore {
         match self.connect_again() {
             Ok(open) => {
                 *writer = Writer::Open(Box::new(open));
+                self.is_evicted.store(false, Ordering::Relaxed);
                 self.hint();
                 Ok(())
             }
@@ -398,6 +449,9 @@ impl SqliteStore {
             };
             match result {
                 Err(failure) if failure.is_busy() && begun.elapsed() < PATIENCE => {}
+                Err(failure) if failure.is_short_of_descriptors() && begun.elapsed() < PATIENCE => {
+                    files::evict().await;
+                }
                 result => return result.map_err(|failure| failure.into_store_error(self.label_text())),
             }
             self.wait(pause).await;
@@ -405,13 +459,8 @@ impl SqliteStore {
         }
     }
 
-    async fn wait(&self, pause: Duration) {
-        let sleep = {
-            // Whoever polls this future need not have a timer.
-            let _context = self.runtime.enter();
-            tokio::time::sleep(pause)
-        };
-        sleep.await;
+    async fn wait(&self, duration: Duration) {
+        pause(&self.runtime, duration).await;
     }
 
     fn write_once<T>(
@@ -544,6 +593,11 @@ impl SqliteStore {
                 Err(failure) => failure,
                 Ok(value) => return Ok(value),
             };
+            if failure.is_short_of_descriptors() && begun.elapsed() < PATIENCE {
+                files::evict().await;
+                self.wait(SHORT_WAIT).await;
+                continue;
+            }
             return Err(failure.into_store_error(self.label_text()));
         }
     }
@@ -638,6 +692,15 @@ fn snapshot<T>(
 
 fn data_version(connection: &Connection) -> Result<i64, Failure> {
     Ok(connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
+}
+
+async fn pause(runtime: &Handle, duration: Duration) {
+    let sleep = {
+        // Whoever polls this future need not have a timer.
+        let _context = runtime.enter();
+        tokio::time::sleep(duration)
+    };
+    sleep.await;
 }
 
 /// The runtime of all stores of this process.
@@ -922,7 +985,12 @@ impl Store for SqliteStore {
     }
 
     async fn rest(&self) -> Result<bool> {
-        self.lie_down().await.map_err(|failure| failure.into_store_error(self.label_text()))
+        match self.lie_down().await {
+            // What somebody else wrote since it was closed was not seen.
+            Err(Failure::Resting) => self.reopen().await.map(|()| false),
+            result => result,
+        }
+        .map_err(|failure| failure.into_store_error(self.label_text()))
     }
 
     async fn close(&self) -> Result<()> {
