@@ -36,6 +36,7 @@ mod plans;
 mod registry;
 mod runner;
 mod tenant;
+mod time;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -64,6 +65,7 @@ use files::{Footprint, OpenFile};
 pub use guest::{Release, find_as_guest, flush_as_guest, prepare_for_data, release_with};
 use long::LongReads;
 use registry::Holder;
+use time::FileClock;
 
 /// How long SQLite itself waits for the lock on the file, and with it a thread of the shared runtime. Beyond that we wait without one.
 const SHORT_WAIT: Duration = Duration::from_millis(5);
@@ -97,6 +99,9 @@ pub struct SqliteStore {
     /// If a registry lies beside the file.
     holder: Option<Holder>,
     hints: watch::Sender<u64>,
+    clock: FileClock,
+    /// Whether it was said that what is over is kept because the clock is not believed.
+    is_kept: AtomicBool,
 }
 
 enum Writer {
@@ -193,10 +198,12 @@ impl SqliteStore {
                 Some(path) => Holder::new(path, tenant)?,
                 None => None,
             };
-            Ok((OpenWriter::new(connection)?, tenant, holder))
+            let clock = FileClock::new(time::latest(&connection)?);
+            Ok((OpenWriter::new(connection)?, tenant, holder, clock))
         })();
         let identity = address.path().and_then(FileIdentity::of);
-        let (writer, tenant, holder) = opened.map_err(|failure: Failure| failure.into_store_error(&label))?;
+        let (writer, tenant, holder, clock) =
+            opened.map_err(|failure: Failure| failure.into_store_error(&label))?;
         if file.is_some() && identity.is_none() {
             return Err(StoreError::new(
                 StoreErrorKind::Place,
@@ -221,6 +228,8 @@ impl SqliteStore {
             is_evicted: AtomicBool::new(false),
             holder,
             hints,
+            clock,
+            is_kept: AtomicBool::new(false),
         });
         if let Some(file) = &store.file {
             file.of(Arc::downgrade(&store));
@@ -370,7 +379,38 @@ impl SqliteStore {
         if let Some(holder) = &self.holder {
             holder.opened()?;
         }
+        self.clock.raise(time::latest(&connection)?);
         OpenWriter::new(connection)
+    }
+
+    /// The time of a transaction, as it is stored.
+    fn micros(&self, now: Option<Timestamp>) -> i64 {
+        now.map_or_else(|| self.clock.now(), Timestamp::as_microsecond)
+    }
+
+    /// Sets the wall clock of this store forward or back; for tests.
+    #[doc(hidden)]
+    pub fn shift_clock(&self, by: jiff::SignedDuration) {
+        self.clock.shift(i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
+    }
+
+    /// Says once that the clock would have more deleted than it is believed in.
+    async fn say_what_is_kept(&self, retention: i64, believed: i64) -> Result<()> {
+        let (tenant, before) = (self.place.tenant, self.clock.now().saturating_sub(retention));
+        if before <= believed || self.is_kept.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let kept = self.read_long(move |connection| execution::over(connection, tenant, before, 1)).await?;
+        if !kept.is_empty() && !self.is_kept.swap(true, Ordering::Relaxed) {
+            let ahead = Duration::from_micros(before.saturating_sub(believed).unsigned_abs());
+            tracing::warn!(
+                path = self.label_text(),
+                ?ahead,
+                "finished executions are kept although their retention is over: the clock of this machine is further ahead of the latest time \
+                 in the file than this process has been running, by more than a day; if the clock is right, they are deleted after the next start"
+            );
+        }
+        Ok(())
     }
 
     /// When somebody has to look at the file; at once if somebody may have died in it, or executions wait for code.
@@ -380,7 +420,10 @@ impl SqliteStore {
             return Ok(Some(0));
         }
         let next = doorbell::next(connection, self.place.tenant, 0)?;
-        Ok(next.work.into_iter().chain(next.deadline).min().map(Timestamp::as_microsecond))
+        // The registry goes by the wall clock.
+        let ahead = self.clock.now_and_ahead().1;
+        let next = next.work.into_iter().chain(next.deadline).min();
+        Ok(next.map(|next| next.as_microsecond().saturating_sub(ahead)))
     }
 
     /// Notes in the registry that this store is gone, and what it leaves. What fails stays noted as open, and is looked at.
@@ -778,7 +821,14 @@ impl Store for SqliteStore {
         for place in &flush.places {
             self.own(&place.place)?;
         }
-        self.write(Durability::Full, |connection| flush::flush(connection, flush)).await
+        self.write(Durability::Full, |connection| {
+            let (now, ahead) = match flush.now {
+                Some(now) => (now.as_microsecond(), 0),
+                None => self.clock.now_and_ahead(),
+            };
+            flush::flush(connection, flush, now, ahead)
+        })
+        .await
     }
 
     async fn execution_control(
@@ -790,7 +840,7 @@ impl Store for SqliteStore {
     ) -> Result<Controlled> {
         self.own(place)?;
         self.write(Durability::Full, |connection| {
-            execution::control(connection, place.tenant, execution, &control, micros(now))
+            execution::control(connection, place.tenant, execution, &control, self.micros(now))
         })
         .await
     }
@@ -804,7 +854,7 @@ impl Store for SqliteStore {
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
         self.own(place)?;
         let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
-        let before = micros(now).saturating_sub(grace);
+        let before = self.micros(now).saturating_sub(grace);
         let (tenant, known) = (place.tenant, Arc::clone(known));
         self.read_long(move |connection| execution::overdue(connection, tenant, &known, before)).await
     }
@@ -830,12 +880,12 @@ impl Store for SqliteStore {
         self.write(Durability::Full, |connection| {
             let mut repaired = Repaired::default();
             for runner in &runners {
-                for place in runner::rescue(connection, place, *runner, micros(now))? {
+                for place in runner::rescue(connection, place, *runner, self.micros(now))? {
                     repaired.rescued.extend(place.executions);
                 }
             }
             for execution in &stuck {
-                if flush::execution_close(connection, place.tenant, *execution, micros(now))?.is_some() {
+                if flush::execution_close(connection, place.tenant, *execution, self.micros(now))?.is_some() {
                     repaired.closed.push(*execution);
                 }
             }
@@ -846,7 +896,7 @@ impl Store for SqliteStore {
 
     async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures> {
         self.own(place)?;
-        let (tenant, now) = (place.tenant, micros(now));
+        let (tenant, now) = (place.tenant, self.micros(now));
         self.read_long(move |connection| execution::figures(connection, tenant, now)).await
     }
 
@@ -857,8 +907,10 @@ impl Store for SqliteStore {
 
     async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
         self.own(place)?;
-        self.write(Durability::Full, |connection| execution::expire(connection, place.tenant, micros(now)))
-            .await
+        self.write(Durability::Full, |connection| {
+            execution::expire(connection, place.tenant, self.micros(now))
+        })
+        .await
     }
 
     async fn execution_load(
@@ -910,11 +962,23 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn execution_prune(&self, place: &Place, before: Timestamp, limit: usize) -> Result<usize> {
+    async fn execution_prune(
+        &self,
+        place: &Place,
+        retention: Duration,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
         self.own(place)?;
-        let (tenant, before) = (place.tenant, before.as_microsecond());
+        let tenant = place.tenant;
+        let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+        let before = now.map_or_else(|| self.clock.believed(), Timestamp::as_microsecond);
+        let before = before.saturating_sub(retention);
         let over =
             self.read_long(move |connection| execution::over(connection, tenant, before, limit)).await?;
+        if over.is_empty() && now.is_none() {
+            self.say_what_is_kept(retention, before).await?;
+        }
         let mut pruned = 0;
         for some in over.chunks(PRUNE_CHUNK) {
             pruned += self
@@ -926,20 +990,23 @@ impl Store for SqliteStore {
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {
         self.look_for_others();
-        self.glance(|connection| doorbell::due(connection, self.place.tenant, micros(now))).await
+        self.glance(|connection| doorbell::due(connection, self.place.tenant, self.micros(now))).await
     }
 
     async fn bell_lower(&self, places: &[Arc<Place>], now: Option<Timestamp>) -> Result<Vec<NextDue>> {
         let mut next = Vec::with_capacity(places.len());
         for place in places {
             self.own(place)?;
-            next.push(self.glance(|connection| doorbell::next(connection, place.tenant, micros(now))).await?);
+            next.push(
+                self.glance(|connection| doorbell::next(connection, place.tenant, self.micros(now))).await?,
+            );
         }
         Ok(next)
     }
 
     async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()> {
-        self.write(Durability::Full, |connection| runner::register(connection, runner, micros(now))).await
+        self.write(Durability::Full, |connection| runner::register(connection, runner, self.micros(now)))
+            .await
     }
 
     async fn runner_heartbeat(
@@ -949,7 +1016,7 @@ impl Store for SqliteStore {
         now: Option<Timestamp>,
     ) -> Result<Liveness> {
         self.write(Durability::Process, |connection| {
-            runner::heartbeat(connection, runner, workflows, micros(now))
+            runner::heartbeat(connection, runner, workflows, self.micros(now))
         })
         .await
     }
@@ -964,13 +1031,16 @@ impl Store for SqliteStore {
 
     async fn runner_rescue(&self, runner: RunnerId, now: Option<Timestamp>) -> Result<Vec<RescuedPlace>> {
         self.write(Durability::Full, |connection| {
-            runner::rescue(connection, &self.place, runner, micros(now))
+            runner::rescue(connection, &self.place, runner, self.micros(now))
         })
         .await
     }
 
     async fn runner_retire(&self, runner: RunnerId) -> Result<()> {
-        self.write(Durability::Full, |connection| runner::retire(connection, self.place.tenant, runner)).await
+        self.write(Durability::Full, |connection| {
+            runner::retire(connection, self.place.tenant, runner, self.clock.now())
+        })
+        .await
     }
 
     fn rests(&self) -> bool {

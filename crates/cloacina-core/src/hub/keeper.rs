@@ -552,10 +552,10 @@ impl Hub {
                     state.settings.retention.filter(|_| state.is_active())
                 };
                 let Some(retention) = retention else { continue };
-                let now = self.clock.database_now().unwrap_or_else(|| self.clock.now());
-                let Ok(before) = now.checked_sub(retention.min(LONGEST_WAIT)) else { continue };
+                let retention = retention.min(LONGEST_WAIT);
                 loop {
-                    match self.store.execution_prune(&place.place, before, PRUNE_BATCH).await {
+                    let now = self.clock.database_now();
+                    match self.store.execution_prune(&place.place, retention, PRUNE_BATCH, now).await {
                         Ok(pruned) if pruned == PRUNE_BATCH => {}
                         Ok(_) => break,
                         Err(error) => {

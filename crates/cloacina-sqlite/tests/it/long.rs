@@ -71,8 +71,17 @@ async fn pruning_takes_what_ended_before_and_nothing_else() {
     let connection = Connection::open(file.path()).unwrap();
     connection.execute(&MANY_OVER.replace("n < 100000", "n < 250"), []).unwrap();
     let open = handle.submit(1, new_execution(&[0], &[])).await;
-    assert_eq!(handle.store.execution_prune(&handle.place, at(1), 1000).await.unwrap(), 0);
-    assert_eq!(handle.store.execution_prune(&handle.place, at(2), 240).await.unwrap(), 240);
-    assert_eq!(handle.store.execution_prune(&handle.place, at(2), 240).await.unwrap(), 10);
+    assert_eq!(
+        handle.store.execution_prune(&handle.place, Duration::ZERO, 1000, Some(at(1))).await.unwrap(),
+        0
+    );
+    assert_eq!(
+        handle.store.execution_prune(&handle.place, Duration::ZERO, 240, Some(at(2))).await.unwrap(),
+        240
+    );
+    assert_eq!(
+        handle.store.execution_prune(&handle.place, Duration::ZERO, 240, Some(at(2))).await.unwrap(),
+        10
+    );
     assert_eq!(handle.load(open).await.header.id, open);
 }
