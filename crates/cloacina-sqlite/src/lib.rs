@@ -61,7 +61,7 @@ pub use connect::{FileIdentity, SqliteAddress};
 pub use directory::{Directory, DueFile, FileId};
 use error::Failure;
 pub use files::set_max_open_files;
-use files::{Footprint, OpenFile};
+use files::{Footprint, OpenFile, log_of};
 pub use guest::{Release, find_as_guest, flush_as_guest, prepare_for_data, release_with};
 use long::LongReads;
 use registry::Holder;
@@ -115,6 +115,10 @@ struct OpenWriter {
     durability: Durability,
     /// SQLite's count of what other connections committed, when it was last looked at.
     seen_version: i64,
+    /// The write-ahead log that the connection has open. As long as it has, nobody may remove it.
+    log: Option<FileIdentity>,
+    /// Whether the log was found to be gone, and what is in it was written into the file.
+    is_rescued: bool,
 }
 
 /// Whether a commit waits for the disk.
@@ -466,6 +470,46 @@ impl SqliteStore {
         }
     }
 
+    /// A log that was deleted can still be written to, too, and what is committed to it is gone with the last connection. What was committed
+    /// before that was noticed is written into the file.
+    fn log_is_still_there(&self, writer: &mut OpenWriter) -> Result<(), Failure> {
+        let Some(path) = self.address.path() else { return Ok(()) };
+        if writer.log.is_some() && FileIdentity::of(&log_of(path)) == writer.log {
+            return Ok(());
+        }
+        if writer.log.is_none() {
+            // SQLite makes it with the first look at the tables.
+            writer.log = FileIdentity::of(&log_of(path));
+            return Ok(());
+        }
+        let label = self.label_text();
+        if !writer.is_rescued {
+            match checkpoint(&writer.connection) {
+                Ok(()) => writer.is_rescued = true,
+                Err(failure) => {
+                    let error = failure.into_store_error(label);
+                    tracing::error!(%error, "what was committed to a deleted write-ahead log could not be written into the SQLite file");
+                }
+            }
+        }
+        let (done, next) = if writer.is_rescued {
+            ("what had been committed was written into the file", "open the file again to go on")
+        } else {
+            (
+                "what had been committed is in the deleted log alone",
+                "copy what you need before this process ends",
+            )
+        };
+        Err(StoreError::new(
+            StoreErrorKind::Place,
+            format!(
+                "the write-ahead log {label}-wal was deleted or replaced while the SQLite file was open; {done}; {next}, and leave the \
+                 log to SQLite"
+            ),
+        )
+        .into())
+    }
+
     fn replaced(&self) -> Failure {
         long::replaced(self.label_text())
     }
@@ -521,6 +565,7 @@ impl SqliteStore {
             file.touch();
         }
         self.still_there()?;
+        self.log_is_still_there(writer)?;
         if writer.durability != durability {
             let synchronous = match durability {
                 Durability::Full => "FULL",
@@ -669,7 +714,11 @@ impl OpenWriter {
     fn new(connection: Connection) -> Result<Self, Failure> {
         connection.busy_timeout(SHORT_WAIT)?;
         let seen_version = data_version(&connection)?;
-        Ok(Self { connection, durability: Durability::Full, seen_version })
+        let log = connection
+            .path()
+            .filter(|path| !path.is_empty())
+            .and_then(|path| FileIdentity::of(&log_of(path.as_ref())));
+        Ok(Self { connection, durability: Durability::Full, seen_version, log, is_rescued: false })
     }
 }
 
