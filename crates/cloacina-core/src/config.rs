@@ -136,7 +136,7 @@ pub struct DefaultRunnerConfig {
 }
 
 /// The stores read 64 MiB of an execution. Tasks that end at once in several processes may exceed their limit a little.
-const MOST_EXECUTION_BYTES: usize = 48 << 20;
+pub(crate) const MOST_EXECUTION_BYTES: usize = 48 << 20;
 
 impl Default for DefaultRunnerConfig {
     fn default() -> Self {
