@@ -82,6 +82,14 @@ pub struct DefaultRunnerConfig {
     ///
     /// Defaults to 1 MiB.
     pub max_patch_bytes: usize,
+    /// The largest context of an execution, in bytes of JSON: its input and the changes that all its tasks made, those that were overwritten
+    /// included.
+    ///
+    /// A task whose change would exceed it fails, and is not tried again. Until an execution is pruned, each of its readers fetches all of
+    /// this. At most 48 MiB, so that what was accepted can always be read again.
+    ///
+    /// Defaults to 32 MiB.
+    pub max_execution_bytes: usize,
     /// After how many attempts that were lost with their runner a task fails: it may be what kills the process.
     ///
     /// Defaults to 3.
@@ -127,6 +135,9 @@ pub struct DefaultRunnerConfig {
     pub clock: Arc<dyn Clock>,
 }
 
+/// The stores read 64 MiB of an execution. Tasks that end at once in several processes may exceed their limit a little.
+pub(crate) const MOST_EXECUTION_BYTES: usize = 48 << 20;
+
 impl Default for DefaultRunnerConfig {
     fn default() -> Self {
         Self {
@@ -142,6 +153,7 @@ impl Default for DefaultRunnerConfig {
             cancel_grace: Duration::from_secs(5),
             max_context_bytes: 1 << 20,
             max_patch_bytes: 1 << 20,
+            max_execution_bytes: 32 << 20,
             max_lost: 3,
             orphan_grace: Duration::from_secs(300),
             retention: Some(Duration::from_secs(30 * 24 * 3600)),
@@ -177,6 +189,9 @@ impl DefaultRunnerConfig {
         }
         if self.max_process_tasks == Some(0) {
             return refuse("max_process_tasks is 0: use submit_only for a runner that runs nothing");
+        }
+        if self.max_execution_bytes > MOST_EXECUTION_BYTES {
+            return refuse("max_execution_bytes is above 48 MiB: larger executions could not be read again");
         }
         if self.max_queue_length == Some(0) || self.max_process_queue == Some(0) {
             return refuse("max_queue_length or max_process_queue is 0: nothing could be submitted");
@@ -243,6 +258,7 @@ setters! {
     cancel_grace: Duration,
     max_context_bytes: usize,
     max_patch_bytes: usize,
+    max_execution_bytes: usize,
     max_lost: u32,
     orphan_grace: Duration,
     retention: impl Into<Option<Duration>>,

@@ -152,8 +152,10 @@ impl Described {
         let (workflow, mut direct, max_context_bytes, max_queue_length) = {
             let state = place.state();
             place.check_active(&state)?;
-            let max_context_bytes =
-                smaller(settings.max_context_bytes, state.status.limits.max_context_bytes);
+            let max_context_bytes = smaller(
+                settings.max_context_bytes.min(settings.max_execution_bytes),
+                state.status.limits.max_context_bytes,
+            );
             let max_queue_length = smaller(
                 settings.max_queue_length.unwrap_or(usize::MAX),
                 state.status.limits.max_queue_length,

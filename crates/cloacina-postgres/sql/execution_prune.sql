@@ -3,9 +3,9 @@
 -- when it ends: this walks the primary key, in which the oldest come first, and stops when it has enough.
 WITH old AS MATERIALIZED (
     SELECT id FROM workflow_executions
-    WHERE tenant_id = $1::uuid AND finished_at < $2::timestamptz
+    WHERE tenant_id = $1::uuid AND finished_at < coalesce($2::timestamptz, now()) - $3::bigint * interval '1 microsecond'
     ORDER BY id
-    LIMIT $3::bigint
+    LIMIT $4::bigint
     FOR UPDATE SKIP LOCKED
 ),
 attempts AS (

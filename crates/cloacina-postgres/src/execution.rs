@@ -282,9 +282,16 @@ pub(crate) async fn held(inner: Arc<Inner>, place: Place, runner: RunnerId) -> R
     Ok(readable(&rows[0], &place.name, |row| claimed(row, &place.name)))
 }
 
-pub(crate) async fn prune(inner: Arc<Inner>, place: Place, before: Timestamp, limit: usize) -> Result<usize> {
+pub(crate) async fn prune(
+    inner: Arc<Inner>,
+    place: Place,
+    retention: Duration,
+    limit: usize,
+    now: Option<Timestamp>,
+) -> Result<usize> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let step = Step::Run(sql::EXECUTION_PRUNE, params![Uuid::from(place.tenant), before, limit]);
+    let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+    let step = Step::Run(sql::EXECUTION_PRUNE, params![Uuid::from(place.tenant), now, retention, limit]);
     Ok(long_in_place(&inner, &place, &[step]).await?[0].len())
 }
 

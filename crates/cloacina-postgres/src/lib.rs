@@ -530,8 +530,14 @@ impl Store for PostgresStore {
         self.run(execution::held(Arc::clone(&self.inner), place.clone(), runner)).await
     }
 
-    async fn execution_prune(&self, place: &Place, before: Timestamp, limit: usize) -> Result<usize> {
-        self.run(execution::prune(Arc::clone(&self.inner), place.clone(), before, limit)).await
+    async fn execution_prune(
+        &self,
+        place: &Place,
+        retention: Duration,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
+        self.run(execution::prune(Arc::clone(&self.inner), place.clone(), retention, limit, now)).await
     }
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {

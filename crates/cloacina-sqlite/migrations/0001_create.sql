@@ -15,7 +15,9 @@ CREATE TABLE cloacina_place (
     schema_version INTEGER NOT NULL,
     -- The oldest program that can work with this file, as the number of its last migration.
     min_reader     INTEGER NOT NULL CHECK (min_reader <= schema_version),
-    created_at     INTEGER NOT NULL
+    created_at     INTEGER NOT NULL,
+    -- The latest time that a runner wrote which is gone by now: a clock that was set back does not go behind it.
+    latest_at      INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE cloacina_migration (

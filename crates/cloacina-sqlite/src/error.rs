@@ -4,6 +4,8 @@ use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{StoreError, StoreErrorKind};
 use rusqlite::ErrorCode;
 
+use crate::files;
+
 /// What stops a transaction: SQLite, or something that the store says itself.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -61,6 +63,16 @@ impl Failure {
         )
     }
 
+    /// Whether the process has no descriptors left to open a file with.
+    pub(crate) fn is_short_of_descriptors(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => {
+                error.sqlite_error_code() == Some(ErrorCode::CannotOpen) && files::are_descriptors_short()
+            }
+            _ => false,
+        }
+    }
+
     /// What the engine is told; `label` is the path of the file.
     pub(crate) fn into_store_error(self, label: &str) -> StoreError {
         match self {
@@ -99,6 +111,14 @@ fn store_error(error: rusqlite::Error, label: &str) -> StoreError {
                 ),
             ),
             ErrorCode::DiskFull => (Place, format!("no space is left for the SQLite file {label}")),
+            ErrorCode::CannotOpen if files::are_descriptors_short() => (
+                Transient,
+                format!(
+                    "the SQLite file {label} cannot be opened now, since this process has too many files open: its limit (RLIMIT_NOFILE, \
+                     `ulimit -n`) is {}; raise it, or close what else is open",
+                    files::limit().map_or("unlimited".to_owned(), |limit| limit.to_string())
+                ),
+            ),
             ErrorCode::CannotOpen => (
                 Place,
                 format!(

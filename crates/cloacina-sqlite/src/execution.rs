@@ -436,22 +436,36 @@ pub(crate) fn held(
     Ok(held)
 }
 
-pub(crate) fn prune(
+/// Executions that ended before `before`, those that ended first first.
+pub(crate) fn over(
     connection: &Connection,
     tenant: TenantId,
     before: i64,
     limit: usize,
-) -> Result<usize, Failure> {
+) -> Result<Vec<Uuid>, Failure> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let executions: Vec<Uuid> = connection
-        .prepare_cached(PRUNE_PICK)?
-        .query_map(params![tenant.0, before, limit], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for sql in [PRUNE_ATTEMPTS, PRUNE_TASKS, PRUNE_EXECUTION] {
-        let mut statement = connection.prepare_cached(sql)?;
-        for execution in &executions {
-            statement.execute(params![tenant.0, execution])?;
+    let mut statement = connection.prepare_cached(PRUNE_PICK)?;
+    let rows = statement.query_map(params![tenant.0, before, limit], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Deletes those of the executions that ended before `before`. Returns how many.
+pub(crate) fn prune(
+    connection: &Connection,
+    tenant: TenantId,
+    before: i64,
+    executions: &[Uuid],
+) -> Result<usize, Failure> {
+    let mut pruned = 0;
+    for execution in executions {
+        let mut statement = connection.prepare_cached(PRUNE_EXECUTION)?;
+        if statement.execute(params![tenant.0, execution, before])? == 0 {
+            continue;
+        }
+        pruned += 1;
+        for sql in [PRUNE_ATTEMPTS, PRUNE_TASKS] {
+            connection.prepare_cached(sql)?.execute(params![tenant.0, execution])?;
         }
     }
-    Ok(executions.len())
+    Ok(pruned)
 }

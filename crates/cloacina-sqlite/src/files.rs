@@ -1,8 +1,11 @@
 //! The files that this process has open, how many they may be, and a watch over those that rest.
 //!
 //! A process has a budget of open files. Above it, whoever wants to open one has the least recently used ones pressed: their hubs rest if
-//! nothing happens there, which closes them, and refuse if not. So a file that is worked on is never closed; when all are, the
-//! budget is exceeded, and comes down again as they become quiet.
+//! nothing happens there, which closes them, and refuse if not. When all are worked on, the budget is exceeded, and comes down again as
+//! they become quiet.
+//!
+//! It is exceeded only as far as the process's limit of open files allows ([`most`]). From there on the least recently used file is closed
+//! between two transactions although its hub is at work; its next call opens it again. That is slow, but nobody is refused.
 //!
 //! A file that rests is watched from outside, all of them by one task: a look at the size and times of the file and of its log once a second
 //! costs some microseconds and no descriptor, where a connection costs half a megabyte and three.
@@ -11,16 +14,24 @@ use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use crate::connect::FileIdentity;
+use crate::{SqliteStore, guest};
 
 /// How many files a process has open at once unless it is told otherwise.
 const DEFAULT_BUDGET: usize = 128;
+
+/// How many descriptors an open file costs: two connections with the file and its log each, and the index of the log.
+const DESCRIPTORS: usize = 5;
+
+/// How many descriptors have to be free for a file to be opened.
+#[cfg(unix)]
+const NEEDED: usize = 4;
 
 /// How often the resting files are looked at.
 const WATCH: Duration = Duration::from_secs(1);
@@ -72,11 +83,56 @@ struct State {
 /// Sets how many SQLite files this process has open at once; the others rest, closed, until something happens in them.
 ///
 /// Each costs up to five descriptors and half a megabyte. Fewer than are worked on at once, and each of them is opened and closed all
-/// the time; what is worked on is never closed, so that more may be open for a while. The value given last holds; 0 counts as 1.
+/// the time. While more are worked on at once, more are open, but never more than three quarters of the process's limit of open files
+/// (`RLIMIT_NOFILE`, `ulimit -n`) have room for: 153 where it is 1,024. The value given last holds; 0 counts as 1.
 ///
 /// Defaults to 128.
 pub fn set_max_open_files(files: usize) {
     FILES.lock().budget = files.max(1);
+}
+
+/// The process's limit of open files; `None` if there is none, or it cannot be told.
+pub(crate) fn limit() -> Option<usize> {
+    #[cfg(unix)]
+    {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// How many files may be open at most: a quarter of the descriptors is the user's, and for what else is opened beside the files.
+fn most() -> usize {
+    limit().map_or(usize::MAX, |limit| (limit - limit / 4) / DESCRIPTORS).max(1)
+}
+
+/// Whether the process has too few descriptors left to open a file. SQLite does not say so.
+pub(crate) fn are_descriptors_short() -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let probes: Vec<_> = (0..NEEDED).map(|_| std::fs::File::open("/dev/null")).collect();
+        let short = [Errno::MFILE.raw_os_error(), Errno::NFILE.raw_os_error()];
+        let failed = probes.iter().filter_map(|probe| probe.as_ref().err()?.raw_os_error());
+        failed.into_iter().any(|errno| short.contains(&errno))
+    }
+    #[cfg(not(unix))]
+    false
+}
+
+/// Closes the least recently used file that nobody uses at this moment, whether its hub is at work or not. False if there is none.
+pub(crate) async fn evict() -> bool {
+    let mut files: Vec<Arc<File>> = FILES.lock().open.values().cloned().collect();
+    files.sort_by_cached_key(|file| file.used.load(Ordering::Relaxed));
+    for file in files {
+        let Some(store) = file.store.get().and_then(Weak::upgrade) else { continue };
+        guest::release(Some(&file.path)).await;
+        if store.evict() {
+            return true;
+        }
+    }
+    false
 }
 
 impl Files {
@@ -95,9 +151,17 @@ impl Files {
 }
 
 impl State {
+    /// Whether no more files can be open than are, however long somebody waits.
+    fn is_full(&self) -> bool {
+        self.open.len() >= most()
+    }
+
     /// Whether one more file may be open. The budget is exceeded step by step while nobody makes room.
     fn has_room(&mut self) -> bool {
         let open = self.open.len();
+        if self.is_full() {
+            return false;
+        }
         if open < self.budget + self.beyond {
             return true;
         }
@@ -156,6 +220,8 @@ struct File {
     pressed: Notify,
     /// Whether it was pressed since it was used last.
     was_pressed: AtomicBool,
+    /// Who has it open; set once it was opened for the first time.
+    store: OnceLock<Weak<SqliteStore>>,
     /// What it looked like when it went to rest, or when that was last told to have changed.
     seen: Mutex<Option<Footprint>>,
 }
@@ -171,8 +237,14 @@ impl OpenFile {
             used: AtomicU64::new(0),
             pressed: Notify::new(),
             was_pressed: AtomicBool::new(false),
+            store: OnceLock::new(),
             seen: Mutex::new(None),
         }))
+    }
+
+    /// Says who has it open.
+    pub(crate) fn of(&self, store: Weak<SqliteStore>) {
+        self.0.store.get_or_init(|| store);
     }
 
     /// Waits until there is room for one more open file, or nobody else makes room, and counts it as open.
@@ -183,7 +255,7 @@ impl OpenFile {
             tokio::pin!(room);
             // Before the look, so that room that is made in between is not missed.
             room.as_mut().enable();
-            {
+            let is_full = {
                 let mut state = FILES.lock();
                 if state.open.contains_key(&self.0.number) {
                     return;
@@ -197,6 +269,21 @@ impl OpenFile {
                     return;
                 }
                 state.press();
+                state.is_full()
+            };
+            if is_full {
+                static WARNED: Once = Once::new();
+                WARNED.call_once(|| {
+                    tracing::warn!(
+                        most = most(),
+                        limit = limit(),
+                        "more SQLite files are worked on at once than the limit of open files (RLIMIT_NOFILE, `ulimit -n`) allows to be open; \
+                         they are closed and opened all the time; raise the limit"
+                    );
+                });
+                if evict().await {
+                    continue;
+                }
             }
             let sleep = {
                 // Whoever polls this future need not have a timer.
@@ -312,7 +399,7 @@ impl Footprint {
     }
 }
 
-fn log_of(path: &Path) -> PathBuf {
+pub(crate) fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     log.into()

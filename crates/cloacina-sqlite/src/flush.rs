@@ -14,12 +14,13 @@ use cloacina_core::store::{
     Recorded, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
+use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use crate::error::Failure;
-use crate::{micros, timestamp};
+use crate::timestamp;
 
 const FENCE: &str = include_str!("../sql/fence.sql");
 const EXECUTION_INSERT: &str = include_str!("../sql/execution_insert.sql");
@@ -51,9 +52,13 @@ pub(crate) struct Known {
     pub(crate) deadline: Option<i64>,
 }
 
-/// Writes a batch, in the transaction that is open on `connection`.
-pub(crate) fn flush(connection: &Connection, flush: &Flush) -> Result<Flushed, Failure> {
-    let now = micros(flush.now);
+/// Writes a batch, in the transaction that is open on `connection`. `ahead` is by how much `now` is ahead of the wall clock.
+pub(crate) fn flush(
+    connection: &Connection,
+    flush: &Flush,
+    now: i64,
+    ahead: i64,
+) -> Result<Flushed, Failure> {
     if let Some(runner) = flush.runner {
         fence(connection, runner)?;
     }
@@ -66,6 +71,7 @@ pub(crate) fn flush(connection: &Connection, flush: &Flush) -> Result<Flushed, F
                 tenant: place.place.tenant,
                 runner: flush.runner,
                 now,
+                ahead,
                 known: HashMap::new(),
                 done: PlaceFlushed::default(),
             };
@@ -89,6 +95,7 @@ struct Steps<'a> {
     tenant: TenantId,
     runner: Option<RunnerId>,
     now: i64,
+    ahead: i64,
     known: HashMap<ExecutionId, Option<Known>>,
     done: PlaceFlushed,
 }
@@ -117,7 +124,7 @@ impl Steps<'_> {
         for new in submits {
             let claims = self.runner.is_some() && !new.claimed.is_empty();
             let status = if claims { PipelineStatus::Running } else { PipelineStatus::Pending };
-            let deadline = new.deadline.map(|deadline| deadline.as_microsecond());
+            let deadline = new.deadline.map(|deadline| self.at_the_wall(deadline));
             let inserted = insert.execute(params![
                 self.tenant.0,
                 new.id.0,
@@ -148,7 +155,7 @@ impl Steps<'_> {
     }
 
     fn submit_tasks(&self, new: &NewExecution, insert: &mut CachedStatement<'_>) -> Result<(), Failure> {
-        let due = new.start_at.map_or(self.now, |start_at| start_at.as_microsecond().max(self.now));
+        let due = new.start_at.map_or(self.now, |start_at| self.at_the_wall(start_at).max(self.now));
         let workflow = (&*new.workflow.name, new.workflow.fingerprint.0);
         for (position, task) in (0..).zip(new.tasks.iter()) {
             let (state, runner) = match self.runner {
@@ -173,6 +180,11 @@ impl Steps<'_> {
             }
         }
         Ok(())
+    }
+
+    /// When it is in the file what somebody says by the wall clock.
+    fn at_the_wall(&self, time: Timestamp) -> i64 {
+        time.as_microsecond().saturating_add(self.ahead)
     }
 
     fn exists(&self, execution: ExecutionId) -> Result<bool, Failure> {

@@ -49,7 +49,7 @@ pub unsafe fn flush_as_guest(handle: *mut ffi::sqlite3, flush: &Flush) -> Result
     // SAFETY: the caller's promise. The connection does not own the handle, and its statements are finalized when it is dropped.
     let written = unsafe { Connection::from_handle(handle) }
         .map_err(Failure::from)
-        .and_then(|connection| flush::flush(&connection, flush));
+        .and_then(|connection| flush::flush(&connection, flush, crate::micros(flush.now), 0));
     written.map_err(|failure| failure.into_store_error(label))
 }
 

@@ -9,7 +9,9 @@
 //! A store has no thread and no timer of its own. It has two connections, one that writes and one that only reads and so never waits for the
 //! writer; while nothing happens [it has none](Store::rest), so that ten thousand idle files cost some memory only. All stores of a process share one small runtime, on which the engine
 //! runs their futures; the calls into SQLite happen there directly, since a hop to another thread would take longer than most of them.
-//! A lock is never held across an `.await`, and a file that another process has locked is waited for without holding a thread.
+//! A lock is never held across an `.await`, and a file that another process has locked is waited for without holding a thread. Whoever wants to
+//! write to a file, or to read from it, waits for its turn without a thread as well, so that a slow file holds two of them at most. What may
+//! take long runs [on threads and connections of its own](long).
 //!
 //! # When a commit fails
 //!
@@ -27,13 +29,16 @@ mod execution;
 mod files;
 mod flush;
 mod guest;
+mod long;
 mod migrate;
 #[cfg(test)]
 mod plans;
 mod registry;
 mod runner;
 mod tenant;
+mod time;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,6 +52,7 @@ use cloacina_core::store::{
 };
 use jiff::Timestamp;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 
@@ -55,9 +61,11 @@ pub use connect::{FileIdentity, SqliteAddress};
 pub use directory::{Directory, DueFile, FileId};
 use error::Failure;
 pub use files::set_max_open_files;
-use files::{Footprint, OpenFile};
+use files::{Footprint, OpenFile, log_of};
 pub use guest::{Release, find_as_guest, flush_as_guest, prepare_for_data, release_with};
+use long::LongReads;
 use registry::Holder;
+use time::FileClock;
 
 /// How long SQLite itself waits for the lock on the file, and with it a thread of the shared runtime. Beyond that we wait without one.
 const SHORT_WAIT: Duration = Duration::from_millis(5);
@@ -66,6 +74,9 @@ const SHORT_WAIT: Duration = Duration::from_millis(5);
 /// system's clock.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// How many executions are deleted in one transaction: whoever else wants to write waits for it.
+const PRUNE_CHUNK: usize = 100;
+
 /// One SQLite file.
 pub struct SqliteStore {
     address: SqliteAddress,
@@ -73,14 +84,24 @@ pub struct SqliteStore {
     /// The file that was opened; `None` in memory.
     identity: Option<FileIdentity>,
     runtime: Handle,
+    /// Who writes, and who reads: the others wait for it without holding a thread.
+    writing: tokio::sync::Mutex<()>,
+    reading: tokio::sync::Mutex<()>,
     /// Locked after `reader` where both are.
     writer: Mutex<Writer>,
     reader: Mutex<Reader>,
     /// `None` in memory.
+    long: Option<LongReads>,
+    /// `None` in memory.
     file: Option<OpenFile>,
+    /// Whether the file was closed for want of room, not because nothing happens in it.
+    is_evicted: AtomicBool,
     /// If a registry lies beside the file.
     holder: Option<Holder>,
     hints: watch::Sender<u64>,
+    clock: FileClock,
+    /// Whether it was said that what is over is kept because the clock is not believed.
+    is_kept: AtomicBool,
 }
 
 enum Writer {
@@ -94,6 +115,10 @@ struct OpenWriter {
     durability: Durability,
     /// SQLite's count of what other connections committed, when it was last looked at.
     seen_version: i64,
+    /// The write-ahead log that the connection has open. As long as it has, nobody may remove it.
+    log: Option<FileIdentity>,
+    /// Whether the log was found to be gone, and what is in it was written into the file.
+    is_rescued: bool,
 }
 
 /// Whether a commit waits for the disk.
@@ -136,12 +161,29 @@ impl SqliteStore {
     /// Those of [`open`](Self::open).
     pub async fn open_address(address: SqliteAddress) -> Result<Arc<Self>> {
         let runtime = runtime()?;
-        let hints = watch::Sender::new(0);
-        let file = address.path().map(|path| OpenFile::new(path, hints.clone()));
-        if let Some(file) = &file {
-            file.admit(&runtime).await;
+        let begun = Instant::now();
+        loop {
+            let hints = watch::Sender::new(0);
+            let file = address.path().map(|path| OpenFile::new(path, hints.clone()));
+            if let Some(file) = &file {
+                file.admit(&runtime).await;
+            }
+            let opened = {
+                let (address, runtime) = (address.clone(), runtime.clone());
+                on_blocking_thread(move || Self::open_now(address, runtime, file, hints)).await
+            };
+            match opened {
+                Err(error)
+                    if error.kind() == StoreErrorKind::Transient
+                        && begun.elapsed() < PATIENCE
+                        && files::are_descriptors_short() =>
+                {
+                    files::evict().await;
+                    pause(&runtime, SHORT_WAIT).await;
+                }
+                opened => return opened,
+            }
         }
-        on_blocking_thread(move || Self::open_now(address, runtime, file, hints)).await
     }
 
     fn open_now(
@@ -160,10 +202,12 @@ impl SqliteStore {
                 Some(path) => Holder::new(path, tenant)?,
                 None => None,
             };
-            Ok((OpenWriter::new(connection)?, tenant, holder))
+            let clock = FileClock::new(time::latest(&connection)?);
+            Ok((OpenWriter::new(connection)?, tenant, holder, clock))
         })();
         let identity = address.path().and_then(FileIdentity::of);
-        let (writer, tenant, holder) = opened.map_err(|failure: Failure| failure.into_store_error(&label))?;
+        let (writer, tenant, holder, clock) =
+            opened.map_err(|failure: Failure| failure.into_store_error(&label))?;
         if file.is_some() && identity.is_none() {
             return Err(StoreError::new(
                 StoreErrorKind::Place,
@@ -173,17 +217,28 @@ impl SqliteStore {
         let name = tenant::place_name(&address);
         let place = Place { tenant, name, schema: String::new(), epoch: 1, shared: false };
         let reader = if file.is_some() { Reader::Absent } else { Reader::Writer };
-        Ok(Arc::new(Self {
+        let long = address.path().map(|path| LongReads::new(path.to_owned(), label, runtime.clone()));
+        let store = Arc::new(Self {
             address,
             place,
             identity,
             runtime,
+            writing: tokio::sync::Mutex::new(()),
+            reading: tokio::sync::Mutex::new(()),
             writer: Mutex::new(Writer::Open(Box::new(writer))),
             reader: Mutex::new(reader),
+            long,
             file,
+            is_evicted: AtomicBool::new(false),
             holder,
             hints,
-        }))
+            clock,
+            is_kept: AtomicBool::new(false),
+        });
+        if let Some(file) = &store.file {
+            file.of(Arc::downgrade(&store));
+        }
+        Ok(store)
     }
 
     /// The address that this store was opened with.
@@ -194,7 +249,7 @@ impl SqliteStore {
 
     /// Folds the write-ahead log into the file and closes it. Unless somebody else has the file open, only the file itself is left.
     ///
-    /// Waits for the call that is under way. Later calls fail with [`StoreErrorKind::Place`]; a second `close` is `Ok`. Dropping the
+    /// Waits for the call that is under way; a list or the like is given up. Later calls fail with [`StoreErrorKind::Place`]; a second `close` is `Ok`. Dropping the
     /// future does not stop it. Dropping the store closes it as well.
     ///
     /// # Errors
@@ -202,6 +257,9 @@ impl SqliteStore {
     /// [`StoreErrorKind::Place`] if the log could not be written back. Nothing is lost then: it is read when the file is opened again.
     pub async fn close(&self) -> Result<()> {
         guest::release(self.address.path()).await;
+        if let Some(long) = &self.long {
+            long.close().await;
+        }
         let (reader, writer) = self.take();
         if let Some(file) = &self.file {
             file.closed();
@@ -225,7 +283,8 @@ impl SqliteStore {
         guest::release(Some(path)).await;
         match &*lock(&self.writer) {
             Writer::Open(writer) => checkpoint(&writer.connection)?,
-            Writer::Resting => return Ok(true),
+            Writer::Resting if !self.is_evicted.load(Ordering::Relaxed) => return Ok(true),
+            Writer::Resting => return Err(Failure::Resting),
             Writer::Closed => return Err(self.closed()),
         }
         let before = Footprint::of(path);
@@ -237,6 +296,9 @@ impl SqliteStore {
         let mut reader = lock(&self.reader);
         let mut writer = lock(&self.writer);
         let Writer::Open(open) = &*writer else { return Ok(false) };
+        if self.long.as_ref().is_some_and(LongReads::any) {
+            return Ok(false);
+        }
         // What is committed from here on shows in the looks of the file, what was before in the version.
         let after = Footprint::of(path);
         if let Some(holder) = &self.holder {
@@ -259,6 +321,29 @@ impl SqliteStore {
         closed.map(|()| true)
     }
 
+    /// Closes the file until the next call, because there is no room for it. False if somebody uses it at this moment.
+    fn evict(&self) -> bool {
+        let (Some(file), Some(long)) = (&self.file, &self.long) else { return false };
+        let Some(mut reader) = self.reader.try_lock().ok() else { return false };
+        let Some(mut writer) = self.writer.try_lock().ok() else { return false };
+        let Writer::Open(open) = &*writer else { return false };
+        if long.any() {
+            return false;
+        }
+        if !data_version(&open.connection).is_ok_and(|version| version == open.seen_version) {
+            self.hint();
+        }
+        // The log stays: it is folded in when the file rests, and opening it again must not cost two syncs.
+        if let Err(error) = open.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            tracing::debug!(path = self.label_text(), %error, "the log of a file that has to be closed will be folded in");
+        }
+        *reader = Reader::Absent;
+        *writer = Writer::Resting;
+        self.is_evicted.store(true, Ordering::Relaxed);
+        file.rested(self.address.path().and_then(Footprint::of), &self.runtime);
+        true
+    }
+
     /// Opens the file again after a rest.
     async fn reopen(&self) -> Result<(), Failure> {
         let Some(file) = &self.file else { return Ok(()) };
@@ -275,6 +360,7 @@ impl SqliteStore {
         match self.connect_again() {
             Ok(open) => {
                 *writer = Writer::Open(Box::new(open));
+                self.is_evicted.store(false, Ordering::Relaxed);
                 self.hint();
                 Ok(())
             }
@@ -297,7 +383,38 @@ impl SqliteStore {
         if let Some(holder) = &self.holder {
             holder.opened()?;
         }
+        self.clock.raise(time::latest(&connection)?);
         OpenWriter::new(connection)
+    }
+
+    /// The time of a transaction, as it is stored.
+    fn micros(&self, now: Option<Timestamp>) -> i64 {
+        now.map_or_else(|| self.clock.now(), Timestamp::as_microsecond)
+    }
+
+    /// Sets the wall clock of this store forward or back; for tests.
+    #[doc(hidden)]
+    pub fn shift_clock(&self, by: jiff::SignedDuration) {
+        self.clock.shift(i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
+    }
+
+    /// Says once that the clock would have more deleted than it is believed in.
+    async fn say_what_is_kept(&self, retention: i64, believed: i64) -> Result<()> {
+        let (tenant, before) = (self.place.tenant, self.clock.now().saturating_sub(retention));
+        if before <= believed || self.is_kept.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let kept = self.read_long(move |connection| execution::over(connection, tenant, before, 1)).await?;
+        if !kept.is_empty() && !self.is_kept.swap(true, Ordering::Relaxed) {
+            let ahead = Duration::from_micros(before.saturating_sub(believed).unsigned_abs());
+            tracing::warn!(
+                path = self.label_text(),
+                ?ahead,
+                "finished executions are kept although their retention is over: the clock of this machine is further ahead of the latest time \
+                 in the file than this process has been running, by more than a day; if the clock is right, they are deleted after the next start"
+            );
+        }
+        Ok(())
     }
 
     /// When somebody has to look at the file; at once if somebody may have died in it, or executions wait for code.
@@ -307,7 +424,10 @@ impl SqliteStore {
             return Ok(Some(0));
         }
         let next = doorbell::next(connection, self.place.tenant, 0)?;
-        Ok(next.work.into_iter().chain(next.deadline).min().map(Timestamp::as_microsecond))
+        // The registry goes by the wall clock.
+        let ahead = self.clock.now_and_ahead().1;
+        let next = next.work.into_iter().chain(next.deadline).min();
+        Ok(next.map(|next| next.as_microsecond().saturating_sub(ahead)))
     }
 
     /// Notes in the registry that this store is gone, and what it leaves. What fails stays noted as open, and is looked at.
@@ -339,11 +459,7 @@ impl SqliteStore {
     }
 
     fn closed(&self) -> Failure {
-        StoreError::new(
-            StoreErrorKind::Place,
-            format!("the SQLite file {} was closed by this process", self.label_text()),
-        )
-        .into()
+        long::closed(self.label_text())
     }
 
     /// A file that was deleted or replaced can still be written to as long as it is open, and everything would be gone with the process.
@@ -354,15 +470,48 @@ impl SqliteStore {
         }
     }
 
-    fn replaced(&self) -> Failure {
-        StoreError::new(
+    /// A log that was deleted can still be written to, too, and what is committed to it is gone with the last connection. What was committed
+    /// before that was noticed is written into the file.
+    fn log_is_still_there(&self, writer: &mut OpenWriter) -> Result<(), Failure> {
+        let Some(path) = self.address.path() else { return Ok(()) };
+        if writer.log.is_some() && FileIdentity::of(&log_of(path)) == writer.log {
+            return Ok(());
+        }
+        if writer.log.is_none() {
+            // SQLite makes it with the first look at the tables.
+            writer.log = FileIdentity::of(&log_of(path));
+            return Ok(());
+        }
+        let label = self.label_text();
+        if !writer.is_rescued {
+            match checkpoint(&writer.connection) {
+                Ok(()) => writer.is_rescued = true,
+                Err(failure) => {
+                    let error = failure.into_store_error(label);
+                    tracing::error!(%error, "what was committed to a deleted write-ahead log could not be written into the SQLite file");
+                }
+            }
+        }
+        let (done, next) = if writer.is_rescued {
+            ("what had been committed was written into the file", "open the file again to go on")
+        } else {
+            (
+                "what had been committed is in the deleted log alone",
+                "copy what you need before this process ends",
+            )
+        };
+        Err(StoreError::new(
             StoreErrorKind::Place,
             format!(
-                "the SQLite file {} was deleted or replaced while it was open; close what uses it before you do that",
-                self.label_text()
+                "the write-ahead log {label}-wal was deleted or replaced while the SQLite file was open; {done}; {next}, and leave the \
+                 log to SQLite"
             ),
         )
-        .into()
+        .into())
+    }
+
+    fn replaced(&self) -> Failure {
+        long::replaced(self.label_text())
     }
 
     /// Runs `work` in a transaction that writes. It is run again if it met a lock, of which nothing was left.
@@ -374,7 +523,11 @@ impl SqliteStore {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(1);
         loop {
-            let result = match self.write_once(durability, &mut work) {
+            let written = {
+                let _turn = self.writing.lock().await;
+                self.write_once(durability, &mut work)
+            };
+            let result = match written {
                 Err(Failure::Resting) => match self.reopen().await {
                     Ok(()) => continue,
                     Err(failure) => Err(failure),
@@ -383,6 +536,9 @@ impl SqliteStore {
             };
             match result {
                 Err(failure) if failure.is_busy() && begun.elapsed() < PATIENCE => {}
+                Err(failure) if failure.is_short_of_descriptors() && begun.elapsed() < PATIENCE => {
+                    files::evict().await;
+                }
                 result => return result.map_err(|failure| failure.into_store_error(self.label_text())),
             }
             self.wait(pause).await;
@@ -390,13 +546,8 @@ impl SqliteStore {
         }
     }
 
-    async fn wait(&self, pause: Duration) {
-        let sleep = {
-            // Whoever polls this future need not have a timer.
-            let _context = self.runtime.enter();
-            tokio::time::sleep(pause)
-        };
-        sleep.await;
+    async fn wait(&self, duration: Duration) {
+        pause(&self.runtime, duration).await;
     }
 
     fn write_once<T>(
@@ -414,6 +565,7 @@ impl SqliteStore {
             file.touch();
         }
         self.still_there()?;
+        self.log_is_still_there(writer)?;
         if writer.durability != durability {
             let synchronous = match durability {
                 Durability::Full => "FULL",
@@ -425,11 +577,37 @@ impl SqliteStore {
         transaction(&writer.connection, || work(&writer.connection))
     }
 
+    /// Runs `work`, which may take long, on one snapshot of the file: on a thread and a connection of its own.
+    async fn read_long<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Connection) -> Result<T, Failure> + Send + Sync + 'static,
+    ) -> Result<T> {
+        let Some(long) = &self.long else { return self.read(work).await };
+        if let Some(file) = &self.file {
+            file.touch();
+        }
+        let begun = Instant::now();
+        let read = async {
+            // Held before it is looked whether the file is open: it does not rest from here on.
+            let turn = long.turn(begun).await?;
+            self.awake(|| match self.writer.try_lock().as_deref() {
+                Ok(Writer::Resting) => Err(Failure::Resting),
+                Ok(Writer::Closed) => Err(self.closed()),
+                // Who has it locked has it open.
+                Ok(Writer::Open(_)) | Err(_) => Ok(()),
+            })
+            .await?;
+            long.read(begun, turn, self.identity, work).await
+        };
+        read.await.map_err(|failure: Failure| failure.into_store_error(self.label_text()))
+    }
+
     /// Runs `work` on one snapshot of the file, without waiting for the writer.
     async fn read<T>(&self, work: impl Fn(&Connection) -> Result<T, Failure> + Send + Sync) -> Result<T> {
         if let Some(file) = &self.file {
             file.touch();
         }
+        let _turn = self.reading.lock().await;
         self.awake(|| {
             let mut reader = lock(&self.reader);
             if matches!(*reader, Reader::Absent) {
@@ -443,6 +621,7 @@ impl SqliteStore {
     /// Runs `work` on one snapshot of the file; what is short enough not to keep the writer waiting. So a file in which nothing happens
     /// has one connection.
     async fn glance<T>(&self, work: impl Fn(&Connection) -> Result<T, Failure> + Send + Sync) -> Result<T> {
+        let _turn = self.reading.lock().await;
         self.awake(|| {
             let mut reader = lock(&self.reader);
             if matches!(*reader, Reader::Absent) {
@@ -502,6 +681,11 @@ impl SqliteStore {
                 Err(failure) => failure,
                 Ok(value) => return Ok(value),
             };
+            if failure.is_short_of_descriptors() && begun.elapsed() < PATIENCE {
+                files::evict().await;
+                self.wait(SHORT_WAIT).await;
+                continue;
+            }
             return Err(failure.into_store_error(self.label_text()));
         }
     }
@@ -530,7 +714,11 @@ impl OpenWriter {
     fn new(connection: Connection) -> Result<Self, Failure> {
         connection.busy_timeout(SHORT_WAIT)?;
         let seen_version = data_version(&connection)?;
-        Ok(Self { connection, durability: Durability::Full, seen_version })
+        let log = connection
+            .path()
+            .filter(|path| !path.is_empty())
+            .and_then(|path| FileIdentity::of(&log_of(path.as_ref())));
+        Ok(Self { connection, durability: Durability::Full, seen_version, log, is_rescued: false })
     }
 }
 
@@ -598,6 +786,15 @@ fn data_version(connection: &Connection) -> Result<i64, Failure> {
     Ok(connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
 }
 
+async fn pause(runtime: &Handle, duration: Duration) {
+    let sleep = {
+        // Whoever polls this future need not have a timer.
+        let _context = runtime.enter();
+        tokio::time::sleep(duration)
+    };
+    sleep.await;
+}
+
 /// The runtime of all stores of this process.
 fn runtime() -> Result<Handle> {
     static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
@@ -605,8 +802,8 @@ fn runtime() -> Result<Handle> {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
-            // For opening and closing files.
-            .max_blocking_threads(threads)
+            // For opening and closing files, and for what may take long, so that neither waits for the other.
+            .max_blocking_threads(threads + long::AT_ONCE)
             .thread_name("cloacina-sqlite")
             .enable_time()
             .build()
@@ -673,7 +870,14 @@ impl Store for SqliteStore {
         for place in &flush.places {
             self.own(&place.place)?;
         }
-        self.write(Durability::Full, |connection| flush::flush(connection, flush)).await
+        self.write(Durability::Full, |connection| {
+            let (now, ahead) = match flush.now {
+                Some(now) => (now.as_microsecond(), 0),
+                None => self.clock.now_and_ahead(),
+            };
+            flush::flush(connection, flush, now, ahead)
+        })
+        .await
     }
 
     async fn execution_control(
@@ -685,7 +889,7 @@ impl Store for SqliteStore {
     ) -> Result<Controlled> {
         self.own(place)?;
         self.write(Durability::Full, |connection| {
-            execution::control(connection, place.tenant, execution, &control, micros(now))
+            execution::control(connection, place.tenant, execution, &control, self.micros(now))
         })
         .await
     }
@@ -699,8 +903,9 @@ impl Store for SqliteStore {
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
         self.own(place)?;
         let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
-        let before = micros(now).saturating_sub(grace);
-        self.read(|connection| execution::overdue(connection, place.tenant, known, before)).await
+        let before = self.micros(now).saturating_sub(grace);
+        let (tenant, known) = (place.tenant, Arc::clone(known));
+        self.read_long(move |connection| execution::overdue(connection, tenant, &known, before)).await
     }
 
     async fn execution_orphaned(
@@ -709,25 +914,28 @@ impl Store for SqliteStore {
         known: &Arc<[WorkflowKey]>,
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
         self.own(place)?;
-        self.read(|connection| execution::orphaned(connection, place.tenant, known)).await
+        let (tenant, known) = (place.tenant, Arc::clone(known));
+        self.read_long(move |connection| execution::orphaned(connection, tenant, &known)).await
     }
 
     async fn place_repair(&self, place: &Place, now: Option<Timestamp>) -> Result<Repaired> {
         self.own(place)?;
-        let (runners, stuck) = self.read(|connection| execution::broken(connection, place.tenant)).await?;
+        let tenant = place.tenant;
+        let (runners, stuck) =
+            self.read_long(move |connection| execution::broken(connection, tenant)).await?;
         if runners.is_empty() && stuck.is_empty() {
             return Ok(Repaired::default());
         }
         self.write(Durability::Full, |connection| {
             let mut repaired = Repaired::default();
             for runner in &runners {
-                for place in runner::rescue(connection, place, *runner, micros(now))? {
+                for place in runner::rescue(connection, place, *runner, self.micros(now))? {
                     repaired.rescued.extend(place.executions);
                     repaired.tasks += place.tasks;
                 }
             }
             for execution in &stuck {
-                if flush::execution_close(connection, place.tenant, *execution, micros(now))?.is_some() {
+                if flush::execution_close(connection, place.tenant, *execution, self.micros(now))?.is_some() {
                     repaired.closed.push(*execution);
                 }
             }
@@ -738,8 +946,8 @@ impl Store for SqliteStore {
 
     async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures> {
         self.own(place)?;
-        let now = micros(now);
-        self.read(|connection| execution::figures(connection, place.tenant, now)).await
+        let (tenant, now) = (place.tenant, self.micros(now));
+        self.read_long(move |connection| execution::figures(connection, tenant, now)).await
     }
 
     async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {
@@ -749,8 +957,10 @@ impl Store for SqliteStore {
 
     async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
         self.own(place)?;
-        self.write(Durability::Full, |connection| execution::expire(connection, place.tenant, micros(now)))
-            .await
+        self.write(Durability::Full, |connection| {
+            execution::expire(connection, place.tenant, self.micros(now))
+        })
+        .await
     }
 
     async fn execution_load(
@@ -783,12 +993,14 @@ impl Store for SqliteStore {
 
     async fn execution_list(&self, place: &Place, list: &ExecutionList) -> Result<Vec<ExecutionHeader>> {
         self.own(place)?;
-        self.read(|connection| execution::list(connection, place.tenant, list)).await
+        let (tenant, list) = (place.tenant, list.clone());
+        self.read_long(move |connection| execution::list(connection, tenant, &list)).await
     }
 
     async fn attempt_list(&self, place: &Place, execution: ExecutionId) -> Result<Option<AttemptList>> {
         self.own(place)?;
-        self.read(|connection| execution::attempts(connection, place.tenant, execution)).await
+        let tenant = place.tenant;
+        self.read_long(move |connection| execution::attempts(connection, tenant, execution)).await
     }
 
     async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>> {
@@ -800,30 +1012,51 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn execution_prune(&self, place: &Place, before: Timestamp, limit: usize) -> Result<usize> {
+    async fn execution_prune(
+        &self,
+        place: &Place,
+        retention: Duration,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
         self.own(place)?;
-        self.write(Durability::Full, |connection| {
-            execution::prune(connection, place.tenant, before.as_microsecond(), limit)
-        })
-        .await
+        let tenant = place.tenant;
+        let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+        let before = now.map_or_else(|| self.clock.believed(), Timestamp::as_microsecond);
+        let before = before.saturating_sub(retention);
+        let over =
+            self.read_long(move |connection| execution::over(connection, tenant, before, limit)).await?;
+        if over.is_empty() && now.is_none() {
+            self.say_what_is_kept(retention, before).await?;
+        }
+        let mut pruned = 0;
+        for some in over.chunks(PRUNE_CHUNK) {
+            pruned += self
+                .write(Durability::Full, |connection| execution::prune(connection, tenant, before, some))
+                .await?;
+        }
+        Ok(pruned)
     }
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {
         self.look_for_others();
-        self.glance(|connection| doorbell::due(connection, self.place.tenant, micros(now))).await
+        self.glance(|connection| doorbell::due(connection, self.place.tenant, self.micros(now))).await
     }
 
     async fn bell_lower(&self, places: &[Arc<Place>], now: Option<Timestamp>) -> Result<Vec<NextDue>> {
         let mut next = Vec::with_capacity(places.len());
         for place in places {
             self.own(place)?;
-            next.push(self.glance(|connection| doorbell::next(connection, place.tenant, micros(now))).await?);
+            next.push(
+                self.glance(|connection| doorbell::next(connection, place.tenant, self.micros(now))).await?,
+            );
         }
         Ok(next)
     }
 
     async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()> {
-        self.write(Durability::Full, |connection| runner::register(connection, runner, micros(now))).await
+        self.write(Durability::Full, |connection| runner::register(connection, runner, self.micros(now)))
+            .await
     }
 
     async fn runner_heartbeat(
@@ -833,7 +1066,7 @@ impl Store for SqliteStore {
         now: Option<Timestamp>,
     ) -> Result<Liveness> {
         self.write(Durability::Process, |connection| {
-            runner::heartbeat(connection, runner, workflows, micros(now))
+            runner::heartbeat(connection, runner, workflows, self.micros(now))
         })
         .await
     }
@@ -848,13 +1081,16 @@ impl Store for SqliteStore {
 
     async fn runner_rescue(&self, runner: RunnerId, now: Option<Timestamp>) -> Result<Vec<RescuedPlace>> {
         self.write(Durability::Full, |connection| {
-            runner::rescue(connection, &self.place, runner, micros(now))
+            runner::rescue(connection, &self.place, runner, self.micros(now))
         })
         .await
     }
 
     async fn runner_retire(&self, runner: RunnerId) -> Result<()> {
-        self.write(Durability::Full, |connection| runner::retire(connection, self.place.tenant, runner)).await
+        self.write(Durability::Full, |connection| {
+            runner::retire(connection, self.place.tenant, runner, self.clock.now())
+        })
+        .await
     }
 
     fn rests(&self) -> bool {
@@ -869,7 +1105,12 @@ impl Store for SqliteStore {
     }
 
     async fn rest(&self) -> Result<bool> {
-        self.lie_down().await.map_err(|failure| failure.into_store_error(self.label_text()))
+        match self.lie_down().await {
+            // What somebody else wrote since it was closed was not seen.
+            Err(Failure::Resting) => self.reopen().await.map(|()| false),
+            result => result,
+        }
+        .map_err(|failure| failure.into_store_error(self.label_text()))
     }
 
     async fn close(&self) -> Result<()> {

@@ -14,8 +14,8 @@ use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::Failure;
-use crate::execution;
 use crate::flush::{Ended, Known, task_return};
+use crate::{execution, time};
 
 const FENCE: &str = include_str!("../sql/fence.sql");
 const RUNNER_REGISTER: &str = include_str!("../sql/runner_register.sql");
@@ -148,18 +148,24 @@ pub(crate) fn rescue(
         tasks += 1;
     }
     connection.prepare_cached(RUNNER_REMOVE)?.execute([runner.0])?;
+    time::passed(connection, now)?;
     if executions.is_empty() {
         return Ok(Vec::new());
     }
     Ok(vec![RescuedPlace { place: place.clone(), executions: executions.into_iter().collect(), tasks }])
 }
 
-pub(crate) fn retire(connection: &Connection, tenant: TenantId, runner: RunnerId) -> Result<(), Failure> {
+pub(crate) fn retire(
+    connection: &Connection,
+    tenant: TenantId,
+    runner: RunnerId,
+    now: i64,
+) -> Result<(), Failure> {
     if is_live(connection, runner)? != Some(true) {
         return Ok(());
     }
     let sql =
         if execution::held(connection, tenant, runner)?.is_empty() { RUNNER_REMOVE } else { RUNNER_BURY };
     connection.prepare_cached(sql)?.execute([runner.0])?;
-    Ok(())
+    time::passed(connection, now)
 }

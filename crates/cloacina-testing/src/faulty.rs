@@ -321,8 +321,14 @@ impl Store for FaultyStore {
         self.through(Method::TaskHeld, self.inner.task_held(place, runner)).await
     }
 
-    async fn execution_prune(&self, place: &Place, before: Timestamp, limit: usize) -> Result<usize> {
-        self.through(Method::ExecutionPrune, self.inner.execution_prune(place, before, limit)).await
+    async fn execution_prune(
+        &self,
+        place: &Place,
+        retention: Duration,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
+        self.through(Method::ExecutionPrune, self.inner.execution_prune(place, retention, limit, now)).await
     }
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {

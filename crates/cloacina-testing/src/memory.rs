@@ -327,7 +327,14 @@ impl Store for MemoryStore {
         Ok(self.shared.lock().place(place)?.held(runner))
     }
 
-    async fn execution_prune(&self, place: &Place, before: Timestamp, limit: usize) -> Result<usize> {
+    async fn execution_prune(
+        &self,
+        place: &Place,
+        retention: Duration,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
+        let before = or_system(now) - retention;
         Ok(self.shared.lock().place(place)?.prune(before, limit))
     }
 

@@ -133,7 +133,14 @@ impl Applying<'_> {
             if !known && (waited_for || !execution.claimed.is_empty()) {
                 let graph =
                     Arc::clone(submit.workflow.graph().expect("a workflow that is submitted was checked"));
-                let live = Live::new(id, submit.workflow, graph, execution.priority, submit.input, self.now);
+                let live = Live::new(
+                    id,
+                    submit.workflow,
+                    graph,
+                    execution.priority,
+                    (submit.input, execution.input.len()),
+                    self.now,
+                );
                 state.live.insert(id, live);
             }
             let claimed: Vec<TaskIndex> = execution.claimed.clone();
@@ -406,7 +413,14 @@ fn know_fresh(state: &mut PlaceState, claimed: &Claimed, fresh: &Fresh) {
     let Some(workflow) = state.runnable(&claimed.workflow).cloned() else { return };
     let (Ok(graph), Ok(input)) = (workflow.graph().cloned(), values_from_json(&fresh.input)) else { return };
     let input = Arc::new(input);
-    let live = Live::new(claimed.execution, workflow, graph, claimed.priority, input, fresh.created_at);
+    let live = Live::new(
+        claimed.execution,
+        workflow,
+        graph,
+        claimed.priority,
+        (input, fresh.input.len()),
+        fresh.created_at,
+    );
     state.live.insert(claimed.execution, live);
 }
 

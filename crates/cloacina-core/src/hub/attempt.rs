@@ -394,7 +394,11 @@ impl Running {
         match end {
             End::Completed(patch) if patch.is_empty() => (TaskOutcome::Completed { patch: None }, None),
             End::Completed(patch) => match stored(&patch, settings.max_patch_bytes) {
-                Ok(json) => (TaskOutcome::Completed { patch: Some(json) }, Some(Arc::new(patch))),
+                Ok(json) => match count_in(&self.place, self.execution, self.task, json.len()) {
+                    Ok(()) => (TaskOutcome::Completed { patch: Some(json) }, Some(Arc::new(patch))),
+                    // It would be too large again.
+                    Err(error) => (self.failed(AttemptOutcome::Failed, error, Advice::Fatal), None),
+                },
                 Err(error) => (self.failed(AttemptOutcome::Failed, error.to_string(), Advice::Retry), None),
             },
             End::Failed { how, error, advice } => (self.failed(how, error, advice), None),
@@ -518,6 +522,24 @@ pub(super) fn stored(patch: &Patch, limit: usize) -> Result<Payload, ContextErro
         });
     }
     Ok(json.into())
+}
+
+/// Counts what a task leaves to the size of its execution. The error says why that is too much.
+pub(super) fn count_in(
+    place: &OpenPlace,
+    execution: ExecutionId,
+    task: TaskIndex,
+    bytes: usize,
+) -> Result<(), String> {
+    let mut state = place.state();
+    let limit = state.settings.max_execution_bytes;
+    let Some(live) = state.live.get_mut(&execution) else { return Ok(()) };
+    live.count_in(task, bytes, limit).map_err(|size| {
+        format!(
+            "with the {bytes} bytes that the task changed, the context of the execution has {size} bytes, more than the {limit} allowed \
+             (`max_execution_bytes`); keep what is large elsewhere"
+        )
+    })
 }
 
 /// The text as every database can keep it.

@@ -21,6 +21,7 @@ use super::live::{Live, is_ours, result_of};
 use super::place::{Held, OpenPlace, PlaceState, StopReason};
 use super::report::count_submitted;
 use super::{Ending, Hub, Incarnation, Submit, SubmitReply, Transition};
+use crate::config::MOST_EXECUTION_BYTES;
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::TaskState;
 use crate::id::{ExecutionId, TaskIndex, TenantId};
@@ -253,8 +254,19 @@ impl Hub {
             }
             Err(error) => return Err(error),
         }
-        for record in &loaded.records {
-            loaded.missing.remove(&record.header.id);
+        for record in std::mem::take(&mut loaded.records) {
+            let id = record.header.id;
+            loaded.missing.remove(&id);
+            let patches = record.tasks.iter().filter_map(|task| task.patch.as_deref());
+            let size = record.input.len() + patches.map(str::len).sum::<usize>();
+            if size <= MOST_EXECUTION_BYTES {
+                loaded.records.push(record);
+                continue;
+            }
+            // No runner of ours wrote this.
+            let message =
+                format!("the context of execution {id} has {size} bytes, more than {MOST_EXECUTION_BYTES}");
+            loaded.unreadable.push((id, StoreError::new(StoreErrorKind::Data, message)));
         }
         Ok(loaded)
     }
@@ -273,6 +285,7 @@ impl Hub {
             format!("execution {execution} of tenant `{}` cannot be read: {error}", place.place.name);
         state.finish(execution, &Err(PipelineError::new(ErrorKind::Context, message)));
         if held {
+            error!(tenant = place.place.name, %execution, %error, "an execution cannot be read, and is ended");
             self.abandon(Arc::clone(place), state, execution, error.to_string());
         }
     }

@@ -619,10 +619,10 @@ impl Hub {
                     state.settings.retention.filter(|_| state.is_active())
                 };
                 let Some(retention) = retention else { continue };
-                let now = self.clock.database_now().unwrap_or_else(|| self.clock.now());
-                let Ok(before) = now.checked_sub(retention.min(LONGEST_WAIT)) else { continue };
+                let retention = retention.min(LONGEST_WAIT);
                 loop {
-                    let pruned = self.store.execution_prune(&place.place, before, PRUNE_BATCH).await;
+                    let now = self.clock.database_now();
+                    let pruned = self.store.execution_prune(&place.place, retention, PRUNE_BATCH, now).await;
                     place.troubles.pruning.note(place.whose(), &pruned);
                     if !pruned.is_ok_and(|pruned| pruned == PRUNE_BATCH) {
                         break;

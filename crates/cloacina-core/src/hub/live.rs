@@ -23,6 +23,8 @@ pub(crate) struct Live {
     pub(crate) graph: Arc<Graph>,
     pub(crate) priority: i16,
     pub(crate) input: Arc<Values>,
+    /// The size of the input as JSON.
+    pub(crate) input_bytes: usize,
     pub(crate) created_at: Timestamp,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) tasks: Vec<LiveTask>,
@@ -38,6 +40,8 @@ pub(crate) struct LiveTask {
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) patch: Option<Arc<Patch>>,
+    /// The size of the patch as JSON, counted before it is recorded.
+    pub(crate) patch_bytes: usize,
     pub(crate) error: Option<String>,
     pub(crate) skip_reason: Option<SkipReason>,
     pub(crate) handled: bool,
@@ -63,6 +67,7 @@ impl LiveTask {
             started_at: None,
             finished_at: None,
             patch: None,
+            patch_bytes: 0,
             error: None,
             skip_reason: None,
             handled: false,
@@ -77,7 +82,7 @@ impl Live {
         workflow: Arc<Workflow>,
         graph: Arc<Graph>,
         priority: i16,
-        input: Arc<Values>,
+        (input, input_bytes): (Arc<Values>, usize),
         created_at: Timestamp,
     ) -> Self {
         let root = |task| graph.dependencies(task).is_empty();
@@ -85,7 +90,7 @@ impl Live {
             .take(workflow.tasks().len())
             .map(|task| LiveTask::new(if root(task) { TaskState::Ready } else { TaskState::Waiting }))
             .collect();
-        Self { id, workflow, graph, priority, input, created_at, started_at: None, tasks }
+        Self { id, workflow, graph, priority, input, input_bytes, created_at, started_at: None, tasks }
     }
 
     /// An execution as it was read. Its rows must be those of the workflow: everything here goes by their positions.
@@ -104,6 +109,7 @@ impl Live {
                 started_at: task.started_at,
                 finished_at: task.finished_at,
                 patch,
+                patch_bytes: task.patch.as_deref().map_or(0, str::len),
                 error: task.error.clone(),
                 skip_reason: task.skip_reason,
                 handled: task.handled,
@@ -116,10 +122,26 @@ impl Live {
             graph,
             priority: header.priority,
             input,
+            input_bytes: record.input.len(),
             created_at: header.created_at,
             started_at: header.started_at,
             tasks,
         })
+    }
+
+    /// Counts a patch to the size of the context. The size that it would have, and nothing is counted, if that is more than `limit`.
+    pub(crate) fn count_in(&mut self, task: TaskIndex, bytes: usize, limit: usize) -> Result<(), usize> {
+        let known: usize = self.tasks.iter().map(|task| task.patch_bytes).sum();
+        let input = self.input_bytes;
+        let Some(task) = self.task(task) else { return Ok(()) };
+        // What an attempt before counted was not recorded.
+        let before = std::mem::take(&mut task.patch_bytes);
+        let size = input + known - before + bytes;
+        if size > limit {
+            return Err(size);
+        }
+        task.patch_bytes = bytes;
+        Ok(())
     }
 
     /// Takes over what another reading of the same execution knows to be over.

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedRwLockReadGuard, watch};
 
 use super::applying::Applying;
-use super::attempt::stored;
+use super::attempt::{count_in, stored};
 use super::batch::PlaceBatch;
 use super::deferred::Submitter;
 use super::place::OpenPlace;
@@ -176,6 +176,7 @@ impl Recording {
             (None, None)
         } else {
             let json = stored(&patch, limit).map_err(TaskError::new)?;
+            count_in(place, attempt.execution, attempt.task, json.len()).map_err(TaskError::fatal)?;
             (Some(Arc::new(patch)), Some(json))
         };
         let waits = Arc::clone(&place.recording).read_owned().await;

@@ -234,8 +234,15 @@ pub trait Store: Send + Sync + 'static {
     /// The tasks that are running in this place under this runner.
     async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>>;
 
-    /// Deletes executions, with all that belongs to them, that ended before `before`; at most `limit`. Returns how many.
-    async fn execution_prune(&self, place: &Place, before: Timestamp, limit: usize) -> Result<usize>;
+    /// Deletes executions, with all that belongs to them, that ended longer ago than `retention`; at most `limit`, in one transaction or
+    /// several. Returns how many.
+    async fn execution_prune(
+        &self,
+        place: &Place,
+        retention: Duration,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize>;
 
     /// The tenants with work due, and recent notices. One statement, whatever the number of tenants.
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells>;

@@ -195,6 +195,42 @@ async fn a_file_that_was_deleted_or_replaced_is_not_written() {
 }
 
 #[tokio::test]
+async fn a_deleted_log_is_noticed_and_what_was_in_it_is_kept() {
+    let file = File::new();
+    let handle = file.open().await;
+    let execution = handle.submit(1, new_execution(&[0], &[])).await;
+    let log = file.directory.path().join("acme.db-wal");
+    fs::remove_file(&log).unwrap();
+    for _ in 0..2 {
+        let error = handle.flush(2, vec![new_execution(&[0], &[])], vec![], 0).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Place, "{error}");
+        assert!(error.to_string().contains("acme.db-wal was deleted"), "{error}");
+    }
+    assert_eq!(handle.load(execution).await.header.id, execution);
+    // As if the process had died.
+    let other = File::new();
+    fs::copy(file.path(), other.path()).unwrap();
+    let rescued = Handle::new(SqliteStore::open(&other.url()).await.unwrap()).await;
+    assert_eq!(rescued.load(execution).await.header.id, execution);
+    handle.store.close().await.unwrap();
+    let again = file.open().await;
+    assert_eq!(again.load(execution).await.header.id, execution);
+    again.submit(3, new_execution(&[0], &[])).await;
+}
+
+#[tokio::test]
+async fn a_replaced_log_is_noticed() {
+    let file = File::new();
+    let handle = file.open().await;
+    handle.submit(1, new_execution(&[0], &[])).await;
+    let log = file.directory.path().join("acme.db-wal");
+    fs::rename(&log, file.directory.path().join("moved")).unwrap();
+    fs::write(&log, "").unwrap();
+    let error = handle.flush(2, vec![new_execution(&[0], &[])], vec![], 0).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Place, "{error}");
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_written_is_an_error_of_its_place() {
     let file = File::new();
     drop(SqliteStore::open(&file.url()).await.unwrap());

@@ -376,7 +376,10 @@ impl Process {
 
     pub(in crate::conformance) async fn prune(&self, before: Timestamp, limit: usize) -> usize {
         let place = Arc::clone(&self.place);
-        self.call(|store| async move { store.execution_prune(&place, before, limit).await }).await
+        self.call(
+            |store| async move { store.execution_prune(&place, Duration::ZERO, limit, Some(before)).await },
+        )
+        .await
     }
 
     pub(in crate::conformance) async fn bells(&self, now: Timestamp) -> Bells {

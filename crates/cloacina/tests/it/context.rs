@@ -1,11 +1,12 @@
 //! The context: who sees what, how changes are merged, and what cannot be stored.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use cloacina::{Context, ContextError, ErrorKind, PipelineStatus};
+use cloacina::{Context, ContextError, ErrorKind, PipelineStatus, TaskState};
 use serde_json::{Value, json};
 
-use crate::support::{Database, assert_error, quick, setting, task, task_of, workflow};
+use crate::support::{Database, Gate, assert_error, quick, setting, task, task_of, workflow};
 
 type Change = fn(Context) -> Context;
 
@@ -155,6 +156,39 @@ on_each_store! {
         let fits = Context::new().with("large", "x".repeat(1000 - 12));
         assert!(runner.execute("w", fits).await.unwrap().status.is_success());
         runner.shutdown().await.unwrap();
+    }
+
+    async fn a_change_that_makes_the_execution_too_large_fails_its_task_for_good(database: Database) {
+        let large = |id: &str, key: &'static str, size: usize| {
+            task(id, move |context| async move { Ok(context.with(key, "x".repeat(size))) })
+        };
+        let gate = Gate::new();
+        let tasks = [
+            large("a", "a", 400),
+            gate.task("b").dependencies(["a"]),
+            // What is overwritten is kept as well.
+            large("c", "a", 400).dependencies(["b"]),
+            large("d", "d", 300).dependencies(["c"]).retry(crate::support::attempts(3)),
+        ];
+        let config = || quick().max_execution_bytes(1000).shutdown_timeout(Duration::ZERO);
+        let first = database.configured(config(), [workflow("w", tasks.clone())]).await;
+        let execution = first.execute_async("w", Context::new().with("kept", 1)).await.unwrap().execution_id;
+        gate.started().await;
+        first.shutdown().await.unwrap();
+        // It counts what it reads.
+        let runner = database.configured(config(), [workflow("w", tasks)]).await;
+        gate.started().await;
+        gate.open(1);
+        let result = runner.execution(execution).wait_for_completion().await.unwrap();
+        assert_eq!(result.status, PipelineStatus::Failed);
+        let failed = task_of(&result, "d");
+        assert_eq!(failed.attempts, 1);
+        let error = failed.error_message.as_deref().unwrap();
+        assert!(error.contains("max_execution_bytes") && error.contains("the 1000 allowed"), "{error}");
+        assert_eq!(task_of(&result, "c").state, TaskState::Completed);
+        runner.shutdown().await.unwrap();
+        let refused = database.builder().config(quick().max_execution_bytes(1 << 30).build()).build().await.unwrap_err();
+        assert_error(&refused, ErrorKind::Configuration, "max_execution_bytes");
     }
 
     async fn a_change_that_cannot_be_stored_fails_the_attempt(database: Database) {

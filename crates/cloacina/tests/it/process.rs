@@ -124,6 +124,10 @@ async fn another_process() {
         "process limit" => process_limit().await,
         #[cfg(feature = "sqlite")]
         "thousand files" => crate::rest::thousand_files().await,
+        #[cfg(feature = "sqlite")]
+        "few descriptors" => crate::rest::few_descriptors().await,
+        #[cfg(feature = "sqlite")]
+        "no descriptors" => crate::rest::no_descriptors().await,
         other => panic!("there is no part `{other}`"),
     }
 }

@@ -16,6 +16,7 @@ use cloacina_sqlite::{Directory, FileId, SqliteStore};
 use cloacina_testing::clock::ManualClock;
 use cloacina_testing::faulty::{FaultyStore, Method, Moment, Verdict};
 use rusqlite::Connection;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 
 use crate::process::Other;
@@ -161,6 +162,73 @@ pub(crate) async fn thousand_files() {
     for runner in runners {
         runner.shutdown().await.unwrap();
     }
+}
+
+/// Lets this process have so many files open.
+fn limit_descriptors(limit: usize) {
+    let limit = Rlimit { current: Some(u64::try_from(limit).unwrap()), ..getrlimit(Resource::Nofile) };
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+#[test]
+fn more_busy_files_than_the_process_may_open_are_all_served() {
+    Other::start("few descriptors", &Database::sqlite(), "").end();
+}
+
+/// What the other process does for that.
+pub(crate) async fn few_descriptors() {
+    const LIMIT: usize = 256;
+    const FILES: usize = 100;
+    limit_descriptors(LIMIT);
+    let database = Database::sqlite();
+    let gate = Gate::new();
+    let mut runners = Vec::new();
+    for number in 0..FILES {
+        let tasks = [gate.task("held"), idle("last").dependencies(["held"])];
+        runners.push(database.of(&format!("t{number}")).runner([workflow("w", tasks)]).await);
+    }
+    let mut executions = Vec::new();
+    for runner in &runners {
+        executions.push(runner.execute_async("w", Context::new()).await.unwrap());
+    }
+    for _ in 0..FILES {
+        gate.started().await;
+    }
+    // All are at work now.
+    gate.open(FILES);
+    for execution in executions {
+        assert_eq!(execution.wait_for_completion().await.unwrap().status, PipelineStatus::Completed);
+    }
+    for runner in runners {
+        runner.shutdown().await.unwrap();
+    }
+}
+
+#[test]
+fn without_descriptors_a_file_is_refused_for_now() {
+    Other::start("no descriptors", &Database::sqlite(), "").end();
+}
+
+/// What the other process does for that.
+pub(crate) async fn no_descriptors() {
+    let database = Database::sqlite();
+    let first = database.runner([workflow("w", [idle("a")])]).await;
+    limit_descriptors(256);
+    let taken: Vec<fs::File> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+    // Goes on with what it has open.
+    first.execute("w", Context::new()).await.unwrap();
+    // Closes the first file in favour of the second.
+    drop(SqliteStore::open(&database.of("globex").url).await.unwrap());
+    let more: Vec<fs::File> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+    let error = SqliteStore::open(&database.of("globex").url).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Transient, "{error}");
+    assert!(error.to_string().contains("ulimit -n") && error.to_string().contains("256"), "{error}");
+    let refused = database.of("globex").builder().build().await.unwrap_err();
+    assert!(refused.is_transient(), "{refused:?}");
+    drop((taken, more));
+    first.execute("w", Context::new()).await.unwrap();
+    first.shutdown().await.unwrap();
+    drop(SqliteStore::open(&database.of("globex").url).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,1 @@
+UPDATE cloacina_place SET latest_at = max(latest_at, ?1)
