@@ -36,7 +36,8 @@ impl ProcessIdentity {
     /// Whether this process has certainly ended. False where that cannot be told from here.
     #[must_use]
     pub fn is_gone(&self, here: &Self) -> bool {
-        self.host == here.host && is_proven_gone(self, stat_of(self.pid), || is_no_process(self.pid))
+        self.host == here.host
+            && is_proven_gone(self, stat_of(self.pid).as_deref(), || is_no_process(self.pid))
     }
 }
 
@@ -60,8 +61,8 @@ enum Seen {
 
 /// Only what was seen is a proof. That `/proc/<pid>` cannot be read is none: it may hide the processes of other users (`hidepid`,
 /// `ProtectProc`), or this process may have no file descriptor left. Then the system is asked whether anybody has the process id.
-fn is_proven_gone(process: &ProcessIdentity, stat: Option<String>, is_no_process: impl Fn() -> bool) -> bool {
-    match stat.as_deref().and_then(seen) {
+fn is_proven_gone(process: &ProcessIdentity, stat: Option<&str>, is_no_process: impl Fn() -> bool) -> bool {
+    match stat.and_then(seen) {
         Some(Seen::Alive { started }) => started != process.started,
         Some(Seen::Ended) => true,
         None => is_no_process(),
@@ -121,7 +122,9 @@ mod tests {
 
     #[test]
     fn only_a_proof_counts() {
-        let is_gone = |stat, is_no_process| is_proven_gone(&process(5), stat, || is_no_process);
+        let is_gone = |stat: Option<String>, is_no_process| {
+            is_proven_gone(&process(5), stat.as_deref(), || is_no_process)
+        };
         assert!(!is_gone(stat("S", 1, 5), true));
         assert!(is_gone(stat("S", 1, 6), false));
         assert!(is_gone(stat("Z", 1, 5), false));

@@ -328,7 +328,7 @@ impl Running {
                 "a blocking task has been waiting for a thread for 10 s, because too many others run: \
                  give them less to do, or more processes"
             );
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             biased;

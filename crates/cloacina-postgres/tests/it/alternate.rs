@@ -234,7 +234,7 @@ impl Alternation {
                 match error.kind() {
                     StoreErrorKind::Data => self.tally.refused += 1,
                     StoreErrorKind::Transient | StoreErrorKind::Busy | StoreErrorKind::Unknown => {
-                        self.tally.failed += 1
+                        self.tally.failed += 1;
                     }
                     _ => panic!("seed {}, {}: {error:?}", self.seed, TENANTS[tenant]),
                 }
