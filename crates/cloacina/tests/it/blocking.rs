@@ -121,7 +121,7 @@ on_each_store! {
         let (stuck, mut starts, let_go) = all_stuck(cores());
         let timeout = Some(Duration::from_millis(50));
         let late = task("t", |_| std::future::pending()).timeout(timeout);
-        let waiting = blocking("t", |context| Ok(context)).timeout(timeout);
+        let waiting = blocking("t", Ok).timeout(timeout);
         let runner = database
             .runner([workflow("stuck", stuck), workflow("waiting", [waiting]), workflow("late", [late])])
             .await;

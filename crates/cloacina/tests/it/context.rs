@@ -193,7 +193,7 @@ on_each_store! {
 
     async fn a_change_that_cannot_be_stored_fails_the_attempt(database: Database) {
         let changes: [(Change, &str); 7] = [
-            (|context| context.with("mean", 0.0 / 0.0), "`mean` cannot be written as JSON: NaN is no number in JSON"),
+            (|context| context.with("mean", f64::NAN), "`mean` cannot be written as JSON: NaN is no number in JSON"),
             (|context| context.with("deep", nested(2_000)), "`deep` cannot be written as JSON: arrays or objects nested more than 100"),
             (|context| context.with("map", unwritable()), "`map` cannot be written as JSON"),
             (|context| context.with("text", "a\0b"), "`text` contains the character \\u0000"),

@@ -67,5 +67,5 @@ async fn another_process() {
         gate.started().await;
     }
     println!("{HOLDS}");
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
