@@ -11,7 +11,7 @@
 //! runs their futures; the calls into SQLite happen there directly, since a hop to another thread would take longer than most of them.
 //! A lock is never held across an `.await`, and a file that another process has locked is waited for without holding a thread. Whoever wants to
 //! write to a file, or to read from it, waits for its turn without a thread as well, so that a slow file holds two of them at most. What may
-//! take long runs [on threads and connections of its own](long).
+//! take long runs on threads and connections of its own.
 //!
 //! # When a commit fails
 //!
