@@ -7,6 +7,7 @@ use std::time::Duration;
 use cloacina::runner::DefaultRunner;
 use cloacina::{AttemptOutcome, Context, ErrorKind, PipelineStatus, TaskDefinition, TaskState, Workflow};
 use cloacina_testing::clock::ManualClock;
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use crate::support::{Database, Gate, assert_error, idle, quick, setting, task, task_of, until, workflow};
@@ -132,13 +133,11 @@ on_each_store! {
         let config = quick().shutdown_timeout(Duration::from_millis(100));
         let runner = database.configured(config, [stuck.workflow()]).await;
         let execution = runner.execute_async("w", Context::new()).await.unwrap();
-        let waiting = tokio::spawn({
-            let execution = execution.clone();
-            async move { execution.wait_for_completion().await }
-        });
+        let mut waiting = Box::pin(execution.wait_for_completion());
+        assert!((&mut waiting).now_or_never().is_none());
         assert_eq!(starts.recv().await, Some(1));
         runner.shutdown().await.unwrap();
-        assert_error(&waiting.await.unwrap().unwrap_err(), ErrorKind::ShutDown, &execution.execution_id.to_string());
+        assert_error(&waiting.await.unwrap_err(), ErrorKind::ShutDown, &execution.execution_id.to_string());
         finished_by_the_next(&database, &stuck, execution.execution_id, AttemptOutcome::Released).await;
     }
 
