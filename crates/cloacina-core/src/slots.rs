@@ -73,6 +73,11 @@ pub(crate) fn free_in_process() -> usize {
     slots.limit.load(Ordering::Relaxed).saturating_sub(slots.used.load(Ordering::Relaxed))
 }
 
+/// Whether no more than one tenant is open in this process.
+pub(crate) fn is_one_tenant() -> bool {
+    PROCESS.tenants.load(Ordering::Relaxed) < 2
+}
+
 /// Sets how many tasks this process runs at once.
 pub(crate) fn set_process_limit(limit: usize) {
     PROCESS.slots.limit.store(limit, Ordering::Relaxed);

@@ -435,7 +435,7 @@ impl Hub {
         let wanted = 1 + busy / TASKS_PER_LANE;
         // What is large takes one lane, however much there is of it.
         if (wanted > 1 || weight > TASKS_PER_LANE) && lanes > 1 {
-            let shared = lanes - 1;
+            let shared = lanes - usize::from(!slots::is_one_tenant());
             let nth = execution.map_or(0, |execution| pick(execution.0.as_u128(), wanted.min(shared)));
             return (pick(tenant, shared) + nth) % shared;
         }
