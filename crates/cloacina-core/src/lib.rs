@@ -4,6 +4,7 @@
 //! [`store::Store`]; what it needs of time is the trait [`clock::Clock`]. Users depend on the crate `cloacina`, which
 //! brings the two together.
 
+pub mod backoff;
 mod blocking;
 pub mod clock;
 mod config;

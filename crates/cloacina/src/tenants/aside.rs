@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
+use cloacina_core::backoff::Backoff;
+
 /// How long one is left alone: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Those that are left alone for a while. Each failure doubles it.
 #[derive(Debug)]
-pub(super) struct Aside<K>(HashMap<K, (Instant, Duration)>);
+pub(super) struct Aside<K>(HashMap<K, (Instant, Backoff)>);
 
 impl<K> Default for Aside<K> {
     fn default() -> Self {
@@ -24,8 +26,9 @@ impl<K: Eq + Hash> Aside<K> {
 
     /// Returns for how long.
     pub(super) fn put(&mut self, id: K, now: Instant) -> Duration {
-        let pause = self.0.get(&id).map_or(PAUSE.0, |(_, pause)| (*pause * 2).min(PAUSE.1));
-        self.0.insert(id, (now + pause, pause));
+        let (until, pauses) = self.0.entry(id).or_insert((now, Backoff::new(PAUSE.0, PAUSE.1)));
+        let pause = pauses.next();
+        *until = now + pause;
         pause
     }
 
