@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::error::{ErrorKind, PipelineError, TaskError};
 use crate::execution::TaskInfo;
 use crate::json::{self, MAX_DEPTH};
 use crate::workflow::StableHash;
@@ -478,6 +479,18 @@ pub enum ContextError {
         /// What serde said.
         reason: String,
     },
+}
+
+impl From<ContextError> for PipelineError {
+    fn from(error: ContextError) -> Self {
+        Self::new(ErrorKind::Context, error.to_string())
+    }
+}
+
+impl From<ContextError> for TaskError {
+    fn from(error: ContextError) -> Self {
+        Self::new(error)
+    }
 }
 
 #[cfg(test)]

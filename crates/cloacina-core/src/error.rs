@@ -4,10 +4,6 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use crate::context::ContextError;
-use crate::store::StoreError;
-use crate::workflow::WorkflowError;
-
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// What a caller can branch on.
@@ -106,26 +102,6 @@ impl StdError for PipelineError {
     }
 }
 
-impl From<ContextError> for PipelineError {
-    fn from(error: ContextError) -> Self {
-        Self::new(ErrorKind::Context, error.to_string())
-    }
-}
-
-impl From<WorkflowError> for PipelineError {
-    fn from(error: WorkflowError) -> Self {
-        Self::new(ErrorKind::Workflow, error.to_string())
-    }
-}
-
-impl From<StoreError> for PipelineError {
-    fn from(error: StoreError) -> Self {
-        let (kind, message) = (error.kind().into(), error.to_string());
-        // Its words are this level's: as the source they would be told a second time.
-        Self { inner: Box::new(Inner { kind, message, source: error.into_source() }) }
-    }
-}
-
 /// What a task returns when it cannot do its work: an error, and what the engine should make of it.
 ///
 /// Any error that a task returns becomes one that is retried as the task's policy says. Return a `TaskError` to say
@@ -214,12 +190,6 @@ impl StdError for TaskError {
     }
 }
 
-impl From<ContextError> for TaskError {
-    fn from(error: ContextError) -> Self {
-        Self::new(error)
-    }
-}
-
 impl From<PipelineError> for TaskError {
     fn from(error: PipelineError) -> Self {
         Self::new(error)
@@ -235,22 +205,5 @@ impl From<String> for TaskError {
 impl From<&str> for TaskError {
     fn from(error: &str) -> Self {
         Self::new(error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::error::Error as _;
-
-    use super::PipelineError;
-    use crate::store::{StoreError, StoreErrorKind};
-
-    #[test]
-    fn what_a_store_said_is_told_once() {
-        let lost =
-            StoreError::new(StoreErrorKind::Transient, "the connection is gone").with_source("broken pipe");
-        let error = PipelineError::from(lost);
-        assert_eq!(error.to_string(), "the connection is gone");
-        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("broken pipe"));
     }
 }

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, PipelineError};
 use crate::id::TenantId;
 
 /// What the engine does about a failure.
@@ -122,5 +122,32 @@ impl From<StoreErrorKind> for ErrorKind {
             StoreErrorKind::Configuration => Self::Configuration,
             StoreErrorKind::Internal => Self::Internal,
         }
+    }
+}
+
+impl From<StoreError> for PipelineError {
+    fn from(error: StoreError) -> Self {
+        let told = Self::new(error.kind().into(), error.to_string());
+        // Its words are this level's: as the source they would be told a second time.
+        match error.into_source() {
+            Some(source) => told.with_source(source),
+            None => told,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn what_a_store_said_is_told_once() {
+        let lost =
+            StoreError::new(StoreErrorKind::Transient, "the connection is gone").with_source("broken pipe");
+        let error = PipelineError::from(lost);
+        assert_eq!(error.to_string(), "the connection is gone");
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("broken pipe"));
     }
 }

@@ -13,6 +13,7 @@ mod error;
 mod execution;
 mod flush;
 mod payload;
+mod place;
 mod runner;
 mod tenant;
 
@@ -34,6 +35,7 @@ pub use flush::{
     PlaceFlush, PlaceFlushed, Recorded, TaskOutcome, WorkflowKey,
 };
 pub use payload::Payload;
+pub use place::{Place, PlaceName};
 pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
 pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
 
@@ -41,32 +43,6 @@ use crate::id::{ExecutionId, RunnerId, TenantId};
 
 /// The result of a store's method.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
-
-/// Where a tenant's rows are.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// What the operator calls the tenant; its schema, where nobody gave it another name, or the name of its SQLite file without the extension.
-    pub name: String,
-    /// The PostgreSQL schema with its tables, exactly as it was given. Empty for a SQLite file.
-    pub schema: String,
-    /// Counts the places that the tenant has had: who still goes by an earlier one is refused.
-    pub epoch: i32,
-    /// Whether rows of other tenants are in the same tables.
-    pub shared: bool,
-}
-
-/// Which place to open.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PlaceName {
-    /// The one that the login, the environment or the file stands for.
-    Default,
-    /// The PostgreSQL schema of this name.
-    Named(String),
-    /// Wherever the tenant is that the operator calls so.
-    Tenant(String),
-}
 
 /// A tenant that has work due.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::fingerprint::StableHash;
 use super::{Fingerprint, TaskDefinition};
+use crate::error::{ErrorKind, PipelineError};
 use crate::id::TaskIndex;
 
 /// The most tasks that one workflow may have.
@@ -190,4 +191,10 @@ enum Problem {
     NoAttempts { task: String },
     #[error("is registered twice, by {first} and by {second}: give one of them another name")]
     RegisteredTwice { first: String, second: String },
+}
+
+impl From<WorkflowError> for PipelineError {
+    fn from(error: WorkflowError) -> Self {
+        Self::new(ErrorKind::Workflow, error.to_string())
+    }
 }
