@@ -4,104 +4,23 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloacina_core::store::{Result, StoreError, StoreErrorKind};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rusqlite::Connection;
 
+use crate::address::{FileId, SqliteAddress};
 use crate::error::Failure;
 use crate::registry::Registry;
-use crate::{SqliteAddress, connect, files, micros, migrate, on_blocking_thread};
-
-/// The longest id, in characters: with `.db-journal` it is far below the 255 bytes that file systems allow.
-const MAX_ID: usize = 63;
+use crate::runtime::on_blocking_thread;
+use crate::time::micros;
+use crate::{connect, files, migrate};
 
 /// How often the directory is looked through for files that were put there by hand.
 const SCAN: Duration = Duration::from_secs(60);
-
-/// The name of a tenant's file without its extension: 1 to 63 ASCII letters, digits, `_` and `-`, the first no `-`.
-///
-/// No such name leaves its directory, is hidden, is an option of a command, or a device of Windows.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileId(Box<str>);
-
-impl FileId {
-    /// Understands a name.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreErrorKind::Configuration`], saying what is wrong with it.
-    pub fn parse(id: &str) -> Result<Self> {
-        let refuse = |reason: &str| {
-            // Only the beginning of it: it may be long.
-            let shown: String = id.chars().take(MAX_ID + 1).collect();
-            Err(StoreError::new(
-                StoreErrorKind::Configuration,
-                format!("{shown:?} cannot be the name of a tenant's file: {reason}"),
-            ))
-        };
-        if id.is_empty() {
-            return refuse("it is empty");
-        }
-        if id.len() > MAX_ID {
-            return refuse("it is longer than 63 characters");
-        }
-        if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
-            return refuse("only ASCII letters, digits, `_` and `-` may be in it");
-        }
-        if id.starts_with('-') {
-            return refuse("it begins with `-`");
-        }
-        if is_device(id) {
-            return refuse("Windows has a device of this name");
-        }
-        Ok(Self(id.into()))
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Of the file `<id>.db`; `None` if it has another name.
-    pub(crate) fn of(file: &Path) -> Option<Self> {
-        Self::parse(file.file_name()?.to_str()?.strip_suffix(".db")?).ok()
-    }
-
-    fn file_name(&self) -> String {
-        format!("{self}.db")
-    }
-}
-
-impl fmt::Display for FileId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for FileId {
-    type Err = StoreError;
-
-    fn from_str(id: &str) -> Result<Self> {
-        Self::parse(id)
-    }
-}
-
-/// See <https://learn.microsoft.com/windows/win32/fileio/naming-a-file>.
-fn is_device(id: &str) -> bool {
-    let id = id.to_ascii_lowercase();
-    match id.as_str() {
-        "con" | "prn" | "aux" | "nul" => true,
-        _ => ["com", "lpt"].iter().any(|port| {
-            id.strip_prefix(port)
-                .is_some_and(|number| number.len() == 1 && number.as_bytes()[0].is_ascii_digit())
-        }),
-    }
-}
 
 /// A tenant with work due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,7 +192,7 @@ impl Directory {
     /// [`StoreErrorKind::Place`] if the directory or its registry cannot be read.
     pub async fn due(&self, now: Timestamp) -> Result<Vec<DueFile>> {
         let looked = {
-            let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+            let unknown = self.unknown.lock();
             unknown.clone().filter(|(at, _)| at.elapsed() < SCAN)
         };
         let (registry, directory) = (Arc::clone(&self.registry), self.path.clone());
@@ -309,7 +228,7 @@ impl Directory {
             Ok((files, (at, unknown)))
         })
         .await?;
-        *self.unknown.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked);
+        *self.unknown.lock() = Some(looked);
         Ok(due)
     }
 

@@ -8,7 +8,7 @@ use cloacina_core::store::{Bells, Due, NextDue};
 use rusqlite::{Connection, params};
 
 use crate::error::Failure;
-use crate::{SqliteStore, Writer, data_version, optional_timestamp, timestamp};
+use crate::row::{optional_timestamp, timestamp};
 
 const BELL_DUE: &str = include_str!("../sql/bell_due.sql");
 const BELL_DUE_NEXT: &str = include_str!("../sql/bell_due_next.sql");
@@ -52,22 +52,4 @@ pub(crate) fn notice(
     connection.prepare_cached(NOTICE_PRUNE)?.execute(params![tenant.0, now.saturating_sub(NOTICE_KEPT)])?;
     connection.prepare_cached(NOTICE_INSERT)?.execute(params![tenant.0, now, execution.0])?;
     Ok(())
-}
-
-impl SqliteStore {
-    /// Hints if another connection wrote to the file since this was asked last.
-    pub(crate) fn look_for_others(&self) {
-        // A writer that is busy is asked the next time: a flush says more than a hint.
-        let Ok(mut writer) = self.writer.try_lock() else {
-            return;
-        };
-        if let Writer::Open(writer) = &mut *writer
-            // An error shows in the query that follows.
-            && let Ok(version) = data_version(&writer.connection)
-            && version != writer.seen_version
-        {
-            writer.seen_version = version;
-            self.hints.send_modify(|hints| *hints = hints.wrapping_add(1));
-        }
-    }
 }

@@ -4,7 +4,7 @@ use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{StoreError, StoreErrorKind};
 use rusqlite::ErrorCode;
 
-use crate::files;
+use crate::descriptors;
 
 /// What stops a transaction: SQLite, or something that the store says itself.
 #[derive(Debug)]
@@ -67,7 +67,8 @@ impl Failure {
     pub(crate) fn is_short_of_descriptors(&self) -> bool {
         match self {
             Self::Sqlite(error) => {
-                error.sqlite_error_code() == Some(ErrorCode::CannotOpen) && files::are_descriptors_short()
+                error.sqlite_error_code() == Some(ErrorCode::CannotOpen)
+                    && descriptors::are_descriptors_short()
             }
             _ => false,
         }
@@ -111,12 +112,12 @@ fn store_error(error: rusqlite::Error, label: &str) -> StoreError {
                 ),
             ),
             ErrorCode::DiskFull => (Place, format!("no space is left for the SQLite file {label}")),
-            ErrorCode::CannotOpen if files::are_descriptors_short() => (
+            ErrorCode::CannotOpen if descriptors::are_descriptors_short() => (
                 Transient,
                 format!(
                     "the SQLite file {label} cannot be opened now, since this process has too many files open: its limit (RLIMIT_NOFILE, \
                      `ulimit -n`) is {}; raise it, or close what else is open",
-                    files::limit().map_or("unlimited".to_owned(), |limit| limit.to_string())
+                    descriptors::limit().map_or("unlimited".to_owned(), |limit| limit.to_string())
                 ),
             ),
             ErrorCode::CannotOpen => (

@@ -1,7 +1,6 @@
 //! Executions as they are read, controlled and pruned.
 
 use std::fmt::Write as _;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use cloacina_core::execution::{AttemptRecord, PipelineStatus};
@@ -14,10 +13,10 @@ use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
+use crate::doorbell;
 use crate::error::Failure;
 use crate::flush::{DEADLINE, Known, execution_close, execution_lock, ready_delete, ready_insert};
-use crate::runner::workflows_to_json;
-use crate::{doorbell, optional_timestamp, timestamp};
+use crate::row::{optional_timestamp, state, timestamp, workflows_to_json};
 
 const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
@@ -51,12 +50,6 @@ const DEADLINE_PASSED: &str = "the deadline has passed";
 
 /// The most executions that one `execution_expire` cancels.
 const EXPIRE_LIMIT: i64 = 1_000;
-
-/// A state, an outcome or a reason.
-pub(crate) fn state<T: FromStr<Err: std::fmt::Display>>(row: &Row<'_>, column: usize) -> Result<T, Failure> {
-    let text = row.get_ref(column)?.as_str().map_err(|error| Failure::damaged(error.to_string()))?;
-    text.parse().map_err(|error: T::Err| Failure::damaged(error.to_string()))
-}
 
 pub(crate) fn control(
     connection: &Connection,

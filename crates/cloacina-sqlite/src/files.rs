@@ -14,24 +14,22 @@ use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Once, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use crate::connect::FileIdentity;
-use crate::{SqliteStore, guest};
+use crate::address::FileIdentity;
+use crate::descriptors::limit;
+use crate::guest;
 
 /// How many files a process has open at once unless it is told otherwise.
 const DEFAULT_BUDGET: usize = 128;
 
 /// How many descriptors an open file costs: two connections with the file and its log each, and the index of the log.
 const DESCRIPTORS: usize = 5;
-
-/// How many descriptors have to be free for a file to be opened.
-#[cfg(unix)]
-const NEEDED: usize = 4;
 
 /// How often the resting files are looked at.
 const WATCH: Duration = Duration::from_secs(1);
@@ -91,34 +89,9 @@ pub fn set_max_open_files(files: usize) {
     FILES.lock().budget = files.max(1);
 }
 
-/// The process's limit of open files; `None` if there is none, or it cannot be told.
-pub(crate) fn limit() -> Option<usize> {
-    #[cfg(unix)]
-    {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
-    }
-    #[cfg(not(unix))]
-    None
-}
-
 /// How many files may be open at most: a quarter of the descriptors is the user's, and for what else is opened beside the files.
 fn most() -> usize {
     limit().map_or(usize::MAX, |limit| (limit - limit / 4) / DESCRIPTORS).max(1)
-}
-
-/// Whether the process has too few descriptors left to open a file. SQLite does not say so.
-pub(crate) fn are_descriptors_short() -> bool {
-    #[cfg(unix)]
-    {
-        use rustix::io::Errno;
-        let probes: Vec<_> = (0..NEEDED).map(|_| std::fs::File::open("/dev/null")).collect();
-        let short = [Errno::MFILE.raw_os_error(), Errno::NFILE.raw_os_error()];
-        let failed = probes.iter().filter_map(|probe| probe.as_ref().err()?.raw_os_error());
-        failed.into_iter().any(|errno| short.contains(&errno))
-    }
-    #[cfg(not(unix))]
-    false
 }
 
 /// Closes the least recently used file that nobody uses at this moment, whether its hub is at work or not. False if there is none.
@@ -126,9 +99,9 @@ pub(crate) async fn evict() -> bool {
     let mut files: Vec<Arc<File>> = FILES.lock().open.values().cloned().collect();
     files.sort_by_cached_key(|file| file.used.load(Ordering::Relaxed));
     for file in files {
-        let Some(store) = file.store.get().and_then(Weak::upgrade) else { continue };
+        let Some(close) = file.close.get() else { continue };
         guest::release(Some(&file.path)).await;
-        if store.evict() {
+        if close() {
             return true;
         }
     }
@@ -137,7 +110,7 @@ pub(crate) async fn evict() -> bool {
 
 impl Files {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn made_room(&self, mut state: MutexGuard<'_, State>) {
@@ -210,6 +183,8 @@ pub(crate) fn is_used(path: &Path) -> bool {
 /// A file as a store uses it, open or at rest; forgotten when dropped.
 pub(crate) struct OpenFile(Arc<File>);
 
+type Close = Box<dyn Fn() -> bool + Send + Sync>;
+
 struct File {
     number: u64,
     path: PathBuf,
@@ -220,8 +195,8 @@ struct File {
     pressed: Notify,
     /// Whether it was pressed since it was used last.
     was_pressed: AtomicBool,
-    /// Who has it open; set once it was opened for the first time.
-    store: OnceLock<Weak<SqliteStore>>,
+    /// Closes it until its next use, unless somebody uses it at this moment. Set once it was opened.
+    close: OnceLock<Close>,
     /// What it looked like when it went to rest, or when that was last told to have changed.
     seen: Mutex<Option<Footprint>>,
 }
@@ -237,14 +212,14 @@ impl OpenFile {
             used: AtomicU64::new(0),
             pressed: Notify::new(),
             was_pressed: AtomicBool::new(false),
-            store: OnceLock::new(),
+            close: OnceLock::new(),
             seen: Mutex::new(None),
         }))
     }
 
-    /// Says who has it open.
-    pub(crate) fn of(&self, store: Weak<SqliteStore>) {
-        self.0.store.get_or_init(|| store);
+    /// Says how it is closed until its next use; true if it was.
+    pub(crate) fn closes_by(&self, close: impl Fn() -> bool + Send + Sync + 'static) {
+        self.0.close.get_or_init(|| Box::new(close));
     }
 
     /// Waits until there is room for one more open file, or nobody else makes room, and counts it as open.
@@ -339,7 +314,7 @@ impl Drop for OpenFile {
 
 impl File {
     fn seen(&self) -> MutexGuard<'_, Option<Footprint>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock()
     }
 
     /// Hints if it looks other than before.

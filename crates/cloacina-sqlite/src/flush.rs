@@ -20,7 +20,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use crate::error::Failure;
-use crate::timestamp;
+use crate::row::{state, timestamp};
 
 const FENCE: &str = include_str!("../sql/fence.sql");
 const EXECUTION_INSERT: &str = include_str!("../sql/execution_insert.sql");
@@ -482,7 +482,7 @@ pub(crate) fn execution_lock(
         return Ok(None);
     };
     Ok(Some(Known {
-        status: crate::execution::state(row, 0)?,
+        status: state(row, 0)?,
         priority: row.get(1)?,
         workflow: row.get(2)?,
         fingerprint: row.get(3)?,
@@ -534,7 +534,7 @@ pub(crate) fn execution_close(
         let mut statement = connection.prepare_cached(EXECUTION_CLOSE)?;
         let mut rows = statement.query(params![tenant.0, execution.0, now])?;
         match rows.next()? {
-            Some(row) => (crate::execution::state(row, 0)?, row.get(1)?),
+            Some(row) => (state(row, 0)?, row.get(1)?),
             None => return Ok(None),
         }
     };

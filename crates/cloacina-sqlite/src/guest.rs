@@ -13,6 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ffi};
 
 use crate::error::Failure;
+use crate::time::micros;
 use crate::{execution, flush};
 
 /// Closes the connections to a file that nobody uses at the moment.
@@ -49,7 +50,7 @@ pub unsafe fn flush_as_guest(handle: *mut ffi::sqlite3, flush: &Flush) -> Result
     // SAFETY: the caller's promise. The connection does not own the handle, and its statements are finalized when it is dropped.
     let written = unsafe { Connection::from_handle(handle) }
         .map_err(Failure::from)
-        .and_then(|connection| flush::flush(&connection, flush, crate::micros(flush.now), 0));
+        .and_then(|connection| flush::flush(&connection, flush, micros(flush.now), 0));
     written.map_err(|failure| failure.into_store_error(label))
 }
 

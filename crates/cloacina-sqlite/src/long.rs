@@ -13,9 +13,10 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::connect::{self, FileIdentity};
+use crate::address::FileIdentity;
+use crate::connect;
 use crate::error::Failure;
-use crate::snapshot;
+use crate::transaction::snapshot;
 
 /// How many run at once in a process, and of one file.
 pub(crate) const AT_ONCE: usize = 8;

@@ -12,7 +12,7 @@ use cloacina_core::store::{StoreError, StoreErrorKind};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::Failure;
-use crate::transaction;
+use crate::transaction::transaction;
 
 /// A step of the schema.
 #[derive(Debug, Clone, Copy)]

@@ -13,19 +13,20 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use cloacina_core::id::TenantId;
 use cloacina_core::lease::ProcessIdentity;
 use cloacina_core::store::{StoreError, StoreErrorKind};
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use uuid::Uuid;
 
-use crate::connect::{FLAGS, FileIdentity};
-use crate::directory::FileId;
+use crate::address::{FileId, FileIdentity};
+use crate::connect::FLAGS;
 use crate::error::Failure;
-use crate::transaction;
+use crate::transaction::transaction;
 
 /// The name of the registry in its directory.
 pub(crate) const NAME: &str = "cloacina.registry";
@@ -61,7 +62,7 @@ impl Registry {
     }
 
     pub(crate) fn of(directory: &Path) -> Arc<Self> {
-        let mut registries = REGISTRIES.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registries = REGISTRIES.lock();
         registries.retain(|_, registry| registry.strong_count() > 0);
         if let Some(known) = registries.get(directory).and_then(Weak::upgrade) {
             return known;
@@ -81,7 +82,7 @@ impl Registry {
 
     /// Runs `work` in a transaction that writes.
     pub(crate) fn write<T>(&self, work: impl Fn(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
-        let mut open: MutexGuard<'_, _> = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let path = self.path();
         // Somebody may have deleted it, and with it what it said.
         if open.as_ref().is_none_or(|(_, identity)| FileIdentity::of(&path) != Some(*identity)) {

@@ -7,14 +7,12 @@ use std::time::Duration;
 use cloacina_core::execution::AttemptOutcome;
 use cloacina_core::id::{RunnerId, TenantId};
 use cloacina_core::lease::ProcessIdentity;
-use cloacina_core::store::{
-    Liveness, Place, RescuedPlace, RunnerRecord, RunnerRegistration, StoreError, StoreErrorKind, WorkflowKey,
-};
-use cloacina_core::workflow::Fingerprint;
+use cloacina_core::store::{Liveness, Place, RescuedPlace, RunnerRecord, RunnerRegistration, WorkflowKey};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::Failure;
 use crate::flush::{Ended, Known, task_return};
+use crate::row::{workflows_from_json, workflows_to_json};
 use crate::{execution, time};
 
 const FENCE: &str = include_str!("../sql/fence.sql");
@@ -82,25 +80,6 @@ fn record(row: &Row<'_>) -> Result<RunnerRecord, Failure> {
         host_name: row.get(8)?,
         workflows: workflows_from_json(&row.get::<_, String>(7)?)?,
     })
-}
-
-pub(crate) fn workflows_to_json(workflows: &[WorkflowKey]) -> Result<String, Failure> {
-    let pairs: Vec<(&str, i64)> = workflows.iter().map(|key| (&*key.name, key.fingerprint.0)).collect();
-    serde_json::to_string(&pairs).map_err(|error| {
-        StoreError::new(StoreErrorKind::Internal, "the workflows of a runner have no JSON form")
-            .with_source(error)
-            .into()
-    })
-}
-
-fn workflows_from_json(json: &str) -> Result<Vec<WorkflowKey>, Failure> {
-    let pairs: Vec<(String, i64)> = serde_json::from_str(json)
-        .map_err(|error| Failure::damaged(format!("the workflows of a runner: {error}")))?;
-    let key = |(name, fingerprint): (String, i64)| WorkflowKey {
-        name: name.into(),
-        fingerprint: Fingerprint(fingerprint),
-    };
-    Ok(pairs.into_iter().map(key).collect())
 }
 
 /// Whether the runner's row says that it is live; `None` if there is none.

@@ -1,23 +1,13 @@
 //! The one tenant of a file.
 
-use std::path::Path;
-
 use cloacina_core::store::{Place, PlaceName, Result, StoreError, StoreErrorKind};
 
-use crate::{SqliteAddress, SqliteStore};
-
-/// What the place of a file is called in messages: `acme` for `/var/lib/app/acme.db`.
-pub(crate) fn place_name(address: &SqliteAddress) -> String {
-    match address.path().and_then(Path::file_stem) {
-        Some(stem) => stem.to_string_lossy().into_owned(),
-        None => "memory".to_owned(),
-    }
-}
+use crate::store::SqliteStore;
 
 impl SqliteStore {
     pub(crate) fn find_place(&self, name: &PlaceName) -> Result<Place> {
         match name {
-            PlaceName::Named(name) | PlaceName::Tenant(name) if *name != self.place.name => {
+            PlaceName::Named(name) | PlaceName::Tenant(name) if *name != self.place().name => {
                 Err(StoreError::new(
                     StoreErrorKind::Configuration,
                     format!(
@@ -26,13 +16,13 @@ impl SqliteStore {
                     ),
                 ))
             }
-            _ => Ok(self.place.clone()),
+            _ => Ok(self.place().clone()),
         }
     }
 
     /// A place of another file means that somebody mixed handles up.
     pub(crate) fn own(&self, place: &Place) -> Result<()> {
-        if place.tenant == self.place.tenant {
+        if place.tenant == self.place().tenant {
             return Ok(());
         }
         Err(StoreError::new(

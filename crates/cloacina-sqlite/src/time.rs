@@ -7,10 +7,11 @@
 //! What a user names, a start or a deadline, is a time of the wall clock, and is moved by as much as the file is ahead of it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cloacina_core::clock::{Clock, SystemClock};
+use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use crate::error::Failure;
@@ -61,7 +62,7 @@ impl FileClock {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn wall(&self) -> i64 {
@@ -109,6 +110,11 @@ impl FileClock {
             state.told = Instant::now();
         }
     }
+}
+
+/// The time of a transaction, as it is stored.
+pub(crate) fn micros(now: Option<Timestamp>) -> i64 {
+    now.unwrap_or_else(|| SystemClock.now()).as_microsecond()
 }
 
 fn wall() -> i64 {

@@ -1,0 +1,322 @@
+//! What the engine asks of a file.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
+use cloacina_core::store::{
+    AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
+    Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, Store, WorkflowKey,
+};
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::{Durability, SqliteStore};
+use crate::error::Failure;
+use crate::{doorbell, execution, flush, runner};
+
+/// How many executions are deleted in one transaction: whoever else wants to write waits for it.
+const PRUNE_CHUNK: usize = 100;
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn label(&self) -> &str {
+        self.label_text()
+    }
+
+    fn runtime(&self) -> Handle {
+        self.runtime.clone()
+    }
+
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    fn hints(&self) -> watch::Receiver<u64> {
+        self.hints.subscribe()
+    }
+
+    async fn place_open(&self, name: &PlaceName) -> Result<Place> {
+        self.find_place(name)
+    }
+
+    async fn place_of(&self, tenant: TenantId) -> Result<Option<Place>> {
+        Ok((self.place.tenant == tenant).then(|| self.place.clone()))
+    }
+
+    async fn flush(&self, _lane: usize, flush: &Flush) -> Result<Flushed> {
+        for place in &flush.places {
+            self.own(&place.place)?;
+        }
+        self.write(Durability::Full, |connection| {
+            let (now, ahead) = match flush.now {
+                Some(now) => (now.as_microsecond(), 0),
+                None => self.clock.now_and_ahead(),
+            };
+            flush::flush(connection, flush, now, ahead)
+        })
+        .await
+    }
+
+    async fn execution_control(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        control: Control,
+        now: Option<Timestamp>,
+    ) -> Result<Controlled> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            execution::control(connection, place.tenant, execution, &control, self.micros(now))
+        })
+        .await
+    }
+
+    async fn execution_overdue(
+        &self,
+        place: &Place,
+        known: &Arc<[WorkflowKey]>,
+        grace: Duration,
+        now: Option<Timestamp>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.own(place)?;
+        let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
+        let before = self.micros(now).saturating_sub(grace);
+        let (tenant, known) = (place.tenant, Arc::clone(known));
+        self.read_long(move |connection| execution::overdue(connection, tenant, &known, before)).await
+    }
+
+    async fn execution_orphaned(
+        &self,
+        place: &Place,
+        known: &Arc<[WorkflowKey]>,
+    ) -> Result<Vec<(ExecutionId, WorkflowKey)>> {
+        self.own(place)?;
+        let (tenant, known) = (place.tenant, Arc::clone(known));
+        self.read_long(move |connection| execution::orphaned(connection, tenant, &known)).await
+    }
+
+    async fn place_repair(&self, place: &Place, now: Option<Timestamp>) -> Result<Repaired> {
+        self.own(place)?;
+        let tenant = place.tenant;
+        let (runners, stuck) =
+            self.read_long(move |connection| execution::broken(connection, tenant)).await?;
+        if runners.is_empty() && stuck.is_empty() {
+            return Ok(Repaired::default());
+        }
+        self.write(Durability::Full, |connection| {
+            let mut repaired = Repaired::default();
+            for runner in &runners {
+                for place in runner::rescue(connection, place, *runner, self.micros(now))? {
+                    repaired.rescued.extend(place.executions);
+                    repaired.tasks += place.tasks;
+                }
+            }
+            for execution in &stuck {
+                if flush::execution_close(connection, place.tenant, *execution, self.micros(now))?.is_some() {
+                    repaired.closed.push(*execution);
+                }
+            }
+            Ok(repaired)
+        })
+        .await
+    }
+
+    async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures> {
+        self.own(place)?;
+        let (tenant, now) = (place.tenant, self.micros(now));
+        self.read_long(move |connection| execution::figures(connection, tenant, now)).await
+    }
+
+    async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {
+        self.own(place)?;
+        self.read(|connection| execution::count(connection, place.tenant, at_most)).await
+    }
+
+    async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            execution::expire(connection, place.tenant, self.micros(now))
+        })
+        .await
+    }
+
+    async fn execution_load(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<ExecutionRecord>> {
+        self.own(place)?;
+        self.read(|connection| execution::load(connection, place.tenant, executions)).await
+    }
+
+    async fn execution_headers(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<ExecutionHeader>> {
+        self.own(place)?;
+        self.read(|connection| execution::headers(connection, place.tenant, executions)).await
+    }
+
+    async fn execution_find(
+        &self,
+        place: &Place,
+        workflow: &str,
+        key: &str,
+    ) -> Result<Option<(ExecutionId, i64)>> {
+        self.own(place)?;
+        self.read(|connection| execution::find(connection, place.tenant, workflow, key)).await
+    }
+
+    async fn execution_list(&self, place: &Place, list: &ExecutionList) -> Result<Vec<ExecutionHeader>> {
+        self.own(place)?;
+        let (tenant, list) = (place.tenant, list.clone());
+        self.read_long(move |connection| execution::list(connection, tenant, &list)).await
+    }
+
+    async fn attempt_list(&self, place: &Place, execution: ExecutionId) -> Result<Option<AttemptList>> {
+        self.own(place)?;
+        let tenant = place.tenant;
+        self.read_long(move |connection| execution::attempts(connection, tenant, execution)).await
+    }
+
+    async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>> {
+        self.own(place)?;
+        self.read(|connection| {
+            let held = execution::held(connection, place.tenant, runner)?;
+            Ok(held.into_iter().map(|held| held.claimed).collect())
+        })
+        .await
+    }
+
+    async fn execution_prune(
+        &self,
+        place: &Place,
+        retention: Duration,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
+        self.own(place)?;
+        let tenant = place.tenant;
+        let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+        let before = now.map_or_else(|| self.clock.believed(), Timestamp::as_microsecond);
+        let before = before.saturating_sub(retention);
+        let over =
+            self.read_long(move |connection| execution::over(connection, tenant, before, limit)).await?;
+        if over.is_empty() && now.is_none() {
+            self.say_what_is_kept(retention, before).await?;
+        }
+        let mut pruned = 0;
+        for some in over.chunks(PRUNE_CHUNK) {
+            pruned += self
+                .write(Durability::Full, |connection| execution::prune(connection, tenant, before, some))
+                .await?;
+        }
+        Ok(pruned)
+    }
+
+    async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {
+        self.look_for_others();
+        self.glance(|connection| doorbell::due(connection, self.place.tenant, self.micros(now))).await
+    }
+
+    async fn bell_lower(&self, places: &[Arc<Place>], now: Option<Timestamp>) -> Result<Vec<NextDue>> {
+        let mut next = Vec::with_capacity(places.len());
+        for place in places {
+            self.own(place)?;
+            next.push(
+                self.glance(|connection| doorbell::next(connection, place.tenant, self.micros(now))).await?,
+            );
+        }
+        Ok(next)
+    }
+
+    async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()> {
+        self.write(Durability::Full, |connection| runner::register(connection, runner, self.micros(now)))
+            .await
+    }
+
+    async fn runner_heartbeat(
+        &self,
+        runner: RunnerId,
+        workflows: &Arc<[WorkflowKey]>,
+        now: Option<Timestamp>,
+    ) -> Result<Liveness> {
+        self.write(Durability::Process, |connection| {
+            runner::heartbeat(connection, runner, workflows, self.micros(now))
+        })
+        .await
+    }
+
+    async fn runner_list(&self) -> Result<Vec<RunnerRecord>> {
+        self.glance(runner::list).await
+    }
+
+    async fn runner_condemn(&self, runner: RunnerId, beat: i64) -> Result<bool> {
+        self.write(Durability::Full, |connection| runner::condemn(connection, runner, beat)).await
+    }
+
+    async fn runner_rescue(&self, runner: RunnerId, now: Option<Timestamp>) -> Result<Vec<RescuedPlace>> {
+        self.write(Durability::Full, |connection| {
+            runner::rescue(connection, &self.place, runner, self.micros(now))
+        })
+        .await
+    }
+
+    async fn runner_retire(&self, runner: RunnerId) -> Result<()> {
+        self.write(Durability::Full, |connection| {
+            runner::retire(connection, self.place.tenant, runner, self.clock.now())
+        })
+        .await
+    }
+
+    fn rests(&self) -> bool {
+        self.file.is_some()
+    }
+
+    async fn pressed(&self) {
+        match &self.file {
+            Some(file) => file.pressed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn rest(&self) -> Result<bool> {
+        match self.lie_down().await {
+            // What somebody else wrote since it was closed was not seen.
+            Err(Failure::Resting) => self.reopen().await.map(|()| false),
+            result => result,
+        }
+        .map_err(|failure| failure.into_store_error(self.label_text()))
+    }
+
+    async fn close(&self) -> Result<()> {
+        SqliteStore::close(self).await
+    }
+}
+
+impl SqliteStore {
+    /// Says once that the clock would have more deleted than it is believed in.
+    async fn say_what_is_kept(&self, retention: i64, believed: i64) -> Result<()> {
+        let (tenant, before) = (self.place.tenant, self.clock.now().saturating_sub(retention));
+        if before <= believed || self.is_kept.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let kept = self.read_long(move |connection| execution::over(connection, tenant, before, 1)).await?;
+        if !kept.is_empty() && !self.is_kept.swap(true, Ordering::Relaxed) {
+            let ahead = Duration::from_micros(before.saturating_sub(believed).unsigned_abs());
+            tracing::warn!(
+                path = self.label_text(),
+                ?ahead,
+                "finished executions are kept although their retention is over: the clock of this machine is further ahead of the latest time \
+                 in the file than this process has been running, by more than a day; if the clock is right, they are deleted after the next start"
+            );
+        }
+        Ok(())
+    }
+}
