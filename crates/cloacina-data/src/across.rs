@@ -19,13 +19,14 @@ use cloacina_postgres::{PostgresAddress, SchemaName};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, StreamTrait};
 use uuid::Uuid;
 
+use crate::access::Access;
 use crate::connection::Connection;
-use crate::db::{Access, TenantDb};
+use crate::db::TenantDb;
 use crate::declaration::Data;
 use crate::doctor;
 use crate::error::{DataError, DataErrorKind, Result};
-use crate::postgres::Server;
-use crate::source::Source;
+use crate::postgres::{self, Server};
+use crate::source::{Backend, Source};
 use crate::tx::TenantTx;
 
 /// How long a grant is good, in seconds: for a report over all tenants, not for a day's work.
@@ -55,13 +56,24 @@ pub struct ReadTx {
     inner: TenantTx,
 }
 
+impl Data {
+    /// Reading the data of several tenants that share tables, for a `reason` that whoever reads the audit understands.
+    ///
+    /// The operator grants it in a transaction that writes a row to the audit for each tenant, and is committed before this returns; then the
+    /// reader's login sees one tenant after the other, and can write nothing. On PostgreSQL, in shared tables only: of other tenants each is
+    /// opened, and read as its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::DataErrorKind::Configuration) without a reader's login, without a reason, or for another database;
+    /// [`Place`](crate::DataErrorKind::Place) for a tenant that does not share tables, or tables that are not clean; and what the database says.
+    pub async fn across(&self, operator_url: &str, reason: &str, scope: Scope<'_>) -> Result<Across> {
+        Across::grant(self, operator_url, reason, scope).await
+    }
+}
+
 impl Across {
-    pub(crate) async fn grant(
-        data: &Data,
-        operator_url: &str,
-        reason: &str,
-        scope: Scope<'_>,
-    ) -> Result<Self> {
+    async fn grant(data: &Data, operator_url: &str, reason: &str, scope: Scope<'_>) -> Result<Self> {
         if !operator_url.starts_with("postgres") {
             return Err(DataError::configuration(
                 "only tables that tenants share on PostgreSQL can be read across tenants: open each tenant, and read its data",
@@ -75,8 +87,12 @@ impl Across {
                  `Data::reader_login`",
             ));
         };
+        let names = match scope {
+            Scope::All => None,
+            Scope::Only(names) => Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()),
+        };
         let server = Arc::new(Server::reader(&address, reader)?);
-        let granted = crate::postgres::grant(&address, &reader.username, reason, scope, GOOD_FOR).await?;
+        let granted = postgres::grant(&address, &reader.username, reason, names, GOOD_FOR).await?;
         tracing::info!(
             reader = reader.username,
             tenants = granted.len(),
@@ -89,7 +105,7 @@ impl Across {
             Arc::new(Place { tenant: TenantId(tenant), name, schema, epoch: 1, shared: true })
         };
         let across = Self {
-            source: Source::of_readers(data, server.clone()),
+            source: Arc::new(Source::new(Arc::clone(&data.declared), Backend::Postgres(server.clone()))),
             server,
             grant,
             tenants: granted.into_iter().map(place).collect(),

@@ -1,29 +1,18 @@
 //! A connection with a transaction open on it, of either driver.
 
 use cloacina_core::id::ExecutionId;
-use cloacina_core::store::{Flush, Flushed, Place, StoreError};
+use cloacina_core::store::{Flush, Flushed, Place};
 use sea_orm::{ExecResult, QueryResult, Statement};
 use sea_query_sqlx::SqlxValues;
 use sqlx::AssertSqlSafe;
+
+use crate::error::FlushError;
 
 pub(crate) enum Connection {
     #[cfg(feature = "postgres")]
     Postgres(crate::postgres::Open),
     #[cfg(feature = "sqlite")]
     Sqlite(crate::sqlite::Open),
-}
-
-/// Why nothing was written, or found, of the engine's rows.
-#[derive(Debug)]
-pub(crate) enum FlushError {
-    Driver(sqlx::Error),
-    Store(StoreError),
-}
-
-impl From<sqlx::Error> for FlushError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Driver(error)
-    }
 }
 
 /// The statement as the driver takes it.

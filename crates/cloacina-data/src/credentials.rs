@@ -6,6 +6,13 @@ use std::fmt;
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
+/// A login for tables that tenants share.
+#[derive(Clone)]
+pub(crate) struct GivenLogin {
+    pub(crate) username: String,
+    pub(crate) password: SecretString,
+}
+
 /// A tenant's own login.
 #[derive(Clone)]
 pub struct TenantLogin {

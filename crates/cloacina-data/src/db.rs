@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use cloacina_core::store::Place;
 use cloacina_core::{Context, Submitter};
@@ -12,7 +11,6 @@ use crate::doctor::Finding;
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::metrics::{Counters, DataMetrics};
 use crate::source::{DataOf, Known, Source};
-use crate::tx::TenantTx;
 
 /// The data of one tenant: a handle, cheap to clone.
 ///
@@ -24,13 +22,6 @@ pub struct TenantDb {
     known: Arc<Known>,
     /// Of a runner; nobody submits what only reads across tenants.
     submitter: Option<Submitter>,
-}
-
-/// What a transaction is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    Read,
-    Write,
 }
 
 impl TenantDb {
@@ -81,6 +72,10 @@ impl TenantDb {
         &self.known.counters
     }
 
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
+    }
+
     pub(crate) fn source(&self) -> &Source {
         &self.source
     }
@@ -91,37 +86,6 @@ impl TenantDb {
     #[must_use]
     pub fn metrics(&self) -> DataMetrics {
         self.counters().read()
-    }
-
-    /// Runs `work` in a transaction of the tenant, and commits it if `work` succeeds; otherwise nothing of it is written.
-    ///
-    /// The first use of a place in a process makes or migrates its tables, where that is needed and allowed, and looks whether it is clean: see
-    /// [`verify`](Self::verify). In a SQLite file the
-    /// transaction is the only one that writes, the engine's own included, from its beginning to its end: keep it short.
-    ///
-    /// # Errors
-    ///
-    /// What `work` returns; a [`DataError`] if the transaction could not be begun or committed. A transaction that met an error is
-    /// rolled back, even if `work` made up for it.
-    pub async fn run<T, E, W>(&self, work: W) -> Result<T, E>
-    where
-        E: From<DataError>,
-        W: AsyncFnOnce(&TenantTx) -> Result<T, E>,
-    {
-        self.transaction(Access::Write, work).await
-    }
-
-    /// The same for work that only reads: it waits for no writer, and sees one state of the data from beginning to end.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`](Self::run); a statement that writes is an error of the database.
-    pub async fn read<T, E, W>(&self, work: W) -> Result<T, E>
-    where
-        E: From<DataError>,
-        W: AsyncFnOnce(&TenantTx) -> Result<T, E>,
-    {
-        self.transaction(Access::Read, work).await
     }
 
     /// Looks at the tenant's place as it is now: its tables with their columns, keys, policies and rights, and what the login can do besides. Reads
@@ -135,37 +99,12 @@ impl TenantDb {
     pub async fn verify(&self) -> Result<Vec<Finding>> {
         self.source.verify(&self.place).await
     }
+}
 
-    async fn transaction<T, E, W>(&self, access: Access, work: W) -> Result<T, E>
-    where
-        E: From<DataError>,
-        W: AsyncFnOnce(&TenantTx) -> Result<T, E>,
-    {
-        let begun = Instant::now();
-        let tx = self.begin(access).await?;
-        match work(&tx).await {
-            Ok(value) => {
-                tx.finish().await?;
-                tracing::debug!(tenant = self.tenant(), time = ?begun.elapsed(), "committed");
-                Ok(value)
-            }
-            Err(error) => {
-                tx.undo().await;
-                tracing::debug!(tenant = self.tenant(), time = ?begun.elapsed(), "rolled back");
-                Err(error)
-            }
-        }
-    }
-
-    pub(crate) async fn begin(&self, access: Access) -> Result<TenantTx> {
-        let begun = Instant::now();
-        let connection = async {
-            self.source.prepare(&self.place, &self.known).await?;
-            self.source.begin(&self.place, access).await
-        };
-        let connection = connection.await.inspect_err(|_| self.counters().failed())?;
-        self.counters().waited_to_begin(begun.elapsed());
-        Ok(TenantTx::new(self.clone(), connection, access))
+impl Source {
+    /// The data of the tenant of a place in this database, whose executions `submitter` submits.
+    pub fn db(self: &Arc<Self>, place: Arc<Place>, submitter: Submitter) -> TenantDb {
+        TenantDb::new(Arc::clone(self), place, Some(submitter))
     }
 }
 

@@ -1,31 +1,22 @@
 //! Which tables hold tenants' data, and how they came to be.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use sea_orm::{EntityTrait, IdenStatic, Iterable};
 
 #[cfg(feature = "postgres")]
-use crate::across::{Across, Scope};
-#[cfg(feature = "postgres")]
-use crate::credentials::{AnySource, CredentialSource};
+use crate::credentials::{AnySource, CredentialSource, GivenLogin};
+use crate::declared::Declared;
 use crate::doctor::Finding;
 use crate::error::{DataError, Result};
 use crate::gate::{Dialect, Gate, Kind, Tables};
 use crate::metrics::DataMetrics;
 use crate::migration::Migration;
-use crate::source::{Key, Source};
-
-/// The column that says whose a row is: in every tenant table of every placement, in no model.
-pub(crate) const TENANT_ID: &str = "tenant_id";
-
-/// The tables of the engine, which lie beside the tenant's own.
-pub(crate) const ENGINE: [&str; 4] =
-    ["workflow_executions", "task_executions", "ready_tasks", "task_attempts"];
-
-/// The longest name of a table or column: what PostgreSQL does not cut.
-const LONGEST_NAME: usize = 63;
+use crate::name::{TENANT_ID, check_name, check_table};
+use crate::source::{Backend, Key, Source};
 
 /// The declared tables of an application, with their migrations: what every tenant's place holds beside the engine's tables.
 ///
@@ -41,62 +32,6 @@ pub struct Data {
     pub(crate) credentials: Option<Arc<dyn AnySource>>,
     /// Where it is in use.
     pub(crate) sources: Arc<Mutex<HashMap<Key, Weak<Source>>>>,
-}
-
-/// A login for tables that tenants share.
-#[cfg(feature = "postgres")]
-#[derive(Clone)]
-pub(crate) struct GivenLogin {
-    pub(crate) username: String,
-    pub(crate) password: secrecy::SecretString,
-}
-
-pub(crate) struct Declared {
-    pub(crate) kinds: BTreeMap<String, Kind>,
-    /// Those of the models, table by table.
-    pub(crate) columns: Vec<(String, String)>,
-    #[cfg(feature = "postgres")]
-    pub(crate) functions: Vec<String>,
-    #[cfg(feature = "postgres")]
-    pub(crate) types: Vec<String>,
-    pub(crate) migrations: Vec<Migration>,
-    postgres: Gate,
-    sqlite: Gate,
-}
-
-impl Declared {
-    /// The number of the last migration; 0 if there is none.
-    pub(crate) fn latest(&self) -> i32 {
-        self.migrations.last().map_or(0, Migration::number)
-    }
-
-    /// The tables that there are after the last migration.
-    pub(crate) fn tables(&self) -> BTreeSet<String> {
-        let mut tables = BTreeSet::new();
-        self.migrations.iter().for_each(|migration| migration.follow(&mut tables));
-        tables
-    }
-
-    /// The columns of tenant tables that count up by themselves: each with its table.
-    pub(crate) fn counters(&self) -> Vec<(String, String)> {
-        let tables = self.tables();
-        let counters = self.migrations.iter().flat_map(Migration::counters);
-        counters
-            .filter(|(table, _)| tables.contains(table) && self.kinds.get(table) == Some(&Kind::Tenant))
-            .collect()
-    }
-
-    /// The declared tables of a kind.
-    pub(crate) fn of_kind(&self, kind: Kind) -> Vec<String> {
-        self.kinds.iter().filter(|(_, its)| **its == kind).map(|(name, _)| name.clone()).collect()
-    }
-
-    pub(crate) fn gate(&self, dialect: Dialect) -> &Gate {
-        match dialect {
-            Dialect::Postgres => &self.postgres,
-            Dialect::Sqlite => &self.sqlite,
-        }
-    }
 }
 
 /// Declares tables one by one.
@@ -131,21 +66,6 @@ impl Data {
     pub fn reader_login(&self, username: &str, password: &str) -> Self {
         let reader = GivenLogin { username: username.to_owned(), password: password.into() };
         Self { reader: Some(reader), ..self.clone() }
-    }
-
-    /// Reading the data of several tenants that share tables, for a `reason` that whoever reads the audit understands.
-    ///
-    /// The operator grants it in a transaction that writes a row to the audit for each tenant, and is committed before this returns; then the
-    /// reader's login sees one tenant after the other, and can write nothing. On PostgreSQL, in shared tables only: of other tenants each is
-    /// opened, and read as its own.
-    ///
-    /// # Errors
-    ///
-    /// [`Configuration`](crate::DataErrorKind::Configuration) without a reader's login, without a reason, or for another database;
-    /// [`Place`](crate::DataErrorKind::Place) for a tenant that does not share tables, or tables that are not clean; and what the database says.
-    #[cfg(feature = "postgres")]
-    pub async fn across(&self, operator_url: &str, reason: &str, scope: Scope<'_>) -> Result<Across> {
-        Across::grant(self, operator_url, reason, scope).await
     }
 
     /// Looks at every place of a database as it is now, without opening one: a SQLite file, or a PostgreSQL database as an operator or an administrator
@@ -189,7 +109,7 @@ impl Data {
     #[must_use]
     pub fn metrics(&self) -> Vec<(String, DataMetrics)> {
         let sources: Vec<_> = {
-            let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+            let sources = self.sources.lock();
             sources.values().filter_map(Weak::upgrade).collect()
         };
         let mut metrics: Vec<_> = sources.iter().flat_map(|source| source.metrics()).collect();
@@ -238,6 +158,48 @@ impl Data {
         let address = cloacina_postgres::PostgresAddress::parse(admin_url)
             .map_err(|error| DataError::configuration(error.to_string()))?;
         crate::postgres::migrate_shared(&address, &self.declared).await
+    }
+}
+
+impl Source {
+    /// In a PostgreSQL database. `own` says that the login is a tenant's own.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(
+        data: &Data,
+        address: &cloacina_postgres::PostgresAddress,
+        max_connections: u32,
+        own: bool,
+    ) -> Result<Arc<Self>> {
+        Self::shared(data, Key::Postgres(Box::new(address.clone())), || {
+            let server = crate::postgres::Server::new(
+                address,
+                data.app.as_ref(),
+                data.credentials.clone(),
+                max_connections,
+                own,
+            )?;
+            Ok(Backend::Postgres(Arc::new(server)))
+        })
+    }
+
+    /// In a SQLite file.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(data: &Data, address: &cloacina_sqlite::SqliteAddress) -> Result<Arc<Self>> {
+        Self::shared(data, Key::Sqlite(address.clone()), || {
+            Ok(Backend::Sqlite(crate::sqlite::File::new(address)?))
+        })
+    }
+
+    /// The one of all runners on a database, however many there are.
+    fn shared(data: &Data, key: Key, make: impl FnOnce() -> Result<Backend>) -> Result<Arc<Self>> {
+        let mut sources = data.sources.lock();
+        if let Some(source) = sources.get(&key).and_then(Weak::upgrade) {
+            return Ok(source);
+        }
+        let source = Arc::new(Self::new(Arc::clone(&data.declared), make()?));
+        sources.retain(|_, source| source.strong_count() > 0);
+        sources.insert(key, Arc::downgrade(&source));
+        Ok(source)
     }
 }
 
@@ -344,33 +306,4 @@ impl DataBuilder {
             sources: Arc::default(),
         })
     }
-}
-
-pub(crate) fn check_table(name: &str, schema: Option<&str>) -> Result<()> {
-    if let Some(schema) = schema {
-        return Err(DataError::configuration(format!(
-            "table `{name}` names schema `{schema}`: leave it out; where a tenant's tables are is decided by its placement"
-        )));
-    }
-    check_name("table", name)?;
-    let folded = name.to_ascii_lowercase();
-    let reserved = ["cloacina", "pg_", "sqlite_"].iter().any(|prefix| folded.starts_with(prefix));
-    if reserved || ENGINE.contains(&&*folded) {
-        return Err(DataError::configuration(format!(
-            "no table can be called `{name}`: names of the engine's tables, and those that begin with `cloacina`, `pg_` or `sqlite_`, are taken"
-        )));
-    }
-    Ok(())
-}
-
-pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
-    let plain = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
-    if plain && name.len() <= LONGEST_NAME {
-        return Ok(());
-    }
-    Err(DataError::configuration(format!(
-        "`{}` is no name for a {what}: use 1 to {LONGEST_NAME} ASCII letters, digits and underscores, not beginning with a digit",
-        name.escape_debug()
-    )))
 }

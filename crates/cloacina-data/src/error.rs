@@ -3,10 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "postgres")]
+use cloacina_core::store::Place;
+use cloacina_core::store::StoreError;
 use cloacina_core::{ErrorKind, PipelineError};
 use sea_orm::{DbErr, RuntimeErr};
 
-use crate::Refusal;
+use crate::gate::Refusal;
 
 /// Something that failed, for which tenant, and what to do about it. Never holds a value of a row, a password or a connection string.
 #[derive(Debug, Clone)]
@@ -43,6 +46,19 @@ pub enum DataErrorKind {
 /// A result of this crate.
 pub type Result<T, E = DataError> = std::result::Result<T, E>;
 
+/// Why nothing was written, or found, of the engine's rows.
+#[derive(Debug)]
+pub(crate) enum FlushError {
+    Driver(sqlx::Error),
+    Store(StoreError),
+}
+
+impl From<sqlx::Error> for FlushError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
 impl DataError {
     pub(crate) fn new(kind: DataErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None }
@@ -57,6 +73,12 @@ impl DataError {
         Self::configuration(format!(
             "there is no data of the tenant: {why}; say which tables there are where the runner is built: `.data(&data)`"
         ))
+    }
+
+    /// A place is none, or none that the engine can use.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn of_place(place: &Place, error: &StoreError) -> Self {
+        Self::new(DataErrorKind::Place, format!("tenant `{}`: {error}", place.name))
     }
 
     pub(crate) fn refused(tenant: &str, refusal: &Refusal) -> Self {

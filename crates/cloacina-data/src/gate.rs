@@ -23,14 +23,17 @@
 //! Whoever sends an admitted statement must compare [`Admitted::parameters`] with the number of values first: one value too many would
 //! take the place of the tenant's id ([`Admitted::fits`]).
 
+mod admitted;
 mod allowed;
 mod cache;
+mod dialect;
 mod expression;
 mod from;
 mod function;
 mod name;
 mod query;
 mod refusal;
+mod rules;
 mod statement;
 mod tables;
 mod text;
@@ -43,8 +46,11 @@ mod tests;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+pub(crate) use admitted::Admitted;
 use cache::Cache;
+pub(crate) use dialect::Dialect;
 pub use refusal::Refusal;
+use rules::Rules;
 use statement::Walk;
 pub(crate) use tables::{Kind, Tables};
 use text::Text;
@@ -52,52 +58,28 @@ use text::Text;
 /// Enough for the deepest tree that `text.rs` lets through, in a build without optimisation; a thread of tokio's has 2 MiB.
 const STACK: usize = 16 * 1024 * 1024;
 
-/// The SQL a statement is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    Postgres,
-    Sqlite,
-}
-
 /// Admits statements that touch declared tables, one tenant's rows of them.
 pub(crate) struct Gate {
-    dialect: Dialect,
-    tables: Tables,
-    functions: HashSet<String>,
-    types: HashSet<String>,
+    rules: Rules,
     cache: Cache,
-}
-
-/// A statement as the database may receive it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Admitted {
-    /// What to send.
-    pub(crate) sql: String,
-    /// How many values the caller has to give, at `1..=parameters`.
-    pub(crate) parameters: usize,
-    /// Whether the tenant's id has to follow them, at `parameters + 1`.
-    pub(crate) tenant_parameter: bool,
-    /// The declared tables it touches, sorted, each once.
-    pub(crate) tables: Vec<String>,
-    /// Whether it is an INSERT, UPDATE or DELETE.
-    pub(crate) writes: bool,
 }
 
 impl Gate {
     pub(crate) fn new(dialect: Dialect, tables: Tables) -> Self {
-        Self { dialect, tables, functions: HashSet::new(), types: HashSet::new(), cache: Cache::default() }
+        let rules = Rules { dialect, tables, functions: HashSet::new(), types: HashSet::new() };
+        Self { rules, cache: Cache::default() }
     }
 
     /// Functions of the operator's that touch nothing but their arguments, by their lower-case names. A name that would need quotes is
     /// left out.
     pub(crate) fn with_functions<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
-        self.functions.extend(names.into_iter().map(Into::into).filter(|name| allowed::is_plain(name)));
+        self.rules.functions.extend(names.into_iter().map(Into::into).filter(|name| allowed::is_plain(name)));
         self
     }
 
     /// Types of the operator's that a value may be cast to, such as enums, by their exact names.
     pub(crate) fn with_types<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
-        self.types.extend(names.into_iter().map(Into::into));
+        self.rules.types.extend(names.into_iter().map(Into::into));
         self
     }
 
@@ -116,26 +98,19 @@ impl Gate {
     }
 
     fn scope(&self, sql: &str) -> Result<Admitted, Refusal> {
-        let Text { mut statement, parameters } = Text::read(self.dialect, sql)?;
-        let mut walk = Walk::new(self, parameters + 1);
+        let Text { mut statement, parameters } = Text::read(self.rules.dialect, sql)?;
+        let mut walk = Walk::new(&self.rules, parameters + 1);
         walk.statement(&mut statement)?;
 
         let rendered = statement.to_string();
-        if text::parse(self.dialect, &rendered).as_ref() != Ok(&statement) {
+        if text::parse(self.rules.dialect, &rendered).as_ref() != Ok(&statement) {
             return Err(Refusal::new(
-                self.dialect,
+                self.rules.dialect,
                 &rendered,
                 "is not understood: it does not read the same after it was written",
                 "write it in a simpler way, and give strings with quotes or backslashes as parameters",
             ));
         }
         Ok(walk.admitted(rendered, parameters))
-    }
-}
-
-impl Admitted {
-    /// Whether exactly the values that the statement names are there: one too many would stand where the tenant's id belongs.
-    pub(crate) fn fits(&self, values: usize) -> bool {
-        values == self.parameters
     }
 }

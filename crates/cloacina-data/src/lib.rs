@@ -3,6 +3,7 @@
 // Without a database there is nothing to be reached.
 #![cfg(any(feature = "sqlite", feature = "postgres"))]
 
+mod access;
 #[cfg(feature = "postgres")]
 mod across;
 mod connection;
@@ -10,11 +11,13 @@ mod connection;
 mod credentials;
 mod db;
 mod declaration;
+mod declared;
 mod doctor;
 mod error;
 mod gate;
 mod metrics;
 mod migration;
+mod name;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod source;

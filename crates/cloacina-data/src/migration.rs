@@ -27,9 +27,9 @@ use sea_orm::sea_query::{
 };
 use uuid::Uuid;
 
-use crate::declaration::{TENANT_ID, check_name, check_table};
 use crate::error::{DataError, Result};
 use crate::gate::{Dialect, Kind};
+use crate::name::{TENANT_ID, check_name, check_table};
 
 /// Whose the rows of a place are.
 #[derive(Debug, Clone, Copy)]

@@ -11,13 +11,14 @@ mod open;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina_core::id::TenantId;
-use cloacina_core::store::{Place, StoreError};
+use cloacina_core::store::Place;
 use cloacina_postgres::guest::WrittenAs;
 use cloacina_postgres::{PostgresAddress, SchemaName};
+use parking_lot::Mutex;
 use sea_orm::{DbErr, RuntimeErr};
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
@@ -25,9 +26,9 @@ use sqlx::{AssertSqlSafe, Executor as _, PgConnection, PgPool};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::credentials::AnySource;
-use crate::db::Access;
-use crate::declaration::{Declared, GivenLogin};
+use crate::access::Access;
+use crate::credentials::{AnySource, GivenLogin};
+use crate::declared::Declared;
 use crate::doctor::Finding;
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
@@ -166,7 +167,7 @@ impl Server {
 
     /// A transaction that reads one tenant's rows, as it was granted.
     pub(crate) async fn read(&self, place: &Place, grant: Uuid) -> Result<Open> {
-        let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
+        let schema = SchemaName::of(place).map_err(|error| DataError::of_place(place, &error))?;
         let begin = format!(
             "{}; SET LOCAL cloacina.reading = '{grant}'; SET LOCAL cloacina.reading_of = '{}'",
             begin(&schema, Access::Read),
@@ -219,7 +220,7 @@ impl Server {
     pub(crate) async fn begin(&self, place: &Place, access: Access) -> Result<Open> {
         let reached = self.reach(place).await?;
         let by_source = reached.placed == Placed::Login && !self.own;
-        let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
+        let schema = SchemaName::of(place).map_err(|error| DataError::of_place(place, &error))?;
         let (mut begin, mut then) = (begin(&schema, access), None);
         match self.entry(place).await? {
             Entry::Begins(text) => begin = format!("{begin}; {text}"),
@@ -317,7 +318,7 @@ impl Tenants {
     /// The login of a tenant; `None` if it has none, and the operator's is used.
     async fn find_or_known(&self, place: &Place, operator: &Pool) -> Result<Option<OfTenant>> {
         let cell = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.known.lock();
             Arc::clone(known.entry(place.tenant).or_default())
         };
         cell.get_or_try_init(|| self.find(place, operator)).await.cloned()
@@ -358,7 +359,7 @@ impl Tenants {
 
     /// Forgets the pool of a tenant. What is open in it may end.
     fn forget(&self, place: &Place) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&place.tenant);
+        self.known.lock().remove(&place.tenant);
     }
 }
 
@@ -513,10 +514,6 @@ fn without_app(place: &Place) -> DataError {
          `Data::app_login`",
         place.name
     ))
-}
-
-fn place_error(place: &Place, error: &StoreError) -> DataError {
-    DataError::new(DataErrorKind::Place, format!("tenant `{}`: {error}", place.name))
 }
 
 /// The same database, login and protection as the engine's.

@@ -3,16 +3,17 @@
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
+use cloacina_core::Resources;
 use cloacina_core::id::TenantId;
 use cloacina_core::store::Place;
-use cloacina_core::{Resources, Submitter};
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
+use crate::access::Access;
 use crate::connection::Connection;
-use crate::db::{Access, TenantDb};
-use crate::declaration::{Data, Declared};
+use crate::declared::Declared;
 use crate::doctor::{self, Finding};
 use crate::error::Result;
 use crate::gate::Dialect;
@@ -47,7 +48,7 @@ pub(crate) enum Key {
     Sqlite(cloacina_sqlite::SqliteAddress),
 }
 
-enum Backend {
+pub(crate) enum Backend {
     #[cfg(feature = "postgres")]
     Postgres(Arc<crate::postgres::Server>),
     #[cfg(feature = "sqlite")]
@@ -55,60 +56,14 @@ enum Backend {
 }
 
 impl Source {
-    /// In a PostgreSQL database. `own` says that the login is a tenant's own.
-    #[cfg(feature = "postgres")]
-    pub fn postgres(
-        data: &Data,
-        address: &cloacina_postgres::PostgresAddress,
-        max_connections: u32,
-        own: bool,
-    ) -> Result<Arc<Self>> {
-        Self::shared(data, Key::Postgres(Box::new(address.clone())), || {
-            let server = crate::postgres::Server::new(
-                address,
-                data.app.as_ref(),
-                data.credentials.clone(),
-                max_connections,
-                own,
-            )?;
-            Ok(Backend::Postgres(Arc::new(server)))
-        })
-    }
-
-    /// In a SQLite file.
-    #[cfg(feature = "sqlite")]
-    pub fn sqlite(data: &Data, address: &cloacina_sqlite::SqliteAddress) -> Result<Arc<Self>> {
-        Self::shared(data, Key::Sqlite(address.clone()), || {
-            Ok(Backend::Sqlite(crate::sqlite::File::new(address)?))
-        })
-    }
-
-    /// The one of all runners on a database, however many there are.
-    fn shared(data: &Data, key: Key, make: impl FnOnce() -> Result<Backend>) -> Result<Arc<Self>> {
-        let mut sources = data.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(source) = sources.get(&key).and_then(Weak::upgrade) {
-            return Ok(source);
-        }
-        let source = Arc::new(Self::new(data, make()?));
-        sources.retain(|_, source| source.strong_count() > 0);
-        sources.insert(key, Arc::downgrade(&source));
-        Ok(source)
-    }
-
-    fn new(data: &Data, backend: Backend) -> Self {
+    pub(crate) fn new(declared: Arc<Declared>, backend: Backend) -> Self {
         Self {
-            declared: Arc::clone(&data.declared),
+            declared,
             backend,
             known: Mutex::default(),
             clean_logins: Mutex::default(),
             shared_is_clean: OnceCell::new(),
         }
-    }
-
-    /// For readers, who neither make nor change a table.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn of_readers(data: &Data, server: Arc<crate::postgres::Server>) -> Arc<Self> {
-        Arc::new(Self::new(data, Backend::Postgres(server)))
     }
 
     fn reaches_logins(&self) -> bool {
@@ -130,13 +85,8 @@ impl Source {
         }
     }
 
-    /// The data of the tenant of a place in this database, whose executions `submitter` submits.
-    pub fn db(self: &Arc<Self>, place: Arc<Place>, submitter: Submitter) -> TenantDb {
-        TenantDb::new(Arc::clone(self), place, Some(submitter))
-    }
-
     pub(crate) fn known(&self, place: &Place) -> Arc<Known> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         let new = || {
             let name = place.name.clone();
             Arc::new(Known { name, ready: OnceCell::new(), counters: Counters::default() })
@@ -146,7 +96,7 @@ impl Source {
 
     /// What was done on the data of each tenant.
     pub(crate) fn metrics(&self) -> Vec<(String, DataMetrics)> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         known.values().map(|known| (known.name.clone(), known.counters.read())).collect()
     }
 
@@ -159,12 +109,10 @@ impl Source {
     async fn open(&self, place: &Arc<Place>) -> Result<()> {
         self.migrate(place).await?;
         let login = self.login_of(place).await?;
-        let is_clean = |logins: &Mutex<HashSet<String>>| {
-            logins.lock().unwrap_or_else(PoisonError::into_inner).contains(&login)
-        };
-        if !is_clean(&self.clean_logins) {
+        let is_clean = self.clean_logins.lock().contains(&login);
+        if !is_clean {
             doctor::admit(&place.name, self.verify_login(place).await?)?;
-            self.clean_logins.lock().unwrap_or_else(PoisonError::into_inner).insert(login);
+            self.clean_logins.lock().insert(login);
         }
         let examine = async || doctor::admit(&place.name, self.verify_place(place).await?);
         if place.shared {

@@ -4,58 +4,37 @@
 //! as much as a transaction.
 
 mod doctor;
+mod open;
 
-use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use cloacina_core::id::{ExecutionId, TenantId};
-use cloacina_core::store::{Flush, Flushed, Place};
+use cloacina_core::id::TenantId;
+use cloacina_core::store::Place;
 use cloacina_sqlite::{FileIdentity, SqliteAddress};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
 
-use crate::connection::FlushError;
-use crate::db::Access;
-use crate::declaration::Declared;
+use crate::access::Access;
+use crate::declared::Declared;
 use crate::doctor::Finding;
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
 use crate::migration::Whose;
+pub(crate) use open::Open;
+use open::{kept, release};
 
 /// How long a transaction that writes waits for its turn in this process, and then for whoever else writes: the engine, or another process. SQLite
 /// does not queue those who wait, so of many one might wait for ever.
 const TURN: Duration = Duration::from_secs(30);
 const BUSY: Duration = Duration::from_secs(5);
 
-/// How many connections that nobody uses are kept open, over all files.
-const IDLE: usize = 16;
-
-static KEPT: Mutex<VecDeque<Kept>> = Mutex::new(VecDeque::new());
-
-/// A connection that nobody uses.
-struct Kept {
-    path: PathBuf,
-    file: Option<FileIdentity>,
-    connection: SqliteConnection,
-}
-
 pub(crate) struct File {
     path: PathBuf,
-    turn: Arc<AsyncMutex<()>>,
-}
-
-/// A connection with a transaction.
-pub(crate) struct Open {
-    path: PathBuf,
-    /// Which file the path meant when it was opened, at the latest.
-    file: Option<FileIdentity>,
-    connection: SqliteConnection,
-    /// Held by a transaction that may write, until it has ended.
-    _turn: Option<OwnedMutexGuard<()>>,
+    turn: Arc<Mutex<()>>,
 }
 
 impl File {
@@ -213,91 +192,5 @@ impl File {
             "made or changed the tables of its data"
         );
         Ok(())
-    }
-}
-
-impl Open {
-    pub(crate) fn driver(&mut self) -> &mut SqliteConnection {
-        &mut self.connection
-    }
-
-    /// A file's statements stay prepared.
-    pub(crate) fn keeps_statements(&self) -> bool {
-        true
-    }
-
-    async fn version(&mut self) -> sqlx::Result<i32> {
-        let known: Option<i32> = sqlx::query_scalar(
-            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'cloacina_data_migration'",
-        )
-        .fetch_optional(&mut self.connection)
-        .await?;
-        if known.is_none() {
-            return Ok(0);
-        }
-        sqlx::query_scalar("SELECT coalesce(max(number), 0) FROM cloacina_data_migration")
-            .fetch_one(&mut self.connection)
-            .await
-    }
-
-    pub(crate) async fn flush(&mut self, flush: &Flush) -> Result<Flushed, FlushError> {
-        let mut handle = self.connection.lock_handle().await?;
-        // SAFETY: the handle is locked for as long as it is used, and the transaction that is open on it writes. It blocks this thread for some
-        // statements without a wait: the transaction has the write lock already.
-        #[allow(unsafe_code)]
-        let flushed = unsafe { cloacina_sqlite::flush_as_guest(handle.as_raw_handle().as_ptr(), flush) };
-        flushed.map_err(FlushError::Store)
-    }
-
-    pub(crate) async fn find(
-        &mut self,
-        place: &Place,
-        workflow: &str,
-        key: &str,
-    ) -> Result<Option<(ExecutionId, i64)>, FlushError> {
-        let mut handle = self.connection.lock_handle().await?;
-        let handle = handle.as_raw_handle().as_ptr();
-        // SAFETY: the handle is locked for as long as it is used.
-        #[allow(unsafe_code)]
-        let found = unsafe { cloacina_sqlite::find_as_guest(handle, place, workflow, key) };
-        found.map_err(FlushError::Store)
-    }
-
-    pub(crate) async fn commit(mut self) -> sqlx::Result<()> {
-        self.connection.execute("COMMIT").await?;
-        self.keep().await;
-        Ok(())
-    }
-
-    pub(crate) async fn rollback(mut self, _after_error: bool) {
-        // What cannot be rolled back is closed, which does the same.
-        if self.connection.execute("ROLLBACK").await.is_ok() {
-            self.keep().await;
-        }
-    }
-
-    async fn keep(self) {
-        let Self { path, file, connection, _turn } = self;
-        let surplus = {
-            let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.push_back(Kept { path, file, connection });
-            if kept.len() > IDLE { kept.pop_front() } else { None }
-        };
-        if let Some(surplus) = surplus {
-            drop(surplus.connection.close().await);
-        }
-    }
-}
-
-fn kept(path: &Path) -> Option<Kept> {
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let at = kept.iter().rposition(|kept| kept.path == path)?;
-    kept.remove(at)
-}
-
-/// Closes the connections to a file that nobody uses.
-async fn release(path: &Path) {
-    while let Some(kept) = kept(path) {
-        drop(kept.connection.close().await);
     }
 }

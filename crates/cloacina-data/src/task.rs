@@ -4,7 +4,8 @@ use std::pin::Pin;
 
 use cloacina_core::{Context, TaskError};
 
-use crate::db::{Access, TenantDb};
+use crate::access::Access;
+use crate::db::TenantDb;
 use crate::error::DataError;
 use crate::tx::TenantTx;
 

@@ -1,5 +1,6 @@
 //! Which database a URL means.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
@@ -359,20 +360,13 @@ fn encoded(text: &str) -> String {
 }
 
 fn decode(text: &str) -> Result<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-        let (Some(high), Some(low)) = (digit(), digit()) else {
-            return Err(wrong("a `%` in the PostgreSQL URL must be written `%25`"));
-        };
-        bytes.push(u8::try_from(high * 16 + low).expect("two hexadecimal digits are a byte"));
+    let is_escape =
+        |rest: &str| rest.len() > 1 && rest.bytes().take(2).all(|digit| digit.is_ascii_hexdigit());
+    if !text.split('%').skip(1).all(is_escape) {
+        return Err(wrong("a `%` in the PostgreSQL URL must be written `%25`"));
     }
-    String::from_utf8(bytes).map_err(|_| wrong("the PostgreSQL URL is not UTF-8"))
+    let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
+    decoded.map(Cow::into_owned).map_err(|_| wrong("the PostgreSQL URL is not UTF-8"))
 }
 
 fn parse_tls(mode: &str) -> Result<TlsMode> {

@@ -21,6 +21,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use cloacina_core::backoff::Backoff;
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{Result, StoreError, StoreErrorKind};
 use tokio::task::JoinHandle;
@@ -31,9 +32,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::address::PostgresAddress;
 use crate::error::{Failure, describe, is_lost, refused, spoils_connection};
-use crate::pool::Use;
+use crate::flight::{Scope, Step, Use};
 use crate::statement::{Login, Statement};
-use crate::tenant::SchemaName;
 
 /// The longest that a flight may take before the connection counts as lost. Longer than `statement_timeout`, so the server
 /// ends what is merely slow.
@@ -60,89 +60,11 @@ const SETTINGS: &str = "SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const BEGIN_WRITING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE";
 
-/// What a transaction does with plans.
-///
-/// The statements of a flush are written so that there is only one plan to be made; making it anew costs more than running it. Anything
-/// else is planned for each run, with the sizes that the tables have then.
-fn plans(used_for: Use) -> &'static str {
-    match used_for {
-        Use::Lane(_) | Use::Aside => "SET LOCAL plan_cache_mode = force_generic_plan",
-        Use::Engine | Use::Work | Use::Read => "SET LOCAL plan_cache_mode = force_custom_plan",
-    }
-}
-
 /// Why a connection was not made.
 pub(crate) enum Refusal {
     /// The server has no more of them for this login.
     Full(tokio_postgres::Error),
     Other(StoreError),
-}
-
-/// A parameter of a statement.
-pub(crate) type Param<'a> = Box<dyn ToSql + Sync + Send + 'a>;
-
-/// Makes a list of parameters.
-macro_rules! params {
-    ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as $crate::connect::Param<'_>),*] };
-}
-pub(crate) use params;
-
-/// In which schema unqualified names are looked up.
-#[derive(Clone, Copy)]
-pub(crate) enum Scope<'a> {
-    /// In none: only `cloacina`'s tables are named, and those by their full names.
-    Control,
-    /// In a tenant's.
-    Schema(&'a SchemaName),
-    /// In that of a tenant who has a login of its own, and may hold locks there for as long as it likes.
-    Guarded(&'a SchemaName),
-}
-
-impl Scope<'_> {
-    fn search_path(self) -> String {
-        // A temporary table would otherwise be found first.
-        match self {
-            Self::Control => "SET LOCAL search_path = pg_catalog, pg_temp".to_owned(),
-            Self::Schema(schema) | Self::Guarded(schema) => {
-                format!("SET LOCAL search_path = {}, pg_temp", schema.quoted())
-            }
-        }
-    }
-
-    /// How long a transaction waits for a lock, and for a statement, in milliseconds.
-    ///
-    /// In a lane others wait for it. What takes longer there is done aside, where only places in trouble wait for each other.
-    fn patience(self, used_for: Use, lane: Duration) -> (u128, u32) {
-        match (self, used_for) {
-            // A heartbeat that waits longer is better sent again.
-            (Self::Control, Use::Engine) => (2_000, 5_000),
-            (Self::Guarded(_), Use::Lane(_)) => (lane.as_millis(), 250),
-            (_, Use::Lane(_)) => {
-                (lane.as_millis(), 2_000.max(u32::try_from(lane.as_millis()).unwrap_or(u32::MAX)))
-            }
-            // Nobody else waits long for a tenant that has a login of its own.
-            (Self::Guarded(_), _) => (50, 5_000),
-            (_, Use::Aside) => (250, 30_000),
-            (Self::Control | Self::Schema(_), _) => (5_000, 30_000),
-        }
-    }
-
-    pub(crate) fn label(self) -> String {
-        match self {
-            Self::Control => "cloacina".to_owned(),
-            Self::Schema(schema) | Self::Guarded(schema) => schema.as_str().to_owned(),
-        }
-    }
-}
-
-/// One thing in a flight.
-pub(crate) enum Step<'a> {
-    /// A prepared statement.
-    Run(&'static Statement, Vec<Param<'a>>),
-    /// From here on another schema counts.
-    Enter(Scope<'a>),
-    /// Statements as text, without parameters and results.
-    Batch(String),
 }
 
 /// How a flight ends.
@@ -454,7 +376,7 @@ impl Connection {
         // A transaction that stays open while the client looks must not hold its locks if the client never comes back.
         let idle =
             if end == End::Open { "; SET LOCAL idle_in_transaction_session_timeout = '10s'" } else { "" };
-        let plans = plans(self.used_for);
+        let plans = self.used_for.plans();
         let mark = match &self.backend {
             Backend::Process { .. } => String::new(),
             Backend::Marked(name) => format!("; SET LOCAL application_name = '{name}'"),
@@ -517,7 +439,7 @@ impl Connection {
 
     /// Ends a server process and returns once it is gone, and with it whatever transaction it was in: then that is decided.
     pub(crate) async fn end_backend(&self, backend: &Backend) -> Result<(), tokio_postgres::Error> {
-        let mut pause = Duration::from_millis(1);
+        let mut pause = Backoff::new(Duration::from_millis(1), Duration::from_millis(200));
         let mut looks = 0;
         loop {
             let look = match backend {
@@ -540,18 +462,17 @@ impl Connection {
                 Backend::Marked(_) if looks == POOLER_LOOKS => return Ok(()),
                 _ => {}
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(200));
+            tokio::time::sleep(pause.next()).await;
         }
     }
 
     /// A statement by itself, outside of any transaction of ours, which writes nothing.
-    pub(crate) async fn alone(&self, text: &str) -> Result<(), tokio_postgres::Error> {
-        self.client.batch_execute(text).await
+    pub(crate) async fn alone(&self, text: &str) -> Result<(), Failure> {
+        self.client.batch_execute(text).await.map_err(|error| Failure::Refused { step: 0, error })
     }
 
     /// A statement that must not be in a transaction, and writes. The connection is not used for another one.
-    pub(crate) async fn alone_and_last(&mut self, text: &str) -> Result<(), tokio_postgres::Error> {
+    pub(crate) async fn alone_and_last(&mut self, text: &str) -> Result<(), Failure> {
         self.dirty = true;
         if let Begin::Along(_) = self.begin {
             self.alone("SET default_transaction_read_only = off").await?;

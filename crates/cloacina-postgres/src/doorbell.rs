@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use cloacina_core::backoff::Backoff;
 use cloacina_core::id::{ExecutionId, TenantId};
 use cloacina_core::store::{Bells, Due, NextDue, Place, Result};
 use cloacina_core::streak::{Streak, Whose};
@@ -22,12 +23,12 @@ use jiff::Timestamp;
 use tokio_postgres::{AsyncMessage, Row};
 use uuid::Uuid;
 
-use crate::Inner;
-use crate::connect::{Scope, Step, params};
-use crate::error::column;
-use crate::pool::Use;
+use crate::error::Failure;
+use crate::flight::{Step, Use, params};
+use crate::inner::Inner;
+use crate::row::column;
+use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::tenant::SchemaName;
 
 const NOTIFY_EVERY: Duration = Duration::from_millis(10);
 
@@ -48,11 +49,9 @@ pub(crate) fn rang_for_others(row: &Row, place: &str) -> bool {
 }
 
 pub(crate) async fn due(inner: Arc<Inner>, now: Option<Timestamp>) -> Result<Bells> {
-    let mut side = inner.pool.get(Use::Engine).await?;
-    let rows = side.transaction(Scope::Control, &[Step::Run(sql::BELL_DUE, params![now])]).await;
-    let rows = rows.map_err(|failure| inner.control_error(failure))?.remove(0);
+    let mut rows = inner.in_control_for(Use::Engine, &[Step::Run(sql::BELL_DUE, params![now])]).await?;
     let mut bells = Bells::default();
-    for row in rows {
+    for row in rows.remove(0) {
         let read =
             (column(&row, "tenant_id", "cloacina"), column::<Option<Uuid>>(&row, "execution_id", "cloacina"));
         let (Ok(tenant), Ok(execution)) = read else { continue };
@@ -131,9 +130,7 @@ pub(crate) async fn send_hints(inner: Weak<Inner>) {
             let side = inner.pool.get(Use::Engine).await?;
             // Behind a pooler the process that sends it serves others too.
             side.backend.pid().into_iter().for_each(|pid| inner.remember_own(pid));
-            side.alone("NOTIFY cloacina")
-                .await
-                .map_err(|error| inner.control_error(crate::error::Failure::Refused { step: 0, error }))
+            side.alone("NOTIFY cloacina").await.map_err(Failure::in_control)
         };
         streak.note(Whose::Database(inner.label()), &sent.await);
         drop(inner);
@@ -143,7 +140,7 @@ pub(crate) async fn send_hints(inner: Weak<Inner>) {
 
 /// Hears the hints of other processes, as long as the store is there.
 pub(crate) async fn hear_hints(inner: Weak<Inner>) {
-    let mut pause = Duration::from_millis(50);
+    let mut pause = Backoff::new(Duration::from_millis(50), Duration::from_secs(5)).spread();
     let streak = Streak::new(
         "listen for hints of other processes",
         "their work is learned of by looking at the doorbell, once a second",
@@ -170,10 +167,7 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
         };
         let listening = async {
             let connection = strong.pool.dial_listening(&address, hear).await?;
-            connection
-                .alone("LISTEN cloacina")
-                .await
-                .map_err(|error| strong.control_error(crate::error::Failure::Refused { step: 0, error }))?;
+            connection.alone("LISTEN cloacina").await.map_err(Failure::in_control)?;
             Ok::<_, cloacina_core::store::StoreError>(connection)
         };
         let listening = listening.await;
@@ -184,7 +178,7 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
                 strong.hint();
                 let pool = Arc::clone(&strong.pool);
                 drop(strong);
-                pause = Duration::from_millis(50);
+                pause.reset();
                 tokio::select! {
                     () = ended.notified() => {}
                     () = pool.needs_listener() => {}
@@ -193,8 +187,7 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
             }
             Err(_) => drop((strong, lent)),
         }
-        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        pause = (pause * 2).min(Duration::from_secs(5));
+        tokio::time::sleep(pause.next()).await;
     }
 }
 

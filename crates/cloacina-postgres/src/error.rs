@@ -4,9 +4,7 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 
 use cloacina_core::store::{Place, StoreError, StoreErrorKind};
-use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::FromSql;
 
 /// The SQLSTATE that `cloacina.fence` raises.
 const FENCED: &str = "CL001";
@@ -40,6 +38,28 @@ pub(crate) fn named(place: &Place) -> String {
 }
 
 impl Failure {
+    /// The SQLSTATE of the statement that was refused.
+    pub(crate) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { error, .. } => error.code().map(SqlState::code),
+            Self::Lost { .. } | Self::NotSent(_) => None,
+        }
+    }
+
+    /// What the server or the connection said.
+    pub(crate) fn described(&self) -> String {
+        match self {
+            Self::Refused { error, .. } => describe(error),
+            Self::Lost { cause } => cause.clone(),
+            Self::NotSent(error) => error.to_string(),
+        }
+    }
+
+    /// That of a statement which touches no place.
+    pub(crate) fn in_control(self) -> StoreError {
+        self.into_error("cloacina")
+    }
+
     /// For an operation that may simply be repeated, whether its commit happened or not.
     pub(crate) fn into_error(self, place: &str) -> StoreError {
         match self {
@@ -116,25 +136,6 @@ fn kind_of(code: &str) -> StoreErrorKind {
         _ if code.starts_with("08") || code.starts_with("57P") => StoreErrorKind::Transient,
         _ => StoreErrorKind::Internal,
     }
-}
-
-/// A column that a tenant's login may have written, here or by a function of `cloacina`: whatever is in it must not be a panic.
-pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str, place: &str) -> Result<T, StoreError> {
-    row.try_get(name).map_err(|error| {
-        let message = format!("a row in schema `{place}` cannot be read: {error}");
-        StoreError::new(StoreErrorKind::Data, message)
-    })
-}
-
-/// Those rows that can be read. The others are left out, each with a word to the operator.
-pub(crate) fn readable<'a, T>(
-    rows: &'a [Row],
-    place: &str,
-    read: impl Fn(&'a Row) -> Result<T, StoreError>,
-) -> Vec<T> {
-    let read =
-        |row| read(row).inspect_err(|error| tracing::warn!(tenant = place, %error, "a row is left out")).ok();
-    rows.iter().filter_map(read).collect()
 }
 
 /// Whether another connection might get on: the statements that are prepared on this one are worth nothing any more, or the server was

@@ -17,14 +17,12 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
-use crate::Inner;
-use crate::connect::{Step, params};
 use crate::doorbell;
-use crate::error::{column, readable};
-use crate::flush::{claimed, parse, workflow_key};
-use crate::pool::Use;
+use crate::flight::{Step, Use, params};
+use crate::inner::Inner;
+use crate::row::{claimed, column, parse, readable, workflow_key};
+use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::tenant::SchemaName;
 
 const DEADLINE_PASSED: &str = "the deadline has passed";
 

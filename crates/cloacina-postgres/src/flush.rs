@@ -11,27 +11,26 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cloacina_core::execution::PipelineStatus;
-use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
+use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
-    Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, NewExecution, Outcome, PlaceFlush, PlaceFlushed,
-    Recorded, Result, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
+    Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, PlaceFlush, PlaceFlushed, Recorded, Result,
+    StoreError, StoreErrorKind,
 };
-use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::Inner;
-use crate::connect::{Param, Scope, Step, params};
 use crate::doorbell;
-use crate::error::{Failure, column, refused};
-use crate::guest::Value;
-use crate::pool::Use;
+use crate::error::{Failure, refused};
+use crate::execution::columns;
+use crate::flight::{Param, Scope, Step, Use, params};
+use crate::inner::Inner;
+use crate::outcomes::Outcomes;
+use crate::row::{claimed, column, parse};
+use crate::schema::SchemaName;
 use crate::statement::{self as sql, Statement};
-use crate::tenant::SchemaName;
-
-/// A hundred years: the server cannot write the times that lie behind much longer waits.
-const LONGEST_WAIT_US: i64 = 100 * 365 * 24 * 3_600 * 1_000_000;
+use crate::submits::Submits;
+use crate::value::Value;
 
 /// A flush that owns what it is made of, so that it goes on when its caller goes away.
 pub(crate) struct OwnedFlush {
@@ -53,17 +52,19 @@ impl From<&Flush> for OwnedFlush {
     }
 }
 
-/// What a step answers.
+/// What the rows of a step say.
 #[derive(Clone, Copy)]
-enum Answer {
-    Clock,
-    Submitted(Whose),
-    Recorded(Whose),
-    Closed(Whose),
-    Claimed(Whose),
-    Rang(Whose),
-    Nothing(Whose),
+enum Rows {
+    Nothing,
+    Submitted,
+    Recorded,
+    Closed,
+    Claimed,
+    Rang,
 }
+
+/// What a step answers, and for which places; for none, the time of the flush.
+type Answer = (Rows, Option<Whose>);
 
 /// Which places a step is for.
 #[derive(Clone, Copy)]
@@ -74,37 +75,18 @@ enum Whose {
     Several(usize),
 }
 
-impl Answer {
-    fn place(self) -> Option<usize> {
-        match self {
-            Self::Clock => None,
-            Self::Submitted(whose)
-            | Self::Recorded(whose)
-            | Self::Closed(whose)
-            | Self::Claimed(whose)
-            | Self::Rang(whose)
-            | Self::Nothing(whose) => Some(whose.first()),
-        }
-    }
-
-    /// The place, if it is for no other.
-    fn only_place(self) -> Option<usize> {
-        match self {
-            Self::Submitted(Whose::One(place))
-            | Self::Recorded(Whose::One(place))
-            | Self::Closed(Whose::One(place))
-            | Self::Claimed(Whose::One(place))
-            | Self::Rang(Whose::One(place))
-            | Self::Nothing(Whose::One(place)) => Some(place),
-            _ => None,
-        }
-    }
-}
-
 impl Whose {
     fn first(self) -> usize {
         match self {
             Self::One(place) | Self::Several(place) => place,
+        }
+    }
+
+    /// The place, if it is for no other.
+    fn only(self) -> Option<usize> {
+        match self {
+            Self::One(place) => Some(place),
+            Self::Several(_) => None,
         }
     }
 
@@ -117,10 +99,10 @@ impl Whose {
     }
 
     /// The first parameter of a statement: the tenant, or that of each row.
-    fn tenants<'a>(self, tenants: Vec<Uuid>, flush: &OwnedFlush) -> Param<'a> {
+    fn tenants<'a>(self, tenants: Vec<Uuid>, flush: &OwnedFlush) -> Value<'a> {
         match self {
-            Self::One(place) => Box::new(Uuid::from(flush.places[place].place.tenant)),
-            Self::Several(_) => Box::new(tenants),
+            Self::One(place) => Value::Uuid(flush.places[place].place.tenant.into()),
+            Self::Several(_) => Value::Uuids(tenants),
         }
     }
 
@@ -151,14 +133,14 @@ pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> 
         Some(runner) => steps.push(Step::Run(sql::FENCE, params![Uuid::from(runner), flush.now])),
         None => steps.push(Step::Run(sql::CLOCK, params![flush.now])),
     }
-    answers.push(Answer::Clock);
+    answers.push((Rows::Nothing, None));
     let together =
         |one: &usize, other: &usize| flush.places[*one].place.shared && flush.places[*other].place.shared;
     for (nth, group) in order.chunk_by(together).enumerate() {
         let whose = if group.len() == 1 { Whose::One(group[0]) } else { Whose::Several(group[0]) };
         if nth > 0 {
             steps.push(Step::Enter(Scope::Schema(&schemas[group[0]])));
-            answers.push(Answer::Nothing(whose));
+            answers.push((Rows::Nothing, Some(whose)));
         }
         for place in group {
             lane.touch(flush.places[*place].place.tenant);
@@ -187,11 +169,11 @@ pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> 
             Ok(flushed)
         }
         Err(Failure::Refused { step, error }) => {
-            let answer = answers.get(step);
-            let place = answer.and_then(|answer| answer.place()).or(order.first().copied());
+            let whose = answers.get(step).and_then(|(_, whose)| *whose);
+            let place = whose.map(Whose::first).or(order.first().copied());
             let named = place.map(|place| crate::error::named(&flush.places[place].place));
             let error = refused(&error, named.as_deref().unwrap_or("cloacina"));
-            Err(match answer.and_then(|answer| answer.only_place()) {
+            Err(match whose.and_then(Whose::only) {
                 Some(place) => error.of(flush.places[place].place.tenant),
                 None => error,
             })
@@ -217,13 +199,14 @@ fn push_group<'a>(
     steps: &mut Vec<Step<'a>>,
     answers: &mut Vec<Answer>,
 ) -> Result<()> {
-    let now = flush.now;
-    let mut push = |answer, step| {
-        answers.push(answer);
+    let now = Value::Timestamp(flush.now);
+    let tenants_of = |tenants| whose.tenants(tenants, flush);
+    let mut push = |rows, whose, step| {
+        answers.push((rows, Some(whose)));
         steps.push(step);
     };
     let runner = flush.runner.map_or(Uuid::nil(), Uuid::from);
-    let (mut submits, mut ends) = (Submits::default(), Outcomes::default());
+    let (mut submits, mut ends) = (Submits::default(), Outcomes::none());
     let (mut first_claims, mut more, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
     let mut locked = Vec::new();
     for index in group {
@@ -252,40 +235,41 @@ fn push_group<'a>(
     }
 
     if !first_claims.is_empty() {
-        let step = match whose {
-            Whose::One(_) => Step::Run(sql::RUNNER_PLACE_INSERT, params![runner, first_claims[0]]),
-            Whose::Several(_) => Step::Run(sql::MANY_RUNNER_PLACE_INSERT, params![runner, first_claims]),
-        };
-        push(Answer::Nothing(whose), step);
+        let insert = whose.of(sql::RUNNER_PLACE_INSERT, sql::MANY_RUNNER_PLACE_INSERT);
+        push(Rows::Nothing, whose, Step::of(insert, vec![Value::Uuid(runner), tenants_of(first_claims)]));
     }
-    if !submits.executions.id.is_empty() {
+    if !submits.executions.is_empty() {
         let Submits { executions, tasks, deadlines } = submits;
-        push(Answer::Submitted(whose), executions.into_step(whose, flush));
-        push(Answer::Nothing(whose), tasks.into_step(whose, flush, runner));
+        let insert = whose.of(sql::EXECUTION_INSERT, sql::MANY_EXECUTION_INSERT);
+        push(Rows::Submitted, whose, Step::of(insert, executions.values(tenants_of, now.clone())));
+        let insert = whose.of(sql::TASK_INSERT, sql::MANY_TASK_INSERT);
+        push(Rows::Nothing, whose, Step::of(insert, tasks.values(tenants_of, now.clone(), runner)));
         for of_tenant in deadlines.chunk_by(|one, other| one.0 == other.0) {
             let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();
-            push(Answer::Nothing(whose), Step::Run(sql::DEADLINE_INSERT, params![of_tenant[0].0, ids]));
+            push(Rows::Nothing, whose, Step::Run(sql::DEADLINE_INSERT, params![of_tenant[0].0, ids]));
         }
     }
     if !locked.is_empty() {
-        let (tenants, ids): (_, Vec<Uuid>) = locked.into_iter().unzip();
+        let (tenants, ids) = locked.into_iter().unzip();
         let lock = whose.of(sql::EXECUTION_LOCK, sql::MANY_EXECUTION_LOCK);
-        push(Answer::Nothing(whose), Step::Run(lock, vec![whose.tenants(tenants, flush), Box::new(ids)]));
+        push(Rows::Nothing, whose, Step::of(lock, vec![tenants_of(tenants), Value::Uuids(ids)]));
         let mut closable = std::mem::take(&mut ends.closable);
-        if !ends.execution.is_empty() {
-            push(Answer::Recorded(whose), ends.into_end(whose, flush, runner));
+        if !ends.is_empty() {
+            let (end, values) = ends.statement(tenants_of, now.clone(), runner);
+            push(Rows::Recorded, whose, Step::of(whose.of(end, sql::MANY_TASK_END), values));
         }
         for (index, outcomes) in more {
             closable.extend_from_slice(&outcomes.closable);
-            let tenant = Uuid::from(flush.places[index].place.tenant);
-            push(Answer::Recorded(Whose::One(index)), outcomes.into_record(tenant, now, runner));
+            let whose = Whose::One(index);
+            let tenants_of = |tenants| whose.tenants(tenants, flush);
+            let (record, values) = outcomes.statement(tenants_of, now.clone(), runner);
+            push(Rows::Recorded, whose, Step::of(record, values));
         }
         if !closable.is_empty() {
-            let (tenants, ids): (_, Vec<Uuid>) = closable.into_iter().unzip();
+            let (tenants, ids) = closable.into_iter().unzip();
             let close = whose.of(sql::EXECUTION_CLOSE, sql::MANY_EXECUTION_CLOSE);
-            let parameters: Vec<Param<'_>> =
-                vec![whose.tenants(tenants, flush), Box::new(now), Box::new(ids)];
-            push(Answer::Closed(whose), Step::Run(close, parameters));
+            let values = vec![tenants_of(tenants), now.clone(), Value::Uuids(ids)];
+            push(Rows::Closed, whose, Step::of(close, values));
         }
     }
     let mut claims: Vec<(usize, &Claim)> =
@@ -295,323 +279,18 @@ fn push_group<'a>(
             claims.extract_if(.., |(_, other)| other.workflows == claim.workflows).collect();
         // What the step is for is said by its form, not by that of the others.
         let whose = if alike.len() == 1 { Whose::One(first) } else { Whose::Several(first) };
-        push(Answer::Claimed(whose), claim_step(&alike, whose, flush, runner));
+        push(Rows::Claimed, whose, claim_step(&alike, whose, flush, runner));
     }
     if !leaving.is_empty() {
         let ring = whose.of(sql::BELL_RING, sql::MANY_BELL_RING);
-        push(Answer::Rang(whose), Step::Run(ring, vec![whose.tenants(leaving, flush), Box::new(now)]));
+        push(Rows::Rang, whose, Step::of(ring, vec![tenants_of(leaving), now]));
     }
     Ok(())
 }
 
-/// New executions, column by column.
-#[derive(Default)]
-pub(crate) struct Submits<'a> {
-    pub(crate) executions: Executions<'a>,
-    pub(crate) tasks: Tasks<'a>,
-    /// The tenants and executions.
-    pub(crate) deadlines: Vec<(Uuid, Uuid)>,
-}
-
-#[derive(Default)]
-pub(crate) struct Executions<'a> {
-    tenant: Vec<Uuid>,
-    id: Vec<Uuid>,
-    workflow: Vec<&'a str>,
-    fingerprint: Vec<i64>,
-    priority: Vec<i16>,
-    input: Vec<&'a str>,
-    deadline: Vec<Option<Timestamp>>,
-    idempotency_key: Vec<Option<&'a str>>,
-    input_hash: Vec<Option<i64>>,
-    claimed: Vec<bool>,
-}
-
-#[derive(Default)]
-pub(crate) struct Tasks<'a> {
-    tenant: Vec<Uuid>,
-    execution: Vec<Uuid>,
-    task: Vec<TaskIndex>,
-    name: Vec<&'a str>,
-    waiting_on: Vec<i16>,
-    claimed: Vec<bool>,
-    start_at: Vec<Option<Timestamp>>,
-}
-
-impl<'a> Submits<'a> {
-    /// Adds those of a tenant; true if they may leave work in the ready table.
-    pub(crate) fn add(&mut self, tenant: Uuid, submits: &'a [Arc<NewExecution>]) -> bool {
-        // Two flushes that insert the same keys wait for each other in one order only.
-        let mut sorted: Vec<&NewExecution> = submits.iter().map(|submit| &**submit).collect();
-        sorted.sort_by_key(|submit| {
-            let key = submit.idempotency.as_ref().map(|idempotency| idempotency.key.as_str());
-            (key.map(|key| (&submit.workflow.name, key)), submit.id)
-        });
-        let mut leaves_work = false;
-        for submit in sorted {
-            leaves_work |= self.push(tenant, submit);
-        }
-        leaves_work
-    }
-
-    fn push(&mut self, tenant: Uuid, submit: &'a NewExecution) -> bool {
-        let mut leaves_work = false;
-        let id = Uuid::from(submit.id);
-        let idempotency = submit.idempotency.as_ref();
-        let executions = &mut self.executions;
-        executions.tenant.push(tenant);
-        executions.id.push(id);
-        executions.workflow.push(&submit.workflow.name);
-        executions.fingerprint.push(submit.workflow.fingerprint.0);
-        executions.priority.push(submit.priority);
-        executions.input.push(&submit.input);
-        executions.deadline.push(submit.deadline);
-        executions.idempotency_key.push(idempotency.map(|idempotency| idempotency.key.as_str()));
-        executions.input_hash.push(idempotency.map(|idempotency| idempotency.input_hash));
-        executions.claimed.push(!submit.claimed.is_empty());
-        for (position, task) in (0..).zip(submit.tasks.iter()) {
-            let claimed = submit.claimed.contains(&position);
-            leaves_work |= task.waiting_on == 0 && !claimed;
-            self.tasks.tenant.push(tenant);
-            self.tasks.execution.push(id);
-            self.tasks.task.push(position);
-            self.tasks.name.push(&task.name);
-            self.tasks.waiting_on.push(task.waiting_on);
-            self.tasks.claimed.push(claimed);
-            self.tasks.start_at.push(submit.start_at);
-        }
-        if submit.deadline.is_some() {
-            self.deadlines.push((tenant, id));
-            leaves_work = true;
-        }
-        leaves_work
-    }
-}
-
-impl<'a> Executions<'a> {
-    fn into_step(self, whose: Whose, flush: &OwnedFlush) -> Step<'a> {
-        let mut parameters = vec![whose.tenants(self.tenant, flush)];
-        parameters.extend(params![
-            flush.now,
-            self.id,
-            self.workflow,
-            self.fingerprint,
-            self.priority,
-            self.input,
-            self.deadline,
-            self.idempotency_key,
-            self.input_hash,
-            self.claimed,
-        ]);
-        Step::Run(whose.of(sql::EXECUTION_INSERT, sql::MANY_EXECUTION_INSERT), parameters)
-    }
-
-    /// The parameters for a driver that is not ours.
-    pub(crate) fn into_values(self, tenant: &Value) -> Vec<Value> {
-        vec![
-            tenant.clone(),
-            Value::Now,
-            Value::Uuids(self.id),
-            texts(self.workflow),
-            Value::BigInts(self.fingerprint.into_iter().map(Some).collect()),
-            Value::SmallInts(self.priority),
-            texts(self.input),
-            Value::Timestamps(self.deadline),
-            Value::Texts(self.idempotency_key.into_iter().map(|key| key.map(str::to_owned)).collect()),
-            Value::BigInts(self.input_hash),
-            Value::Booleans(self.claimed),
-        ]
-    }
-}
-
-impl<'a> Tasks<'a> {
-    fn into_step(self, whose: Whose, flush: &OwnedFlush, runner: Uuid) -> Step<'a> {
-        let mut parameters = vec![whose.tenants(self.tenant, flush)];
-        parameters.extend(params![
-            flush.now,
-            runner,
-            self.execution,
-            self.task,
-            self.name,
-            self.waiting_on,
-            self.claimed,
-            self.start_at,
-        ]);
-        Step::Run(whose.of(sql::TASK_INSERT, sql::MANY_TASK_INSERT), parameters)
-    }
-
-    /// The parameters for a driver that is not ours. Nothing is claimed, so there is no runner.
-    pub(crate) fn into_values(self, tenant: &Value) -> Vec<Value> {
-        vec![
-            tenant.clone(),
-            Value::Now,
-            Value::Uuid(Uuid::nil()),
-            Value::Uuids(self.execution),
-            Value::SmallInts(self.task),
-            texts(self.name),
-            Value::SmallInts(self.waiting_on),
-            Value::Booleans(self.claimed),
-            Value::Timestamps(self.start_at),
-        ]
-    }
-}
-
-fn texts(texts: Vec<&str>) -> Value {
-    Value::Texts(texts.into_iter().map(|text| Some(text.to_owned())).collect())
-}
-
-/// Outcomes, column by column.
-#[derive(Default)]
-struct Outcomes<'a> {
-    tenant: Vec<Uuid>,
-    execution: Vec<Uuid>,
-    task: Vec<TaskIndex>,
-    attempt: Vec<i32>,
-    state: Vec<&'static str>,
-    outcome: Vec<Option<&'static str>>,
-    patch: Vec<Option<&'a str>>,
-    error: Vec<Option<&'a str>>,
-    skip_reason: Vec<Option<&'static str>>,
-    after_us: Vec<Option<i64>>,
-    successors: Vec<Option<String>>,
-    wanted: Vec<Option<String>>,
-    handles: Vec<Option<String>>,
-    /// The tenants and executions, in the order of their locks.
-    locked: Vec<(Uuid, Uuid)>,
-    /// Those in which a task ended that nothing waits for: only they can have nothing left.
-    closable: Vec<(Uuid, Uuid)>,
-    /// Whether all of them end a task that nothing waits for, and handle nothing.
-    only_ends: bool,
-    leaves_work: bool,
-}
-
-impl<'a> Outcomes<'a> {
-    fn of(tenant: Uuid, outcomes: &'a [Arc<Outcome>]) -> Self {
-        let mut columns = Self { only_ends: true, ..Self::default() };
-        for outcome in outcomes {
-            columns.push(tenant, outcome);
-        }
-        for ids in [&mut columns.locked, &mut columns.closable] {
-            ids.sort_unstable();
-            ids.dedup();
-        }
-        columns
-    }
-
-    /// Takes those of another tenant in, all of which end tasks.
-    fn absorb(&mut self, mut other: Self) {
-        self.tenant.append(&mut other.tenant);
-        self.execution.append(&mut other.execution);
-        self.task.append(&mut other.task);
-        self.attempt.append(&mut other.attempt);
-        self.state.append(&mut other.state);
-        self.outcome.append(&mut other.outcome);
-        self.patch.append(&mut other.patch);
-        self.error.append(&mut other.error);
-        self.skip_reason.append(&mut other.skip_reason);
-        self.closable.append(&mut other.closable);
-    }
-
-    fn push(&mut self, tenant: Uuid, outcome: &'a Outcome) {
-        let execution = Uuid::from(outcome.execution);
-        let (mut patch_text, mut error_text, mut reason, mut after_us) = (None, None, None, None);
-        let (state, how) = match &outcome.outcome {
-            TaskOutcome::Completed { patch } => {
-                patch_text = patch.as_deref();
-                ("completed", Some("completed"))
-            }
-            TaskOutcome::Failed { how, error } => {
-                error_text = Some(error.as_str());
-                ("failed", Some(how.as_str()))
-            }
-            TaskOutcome::Skipped { reason: why } => {
-                reason = Some(why.as_str());
-                ("skipped", None)
-            }
-            TaskOutcome::Retry { how, error, after } => {
-                error_text = Some(error.as_str());
-                after_us = Some(i64::try_from(after.as_micros()).unwrap_or(i64::MAX).min(LONGEST_WAIT_US));
-                ("ready", Some(how.as_str()))
-            }
-            TaskOutcome::Released => {
-                after_us = Some(0);
-                ("ready", Some("released"))
-            }
-        };
-        let is_over = state != "ready";
-        self.tenant.push(tenant);
-        self.execution.push(execution);
-        self.task.push(outcome.task);
-        self.attempt.push(outcome.attempt);
-        self.state.push(state);
-        self.outcome.push(how);
-        self.patch.push(patch_text);
-        self.error.push(error_text);
-        self.skip_reason.push(reason);
-        self.after_us.push(after_us);
-        let successors: &[_] = if is_over { &outcome.successors } else { &[] };
-        self.successors.push(array_literal(successors.iter().map(|(task, _)| task)));
-        self.wanted.push(array_literal(successors.iter().map(|(_, wanted)| wanted)));
-        let handles: &[_] = if state == "completed" { &outcome.handles } else { &[] };
-        self.handles.push(array_literal(handles.iter()));
-        self.locked.push((tenant, execution));
-        if is_over && successors.is_empty() {
-            self.closable.push((tenant, execution));
-        }
-        self.only_ends &= is_over && successors.is_empty() && handles.is_empty();
-        self.leaves_work |= !is_over || successors.iter().any(|(_, wanted)| !wanted);
-    }
-
-    fn into_end(self, whose: Whose, flush: &OwnedFlush, runner: Uuid) -> Step<'a> {
-        let mut parameters = vec![whose.tenants(self.tenant, flush)];
-        parameters.extend(params![
-            flush.now,
-            runner,
-            self.execution,
-            self.task,
-            self.attempt,
-            self.state,
-            self.outcome,
-            self.patch,
-            self.error,
-            self.skip_reason,
-        ]);
-        Step::Run(whose.of(sql::TASK_END, sql::MANY_TASK_END), parameters)
-    }
-
-    fn into_record(self, tenant: Uuid, now: Option<Timestamp>, runner: Uuid) -> Step<'a> {
-        let parameters = params![
-            tenant,
-            now,
-            runner,
-            self.execution,
-            self.task,
-            self.attempt,
-            self.state,
-            self.outcome,
-            self.patch,
-            self.error,
-            self.skip_reason,
-            self.after_us,
-            self.successors,
-            self.wanted,
-            self.handles,
-        ];
-        Step::Run(sql::TASK_RECORD, parameters)
-    }
-}
-
-/// `{1,2,3}`; `None` for an empty list.
-fn array_literal<T: ToString>(values: impl Iterator<Item = T>) -> Option<String> {
-    let values: Vec<_> = values.map(|value| value.to_string()).collect();
-    if values.is_empty() { None } else { Some(format!("{{{}}}", values.join(","))) }
-}
-
 /// Claims that know the same workflows.
 fn claim_step<'a>(claims: &[(usize, &'a Claim)], whose: Whose, flush: &OwnedFlush, runner: Uuid) -> Step<'a> {
-    let workflows = &claims[0].1.workflows;
-    let names: Vec<&str> = workflows.iter().map(|key| &*key.name).collect();
-    let fingerprints: Vec<i64> = workflows.iter().map(|key| key.fingerprint.0).collect();
+    let (names, fingerprints) = columns(&claims[0].1.workflows);
     let tenants = claims.iter().map(|(index, _)| Uuid::from(flush.places[*index].place.tenant)).collect();
     let limits: Vec<i64> =
         claims.iter().map(|(_, claim)| i64::try_from(claim.limit).unwrap_or(i64::MAX)).collect();
@@ -619,8 +298,7 @@ fn claim_step<'a>(claims: &[(usize, &'a Claim)], whose: Whose, flush: &OwnedFlus
         Whose::One(_) => Box::new(limits[0]),
         Whose::Several(_) => Box::new(limits),
     };
-    let mut parameters = vec![whose.tenants(tenants, flush)];
-    parameters.extend(params![flush.now, runner]);
+    let mut parameters = params![whose.tenants(tenants, flush), flush.now, runner];
     parameters.push(limit);
     parameters.extend(params![names, fingerprints]);
     Step::Run(whose.of(sql::TASK_CLAIM, sql::MANY_TASK_CLAIM), parameters)
@@ -635,20 +313,16 @@ fn read(
     flush: &OwnedFlush,
     places: &HashMap<TenantId, usize>,
 ) -> bool {
-    let (Answer::Submitted(whose)
-    | Answer::Recorded(whose)
-    | Answer::Closed(whose)
-    | Answer::Claimed(whose)
-    | Answer::Rang(whose)) = answer
-    else {
+    let (said, Some(whose)) = answer else { return false };
+    if matches!(said, Rows::Nothing) {
         return false;
-    };
+    }
     let mut work_for_others = false;
     for row in rows {
         // The statements are asked about these tenants only.
         let Some(index) = whose.place_of(row, places) else { continue };
         let (name, done) = (&flush.places[index].place.name, &mut flushed.places[index]);
-        match read_row(answer, row, name, done) {
+        match read_row(said, row, name, done) {
             Ok(has_work) => work_for_others |= has_work,
             Err(error) => tracing::warn!(tenant = name, %error, "a row is left out"),
         }
@@ -656,11 +330,11 @@ fn read(
     work_for_others
 }
 
-fn read_row(answer: Answer, row: &Row, name: &str, done: &mut PlaceFlushed) -> Result<bool> {
-    match answer {
-        Answer::Clock | Answer::Nothing(_) => {}
-        Answer::Submitted(_) => done.submitted.push(ExecutionId(column(row, "id", name)?)),
-        Answer::Recorded(_) => {
+fn read_row(said: Rows, row: &Row, name: &str, done: &mut PlaceFlushed) -> Result<bool> {
+    match said {
+        Rows::Nothing => {}
+        Rows::Submitted => done.submitted.push(ExecutionId(column(row, "id", name)?)),
+        Rows::Recorded => {
             let execution = ExecutionId(column(row, "execution_id", name)?);
             let task = column(row, "task", name)?;
             if column(row, "recorded", name)? {
@@ -669,27 +343,14 @@ fn read_row(answer: Answer, row: &Row, name: &str, done: &mut PlaceFlushed) -> R
                 done.freed.push(Freed { execution, task, claimed: column(row, "attempt", name)? });
             }
         }
-        Answer::Closed(_) => {
+        Rows::Closed => {
             let status = parse::<PipelineStatus>(column(row, "state", name)?, name)?;
             done.closed.push(Closed { execution: ExecutionId(column(row, "id", name)?), status });
         }
-        Answer::Claimed(_) => done.claimed.push(claimed_now(row, name)?),
-        Answer::Rang(_) => return Ok(doorbell::rang_for_others(row, name)),
+        Rows::Claimed => done.claimed.push(claimed_now(row, name)?),
+        Rows::Rang => return Ok(doorbell::rang_for_others(row, name)),
     }
     Ok(false)
-}
-
-pub(crate) fn claimed(row: &Row, place: &str) -> Result<Claimed> {
-    Ok(Claimed {
-        execution: ExecutionId(column(row, "execution_id", place)?),
-        task: column(row, "task", place)?,
-        workflow: workflow_key(row, place)?,
-        priority: column(row, "priority", place)?,
-        attempt: column(row, "attempt", place)?,
-        failures: column(row, "failures", place)?,
-        lost: column(row, "lost", place)?,
-        fresh: None,
-    })
 }
 
 /// A task that was just claimed, with what was read of its execution if that begins with it.
@@ -699,21 +360,4 @@ fn claimed_now(row: &Row, place: &str) -> Result<Claimed> {
     let created_at: Option<Timestamp> = row.try_get("created_at").ok();
     let fresh = input.zip(created_at).map(|(input, created_at)| Fresh { input: input.into(), created_at });
     Ok(Claimed { fresh, ..claimed(row, place)? })
-}
-
-pub(crate) fn workflow_key(row: &Row, place: &str) -> Result<WorkflowKey> {
-    Ok(WorkflowKey {
-        name: column::<&str>(row, "workflow", place)?.into(),
-        fingerprint: Fingerprint(column(row, "fingerprint", place)?),
-    })
-}
-
-/// A state as text; one that this program does not know was written by a newer one.
-pub(crate) fn parse<T: std::str::FromStr>(text: &str, name: &str) -> Result<T>
-where
-    T::Err: std::fmt::Display,
-{
-    text.parse().map_err(|error: T::Err| {
-        StoreError::new(StoreErrorKind::Version, format!("of tenant `{name}`: {error}"))
-    })
 }

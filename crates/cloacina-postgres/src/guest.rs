@@ -4,13 +4,15 @@
 //! that may write there. The steps are those of a flush and come in its order, so the locks do: the bell is rung last, and its row is locked
 //! for as long as the commit takes. Nothing may come between them and the commit.
 
-use cloacina_core::id::TaskIndex;
-use cloacina_core::store::{Flush, Outcome, TaskOutcome};
-use jiff::Timestamp;
+use std::slice;
+
+use cloacina_core::store::{Flush, TaskOutcome};
 use uuid::Uuid;
 
-use crate::flush::Submits;
+use crate::outcomes::Outcomes;
 use crate::statement::{self as sql, Login, Statement};
+use crate::submits::Submits;
+pub use crate::value::Value;
 
 const CLOCK: &str = include_str!("../sql/guest/clock.sql");
 const FENCE: &str = include_str!("../sql/guest/fence.sql");
@@ -31,31 +33,13 @@ pub enum WrittenAs {
 
 /// A statement of a flush.
 #[derive(Debug)]
-pub struct GuestStep {
+pub struct GuestStep<'a> {
     /// Its text; each parameter is cast to its type.
     pub text: &'static str,
     /// Its parameters, from `$1`.
-    pub values: Vec<Value>,
+    pub values: Vec<Value<'a>>,
     /// What its rows say.
     pub answer: Answer,
-}
-
-/// A parameter.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
-pub enum Value {
-    Uuid(Uuid),
-    Timestamp(Option<Timestamp>),
-    /// The time that the step with [`Answer::Clock`] told.
-    Now,
-    Uuids(Vec<Uuid>),
-    SmallInts(Vec<i16>),
-    Integers(Vec<i32>),
-    BigInts(Vec<Option<i64>>),
-    Booleans(Vec<bool>),
-    Timestamps(Vec<Option<Timestamp>>),
-    Text(String),
-    Texts(Vec<Option<String>>),
 }
 
 /// What the rows of a statement say.
@@ -81,7 +65,7 @@ pub enum Answer {
 ///
 /// If the flush holds anything else, or outcomes without a runner.
 #[must_use]
-pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep> {
+pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
     let [place] = &*flush.places else { panic!("a transaction is one tenant's") };
     assert!(place.claim.is_none(), "nothing is claimed in a transaction that is not the store's");
     let tenant = Value::Uuid(place.place.tenant.into());
@@ -105,8 +89,11 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep> {
         let mut submits = Submits::default();
         leaves_work |= submits.add(place.place.tenant.into(), &place.submits);
         let Submits { executions, tasks, deadlines } = submits;
-        steps.push(step(sql::EXECUTION_INSERT, executions.into_values(&tenant), Answer::Submitted));
-        steps.push(step(sql::TASK_INSERT, tasks.into_values(&tenant), Answer::Nothing));
+        let values = executions.values(|_| tenant.clone(), Value::Now);
+        steps.push(step(sql::EXECUTION_INSERT, values, Answer::Submitted));
+        // Nothing is claimed, so there is no runner.
+        let values = tasks.values(|_| tenant.clone(), Value::Now, Uuid::nil());
+        steps.push(step(sql::TASK_INSERT, values, Answer::Nothing));
         if !deadlines.is_empty() {
             let ids = deadlines.into_iter().map(|(_, execution)| execution).collect();
             let values = vec![tenant.clone(), Value::Uuids(ids)];
@@ -122,7 +109,11 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep> {
     }
     for outcome in &place.outcomes {
         let runner = flush.runner.expect("outcomes are recorded under the runner that holds the task");
-        let (statement, values) = record(outcome, &tenant, runner.into());
+        let TaskOutcome::Completed { .. } = outcome.outcome else {
+            panic!("only a completed task is recorded together with what it did");
+        };
+        let recorded = Outcomes::of(place.place.tenant.into(), slice::from_ref(outcome));
+        let (statement, values) = recorded.statement(|_| tenant.clone(), Value::Now, runner.into());
         steps.push(step(statement, values, Answer::Recorded));
         leaves_work |= !outcome.successors.is_empty();
     }
@@ -136,45 +127,9 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep> {
     steps
 }
 
-fn record(outcome: &Outcome, tenant: &Value, runner: Uuid) -> (&'static Statement, Vec<Value>) {
-    let Outcome { execution, task, attempt, outcome, successors, handles } = outcome;
-    let TaskOutcome::Completed { patch } = outcome else {
-        panic!("only a completed task is recorded together with what it did");
-    };
-    let text = |text: Option<String>| Value::Texts(vec![text]);
-    let completed = || text(Some("completed".to_owned()));
-    let mut values = vec![
-        tenant.clone(),
-        Value::Now,
-        Value::Uuid(runner),
-        Value::Uuids(vec![(*execution).into()]),
-        Value::SmallInts(vec![*task]),
-        Value::Integers(vec![*attempt]),
-        completed(),
-        completed(),
-        text(patch.as_deref().map(str::to_owned)),
-        text(None),
-        text(None),
-    ];
-    if successors.is_empty() && handles.is_empty() {
-        return (sql::TASK_END, values);
-    }
-    let tasks: Vec<TaskIndex> = successors.iter().map(|(task, _)| *task).collect();
-    let wanted: Vec<bool> = successors.iter().map(|(_, wanted)| *wanted).collect();
-    values.push(Value::BigInts(vec![None]));
-    values.extend([text(literal(&tasks)), text(literal(&wanted)), text(literal(handles))]);
-    (sql::TASK_RECORD, values)
-}
-
 /// Looks for the execution of a workflow that was recorded under an idempotency key: `id uuid, input_hash bigint`.
 #[must_use]
-pub fn find(tenant: Uuid, workflow: &str, key: &str) -> (&'static str, Vec<Value>) {
-    let values = vec![Value::Uuid(tenant), Value::Text(workflow.to_owned()), Value::Text(key.to_owned())];
+pub fn find<'a>(tenant: Uuid, workflow: &'a str, key: &'a str) -> (&'static str, Vec<Value<'a>>) {
+    let values = vec![Value::Uuid(tenant), Value::Text(workflow), Value::Text(key)];
     (sql::EXECUTION_FIND.text(Login::Operator), values)
-}
-
-/// `{1,2,3}`; `None` for an empty list.
-fn literal<T: ToString>(values: &[T]) -> Option<String> {
-    let values: Vec<_> = values.iter().map(ToString::to_string).collect();
-    (!values.is_empty()).then(|| format!("{{{}}}", values.join(",")))
 }

@@ -9,9 +9,10 @@
 use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::Client;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
@@ -20,7 +21,7 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 pub(crate) async fn process(client: &Client) -> Option<i32> {
     let written = Arc::new(Mutex::new(Vec::new()));
     client.cancel_token().cancel_query_raw(Nobody(Arc::clone(&written)), Unencrypted).await.ok()?;
-    let written = written.lock().unwrap_or_else(PoisonError::into_inner);
+    let written = written.lock();
     // The request ends with the process and the secret.
     let (_, end) = written.split_last_chunk::<8>()?;
     let (process, _secret) = end.split_first_chunk::<4>()?;
@@ -43,7 +44,7 @@ impl AsyncRead for Nobody {
 
 impl AsyncWrite for Nobody {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

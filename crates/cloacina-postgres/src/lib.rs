@@ -16,22 +16,31 @@ mod connect;
 mod doorbell;
 mod error;
 mod execution;
+mod flight;
 mod flush;
 pub mod guest;
+mod inner;
 mod key;
+mod limits;
 mod migrate;
+mod migrations;
+mod options;
+mod outcomes;
 mod pool;
+mod role;
+mod row;
 mod runner;
+mod schema;
 mod statement;
+mod submits;
 mod tenant;
 mod tls;
+mod value;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
@@ -41,77 +50,25 @@ use cloacina_core::store::{
     RunnerRegistration, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus,
     WorkflowKey,
 };
-use cloacina_core::streak::Streak;
 use jiff::Timestamp;
-use tokio::runtime::{Handle, Runtime};
-use tokio::sync::{Notify, watch};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use address::{AddressParts, PostgresAddress};
 #[doc(hidden)]
-pub use migrate::Migration;
-pub use tenant::{NamedTenant, SchemaName};
+pub use migrations::Migration;
+pub use options::PostgresOptions;
+pub use schema::SchemaName;
+pub use tenant::NamedTenant;
 
-use crate::connect::{Connection, Refusal, Scope};
-use crate::error::Failure;
+use crate::connect::{Connection, Refusal};
 use crate::flush::OwnedFlush;
-use crate::migrate::Migrations;
+use crate::inner::Inner;
+use crate::limits::Checked;
 use crate::pool::Pool;
 use crate::statement::Login;
-
-/// How a [`PostgresStore`] uses its database.
-#[derive(Debug, Clone)]
-pub struct PostgresOptions {
-    /// The most connections to keep.
-    ///
-    /// Up to four are lanes for flushes, one listens, one is the engine's own, the others serve everything else. Fewer lanes write
-    /// less at once; more connections than the server has to spare keep others out. Where the server lets us have fewer, those
-    /// that there are take turns.
-    ///
-    /// Defaults to 10.
-    pub max_connections: u32,
-    /// Where the store's work runs. It must have its I/O and time drivers enabled.
-    ///
-    /// Defaults to a runtime with one thread, `cloacina-hub`, that all stores of the process share: a task that blocks the
-    /// caller's threads then cannot keep heartbeats and commits from being sent.
-    pub runtime: Option<Handle>,
-    /// How long a lane waits for a lock, for tests of what happens after such a wait.
-    #[doc(hidden)]
-    pub lane_patience: Option<Duration>,
-    /// Further scripts for places, for tests of migrations.
-    #[doc(hidden)]
-    pub further_migrations: Vec<Migration>,
-}
-
-impl Default for PostgresOptions {
-    fn default() -> Self {
-        Self { max_connections: 10, runtime: None, lane_patience: None, further_migrations: Vec::new() }
-    }
-}
-
-static HUB: LazyLock<std::io::Result<Runtime>> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("cloacina-hub")
-        .enable_all()
-        .build()
-});
-
-impl PostgresOptions {
-    fn runtime(&self) -> Result<Handle> {
-        if let Some(runtime) = &self.runtime {
-            return Ok(runtime.clone());
-        }
-        match &*HUB {
-            Ok(runtime) => Ok(runtime.handle().clone()),
-            Err(error) => {
-                let message = format!("the runtime of the engine cannot be started: {error}");
-                Err(StoreError::new(StoreErrorKind::Internal, message))
-            }
-        }
-    }
-}
 
 /// One PostgreSQL database with any number of places in it, over a few connections.
 ///
@@ -123,27 +80,6 @@ impl PostgresOptions {
 pub struct PostgresStore {
     inner: Arc<Inner>,
     background: [AbortHandle; 3],
-}
-
-pub(crate) struct Inner {
-    pub(crate) pool: Arc<Pool>,
-    pub(crate) migrations: Migrations,
-    /// Whether the schema `cloacina` was found, or made, as this program needs it.
-    pub(crate) control_ready: tokio::sync::Mutex<bool>,
-    /// Told when other processes should hear that there is work or a notice.
-    pub(crate) hint_wanted: Arc<Notify>,
-    /// Told when another process told this one.
-    pub(crate) hint_heard: Arc<Notify>,
-    runtime: Handle,
-    hints: watch::Sender<u64>,
-    /// The server processes that sent this process's own hints.
-    own: Mutex<HashSet<i32>>,
-    pub(crate) notices_pruned: Mutex<Option<Instant>>,
-    pub(crate) pruning: Streak,
-    /// The runners of whose rows it was told that they cannot be read.
-    pub(crate) unreadable_runners: Mutex<HashSet<uuid::Uuid>>,
-    /// The tenants with a login of their own, as far as they were looked at.
-    guarded: RwLock<HashSet<TenantId>>,
 }
 
 impl PostgresStore {
@@ -279,7 +215,7 @@ impl PostgresStore {
     ///
     /// [`StoreErrorKind::Configuration`] for a limit of 0; otherwise as [`Store::place_open`].
     pub async fn place_limit(&self, place: &Place, limits: TenantLimits) -> Result<()> {
-        let checked = admin::limits::Checked::of(&limits)?;
+        let checked = Checked::of(&limits)?;
         let (inner, place) = (Arc::clone(&self.inner), place.clone());
         self.run(async move { tenant::limit(&inner, &place, &checked).await }).await
     }
@@ -320,88 +256,6 @@ impl fmt::Debug for PostgresStore {
     }
 }
 
-impl Inner {
-    pub(crate) fn new(pool: Arc<Pool>, further_migrations: &[Migration], runtime: Handle) -> Self {
-        Self {
-            pool,
-            migrations: Migrations::with_places(further_migrations),
-            control_ready: tokio::sync::Mutex::default(),
-            hint_wanted: Arc::default(),
-            hint_heard: Arc::default(),
-            runtime,
-            hints: watch::Sender::new(0),
-            own: Mutex::default(),
-            notices_pruned: Mutex::default(),
-            pruning: Streak::new("drop old notices", "everybody who looks at the doorbell reads them too"),
-            unreadable_runners: Mutex::default(),
-            guarded: RwLock::default(),
-        }
-    }
-
-    pub(crate) fn label(&self) -> &str {
-        self.pool.address.label()
-    }
-
-    pub(crate) fn runtime(&self) -> &Handle {
-        &self.runtime
-    }
-
-    /// Does work in a task of its own, so that it ends properly when its caller goes away.
-    pub(crate) async fn run<T: Send + 'static, E: From<StoreError> + Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, E>> + Send + 'static,
-    ) -> Result<T, E> {
-        match self.runtime.spawn(work).await {
-            Ok(result) => result,
-            Err(error) => {
-                let message = format!("an operation on {} did not end: {error}", self.label());
-                Err(StoreError::new(StoreErrorKind::Internal, message).into())
-            }
-        }
-    }
-
-    /// Where the statements for a place are to look.
-    pub(crate) fn scope<'a>(&self, tenant: TenantId, schema: &'a SchemaName) -> Scope<'a> {
-        if self.guarded.read().unwrap_or_else(PoisonError::into_inner).contains(&tenant) {
-            Scope::Guarded(schema)
-        } else {
-            Scope::Schema(schema)
-        }
-    }
-
-    /// Notes whether a tenant has a login of its own.
-    pub(crate) fn guard(&self, tenant: TenantId, has_login: bool) {
-        let mut guarded = self.guarded.write().unwrap_or_else(PoisonError::into_inner);
-        // A tenant's own process waits for its own locks like anybody else.
-        if has_login && self.pool.login == Login::Operator {
-            guarded.insert(tenant);
-        } else {
-            guarded.remove(&tenant);
-        }
-    }
-
-    /// The error of a statement that touches no place.
-    pub(crate) fn control_error(&self, failure: Failure) -> StoreError {
-        failure.into_error("cloacina")
-    }
-
-    pub(crate) fn hint(&self) {
-        self.hints.send_modify(|count| *count = count.wrapping_add(1));
-    }
-
-    pub(crate) fn remember_own(&self, pid: i32) {
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        if own.len() > 1000 {
-            own.clear();
-        }
-        own.insert(pid);
-    }
-
-    pub(crate) fn is_own(&self, pid: i32) -> bool {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner).contains(&pid)
-    }
-}
-
 #[async_trait]
 impl Store for PostgresStore {
     fn label(&self) -> &str {
@@ -409,7 +263,7 @@ impl Store for PostgresStore {
     }
 
     fn runtime(&self) -> Handle {
-        self.inner.runtime.clone()
+        self.inner.runtime().clone()
     }
 
     fn lanes(&self) -> usize {
@@ -425,7 +279,7 @@ impl Store for PostgresStore {
     }
 
     fn hints(&self) -> watch::Receiver<u64> {
-        self.inner.hints.subscribe()
+        self.inner.hints()
     }
 
     async fn place_open(&self, name: &PlaceName) -> Result<Place> {

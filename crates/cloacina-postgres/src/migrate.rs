@@ -10,68 +10,13 @@ use cloacina_core::id::TenantId;
 use cloacina_core::store::{Place, Result, StoreError, StoreErrorKind};
 use uuid::Uuid;
 
-use crate::Inner;
-use crate::connect::{Scope, Step, params};
-use crate::error::{Failure, describe};
+use crate::error::Failure;
+use crate::flight::{Scope, Step, params};
+use crate::inner::Inner;
+use crate::migrations::Migration;
+use crate::role::{self, OWNER, quoted};
+use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::tenant::SchemaName;
-
-/// A script and its number.
-#[doc(hidden)]
-#[derive(Debug, Clone)]
-pub struct Migration {
-    /// From 1, without gaps.
-    pub number: i32,
-    /// Statements, with the schema in the search path.
-    pub text: String,
-    /// The number that the oldest program knows which can still work once this was applied.
-    pub min_reader: i32,
-}
-
-impl Migration {
-    fn new(number: i32, text: &str, min_reader: i32) -> Self {
-        Self { number, text: text.to_owned(), min_reader }
-    }
-
-    fn checksum(&self) -> i64 {
-        let hash = self.text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        hash.cast_signed()
-    }
-}
-
-/// The scripts that this program knows.
-#[derive(Debug)]
-pub(crate) struct Migrations {
-    control: Vec<Migration>,
-    place: Vec<Migration>,
-}
-
-impl Migrations {
-    pub(crate) fn with_places(further: &[Migration]) -> Self {
-        let mut place = vec![Migration::new(1, include_str!("../migrations/0001_place.sql"), 1)];
-        place.extend_from_slice(further);
-        Self {
-            control: vec![
-                Migration::new(1, include_str!("../migrations/control_0001_control.sql"), 1),
-                Migration::new(2, include_str!("../migrations/control_0002_tenants.sql"), 1),
-                Migration::new(3, include_str!("../migrations/control_0003_shared.sql"), 1),
-                Migration::new(4, include_str!("../migrations/control_0004_database.sql"), 1),
-                Migration::new(5, include_str!("../migrations/control_0005_reading.sql"), 1),
-            ],
-            place,
-        }
-    }
-
-    pub(crate) fn place_version(&self) -> i32 {
-        self.place.last().map_or(0, |last| last.number)
-    }
-
-    fn known(&self, scope: &str) -> &[Migration] {
-        if scope == "control" { &self.control } else { &self.place }
-    }
-}
 
 /// Makes or migrates the schema `cloacina`, once per store.
 pub(crate) async fn control(inner: &Inner) -> Result<()> {
@@ -94,21 +39,14 @@ pub(crate) async fn control(inner: &Inner) -> Result<()> {
 
 /// How many of the scripts were applied, if any; an error if they are not ours.
 async fn control_applied(inner: &Inner) -> Result<Option<usize>> {
-    let mut side = inner.pool.side().await?;
-    let listed = side.transaction(Scope::Control, &[Step::Run(sql::MIGRATION_LIST, params![])]).await;
-    let rows = match listed {
+    let rows = match inner.in_control(&[Step::Run(sql::MIGRATION_LIST, params![])]).await {
         Ok(mut rows) => rows.remove(0),
-        Err(failure) => {
-            // The table is not there, or is not for us.
-            let error = inner.control_error(failure);
-            return match error.kind() {
-                StoreErrorKind::Place if error.to_string().contains("42501") => {
-                    Err(may_not_use(inner, &error))
-                }
-                StoreErrorKind::Place => Ok(None),
-                _ => Err(error),
-            };
+        // The table is not there, or is not for us.
+        Err(error) if error.kind() == StoreErrorKind::Place && error.to_string().contains("42501") => {
+            return Err(may_not_use(inner, &error));
         }
+        Err(error) if error.kind() == StoreErrorKind::Place => return Ok(None),
+        Err(error) => return Err(error),
     };
     let mut applied = 0;
     for row in &rows {
@@ -141,7 +79,7 @@ async fn control_applied(inner: &Inner) -> Result<Option<usize>> {
 async fn control_create(inner: &Inner) -> Result<()> {
     let mut side = inner.pool.side().await?;
     let looked = side.begin(Scope::Control, &[]).await;
-    looked.map_err(|failure| inner.control_error(failure))?;
+    looked.map_err(Failure::in_control)?;
     // An administrator may have made the schema for a login that may not.
     let text = "DO $$ BEGIN IF pg_catalog.to_regnamespace('cloacina') IS NULL THEN CREATE SCHEMA cloacina; END IF; END $$; \
                 SET LOCAL search_path = cloacina, pg_temp";
@@ -158,18 +96,15 @@ async fn control_create(inner: &Inner) -> Result<()> {
     }));
     match side.finish(&steps).await {
         Ok(_) => Ok(()),
-        Err(Failure::Refused { error, .. }) => {
-            match error.code().map(tokio_postgres::error::SqlState::code) {
-                // Another process is making the same; its commit ends the race.
-                Some("42P06" | "42P07" | "23505" | "42710" | "42723") => {
-                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                    Ok(())
-                }
-                Some("42501") => Err(may_not_create(inner, "cloacina", &error)),
-                _ => Err(crate::error::refused(&error, "cloacina")),
+        Err(failure) => match failure.code() {
+            // Another process is making the same; its commit ends the race.
+            Some("42P06" | "42P07" | "23505" | "42710" | "42723") => {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                Ok(())
             }
-        }
-        Err(failure) => Err(inner.control_error(failure)),
+            Some("42501") => Err(may_not_create(inner, "cloacina", &failure)),
+            _ => Err(failure.in_control()),
+        },
     }
 }
 
@@ -179,8 +114,7 @@ async fn control_migrate(inner: &Inner, applied: usize) -> Result<()> {
         let mut side = inner.pool.side().await?;
         let lock = "LOCK TABLE cloacina.migration IN SHARE ROW EXCLUSIVE MODE".to_owned();
         let steps = [Step::Batch(lock), Step::Run(sql::MIGRATION_LIST, params![])];
-        let rows =
-            side.begin(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
+        let rows = side.begin(Scope::Control, &steps).await.map_err(Failure::in_control)?;
         let there = rows[1].iter().any(|row| {
             row.get::<_, &str>("scope") == "control" && row.get::<_, i32>("number") == migration.number
         });
@@ -194,24 +128,13 @@ async fn control_migrate(inner: &Inner, applied: usize) -> Result<()> {
             );
             let mut text = format!("{owner}; SET LOCAL search_path = cloacina, pg_temp; {}", migration.text);
             if migration.number == last {
-                text.push_str(&granted_by_the_owner());
+                text.push_str(&role::granted_by_the_owner());
             }
             steps = vec![Step::Batch(text), record("control", migration)];
         }
-        side.finish(&steps).await.map_err(|failure| inner.control_error(failure))?;
+        side.finish(&steps).await.map_err(Failure::in_control)?;
     }
     Ok(())
-}
-
-/// Grants what the scripts made in a schema that an administrator took over at an older version. Where a role is missing, the administrator that makes it
-/// does this.
-fn granted_by_the_owner() -> String {
-    let roles = ROLES.map(|role| format!("'{role}'")).join(", ");
-    format!(
-        "; DO $granting$ BEGIN IF current_user = '{OWNER}' AND (SELECT count(*) FROM pg_roles WHERE rolname IN ({roles})) = {} \
-         THEN {CONTROL_GRANTS} END IF; END $granting$",
-        ROLES.len()
-    )
 }
 
 /// Migrates a place to the version that this program knows.
@@ -237,20 +160,16 @@ pub(crate) async fn place(inner: &Inner, place: &Place, name: &SchemaName) -> Re
             steps.extend(owner.map(|owner| Step::Batch(format!("SET LOCAL ROLE {}", quoted(owner)))));
             steps.push(Step::Batch(migration.text.clone()));
             if owner == Some(OWNER) {
-                steps.push(Step::Batch(engine_grants(name, row.get("group_name"))));
+                steps.push(Step::Batch(role::engine_grants(name, row.get("group_name"))));
                 if *name == SchemaName::shared() {
-                    steps.push(Step::Batch(shared_security()));
+                    steps.push(Step::Batch(role::shared_security()));
                 }
             }
             steps.extend(owner.map(|_| Step::Batch("SET LOCAL ROLE NONE".to_owned())));
             steps.extend(applied(place.tenant, migration));
         }
         match side.finish(&steps).await {
-            Err(Failure::Refused { error, .. })
-                if error.code() == Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE) =>
-            {
-                return Err(may_not_migrate(inner, name));
-            }
+            Err(failure) if failure.code() == Some("42501") => return Err(may_not_migrate(inner, name)),
             finished => drop(finished.map_err(|failure| failure.into_error(name.as_str()))?),
         }
         version += i32::from(next.is_some());
@@ -283,75 +202,6 @@ fn record<'a>(scope: &'static str, migration: &Migration) -> Step<'a> {
     )
 }
 
-/// The role that owns the schema `cloacina` and the places of tenants that an administrator provisioned.
-pub(crate) const OWNER: &str = "cloacina_owner";
-
-/// The role that the operator's logins belong to.
-pub(crate) const ENGINE: &str = "cloacina_engine";
-
-/// The role that the groups of all tenants belong to.
-pub(crate) const TENANT: &str = "cloacina_tenant";
-
-/// The role of the application's login, which serves all tenants that share tables.
-pub(crate) const APP: &str = "cloacina_app";
-
-/// The role of logins that read the data of several tenants that share tables.
-pub(crate) const READER: &str = "cloacina_reader";
-
-/// The roles without a login to which everything belongs and is granted.
-pub(crate) const ROLES: [&str; 5] = [OWNER, ENGINE, TENANT, APP, READER];
-
-/// Who may do what in the schema `cloacina`.
-pub(crate) const CONTROL_GRANTS: &str = include_str!("../sql/control_grants.sql");
-
-/// The tables of a place that the engine works with.
-const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, task_attempts";
-
-/// Lets the operator's logins, and a tenant's group, work in a place; for a transaction that is in its schema.
-pub(crate) fn engine_grants(schema: &SchemaName, group: Option<&str>) -> String {
-    let mut to = ENGINE.to_owned();
-    if let Some(group) = group {
-        to.push_str(", ");
-        to.push_str(&quoted(group));
-    }
-    format!(
-        "GRANT USAGE ON SCHEMA {} TO {to}; GRANT SELECT, INSERT, UPDATE, DELETE ON {ENGINE_TABLES} TO {to}",
-        schema.quoted()
-    )
-}
-
-/// Keeps the tenants apart whose rows are in the same tables; for a transaction that is in their schema. May be repeated.
-///
-/// The operator's engine sees all of them, the application's login those of the tenant that was entered. Of the engine's tables it may do what
-/// records a task as done and a new execution.
-pub(crate) fn shared_security() -> String {
-    let mut text = format!("GRANT USAGE ON SCHEMA {} TO {APP}, {READER};", SchemaName::shared().quoted());
-    for table in ENGINE_TABLES.split(", ") {
-        text.push_str(&format!(
-            "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; ALTER TABLE {table} FORCE ROW LEVEL SECURITY; \
-             DROP POLICY IF EXISTS operator ON {table}; DROP POLICY IF EXISTS tenant ON {table}; \
-             CREATE POLICY operator ON {table} TO {ENGINE}, {OWNER} USING (true) WITH CHECK (true); \
-             CREATE POLICY tenant ON {table} TO {APP} USING (tenant_id = (SELECT cloacina.entered())) \
-             WITH CHECK (tenant_id = (SELECT cloacina.entered()));"
-        ));
-    }
-    text.push_str(&format!(
-        "GRANT SELECT ON {ENGINE_TABLES} TO {APP}; GRANT UPDATE (state, finished_at, error) ON workflow_executions TO {APP}; \
-         GRANT UPDATE (state, outcome, failures, due_at, finished_at, patch, error, skip_reason, handled, waiting_on, attempt, runner_id, started_at) \
-         ON task_executions TO {APP}; \
-         GRANT INSERT (tenant_id, id, workflow, fingerprint, state, priority, input, created_at, started_at, deadline, idempotency_key, input_hash) \
-         ON workflow_executions TO {APP}; \
-         GRANT INSERT (tenant_id, execution_id, task, name, state, waiting_on, attempt, runner_id, due_at, started_at) \
-         ON task_executions TO {APP}; GRANT INSERT, DELETE ON ready_tasks TO {APP}; GRANT INSERT ON task_attempts TO {APP}"
-    ));
-    text
-}
-
-/// A name as an identifier, whatever is in it.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 /// The error for a login that may use a place, but not change its tables.
 pub(crate) fn may_not_migrate(inner: &Inner, schema: &SchemaName) -> StoreError {
     let user = inner.pool.address.user();
@@ -378,7 +228,7 @@ fn may_not_use(inner: &Inner, error: &StoreError) -> StoreError {
 }
 
 /// The error for a login that lacks the right, with the statement that an administrator has to run.
-pub(crate) fn may_not_create(inner: &Inner, schema: &str, error: &tokio_postgres::Error) -> StoreError {
+pub(crate) fn may_not_create(inner: &Inner, schema: &str, failure: &Failure) -> StoreError {
     let (database, user) = (inner.pool.address.database(), inner.pool.address.user());
     StoreError::new(
         StoreErrorKind::Place,
@@ -386,7 +236,7 @@ pub(crate) fn may_not_create(inner: &Inner, schema: &str, error: &tokio_postgres
             "the login `{user}` may not make the schema `{schema}` or tables in it ({}); an administrator can allow it with: \
              GRANT CREATE ON DATABASE \"{database}\" TO \"{user}\"; or, where the schema exists, \
              GRANT USAGE, CREATE ON SCHEMA \"{schema}\" TO \"{user}\";",
-            describe(error)
+            failure.described()
         ),
     )
 }

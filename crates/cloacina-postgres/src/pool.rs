@@ -18,32 +18,20 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cloacina_core::backoff::Backoff;
 use cloacina_core::store::{Result, StoreError, StoreErrorKind};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::address::PostgresAddress;
 use crate::connect::{Backend, Connection, Refusal};
 use crate::error::describe;
+use crate::flight::Use;
 use crate::statement::Login;
-
-/// What a connection is wanted for. Whoever stands first is served first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Use {
-    /// The engine's own calls on control tables: heartbeats, bells, runners, hints. They are short.
-    Engine,
-    /// The flushes of a lane.
-    Lane(usize),
-    /// What the engine does in places beside flushes, and what users change there.
-    Work,
-    /// Flushes of places in trouble.
-    Aside,
-    /// What users read and what may take long: listings, histories, figures, pruning.
-    Read,
-}
 
 /// The connections that one listener needs, and the smallest number of all of them where there is one.
 const LEAST_WITH_LISTENER: u32 = 4;
@@ -100,7 +88,7 @@ struct State {
 /// The last attempt to connect failed; until `until` no other is made, so that a server that struggles is left in peace.
 struct Trouble {
     until: Instant,
-    pause: Duration,
+    pause: Backoff,
     kind: StoreErrorKind,
     message: String,
 }
@@ -113,18 +101,6 @@ enum Next {
     Take(Box<Connection>),
     Dial,
     Wait,
-}
-
-impl Use {
-    fn rank(self) -> u8 {
-        match self {
-            Self::Engine => 0,
-            Self::Lane(_) => 1,
-            Self::Work => 2,
-            Self::Aside => 3,
-            Self::Read => 4,
-        }
-    }
 }
 
 impl Pool {
@@ -315,20 +291,20 @@ impl Pool {
         address: &PostgresAddress,
         hear: impl FnMut(tokio_postgres::AsyncMessage) + Send + 'static,
     ) -> Result<Connection, Refusal> {
-        if let Some(trouble) = &*lock(&self.trouble)
+        if let Some(trouble) = &*self.trouble.lock()
             && Instant::now() < trouble.until
         {
             return Err(Refusal::Other(StoreError::new(trouble.kind, trouble.message.clone())));
         }
         let dialled = Connection::dial(address, &self.tls, self.login, hear).await;
-        let mut trouble = lock(&self.trouble);
+        let mut trouble = self.trouble.lock();
         match &dialled {
             Ok(_) | Err(Refusal::Full(_)) => *trouble = None,
             Err(Refusal::Other(error)) => {
-                let pause = trouble.as_ref().map_or(Duration::from_millis(50), |trouble| trouble.pause * 2);
-                let pause = pause.min(LONGEST_PAUSE);
+                let first = Backoff::new(Duration::from_millis(50), LONGEST_PAUSE).spread();
+                let mut pause = trouble.as_ref().map_or(first, |trouble| trouble.pause);
                 *trouble = Some(Trouble {
-                    until: Instant::now() + pause.mul_f64(0.5 + fastrand::f64() / 2.0),
+                    until: Instant::now() + pause.next(),
                     pause,
                     kind: error.kind(),
                     message: error.to_string(),
@@ -406,7 +382,7 @@ impl Pool {
     /// Returns once a server process is gone for certain. While the server cannot be reached it is not certain, however long
     /// that takes: then this does not return.
     pub(crate) async fn decide(self: &Arc<Self>, backend: &Backend) {
-        let mut pause = Duration::from_millis(20);
+        let mut pause = Backoff::new(Duration::from_millis(20), LONGEST_PAUSE).spread();
         loop {
             match self.get(Use::Engine).await {
                 Ok(lent) => match lent.end_backend(backend).await {
@@ -426,13 +402,12 @@ impl Pool {
                     "a commit was not answered, and whether it happened cannot be asked"
                 ),
             }
-            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::time::sleep(pause.next()).await;
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.lock()
     }
 
     /// A connection that was counted for this use is there no more, or nobody uses it.
@@ -593,9 +568,4 @@ impl Drop for Listening {
 
 fn closed() -> StoreError {
     StoreError::new(StoreErrorKind::Internal, "the store was closed")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it holds one of these.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

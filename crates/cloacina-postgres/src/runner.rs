@@ -4,7 +4,7 @@
 //! runner dead takes the row FOR UPDATE and so waits for them, and after its commit no other begins. From then on nothing can
 //! come under the runner's name, so its tasks are taken back place by place, each in a transaction of its own.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
@@ -18,13 +18,12 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::Inner;
-use crate::connect::{Scope, Step, params};
 use crate::doorbell;
 use crate::execution::{columns, in_place, long_in_place};
-use crate::pool::Use;
+use crate::flight::{Step, Use, params};
+use crate::inner::Inner;
+use crate::schema::SchemaName;
 use crate::statement::{self as sql, Login};
-use crate::tenant::SchemaName;
 
 const PRUNE_NOTICES_EVERY: Duration = Duration::from_secs(30);
 
@@ -32,8 +31,7 @@ const PRUNE_NOTICES_EVERY: Duration = Duration::from_secs(30);
 const MOST_TOLD: usize = 1000;
 
 async fn in_control(inner: &Inner, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
-    let mut side = inner.pool.get(Use::Engine).await?;
-    side.transaction(Scope::Control, steps).await.map_err(|failure| inner.control_error(failure))
+    inner.in_control_for(Use::Engine, steps).await
 }
 
 pub(crate) async fn register(
@@ -78,7 +76,7 @@ pub(crate) async fn heartbeat(
 /// Every process does this now and then beside its heartbeat, which must not fail for it.
 async fn prune_notices(inner: &Inner, now: Option<Timestamp>) {
     {
-        let mut pruned = inner.notices_pruned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pruned = inner.notices_pruned.lock();
         if pruned.is_some_and(|at| at.elapsed() < PRUNE_NOTICES_EVERY) {
             return;
         }
@@ -237,7 +235,7 @@ fn readable(inner: &Inner, row: &Row) -> Option<RunnerRecord> {
         Err(error) => error,
     };
     let id: Option<Uuid> = row.try_get("id").ok();
-    let mut told = inner.unreadable_runners.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut told = inner.unreadable_runners.lock();
     if told.len() < MOST_TOLD && told.insert(id.unwrap_or_default()) {
         let tenant = row.try_get::<_, Option<Uuid>>("tenant_id").ok().flatten();
         tracing::warn!(

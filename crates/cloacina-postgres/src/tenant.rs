@@ -1,7 +1,5 @@
-//! Names of schemas, and the registry that says whose they are.
+//! The registry of tenants, and what is done with their places.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use cloacina_core::id::TenantId;
@@ -11,108 +9,22 @@ use cloacina_core::store::{
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::Inner;
-use crate::admin::limits::Checked;
-use crate::connect::{Scope, Step, params};
 use crate::error::Failure;
-use crate::flush::parse;
+use crate::flight::{Scope, Step, params};
+use crate::inner::Inner;
+use crate::limits::Checked;
 use crate::migrate;
+use crate::role;
+use crate::row::parse;
+use crate::schema::SchemaName;
 use crate::statement::{self as sql, Login};
 
 /// The version of the schema `cloacina` that has what a tenant's login calls.
 const CONTROL_FOR_TENANTS: i32 = 2;
 
-/// The place of a login without a tenant.
-const DEFAULT_PLACE: &str = "cloacina_main";
-
-/// The schema of the tables that tenants share.
-const SHARED: &str = "cloacina_shared";
-
-/// The name of a schema that may hold a tenant's place.
-///
-/// 1 to 63 ASCII letters, digits and underscores, kept exactly as given. The only way from a text to an identifier in SQL.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SchemaName(String);
-
-impl SchemaName {
-    /// Where a login without a tenant keeps its rows: `cloacina_main`.
-    #[must_use]
-    pub fn main() -> Self {
-        Self(DEFAULT_PLACE.to_owned())
-    }
-
-    /// Where the tables are that tenants share: `cloacina_shared`.
-    #[must_use]
-    pub fn shared() -> Self {
-        Self(SHARED.to_owned())
-    }
-
-    /// The name as it was given.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The name as it stands in SQL.
-    #[must_use]
-    pub fn quoted(&self) -> String {
-        // The quotes keep the case; there is nothing in the name that could end them.
-        format!("\"{}\"", self.0)
-    }
-
-    /// That of a place.
-    ///
-    /// # Errors
-    ///
-    /// It is no name of a schema: the place is in another database.
-    pub fn of(place: &Place) -> Result<Self> {
-        match place.schema.as_str() {
-            SHARED => Ok(Self::shared()),
-            DEFAULT_PLACE => Ok(Self::main()),
-            name => name.parse(),
-        }
-    }
-}
-
-impl FromStr for SchemaName {
-    type Err = StoreError;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let refuse = |why: &str| {
-            let message = format!("{name:?} cannot be the name of a schema: {why}");
-            Err(StoreError::new(StoreErrorKind::Configuration, message))
-        };
-        if name.is_empty() || name.len() > 63 {
-            return refuse("it must have 1 to 63 characters");
-        }
-        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            return refuse("only ASCII letters, digits and underscores are allowed");
-        }
-        let folded = name.to_ascii_lowercase();
-        if folded.starts_with("pg_") || folded == "information_schema" {
-            return refuse("it is PostgreSQL's own");
-        }
-        if folded.starts_with("cloacina") {
-            return refuse("names that begin with `cloacina` are the engine's own");
-        }
-        Ok(Self(name.to_owned()))
-    }
-}
-
-impl fmt::Display for SchemaName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// What the registry says of a place.
 struct Entry {
-    tenant: TenantId,
-    /// What the operator calls it.
-    called: String,
-    /// The schema.
-    name: String,
-    epoch: i32,
+    place: Place,
     state: String,
     version: i32,
     min_reader: i32,
@@ -172,10 +84,7 @@ impl NamedTenant {
 /// The tenants of a name, told apart from others by more than the case; of all names if none is given.
 pub(crate) async fn named(inner: &Inner, name: Option<&str>) -> Result<Vec<NamedTenant>> {
     migrate::control(inner).await?;
-    let mut side = inner.pool.side().await?;
-    let steps = [Step::Run(sql::TENANT_NAMED, params![name])];
-    let rows =
-        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
+    let rows = inner.in_control(&[Step::Run(sql::TENANT_NAMED, params![name])]).await?;
     rows[0]
         .iter()
         .map(|row| {
@@ -195,10 +104,7 @@ pub(crate) async fn named(inner: &Inner, name: Option<&str>) -> Result<Vec<Named
 /// The names of the tenants that work in databases of their own.
 pub(crate) async fn with_databases(inner: &Inner) -> Result<Vec<String>> {
     migrate::control(inner).await?;
-    let mut side = inner.pool.side().await?;
-    let steps = [Step::Run(sql::DATABASE_LIST, params![])];
-    let rows =
-        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
+    let rows = inner.in_control(&[Step::Run(sql::DATABASE_LIST, params![])]).await?;
     Ok(rows[0].iter().map(|row| row.get("name")).collect())
 }
 
@@ -219,12 +125,8 @@ pub(crate) async fn remove(inner: &Inner, place: &Place, drain: Duration) -> Res
     }
     let schema = SchemaName::of(place)?;
     let tenant = Uuid::from(place.tenant);
-    let in_control = async |steps: Vec<Step<'_>>| {
-        let mut side = inner.pool.side().await?;
-        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))
-    };
     let states = vec!["active", "suspended", "moving"];
-    in_control(vec![Step::Run(sql::TENANT_STATE, params![tenant, states, "removing"])]).await?;
+    inner.in_control(&[Step::Run(sql::TENANT_STATE, params![tenant, states, "removing"])]).await?;
     inner.hint_wanted.notify_one();
     let begun = Instant::now();
     loop {
@@ -238,12 +140,12 @@ pub(crate) async fn remove(inner: &Inner, place: &Place, drain: Duration) -> Res
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let steps = vec![
+    let steps = [
         Step::Batch(format!("DROP SCHEMA {} CASCADE", schema.quoted())),
         Step::Run(sql::TENANT_FORGET, params![tenant]),
         Step::Run(sql::TENANT_STATE, params![tenant, vec!["removing"], "removed"]),
     ];
-    in_control(steps).await?;
+    inner.in_control(&steps).await?;
     inner.hint_wanted.notify_one();
     Ok(())
 }
@@ -253,11 +155,7 @@ pub(crate) async fn change(inner: &Inner, place: &Place, to: TenantState) -> Res
     let (from, name) =
         if to == TenantState::Suspended { ("active", "suspended") } else { ("suspended", "active") };
     let step = Step::Run(sql::TENANT_STATE, params![Uuid::from(place.tenant), vec![from], name]);
-    let changed = {
-        let mut side = inner.pool.side().await?;
-        let rows = side.transaction(Scope::Control, &[step]).await;
-        !rows.map_err(|failure| inner.control_error(failure))?[0].is_empty()
-    };
+    let changed = !inner.in_control(&[step]).await?[0].is_empty();
     inner.hint_wanted.notify_one();
     let now = status(inner, place).await?.state;
     if !changed && now != to {
@@ -269,10 +167,7 @@ pub(crate) async fn change(inner: &Inner, place: &Place, to: TenantState) -> Res
 
 /// Sets the limits of a tenant without a login of its own.
 pub(crate) async fn limit(inner: &Inner, place: &Place, limits: &Checked) -> Result<()> {
-    let mut side = inner.pool.side().await?;
-    let steps = [limits.step(place.tenant)];
-    side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
-    drop(side);
+    inner.in_control(&[limits.step(place.tenant)]).await?;
     inner.hint_wanted.notify_one();
     Ok(())
 }
@@ -335,15 +230,15 @@ pub(crate) fn share(tenant: TenantId, name: &str) -> Step<'_> {
 }
 
 async fn find(inner: &Inner, name: &SchemaName) -> Result<Option<Entry>> {
-    let mut side = inner.pool.side().await?;
-    let steps = [Step::Run(sql::PLACE_FIND, params![name.as_str()])];
-    let rows =
-        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
+    let rows = inner.in_control(&[Step::Run(sql::PLACE_FIND, params![name.as_str()])]).await?;
     Ok(rows[0].first().map(|row| Entry {
-        tenant: TenantId(row.get("tenant_id")),
-        called: row.get("name"),
-        name: row.get("schema_name"),
-        epoch: row.get("epoch"),
+        place: Place {
+            tenant: TenantId(row.get("tenant_id")),
+            name: row.get("name"),
+            schema: row.get("schema_name"),
+            epoch: row.get("epoch"),
+            shared: false,
+        },
         state: row.get("state"),
         version: row.get("schema_version"),
         min_reader: row.get("min_reader"),
@@ -363,11 +258,11 @@ async fn open_own(inner: &Inner, name: &PlaceName) -> Result<Place> {
         return refuse(StoreErrorKind::Place, message);
     };
     if let PlaceName::Named(asked) | PlaceName::Tenant(asked) = name
-        && *asked != entry.name
+        && *asked != entry.place.schema
     {
         let message = format!(
             "the login `{user}` belongs to the tenant in schema `{}`; it cannot open `{}`",
-            entry.name,
+            entry.place.schema,
             asked.escape_debug()
         );
         return refuse(StoreErrorKind::Configuration, message);
@@ -376,23 +271,19 @@ async fn open_own(inner: &Inner, name: &PlaceName) -> Result<Place> {
         let message = format!("the schema `cloacina` of {} is too old for this program", inner.label());
         return refuse(StoreErrorKind::Version, message);
     }
-    let name: SchemaName = entry.name.parse()?;
+    let name: SchemaName = entry.place.schema.parse()?;
     settle(inner, &name, entry).await
 }
 
 /// The place of a tenant, if it may be worked in; brought to this program's version as by [`open`].
 pub(crate) async fn place_of(inner: &Inner, tenant: TenantId) -> Result<Option<Place>> {
-    let steps = [Step::Run(sql::PLACE_OF, params![Uuid::from(tenant)])];
-    let rows = {
-        let mut side = inner.pool.side().await?;
-        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?
-    };
+    let rows = inner.in_control(&[Step::Run(sql::PLACE_OF, params![Uuid::from(tenant)])]).await?;
     let Some(row) = rows[0].first() else { return Ok(None) };
     let place = place(tenant, row);
     let name = SchemaName::of(&place)?;
     match find(inner, &name).await? {
         Some(entry) if place.shared => settle(inner, &name, entry).await.map(|_| Some(place)),
-        Some(entry) if entry.tenant == tenant => settle(inner, &name, entry).await.map(Some),
+        Some(entry) if entry.place.tenant == tenant => settle(inner, &name, entry).await.map(Some),
         _ => Ok(None),
     }
 }
@@ -410,10 +301,7 @@ pub(crate) fn place(tenant: TenantId, row: &Row) -> Place {
 
 /// What the operator decided about a tenant.
 pub(crate) async fn status(inner: &Inner, place: &Place) -> Result<TenantStatus> {
-    let mut side = inner.pool.side().await?;
-    let steps = [Step::Run(sql::TENANT_STATUS, params![Uuid::from(place.tenant)])];
-    let rows =
-        side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
+    let rows = inner.in_control(&[Step::Run(sql::TENANT_STATUS, params![Uuid::from(place.tenant)])]).await?;
     let Some(row) = rows[0].first() else {
         return Ok(TenantStatus { state: TenantState::Removed, ..TenantStatus::default() });
     };
@@ -428,10 +316,10 @@ pub(crate) async fn status(inner: &Inner, place: &Place) -> Result<TenantStatus>
 }
 
 async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place> {
-    if entry.name != name.as_str() {
+    if entry.place.schema != name.as_str() {
         let message = format!(
             "there is no schema `{name}`, and none can be made beside `{}`, from which only the case tells it apart",
-            entry.name
+            entry.place.schema
         );
         return Err(StoreError::new(StoreErrorKind::Configuration, message));
     }
@@ -460,13 +348,7 @@ async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place>
         );
         return Err(StoreError::new(StoreErrorKind::Version, message));
     }
-    let place = Place {
-        tenant: entry.tenant,
-        name: entry.called,
-        schema: entry.name,
-        epoch: entry.epoch,
-        shared: false,
-    };
+    let place = entry.place;
     inner.guard(place.tenant, entry.has_login);
     if entry.version < known {
         let migrated = match inner.pool.login {
@@ -490,9 +372,9 @@ async fn create(inner: &Inner, name: &SchemaName, called: &str) -> Result<Option
     let tenant = TenantId::new();
     let mut side = inner.pool.side().await?;
     let insert = [Step::Run(sql::PLACE_INSERT, params![Uuid::from(tenant), name.as_str(), called])];
-    let rows = side.begin(Scope::Control, &insert).await.map_err(|failure| inner.control_error(failure))?;
+    let rows = side.begin(Scope::Control, &insert).await.map_err(Failure::in_control)?;
     let Some(row) = rows[0].first() else {
-        side.finish(&[]).await.map_err(|failure| inner.control_error(failure))?;
+        side.finish(&[]).await.map_err(Failure::in_control)?;
         return Ok(None);
     };
     let mut text = String::new();
@@ -503,7 +385,7 @@ async fn create(inner: &Inner, name: &SchemaName, called: &str) -> Result<Option
     steps.extend(migrate::place_steps(inner, tenant, 0));
     if row.get::<_, bool>("managed") {
         // Other logins of the operator are to work here too.
-        steps.push(Step::Batch(migrate::engine_grants(name, None)));
+        steps.push(Step::Batch(role::engine_grants(name, None)));
     }
     match side.finish(&steps).await {
         Ok(_) => Ok(Some(Place {
@@ -513,20 +395,17 @@ async fn create(inner: &Inner, name: &SchemaName, called: &str) -> Result<Option
             epoch: row.get("epoch"),
             shared: false,
         })),
-        Err(Failure::Refused { error, .. }) => {
-            match error.code().map(tokio_postgres::error::SqlState::code) {
-                // Another process made the schema after the look: it is there now.
-                Some("42P06" | "23505") => Ok(None),
-                Some("42501") => Err(migrate::may_not_create(inner, name.as_str(), &error)),
-                Some("42P07") => Err(StoreError::new(
-                    StoreErrorKind::Place,
-                    format!(
-                        "the schema `{name}` holds tables of the engine's names that its registry does not know"
-                    ),
-                )),
-                _ => Err(crate::error::refused(&error, name.as_str())),
-            }
-        }
-        Err(failure) => Err(failure.into_error(name.as_str())),
+        Err(failure) => match failure.code() {
+            // Another process made the schema after the look: it is there now.
+            Some("42P06" | "23505") => Ok(None),
+            Some("42501") => Err(migrate::may_not_create(inner, name.as_str(), &failure)),
+            Some("42P07") => Err(StoreError::new(
+                StoreErrorKind::Place,
+                format!(
+                    "the schema `{name}` holds tables of the engine's names that its registry does not know"
+                ),
+            )),
+            _ => Err(failure.into_error(name.as_str())),
+        },
     }
 }

@@ -1,7 +1,9 @@
 //! What was admitted, by the text that came in.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::Admitted;
 
@@ -26,7 +28,7 @@ struct Generations {
 
 impl Cache {
     pub(super) fn get(&self, sql: &str) -> Option<Arc<Admitted>> {
-        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut generations = self.generations.lock();
         if let Some(admitted) = generations.young.get(sql) {
             return Some(Arc::clone(admitted));
         }
@@ -37,7 +39,7 @@ impl Cache {
 
     pub(super) fn put(&self, sql: &str, admitted: &Arc<Admitted>) {
         if sql.len() <= LONGEST {
-            let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut generations = self.generations.lock();
             generations.insert(sql.into(), Arc::clone(admitted));
         }
     }
@@ -75,7 +77,7 @@ mod tests {
             assert!(cache.get("used").is_some());
         }
         assert!(cache.get("0").is_none());
-        let generations = cache.generations.lock().unwrap();
+        let generations = cache.generations.lock();
         assert!(generations.young.len() <= TEXTS && generations.old.len() <= TEXTS);
     }
 

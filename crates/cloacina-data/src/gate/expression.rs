@@ -224,7 +224,7 @@ impl Walk<'_> {
         // A name may stand for several tables in several parts of a statement.
         let of = self.ranges.get(&table.value.to_ascii_lowercase());
         let has = |table: &Option<String>| {
-            self.gate.tables.has_column(self.dialect(), table.as_deref()?, &column.value)
+            self.rules.tables.has_column(self.dialect(), table.as_deref()?, &column.value)
         };
         let (mut known, mut unknown, mut missing) = (false, of.is_none(), false);
         for found in of.into_iter().flatten().map(has) {
@@ -240,7 +240,7 @@ impl Walk<'_> {
             );
         }
         let is_function =
-            || allowed::takes_a_row(&column.value) || self.gate.functions.contains(&column.value);
+            || allowed::takes_a_row(&column.value) || self.rules.functions.contains(&column.value);
         if self.dialect() == Dialect::Postgres && (missing || unknown) && is_function() {
             return self.refuse(
                 &*column,

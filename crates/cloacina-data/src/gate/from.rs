@@ -182,7 +182,7 @@ impl Walk<'_> {
         if lower.starts_with("pg_") || lower.starts_with("sqlite_") {
             return self.refuse(name, "is the database's own", "use a declared table");
         }
-        Ok(self.gate.tables.find(self.dialect(), name).map(|(table, kind)| (table.to_owned(), kind)))
+        Ok(self.rules.tables.find(self.dialect(), name).map(|(table, kind)| (table.to_owned(), kind)))
     }
 
     /// One tenant's rows of a table, under a name.

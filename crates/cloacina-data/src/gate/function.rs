@@ -87,7 +87,7 @@ impl Walk<'_> {
         let lower = value.to_ascii_lowercase();
         // In quotes PostgreSQL looks for exactly these letters.
         let same = quote_style.is_none() || (*quote_style == Some('"') && *value == lower);
-        if !same || !(allowed(self.dialect(), &lower) || self.gate.functions.contains(&lower)) {
+        if !same || !(allowed(self.dialect(), &lower) || self.rules.functions.contains(&lower)) {
             return self.refuse(name, "is a function that could reach beyond its arguments", instead);
         }
         *value = lower;

@@ -71,7 +71,7 @@ impl Walk<'_> {
             self.alias(alias)?;
             alias.explicit = false;
             let name = alias.name.value.clone();
-            if self.gate.tables.resembles(&name) {
+            if self.rules.tables.resembles(&name) {
                 return self.refuse(&alias.name, "is called like a table", "give it another name");
             }
             if !self.expressions.insert(name.to_ascii_lowercase()) {

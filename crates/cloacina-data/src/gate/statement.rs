@@ -5,14 +5,15 @@ use std::fmt::Display;
 
 use sqlparser::ast::{Ident, Statement};
 
-use super::{Admitted, Dialect, Gate, Refusal, text};
+use super::rules::Rules;
+use super::{Admitted, Dialect, Refusal, text};
 
 /// How many tables, queries and functions a statement may name in FROM and WITH.
 const MOST_SOURCES: usize = 200;
 
 /// Looks at each node of one statement. What it returns without a refusal was accepted or rewritten.
 pub(super) struct Walk<'g> {
-    pub(super) gate: &'g Gate,
+    pub(super) rules: &'g Rules,
     /// The position of the tenant's id among the parameters.
     tenant_at: usize,
     /// Whether the tenant's id was written somewhere.
@@ -34,9 +35,9 @@ pub(super) struct Walk<'g> {
 }
 
 impl<'g> Walk<'g> {
-    pub(super) fn new(gate: &'g Gate, tenant_at: usize) -> Self {
+    pub(super) fn new(rules: &'g Rules, tenant_at: usize) -> Self {
         Self {
-            gate,
+            rules,
             tenant_at,
             scoped: false,
             tables: BTreeSet::new(),
@@ -78,7 +79,7 @@ impl<'g> Walk<'g> {
     }
 
     pub(super) fn dialect(&self) -> Dialect {
-        self.gate.dialect
+        self.rules.dialect
     }
 
     pub(super) fn refuse<T>(

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use sqlparser::ast::Statement;
-use sqlparser::dialect::{PostgreSqlDialect, SQLiteDialect};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
@@ -28,31 +27,6 @@ pub(super) struct Text {
     pub(super) statement: Statement,
     /// How many parameters it has, at `1..=parameters`.
     pub(super) parameters: usize,
-}
-
-impl Dialect {
-    pub(super) fn parser(self) -> &'static dyn sqlparser::dialect::Dialect {
-        match self {
-            Self::Postgres => &PostgreSqlDialect {},
-            Self::Sqlite => &SQLiteDialect {},
-        }
-    }
-
-    /// What a parameter's number stands behind.
-    pub(super) fn parameter_sign(self) -> char {
-        match self {
-            Self::Postgres => '$',
-            Self::Sqlite => '?',
-        }
-    }
-
-    /// The most values a statement can have; one is the tenant's.
-    fn parameters(self) -> usize {
-        match self {
-            Self::Postgres => 65_535 - 1,
-            Self::Sqlite => 32_766 - 1,
-        }
-    }
 }
 
 impl Text {

@@ -59,7 +59,7 @@ impl Walk<'_> {
                     [ObjectNamePart::Identifier(name)] => name.value.to_ascii_lowercase(),
                     _ => return self.refuse(&*name, "is a qualified type", "use the type's name alone"),
                 };
-                if !allowed::is_type(&exact) && !self.gate.types.contains(&exact) {
+                if !allowed::is_type(&exact) && !self.rules.types.contains(&exact) {
                     return self.refuse(
                         &*name,
                         "is no declared type",

@@ -8,27 +8,23 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, P
 use uuid::Uuid;
 
 use super::doctor::{self, Placed};
-use super::{MIGRATING, TIMEOUTS, apply, begin, look, options, place_error};
-use crate::across::Scope;
-use crate::db::Access;
-use crate::declaration::Declared;
+use super::{MIGRATING, TIMEOUTS, apply, begin, look, options};
+use crate::access::Access;
+use crate::declared::Declared;
 use crate::doctor::Finding;
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::migration::Whose;
 
-/// Grants a login the reading of several tenants, as an operator. Returns the grant, tenant by tenant, once it is committed.
+/// Grants a login the reading of several tenants, of all if no names are given, as an operator. Returns the grant,
+/// tenant by tenant, once it is committed.
 pub(crate) async fn grant(
     operator: &PostgresAddress,
     reader: &str,
     reason: &str,
-    scope: Scope<'_>,
+    names: Option<Vec<String>>,
     seconds: i32,
 ) -> Result<Vec<(Uuid, Uuid, String)>> {
     let failed = |error| DataError::driver("all", "grant the reading across tenants", error);
-    let names = match scope {
-        Scope::All => None,
-        Scope::Only(names) => Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()),
-    };
     let mut connection = options(operator)?.connect().await.map_err(failed)?;
     let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
     let mut transaction = connection.begin_with(begin).await.map_err(failed)?;
@@ -100,7 +96,8 @@ pub(crate) async fn migrate_tenants(
         let group = group.as_deref().unwrap_or("cloacina_engine");
         let whose = Whose::Login { tenant: *tenant, group };
         if *elsewhere {
-            let there = address.with_database(&place.schema).map_err(|error| place_error(&place, &error))?;
+            let there =
+                address.with_database(&place.schema).map_err(|error| DataError::of_place(&place, &error))?;
             let mut connection = administrator(&there).await?;
             migrate_as_owner(&mut connection, &place, *tenant, whose, declared).await?;
         } else {
@@ -211,7 +208,7 @@ async fn migrate_as_owner(
     declared: &Declared,
 ) -> Result<()> {
     let failed = |error| DataError::driver(&place.name, MIGRATING, error);
-    let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
+    let schema = SchemaName::of(place).map_err(|error| DataError::of_place(place, &error))?;
     let mut transaction = as_owner(connection, &place.name, &begin(&schema, Access::Write)).await?;
     sqlx::query("SELECT FROM cloacina.tenant WHERE tenant_id = $1 FOR NO KEY UPDATE")
         .bind(registered)

@@ -1,15 +1,14 @@
 //! What the doctor asks a PostgreSQL database.
 
 use cloacina_core::store::Place;
+use cloacina_postgres::SchemaName;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::place_error;
-use crate::declaration::Declared;
+use crate::declared::Declared;
 use crate::doctor::Finding;
 use crate::error::{DataError, Result};
 use crate::gate::Kind;
-use cloacina_postgres::SchemaName;
 
 /// No name in the questions can mean something that is in the place.
 pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off";
@@ -49,7 +48,7 @@ pub(crate) async fn place(
     login: &str,
     declared: &Declared,
 ) -> Result<Vec<Finding>> {
-    let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
+    let schema = SchemaName::of(place).map_err(|error| DataError::of_place(place, &error))?;
     // To readers the tables are those that tenants share.
     let placed = if placed == Placed::Reader { Placed::Shared } else { placed };
     let (tables, columns): (Vec<_>, Vec<_>) = declared.columns.iter().cloned().unzip();
@@ -76,7 +75,7 @@ pub(crate) async fn login(
     (login, operator): (&str, Option<&str>),
     declared: &Declared,
 ) -> Result<Vec<Finding>> {
-    let schema = SchemaName::of(place).map_err(|error| place_error(place, &error))?;
+    let schema = SchemaName::of(place).map_err(|error| DataError::of_place(place, &error))?;
     let query = sqlx::query(AssertSqlSafe(LOGIN))
         .bind(schema.as_str().to_owned())
         .bind(placed.word())

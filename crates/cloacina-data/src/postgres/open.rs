@@ -13,7 +13,7 @@ use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 
-use crate::connection::FlushError;
+use crate::error::FlushError;
 
 /// A connection with a transaction. One that is dropped before its end, or whose beginning failed, is closed: the pool would hand it on with
 /// what is left of the transaction, and the driver does not know of one whose `BEGIN` succeeded and whose settings did not.
@@ -128,11 +128,11 @@ fn status(text: &str) -> Result<PipelineStatus, FlushError> {
 }
 
 /// `now` is what the values mean by that.
-fn query(
+fn query<'q>(
     text: &'static str,
-    values: Vec<Value>,
+    values: Vec<Value<'q>>,
     now: Option<Timestamp>,
-) -> Query<'static, Postgres, PgArguments> {
+) -> Query<'q, Postgres, PgArguments> {
     values.into_iter().fold(sqlx::query(text), |query, value| match value {
         Value::Uuid(value) => query.bind(value),
         Value::Timestamp(value) => query.bind(value.and_then(bound_time)),

@@ -6,10 +6,11 @@ use std::path::Path;
 use cloacina_core::store::Place;
 use sqlx::{Row as _, SqliteConnection};
 
-use crate::declaration::{Declared, ENGINE, TENANT_ID};
+use crate::declared::Declared;
 use crate::doctor::Finding;
 use crate::error::{DataError, Result};
 use crate::gate::Kind;
+use crate::name::{ENGINE, TENANT_ID};
 use uuid::Uuid;
 
 /// The tables of the engine and of this crate that are beside those of [`ENGINE`].

@@ -5,17 +5,13 @@ use cloacina_core::store::PlaceName;
 use uuid::Uuid;
 
 use super::credentials::{LoginName, TenantConfig, TenantCredentials, password, schema_name, verifier};
-use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result, milliseconds};
-use crate::connect::{Scope, Step, params};
-use crate::migrate::{self, OWNER, TENANT, quoted};
+use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result};
+use crate::flight::{Scope, Step, params};
+use crate::limits::{CONNECTIONS, STATEMENT_TIMEOUT, TRANSACTION_TIMEOUT, milliseconds};
+use crate::migrate;
+use crate::role::{self, OWNER, TENANT, quoted};
+use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::tenant::SchemaName;
-
-/// How long a statement and a transaction of a tenant's login may take unless its limits say otherwise, and how many sessions
-/// it may have.
-pub(super) const STATEMENT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
-pub(super) const TRANSACTION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(300);
-pub(super) const CONNECTIONS: u32 = 20;
 
 impl DatabaseAdmin {
     /// Makes a tenant with a schema, a login and the engine's tables, in one transaction: a crash in the middle leaves nothing.
@@ -28,11 +24,8 @@ impl DatabaseAdmin {
     /// repeated call changes nothing. [`AdminErrorKind::Configuration`] for a name or a password that cannot be used,
     /// [`AdminErrorKind::Privileges`] with the statements that are missing, [`AdminErrorKind::Unavailable`].
     pub async fn create_tenant(&self, config: TenantConfig) -> Result<TenantCredentials> {
-        let TenantConfig { schema_name: schema, username, password: given } = config;
-        let schema = schema_name(&schema)?;
-        let login: LoginName = username.parse()?;
-        let password = password(given)?;
-        self.run(async move |admin| admin.create(&schema, &login, schema.as_str(), password).await).await
+        let name = config.schema_name.clone();
+        self.create_named_tenant(&name, config).await
     }
 
     /// As [`create_tenant`](Self::create_tenant), for a tenant that the operator calls by another name than its schema's. The name is in the
@@ -110,7 +103,7 @@ impl Admin {
             Step::Enter(Scope::Schema(schema)),
         ];
         steps.extend(migrate::place_steps(&self.inner, tenant, 0));
-        steps.push(Step::Batch(migrate::engine_grants(schema, Some(&group))));
+        steps.push(Step::Batch(role::engine_grants(schema, Some(&group))));
         steps.push(Step::Run(sql::TENANT_BIND, params![Uuid::from(tenant), group.as_str()]));
         steps.push(Step::Run(sql::LOGIN_INSERT, params![Uuid::from(tenant), login.as_str()]));
         steps.push(self.audit("create_tenant", tenant, schema.as_str(), Some(login.as_str().to_owned())));

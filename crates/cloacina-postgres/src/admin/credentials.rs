@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{AdminError, AdminErrorKind};
-use crate::tenant::SchemaName;
+use crate::schema::SchemaName;
 
 /// A tenant to be made.
 #[derive(Clone, PartialEq, Eq)]

@@ -13,15 +13,16 @@ use std::time::Duration;
 
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{Placement, TenantState};
-use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use super::credentials::tenant_name;
 use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Registered, Result};
-use crate::connect::{Scope, Step, params};
-use crate::migrate::{self, ENGINE, OWNER};
+use crate::flight::{Scope, Step, params};
+use crate::migrate;
+use crate::role::{self, ENGINE, OWNER};
+use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::tenant::{self, NamedTenant, SchemaName};
+use crate::tenant::{self, NamedTenant};
 
 impl DatabaseAdmin {
     /// Makes a tenant with a database of its own on this server, and says what that is called. Operators' logins reach it by the tenant's name; its
@@ -67,12 +68,8 @@ impl Admin {
             match side.alone_and_last(&create).await {
                 Ok(()) => {}
                 // Somebody else is making the same tenant.
-                Err(error)
-                    if matches!(
-                        error.code(),
-                        Some(&SqlState::DUPLICATE_DATABASE | &SqlState::UNIQUE_VIOLATION)
-                    ) => {}
-                Err(error) => return Err(self.refused(&error)),
+                Err(failure) if matches!(failure.code(), Some("42P04" | "23505")) => {}
+                Err(failure) => return Err(self.error(failure)),
             }
         }
         // Two that grant at once would stumble over each other.
@@ -169,7 +166,7 @@ impl Admin {
             Step::Enter(Scope::Schema(schema)),
         ];
         steps.extend(migrate::place_steps(&self.inner, tenant, 0));
-        steps.push(Step::Batch(migrate::engine_grants(schema, None)));
+        steps.push(Step::Batch(role::engine_grants(schema, None)));
         steps.push(self.audit("create_tenant_database", tenant, schema.as_str(), Some(name.to_owned())));
         self.finish(&mut side, &steps).await.map(drop)
     }
@@ -234,13 +231,11 @@ impl Admin {
         let drop = format!("DROP DATABASE IF EXISTS {}", database.quoted());
         let mut dropped = side.alone_and_last(&format!("{drop} WITH (FORCE)")).await;
         // Autovacuum is nobody's that this login is over, and then none is ended. Without FORCE the server ends it, and waits 5 s for the others.
-        if let Err(error) = &dropped
-            && error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
-        {
+        if dropped.as_ref().is_err_and(|failure| failure.code() == Some("42501")) {
             dropped = side.alone_and_last(&drop).await;
         }
-        let Err(error) = dropped else { return Ok(()) };
-        if matches!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::OBJECT_IN_USE)) {
+        let Err(failure) = dropped else { return Ok(()) };
+        if matches!(failure.code(), Some("42501" | "55006")) {
             let message = format!(
                 "the tenant `{name}` is closed, but sessions are in its database `{database}` which the login `{}` may not end: end the processes \
                  that serve it, or grant `pg_signal_backend`, and repeat the call",
@@ -248,7 +243,7 @@ impl Admin {
             );
             return Err(AdminError::new(AdminErrorKind::Busy, message));
         }
-        Err(self.refused(&error))
+        Err(self.error(failure))
     }
 
     fn exists(&self, name: &str) -> AdminError {

@@ -1,15 +1,11 @@
 //! What a tenant may use at most.
 
-use std::time::Duration;
+use cloacina_core::store::TenantLimits;
 
-use cloacina_core::id::TenantId;
-use cloacina_core::store::{StoreError, StoreErrorKind, TenantLimits};
-use uuid::Uuid;
-
-use super::{Admin, DatabaseAdmin, Result, create, milliseconds};
-use crate::connect::{Step, params};
-use crate::migrate::quoted;
-use crate::statement as sql;
+use super::{Admin, DatabaseAdmin, Result};
+use crate::flight::Step;
+use crate::limits::{self, Checked, milliseconds};
+use crate::role::quoted;
 
 impl DatabaseAdmin {
     /// Sets all limits of a tenant; what is `None` has no limit of its own. In force within a second.
@@ -51,9 +47,9 @@ impl Admin {
         ];
         tenant.group()?;
         let database = quoted(self.address().database());
-        let connections = checked.connections.unwrap_or(create::CONNECTIONS.cast_signed());
-        let statement = checked.statement.unwrap_or(milliseconds(create::STATEMENT_TIMEOUT));
-        let transaction = checked.transaction.unwrap_or(milliseconds(create::TRANSACTION_TIMEOUT));
+        let connections = checked.connections.unwrap_or(limits::CONNECTIONS.cast_signed());
+        let statement = checked.statement.unwrap_or(milliseconds(limits::STATEMENT_TIMEOUT));
+        let transaction = checked.transaction.unwrap_or(milliseconds(limits::TRANSACTION_TIMEOUT));
         let mut text = "SET LOCAL ROLE NONE;".to_owned();
         for login in &tenant.logins {
             let login = quoted(login);
@@ -69,51 +65,4 @@ impl Admin {
         self.hint().await;
         Ok(())
     }
-}
-
-/// Limits as the registry keeps them.
-pub(crate) struct Checked {
-    tasks: Option<i32>,
-    queue: Option<i32>,
-    context: Option<i32>,
-    connections: Option<i32>,
-    statement: Option<i64>,
-    transaction: Option<i64>,
-}
-
-impl Checked {
-    pub(crate) fn of(limits: &TenantLimits) -> Result<Self, StoreError> {
-        let number = |name: &str, limit: Option<u32>| match limit {
-            None => Ok(None),
-            Some(limit) => match i32::try_from(limit) {
-                Ok(limit) if limit > 0 => Ok(Some(limit)),
-                _ => Err(refused(name)),
-            },
-        };
-        let time = |name: &str, limit: Option<Duration>| match limit.map(milliseconds) {
-            Some(limit) if !(1..=i64::from(i32::MAX)).contains(&limit) => Err(refused(name)),
-            limit => Ok(limit),
-        };
-        Ok(Self {
-            tasks: number("max_concurrent_tasks", limits.max_concurrent_tasks)?,
-            queue: number("max_queue_length", limits.max_queue_length)?,
-            context: number("max_context_bytes", limits.max_context_bytes)?,
-            connections: number("max_connections", limits.max_connections)?,
-            statement: time("statement_timeout", limits.statement_timeout)?,
-            transaction: time("transaction_timeout", limits.transaction_timeout)?,
-        })
-    }
-
-    pub(crate) fn step(&self, tenant: TenantId) -> Step<'static> {
-        let Self { tasks, queue, context, connections, statement, transaction } = *self;
-        let parameters =
-            params![Uuid::from(tenant), tasks, queue, context, connections, statement, transaction];
-        Step::Run(sql::TENANT_LIMITS, parameters)
-    }
-}
-
-fn refused(name: &str) -> StoreError {
-    let message =
-        format!("{name} has to be at least 1 and below 2^31; `None` is no limit of the tenant's own");
-    StoreError::new(StoreErrorKind::Configuration, message)
 }

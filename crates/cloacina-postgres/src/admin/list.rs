@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{AdminError, AdminErrorKind, DatabaseAdmin, Result};
-use crate::connect::{Step, params};
+use crate::flight::{Step, params};
 use crate::statement as sql;
 use crate::tenant::{self, NamedTenant};
 

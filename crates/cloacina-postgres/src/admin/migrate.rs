@@ -4,7 +4,7 @@ use cloacina_core::store::{Place, Placement};
 
 use super::{Admin, AdminError, DatabaseAdmin, Result, TenantSummary, credentials};
 use crate::migrate;
-use crate::tenant::SchemaName;
+use crate::schema::SchemaName;
 
 /// What became of one tenant.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ mod create;
 mod credentials;
 mod database;
 mod error;
-pub(crate) mod limits;
+mod limits;
 mod list;
 mod migrate;
 mod remove;
@@ -33,13 +33,14 @@ mod verify;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use cloacina_core::id::TenantId;
 use cloacina_core::store::Placement;
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 pub use credentials::{TenantConfig, TenantCredentials};
@@ -49,13 +50,16 @@ pub use migrate::Migrated;
 pub use setup::Preflight;
 pub use verify::TenantReport;
 
-use crate::connect::{Param, Scope, Step, params};
-use crate::error::{Failure, refused};
-use crate::migrate::{Migration, OWNER, quoted};
+use crate::address::PostgresAddress;
+use crate::error::Failure;
+use crate::flight::{Param, Scope, Step, params};
+use crate::inner::Inner;
+use crate::migrations::Migration;
+use crate::options::PostgresOptions;
 use crate::pool::{Lent, Pool};
+use crate::role::{OWNER, quoted};
 use crate::statement as sql;
-use crate::{Inner, PostgresAddress, PostgresOptions, tls};
-use setup::Setup;
+use crate::tls;
 
 type Result<T, E = AdminError> = std::result::Result<T, E>;
 
@@ -110,6 +114,11 @@ pub(crate) struct Admin {
     setup: OnceCell<Setup>,
     /// What the operator was told last of transactions that tenants prepared.
     told: Mutex<String>,
+}
+
+/// What was found out about the server once.
+struct Setup {
+    is_superuser: bool,
 }
 
 impl DatabaseAdmin {
@@ -227,10 +236,7 @@ impl Admin {
     }
 
     /// The first half of a transaction as the owner of everything.
-    async fn begin_as_owner<'a>(
-        &self,
-        mut steps: Vec<Step<'a>>,
-    ) -> Result<(Lent, Vec<Vec<tokio_postgres::Row>>)> {
+    async fn begin_as_owner<'a>(&self, mut steps: Vec<Step<'a>>) -> Result<(Lent, Vec<Vec<Row>>)> {
         steps.insert(0, Step::Batch(format!("SET LOCAL ROLE {OWNER}")));
         let mut side = self.inner.pool.side().await?;
         let mut rows = side.begin(Scope::Control, &steps).await.map_err(|failure| self.error(failure))?;
@@ -239,16 +245,20 @@ impl Admin {
     }
 
     /// A whole transaction as the owner of everything.
-    async fn as_owner(&self, mut steps: Vec<Step<'_>>) -> Result<Vec<Vec<tokio_postgres::Row>>> {
+    async fn as_owner(&self, mut steps: Vec<Step<'_>>) -> Result<Vec<Vec<Row>>> {
         steps.insert(0, Step::Batch(format!("SET LOCAL ROLE {OWNER}")));
-        let mut side = self.inner.pool.side().await?;
-        let mut rows =
-            side.transaction(Scope::Control, &steps).await.map_err(|failure| self.error(failure))?;
+        let mut rows = self.as_itself(&steps).await?;
         rows.remove(0);
         Ok(rows)
     }
 
-    async fn finish(&self, side: &mut Lent, steps: &[Step<'_>]) -> Result<Vec<Vec<tokio_postgres::Row>>> {
+    /// A whole transaction as the administrator's login.
+    async fn as_itself(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
+        let mut side = self.inner.pool.side().await?;
+        side.transaction(Scope::Control, steps).await.map_err(|failure| self.error(failure))
+    }
+
+    async fn finish(&self, side: &mut Lent, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
         side.finish(steps).await.map_err(|failure| self.error(failure))
     }
 
@@ -293,46 +303,31 @@ impl Admin {
     }
 
     fn error(&self, failure: Failure) -> AdminError {
-        match failure {
-            Failure::Refused { error, .. } => self.refused(&error),
-            other => other.into_error("cloacina").into(),
-        }
-    }
-
-    fn refused(&self, error: &tokio_postgres::Error) -> AdminError {
-        let told = |kind, message| AdminError::new(kind, message);
-        match error.code().map(tokio_postgres::error::SqlState::code) {
-            Some("42501") => told(
-                AdminErrorKind::Privileges,
-                format!(
-                    "the login `{}` may not do this: {}; `preflight` says which rights are missing",
-                    self.address().user(),
-                    crate::error::describe(error)
-                ),
-            ),
-            Some("55P03" | "57014") => told(
-                AdminErrorKind::Busy,
-                format!("somebody else is at work here; try again: {}", crate::error::describe(error)),
-            ),
-            // A row of a catalog that somebody else has just changed.
-            Some("XX000") if crate::error::describe(error).contains("concurrently") => told(
-                AdminErrorKind::Busy,
-                format!("somebody else is at work here; try again: {}", crate::error::describe(error)),
-            ),
-            Some("42710" | "42P06" | "23505") => {
-                told(AdminErrorKind::AlreadyExists, crate::error::describe(error))
+        let said = failure.described();
+        let (kind, message) = match failure.code() {
+            Some("42501") => {
+                let user = self.address().user();
+                let hint = "`preflight` says which rights are missing";
+                (AdminErrorKind::Privileges, format!("the login `{user}` may not do this: {said}; {hint}"))
             }
-            _ => refused(error, "cloacina").into(),
-        }
+            Some("42710" | "42P06" | "23505") => (AdminErrorKind::AlreadyExists, said),
+            Some(code)
+                if matches!(code, "55P03" | "57014")
+                    // A row of a catalog that somebody else has just changed.
+                    || code == "XX000" && said.contains("concurrently") =>
+            {
+                (AdminErrorKind::Busy, format!("somebody else is at work here; try again: {said}"))
+            }
+            _ => return failure.into_error("cloacina").into(),
+        };
+        AdminError::new(kind, message)
     }
 
     /// Tells the processes of this database to look at the doorbell and the notices. Only a hint: they look once a second.
     async fn hint(&self) {
         let hinted = async {
             let side = self.inner.pool.side().await?;
-            side.alone("NOTIFY cloacina")
-                .await
-                .map_err(|error| self.inner.control_error(Failure::Refused { step: 0, error }))
+            side.alone("NOTIFY cloacina").await.map_err(Failure::in_control)
         };
         if let Err(error) = hinted.await {
             tracing::debug!(database = self.inner.label(), %error, "a hint was not sent");
@@ -343,8 +338,4 @@ impl Admin {
 /// A list of roles for SQL.
 fn role_list(roles: &[String]) -> String {
     roles.iter().map(|role| quoted(role)).collect::<Vec<_>>().join(", ")
-}
-
-fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -10,15 +10,16 @@
 
 use std::time::{Duration, Instant};
 
+use cloacina_core::backoff::Backoff;
 use cloacina_core::id::TenantId;
 use cloacina_core::store::StoreErrorKind;
 use uuid::Uuid;
 
 use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Registered, Result, role_list};
-use crate::connect::{Scope, Step, params};
-use crate::migrate::{OWNER, quoted};
+use crate::flight::{Scope, Step, params};
+use crate::role::{OWNER, quoted};
+use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::tenant::SchemaName;
 
 /// How long running tasks are waited for.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -147,10 +148,9 @@ impl Admin {
         ];
         match side.finish(&steps).await {
             Ok(_) => Ok(()),
-            Err(crate::error::Failure::Refused { error, .. })
-                if error.code() == Some(&tokio_postgres::error::SqlState::DEPENDENT_OBJECTS_STILL_EXIST) =>
-            {
-                Err(AdminError::new(AdminErrorKind::Remains, crate::error::describe(&error)))
+            // Something depends on what was to go.
+            Err(failure) if failure.code() == Some("2BP01") => {
+                Err(AdminError::new(AdminErrorKind::Remains, failure.described()))
             }
             Err(failure) => Err(self.error(failure)),
         }
@@ -159,7 +159,7 @@ impl Admin {
     /// Waits until no task of the tenant runs; nothing new is started.
     pub(super) async fn drained(&self, tenant: TenantId, schema: &SchemaName, drain: Duration) -> Result<()> {
         let begun = Instant::now();
-        let mut pause = Duration::from_millis(10);
+        let mut pause = Backoff::new(Duration::from_millis(10), Duration::from_millis(250));
         loop {
             let mut side = self.inner.pool.side().await?;
             let count = [
@@ -179,8 +179,7 @@ impl Admin {
                 return Ok(());
             }
             drop(side);
-            tokio::time::sleep(pause.min(drain)).await;
-            pause = (pause * 2).min(Duration::from_millis(250));
+            tokio::time::sleep(pause.next().min(drain)).await;
         }
     }
 

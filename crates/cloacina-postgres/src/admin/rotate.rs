@@ -10,11 +10,12 @@ use uuid::Uuid;
 
 use super::credentials::{password, verifier};
 use super::suspend::login_attribute;
-use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result, TenantCredentials, milliseconds};
-use crate::connect::{Step, params};
-use crate::migrate::{OWNER, quoted};
+use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result, TenantCredentials};
+use crate::flight::{Step, params};
+use crate::limits::milliseconds;
+use crate::role::{OWNER, quoted};
+use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::tenant::SchemaName;
 
 /// How long the credentials before are good for.
 const GRACE: Duration = Duration::from_secs(3600);

@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use tokio_postgres::error::SqlState;
+use cloacina_core::backoff::Backoff;
 
-use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result, create, milliseconds, role_list};
-use crate::connect::{Scope, Step, params};
+use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result, role_list};
+use crate::flight::{Scope, Step, params};
+use crate::limits::{self, milliseconds};
 use crate::statement as sql;
 
 /// How long sessions are given to end once they were told to.
@@ -38,7 +38,7 @@ impl DatabaseAdmin {
             // One of them that does not end keeps no other session alive.
             let (ended, closed) = (admin.reap().await, admin.end_overdue_logins().await);
             if let Err(error) = admin.end_prepared_of(None).await {
-                let mut told = admin.told.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut told = admin.told.lock();
                 if *told != error.to_string() {
                     *told = error.to_string();
                     tracing::warn!(database = admin.inner.label(), %error, "what tenants have prepared exceeds their limits");
@@ -57,14 +57,10 @@ impl Admin {
             return Ok(());
         }
         let begun = Instant::now();
-        let mut pause = Duration::from_millis(5);
+        let mut pause = Backoff::new(Duration::from_millis(5), Duration::from_millis(100));
         let mut gone = 0;
         loop {
-            let mut side = self.inner.pool.side().await?;
-            let count = Step::Run(sql::SESSION_COUNT, params![roles.to_vec()]);
-            let rows =
-                side.transaction(Scope::Control, &[count]).await.map_err(|failure| self.error(failure))?;
-            drop(side);
+            let rows = self.as_itself(&[Step::Run(sql::SESSION_COUNT, params![roles.to_vec()])]).await?;
             gone = if rows[0][0].get::<_, i64>("sessions") == 0 { gone + 1 } else { 0 };
             // One that was being let in at the first look is seen at the second.
             if gone == 2 {
@@ -77,8 +73,7 @@ impl Admin {
             if gone == 0 {
                 self.as_member(roles, Step::Run(sql::SESSION_END, params![roles.to_vec()])).await?;
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(100));
+            tokio::time::sleep(pause.next()).await;
         }
     }
 
@@ -139,7 +134,7 @@ impl Admin {
 
     /// Of these roles, or of all tenants what is over its time.
     async fn end_prepared_of(&self, roles: Option<&[String]>) -> Result<()> {
-        let parameters = params![roles.map(<[String]>::to_vec), milliseconds(create::TRANSACTION_TIMEOUT)];
+        let parameters = params![roles.map(<[String]>::to_vec), milliseconds(limits::TRANSACTION_TIMEOUT)];
         let rows = self.as_owner(vec![Step::Run(sql::SESSION_PREPARED, parameters)]).await?;
         let mut left = Vec::new();
         for row in &rows[0] {
@@ -149,9 +144,9 @@ impl Admin {
                 match side.alone_and_last(statement).await {
                     Ok(()) => continue,
                     // Somebody else has ended it.
-                    Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => continue,
-                    Err(error) => {
-                        let error = self.refused(&error);
+                    Err(failure) if failure.code() == Some("42704") => continue,
+                    Err(failure) => {
+                        let error = self.error(failure);
                         tracing::debug!(database = self.inner.label(), %error, "a prepared transaction was not rolled back");
                     }
                 }
@@ -188,7 +183,7 @@ impl Admin {
             return Ok(0);
         }
         let limits =
-            params![milliseconds(create::TRANSACTION_TIMEOUT), milliseconds(create::STATEMENT_TIMEOUT)];
+            params![milliseconds(limits::TRANSACTION_TIMEOUT), milliseconds(limits::STATEMENT_TIMEOUT)];
         let ended = self.as_member(&roles, Step::Run(sql::SESSION_REAP, limits)).await?;
         for row in &ended {
             tracing::warn!(

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result};
-use crate::connect::{Scope, Step, params};
-use crate::error::{Failure, describe};
-use crate::migrate::{self, APP, CONTROL_GRANTS, ENGINE, OWNER, READER, ROLES, TENANT, quoted};
+use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result, Setup};
+use crate::flight::{Scope, Step, params};
+use crate::migrate;
+use crate::role::{APP, CONTROL_GRANTS, ENGINE, OWNER, READER, ROLES, TENANT, quoted};
 use crate::statement as sql;
 
 /// What an administrator's login lacks.
@@ -29,11 +29,6 @@ impl Preflight {
     pub fn is_ready(&self) -> bool {
         self.missing.is_empty()
     }
-}
-
-/// What was found out about the server once.
-pub(super) struct Setup {
-    pub(super) is_superuser: bool,
 }
 
 struct State {
@@ -83,9 +78,7 @@ impl DatabaseAdmin {
             ];
             match side.transaction(Scope::Control, &steps).await {
                 Ok(_) => Ok(()),
-                Err(Failure::Refused { error, .. })
-                    if error.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_OBJECT) =>
-                {
+                Err(failure) if failure.code() == Some("42704") => {
                     let message =
                         format!("there is no login {login:?} on the server of {}", admin.inner.label());
                     Err(AdminError::new(AdminErrorKind::Configuration, message))
@@ -131,9 +124,7 @@ impl Admin {
     }
 
     async fn state(&self) -> Result<State> {
-        let mut side = self.inner.pool.side().await?;
-        let rows = side.transaction(Scope::Control, &[Step::Run(sql::ADMIN_STATE, params![])]).await;
-        let rows = rows.map_err(|failure| self.error(failure))?;
+        let rows = self.as_itself(&[Step::Run(sql::ADMIN_STATE, params![])]).await?;
         let row = &rows[0][0];
         let version: i32 = row.get("server_version");
         if version < 140_000 {
@@ -218,11 +209,9 @@ impl Admin {
         match side.transaction(Scope::Control, &[lock, Step::Batch(text)]).await {
             Ok(_) => Ok(()),
             // Another administrator makes the same roles, which all databases of the server share.
-            Err(Failure::Refused { error, .. })
-                if matches!(
-                    error.code().map(tokio_postgres::error::SqlState::code),
-                    Some("42710" | "23505")
-                ) || describe(&error).contains("concurrently updated") =>
+            Err(failure)
+                if matches!(failure.code(), Some("42710" | "23505"))
+                    || failure.described().contains("concurrently updated") =>
             {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 Ok(())

@@ -8,10 +8,12 @@ use uuid::Uuid;
 
 use super::credentials::{LoginName, TenantCredentials, password, tenant_name, verifier};
 use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Result};
-use crate::connect::{Scope, Step, params};
-use crate::migrate::{self, APP, OWNER, READER, quoted};
+use crate::flight::{Scope, Step, params};
+use crate::migrate;
+use crate::role::{self, APP, OWNER, READER, quoted};
+use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::tenant::{self, SchemaName};
+use crate::tenant;
 
 impl DatabaseAdmin {
     /// Makes a tenant whose rows lie in the tables that tenants share, which are made with the first of them.
@@ -91,9 +93,7 @@ impl DatabaseAdmin {
             ];
             match side.transaction(Scope::Control, &steps).await {
                 Ok(_) => Ok(admin.credentials(login.as_str(), password, SchemaName::shared().as_str())),
-                Err(crate::error::Failure::Refused { error, .. })
-                    if error.code() == Some(&tokio_postgres::error::SqlState::DUPLICATE_OBJECT) =>
-                {
+                Err(failure) if failure.code() == Some("42710") => {
                     let message = format!("the role `{}` exists already; nothing was changed", login.as_str());
                     Err(AdminError::new(AdminErrorKind::AlreadyExists, message))
                 }
@@ -135,8 +135,8 @@ impl Admin {
             Step::Enter(Scope::Schema(&shared)),
         ];
         steps.extend(migrate::place_steps(&self.inner, host, 0));
-        steps.push(Step::Batch(migrate::engine_grants(&shared, None)));
-        steps.push(Step::Batch(migrate::shared_security()));
+        steps.push(Step::Batch(role::engine_grants(&shared, None)));
+        steps.push(Step::Batch(role::shared_security()));
         steps.push(self.audit("share_tables", host, shared.as_str(), None));
         self.finish(&mut side, &steps).await.map(drop)
     }

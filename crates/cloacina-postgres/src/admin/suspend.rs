@@ -3,8 +3,8 @@
 use uuid::Uuid;
 
 use super::{Admin, AdminError, AdminErrorKind, DatabaseAdmin, Registered, Result, role_list};
-use crate::connect::{Step, params};
-use crate::migrate::quoted;
+use crate::flight::{Step, params};
+use crate::role::quoted;
 use crate::statement as sql;
 
 impl DatabaseAdmin {

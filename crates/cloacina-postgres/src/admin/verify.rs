@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{AdminError, AdminErrorKind, DatabaseAdmin, Result};
-use crate::connect::{Step, params};
+use crate::flight::{Step, params};
 use crate::statement as sql;
 
 /// Everything of a tenant that the catalogs know.

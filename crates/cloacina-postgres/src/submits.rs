@@ -1,0 +1,142 @@
+//! New executions, column by column, as a flush writes them or a transaction that is not the store's.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use cloacina_core::id::TaskIndex;
+use cloacina_core::store::NewExecution;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::value::{Texts, Value};
+
+/// New executions with their tasks.
+#[derive(Default)]
+pub(crate) struct Submits<'a> {
+    pub(crate) executions: Executions<'a>,
+    pub(crate) tasks: Tasks<'a>,
+    /// The tenants and executions.
+    pub(crate) deadlines: Vec<(Uuid, Uuid)>,
+}
+
+#[derive(Default)]
+pub(crate) struct Executions<'a> {
+    tenant: Vec<Uuid>,
+    id: Vec<Uuid>,
+    workflow: Texts<'a>,
+    fingerprint: Vec<Option<i64>>,
+    priority: Vec<i16>,
+    input: Texts<'a>,
+    deadline: Vec<Option<Timestamp>>,
+    idempotency_key: Texts<'a>,
+    input_hash: Vec<Option<i64>>,
+    claimed: Vec<bool>,
+}
+
+impl Executions<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.id.is_empty()
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Tasks<'a> {
+    tenant: Vec<Uuid>,
+    execution: Vec<Uuid>,
+    task: Vec<TaskIndex>,
+    name: Texts<'a>,
+    waiting_on: Vec<i16>,
+    claimed: Vec<bool>,
+    start_at: Vec<Option<Timestamp>>,
+}
+
+impl<'a> Submits<'a> {
+    /// Adds those of a tenant; true if they may leave work in the ready table.
+    pub(crate) fn add(&mut self, tenant: Uuid, submits: &'a [Arc<NewExecution>]) -> bool {
+        // Two flushes that insert the same keys wait for each other in one order only.
+        let mut sorted: Vec<&NewExecution> = submits.iter().map(|submit| &**submit).collect();
+        sorted.sort_by_key(|submit| {
+            let key = submit.idempotency.as_ref().map(|idempotency| idempotency.key.as_str());
+            (key.map(|key| (&submit.workflow.name, key)), submit.id)
+        });
+        let mut leaves_work = false;
+        for submit in sorted {
+            leaves_work |= self.push(tenant, submit);
+        }
+        leaves_work
+    }
+
+    fn push(&mut self, tenant: Uuid, submit: &'a NewExecution) -> bool {
+        let mut leaves_work = false;
+        let id = Uuid::from(submit.id);
+        let idempotency = submit.idempotency.as_ref();
+        let executions = &mut self.executions;
+        executions.tenant.push(tenant);
+        executions.id.push(id);
+        executions.workflow.push(Some(Cow::Borrowed(&submit.workflow.name)));
+        executions.fingerprint.push(Some(submit.workflow.fingerprint.0));
+        executions.priority.push(submit.priority);
+        executions.input.push(Some(Cow::Borrowed(&submit.input)));
+        executions.deadline.push(submit.deadline);
+        executions.idempotency_key.push(idempotency.map(|idempotency| Cow::Borrowed(&*idempotency.key)));
+        executions.input_hash.push(idempotency.map(|idempotency| idempotency.input_hash));
+        executions.claimed.push(!submit.claimed.is_empty());
+        for (position, task) in (0..).zip(submit.tasks.iter()) {
+            let claimed = submit.claimed.contains(&position);
+            leaves_work |= task.waiting_on == 0 && !claimed;
+            self.tasks.tenant.push(tenant);
+            self.tasks.execution.push(id);
+            self.tasks.task.push(position);
+            self.tasks.name.push(Some(Cow::Borrowed(&task.name)));
+            self.tasks.waiting_on.push(task.waiting_on);
+            self.tasks.claimed.push(claimed);
+            self.tasks.start_at.push(submit.start_at);
+        }
+        if submit.deadline.is_some() {
+            self.deadlines.push((tenant, id));
+            leaves_work = true;
+        }
+        leaves_work
+    }
+}
+
+impl<'a> Executions<'a> {
+    /// The parameters of `execution_insert`, where `whose` says how the tenants are told.
+    pub(crate) fn values(self, whose: impl FnOnce(Vec<Uuid>) -> Value<'a>, now: Value<'a>) -> Vec<Value<'a>> {
+        vec![
+            whose(self.tenant),
+            now,
+            Value::Uuids(self.id),
+            Value::Texts(self.workflow),
+            Value::BigInts(self.fingerprint),
+            Value::SmallInts(self.priority),
+            Value::Texts(self.input),
+            Value::Timestamps(self.deadline),
+            Value::Texts(self.idempotency_key),
+            Value::BigInts(self.input_hash),
+            Value::Booleans(self.claimed),
+        ]
+    }
+}
+
+impl<'a> Tasks<'a> {
+    /// The parameters of `task_insert`.
+    pub(crate) fn values(
+        self,
+        whose: impl FnOnce(Vec<Uuid>) -> Value<'a>,
+        now: Value<'a>,
+        runner: Uuid,
+    ) -> Vec<Value<'a>> {
+        vec![
+            whose(self.tenant),
+            now,
+            Value::Uuid(runner),
+            Value::Uuids(self.execution),
+            Value::SmallInts(self.task),
+            Value::Texts(self.name),
+            Value::SmallInts(self.waiting_on),
+            Value::Booleans(self.claimed),
+            Value::Timestamps(self.start_at),
+        ]
+    }
+}
