@@ -20,6 +20,7 @@
 
 mod binaries;
 mod error;
+mod secret;
 mod server;
 
 use std::fs;
@@ -37,6 +38,7 @@ pub use error::ClusterError;
 pub use server::Server;
 
 use binaries::Binaries;
+use secret::secret;
 
 /// The variable that names a running server to use instead of starting one, as its superuser's URL.
 ///
@@ -433,13 +435,4 @@ fn free_port() -> Result<u16, ClusterError> {
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
         .map_err(|e| ClusterError::new("failed to find a free port for PostgreSQL", e))
-}
-
-/// 32 random hexadecimal digits.
-fn secret() -> Result<String, ClusterError> {
-    let mut bytes = [0_u8; 16];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes))
-        .map_err(|e| ClusterError::new("failed to read random numbers", e))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -1,5 +1,6 @@
 //! Runners: what executes workflows for one tenant.
 
+mod environment;
 mod hubs;
 #[cfg(feature = "postgres")]
 pub(crate) use hubs::postgres_store;
@@ -10,8 +11,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "postgres")]
-use cloacina_core::store::PlaceName;
 use cloacina_core::workflow::registered;
 pub use cloacina_core::{
     DefaultRunnerConfig, DefaultRunnerConfigBuilder, PipelineExecution, Runner, Submission,
@@ -23,6 +22,8 @@ use cloacina_data::{Data, TaskData, TenantDb};
 use cloacina_sqlite::SqliteAddress;
 #[cfg(feature = "sqlite")]
 pub use cloacina_sqlite::set_max_open_files;
+
+use environment::{configuration, number, variable};
 
 /// Runs workflows for one tenant, in a database.
 ///
@@ -355,35 +356,4 @@ impl fmt::Debug for DefaultRunnerBuilder {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
-}
-
-/// The place that is meant when no schema is given.
-#[cfg(feature = "postgres")]
-fn default_place() -> Result<PlaceName, PipelineError> {
-    Ok(variable("DEFAULT_SCHEMA")?.map_or(PlaceName::Default, PlaceName::Named))
-}
-
-/// A variable of the environment; an empty one counts as not set.
-fn variable(name: &str) -> Result<Option<String>, PipelineError> {
-    match std::env::var(name) {
-        Ok(value) if value.is_empty() => Ok(None),
-        Ok(value) => Ok(Some(value)),
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => Err(configuration(&format!("{name} is not UTF-8"))),
-    }
-}
-
-fn number<N: std::str::FromStr>(name: &str) -> Result<Option<N>, PipelineError> {
-    let Some(value) = variable(name)? else { return Ok(None) };
-    match value.trim().parse() {
-        Ok(number) => Ok(Some(number)),
-        Err(_) => Err(configuration(&format!(
-            "{name} is `{}`, which is not a whole number in range",
-            value.escape_debug()
-        ))),
-    }
-}
-
-fn configuration(message: &str) -> PipelineError {
-    PipelineError::new(ErrorKind::Configuration, message)
 }

@@ -10,42 +10,29 @@
 
 mod caller;
 mod problem;
+mod service;
 mod tokens;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, RawPathParams, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use cloacina::tenants::TenantManager;
 use cloacina::{Context, PipelineError, Workflow, task, workflow};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use caller::Caller;
 pub use problem::Problem;
+pub use service::Service;
 pub use tokens::Tokens;
 
 /// How large a request may be. The engine's own limit on an input is 1 MiB.
 const BODY: usize = 256 * 1024;
 
-/// What the routes share.
-pub struct Service {
-    manager: TenantManager,
-    tokens: Tokens,
-    patience: Duration,
-}
-
 impl Service {
-    /// A service for the tenants of a manager. A request waits for the end of its workflow for `patience`; then it is told that it goes on.
-    #[must_use]
-    pub fn new(manager: TenantManager, tokens: Tokens, patience: Duration) -> Self {
-        Self { manager, tokens, patience }
-    }
-
     /// The routes.
     pub fn router(self) -> Router {
         Router::new()

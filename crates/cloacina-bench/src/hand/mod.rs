@@ -5,9 +5,9 @@
 //! transactions before its connection takes the next.
 
 pub(crate) mod postgres;
+mod share;
 pub(crate) mod sqlite;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -44,15 +44,4 @@ impl Hand {
             Self::Postgres(hand) => hand.bare(count, group).await,
         }
     }
-}
-
-/// Takes up to `batch` of what is left.
-fn share(left: &AtomicUsize, batch: usize) -> usize {
-    let mut taken = 0;
-    // The closure always returns a value, so the update never fails.
-    let _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-        taken = left.min(batch);
-        Some(left - taken)
-    });
-    taken
 }

@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, Statement};
 use uuid::Uuid;
 
-use super::share;
+use super::share::share;
 use crate::shape::{INPUT, PATCH, Shape};
 
 macro_rules! statement {

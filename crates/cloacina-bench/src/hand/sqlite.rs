@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::share;
+use super::share::share;
 use crate::shape::{INPUT, PATCH, Shape};
 
 macro_rules! statement {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::Scale;
+use super::scale::Scale;
 use crate::database::{Database, Kind};
 use crate::engine;
 use crate::sample::{Spread, p50};

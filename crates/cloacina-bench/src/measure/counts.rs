@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::Scale;
+use super::scale::Scale;
 use crate::database::{Database, Kind};
 use crate::engine;
 use crate::proxy::{Counts, Proxy};

@@ -1,6 +1,6 @@
 //! A transaction on a tenant's own data, beside the same one by plain SeaORM.
 
-mod predicate;
+pub(super) mod predicate;
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use cloacina::data::{Data, Migration, TenantDb};
 use cloacina::database::DatabaseAdmin;
 use cloacina_testing::cluster::Cluster;
 
-use super::Scale;
+use super::scale::Scale;
 use crate::database::{Database, Kind};
 use crate::sample::{Spread, p50};
 use crate::table::{Row, Target};
@@ -68,9 +68,6 @@ pub(super) async fn data(kind: Kind, scale: Scale) -> Result<Vec<Row>> {
         item::Entity::delete_many().filter(item::Column::Id.gte(ROWS)).exec(&plain).await?;
         rows.extend(one_by_one(name, &db, &plain, scale).await?);
         runner.shutdown().await?;
-    }
-    if kind == Kind::Postgres {
-        rows.extend(predicate::predicates(scale).await?);
     }
     Ok(rows)
 }

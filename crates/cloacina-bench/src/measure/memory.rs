@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
 
-use super::Scale;
+use super::scale::Scale;
 use crate::database::{Database, Kind};
 use crate::process;
 use crate::sample::Spread;

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use super::{IN_FLIGHT, Scale};
+use super::scale::{IN_FLIGHT, Scale};
 use crate::database::Kind;
 use crate::engine;
 use crate::hand::postgres::connect;

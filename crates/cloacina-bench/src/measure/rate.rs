@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{BATCH, IN_FLIGHT, Scale, per_second};
+use super::scale::{BATCH, IN_FLIGHT, Scale, per_second};
 use crate::database::{Database, Kind};
 use crate::engine;
 use crate::hand::Hand;

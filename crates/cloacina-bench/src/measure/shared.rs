@@ -11,7 +11,7 @@ use cloacina_core::clock::{Clock as _, SystemClock};
 use cloacina_testing::cluster::Cluster;
 use futures_util::future::try_join_all;
 
-use super::{IN_FLIGHT, Scale, per_second};
+use super::scale::{IN_FLIGHT, Scale, per_second};
 use crate::hand::postgres::connect;
 use crate::process;
 use crate::sample::Spread;

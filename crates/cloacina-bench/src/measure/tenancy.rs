@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio_postgres::Client;
 
-use super::Scale;
+use super::scale::Scale;
 use crate::database::{Database, Kind, schema};
 use crate::hand;
 use crate::hand::postgres::{NewTenant, connect};

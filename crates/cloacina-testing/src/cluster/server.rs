@@ -1,6 +1,7 @@
 //! Where a server is, who may log in, and databases on it.
 
 use super::ClusterError;
+use super::secret::secret;
 
 /// A PostgreSQL server and the superuser's login.
 #[derive(Debug, Clone)]
@@ -101,8 +102,8 @@ impl Server {
     /// When the server cannot be reached or refuses.
     pub async fn fresh_database(&self) -> Result<String, ClusterError> {
         let doing = "failed to make a database";
-        let name = format!("test_{}", &super::secret()?[..16]);
-        let password = super::secret()?;
+        let name = format!("test_{}", &secret()?[..16]);
+        let password = secret()?;
         let url = self.superuser_url("postgres");
         let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
             .await
@@ -131,7 +132,7 @@ impl Server {
     /// When the server cannot be reached or refuses.
     pub async fn ordinary_login(&self, url: &str) -> Result<String, ClusterError> {
         let doing = "failed to make a login";
-        let (name, password) = (format!("login_{}", &super::secret()?[..16]), super::secret()?);
+        let (name, password) = (format!("login_{}", &secret()?[..16]), secret()?);
         let (client, connection) =
             tokio_postgres::connect(&self.superuser_url("postgres"), tokio_postgres::NoTls)
                 .await

@@ -1,7 +1,7 @@
 //! One hub for each database that this process uses.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
 #[cfg(feature = "postgres")]
 use cloacina_core::ErrorKind;
@@ -17,11 +17,11 @@ use cloacina_data::{Data, Source};
 use cloacina_postgres::{PostgresAddress, PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
 use cloacina_sqlite::{SqliteAddress, SqliteStore};
-use tokio::sync::Mutex as AsyncMutex;
+use parking_lot::Mutex;
 
-use super::configuration;
+use super::environment::configuration;
 #[cfg(feature = "postgres")]
-use super::default_place;
+use super::environment::default_place;
 
 /// Which database a hub is on: the parsed address, so that two spellings of one URL share a hub.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,7 +33,7 @@ enum Key {
 }
 
 /// A hub, or the place for one that is being made: locked while it is, so that only one is.
-type Slot = Arc<AsyncMutex<Option<Open>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<Open>>>;
 
 #[derive(Clone)]
 struct Open {
@@ -216,7 +216,7 @@ async fn open(
     make: impl AsyncFnOnce(Option<&Open>) -> Result<Open, PipelineError>,
 ) -> Result<Open, PipelineError> {
     let slot = {
-        let mut hubs = HUBS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hubs = HUBS.lock();
         // Hubs that have closed since are forgotten here. A slot that is locked or shared is being used.
         hubs.retain(|_, slot| {
             Arc::strong_count(slot) > 1

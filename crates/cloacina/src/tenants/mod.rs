@@ -26,6 +26,7 @@ mod aside;
 mod name;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod provisioned;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -34,15 +35,16 @@ use std::fmt;
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 pub use cloacina_core::TenantMetrics;
 pub use cloacina_core::store::{Placement, TenantLimits};
 use cloacina_core::{ErrorKind, PipelineError};
-use tokio::sync::Mutex as AsyncMutex;
+use parking_lot::{Mutex, MutexGuard};
 
 pub use name::TenantName;
+pub use provisioned::Provisioned;
 
 #[cfg(feature = "data")]
 use crate::data::Data;
@@ -87,7 +89,7 @@ struct Shared {
 /// A tenant that was asked for.
 struct Tenant {
     /// Locked while its runner is opened or shut down, so that one tenant that is slow holds nobody up but those who ask for it.
-    runner: AsyncMutex<Option<DefaultRunner>>,
+    runner: tokio::sync::Mutex<Option<DefaultRunner>>,
     used: Mutex<Instant>,
 }
 
@@ -375,19 +377,6 @@ impl TenantManager {
     }
 }
 
-/// What came of making a tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Provisioned {
-    /// Where it was put.
-    pub placement: Placement,
-    /// Where its rows are: the schema, the path of the file, or the database.
-    pub place: String,
-    /// The credentials of its own login, if it has one.
-    #[cfg(feature = "postgres")]
-    pub credentials: Option<TenantCredentials>,
-}
-
 impl TenantManagerBuilder {
     fn new(place: Place, placement: Placement) -> Self {
         Self {
@@ -545,8 +534,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Tenant>>> {
-        // Nothing panics while it is held.
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tenants.lock()
     }
 
     fn check_open(&self) -> Result<(), PipelineError> {
@@ -559,7 +547,7 @@ impl Shared {
     fn tenant(&self, name: &TenantName) -> Arc<Tenant> {
         let mut tenants = self.lock();
         Arc::clone(tenants.entry(name.folded().to_owned()).or_insert_with(|| {
-            Arc::new(Tenant { runner: AsyncMutex::new(None), used: Mutex::new(Instant::now()) })
+            Arc::new(Tenant { runner: tokio::sync::Mutex::new(None), used: Mutex::new(Instant::now()) })
         }))
     }
 
@@ -567,7 +555,7 @@ impl Shared {
         self.check_open()?;
         let tenant = self.tenant(name);
         let mut slot = tenant.runner.lock().await;
-        *tenant.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *tenant.used.lock() = Instant::now();
         if let Some(runner) = slot.as_ref().filter(|runner| !runner.is_shut_down()) {
             // What is open under the name in lower case may be called otherwise.
             if runner.place() != name.as_str() {
@@ -606,13 +594,28 @@ impl Shared {
         Ok(runner)
     }
 
+    /// Opens the tenants that have work due, so that it is done.
+    #[cfg(feature = "sqlite")]
+    async fn open_due(self: &Arc<Self>, files: &sqlite::Files) {
+        for id in files.due(&*self.config.clock).await {
+            let opened = match TenantName::parse(id.as_str()) {
+                Ok(name) => self.runner(&name).await.map(drop),
+                Err(error) => Err(error),
+            };
+            match opened {
+                Err(error) if error.kind() != ErrorKind::ShutDown => files.put_aside(&id, &error),
+                _ => {}
+            }
+        }
+    }
+
     /// Shuts runners down that nobody uses, the least recently used first.
     async fn close_unused(&self, close: Close) {
         let mut tenants: Vec<(Instant, String, Arc<Tenant>)> = self
             .lock()
             .iter()
             .map(|(name, tenant)| {
-                let used = *tenant.used.lock().unwrap_or_else(PoisonError::into_inner);
+                let used = *tenant.used.lock();
                 (used, name.clone(), Arc::clone(tenant))
             })
             .collect();
@@ -666,7 +669,7 @@ async fn look_after(manager: Weak<Shared>) {
             #[cfg(feature = "postgres")]
             Backend::Postgres(databases) => databases.look_after(shared.builder()).await,
             #[cfg(feature = "sqlite")]
-            Backend::Sqlite(files) => files.look_after(&shared).await,
+            Backend::Sqlite(files) => shared.open_due(files).await,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Tenants of a PostgreSQL database, and of other databases of its server.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloacina_core::id::TenantId;
@@ -9,7 +9,7 @@ use cloacina_core::store::{Store as _, TenantState};
 use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{ErrorKind, PipelineError};
 use cloacina_postgres::{NamedTenant, PostgresStore, SchemaName};
-use tokio::sync::Mutex as AsyncMutex;
+use parking_lot::Mutex;
 
 use super::aside::Aside;
 use super::{Placement, Provisioned, TenantLimits, TenantName};
@@ -37,7 +37,7 @@ pub(super) struct Databases {
     /// Works for every tenant of the manager's own database that is not open.
     server: DefaultRunner,
     /// The tenants with databases of their own, which nobody else would work for while they are not open.
-    kept_open: AsyncMutex<KeptOpen>,
+    kept_open: tokio::sync::Mutex<KeptOpen>,
     measured: Mutex<Option<Instant>>,
     reaping: Streak,
     measuring: Streak,
@@ -71,7 +71,7 @@ impl Databases {
             access,
             store,
             server,
-            kept_open: AsyncMutex::default(),
+            kept_open: tokio::sync::Mutex::default(),
             measured: Mutex::default(),
             reaping: Streak::new(
                 "look at the sessions of tenants",
@@ -282,7 +282,7 @@ impl Databases {
         let whose = Whose::Database(self.store.label());
         self.reaping.note(whose, &admin.reap_sessions().await);
         {
-            let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut measured = self.measured.lock();
             if measured.is_some_and(|at| at.elapsed() < MEASURE) {
                 return;
             }

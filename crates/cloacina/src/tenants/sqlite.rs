@@ -1,15 +1,16 @@
 //! Tenants in files of a directory.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use cloacina_core::clock::Clock;
 use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{ErrorKind, PipelineError};
 use cloacina_sqlite::{Directory, FileId};
+use parking_lot::Mutex;
 
 use super::aside::Aside;
-use super::{Placement, Provisioned, Shared, TenantName};
+use super::{Placement, Provisioned, TenantName};
 use crate::runner::{DefaultRunner, DefaultRunnerBuilder};
 
 /// How many tenants with work due are opened at one look.
@@ -101,36 +102,22 @@ impl Files {
         Ok(ids.into_iter().find(|id| id.as_str().eq_ignore_ascii_case(name.as_str())))
     }
 
-    /// Opens the tenants that have work due, so that it is done.
-    pub(super) async fn look_after(&self, shared: &Arc<Shared>) {
-        let due = self.directory.due(shared.config.clock.now()).await;
+    /// The tenants that have work due and may be opened now.
+    pub(super) async fn due(&self, clock: &dyn Clock) -> Vec<FileId> {
+        let due = self.directory.due(clock.now()).await;
         self.looking.note(Whose::Database(&self.directory.path().display().to_string()), &due);
-        let Ok(due) = due else { return };
+        let Ok(due) = due else { return Vec::new() };
         let now = Instant::now();
-        let mut open = Vec::new();
-        {
-            let mut aside = self.lock_aside();
-            // Whoever asked for one of them may have opened it, or it is gone.
-            aside.retain(|id| due.iter().any(|due| due.id == *id));
-            open.extend(due.into_iter().filter(|due| !aside.holds(&due.id, now)).take(OPENED_AT_ONCE));
-        }
-        for due in open {
-            let opened = match TenantName::parse(due.id.as_str()) {
-                Ok(name) => shared.runner(&name).await.map(drop),
-                Err(error) => Err(error),
-            };
-            match opened {
-                Err(error) if error.kind() != ErrorKind::ShutDown => {
-                    let pause = self.lock_aside().put(due.id.clone(), Instant::now());
-                    tracing::warn!(tenant = %due.id, %error, "a tenant with work due was not opened; will try again in {pause:?}");
-                }
-                _ => {}
-            }
-        }
+        let mut aside = self.aside.lock();
+        // Whoever asked for one of them may have opened it, or it is gone.
+        aside.retain(|id| due.iter().any(|due| due.id == *id));
+        let may_be_opened = due.into_iter().map(|due| due.id).filter(|id| !aside.holds(id, now));
+        may_be_opened.take(OPENED_AT_ONCE).collect()
     }
 
-    fn lock_aside(&self) -> MutexGuard<'_, Aside<FileId>> {
-        // Nothing panics while it is held.
-        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Leaves a tenant alone for a while that could not be opened.
+    pub(super) fn put_aside(&self, id: &FileId, error: &PipelineError) {
+        let pause = self.aside.lock().put(id.clone(), Instant::now());
+        tracing::warn!(tenant = %id, %error, "a tenant with work due was not opened; will try again in {pause:?}");
     }
 }

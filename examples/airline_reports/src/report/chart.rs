@@ -1,6 +1,6 @@
 //! Charts as inline SVG. Colours come from the page's style sheet, so that they follow its light and dark.
 
-use super::page::{escape, minutes, percent};
+use super::text::{escape, minutes, percent};
 use crate::figures::Figures;
 use crate::progress::thousands;
 

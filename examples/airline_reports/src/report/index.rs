@@ -2,7 +2,8 @@
 
 use super::Report;
 use super::chart;
-use super::page::{self, DEFINITIONS, ORIGIN, count_cell, escape, minutes_cell, percent, share_cell};
+use super::page::{self, DEFINITIONS, ORIGIN, count_cell, minutes_cell, share_cell};
+use super::text::{escape, percent};
 use crate::progress::thousands;
 
 /// An airline of the overview.

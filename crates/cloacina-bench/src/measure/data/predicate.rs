@@ -14,9 +14,10 @@ use cloacina::data::sea_orm::{
 use cloacina::data::{Data, Migration};
 use cloacina_testing::cluster::Cluster;
 
-use super::{Scale, item, own, row, shared};
+use super::{item, own, row, shared};
 use crate::database::{Database, Kind};
 use crate::hand::postgres::connect;
+use crate::measure::Scale;
 use crate::sample::p50;
 use crate::table::Row;
 
@@ -28,7 +29,7 @@ const MADE: &str =
     "i, 'item ' || i, i % 10000, (i % 10000)::numeric / 10, jsonb_build_object('sort', i % 10000)";
 const COLUMNS: &str = "id, name, amount, price, tags";
 
-pub(super) async fn predicates(scale: Scale) -> Result<Vec<Row>> {
+pub(in crate::measure) async fn predicates(scale: Scale) -> Result<Vec<Row>> {
     let table = Table::create()
         .table("item")
         .col(ColumnDef::new("id").big_integer().not_null().primary_key())
