@@ -4,8 +4,8 @@ use std::fs;
 use std::time::Instant;
 
 use crate::cargo::{Cargo, Failure, cargo, root};
-use crate::edges;
 use crate::postgres::Postgres;
+use crate::{circles, edges};
 
 /// Runs everything; stops at the first failure.
 pub(crate) fn check() -> Result<(), Failure> {
@@ -13,6 +13,9 @@ pub(crate) fn check() -> Result<(), Failure> {
 
     heading("forbidden dependencies");
     edges::check()?;
+
+    heading("circles of imports");
+    circles::check()?;
 
     if cargo(["deny", "--version"]).succeeds() {
         step(&mut cargo(["deny", "check", "bans", "licenses", "sources"]))?;

@@ -29,7 +29,7 @@ const RULES: &[Rule] = &[
         package: "xtask",
         all_features: true,
         forbidden: &["tokio", "cloacina-core"],
-        reason: "`cargo xtask` has to build in a second: make the new dependency of cloacina-testing optional",
+        reason: "`cargo xtask` has to build in a few seconds: make the new dependency of cloacina-testing optional",
     },
 ];
 

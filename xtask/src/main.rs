@@ -2,7 +2,9 @@
 
 mod cargo;
 mod check;
+mod circles;
 mod edges;
+mod imports;
 mod majors;
 mod postgres;
 
@@ -13,7 +15,9 @@ use cargo::{Failure, cargo};
 const USAGE: &str = "\
 usage: cargo xtask <command> [arguments]
 
-  check               everything CI runs: format, lints, each feature alone, docs, dependencies, tests
+  check               everything CI runs: format, lints, each feature alone, docs, dependencies, circles of imports,
+                      tests
+  circles             the part of `check` that looks for circles of imports between the files of a crate
   test [arguments]    the tests of the workspace, against a PostgreSQL cluster of their own;
                       the arguments are those of `cargo test`
   majors [filters]    the tests of tenants' logins, databases and data and of who administers them on PostgreSQL 14 and 17, which are
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = arguments.collect();
     let result = match (command.as_deref(), arguments.as_slice()) {
         (Some("check"), []) => check::check(),
+        (Some("circles"), []) => circles::check(),
         (Some("test"), _) => test(&arguments),
         (Some("majors"), _) => majors::majors(&arguments),
         (Some("bench"), _) => bench(&arguments),
