@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cloacina_core::execution::PipelineStatus;
-use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
+use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TaskIndex, TenantId};
 use cloacina_core::store::{
     Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, NewExecution, Outcome, PlaceFlush, PlaceFlushed,
     Recorded, Result, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
@@ -182,7 +182,7 @@ pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> 
                 work_for_others |= read(*answer, rows, &mut flushed, &flush, &places);
             }
             if work_for_others {
-                inner.hint_wanted.notify_one();
+                inner.hints.tell_of_work();
             }
             Ok(flushed)
         }
@@ -325,6 +325,7 @@ pub(crate) struct Executions<'a> {
     idempotency_key: Vec<Option<&'a str>>,
     input_hash: Vec<Option<i64>>,
     claimed: Vec<bool>,
+    submitter: Vec<Option<Uuid>>,
 }
 
 #[derive(Default)]
@@ -369,6 +370,7 @@ impl<'a> Submits<'a> {
         executions.idempotency_key.push(idempotency.map(|idempotency| idempotency.key.as_str()));
         executions.input_hash.push(idempotency.map(|idempotency| idempotency.input_hash));
         executions.claimed.push(!submit.claimed.is_empty());
+        executions.submitter.push(submit.submitter.map(Uuid::from));
         for (position, task) in (0..).zip(submit.tasks.iter()) {
             let claimed = submit.claimed.contains(&position);
             leaves_work |= task.waiting_on == 0 && !claimed;
@@ -402,6 +404,7 @@ impl<'a> Executions<'a> {
             self.idempotency_key,
             self.input_hash,
             self.claimed,
+            self.submitter,
         ]);
         Step::Run(whose.of(sql::EXECUTION_INSERT, sql::MANY_EXECUTION_INSERT), parameters)
     }
@@ -420,6 +423,7 @@ impl<'a> Executions<'a> {
             Value::Texts(self.idempotency_key.into_iter().map(|key| key.map(str::to_owned)).collect()),
             Value::BigInts(self.input_hash),
             Value::Booleans(self.claimed),
+            Value::OptionalUuids(self.submitter),
         ]
     }
 }
@@ -672,6 +676,7 @@ fn read_row(answer: Answer, row: &Row, name: &str, done: &mut PlaceFlushed) -> R
         Answer::Closed(_) => {
             let status = parse::<PipelineStatus>(column(row, "state", name)?, name)?;
             done.closed.push(Closed { execution: ExecutionId(column(row, "id", name)?), status });
+            done.submitters.extend(column::<Option<Uuid>>(row, "submitter", name)?.map(SubmitterId));
         }
         Answer::Claimed(_) => done.claimed.push(claimed_now(row, name)?),
         Answer::Rang(_) => return Ok(doorbell::rang_for_others(row, name)),

@@ -49,6 +49,7 @@ pub enum Value {
     /// The time that the step with [`Answer::Clock`] told.
     Now,
     Uuids(Vec<Uuid>),
+    OptionalUuids(Vec<Option<Uuid>>),
     SmallInts(Vec<i16>),
     Integers(Vec<i32>),
     BigInts(Vec<Option<i64>>),
@@ -70,7 +71,7 @@ pub enum Answer {
     /// `execution_id uuid, task smallint, recorded boolean`: what was recorded, and otherwise a task that has nothing left to wait for.
     /// Without a row that was recorded, the task is not this runner's any more, and the transaction must be rolled back.
     Recorded,
-    /// `id uuid, state text`: the execution, if it is over now.
+    /// `id uuid, state text, submitter uuid`: the execution, if it is over now, and who is to be told.
     Closed,
 }
 

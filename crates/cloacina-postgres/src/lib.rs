@@ -18,6 +18,7 @@ mod error;
 mod execution;
 mod flush;
 pub mod guest;
+mod hints;
 mod key;
 mod migrate;
 mod pool;
@@ -34,7 +35,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
+use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
     Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
@@ -44,7 +45,7 @@ use cloacina_core::store::{
 use cloacina_core::streak::Streak;
 use jiff::Timestamp;
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -56,6 +57,7 @@ pub use tenant::{NamedTenant, SchemaName};
 use crate::connect::{Connection, Refusal, Scope};
 use crate::error::Failure;
 use crate::flush::OwnedFlush;
+use crate::hints::Hints;
 use crate::migrate::Migrations;
 use crate::pool::Pool;
 use crate::statement::Login;
@@ -130,12 +132,9 @@ pub(crate) struct Inner {
     pub(crate) migrations: Migrations,
     /// Whether the schema `cloacina` was found, or made, as this program needs it.
     pub(crate) control_ready: tokio::sync::Mutex<bool>,
-    /// Told when other processes should hear that there is work or a notice.
-    pub(crate) hint_wanted: Arc<Notify>,
-    /// Told when another process told this one.
-    pub(crate) hint_heard: Arc<Notify>,
+    /// What this process tells others, and hears from them.
+    pub(crate) hints: Arc<Hints>,
     runtime: Handle,
-    hints: watch::Sender<u64>,
     /// The server processes that sent this process's own hints.
     own: Mutex<HashSet<i32>>,
     pub(crate) notices_pruned: Mutex<Option<Instant>>,
@@ -326,10 +325,8 @@ impl Inner {
             pool,
             migrations: Migrations::with_places(further_migrations),
             control_ready: tokio::sync::Mutex::default(),
-            hint_wanted: Arc::default(),
-            hint_heard: Arc::default(),
+            hints: Arc::default(),
             runtime,
-            hints: watch::Sender::new(0),
             own: Mutex::default(),
             notices_pruned: Mutex::default(),
             pruning: Streak::new("drop old notices", "everybody who looks at the doorbell reads them too"),
@@ -385,10 +382,6 @@ impl Inner {
         failure.into_error("cloacina")
     }
 
-    pub(crate) fn hint(&self) {
-        self.hints.send_modify(|count| *count = count.wrapping_add(1));
-    }
-
     pub(crate) fn remember_own(&self, pid: i32) {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         if own.len() > 1000 {
@@ -421,11 +414,23 @@ impl Store for PostgresStore {
     }
 
     fn hint_others(&self) {
-        self.inner.hint_wanted.notify_one();
+        self.inner.hints.tell_of_work();
     }
 
     fn hints(&self) -> watch::Receiver<u64> {
-        self.inner.hints.subscribe()
+        self.inner.hints.work.subscribe()
+    }
+
+    fn submitter(&self) -> Option<SubmitterId> {
+        Some(self.inner.hints.me)
+    }
+
+    fn ends(&self) -> watch::Receiver<u64> {
+        self.inner.hints.ends.subscribe()
+    }
+
+    fn tell(&self, submitters: &[SubmitterId]) {
+        self.inner.hints.tell_of_ends(submitters);
     }
 
     async fn place_open(&self, name: &PlaceName) -> Result<Place> {

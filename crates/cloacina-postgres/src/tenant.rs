@@ -225,7 +225,7 @@ pub(crate) async fn remove(inner: &Inner, place: &Place, drain: Duration) -> Res
     };
     let states = vec!["active", "suspended", "moving"];
     in_control(vec![Step::Run(sql::TENANT_STATE, params![tenant, states, "removing"])]).await?;
-    inner.hint_wanted.notify_one();
+    inner.hints.tell_of_work();
     let begun = Instant::now();
     loop {
         let mut side = inner.pool.side().await?;
@@ -244,7 +244,7 @@ pub(crate) async fn remove(inner: &Inner, place: &Place, drain: Duration) -> Res
         Step::Run(sql::TENANT_STATE, params![tenant, vec!["removing"], "removed"]),
     ];
     in_control(steps).await?;
-    inner.hint_wanted.notify_one();
+    inner.hints.tell_of_work();
     Ok(())
 }
 
@@ -258,7 +258,7 @@ pub(crate) async fn change(inner: &Inner, place: &Place, to: TenantState) -> Res
         let rows = side.transaction(Scope::Control, &[step]).await;
         !rows.map_err(|failure| inner.control_error(failure))?[0].is_empty()
     };
-    inner.hint_wanted.notify_one();
+    inner.hints.tell_of_work();
     let now = status(inner, place).await?.state;
     if !changed && now != to {
         let message = format!("tenant `{}` is {now}", place.name);
@@ -273,7 +273,7 @@ pub(crate) async fn limit(inner: &Inner, place: &Place, limits: &Checked) -> Res
     let steps = [limits.step(place.tenant)];
     side.transaction(Scope::Control, &steps).await.map_err(|failure| inner.control_error(failure))?;
     drop(side);
-    inner.hint_wanted.notify_one();
+    inner.hints.tell_of_work();
     Ok(())
 }
 
