@@ -55,11 +55,11 @@ pub(crate) fn notice(
 }
 
 impl SqliteStore {
-    /// Hints if another connection wrote to the file since this was asked last.
-    pub(crate) fn look_for_others(&self) {
-        // A writer that is busy is asked the next time: a flush says more than a hint.
+    /// Hints if another connection wrote to the file since this was asked last. False if the writer is busy, and was not
+    /// asked.
+    pub(crate) fn look_for_others(&self) -> bool {
         let Ok(mut writer) = self.writer.try_lock() else {
-            return;
+            return false;
         };
         if let Writer::Open(writer) = &mut *writer
             // An error shows in the query that follows.
@@ -69,5 +69,6 @@ impl SqliteStore {
             writer.seen_version = version;
             self.hints.send_modify(|hints| *hints = hints.wrapping_add(1));
         }
+        true
     }
 }

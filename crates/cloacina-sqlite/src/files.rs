@@ -245,6 +245,15 @@ impl OpenFile {
     /// Says who has it open.
     pub(crate) fn of(&self, store: Weak<SqliteStore>) {
         self.0.store.get_or_init(|| store);
+        self.follow();
+    }
+
+    /// Has the store hint whenever somebody else writes to it, from now on until it is closed.
+    pub(crate) fn follow(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(store) = self.0.store.get() {
+            crate::follow::follow(&self.0.log, store);
+        }
     }
 
     /// Waits until there is room for one more open file, or nobody else makes room, and counts it as open.

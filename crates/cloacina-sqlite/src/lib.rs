@@ -28,6 +28,8 @@ mod error;
 mod execution;
 mod files;
 mod flush;
+#[cfg(target_os = "linux")]
+mod follow;
 mod guest;
 mod long;
 mod migrate;
@@ -360,6 +362,7 @@ impl SqliteStore {
         match self.connect_again() {
             Ok(open) => {
                 *writer = Writer::Open(Box::new(open));
+                file.follow();
                 self.is_evicted.store(false, Ordering::Relaxed);
                 self.hint();
                 Ok(())
@@ -1039,6 +1042,7 @@ impl Store for SqliteStore {
     }
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {
+        // A writer that is busy is asked the next time: a flush says more than a hint.
         self.look_for_others();
         self.glance(|connection| doorbell::due(connection, self.place.tenant, self.micros(now))).await
     }
