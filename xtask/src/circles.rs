@@ -7,34 +7,13 @@
 //! re-export tie nothing by themselves, and what is under `#[cfg(test)]` does not count. Methods are not seen: they
 //! come with a type that somebody named.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{Display, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::cargo::{Failure, root};
 use crate::imports::Contents;
-
-/// Files and folders whose own imports are not looked at, because their circles are known.
-const ALLOWED: &[Allowed] = &[Allowed {
-    within: &[
-        "crates/cloacina-core/src/hub",
-        "crates/cloacina-core/src/runner.rs",
-        "crates/cloacina-core/src/submission.rs",
-    ],
-    reason: "the parts of the hub share its state",
-}];
-
-struct Allowed {
-    within: &'static [&'static str],
-    reason: &'static str,
-}
-
-impl Allowed {
-    fn holds(&self, file: &Path) -> bool {
-        self.within.iter().any(|place| file.starts_with(place))
-    }
-}
 
 /// How many re-exports of re-exports are followed.
 const MOST_STEPS: u32 = 16;
@@ -43,30 +22,19 @@ const MOST_STEPS: u32 = 16;
 pub(crate) fn check() -> Result<(), Failure> {
     let roots = crate_roots()?;
     let read = |path: &Path| fs::read_to_string(root().join(path)).ok();
-    let (mut refused, mut needed) = (Vec::new(), HashSet::new());
+    let mut circles = Vec::new();
     for path in &roots {
         let loaded = Crate::load(path, &read)?;
-        let mut ties = loaded.ties();
-        for file in loaded.circles(&ties).into_iter().flatten() {
-            needed.extend(ALLOWED.iter().position(|allowed| allowed.holds(&loaded.files[file])));
-        }
-        ties.retain(|(from, _), _| !ALLOWED.iter().any(|allowed| allowed.holds(&loaded.files[*from])));
-        refused.extend(loaded.circles(&ties).iter().map(|circle| loaded.told(circle, &ties)));
+        let ties = loaded.ties();
+        circles.extend(loaded.circles(&ties).iter().map(|circle| loaded.told(circle, &ties)));
     }
-    for (nth, allowed) in ALLOWED.iter().enumerate() {
-        let within = allowed.within.join(", ");
-        if !needed.contains(&nth) {
-            return Err(Failure::Other(format!("there is no circle in {within}: do not allow it in xtask")));
-        }
-        eprintln!("    allowed in {within}: {}", allowed.reason);
-    }
-    eprintln!("    {} circles in {} crates", refused.len(), roots.len());
-    if refused.is_empty() {
+    eprintln!("    {} circles in {} crates", circles.len(), roots.len());
+    if circles.is_empty() {
         return Ok(());
     }
     Err(Failure::Other(format!(
         "files import each other in circles; move what both need to where it belongs, or to a file of its own\n\n{}",
-        refused.join("\n")
+        circles.join("\n")
     )))
 }
 

@@ -80,6 +80,8 @@ fn bench(arguments: &[String]) -> Result<(), Failure> {
 const KILLS: [(&str, &str); 2] = [("CLOACINA_KILLS", "200"), ("CLOACINA_SEEDS", "400")];
 
 fn soak() -> Result<(), Failure> {
+    let kernel = ["test", "--release", "--package", "cloacina-core", "--lib", "kernel::tests::histories"];
+    cargo(kernel).env("CLOACINA_HISTORIES", "300000").run()?;
     let server = postgres::Postgres::start()?;
     let mut crashes = cargo(["test", "--package", "cloacina", "--test", "crash", "--no-fail-fast"]);
     for (name, value) in KILLS {

@@ -59,12 +59,25 @@ impl Database {
         number: usize,
         config: DefaultRunnerConfig,
     ) -> Result<DefaultRunner> {
-        let builder = DefaultRunner::builder().config(config);
-        let builder = match self {
-            Self::Sqlite { .. } => builder.database_url(format!("sqlite://{}", self.file(number)?.display())),
-            Self::Postgres { url } => builder.database_url(url).schema(schema(number)),
+        let builder = DefaultRunner::builder().config(config).database_url(self.url(number)?);
+        let builder = match self.schema(number) {
+            Some(schema) => builder.schema(schema),
+            None => builder,
         };
         Ok(builder.build().await?)
+    }
+
+    /// The URL by which the `number`th tenant is reached.
+    pub(crate) fn url(&self, number: usize) -> Result<String> {
+        match self {
+            Self::Sqlite { .. } => Ok(format!("sqlite://{}", self.file(number)?.display())),
+            Self::Postgres { url } => Ok(url.clone()),
+        }
+    }
+
+    /// Its schema, if it has one.
+    pub(crate) fn schema(&self, number: usize) -> Option<String> {
+        matches!(self, Self::Postgres { .. }).then(|| schema(number))
     }
 
     /// Runners for this many tenants.

@@ -66,6 +66,10 @@ fn main() -> Result<()> {
         let tenants = raw.next().context("the number of tenants is missing")?.parse()?;
         return runtime()?.block_on(measure::idle_child(url, tenants));
     }
+    if first.as_deref() == Some(measure::WORKER) {
+        let url = raw.next().context("the URL is missing")?;
+        return runtime()?.block_on(measure::worker(url, raw.next().unwrap_or_default()));
+    }
     if first.as_deref() == Some(measure::CHILD) {
         let kind = if raw.next().as_deref() == Some("sqlite") { Kind::Sqlite } else { Kind::Postgres };
         let tenants = raw.next().context("the number of tenants is missing")?.parse()?;

@@ -1,19 +1,20 @@
 //! Which blocking tasks may run at once in this process.
 //!
-//! Each takes a thread. All tenants together have as many as there are cores, and those that wait are served in turn. A tenant of which
-//! none runs has one beyond that, so that no tenant can keep the tasks of another from running: only all of them together reach the
-//! limit of the process.
+//! Each takes a thread. All tenants together have as many as there are cores, and those that wait are served
+//! in turn. A tenant of which none runs has one beyond that, so that no tenant can keep the tasks of another
+//! from running: only all of them together reach the limit of the process.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 
 use metrics::gauge;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use crate::id::TenantId;
 
-/// The most blocking tasks that run at once in this process, unless there are more cores: less than the threads that a Tokio runtime has
-/// for them, which the program needs for its own.
+/// The most blocking tasks that run at once in this process, unless there are more cores: less than the
+/// threads that a Tokio runtime has for them, which the program needs for its own.
 const MOST: usize = 256;
 
 static BLOCKING: LazyLock<Blocking> = LazyLock::new(|| {
@@ -71,7 +72,7 @@ impl Blocking {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn turn(&'static self, tenant: TenantId) -> Result<Turn, Waiting> {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::error::{ErrorKind, PipelineError, TaskError};
 use crate::execution::TaskInfo;
 use crate::json::{self, MAX_DEPTH};
+use crate::store::Payload;
 use crate::workflow::StableHash;
 
 /// The values of a context by key.
@@ -54,7 +55,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`ContextError::NotAnObject`] for any other JSON value, [`ContextError::Unstorable`] for one that is nested too deep to be stored.
+    /// [`ContextError::NotAnObject`] for any other JSON value, [`ContextError::Unstorable`] for one that is
+    /// nested too deep to be stored.
     pub fn from_value(value: Value) -> Result<Self, ContextError> {
         match value {
             Value::Object(fields) => {
@@ -67,8 +69,8 @@ impl Context {
 
     /// A context that shares `values`.
     ///
-    /// If one of them is nested too deep to be stored, the context is empty, and the error is returned by what uses it, as with
-    /// [`set`](Self::set).
+    /// If one of them is nested too deep to be stored, the context is empty, and the error is returned by
+    /// what uses it, as with [`set`](Self::set).
     #[must_use]
     pub fn from_values(values: Arc<Values>) -> Self {
         let Some(key) = values.iter().find(|(_, value)| json::is_too_deep(value)).map(|(key, _)| key.clone())
@@ -112,8 +114,9 @@ impl Context {
 
     /// Sets `key` to the JSON form of `value`.
     ///
-    /// A value that has none leaves the context as it is: a map with keys that are not strings, a float that is NaN or infinite, anything
-    /// nested more than 100 levels deep. The first such error is returned by `execute`, or fails the attempt of the task that caused it.
+    /// A value that has none leaves the context as it is: a map with keys that are not strings, a float that
+    /// is NaN or infinite, anything nested more than 100 levels deep. The first such error is returned by
+    /// `execute`, or fails the attempt of the task that caused it.
     pub fn set(&mut self, key: impl Into<String>, value: impl Serialize) {
         if let Err(error) = self.try_set(key, value) {
             self.error.get_or_insert(error);
@@ -312,6 +315,16 @@ impl Patch {
         to_json(&StoredPatch { set, removed })
     }
 
+    /// The stored form, if it is not longer than `limit` bytes.
+    pub(crate) fn stored(&self, limit: usize) -> Result<Payload, ContextError> {
+        let json = self.to_json()?;
+        if json.len() > limit {
+            let what = "change that the task made to the context";
+            return Err(ContextError::TooLarge { what, size: json.len(), limit });
+        }
+        Ok(json.into())
+    }
+
     pub(crate) fn from_json(json: &str) -> Result<Self, ContextError> {
         let stored: StoredPatch<BTreeMap<String, Value>> = from_json(json)?;
         let set = stored.set.into_iter().map(|(key, value)| (key, Some(value)));
@@ -329,8 +342,8 @@ pub(crate) fn values_from_json(json: &str) -> Result<Values, ContextError> {
     from_json(json)
 }
 
-/// A hash that is the same for equal values, whatever the order of their fields, and for the same number however it is written; `1` and
-/// `1.0` are two.
+/// A hash that is the same for equal values, whatever the order of their fields, and for the same number
+/// however it is written; `1` and `1.0` are two.
 pub(crate) fn hash_of(values: &Values) -> i64 {
     hash_fields(StableHash::new(), values).finish()
 }
@@ -354,7 +367,8 @@ fn hash_fields<'a>(
     hash: StableHash,
     fields: impl IntoIterator<Item = (&'a String, &'a Value)>,
 ) -> StableHash {
-    // Their order is that in which they were added if any crate of the program turns on serde_json's `preserve_order`.
+    // Their order is that in which they were added if any crate of the program turns on serde_json's
+    // `preserve_order`.
     let mut fields: Vec<_> = fields.into_iter().collect();
     fields.sort_unstable_by_key(|(name, _)| *name);
     let hash = hash.bytes(b"o").number(fields.len());
@@ -369,9 +383,9 @@ fn from_json<V: DeserializeOwned>(json: &str) -> Result<V, ContextError> {
     serde_json::from_str(json).map_err(|source| ContextError::Invalid { reason: source.to_string() })
 }
 
-/// Refuses what not every database can keep, before it gets there: a NUL character, numbers outside
-/// the range of a double (they exist when another crate turns on serde_json's `arbitrary_precision`), and what is nested too deep to
-/// be read again.
+/// Refuses what not every database can keep, before it gets there: a NUL character, numbers outside the range
+/// of a double (they exist when another crate turns on serde_json's `arbitrary_precision`), and what is
+/// nested too deep to be read again.
 fn check_values<'a>(values: impl IntoIterator<Item = (&'a String, &'a Value)>) -> Result<(), ContextError> {
     values.into_iter().try_for_each(|(key, value)| {
         check_text(key, key)?;

@@ -63,5 +63,10 @@ id! {
     RunnerId
 }
 
+id! {
+    /// A process that submits executions, as one that ends them tells it so.
+    SubmitterId
+}
+
 /// The position of a task in its workflow, in the order of declaration, from 0.
 pub type TaskIndex = i16;

@@ -1,8 +1,12 @@
 //! The engine of Cloacina: durable workflows for many tenants.
 //!
 //! This crate decides; it knows no SQL, no HTTP and no wall clock. What it needs of a database is the trait
-//! [`store::Store`]; what it needs of time is the trait [`clock::Clock`]. Users depend on the crate `cloacina`, which
-//! brings the two together.
+//! [`store::Store`]; what it needs of time is the trait [`clock::Clock`]. Users depend on the crate
+//! `cloacina`, which brings the two together.
+
+// The rows of the store in memory, which the tests of the kernel share, name this crate as others do.
+#[cfg(test)]
+extern crate self as cloacina_core;
 
 pub mod backoff;
 mod blocking;

@@ -1,7 +1,7 @@
 //! A handle on the engine, for one tenant.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -11,11 +11,11 @@ use crate::config::DefaultRunnerConfig;
 use crate::context::Context;
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::{AttemptRecord, PipelineResult, PipelineStatus};
-use crate::hub::{HandleNumber, Hub, OpenPlace, SubmitReply, Submitter, result_of, summary_of};
+use crate::hub::{Ended, HandleNumber, Hub, OpenPlace, Roots, SubmitReply, Submitter, result_of, summary_of};
 use crate::id::ExecutionId;
 use crate::metrics::TenantMetrics;
 use crate::store::{Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, Place, PlaceName};
-use crate::submission::{Described, Destination, Roots, Submission};
+use crate::submission::{Described, Destination, Submission};
 use crate::workflow::Workflow;
 
 /// The most executions that a listing without a limit returns.
@@ -23,8 +23,8 @@ const LIST_LIMIT: usize = 10_000;
 
 /// A handle on the engine, for one tenant. Clones share it.
 ///
-/// Every method runs to its end in the background once it was called, also if its future is dropped: dropping the future of
-/// [`execute`](Self::execute) does not cancel the execution, it only stops waiting for it.
+/// Every method runs to its end in the background once it was called, also if its future is dropped: dropping
+/// the future of [`execute`](Self::execute) does not cancel the execution, it only stops waiting for it.
 #[derive(Clone, Debug)]
 pub struct Runner {
     handle: Arc<Handle>,
@@ -42,9 +42,9 @@ struct Handle {
 }
 
 /// Tells whoever waits for a shutdown that it is over, however it ended.
-struct Ending(Arc<Handle>);
+struct Closing(Arc<Handle>);
 
-impl Drop for Ending {
+impl Drop for Closing {
     fn drop(&mut self) {
         self.0.ended.send_replace(true);
     }
@@ -53,13 +53,13 @@ impl Drop for Ending {
 impl Runner {
     /// Opens a tenant's place on a hub, with these workflows besides those of the configuration.
     ///
-    /// Tasks run on the Tokio runtime of the caller. `None` if the hub has closed since it was looked up: the last runner on it was
-    /// shut down.
+    /// Tasks run on the Tokio runtime of the caller. `None` if the hub has closed since it was looked up: the
+    /// last runner on it was shut down.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] and [`ErrorKind::Workflow`] for what is wrong with the configuration or a workflow,
-    /// [`ErrorKind::Place`] and [`ErrorKind::Unavailable`] for what is wrong with the database.
+    /// [`ErrorKind::Configuration`] and [`ErrorKind::Workflow`] for what is wrong with the configuration or a
+    /// workflow, [`ErrorKind::Place`] and [`ErrorKind::Unavailable`] for what is wrong with the database.
     pub async fn open(
         hub: Arc<Hub>,
         place: PlaceName,
@@ -86,7 +86,8 @@ impl Runner {
         Ok(Some(Self { handle: Arc::new(Handle { hub, place, number, settings, shut, ended }) }))
     }
 
-    /// The name of the tenant's place: the PostgreSQL schema, or the name of the SQLite file without its extension.
+    /// The name of the tenant's place: the PostgreSQL schema, or the name of the SQLite file without its
+    /// extension.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.handle.place.place.name
@@ -111,9 +112,10 @@ impl Runner {
     ///
     /// # Errors
     ///
-    /// An execution that failed or was cancelled is `Ok`, with that status. An error means that the engine could not record the
-    /// execution ([`ErrorKind::Workflow`], [`ErrorKind::Context`], [`ErrorKind::Unavailable`], [`ErrorKind::Place`]) or could not learn
-    /// how it ended ([`ErrorKind::ShutDown`]).
+    /// An execution that failed or was cancelled is `Ok`, with that status. An error means that the engine
+    /// could not record the execution ([`ErrorKind::Workflow`], [`ErrorKind::Context`],
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::Place`]) or could not learn how it ended
+    /// ([`ErrorKind::ShutDown`]).
     pub async fn execute(&self, workflow: &str, context: Context) -> Result<PipelineResult, PipelineError> {
         let (sender, receiver) = oneshot::channel();
         let (_, described) = self.submit(workflow).input(context).into_parts();
@@ -135,14 +137,14 @@ impl Runner {
     }
 
     /// Starts to describe an execution: its input, and what else can be said about it.
-    pub fn submit(&self, workflow: impl Into<String>) -> Submission {
+    pub fn submit(&self, workflow: impl Into<String>) -> Submission<Self> {
         Submission::new(self.clone(), workflow)
     }
 
     /// A handle on an execution of this tenant. Whether there is one is found out when it is used.
     #[must_use]
     pub fn execution(&self, id: Uuid) -> PipelineExecution {
-        PipelineExecution { execution_id: id, runner: self.clone() }
+        PipelineExecution { execution_id: id, runner: self.clone(), end: Arc::default() }
     }
 
     /// The state of an execution.
@@ -166,13 +168,13 @@ impl Runner {
     pub async fn get_execution(&self, id: Uuid) -> Result<PipelineResult, PipelineError> {
         self.check_open()?;
         let record = self.load(id).await?;
-        let workflows = Arc::clone(&self.handle.place.state().workflows);
+        let workflows = Arc::clone(&self.handle.place.state().handles.workflows);
         let graph = workflows.version(&record.header.workflow).and_then(|workflow| workflow.graph().ok());
         result_of(&record, graph.map(Arc::as_ref))
     }
 
-    /// The newest 10,000 executions, newest first. Their contexts are not merged and their tasks not read; ask
-    /// [`get_execution`](Self::get_execution) for one.
+    /// The newest 10,000 executions, newest first. Their contexts are not merged and their tasks not read;
+    /// ask [`get_execution`](Self::get_execution) for one.
     ///
     /// # Errors
     ///
@@ -181,8 +183,8 @@ impl Runner {
         self.list(ExecutionFilter::all(), None, LIST_LIMIT).await
     }
 
-    /// A page of executions, newest first: at most `limit`, all older than `before`, which is the last one of the page
-    /// before.
+    /// A page of executions, newest first: at most `limit`, all older than `before`, which is the last one of
+    /// the page before.
     ///
     /// # Errors
     ///
@@ -218,8 +220,8 @@ impl Runner {
         Ok(TenantMetrics::new(figures, &latest))
     }
 
-    /// Whether nothing of this tenant is under way in this process, and nobody but the caller has this runner: it could be shut
-    /// down without anybody noticing.
+    /// Whether nothing of this tenant is under way in this process, and nobody but the caller has this
+    /// runner: it could be shut down without anybody noticing.
     #[must_use]
     pub fn is_unused(&self) -> bool {
         Arc::strong_count(&self.handle) == 1 && self.handle.place.is_unused()
@@ -232,17 +234,19 @@ impl Runner {
     }
 
     /// Stops this runner: nothing more is claimed, running tasks may finish for
-    /// [`shutdown_timeout`](DefaultRunnerConfig::shutdown_timeout), the rest is given back; returns when everything is written.
+    /// [`shutdown_timeout`](DefaultRunnerConfig::shutdown_timeout), the rest is given back; returns when
+    /// everything is written.
     ///
-    /// Clones share one runner, so this ends it for all of them; later calls give [`ErrorKind::ShutDown`]. A second shutdown
-    /// waits for the first, and is Ok. Other runners that were opened on the same place go on, and with them the tasks.
+    /// Clones share one runner, so this ends it for all of them; later calls give [`ErrorKind::ShutDown`]. A
+    /// second shutdown waits for the first, and is Ok. Other runners that were opened on the same place go
+    /// on, and with them the tasks.
     ///
     /// # Errors
     ///
     /// None at present.
     pub async fn shutdown(&self) -> Result<(), PipelineError> {
         if !self.handle.shut.swap(true, Ordering::AcqRel) {
-            let ending = Ending(Arc::clone(&self.handle));
+            let ending = Closing(Arc::clone(&self.handle));
             let closing = self.handle.hub.close(&self.handle.place, self.handle.number, false);
             // To the end, even if the caller's future is dropped.
             self.handle.hub.store().runtime().spawn(async move {
@@ -268,7 +272,7 @@ impl Runner {
 
     async fn control(&self, id: Uuid, control: Control) -> Result<Controlled, PipelineError> {
         self.check_open()?;
-        self.handle.place.check_active(&self.handle.place.state())?;
+        self.handle.place.state().check_active()?;
         let hub = &self.handle.hub;
         let (store, place) = self.store();
         let now = hub.clock().database_now();
@@ -283,12 +287,13 @@ impl Runner {
         Ok(done)
     }
 
-    fn send(&self, described: Described, reply: SubmitReply) -> Result<(), PipelineError> {
+    fn send(&self, described: Described, reply: SubmitReply) -> Result<ExecutionId, PipelineError> {
         self.check_open()?;
         let Handle { hub, place, settings, .. } = &*self.handle;
-        let (submit, max_queue_length) = described.check(hub, place, settings, Roots::Claimed, reply)?;
+        let (submit, max_queue_length) = hub.check(described, place, settings, Roots::Claimed, reply)?;
+        let id = submit.execution.id;
         hub.admit(Box::new(submit), max_queue_length);
-        Ok(())
+        Ok(id)
     }
 
     fn check_open(&self) -> Result<(), PipelineError> {
@@ -316,10 +321,14 @@ impl Destination for Runner {
     type Recorded = PipelineExecution;
 
     async fn record(self, described: Described) -> Result<PipelineExecution, PipelineError> {
+        // Dropped after the receiver, if this future is: so no end is kept for a handle that nobody has.
+        let end;
         let (sender, receiver) = oneshot::channel();
-        self.send(described, SubmitReply::Recorded(sender))?;
+        let ended = Arc::default();
+        let execution = self.send(described, SubmitReply::Recorded(sender, Arc::clone(&ended)))?;
+        end = Arc::new(RememberedEnd { ended, of: Some((Arc::clone(&self.handle.place), execution)) });
         let id = receiver.await.unwrap_or_else(|_| Err(self.gone()))?;
-        Ok(PipelineExecution { execution_id: id.into(), runner: self })
+        Ok(PipelineExecution { execution_id: id.into(), runner: self, end })
     }
 }
 
@@ -338,6 +347,24 @@ pub struct PipelineExecution {
     /// Its id.
     pub execution_id: Uuid,
     runner: Runner,
+    end: Arc<RememberedEnd>,
+}
+
+/// How an execution ended that was submitted by this handle, once this process has seen its end. It is kept
+/// for as long as the handle, so that to wait later costs no more than to wait at once.
+#[derive(Debug, Default)]
+struct RememberedEnd {
+    ended: Arc<OnceLock<Ended>>,
+    of: Option<(Arc<OpenPlace>, ExecutionId)>,
+}
+
+impl Drop for RememberedEnd {
+    fn drop(&mut self) {
+        if let Some((place, execution)) = self.of.take().filter(|_| self.ended.get().is_none()) {
+            // Nobody will ask for it.
+            drop(place.state().waiters.handle_of(execution));
+        }
+    }
 }
 
 impl PipelineExecution {
@@ -345,12 +372,13 @@ impl PipelineExecution {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`] if there is no such execution, [`ErrorKind::ShutDown`] if the runner was shut down first.
+    /// [`ErrorKind::NotFound`] if there is no such execution, [`ErrorKind::ShutDown`] if the runner was shut
+    /// down first.
     pub async fn wait_for_completion(&self) -> Result<PipelineResult, PipelineError> {
         self.runner.check_open()?;
         let Handle { hub, place, .. } = &*self.runner.handle;
         let (sender, receiver) = oneshot::channel();
-        hub.wait(place, ExecutionId(self.execution_id), sender);
+        hub.wait(place, ExecutionId(self.execution_id), &self.end.ended, sender);
         if hub.is_closed() {
             // Whoever closed it may have told all who waited before we did.
             return Err(self.runner.gone());
@@ -358,7 +386,8 @@ impl PipelineExecution {
         receiver.await.unwrap_or_else(|_| Err(self.runner.gone()))
     }
 
-    /// As [`wait_for_completion`](Self::wait_for_completion), for at most `timeout`; `None` if it is not over by then.
+    /// As [`wait_for_completion`](Self::wait_for_completion), for at most `timeout`; `None` if it is not over
+    /// by then.
     ///
     /// # Errors
     ///
@@ -380,8 +409,8 @@ impl PipelineExecution {
     }
 
     /// Cancels it: terminal at once, in the database. Tasks that run see their
-    /// [cancellation](crate::execution::TaskInfo::cancellation) and are dropped after a grace period; what they
-    /// changed is ignored. Cancelling a cancelled execution is Ok.
+    /// [cancellation](crate::execution::TaskInfo::cancellation) and are dropped after a grace period; what
+    /// they changed is ignored. Cancelling a cancelled execution is Ok.
     ///
     /// # Errors
     ///
@@ -394,8 +423,8 @@ impl PipelineExecution {
         }
     }
 
-    /// Pauses it: no further task is claimed until it is resumed. Tasks that run go on, and what they did is recorded. Pausing a
-    /// paused execution is Ok.
+    /// Pauses it: no further task is claimed until it is resumed. Tasks that run go on, and what they did is
+    /// recorded. Pausing a paused execution is Ok.
     ///
     /// # Errors
     ///

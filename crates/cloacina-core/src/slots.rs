@@ -1,10 +1,13 @@
 //! How many tasks may run at once: in one tenant's place, and in the whole process.
 //!
-//! A running task cannot be taken its slot away, so where one tenant had them all, another would wait for as long as its tasks take.
-//! Therefore a part of the process's slots is kept for tenants below their share: the slots divided by the tenants that use any, and one more.
+//! A running task cannot be taken its slot away, so where one tenant had them all, another would wait for as
+//! long as its tasks take. Therefore a part of the process's slots is kept for tenants below their share: the
+//! slots divided by the tenants that use any, and one more.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::wake::Wake;
 
@@ -95,7 +98,8 @@ impl ProcessSlots {
         }
     }
 
-    /// How many slots are kept for tenants below their share, and what that is: a tenth, where there is more than one tenant.
+    /// How many slots are kept for tenants below their share, and what that is: a tenth, where there is more
+    /// than one tenant.
     fn reserve(&self) -> (usize, usize) {
         let limit = self.slots.limit.load(Ordering::Relaxed);
         let tenants = self.tenants.load(Ordering::Relaxed);
@@ -107,8 +111,8 @@ impl ProcessSlots {
         (reserve, limit / (self.active.load(Ordering::Relaxed) + 1).min(tenants))
     }
 
-    /// Takes up to `wanted` slots for a tenant that used `used` before, and says how many it got. If it got less, `watch` is woken
-    /// when one comes back.
+    /// Takes up to `wanted` slots for a tenant that used `used` before, and says how many it got. If it got
+    /// less, `watch` is woken when one comes back.
     fn take(&self, wanted: usize, used: usize, watch: &Arc<Wake>) -> usize {
         let (reserve, share) = self.reserve();
         let take = |wanted, used| self.slots.take_with(wanted, share.saturating_sub(used), reserve).1;
@@ -117,7 +121,7 @@ impl ProcessSlots {
             return granted;
         }
         {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.waiting.lock();
             if !waiting.iter().any(|known| Arc::ptr_eq(known, watch)) {
                 waiting.push(Arc::clone(watch));
             }
@@ -130,7 +134,7 @@ impl ProcessSlots {
     /// Wakes everybody who got less than it wanted.
     fn wake(&self) {
         if self.starved.swap(false, Ordering::AcqRel) {
-            let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            let waiting = std::mem::take(&mut *self.waiting.lock());
             waiting.iter().for_each(|watch| watch.wake());
         }
     }
@@ -165,9 +169,9 @@ impl TenantSlots {
         self.slots.used.load(Ordering::Relaxed)
     }
 
-    /// Whether more are used than there are.
-    pub(crate) fn is_above_limit(&self) -> bool {
-        self.used() > self.slots.limit.load(Ordering::Relaxed)
+    /// How many are free, as far as the tenant's own limit goes.
+    pub(crate) fn free(&self) -> usize {
+        self.slots.limit.load(Ordering::Relaxed).saturating_sub(self.used())
     }
 
     /// Up to `wanted` permits.
@@ -299,7 +303,7 @@ mod tests {
             let tenant = TenantSlots::of(process, 8, Arc::clone(&watch));
             let permit = tenant.take(1).pop().unwrap();
             // Whoever gets nothing stops here before it says so.
-            let list = process.waiting.lock().unwrap();
+            let list = process.waiting.lock();
             let taker = std::thread::spawn({
                 let tenant = Arc::clone(&tenant);
                 move || tenant.take(1)

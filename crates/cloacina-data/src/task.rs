@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use cloacina_core::{Context, TaskError};
+use cloacina_core::{Context, Recording, TaskError};
 
 use crate::access::Access;
 use crate::db::TenantDb;
@@ -38,7 +38,7 @@ pub async fn in_transaction(
     task: impl for<'tx> FnOnce(Context, &'tx TenantTx) -> TaskCall<'tx>,
 ) -> Result<Context, TaskError> {
     let db = TenantDb::of(&context).map_err(fatal)?;
-    let recording = context.task().recording().clone();
+    let recording = Recording::of(context.task())?.clone();
     let tx = db.begin(Access::Write).await.map_err(TaskError::new)?;
     match task(context, &tx).await {
         Ok(context) => {

@@ -20,6 +20,8 @@ CREATE TABLE workflow_executions (
     deadline        timestamptz,
     idempotency_key text,
     input_hash      bigint,
+    -- The process that is told when it ends.
+    submitter       uuid,
     -- Why it was cancelled, or the error of the first unhandled failure.
     error           text,
     PRIMARY KEY (tenant_id, id),

@@ -8,7 +8,7 @@
 //! lock, and nobody lowers; or it comes later, waits for the lowering to commit, and sees a bell that is set too late. Without
 //! the pair an uncommitted row is behind a lowered bell for ever.
 //!
-//! A `NOTIFY` makes it immediate. It is sent after the commit, on another connection, at most once in ten milliseconds,
+//! A `NOTIFY` makes it immediate. It is sent after the commit, on another connection, at most once in two milliseconds,
 //! empty: inside the writing transaction it would serialise all commits of the cluster. Nothing depends on it.
 
 use std::collections::HashMap;
@@ -30,7 +30,8 @@ use crate::row::column;
 use crate::schema::SchemaName;
 use crate::statement as sql;
 
-const NOTIFY_EVERY: Duration = Duration::from_millis(10);
+/// How often hints are sent, and passed on, at most: so they take a thousand statements a second at most, whatever the load.
+const NOTIFY_EVERY: Duration = Duration::from_millis(2);
 
 /// How long to wait before asking again for a connection to listen on, where there are few.
 const LISTEN_AGAIN: Duration = Duration::from_secs(10);
@@ -123,14 +124,14 @@ pub(crate) async fn send_hints(inner: Weak<Inner>) {
         "they learn of work when they look at the doorbell, once a second",
     );
     loop {
-        let Some(wanted) = inner.upgrade().map(|inner| Arc::clone(&inner.hint_wanted)) else { return };
-        wanted.notified().await;
+        let Some(hints) = inner.upgrade().map(|inner| Arc::clone(&inner.hints)) else { return };
+        let notify = hints.to_be_sent().await;
         let Some(inner) = inner.upgrade() else { return };
         let sent = async {
             let side = inner.pool.get(Use::Engine).await?;
             // Behind a pooler the process that sends it serves others too.
             side.backend.pid().into_iter().for_each(|pid| inner.remember_own(pid));
-            side.alone("NOTIFY cloacina").await.map_err(Failure::in_control)
+            side.alone(&notify).await.map_err(Failure::in_control)
         };
         streak.note(Whose::Database(inner.label()), &sent.await);
         drop(inner);
@@ -156,7 +157,7 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
                 && let Some(inner) = to.upgrade()
                 && !inner.is_own(notification.process_id())
             {
-                inner.hint_heard.notify_one();
+                inner.hints.hear(notification.channel());
             }
         };
         let Some(lent) = strong.pool.lend_to_listener() else {
@@ -167,7 +168,7 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
         };
         let listening = async {
             let connection = strong.pool.dial_listening(&address, hear).await?;
-            connection.alone("LISTEN cloacina").await.map_err(Failure::in_control)?;
+            connection.alone(&strong.hints.listen()).await.map_err(Failure::in_control)?;
             Ok::<_, cloacina_core::store::StoreError>(connection)
         };
         let listening = listening.await;
@@ -175,7 +176,7 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
         match listening {
             Ok(connection) => {
                 // Something may have been missed while nobody listened.
-                strong.hint();
+                strong.hints.missed();
                 let pool = Arc::clone(&strong.pool);
                 drop(strong);
                 pause.reset();
@@ -195,11 +196,9 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
 /// database can notify anybody.
 pub(crate) async fn pass_hints_on(inner: Weak<Inner>) {
     loop {
-        let Some(heard) = inner.upgrade().map(|inner| Arc::clone(&inner.hint_heard)) else { return };
-        heard.notified().await;
-        let Some(inner) = inner.upgrade() else { return };
-        inner.hint();
-        drop(inner);
+        let Some(hints) = inner.upgrade().map(|inner| Arc::clone(&inner.hints)) else { return };
+        hints.pass_on().await;
+        drop(hints);
         tokio::time::sleep(NOTIFY_EVERY).await;
     }
 }

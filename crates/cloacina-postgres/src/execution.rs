@@ -95,7 +95,7 @@ pub(crate) async fn control(
     let Some(after) = rows[rows.len() - 1].first().filter(|_| !rows[0].is_empty()) else {
         return Ok(Controlled::Refused(parse(get(before, "state", &place)?, &place.name)?));
     };
-    inner.hint_wanted.notify_one();
+    inner.hints.tell_of_work();
     Ok(Controlled::Done(parse(get(after, "state", &place)?, &place.name)?))
 }
 
@@ -120,7 +120,7 @@ pub(crate) async fn expire(
     let rows = in_place(&inner, &place, &steps).await?;
     let expired = readable(&rows[1], &place.name, |row| get(row, "id", &place).map(ExecutionId));
     if !expired.is_empty() {
-        inner.hint_wanted.notify_one();
+        inner.hints.tell_of_work();
     }
     Ok(expired)
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cloacina_core::execution::PipelineStatus;
-use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
+use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, PlaceFlush, PlaceFlushed, Recorded, Result,
     StoreError, StoreErrorKind,
@@ -164,7 +164,7 @@ pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> 
                 work_for_others |= read(*answer, rows, &mut flushed, &flush, &places);
             }
             if work_for_others {
-                inner.hint_wanted.notify_one();
+                inner.hints.tell_of_work();
             }
             Ok(flushed)
         }
@@ -346,6 +346,7 @@ fn read_row(said: Rows, row: &Row, name: &str, done: &mut PlaceFlushed) -> Resul
         Rows::Closed => {
             let status = parse::<PipelineStatus>(column(row, "state", name)?, name)?;
             done.closed.push(Closed { execution: ExecutionId(column(row, "id", name)?), status });
+            done.submitters.extend(column::<Option<Uuid>>(row, "submitter", name)?.map(SubmitterId));
         }
         Rows::Claimed => done.claimed.push(claimed_now(row, name)?),
         Rows::Rang => return Ok(doorbell::rang_for_others(row, name)),

@@ -54,7 +54,7 @@ pub enum Answer {
     /// `execution_id uuid, task smallint, recorded boolean`: what was recorded, and otherwise a task that has nothing left to wait for.
     /// Without a row that was recorded, the task is not this runner's any more, and the transaction must be rolled back.
     Recorded,
-    /// `id uuid, state text`: the execution, if it is over now.
+    /// `id uuid, state text, submitter uuid`: the execution, if it is over now, and who is to be told.
     Closed,
 }
 

@@ -10,11 +10,11 @@ use cloacina_core::store::{Result, StoreError, StoreErrorKind};
 use cloacina_core::streak::Streak;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
 use tokio_postgres::Row;
 
 use crate::error::Failure;
 use crate::flight::{Scope, Step, Use};
+use crate::hints::Hints;
 use crate::migrations::{Migration, Migrations};
 use crate::pool::Pool;
 use crate::schema::SchemaName;
@@ -25,12 +25,9 @@ pub(crate) struct Inner {
     pub(crate) migrations: Migrations,
     /// Whether the schema `cloacina` was found, or made, as this program needs it.
     pub(crate) control_ready: tokio::sync::Mutex<bool>,
-    /// Told when other processes should hear that there is work or a notice.
-    pub(crate) hint_wanted: Arc<Notify>,
-    /// Told when another process told this one.
-    pub(crate) hint_heard: Arc<Notify>,
+    /// What this process tells others, and hears from them.
+    pub(crate) hints: Arc<Hints>,
     runtime: Handle,
-    hints: watch::Sender<u64>,
     /// The server processes that sent this process's own hints.
     own: Mutex<HashSet<i32>>,
     pub(crate) notices_pruned: Mutex<Option<Instant>>,
@@ -47,10 +44,8 @@ impl Inner {
             pool,
             migrations: Migrations::with_places(further_migrations),
             control_ready: tokio::sync::Mutex::default(),
-            hint_wanted: Arc::default(),
-            hint_heard: Arc::default(),
+            hints: Arc::default(),
             runtime,
-            hints: watch::Sender::new(0),
             own: Mutex::default(),
             notices_pruned: Mutex::default(),
             pruning: Streak::new("drop old notices", "everybody who looks at the doorbell reads them too"),
@@ -105,14 +100,6 @@ impl Inner {
         } else {
             guarded.remove(&tenant);
         }
-    }
-
-    pub(crate) fn hints(&self) -> watch::Receiver<u64> {
-        self.hints.subscribe()
-    }
-
-    pub(crate) fn hint(&self) {
-        self.hints.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     pub(crate) fn remember_own(&self, pid: i32) {

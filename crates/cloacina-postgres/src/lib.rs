@@ -19,6 +19,7 @@ mod execution;
 mod flight;
 mod flush;
 pub mod guest;
+mod hints;
 mod inner;
 mod key;
 mod limits;
@@ -43,7 +44,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
+use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
     Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
@@ -275,11 +276,23 @@ impl Store for PostgresStore {
     }
 
     fn hint_others(&self) {
-        self.inner.hint_wanted.notify_one();
+        self.inner.hints.tell_of_work();
     }
 
     fn hints(&self) -> watch::Receiver<u64> {
-        self.inner.hints()
+        self.inner.hints.work.subscribe()
+    }
+
+    fn submitter(&self) -> Option<SubmitterId> {
+        Some(self.inner.hints.me)
+    }
+
+    fn ends(&self) -> watch::Receiver<u64> {
+        self.inner.hints.ends.subscribe()
+    }
+
+    fn tell(&self, submitters: &[SubmitterId]) {
+        self.inner.hints.tell_of_ends(submitters);
     }
 
     async fn place_open(&self, name: &PlaceName) -> Result<Place> {

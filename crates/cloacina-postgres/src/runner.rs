@@ -160,7 +160,7 @@ async fn rescue_place(
     if !has_work {
         return Ok(None);
     }
-    inner.hint_wanted.notify_one();
+    inner.hints.tell_of_work();
     let executions = rows[0].iter().map(|row| ExecutionId(row.get("execution_id"))).collect();
     let tasks =
         rows[0].iter().map(|row| usize::try_from(row.get::<_, i64>("tasks")).unwrap_or_default()).sum();

@@ -31,6 +31,7 @@ pub(crate) struct Executions<'a> {
     idempotency_key: Texts<'a>,
     input_hash: Vec<Option<i64>>,
     claimed: Vec<bool>,
+    submitter: Vec<Option<Uuid>>,
 }
 
 impl Executions<'_> {
@@ -81,6 +82,7 @@ impl<'a> Submits<'a> {
         executions.idempotency_key.push(idempotency.map(|idempotency| Cow::Borrowed(&*idempotency.key)));
         executions.input_hash.push(idempotency.map(|idempotency| idempotency.input_hash));
         executions.claimed.push(!submit.claimed.is_empty());
+        executions.submitter.push(submit.submitter.map(Uuid::from));
         for (position, task) in (0..).zip(submit.tasks.iter()) {
             let claimed = submit.claimed.contains(&position);
             leaves_work |= task.waiting_on == 0 && !claimed;
@@ -115,6 +117,7 @@ impl<'a> Executions<'a> {
             Value::Texts(self.idempotency_key),
             Value::BigInts(self.input_hash),
             Value::Booleans(self.claimed),
+            Value::OptionalUuids(self.submitter),
         ]
     }
 }

@@ -127,7 +127,7 @@ pub(crate) async fn remove(inner: &Inner, place: &Place, drain: Duration) -> Res
     let tenant = Uuid::from(place.tenant);
     let states = vec!["active", "suspended", "moving"];
     inner.in_control(&[Step::Run(sql::TENANT_STATE, params![tenant, states, "removing"])]).await?;
-    inner.hint_wanted.notify_one();
+    inner.hints.tell_of_work();
     let begun = Instant::now();
     loop {
         let mut side = inner.pool.side().await?;
@@ -146,7 +146,7 @@ pub(crate) async fn remove(inner: &Inner, place: &Place, drain: Duration) -> Res
         Step::Run(sql::TENANT_STATE, params![tenant, vec!["removing"], "removed"]),
     ];
     inner.in_control(&steps).await?;
-    inner.hint_wanted.notify_one();
+    inner.hints.tell_of_work();
     Ok(())
 }
 
@@ -156,7 +156,7 @@ pub(crate) async fn change(inner: &Inner, place: &Place, to: TenantState) -> Res
         if to == TenantState::Suspended { ("active", "suspended") } else { ("suspended", "active") };
     let step = Step::Run(sql::TENANT_STATE, params![Uuid::from(place.tenant), vec![from], name]);
     let changed = !inner.in_control(&[step]).await?[0].is_empty();
-    inner.hint_wanted.notify_one();
+    inner.hints.tell_of_work();
     let now = status(inner, place).await?.state;
     if !changed && now != to {
         let message = format!("tenant `{}` is {now}", place.name);
@@ -168,7 +168,7 @@ pub(crate) async fn change(inner: &Inner, place: &Place, to: TenantState) -> Res
 /// Sets the limits of a tenant without a login of its own.
 pub(crate) async fn limit(inner: &Inner, place: &Place, limits: &Checked) -> Result<()> {
     inner.in_control(&[limits.step(place.tenant)]).await?;
-    inner.hint_wanted.notify_one();
+    inner.hints.tell_of_work();
     Ok(())
 }
 

@@ -20,6 +20,7 @@ pub enum Value<'a> {
     /// The time of the transaction, which the database says.
     Now,
     Uuids(Vec<Uuid>),
+    OptionalUuids(Vec<Option<Uuid>>),
     SmallInts(Vec<i16>),
     Integers(Vec<i32>),
     BigInts(Vec<Option<i64>>),
@@ -36,6 +37,7 @@ impl Value<'_> {
             Self::Timestamp(value) => value,
             Self::Now => &None::<Timestamp>,
             Self::Uuids(values) => values,
+            Self::OptionalUuids(values) => values,
             Self::SmallInts(values) => values,
             Self::Integers(values) => values,
             Self::BigInts(values) => values,

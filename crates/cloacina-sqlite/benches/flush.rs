@@ -123,6 +123,7 @@ impl Subject {
                 deadline: None,
                 tasks: self.tasks.clone(),
                 claimed: vec![0],
+                submitter: None,
             })
         };
         let outcome = |&execution| {

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Once, OnceLock};
+use std::sync::{Arc, LazyLock, Once, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -24,6 +24,7 @@ use tokio::sync::{Notify, watch};
 use crate::address::FileIdentity;
 use crate::descriptors::limit;
 use crate::guest;
+use crate::opener::Opener;
 
 /// How many files a process has open at once unless it is told otherwise.
 const DEFAULT_BUDGET: usize = 128;
@@ -99,9 +100,9 @@ pub(crate) async fn evict() -> bool {
     let mut files: Vec<Arc<File>> = FILES.lock().open.values().cloned().collect();
     files.sort_by_cached_key(|file| file.used.load(Ordering::Relaxed));
     for file in files {
-        let Some(close) = file.close.get() else { continue };
+        let Some(opener) = file.opener.get().and_then(Weak::upgrade) else { continue };
         guest::release(Some(&file.path)).await;
-        if close() {
+        if opener.evict() {
             return true;
         }
     }
@@ -183,8 +184,6 @@ pub(crate) fn is_used(path: &Path) -> bool {
 /// A file as a store uses it, open or at rest; forgotten when dropped.
 pub(crate) struct OpenFile(Arc<File>);
 
-type Close = Box<dyn Fn() -> bool + Send + Sync>;
-
 struct File {
     number: u64,
     path: PathBuf,
@@ -195,8 +194,8 @@ struct File {
     pressed: Notify,
     /// Whether it was pressed since it was used last.
     was_pressed: AtomicBool,
-    /// Closes it until its next use, unless somebody uses it at this moment. Set once it was opened.
-    close: OnceLock<Close>,
+    /// Who has it open; set once it was opened for the first time.
+    opener: OnceLock<Weak<dyn Opener>>,
     /// What it looked like when it went to rest, or when that was last told to have changed.
     seen: Mutex<Option<Footprint>>,
 }
@@ -212,14 +211,23 @@ impl OpenFile {
             used: AtomicU64::new(0),
             pressed: Notify::new(),
             was_pressed: AtomicBool::new(false),
-            close: OnceLock::new(),
+            opener: OnceLock::new(),
             seen: Mutex::new(None),
         }))
     }
 
-    /// Says how it is closed until its next use; true if it was.
-    pub(crate) fn closes_by(&self, close: impl Fn() -> bool + Send + Sync + 'static) {
-        self.0.close.get_or_init(|| Box::new(close));
+    /// Says who has it open.
+    pub(crate) fn of(&self, opener: Weak<dyn Opener>) {
+        self.0.opener.get_or_init(|| opener);
+        self.follow();
+    }
+
+    /// Has its opener hint whenever somebody else writes to it, from now on until it is closed.
+    pub(crate) fn follow(&self) {
+        #[cfg(target_os = "linux")]
+        if let Some(opener) = self.0.opener.get() {
+            crate::follow::follow(&self.0.log, opener);
+        }
     }
 
     /// Waits until there is room for one more open file, or nobody else makes room, and counts it as open.

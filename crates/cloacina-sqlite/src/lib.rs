@@ -33,9 +33,12 @@ mod error;
 mod execution;
 mod files;
 mod flush;
+#[cfg(target_os = "linux")]
+mod follow;
 mod guest;
 mod long;
 mod migrate;
+mod opener;
 #[cfg(test)]
 mod plans;
 mod registry;

@@ -190,8 +190,7 @@ impl SqliteStore {
             is_kept: AtomicBool::new(false),
         });
         if let Some(file) = &store.file {
-            let store = Arc::downgrade(&store);
-            file.closes_by(move || store.upgrade().is_some_and(|store| store.evict()));
+            file.of(Arc::<Self>::downgrade(&store));
         }
         Ok(store)
     }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
+use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
     Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
@@ -201,6 +201,18 @@ impl Store for FaultyStore {
 
     fn hints(&self) -> watch::Receiver<u64> {
         self.inner.hints()
+    }
+
+    fn submitter(&self) -> Option<SubmitterId> {
+        self.inner.submitter()
+    }
+
+    fn ends(&self) -> watch::Receiver<u64> {
+        self.inner.ends()
+    }
+
+    fn tell(&self, submitters: &[SubmitterId]) {
+        self.inner.tell(submitters);
     }
 
     async fn place_open(&self, name: &PlaceName) -> Result<Place> {

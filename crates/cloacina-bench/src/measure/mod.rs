@@ -9,6 +9,7 @@ mod rate;
 mod scale;
 mod shared;
 mod tenancy;
+mod waiting;
 
 use anyhow::Result;
 
@@ -20,12 +21,14 @@ pub(crate) use memory::{CHILD, child as memory_child};
 pub(crate) use neighbours::TROUBLES;
 pub(crate) use scale::Scale;
 pub(crate) use tenancy::{IDLE_CHILD, idle_child};
+pub(crate) use waiting::{WORKER, worker};
 
 /// What can be asked for on the command line.
-pub(crate) const NAMES: [(&str, &str); 10] = [
+pub(crate) const NAMES: [(&str, &str); 11] = [
     ("one-task", "the latency of a one-task execution alone"),
     ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
     ("outstanding", "10,000 one-task executions submitted at once"),
+    ("waiting", "waiting for what is over, and for what another process runs"),
     ("shapes", "a chain of 3 and a fan-out of 3: latency alone, and rate with 1,000 in flight"),
     (
         "tenants",
@@ -50,6 +53,7 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale, only: Option<&
         "one-task" => alone::alone(kind, scale, shape::ONE).await,
         "in-flight" => rate::in_flight(kind, scale, shape::ONE, 1).await,
         "outstanding" => rate::outstanding(kind, scale).await,
+        "waiting" => waiting::waiting(kind, scale).await,
         "shapes" => {
             let mut rows = Vec::new();
             for shape in [shape::CHAIN, shape::FAN] {

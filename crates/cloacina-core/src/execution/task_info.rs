@@ -7,13 +7,12 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::hub::Recording;
 use crate::id::TaskIndex;
 use crate::resources::Resources;
 use crate::store::Place;
 
 /// What runs: which task of which execution, for which time.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TaskInfo {
     pub(crate) execution_id: Uuid,
     pub(crate) workflow: String,
@@ -23,7 +22,8 @@ pub struct TaskInfo {
     pub(crate) cancellation: Cancellation,
     pub(crate) place: Arc<Place>,
     pub(crate) resources: Option<Arc<dyn Resources>>,
-    pub(crate) recording: Recording,
+    /// What the engine that runs it needs to know of it.
+    pub(crate) engine: Arc<dyn Any + Send + Sync>,
 }
 
 impl TaskInfo {
@@ -74,13 +74,6 @@ impl TaskInfo {
         &self.place.name
     }
 
-    /// By which this attempt may record its own completion.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn recording(&self) -> &Recording {
-        &self.recording
-    }
-
     /// Tells when this attempt should stop.
     #[must_use]
     pub fn cancellation(&self) -> &Cancellation {
@@ -88,16 +81,30 @@ impl TaskInfo {
     }
 }
 
+impl fmt::Debug for TaskInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskInfo")
+            .field("execution_id", &self.execution_id)
+            .field("workflow", &self.workflow)
+            .field("task_id", &self.task_id)
+            .field("attempt", &self.attempt)
+            .field("cancellation", &self.cancellation)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Tells a running task that its work is not wanted any more: its execution was cancelled, its deadline or
 /// the task's timeout passed, or the runner lost its lease.
 ///
-/// From then on the task has the grace period ([`cancel_grace`](crate::DefaultRunnerConfig::cancel_grace)) to end by itself. When it
-/// is over, an async task is dropped, whether it looked or not. One that blocks its thread cannot be stopped from outside: it keeps its
-/// slot until it returns, so it should look from time to time.
+/// From then on the task has the grace period ([`cancel_grace`](crate::DefaultRunnerConfig::cancel_grace)) to
+/// end by itself. When it is over, an async task is dropped, whether it looked or not. One that blocks its
+/// thread cannot be stopped from outside: it keeps its slot until it returns, so it should look from time to
+/// time.
 ///
-/// An attempt whose timeout passed is recorded as timed out, whatever the task returns: as soon as its code has ended, or when the grace
-/// period is over. So the next attempt does not overlap with one that ended in time. Code that blocks its thread when its timeout passes
-/// has a second, or the grace period if that is shorter.
+/// An attempt whose timeout passed is recorded as timed out, whatever the task returns: as soon as its code
+/// has ended, or when the grace period is over. So the next attempt does not overlap with one that ended in
+/// time. Code that blocks its thread when its timeout passes has a second, or the grace period if that is
+/// shorter.
 #[derive(Clone, Default)]
 pub struct Cancellation {
     pub(crate) token: CancellationToken,

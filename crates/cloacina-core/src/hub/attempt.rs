@@ -1,35 +1,39 @@
 //! One try of one task, on the caller's runtime.
 //!
-//! Its end is reported once: by the task itself, or by the [watch](super::watch) over attempts whose time is up, which runs on the
-//! engine's own runtime. So a task that blocks its thread cannot keep its timeout from coming; it only keeps its slot.
+//! Its end is reported once: by the task itself, or by the [watch](super::watch) over attempts whose time is
+//! up, which runs on the engine's own runtime. So a task that blocks its thread cannot keep its timeout from
+//! coming; it only keeps its slot.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tracing::{Instrument, Span, debug, info_span, warn};
 
-use super::Hub;
+use super::kernel::Run;
 use super::live::merge;
-use super::place::{OpenPlace, Stop, StopReason};
-use super::recording::{Attempted, Phase};
-use super::watch::{Due, Key};
-use super::{Ending, Incarnation, Transition};
+use super::place::OpenPlace;
+use super::recording::{Completable, Phase};
+use super::shared::Hub;
+use super::stop::{Stop, StopReason, Stopped};
+use super::transition::{Ending, Incarnation, Transition};
+use super::watch::{Due, Key, Watched};
 use crate::blocking::{self, Turn};
 use crate::clock::LONGEST_WAIT;
-use crate::config::DefaultRunnerConfig;
 use crate::contained::{Contained, call, discard, message_of};
-use crate::context::{Context, ContextError, Patch, Values};
+use crate::context::{Context, Patch, Values};
 use crate::error::{Advice, TaskError};
 use crate::execution::{AttemptOutcome, Cancellation, TaskInfo};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::slots::Permit;
-use crate::store::{Outcome, Payload, TaskOutcome};
-use crate::workflow::{TaskBody, TaskFuture, TaskTimeout, Workflow};
+use crate::store::{Outcome, TaskOutcome};
+use crate::workflow::{TaskBody, TaskFuture, Workflow};
 
 /// The longest error text that is kept, in bytes.
 const MAX_ERROR: usize = 16 << 10;
@@ -37,26 +41,26 @@ const MAX_ERROR: usize = 16 << 10;
 /// How long a blocking task waits for a thread before the log says so.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 
-/// How long code that blocks its thread when its timeout passes may go on before its attempt is reported without it. It cannot be dropped, so
-/// nothing is gained by waiting for the whole grace period.
+/// How long code that blocks its thread when its timeout passes may go on before its attempt is reported
+/// without it. It cannot be dropped, so nothing is gained by waiting for the whole grace period.
 const BLOCKING: Duration = Duration::from_secs(1);
 
 /// How long a future that is to be dropped may take for that, before its attempt is reported without it.
 const DROPPING: Duration = Duration::from_millis(100);
 
 /// One try of one task. Dropped before it came to its end, it gives the task back.
-pub(crate) struct Attempt {
-    pub(crate) running: Arc<Running>,
-    pub(crate) input: Arc<Values>,
-    pub(crate) patches: Vec<Arc<Patch>>,
-    pub(crate) permit: Option<Permit>,
+pub(super) struct Attempt {
+    running: Arc<Running>,
+    input: Arc<Values>,
+    patches: Vec<Arc<Patch>>,
+    permit: Option<Permit>,
     /// Where it runs.
-    pub(crate) runtime: Option<tokio::runtime::Handle>,
-    pub(crate) ended: bool,
+    runtime: Option<Handle>,
+    ended: bool,
 }
 
 /// What is known of one try while it runs, by its task and by the watch.
-pub(crate) struct Running {
+struct Running {
     hub: Arc<Hub>,
     place: Arc<OpenPlace>,
     incarnation: Arc<Incarnation>,
@@ -67,11 +71,11 @@ pub(crate) struct Running {
     workflow: Arc<Workflow>,
     stop: Arc<Stop>,
     /// Whether its task records its own completion.
-    recording: Arc<Attempted>,
+    recording: Arc<Completable>,
     timeout: Option<Duration>,
     grace: Duration,
     /// Where the watch has it. Written and read under the lock of the watch.
-    pub(super) watched: Mutex<Option<Key>>,
+    watched: Mutex<Option<Key>>,
     /// Whether it was told to end, by its timeout or by somebody.
     told: AtomicBool,
     /// Whether its timeout has passed: it ends so, whatever the task returns.
@@ -85,7 +89,7 @@ pub(crate) struct Running {
 }
 
 /// How a try ended.
-pub(super) enum End {
+enum End {
     Completed(Patch),
     Failed {
         how: AttemptOutcome,
@@ -96,17 +100,51 @@ pub(super) enum End {
     GivenBack,
 }
 
-/// Which try of which task of which execution, and how often the task failed before.
-pub(crate) struct Try {
-    pub(crate) execution: ExecutionId,
-    pub(crate) task: TaskIndex,
-    pub(crate) number: i32,
-    pub(crate) failures: i32,
-}
-
 impl Attempt {
+    pub(super) fn new(
+        hub: &Arc<Hub>,
+        place: &Arc<OpenPlace>,
+        incarnation: &Arc<Incarnation>,
+        run: Run,
+    ) -> Self {
+        let Run { start, workflow, input, patches, stop, timeout, grace, runtime } = run;
+        let of = (start.execution, start.task, start.attempt);
+        let running = Arc::new(Running {
+            hub: Arc::clone(hub),
+            place: Arc::clone(place),
+            incarnation: Arc::clone(incarnation),
+            execution: start.execution,
+            task: start.task,
+            number: start.attempt,
+            failures: start.failures,
+            workflow,
+            recording: Completable::new(hub, place, incarnation, of),
+            timeout,
+            grace,
+            watched: Mutex::default(),
+            told: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
+            waker: AtomicWaker::new(),
+            reported: AtomicBool::new(false),
+            stop,
+        });
+        let told: Weak<Running> = Arc::downgrade(&running);
+        running.stop.tells(told);
+        let permit = start.permit.unwrap_or_else(|| place.slots.force());
+        Self { running, input, patches, permit: Some(permit), runtime, ended: false }
+    }
+
+    /// Runs it, if there is a runtime to run it on. Otherwise it gives its task back.
+    pub(super) fn start(self) {
+        if let Some(runtime) = self.runtime.clone() {
+            drop(runtime.spawn(self.run()));
+        }
+    }
+
     /// Runs the task and reports what became of it.
-    pub(crate) async fn run(mut self) {
+    async fn run(mut self) {
         if self.running.stop.token.is_cancelled() {
             return self.end(End::GivenBack);
         }
@@ -135,7 +173,8 @@ impl Attempt {
         }
     }
 
-    /// Runs blocking code. It cannot be stopped, so it keeps its slot until it returns, whatever is recorded in the meantime.
+    /// Runs blocking code. It cannot be stopped, so it keeps its slot until it returns, whatever is recorded
+    /// in the meantime.
     fn block(mut self, code: &dyn Fn(Context) -> Result<Context, TaskError>, context: Context, turn: Turn) {
         let end = if self.running.stop.token.is_cancelled() {
             End::GivenBack
@@ -160,8 +199,8 @@ impl Attempt {
             position: running.task,
             cancellation: Cancellation { token: running.stop.token.clone() },
             place: Arc::clone(&running.place.place),
-            resources: running.place.state().settings.resources.clone(),
-            recording: running.recording.recording(),
+            resources: running.place.state().handles.settings.resources.clone(),
+            engine: Arc::new(running.recording.recording()),
         };
         Context::for_task(values, Arc::new(info))
     }
@@ -177,8 +216,7 @@ impl Drop for Attempt {
         if !self.ended {
             // The future was dropped unfinished: its runtime has ended, so nothing more can run there.
             if let Some(ended) = &self.runtime {
-                let mut state = self.running.place.state();
-                state.executors.retain(|(_, runtime)| runtime.id() != ended.id());
+                self.running.place.state().handles.runtime_ended(ended);
             }
             self.end(End::GivenBack);
         }
@@ -186,46 +224,8 @@ impl Drop for Attempt {
 }
 
 impl Running {
-    /// A try that is about to start. `grace` is how long it may go on when it is told to end.
-    pub(crate) fn new(
-        hub: &Arc<Hub>,
-        (place, settings): (&Arc<OpenPlace>, &DefaultRunnerConfig),
-        incarnation: &Arc<Incarnation>,
-        Try { execution, task, number, failures }: Try,
-        workflow: Arc<Workflow>,
-        stop: Arc<Stop>,
-    ) -> Arc<Self> {
-        let timeout = match workflow.tasks()[task as usize].timeout {
-            TaskTimeout::Default => settings.task_timeout,
-            TaskTimeout::Never => None,
-            TaskTimeout::After(timeout) => Some(timeout),
-        };
-        let running = Arc::new(Self {
-            hub: Arc::clone(hub),
-            place: Arc::clone(place),
-            incarnation: Arc::clone(incarnation),
-            execution,
-            task,
-            number,
-            failures,
-            workflow,
-            recording: Attempted::new(hub, place, incarnation, (execution, task, number)),
-            timeout,
-            grace: settings.cancel_grace,
-            watched: Mutex::default(),
-            told: AtomicBool::new(false),
-            timed_out: AtomicBool::new(false),
-            is_over: AtomicBool::new(false),
-            turns: AtomicU64::new(0),
-            waker: AtomicWaker::new(),
-            reported: AtomicBool::new(false),
-            stop,
-        });
-        running.stop.tells(&running);
-        running
-    }
-
-    /// What is said in the task's code carries these. Nothing is allocated or formatted unless a subscriber wants it.
+    /// What is said in the task's code carries these. Nothing is allocated or formatted unless a subscriber
+    /// wants it.
     fn span(&self) -> Span {
         info_span!(
             parent: None,
@@ -241,54 +241,19 @@ impl Running {
     /// Its time begins.
     fn limit_time(self: &Arc<Self>) {
         if let Some(timeout) = self.timeout {
-            self.hub.watch_over(self, Due::Timeout, timeout);
+            self.watch(Due::Timeout, timeout);
         }
+    }
+
+    /// Has the watch look at it after `delay`.
+    fn watch(self: &Arc<Self>, due: Due, delay: Duration) {
+        self.hub.watch.over(Arc::clone(self) as Arc<dyn Watched>, due, delay, self.hub.clock().monotonic());
     }
 
     /// Its code gets the thread, or gives it back.
     fn turns(&self) {
         let turns = self.turns.load(Ordering::Relaxed);
         self.turns.store(turns + 1, Ordering::Release);
-    }
-
-    /// It was told to stop: what does not end by itself is ended when the grace period is over.
-    pub(super) fn stopped(self: &Arc<Self>) {
-        if !self.told.swap(true, Ordering::AcqRel) {
-            self.hub.watch_over(self, Due::Grace, self.grace);
-        }
-    }
-
-    /// What the watch does when its time has come.
-    pub(super) fn is_due(self: &Arc<Self>, due: Due) {
-        match due {
-            // Somebody was faster.
-            Due::Timeout if self.told.swap(true, Ordering::AcqRel) => {}
-            Due::Timeout => {
-                self.timed_out.store(true, Ordering::Release);
-                // What is being recorded at this moment counts; nothing is begun any more.
-                self.recording.close();
-                let turn = self.turns.load(Ordering::Acquire);
-                self.stop.token.cancel();
-                if turn.is_multiple_of(2) {
-                    self.hub.watch_over(self, Due::Grace, self.grace);
-                } else {
-                    self.hub.watch_over(self, Due::Blocking { turn }, self.grace.min(BLOCKING));
-                }
-            }
-            Due::Blocking { turn } if self.turns.load(Ordering::Acquire) != turn => {
-                self.hub.watch_over(self, Due::Grace, self.grace.saturating_sub(BLOCKING));
-            }
-            Due::Blocking { .. } => {
-                self.is_over.store(true, Ordering::Release);
-                self.end(End::GivenBack, None);
-            }
-            Due::Grace => {
-                self.is_over.store(true, Ordering::Release);
-                self.waker.wake();
-                self.hub.watch_over(self, Due::Report, DROPPING);
-            }
-            Due::Report => self.end(End::GivenBack, None),
-        }
     }
 
     /// Polls an async task until it is ready, or has to end.
@@ -355,7 +320,7 @@ impl Running {
         if self.reported.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.hub.watch_no_more(self);
+        self.hub.watch.no_more(self);
         let (execution, task) = (self.execution, self.task);
         let end = match self.recording.close() {
             Phase::Open if self.timed_out.load(Ordering::Acquire) => self.timed_out(),
@@ -365,22 +330,19 @@ impl Running {
             Phase::Writing | Phase::Unknown => End::GivenBack,
         };
         if self.stop.reason() == Some(StopReason::Void) {
-            let mut state = self.place.state();
-            self.place.let_go(&mut state, execution, task, self.number);
-            state.forget_if_unused(execution);
-            return;
+            let effects = self.place.state().let_go(execution, task, self.number, self.hub.moment(None));
+            return self.hub.perform(&self.place, None, effects);
         }
         let (outcome, patch) = self.outcome(end);
-        self.hub.end(EndOfTask {
-            place: &self.place,
-            incarnation: &self.incarnation,
+        let outcome = Outcome {
             execution,
             task,
             attempt: self.number,
             outcome,
-            patch,
-            permit,
-        });
+            successors: Vec::new(),
+            handles: Vec::new(),
+        };
+        self.hub.end(&self.place, &self.incarnation, outcome, patch, permit);
     }
 
     fn timed_out(&self) -> End {
@@ -390,11 +352,11 @@ impl Running {
     }
 
     fn outcome(&self, end: End) -> (TaskOutcome, Option<Arc<Patch>>) {
-        let settings = Arc::clone(&self.place.state().settings);
+        let limit = self.place.state().handles.settings.max_patch_bytes;
         match end {
             End::Completed(patch) if patch.is_empty() => (TaskOutcome::Completed { patch: None }, None),
-            End::Completed(patch) => match stored(&patch, settings.max_patch_bytes) {
-                Ok(json) => match count_in(&self.place, self.execution, self.task, json.len()) {
+            End::Completed(patch) => match patch.stored(limit) {
+                Ok(json) => match self.place.state().count_in(self.execution, self.task, json.len()) {
                     Ok(()) => (TaskOutcome::Completed { patch: Some(json) }, Some(Arc::new(patch))),
                     // It would be too large again.
                     Err(error) => (self.failed(AttemptOutcome::Failed, error, Advice::Fatal), None),
@@ -422,56 +384,65 @@ impl Running {
     }
 }
 
-/// The end of one task, as it is handed to the hub.
-pub(crate) struct EndOfTask<'a> {
-    pub(crate) place: &'a Arc<OpenPlace>,
-    pub(crate) incarnation: &'a Arc<Incarnation>,
-    pub(crate) execution: ExecutionId,
-    pub(crate) task: TaskIndex,
-    pub(crate) attempt: i32,
-    pub(crate) outcome: TaskOutcome,
-    pub(crate) patch: Option<Arc<Patch>>,
-    pub(crate) permit: Option<Permit>,
+impl Stopped for Running {
+    /// What does not end by itself is ended when the grace period is over.
+    fn stopped(self: Arc<Self>) {
+        if !self.told.swap(true, Ordering::AcqRel) {
+            self.watch(Due::Grace, self.grace);
+        }
+    }
+}
+
+impl Watched for Running {
+    fn key(&self) -> &Mutex<Option<Key>> {
+        &self.watched
+    }
+
+    fn is_due(self: Arc<Self>, due: Due) {
+        match due {
+            // Somebody was faster.
+            Due::Timeout if self.told.swap(true, Ordering::AcqRel) => {}
+            Due::Timeout => {
+                self.timed_out.store(true, Ordering::Release);
+                // What is being recorded at this moment counts; nothing is begun any more.
+                self.recording.close();
+                let turn = self.turns.load(Ordering::Acquire);
+                self.stop.token.cancel();
+                if turn.is_multiple_of(2) {
+                    self.watch(Due::Grace, self.grace);
+                } else {
+                    self.watch(Due::Blocking { turn }, self.grace.min(BLOCKING));
+                }
+            }
+            Due::Blocking { turn } if self.turns.load(Ordering::Acquire) != turn => {
+                self.watch(Due::Grace, self.grace.saturating_sub(BLOCKING));
+            }
+            Due::Blocking { .. } => {
+                self.is_over.store(true, Ordering::Release);
+                self.end(End::GivenBack, None);
+            }
+            Due::Grace => {
+                self.is_over.store(true, Ordering::Release);
+                self.waker.wake();
+                self.watch(Due::Report, DROPPING);
+            }
+            Due::Report => self.end(End::GivenBack, None),
+        }
+    }
 }
 
 impl Hub {
     /// Hands the end of a task to its lane, with slots for the successors that it may set free.
-    pub(crate) fn end(&self, end: EndOfTask<'_>) {
-        let EndOfTask { place, incarnation, execution, task, attempt, outcome, patch, permit } = end;
-        let over = !matches!(outcome, TaskOutcome::Retry { .. } | TaskOutcome::Released);
-        let completed = matches!(outcome, TaskOutcome::Completed { .. });
-        let mut permits = Vec::new();
-        let mut successors = Vec::new();
-        let mut handles = Vec::new();
-        {
-            let mut state = place.state();
-            // No successor jumps ahead of work of a higher priority that waits in the ready table.
-            let claims = state.claims();
-            let backlog = state.backlog;
-            if let Some(live) = state.live.get_mut(&execution).filter(|_| over) {
-                if let Some(task) = live.task(task) {
-                    task.ending = true;
-                }
-                successors = live.successors(task);
-                if completed {
-                    handles = live.handles(task);
-                }
-                let direct = claims && backlog.is_none_or(|waiting| waiting <= live.priority);
-                let wanted = successors.iter().filter(|(_, last)| *last && direct).count();
-                if wanted > 0 {
-                    permits.extend(permit);
-                    if permits.len() < wanted {
-                        permits.extend(place.slots.take(wanted - permits.len()));
-                    }
-                }
-                let mut granted = permits.len();
-                for (_, wanted) in &mut successors {
-                    *wanted = *wanted && direct && granted > 0;
-                    granted -= usize::from(*wanted);
-                }
-            }
-        }
-        let outcome = Outcome { execution, task, attempt, outcome, successors, handles };
+    pub(super) fn end(
+        &self,
+        place: &Arc<OpenPlace>,
+        incarnation: &Arc<Incarnation>,
+        mut outcome: Outcome,
+        patch: Option<Arc<Patch>>,
+        permit: Option<Permit>,
+    ) {
+        let slots = &place.slots;
+        let permits = place.state().prepare(&mut outcome, permit, |wanted| slots.take(wanted));
         self.send(Transition::Ending(Box::new(Ending {
             place: Arc::clone(place),
             incarnation: Arc::clone(incarnation),
@@ -510,36 +481,6 @@ fn panicked(message: &str) -> End {
         error: format!("panicked: {message}"),
         advice: Advice::Retry,
     }
-}
-
-pub(super) fn stored(patch: &Patch, limit: usize) -> Result<Payload, ContextError> {
-    let json = patch.to_json()?;
-    if json.len() > limit {
-        return Err(ContextError::TooLarge {
-            what: "change that the task made to the context",
-            size: json.len(),
-            limit,
-        });
-    }
-    Ok(json.into())
-}
-
-/// Counts what a task leaves to the size of its execution. The error says why that is too much.
-pub(super) fn count_in(
-    place: &OpenPlace,
-    execution: ExecutionId,
-    task: TaskIndex,
-    bytes: usize,
-) -> Result<(), String> {
-    let mut state = place.state();
-    let limit = state.settings.max_execution_bytes;
-    let Some(live) = state.live.get_mut(&execution) else { return Ok(()) };
-    live.count_in(task, bytes, limit).map_err(|size| {
-        format!(
-            "with the {bytes} bytes that the task changed, the context of the execution has {size} bytes, more than the {limit} allowed \
-             (`max_execution_bytes`); keep what is large elsewhere"
-        )
-    })
 }
 
 /// The text as every database can keep it.

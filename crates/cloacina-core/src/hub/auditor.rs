@@ -1,86 +1,42 @@
 //! Compares what the database says with what is held here, and adopts what is ours.
 //!
-//! Needed when the answer to a commit was lost, when an outcome found its row changed, when an execution that somebody waits
-//! for ended elsewhere, and once per lease as a net. The auditor takes the gate of the place first: no flush of it is under way while
-//! it looks, so a task that runs in the database and is not held here is one whose claim was never learned of.
+//! Needed when the answer to a commit was lost, when an outcome found its row changed, when an execution that
+//! somebody waits for ended elsewhere, and once per lease as a net. The auditor takes the gate of the place
+//! first: no flush of it is under way while it looks, so a task that runs in the database and is not held
+//! here is one whose claim was never learned of.
 //!
-//! What it reads may have been written by a tenant. An execution that cannot be read or run as it is stored is cancelled, and whoever
-//! waits for it is told; nothing else depends on it. Places of tenants with a login of their own are looked at beside the others,
-//! because such a tenant may keep us waiting.
+//! What it reads may have been written by a tenant. An execution that cannot be read or run as it is stored
+//! is cancelled, and whoever waits for it is told; nothing else depends on it. Places of tenants with a login
+//! of their own are looked at beside the others, because such a tenant may keep us waiting.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 
-use super::applying::{Applying, Start, for_the_operator};
-use super::live::{Live, is_ours, result_of};
-use super::place::{Held, OpenPlace, PlaceState, StopReason};
+use super::kernel::{Effects, Loaded, Start};
+use super::place::{Look, OpenPlace, Poll};
 use super::report::count_submitted;
-use super::{Ending, Hub, Incarnation, Submit, SubmitReply, Transition};
+use super::shared::{Audit, Hub};
+use super::transition::{Submit, SubmitReply};
 use crate::config::MOST_EXECUTION_BYTES;
 use crate::error::{ErrorKind, PipelineError};
-use crate::execution::TaskState;
-use crate::id::{ExecutionId, TaskIndex, TenantId};
-use crate::store::{Control, ExecutionRecord, Outcome, StoreError, StoreErrorKind, TaskOutcome};
+use crate::id::{ExecutionId, TenantId};
+use crate::store::{Control, NewExecution, StoreError, StoreErrorKind};
 use crate::submission::same;
-use crate::workflow::Workflow;
-
-/// What to look at.
-pub(crate) enum Audit {
-    /// This execution.
-    Execution(Arc<OpenPlace>, ExecutionId),
-    /// All tasks that the database says this runner holds in a place.
-    Held(Arc<OpenPlace>),
-}
-
-/// All that was asked for one place.
-#[derive(Debug, Default)]
-pub(crate) struct Look {
-    executions: HashSet<ExecutionId>,
-    held: bool,
-}
-
-impl Look {
-    fn add(&mut self, other: Self) {
-        self.executions.extend(other.executions);
-        self.held |= other.held;
-    }
-
-    fn is_empty(&self) -> bool {
-        self.executions.is_empty() && !self.held
-    }
-}
 
 /// How many executions are read at once.
-const LOAD: usize = 256;
+pub(super) const LOAD: usize = 256;
 
 /// How long to wait after a look that failed.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// How many executions that were given up a place remembers: they are not adopted again, whatever their rows say.
-const GIVEN_UP: usize = 1000;
-
 /// How long to wait after an execution could not be cancelled: at first, and at most.
 const ABANDON: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// Executions as they were read.
-#[derive(Default)]
-struct Loaded {
-    records: Vec<ExecutionRecord>,
-    missing: HashSet<ExecutionId>,
-    unreadable: Vec<(ExecutionId, StoreError)>,
-}
-
 impl Hub {
-    pub(crate) fn request_audit(&self, audit: Audit) {
-        // The auditor ends only with the hub, and then nobody waits for its findings.
-        drop(self.audits.send(audit));
-    }
-
     pub(super) async fn audit(self: Arc<Self>, mut inbox: mpsc::UnboundedReceiver<Audit>) {
         let mut requests = Vec::new();
         loop {
@@ -100,7 +56,7 @@ impl Hub {
                 look.executions.extend(execution);
             }
             for (place, look) in looks.into_values() {
-                if place.state().status.has_login {
+                if place.state().standing.status.has_login {
                     self.look_aside(place, look);
                 } else if let Some(again) = self.look_into(&place, look).await {
                     let hub = Arc::clone(&self);
@@ -118,24 +74,25 @@ impl Hub {
         }
     }
 
-    /// Looks into a place of a tenant that may keep us waiting, beside everything else: one look after the other.
+    /// Looks into a place of a tenant that may keep us waiting, beside everything else: one look after the
+    /// other.
     fn look_aside(self: &Arc<Self>, place: Arc<OpenPlace>, look: Look) {
         {
             let mut state = place.state();
-            if let Some(asked) = &mut state.looks {
+            if let Some(asked) = &mut state.standing.looks {
                 asked.add(look);
                 return;
             }
-            state.looks = Some(look);
+            state.standing.looks = Some(look);
         }
         let hub = Arc::clone(self);
         self.spawn(async move {
             loop {
                 let look = {
                     let mut state = place.state();
-                    match state.looks.take().filter(|look| !look.is_empty()) {
+                    match state.standing.looks.take().filter(|look| !look.is_empty()) {
                         Some(look) => {
-                            state.looks = Some(Look::default());
+                            state.standing.looks = Some(Look::default());
                             look
                         }
                         None => return,
@@ -146,7 +103,7 @@ impl Hub {
                     hub.look_into(&place, look).await
                 };
                 if let Some(again) = again {
-                    if let Some(asked) = &mut place.state().looks {
+                    if let Some(asked) = &mut place.state().standing.looks {
                         asked.add(again);
                     }
                     if !hub.pause(LOOK_AGAIN).await {
@@ -165,8 +122,7 @@ impl Hub {
     }
 
     async fn compare(self: &Arc<Self>, place: &Arc<OpenPlace>, look: &Look) -> Result<(), StoreError> {
-        let mut executions = look.executions.clone();
-        self.settle_strangers(place, &mut executions).await?;
+        let mut executions = self.settle_unheld(place, &look.executions).await?;
         if look.held {
             executions.extend(self.unheld(place).await?);
         }
@@ -179,19 +135,51 @@ impl Hub {
         let ids: Vec<ExecutionId> = executions.into_iter().collect();
         for ids in ids.chunks(LOAD) {
             let loaded = self.load_each(place, ids).await?;
-            self.reconcile_all(place, incarnation.as_ref(), loaded);
+            let effects = {
+                let mut state = place.state();
+                // Whoever declares it void does so before it drops what is held, which takes the state as
+                // well.
+                let valid = incarnation.as_ref().filter(|incarnation| !incarnation.is_void());
+                state.reconcile(loaded, valid.map(|valid| valid.id), place.slots.free(), self.moment(None))
+            };
+            self.perform(place, incarnation.as_ref(), effects);
         }
         Ok(())
     }
 
-    /// The executions with tasks that run under our name in the database and are not held here. The look keeps nobody waiting, so what
-    /// was claimed at that moment is among them at first; it is held once the flushes that were under way are taken over.
+    /// Tells those who wait for executions of which nothing is held here how they ended. Nobody is stopped
+    /// for that, so to submit and to wait later costs no more than to wait at once. The executions that are
+    /// left.
+    async fn settle_unheld(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        executions: &HashSet<ExecutionId>,
+    ) -> Result<HashSet<ExecutionId>, StoreError> {
+        let (mut left, unheld): (HashSet<_>, Vec<_>) = {
+            let state = place.state();
+            let held = executions.iter().copied().filter(|id| state.work.holds(*id));
+            (held.collect(), executions.iter().copied().filter(|id| !state.work.holds(*id)).collect())
+        };
+        let incarnation = self.incarnation();
+        for ids in unheld.chunks(LOAD) {
+            let loaded = self.load_each(place, ids).await?;
+            let runner = incarnation.as_ref().map(|incarnation| incarnation.id);
+            let mut effects = place.state().settle(loaded, runner);
+            left.extend(std::mem::take(&mut effects.audits));
+            self.perform(place, incarnation.as_ref(), effects);
+        }
+        Ok(left)
+    }
+
+    /// The executions with tasks that run under our name in the database and are not held here. The look
+    /// keeps nobody waiting, so what was claimed at that moment is among them at first; it is held once the
+    /// flushes that were under way are taken over.
     async fn unheld(self: &Arc<Self>, place: &Arc<OpenPlace>) -> Result<HashSet<ExecutionId>, StoreError> {
         let Some(incarnation) = self.incarnation() else { return Ok(HashSet::new()) };
         let mut unheld = self.store.task_held(&place.place, incarnation.id).await?;
         let mut forget_held = || {
             let state = place.state();
-            unheld.retain(|task| !state.held.contains_key(&(task.execution, task.task)));
+            unheld.retain(|task| state.work.held(task.execution, task.task).is_none());
             unheld.is_empty()
         };
         if !forget_held() {
@@ -201,42 +189,12 @@ impl Hub {
         Ok(unheld.into_iter().map(|task| task.execution).collect())
     }
 
-    fn reconcile_all(
-        self: &Arc<Self>,
-        place: &Arc<OpenPlace>,
-        incarnation: Option<&Arc<Incarnation>>,
-        loaded: Loaded,
-    ) {
-        let mut state = place.state();
-        // Whoever declares it void does so before it drops what is held, which takes the state as well.
-        let incarnation = incarnation.filter(|incarnation| !incarnation.void.load(Ordering::Relaxed));
-        let applying = Applying {
-            hub: self,
-            place: Arc::clone(place),
-            incarnation: incarnation.cloned(),
-            now: self.clock.database_now().unwrap_or_else(|| self.clock.now()),
-        };
-        let mut starts = Vec::new();
-        for record in &loaded.records {
-            self.reconcile(place, &mut state, record, incarnation.map(Arc::as_ref), &mut starts);
-        }
-        for missing in loaded.missing {
-            self.drop_held(place, &mut state, missing, |_, _| true);
-            let message =
-                format!("there is no execution {missing} in the place of tenant `{}`", place.place.name);
-            state.finish(missing, &Err(PipelineError::new(ErrorKind::NotFound, message)));
-        }
-        for (unreadable, error) in loaded.unreadable {
-            self.cannot_be_read(place, &mut state, unreadable, &error);
-        }
-        starts.iter().for_each(|start| applying.hold(&mut state, start));
-        let plans = applying.plan(&mut state, starts);
-        drop(state);
-        applying.begin(plans);
-    }
-
     /// Reads executions. One whose rows cannot be read does not keep the others from being read.
-    async fn load_each(&self, place: &OpenPlace, ids: &[ExecutionId]) -> Result<Loaded, StoreError> {
+    pub(super) async fn load_each(
+        &self,
+        place: &OpenPlace,
+        ids: &[ExecutionId],
+    ) -> Result<Loaded, StoreError> {
         let mut loaded = Loaded { missing: ids.iter().copied().collect(), ..Loaded::default() };
         match self.store.execution_load(&place.place, ids).await {
             Ok(records) => loaded.records = records,
@@ -271,190 +229,8 @@ impl Hub {
         Ok(loaded)
     }
 
-    /// Tells who waits for an execution whose rows cannot be read, and gives up what is held of it.
-    fn cannot_be_read(
-        self: &Arc<Self>,
-        place: &Arc<OpenPlace>,
-        state: &mut PlaceState,
-        execution: ExecutionId,
-        error: &StoreError,
-    ) {
-        let held = state.holds(execution);
-        self.drop_held(place, state, execution, |_, _| true);
-        let message =
-            format!("execution {execution} of tenant `{}` cannot be read: {error}", place.place.name);
-        state.finish(execution, &Err(PipelineError::new(ErrorKind::Context, message)));
-        if held {
-            error!(tenant = place.place.name, %execution, %error, "an execution cannot be read, and is ended");
-            self.abandon(Arc::clone(place), state, execution, error.to_string());
-        }
-    }
-
-    /// Tells who waits for executions that nothing is known of here how they ended, and takes these off the list, with those in which no
-    /// task runs under our name. Nobody is stopped for that: what is over never changes, and of the others there is nothing to adopt. So
-    /// to submit and to wait later costs no more than to wait at once.
-    async fn settle_strangers(
-        self: &Arc<Self>,
-        place: &Arc<OpenPlace>,
-        executions: &mut HashSet<ExecutionId>,
-    ) -> Result<(), StoreError> {
-        let strangers: Vec<ExecutionId> = {
-            let state = place.state();
-            let known = |id: &ExecutionId| state.live.contains_key(id) || state.holds(*id);
-            executions.iter().copied().filter(|id| !known(id)).collect()
-        };
-        if strangers.is_empty() {
-            return Ok(());
-        }
-        let mut loaded = Loaded::default();
-        for strangers in strangers.chunks(LOAD) {
-            let more = self.load_each(place, strangers).await?;
-            loaded.records.extend(more.records);
-            loaded.unreadable.extend(more.unreadable);
-        }
-        let runner = self.incarnation().map(|incarnation| incarnation.id);
-        let mut state = place.state();
-        for (unreadable, error) in loaded.unreadable {
-            self.cannot_be_read(place, &mut state, unreadable, &error);
-            executions.remove(&unreadable);
-        }
-        for record in loaded.records {
-            if record.header.status.is_terminal() {
-                self.reconcile(place, &mut state, &record, None, &mut Vec::new());
-            } else if record
-                .tasks
-                .iter()
-                .any(|task| task.state == TaskState::Running && task.runner == runner)
-            {
-                continue;
-            }
-            executions.remove(&record.header.id);
-        }
-        Ok(())
-    }
-
-    /// Brings what is held of one execution in line with what the database says.
-    fn reconcile(
-        self: &Arc<Self>,
-        place: &Arc<OpenPlace>,
-        state: &mut PlaceState,
-        record: &ExecutionRecord,
-        incarnation: Option<&Incarnation>,
-        starts: &mut Vec<Start>,
-    ) {
-        let id = record.header.id;
-        let runs_here = |task: TaskIndex, attempt: i32| {
-            record.tasks.get(task as usize).is_some_and(|row| {
-                row.state == TaskState::Running
-                    && incarnation.is_some_and(|incarnation| is_ours(row, incarnation.id, attempt))
-            })
-        };
-        self.drop_held(place, state, id, |task, attempt| !runs_here(task, attempt));
-        if record.header.status.is_terminal() {
-            let graph = state
-                .workflows
-                .version(&record.header.workflow)
-                .and_then(|workflow| workflow.graph().ok().cloned());
-            if state.waiting.contains_key(&id) {
-                let result = result_of(record, graph.as_deref());
-                state.finish(id, &result);
-            }
-            state.live.remove(&id);
-            return;
-        }
-        let Some(incarnation) = incarnation else { return };
-        if state.given_up.contains(&id) {
-            return;
-        }
-        let adopted = (0..).zip(&record.tasks).filter(|(task, row)| {
-            row.state == TaskState::Running
-                && row.runner == Some(incarnation.id)
-                && !state.held.contains_key(&(id, *task))
-        });
-        let mut adopted: Vec<Start> = adopted
-            .map(|(task, row)| Start {
-                execution: id,
-                task,
-                attempt: row.attempt,
-                failures: row.failures,
-                lost: row.lost,
-                permit: place.slots.force(),
-            })
-            .collect();
-        if state.status.has_login && place.slots.is_above_limit() {
-            // A tenant may have written our name into any number of its rows: they run one after the other like all its work.
-            self.give_back(place, state, &adopted);
-            adopted.clear();
-        }
-        if adopted.is_empty() && !state.live.contains_key(&id) {
-            return;
-        }
-        match self.learn(state, record) {
-            Ok(()) if adopted.is_empty() => {}
-            Ok(()) => {
-                debug!(tenant = place.place.name, execution = %id, tasks = adopted.len(), "adopted tasks whose claim was not learned of");
-                starts.extend(adopted);
-            }
-            Err(reason) => {
-                self.drop_held(place, state, id, |_, _| true);
-                self.abandon(Arc::clone(place), state, id, reason);
-            }
-        }
-    }
-
-    /// Takes an execution that was read into memory.
-    fn learn(&self, state: &mut PlaceState, record: &ExecutionRecord) -> Result<(), String> {
-        let id = record.header.id;
-        if state.workflows.version(&record.header.workflow).is_some()
-            && state.runnable(&record.header.workflow).is_none()
-        {
-            return Err(for_the_operator(&record.header.workflow.name));
-        }
-        let workflow: Arc<Workflow> =
-            state.workflows.version(&record.header.workflow).cloned().ok_or_else(|| {
-                format!(
-                    "this process does not have version {} of its workflow",
-                    record.header.workflow.fingerprint
-                )
-            })?;
-        let read =
-            Live::loaded(record, workflow).map_err(|error| match std::error::Error::source(&error) {
-                Some(cause) => format!("{error}: {cause}"),
-                None => error.to_string(),
-            })?;
-        match state.live.get_mut(&id) {
-            Some(live) if !live.runs(&record.header.workflow) => {
-                return Err(format!("its tasks are those of workflow `{}` as well", live.workflow.name()));
-            }
-            Some(live) => live.learn(read),
-            None => drop(state.live.insert(id, read)),
-        }
-        Ok(())
-    }
-
-    /// Stops and lets go of the held tasks of an execution for which `void` holds.
-    fn drop_held(
-        &self,
-        place: &OpenPlace,
-        state: &mut PlaceState,
-        execution: ExecutionId,
-        void: impl Fn(TaskIndex, i32) -> bool,
-    ) {
-        let gone: Vec<(TaskIndex, i32)> = state
-            .held_of(execution)
-            .filter(|(task, claim)| void(*task, claim.attempt))
-            .map(|(task, claim)| {
-                claim.stop.stop(StopReason::Void);
-                (task, claim.attempt)
-            })
-            .collect();
-        for (task, attempt) in gone {
-            place.let_go(state, execution, task, attempt);
-        }
-    }
-
     /// Reads the executions of claimed tasks and starts them.
-    pub(super) fn load(self: &Arc<Self>, place: Arc<OpenPlace>, mut starts: Vec<Start>) {
+    pub(super) fn load(self: &Arc<Self>, place: Arc<OpenPlace>, starts: Vec<Start>) {
         let hub = Arc::clone(self);
         self.spawn(async move {
             let ids: HashSet<ExecutionId> = starts.iter().map(|start| start.execution).collect();
@@ -469,8 +245,7 @@ impl Hub {
                     };
                     place.troubles.loading.note(place.whose(), &read);
                     if let Ok(more) = read {
-                        loaded.records.extend(more.records);
-                        loaded.unreadable.extend(more.unreadable);
+                        loaded.extend(more);
                         break;
                     }
                     if !hub.pause(wait).await {
@@ -479,85 +254,25 @@ impl Hub {
                     wait = (wait * 2).min(Duration::from_secs(2));
                 }
             }
-            let applying = Applying {
-                hub: &hub,
-                place: Arc::clone(&place),
-                incarnation: hub.incarnation(),
-                now: hub.clock.database_now().unwrap_or_else(|| hub.clock.now()),
-            };
-            let mut state = place.state();
-            let mut unusable: HashMap<ExecutionId, String> =
-                ids.iter().map(|id| (*id, "its rows are gone".to_owned())).collect();
-            for (id, error) in loaded.unreadable {
-                unusable.insert(id, error.to_string());
-            }
-            for record in &loaded.records {
-                match hub.learn(&mut state, record) {
-                    Ok(()) => drop(unusable.remove(&record.header.id)),
-                    Err(reason) => drop(unusable.insert(record.header.id, reason)),
-                }
-            }
-            // Claimed tasks have nothing left to wait for, unless somebody changed the rows by hand.
-            for start in &starts {
-                let Some(live) = state.live.get(&start.execution) else { continue };
-                if !live.has(start.task) {
-                    unusable
-                        .insert(start.execution, format!("its workflow has no task number {}", start.task));
-                } else if live.dependencies(start.task).is_none() {
-                    unusable.insert(
-                        start.execution,
-                        "a task was ready before its dependencies were over".to_owned(),
-                    );
-                }
-            }
-            // A task that was stopped while its execution was read is not ours any more.
-            starts.retain(|start| {
-                let held = state
-                    .held
-                    .get(&(start.execution, start.task))
-                    .is_some_and(|held| held.attempt == start.attempt);
-                held && !unusable.contains_key(&start.execution)
-            });
-            for id in unusable.keys() {
-                hub.drop_held(&place, &mut state, *id, |_, _| true);
-            }
-            let plans = applying.plan(&mut state, starts);
-            for (id, reason) in unusable {
-                hub.abandon(Arc::clone(&place), &mut state, id, reason);
-            }
-            drop(state);
-            applying.begin(plans);
+            let effects = place.state().begin(starts, loaded, hub.moment(None));
+            hub.perform(&place, hub.incarnation().as_ref(), effects);
         });
     }
 
     /// Gives up what is held of an execution that cannot be run as it is stored, and cancels it.
-    pub(super) fn drop_and_abandon(
-        self: &Arc<Self>,
-        place: &Arc<OpenPlace>,
-        execution: ExecutionId,
-        reason: String,
-    ) {
-        let mut state = place.state();
-        self.drop_held(place, &mut state, execution, |_, _| true);
-        self.abandon(Arc::clone(place), &mut state, execution, reason);
+    pub(super) fn abandon(self: &Arc<Self>, place: &Arc<OpenPlace>, execution: ExecutionId, reason: String) {
+        let mut effects = Effects::default();
+        place.state().abandon(execution, reason, &mut effects);
+        self.perform(place, None, effects);
     }
 
     /// Cancels an execution that cannot be run as it is stored.
-    fn abandon(
+    pub(super) fn cancel_abandoned(
         self: &Arc<Self>,
         place: Arc<OpenPlace>,
-        state: &mut PlaceState,
         execution: ExecutionId,
         reason: String,
     ) {
-        state.live.remove(&execution);
-        if state.given_up.len() >= GIVEN_UP {
-            state.given_up.clear();
-        }
-        if !state.given_up.insert(execution) {
-            // It is being cancelled, or was.
-            return;
-        }
         let hub = Arc::clone(self);
         self.spawn(async move {
             error!(tenant = place.place.name, %execution, reason, "this execution cannot be run and is cancelled");
@@ -590,33 +305,8 @@ impl Hub {
         });
     }
 
-    /// Gives tasks back that run under our name in the database and were not claimed here.
-    fn give_back(&self, place: &Arc<OpenPlace>, state: &mut PlaceState, starts: &[Start]) {
-        let Some(incarnation) = self.incarnation() else { return };
-        for start in starts {
-            let outcome = Outcome {
-                execution: start.execution,
-                task: start.task,
-                attempt: start.attempt,
-                outcome: TaskOutcome::Released,
-                successors: Vec::new(),
-                handles: Vec::new(),
-            };
-            // Held until that is written, so that it is not found again.
-            let held = Held { attempt: start.attempt, stop: Arc::default() };
-            state.held.insert((start.execution, start.task), held);
-            self.send(Transition::Ending(Box::new(Ending {
-                place: Arc::clone(place),
-                incarnation: Arc::clone(&incarnation),
-                outcome: Arc::new(outcome),
-                patch: None,
-                permits: Vec::new(),
-                refused: false,
-            })));
-        }
-    }
-
-    /// Finds out what became of a new execution that a flush did not record, or that an earlier try may have recorded.
+    /// Finds out what became of a new execution that a flush did not record, or that an earlier try may have
+    /// recorded.
     pub(super) fn resolve(self: &Arc<Self>, place: Arc<OpenPlace>, submit: Submit, counted: bool) {
         let hub = Arc::clone(self);
         self.spawn(async move {
@@ -638,31 +328,31 @@ impl Hub {
                 Err(error) => return reply.fail(error),
             };
             if id == execution.id {
-                if !counted {
-                    count_submitted();
-                }
+                count_submitted(usize::from(!counted));
                 if let Some(admitted) = admitted {
                     admitted.recorded();
                 }
             }
             match reply {
-                SubmitReply::Recorded(sender) => drop(sender.send(Ok(id))),
-                SubmitReply::Finished(sender) => {
-                    let mut state = place.state();
-                    hub.add_waiter(&mut state, id, sender, true);
+                // Under an idempotency key it may be the execution of another handle, so this one asks.
+                SubmitReply::Recorded(sender, _) => drop(sender.send(Ok(id))),
+                SubmitReply::Finished(waiter) => {
+                    place.state().waiters.add(id, waiter, Some(Poll::soon(hub.clock.monotonic())));
+                    hub.ask_elsewhere(&place);
                 }
             }
             hub.request_audit(Audit::Execution(Arc::clone(&place), id));
-            place.state().note_backlog(execution.priority);
+            place.state().claiming.note_backlog(execution.priority);
             hub.look(&place);
         });
     }
 
-    /// The id under which an execution is recorded: its own, or that of the one that used its idempotency key before.
+    /// The id under which an execution is recorded: its own, or that of the one that used its idempotency key
+    /// before.
     async fn find(
         &self,
         place: &OpenPlace,
-        execution: &crate::store::NewExecution,
+        execution: &NewExecution,
     ) -> Result<Result<ExecutionId, PipelineError>, StoreError> {
         if !self.store.execution_headers(&place.place, &[execution.id]).await?.is_empty() {
             return Ok(Ok(execution.id));

@@ -4,11 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::place::OpenPlace;
-use super::{Ending, Hub, Incarnation, Submit};
-use crate::error::{ErrorKind, PipelineError};
-use crate::execution::AttemptOutcome;
+use super::transition::{ClaimRequest, Ending, Incarnation, Submit, Transition};
 use crate::slots::Permit;
-use crate::store::{Outcome, StoreError, TaskOutcome};
+
+/// What comes to a lane.
+pub(crate) enum Queued {
+    One(Transition, Ticket),
+    /// What another lane could not write.
+    Batch(PlaceBatch),
+}
+
+impl Queued {
+    pub(super) fn place(&self) -> &Arc<OpenPlace> {
+        match self {
+            Self::One(transition, _) => transition.place(),
+            Self::Batch(batch) => &batch.place,
+        }
+    }
+}
 
 /// The transitions of one place.
 pub(crate) struct PlaceBatch {
@@ -88,9 +101,38 @@ impl PlaceBatch {
         self.submits.len() + self.endings.len() + usize::from(!self.permits.is_empty())
     }
 
+    /// How many bytes it writes, beside rows.
+    pub(super) fn size(&self) -> usize {
+        let submits: usize = self.submits.iter().map(Submit::size).sum();
+        submits + self.endings.iter().map(Ending::size).sum::<usize>()
+    }
+
+    /// Adds what came to a lane for this place.
+    pub(super) fn add(&mut self, queued: Queued) {
+        match queued {
+            Queued::Batch(other) => self.absorb(other),
+            Queued::One(transition, ticket) => {
+                self.tickets.push(ticket);
+                match transition {
+                    Transition::Submit(submit) => self.submits.push(*submit),
+                    Transition::Ending(ending) => self.endings.push(*ending),
+                    Transition::Claim(ClaimRequest { permits, news, .. }) => {
+                        self.permits.extend(permits);
+                        self.news = news;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops the endings of tasks that an earlier incarnation held: they are not ours any more.
+    pub(super) fn drop_void(&mut self, current: Option<&Arc<Incarnation>>) {
+        self.endings.retain(|ending| current.is_some_and(|current| current.id == ending.incarnation.id));
+    }
+
     /// In parts of at most so many transitions and about so many bytes.
     pub(super) fn bounded(mut self, transitions: usize, bytes: usize) -> Vec<Self> {
-        if self.len() <= transitions && size_of_batch(&self) <= bytes {
+        if self.len() <= transitions && self.size() <= bytes {
             return vec![self];
         }
         let permits = std::mem::take(&mut self.permits);
@@ -98,7 +140,7 @@ impl PlaceBatch {
         let mut parts: Vec<Self> = Vec::new();
         let mut room = (0, 0);
         for alone in self.split() {
-            let size = size_of_batch(&alone);
+            let size = alone.size();
             match parts.last_mut().filter(|_| room.0 > 0 && room.1 >= size) {
                 Some(part) => {
                     part.absorb(alone);
@@ -144,55 +186,4 @@ impl PlaceBatch {
         self.news = self.news.max(other.news);
         self.tickets.extend(other.tickets);
     }
-}
-
-/// Drops the endings of tasks that an earlier incarnation held: they are not ours any more.
-pub(super) fn drop_void(batch: &mut PlaceBatch, current: Option<&Arc<Incarnation>>) {
-    batch.endings.retain(|ending| current.is_some_and(|current| current.id == ending.incarnation.id));
-}
-
-pub(super) fn size_of_batch(batch: &PlaceBatch) -> usize {
-    let submits: usize = batch.submits.iter().map(|submit| submit.execution.input.len()).sum();
-    submits + batch.endings.iter().map(|ending| size_of(&ending.outcome)).sum::<usize>()
-}
-
-/// How many bytes an outcome writes, beside its row.
-pub(super) fn size_of(outcome: &Outcome) -> usize {
-    match &outcome.outcome {
-        TaskOutcome::Completed { patch } => patch.as_ref().map_or(0, |patch| patch.len()),
-        TaskOutcome::Failed { error, .. } | TaskOutcome::Retry { error, .. } => error.len(),
-        TaskOutcome::Skipped { .. } | TaskOutcome::Released => 0,
-    }
-}
-
-/// A single transition that the database cannot keep: a new execution is refused, an outcome becomes a failure without the value. If that
-/// cannot be kept either, it is the rows that are wrong, and their execution is given up.
-pub(super) fn refuse_data(hub: &Arc<Hub>, mut batch: PlaceBatch, error: &StoreError) -> Option<PlaceBatch> {
-    for submit in batch.submits.drain(..) {
-        let message = format!(
-            "execution {} of tenant `{}` was not recorded, because the database cannot keep its input: {error}",
-            submit.execution.id, batch.place.place.name
-        );
-        submit.reply.fail(PipelineError::new(ErrorKind::Context, message).with_source(error.copy()));
-    }
-    for ending in batch.endings.extract_if(.., |ending| ending.refused) {
-        let reason =
-            format!("what became of its task number {} cannot be recorded: {error}", ending.outcome.task);
-        hub.drop_and_abandon(&batch.place, ending.outcome.execution, reason);
-    }
-    for ending in &mut batch.endings {
-        let outcome = &ending.outcome;
-        ending.patch = None;
-        ending.refused = true;
-        ending.outcome = Arc::new(Outcome {
-            outcome: TaskOutcome::Failed {
-                how: AttemptOutcome::Failed,
-                error: format!("the database cannot keep what the task returned: {error}"),
-            },
-            successors: outcome.successors.clone(),
-            handles: Vec::new(),
-            ..**outcome
-        });
-    }
-    (!batch.is_empty()).then_some(batch)
 }

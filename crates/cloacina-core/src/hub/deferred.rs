@@ -1,12 +1,15 @@
-//! Executions that are recorded in a transaction that is somebody else's: each exists exactly if that transaction is committed.
+//! Executions that are recorded in a transaction that is somebody else's: each exists exactly if that
+//! transaction is committed.
 //!
-//! The transaction collects them, and writes them right before its commit with the statements of a flush: their first tasks go to the ready
-//! table, and the bell is rung at the very end. So nothing of the engine's is locked while the transaction is open: not the row of the bell,
-//! which other commits of the tenant would wait for, and no idempotency key, for which a lane would wait, and with it other tenants.
+//! The transaction collects them, and writes them right before its commit with the statements of a flush:
+//! their first tasks go to the ready table, and the bell is rung at the very end. So nothing of the engine's
+//! is locked while the transaction is open: not the row of the bell, which other commits of the tenant would
+//! wait for, and no idempotency key, for which a lane would wait, and with it other tenants.
 //!
-//! Until then they are on their way like any other: they count where executions are limited, and the place does not go to rest. Once the
-//! commit is answered this process looks for the work, and hints to others; if it is not answered, both are done all the same. That is only
-//! for speed: the bell is part of the commit. Whatever drops them leaves nothing.
+//! Until then they are on their way like any other: they count where executions are limited, and the place
+//! does not go to rest. Once the commit is answered this process looks for the work, and hints to others; if
+//! it is not answered, both are done all the same. That is only for speed: the bell is part of the commit.
+//! Whatever drops them leaves nothing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,15 +17,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::applying::Applying;
 use super::batch::PlaceBatch;
-use super::place::OpenPlace;
-use super::{Hub, Submit, SubmitReply};
+use super::place::{Admitted, OpenPlace};
+use super::shared::Hub;
+use super::submitting::Roots;
+use super::transition::{Submit, SubmitReply};
 use crate::config::DefaultRunnerConfig;
 use crate::error::{ErrorKind, PipelineError};
 use crate::id::ExecutionId;
 use crate::store::{NewExecution, PlaceFlushed, StoreError, StoreErrorKind};
-use crate::submission::{Described, Roots, same};
+use crate::submission::{Described, same};
 
 /// Submits executions of one tenant in its transactions.
 #[derive(Clone)]
@@ -76,9 +80,9 @@ impl Submitter {
             );
             return Err(PipelineError::new(ErrorKind::ShutDown, message));
         }
-        let settings = settings.clone().unwrap_or_else(|| Arc::clone(&place.state().settings));
-        let reply = SubmitReply::Recorded(oneshot::channel().0);
-        let (submit, limit) = described.check(hub, place, &settings, Roots::Left, reply)?;
+        let settings = settings.clone().unwrap_or_else(|| Arc::clone(&place.state().handles.settings));
+        let reply = SubmitReply::Recorded(oneshot::channel().0, Arc::default());
+        let (submit, limit) = hub.check(described, place, &settings, Roots::Left, reply)?;
         Ok(Prepared { submit: Box::new(submit), limit })
     }
 
@@ -89,8 +93,8 @@ impl Submitter {
     /// [`ErrorKind::Limit`], and what is wrong with the database.
     pub async fn defer(&self, prepared: Prepared) -> Result<Deferred, PipelineError> {
         let Prepared { mut submit, limit } = prepared;
-        // A file at rest is opened, so that who looks for due files knows of it before anything is written. It does not go to rest while
-        // something is on its way.
+        // A file at rest is opened, so that who looks for due files knows of it before anything is written.
+        // It does not go to rest while something is on its way.
         if self.hub.store.rests() {
             let (hub, now) = (Arc::clone(&self.hub), self.now());
             self.hub.ask(async move { hub.store.bell_due(now).await }).await?;
@@ -108,7 +112,7 @@ impl Submitter {
         &self,
         execution: &Arc<NewExecution>,
         limit: usize,
-    ) -> Result<super::queue::Admitted, PipelineError> {
+    ) -> Result<Admitted, PipelineError> {
         let (hub, place, execution) = (Arc::clone(&self.hub), Arc::clone(&self.place), Arc::clone(execution));
         let asked =
             self.hub.store.runtime().spawn(async move { hub.admit_asking(&place, &execution, limit).await });
@@ -149,8 +153,7 @@ impl Deferred {
     ///
     /// [`ErrorKind::Suspended`].
     pub fn check(&self) -> Result<(), PipelineError> {
-        let place = &self.submit.place;
-        place.check_active(&place.state())
+        self.submit.place.state().check_active()
     }
 
     /// The transaction was committed at this time, by the database's clock.
@@ -161,7 +164,8 @@ impl Deferred {
         batch.submits.extend(all.into_iter().map(|deferred| *deferred.submit));
         let submitted = batch.submits.iter().map(|submit| submit.execution.id).collect();
         let done = PlaceFlushed { submitted, ..PlaceFlushed::default() };
-        Applying { hub: &hub, place, incarnation: None, now }.apply(batch, done);
+        let effects = place.state().apply(batch, done, hub.moment(Some(now)));
+        hub.perform(&place, None, effects);
         hub.store.hint_others();
     }
 
@@ -173,7 +177,7 @@ impl Deferred {
                 // The next count says how many there are.
                 admitted.recorded();
             }
-            place.state().note_backlog(execution.priority);
+            place.state().claiming.note_backlog(execution.priority);
             hub.look(&place);
             hub.store.hint_others();
         }

@@ -1,7 +1,7 @@
 //! What a process knows of the executions it works on.
 //!
-//! A [`Live`] is knowledge, not authority: the database decides. Only what is terminal in it is relied upon, because a
-//! terminal task never changes again; anything else may have been moved on by another process.
+//! A [`Live`] is knowledge, not authority: the database decides. Only what is terminal in it is relied upon,
+//! because a terminal task never changes again; anything else may have been moved on by another process.
 
 use std::fmt;
 use std::sync::Arc;
@@ -93,7 +93,8 @@ impl Live {
         Self { id, workflow, graph, priority, input, input_bytes, created_at, started_at: None, tasks }
     }
 
-    /// An execution as it was read. Its rows must be those of the workflow: everything here goes by their positions.
+    /// An execution as it was read. Its rows must be those of the workflow: everything here goes by their
+    /// positions.
     pub(crate) fn loaded(record: &ExecutionRecord, workflow: Arc<Workflow>) -> Result<Self, PipelineError> {
         check_rows(record, &workflow)?;
         let graph = Arc::clone(workflow.graph()?);
@@ -129,7 +130,8 @@ impl Live {
         })
     }
 
-    /// Counts a patch to the size of the context. The size that it would have, and nothing is counted, if that is more than `limit`.
+    /// Counts a patch to the size of the context. The size that it would have, and nothing is counted, if
+    /// that is more than `limit`.
     pub(crate) fn count_in(&mut self, task: TaskIndex, bytes: usize, limit: usize) -> Result<(), usize> {
         let known: usize = self.tasks.iter().map(|task| task.patch_bytes).sum();
         let input = self.input_bytes;
@@ -321,8 +323,8 @@ impl ContextParts {
     }
 }
 
-/// A stored execution as its caller sees it. Without the workflow's code the patches are merged in the order of the
-/// tasks' positions.
+/// A stored execution as its caller sees it. Without the workflow's code the patches are merged in the order
+/// of the tasks' positions.
 pub(crate) fn result_of(
     record: &ExecutionRecord,
     graph: Option<&Graph>,

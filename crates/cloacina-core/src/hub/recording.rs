@@ -1,12 +1,13 @@
-//! The completion of a task, recorded in a transaction that is somebody else's: what the task did with its tenant's data and that it is
-//! done are one commit.
+//! The completion of a task, recorded in a transaction that is somebody else's: what the task did with its
+//! tenant's data and that it is done are one commit.
 //!
-//! What is written is an [`Outcome`] like any other, by the statements of a flush; only the transaction is not the committer's. From before
-//! that commit until the memory knows of it, the auditor is kept away from the place, as it is during a flush: otherwise it could read
-//! the task as running, and start it again when the memory has just let go of it.
+//! What is written is an [`Outcome`] like any other, by the statements of a flush; only the transaction is
+//! not a lane's. From before that commit until the memory knows of it, the auditor is kept away from the
+//! place, as it is during a flush: otherwise it could read the task as running, and start it again when the
+//! memory has just let go of it.
 //!
-//! If the answer to the commit is lost, the task is given back like one that was stopped. Where it was committed after all, giving it
-//! back finds its row changed, and the auditor reads what the database says.
+//! If the answer to the commit is lost, the task is given back like one that was stopped. Where it was
+//! committed after all, giving it back finds its row changed, and the auditor reads what the database says.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +16,14 @@ use std::sync::{Arc, Weak};
 use jiff::Timestamp;
 use tokio::sync::{OwnedRwLockReadGuard, watch};
 
-use super::applying::Applying;
-use super::attempt::{count_in, stored};
 use super::batch::PlaceBatch;
 use super::deferred::Submitter;
 use super::place::OpenPlace;
-use super::{Ending, Hub, Incarnation};
+use super::shared::Hub;
+use super::transition::{Ending, Incarnation};
 use crate::context::{Context, Patch};
 use crate::error::TaskError;
+use crate::execution::TaskInfo;
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
 use crate::store::{Outcome, Payload, Place, PlaceFlushed, TaskOutcome};
 
@@ -39,12 +40,13 @@ pub(crate) enum Phase {
     Unknown,
 }
 
-/// Records the completion of one attempt in a transaction that is not the engine's. Of no use once the attempt is over.
+/// Records the completion of one attempt in a transaction that is not the engine's. Of no use once the
+/// attempt is over.
 #[derive(Clone)]
-pub struct Recording(Weak<Attempted>);
+pub struct Recording(Weak<Completable>);
 
 /// An attempt whose end somebody else may record.
-pub(crate) struct Attempted {
+pub(crate) struct Completable {
     hub: Arc<Hub>,
     place: Arc<OpenPlace>,
     incarnation: Arc<Incarnation>,
@@ -69,16 +71,17 @@ pub struct Completion {
     pub now: Option<Timestamp>,
 }
 
-/// A completion that is being written. Dropped, nothing was: the transaction has been rolled back, or never came to its commit.
+/// A completion that is being written. Dropped, nothing was: the transaction has been rolled back, or never
+/// came to its commit.
 pub struct Writing {
-    attempt: Arc<Attempted>,
+    attempt: Arc<Completable>,
     completion: Completion,
     patch: Option<Arc<Patch>>,
     next: Phase,
     _auditor_waits: OwnedRwLockReadGuard<()>,
 }
 
-impl Attempted {
+impl Completable {
     pub(crate) fn new(
         hub: &Arc<Hub>,
         place: &Arc<OpenPlace>,
@@ -136,7 +139,7 @@ impl Attempted {
     }
 
     fn outcome(&self, patch: Option<Payload>) -> Outcome {
-        let (successors, handles) = match self.place.state().live.get(&self.execution) {
+        let (successors, handles) = match self.place.state().work.live.get(&self.execution) {
             Some(live) => (live.successors(self.task), live.handles(self.task)),
             None => Default::default(),
         };
@@ -152,6 +155,17 @@ impl Attempted {
 }
 
 impl Recording {
+    /// That of the attempt that a task belongs to.
+    ///
+    /// # Errors
+    ///
+    /// It was not started by the engine.
+    pub fn of(task: &TaskInfo) -> Result<&Self, TaskError> {
+        let made_up =
+            || TaskError::fatal("the task was not started by a runner, so there is nothing to record");
+        task.engine.downcast_ref::<Self>().ok_or_else(made_up)
+    }
+
     /// What submits executions of the tenant, in its transactions.
     ///
     /// # Errors
@@ -166,17 +180,19 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// The context cannot be stored, or the attempt is over: it was cancelled or took too long. Nothing must be committed then.
+    /// The context cannot be stored, or the attempt is over: it was cancelled or took too long. Nothing must
+    /// be committed then.
     pub async fn begin(&self, context: Context) -> Result<Writing, TaskError> {
         let attempt = self.0.upgrade().ok_or_else(over)?;
         let place = &attempt.place;
-        let limit = place.state().settings.max_patch_bytes;
+        let limit = place.state().handles.settings.max_patch_bytes;
         let patch = context.into_patch().map_err(TaskError::new)?;
         let (patch, json) = if patch.is_empty() {
             (None, None)
         } else {
-            let json = stored(&patch, limit).map_err(TaskError::new)?;
-            count_in(place, attempt.execution, attempt.task, json.len()).map_err(TaskError::fatal)?;
+            let json = patch.stored(limit).map_err(TaskError::new)?;
+            let counted = place.state().count_in(attempt.execution, attempt.task, json.len());
+            counted.map_err(TaskError::fatal)?;
             (Some(Arc::new(patch)), Some(json))
         };
         let waits = Arc::clone(&place.recording).read_owned().await;
@@ -206,7 +222,7 @@ impl Writing {
 
     /// The transaction was committed, and this is what it did to the engine's rows.
     pub fn committed(mut self, now: Timestamp, done: PlaceFlushed) {
-        let Attempted { hub, place, incarnation, .. } = &*self.attempt;
+        let Completable { hub, place, incarnation, .. } = &*self.attempt;
         let mut batch = PlaceBatch::new(Arc::clone(place));
         batch.endings.push(Ending {
             place: Arc::clone(place),
@@ -216,13 +232,13 @@ impl Writing {
             permits: Vec::new(),
             refused: false,
         });
-        Applying { hub, place: Arc::clone(place), incarnation: Some(Arc::clone(incarnation)), now }
-            .apply(batch, done);
+        let effects = place.state().apply(batch, done, hub.moment(Some(now)));
+        hub.perform(place, Some(incarnation), effects);
         self.next = Phase::Recorded;
     }
 
-    /// Only the database knows how the task stands: the answer to the commit was lost, or the row was not as it had to be, and the
-    /// transaction was rolled back.
+    /// Only the database knows how the task stands: the answer to the commit was lost, or the row was not as
+    /// it had to be, and the transaction was rolled back.
     pub fn unknown(mut self) {
         self.next = Phase::Unknown;
     }

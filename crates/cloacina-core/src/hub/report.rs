@@ -1,76 +1,16 @@
 //! What the log says of attempts and executions that failed, and how executions are counted.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use metrics::counter;
 use tracing::{debug, error, warn};
 
-use super::Hub;
-use super::live::Live;
+use super::kernel::{Report, Short};
 use super::place::OpenPlace;
+use super::shared::{Audit, Hub};
 use crate::execution::{PipelineStatus, TaskState};
-use crate::id::{ExecutionId, TaskIndex};
-use crate::store::{Controlled, ExecutionRecord, Outcome, TaskOutcome};
-use crate::workflow::Workflow;
-
-/// How much of an error's text the log shows, in bytes. The history of the execution has more.
-const SHOWN: usize = 1000;
-
-/// Something that the log will say once the state of the place is free.
-pub(super) enum Report {
-    /// An attempt failed. With when the next one is due, if there is one.
-    Attempt {
-        workflow: Arc<Workflow>,
-        execution: ExecutionId,
-        task: TaskIndex,
-        attempt: i32,
-        error: String,
-        after: Option<Duration>,
-    },
-    /// An execution failed for good.
-    Failure { workflow: Arc<Workflow>, execution: ExecutionId, task: TaskIndex, error: String },
-    /// The same, where it is not known here which task failed.
-    Unread(ExecutionId),
-}
-
-impl Report {
-    pub(super) fn of_attempt(live: &Live, outcome: &Outcome) -> Option<Self> {
-        let (error, after) = match &outcome.outcome {
-            TaskOutcome::Retry { error, after, .. } => (error, Some(*after)),
-            TaskOutcome::Failed { error, .. } => (error, None),
-            TaskOutcome::Completed { .. } | TaskOutcome::Skipped { .. } | TaskOutcome::Released => {
-                return None;
-            }
-        };
-        live.has(outcome.task).then(|| Self::Attempt {
-            workflow: Arc::clone(&live.workflow),
-            execution: outcome.execution,
-            task: outcome.task,
-            attempt: outcome.attempt,
-            error: Short(error).to_string(),
-            after,
-        })
-    }
-
-    pub(super) fn of_failure(execution: ExecutionId, live: Option<&Live>) -> Self {
-        let failed = live.and_then(|live| {
-            let tasks = (0..).zip(&live.tasks);
-            let mut failed = tasks.filter(|(_, task)| task.state == TaskState::Failed && !task.handled);
-            failed.find_map(|(at, task)| Some((live, at, task.error.as_deref()?)))
-        });
-        match failed {
-            Some((live, task, error)) => Self::Failure {
-                workflow: Arc::clone(&live.workflow),
-                execution,
-                task,
-                error: Short(error).to_string(),
-            },
-            None => Self::Unread(execution),
-        }
-    }
-}
+use crate::id::ExecutionId;
+use crate::store::{Controlled, ExecutionRecord};
 
 impl Hub {
     pub(super) fn say(self: &Arc<Self>, place: &Arc<OpenPlace>, reports: Vec<Report>) {
@@ -118,9 +58,31 @@ impl Hub {
             }
         }
     }
-}
 
-impl Hub {
+    /// An execution was cancelled, paused or resumed by this process.
+    pub(crate) fn controlled(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        execution: ExecutionId,
+        resumed: bool,
+        done: Controlled,
+    ) {
+        let concerned = {
+            let mut state = place.state();
+            if resumed {
+                state.claiming.note_any();
+            }
+            state.work.live.contains_key(&execution) || state.waiters.contains(execution)
+        };
+        self.note_ended(place, execution, done);
+        if concerned {
+            self.request_audit(Audit::Execution(Arc::clone(place), execution));
+        }
+        if resumed {
+            self.look(place);
+        }
+    }
+
     /// An execution was cancelled, paused or resumed; if that ended it, it is counted, and a failure is said.
     pub(super) fn note_ended(
         self: &Arc<Self>,
@@ -132,7 +94,7 @@ impl Hub {
         if !status.is_terminal() {
             return;
         }
-        place.left_queue(1);
+        place.queue.left(1);
         count_ended(status, 1);
         if status == PipelineStatus::Failed {
             self.spawn(Arc::clone(self).say_failures(Arc::clone(place), vec![execution]));
@@ -161,9 +123,11 @@ impl Hub {
     }
 }
 
-/// An execution is recorded.
-pub(super) fn count_submitted() {
-    counter!("cloacina_executions_submitted_total").increment(1);
+/// So many executions are recorded.
+pub(super) fn count_submitted(executions: usize) {
+    if executions > 0 {
+        counter!("cloacina_executions_submitted_total").increment(executions as u64);
+    }
 }
 
 /// So many executions ended like this.
@@ -174,7 +138,9 @@ pub(super) fn count_ended(status: PipelineStatus, executions: usize) {
         PipelineStatus::Cancelled => "cloacina_executions_cancelled_total",
         PipelineStatus::Pending | PipelineStatus::Running | PipelineStatus::Paused => return,
     };
-    counter!(name).increment(executions as u64);
+    if executions > 0 {
+        counter!(name).increment(executions as u64);
+    }
 }
 
 fn say_failure(tenant: &str, workflow: &str, execution: ExecutionId, task: &str, error: &str) {
@@ -197,29 +163,4 @@ fn say_stored_failure(place: &OpenPlace, record: &ExecutionRecord) {
         &shown(task),
         &shown(error.unwrap_or_default()),
     );
-}
-
-/// A text of which only the beginning is shown.
-pub(super) struct Short<'a>(pub(super) &'a str);
-
-impl fmt::Display for Short<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.len() <= SHOWN {
-            return f.write_str(self.0);
-        }
-        let end = (0..=SHOWN).rev().find(|at| self.0.is_char_boundary(*at)).unwrap_or(0);
-        write!(f, "{} … (cut)", &self.0[..end])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_cut_between_two_characters() {
-        assert_eq!(Short("short").to_string(), "short");
-        let long = format!("{}é", "x".repeat(SHOWN - 1));
-        assert_eq!(Short(&long).to_string(), format!("{} … (cut)", "x".repeat(SHOWN - 1)));
-    }
 }

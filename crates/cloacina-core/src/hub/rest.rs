@@ -1,9 +1,10 @@
 //! Rest: what a hub does while nothing happens on its database, which is nothing.
 //!
-//! For a database that is one tenant's file, so that thousands of them may be open. A hub that is quiet for a while signs its runner off,
-//! takes the next due time into its timers and has the [`Store`](crate::store::Store) close what it keeps open; nothing ticks from
-//! then on. It is awake again as soon as the store hints, which it does with the first call that opens the file again, whoever made
-//! it, and when somebody else wrote to it.
+//! For a database that is one tenant's file, so that thousands of them may be open. A hub that is quiet for a
+//! while signs its runner off, takes the next due time into its timers and has the
+//! [`Store`](crate::store::Store) close what it keeps open; nothing ticks from then on. It is awake again as
+//! soon as the store hints, which it does with the first call that opens the file again, whoever made it, and
+//! when somebody else wrote to it.
 //!
 //! ```text
 //!            quiet for 5 s, or pressed, and alone                work to be claimed
@@ -12,80 +13,34 @@
 //!                        └──► awake, without a runner ──► resting ◄─┘
 //! ```
 //!
-//! Awake without a runner, a hub looks and does not write: two processes that are done with a file see each other sign off, and then
-//! both rest. While another runner is registered nobody rests: its heartbeat must be watched, for it may die.
+//! Awake without a runner, a hub looks and does not write: two processes that are done with a file see each
+//! other sign off, and then both rest. While another runner is registered nobody rests: its heartbeat must be
+//! watched, for it may die.
 //!
-//! Nothing is lost between the last look and the rest. In this process, whatever is on its way keeps a place from being quiet: a
-//! submission from before it looks whether it may claim. Of others, the store says whether they wrote since the look.
+//! Nothing is lost between the last look and the rest. In this process, whatever is on its way keeps a place
+//! from being quiet: a submission from before it looks whether it may claim. Of others, the store says
+//! whether they wrote since the look.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tracing::debug;
 
-use super::scheduler::Timer;
-use super::{Hub, Incarnation, OpenPlace};
+use super::place::OpenPlace;
+use super::shared::Hub;
+use super::timers::Timer;
+use super::transition::Incarnation;
 use crate::store::StoreError;
 
 /// How long nothing has to happen.
 const REST: Duration = Duration::from_secs(5);
-
-/// Whether a hub rests.
-#[derive(Debug)]
-pub(super) struct Rest {
-    awake: watch::Sender<bool>,
-    /// Counts what happened.
-    stirs: AtomicU64,
-    /// Whether the runner is being registered again.
-    rousing: AtomicBool,
-}
-
-impl Default for Rest {
-    fn default() -> Self {
-        Self { awake: watch::Sender::new(true), stirs: AtomicU64::new(0), rousing: AtomicBool::new(false) }
-    }
-}
 
 /// Since when a hub has been quiet, and how much had happened by then.
 #[derive(Debug, Default)]
 pub(super) struct Quiet(Option<(Duration, u64)>);
 
 impl Hub {
-    /// Notes that something happened, so that there is no rest for a while.
-    pub(super) fn stir(&self) {
-        self.rest.stirs.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_awake(&self) -> bool {
-        *self.rest.awake.borrow()
-    }
-
-    pub(super) fn awaken(&self) {
-        self.stir();
-        self.rest.awake.send_if_modified(|awake| !std::mem::replace(awake, true));
-    }
-
-    /// Returns once the hub does not rest; false if it is being closed.
-    pub(super) async fn awake(&self) -> bool {
-        if self.is_awake() {
-            return true;
-        }
-        let mut changes = self.rest.awake.subscribe();
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => false,
-            // The sender is ours.
-            awake = changes.wait_for(|awake| *awake) => awake.is_ok(),
-        }
-    }
-
-    /// Whether a handle is open that runs tasks.
-    pub(super) fn executes(&self) -> bool {
-        self.all_places().iter().any(|place| !place.state().executors.is_empty())
-    }
-
     /// Registers the runner again, since there is something to be claimed.
     pub(super) async fn rouse(self: Arc<Self>, place: Arc<OpenPlace>) {
         if self.rest.rousing.swap(true, Ordering::AcqRel) {
@@ -103,7 +58,7 @@ impl Hub {
 
     /// Rests if nothing happens, and has not for a while; at once if it is `pressed`.
     pub(super) async fn rest_if_quiet(self: &Arc<Self>, quiet: &mut Quiet, pressed: bool) {
-        let (now, stirs) = (self.clock.monotonic(), self.rest.stirs.load(Ordering::Relaxed));
+        let (now, stirs) = (self.clock.monotonic(), self.rest.stirs());
         if !self.is_quiet() {
             quiet.0 = None;
             return;
@@ -123,7 +78,8 @@ impl Hub {
         }
     }
 
-    /// Signs the runner off and closes the store, unless something happens after all. True if the hub rests now.
+    /// Signs the runner off and closes the store, unless something happens after all. True if the hub rests
+    /// now.
     async fn lie_down(self: &Arc<Self>) -> Result<bool, StoreError> {
         {
             let mut unsettled = self.renewing.lock().await;
@@ -147,11 +103,11 @@ impl Hub {
             return Ok(false);
         }
         for place in self.all_places() {
-            if place.state().executors.is_empty() {
+            if place.state().handles.executors.is_empty() {
                 continue;
             }
             if bells.due.iter().any(|due| due.tenant == place.place.tenant) {
-                place.state().note_backlog(i16::MIN);
+                place.state().claiming.note_any();
                 self.look(&place);
                 return Ok(false);
             }
@@ -165,7 +121,7 @@ impl Hub {
         }
         // Who comes from here on opens the store again, which leaves a hint for the next look.
         let is_resting = self.incarnation().is_none() && self.is_quiet();
-        self.rest.awake.send_replace(!is_resting);
+        self.rest.set(!is_resting);
         Ok(is_resting)
     }
 
@@ -173,8 +129,8 @@ impl Hub {
         self.all_places().iter().all(|place| place.is_quiet(&place.state()))
     }
 
-    /// Ends the claiming in all places, if all are quiet; what was the runner has to be signed off then. `None` if something
-    /// happens. No runner is being registered or renewed meanwhile.
+    /// Ends the claiming in all places, if all are quiet; what was the runner has to be signed off then.
+    /// `None` if something happens. No runner is being registered or renewed meanwhile.
     async fn stop_claiming(&self) -> Option<Option<Arc<Incarnation>>> {
         // No flush and no look at what is held is in between.
         let _gates = self.close_gates().await;
@@ -184,9 +140,9 @@ impl Hub {
             return None;
         }
         for (_, state) in &mut states {
-            state.registered = false;
-            state.noted = None;
+            state.handles.registered = false;
+            state.standing.noted = None;
         }
-        Some(self.incarnation.write().unwrap_or_else(PoisonError::into_inner).take())
+        Some(self.incarnation.write().take())
     }
 }

@@ -1,134 +1,35 @@
 //! Serving tenants that nobody opened.
 //!
-//! A runner may ask to work for every tenant of the database. Nobody lists them: the doorbell names those that have work due, in one
-//! query whatever their number, and the places of these are opened then, with the runner's workflows and settings. Such a place is
-//! held open by a handle of the hub's own, so whoever opens it besides shares everything, and closing that handle ends nothing.
+//! A runner may ask to work for every tenant of the database. Nobody lists them: the doorbell names those
+//! that have work due, in one query whatever their number, and the places of these are opened then, with the
+//! runner's workflows and settings. Such a place is held open by a handle of the hub's own, so whoever opens
+//! it besides shares everything, and closing that handle ends nothing.
 //!
-//! It is closed when nobody refers to it any more and nothing is due soon: what comes later is in the bell. So idle tenants cost
-//! nothing here. At the most that may be open, idle places are closed at once, those that were used longest ago first; if none is
-//! idle, those that have been open longest claim nothing more, and are closed when what runs there has ended: tenants with work
-//! take turns.
+//! It is closed when nobody refers to it any more and nothing is due soon: what comes later is in the bell.
+//! So idle tenants cost nothing here. At the most that may be open, idle places are closed at once, those
+//! that were used longest ago first; if none is idle, those that have been open longest claim nothing more,
+//! and are closed when what runs there has ended: tenants with work take turns.
 //!
 //! A place that cannot be opened or used is put aside, longer each time.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use parking_lot::MutexGuard;
 use tracing::warn;
 
-use super::place::{HandleNumber, OpenPlace, Served, WorkflowSet};
-use super::{Hub, Places};
-use crate::config::DefaultRunnerConfig;
-use crate::error::PipelineError;
+use super::place::{HandleNumber, OpenPlace, Served};
+use super::places::{ASIDE, Aside, Places, Server};
+use super::shared::Hub;
 use crate::id::TenantId;
 use crate::slots::TenantSlots;
 use crate::store::{Due, Place, StoreError, TenantStatus};
-use crate::workflow::Workflow;
 
 /// How long a place stays open after it was last used, and how near the next due time keeps it open.
 const LINGER: Duration = Duration::from_secs(10);
 
 /// How often places are looked at that could be closed.
 const TEND: Duration = Duration::from_secs(1);
-
-/// How long a tenant may work before it makes room for others that wait.
-const TURN: Duration = Duration::from_secs(5);
-
-/// For how long a place that cannot be opened is put aside: at first, and at most.
-const ASIDE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-
-/// How many places are opened at once.
-pub(super) const OPENING: usize = 4;
-
-/// What is known of the tenants that nobody opened.
-#[derive(Debug, Default)]
-pub(super) struct Serving {
-    /// The handles that asked for it; the newest counts.
-    servers: Vec<((TenantId, HandleNumber), Arc<Server>)>,
-    opening: HashSet<TenantId>,
-    aside: HashMap<TenantId, Aside>,
-    /// The last tenant that was opened: the next one is the next in order, so that everybody has a turn.
-    last: Option<TenantId>,
-    /// How many have found no room at the last look.
-    crowded: usize,
-}
-
-/// A runner that serves every tenant.
-#[derive(Debug)]
-pub(super) struct Server {
-    settings: Arc<DefaultRunnerConfig>,
-    workflows: Arc<WorkflowSet>,
-    runtime: Handle,
-}
-
-/// A tenant that is left alone for a while.
-#[derive(Debug, Clone, Copy)]
-struct Aside {
-    until: Duration,
-    wait: Duration,
-}
-
-impl Server {
-    pub(super) fn new(
-        settings: &Arc<DefaultRunnerConfig>,
-        workflows: &[Arc<Workflow>],
-        runtime: Handle,
-    ) -> Result<Self, PipelineError> {
-        let workflows = WorkflowSet::new(&WorkflowSet::default(), workflows.iter().cloned())?;
-        Ok(Self { settings: Arc::clone(settings), workflows: Arc::new(workflows), runtime })
-    }
-
-    /// Lets a place that is served have what is this runner's.
-    fn equip(&self, place: &OpenPlace) -> Result<(), PipelineError> {
-        let mut state = place.state();
-        let state = &mut *state;
-        let Some(served) = &mut state.served else { return Ok(()) };
-        if state.workflows.keys().is_empty() {
-            state.workflows = Arc::clone(&self.workflows);
-        } else if !Arc::ptr_eq(&state.workflows, &self.workflows) {
-            let known = WorkflowSet::new(&state.workflows, self.workflows.all().cloned())?;
-            state.workflows = Arc::new(known);
-        }
-        served.settings = Arc::clone(&self.settings);
-        state.executors.retain(|(number, _)| *number != served.handle);
-        // The last one is where tasks run: on the runtime of whoever opened the place itself, if somebody did.
-        state.executors.insert(0, (served.handle, self.runtime.clone()));
-        if state.handles == 1 {
-            state.settings = Arc::clone(&self.settings);
-            place.limit_slots(state);
-        }
-        Ok(())
-    }
-}
-
-impl Serving {
-    fn put_aside(&mut self, tenant: TenantId, now: Duration, wait: Duration) {
-        self.aside.insert(tenant, Aside { until: now + wait, wait });
-    }
-
-    /// For how long a tenant is put aside that was put aside before.
-    fn longer(&self, tenant: TenantId) -> Duration {
-        self.aside.get(&tenant).map_or(ASIDE.0, |aside| (aside.wait * 2).min(ASIDE.1))
-    }
-}
-
-impl Places {
-    /// The places that are served, under the newest of the runners that serve.
-    fn equip_all(&self) {
-        let Some((_, server)) = self.serving.servers.last() else { return };
-        for place in self.open.values() {
-            if let Err(error) = server.equip(place) {
-                warn!(tenant = place.place.name, %error, "a tenant that is served keeps the workflows that it has");
-            }
-        }
-    }
-
-    fn served(&self) -> usize {
-        self.open.values().filter(|place| place.state().only_served()).count()
-    }
-}
 
 impl Hub {
     pub(super) fn add_server(&self, handle: (TenantId, HandleNumber), server: Server) {
@@ -141,8 +42,8 @@ impl Hub {
         self.bells_wanted.wake();
     }
 
-    /// Forgets a runner that served every tenant; the places that it leaves behind, each with the handle that keeps it open, if it
-    /// was the last one.
+    /// Forgets a runner that served every tenant; the places that it leaves behind, each with the handle that
+    /// keeps it open, if it was the last one.
     pub(super) fn remove_server(
         &self,
         handle: (TenantId, HandleNumber),
@@ -158,7 +59,7 @@ impl Hub {
             return Vec::new();
         }
         let served = places.open.values().filter_map(|place| {
-            let handle = place.state().served.as_ref()?.handle;
+            let handle = place.state().handles.served.as_ref()?.handle;
             Some((Arc::clone(place), handle))
         });
         served.collect()
@@ -178,7 +79,8 @@ impl Hub {
             .filter(|tenant| {
                 let serving = &places.serving;
                 let aside = serving.aside.get(tenant).is_some_and(|aside| aside.until > now);
-                let served = places.open.get(tenant).is_some_and(|place| place.state().served.is_some());
+                let served =
+                    places.open.get(tenant).is_some_and(|place| place.state().handles.served.is_some());
                 !aside && !served && !serving.opening.contains(tenant)
             })
             .collect();
@@ -240,7 +142,7 @@ impl Hub {
 
     fn serve_place(
         self: &Arc<Self>,
-        mut places: std::sync::MutexGuard<'_, Places>,
+        mut places: MutexGuard<'_, Places>,
         place: Place,
         status: TenantStatus,
         now: Duration,
@@ -256,22 +158,19 @@ impl Hub {
                 let limit = server.settings.max_concurrent_tasks;
                 let slots = TenantSlots::new(limit, Arc::clone(&self.slot_watch));
                 let open = Arc::new(OpenPlace::new(place, slots, Arc::clone(&server.settings), status));
-                open.state().trouble = trouble;
+                open.state().standing.health.trouble = trouble;
                 places.open.insert(tenant, Arc::clone(&open));
                 open
             }
         };
         {
             let mut state = open.state();
-            let handle = state.next_handle;
+            let handle = state.handles.open();
             let settings = Arc::clone(&server.settings);
-            state.next_handle += 1;
-            state.handles += 1;
-            state.closing = false;
-            state.served = Some(Served { handle, settings, since: now, yields: false });
-            state.used = now;
-            state.registered = true;
-            state.note_backlog(i16::MIN);
+            state.handles.served = Some(Served { handle, settings, since: now, yields: false });
+            state.standing.used = now;
+            state.handles.registered = true;
+            state.claiming.note_any();
         }
         if let Err(error) = server.equip(&open) {
             warn!(tenant = open.place.name, %error, "this tenant's work is left to whoever opens its place");
@@ -296,7 +195,7 @@ impl Hub {
                 .filter_map(|place| {
                     let used = self.idle_since(place)?;
                     let state = place.state();
-                    let rests = state.served.as_ref().is_some_and(|served| served.yields);
+                    let rests = state.handles.served.as_ref().is_some_and(|served| served.yields);
                     let next = self.next_look(place.place.tenant);
                     let far = next.is_none_or(|next| next >= now + LINGER) && now >= used + LINGER;
                     (rests || far).then_some(place.place.tenant)
@@ -306,7 +205,7 @@ impl Hub {
                 self.close_served(places, tenant, now);
             }
             let crowded = std::mem::take(&mut places.serving.crowded);
-            make_room(places, crowded, now);
+            places.make_room(crowded, now);
         }
     }
 
@@ -327,54 +226,34 @@ impl Hub {
 
     /// When a place was last used that is only served and in which nothing is under way.
     fn idle_since(&self, place: &Arc<OpenPlace>) -> Option<Duration> {
-        // Whatever is under way refers to the place: attempts, transitions, audits, the queue. Nobody can begin to, because these
-        // come from one another, or from the list of open places, which is locked.
+        // Whatever is under way refers to the place: attempts, transitions, audits, the queue. Nobody can
+        // begin to, because these come from one another, or from the list of open places, which is locked.
         if Arc::strong_count(place) > 1 || place.slots.used() > 0 {
             return None;
         }
         let state = place.state();
-        let nothing = state.held.is_empty() && !state.claiming && state.waiting.is_empty();
-        (state.only_served() && nothing).then_some(state.used)
+        let nothing = state.is_idle() && state.waiters.is_empty();
+        (state.handles.only_served() && nothing).then_some(state.standing.used)
     }
 
     fn next_look(&self, tenant: TenantId) -> Option<Duration> {
-        self.timers.lock().unwrap_or_else(PoisonError::into_inner).next(tenant)
+        self.timers.lock().next(tenant)
     }
 
     fn close_served(&self, places: &mut Places, tenant: TenantId, now: Duration) {
         let Some(place) = places.open.remove(&tenant) else { return };
         let mut state = place.state();
-        state.closing = true;
-        let rests = state.served.as_ref().is_some_and(|served| served.yields);
+        state.handles.closing = true;
+        let rests = state.handles.served.as_ref().is_some_and(|served| served.yields);
         // Its bell is still due, but there is nothing to be done about it before this time.
-        if let Some(wait) = state.trouble.or(state.patience) {
+        if let Some(wait) = state.standing.health.trouble.or(state.claiming.patience) {
             let until = self.next_look(tenant).unwrap_or(now + wait).min(now + ASIDE.1);
             places.serving.aside.insert(tenant, Aside { until, wait });
         } else if rests {
             places.serving.put_aside(tenant, now, TEND);
         }
         drop(state);
-        self.timers.lock().unwrap_or_else(PoisonError::into_inner).forget(tenant);
-    }
-}
-
-/// Lets tenants that had their turn make room for as many others that wait.
-fn make_room(places: &Places, wanted: usize, now: Duration) {
-    if wanted == 0 {
-        return;
-    }
-    let had_their_turn = |place: &Arc<OpenPlace>| {
-        let state = place.state();
-        let served =
-            state.served.as_ref().filter(|served| state.handles == 1 && now >= served.since + TURN)?;
-        Some((served.since, Arc::clone(place)))
-    };
-    let mut places: Vec<_> = places.open.values().filter_map(had_their_turn).collect();
-    places.sort_unstable_by_key(|(since, _)| *since);
-    for (_, place) in places.into_iter().take(wanted) {
-        if let Some(served) = &mut place.state().served {
-            served.yields = true;
-        }
+        self.timers.lock().forget(tenant);
     }
 }
 

@@ -1,18 +1,19 @@
 //! What the operator decided about tenants, put into force here.
 //!
-//! It is read when a place is opened, and again when the doorbell says that it was changed. A tenant that may not work claims nothing,
-//! its running tasks are told to stop and given back if they do not end in time, and what ended is recorded. Nothing is lost, and
-//! who waits goes on waiting, unless the tenant is removed.
+//! It is read when a place is opened, and again when the doorbell says that it was changed. A tenant that may
+//! not work claims nothing, its running tasks are told to stop and given back if they do not end in time, and
+//! what ended is recorded. Nothing is lost, and who waits goes on waiting, unless the tenant is removed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::info;
 
-use super::Hub;
-use super::place::{OpenPlace, PlaceState, StopReason};
+use super::place::OpenPlace;
+use super::shared::Hub;
+use super::stop::StopReason;
 use crate::error::{ErrorKind, PipelineError};
-use crate::id::TenantId;
+use crate::id::{ExecutionId, TenantId};
 use crate::store::{TenantState, TenantStatus};
 
 /// A change is told again and again for some seconds: how often it is read at most.
@@ -36,11 +37,11 @@ impl Hub {
         let now = self.clock.monotonic();
         let asked = {
             let mut state = place.state();
-            if state.status_asked.is_some_and(|(asked, _)| now < asked + REREAD) {
+            if state.standing.status_asked.is_some_and(|(asked, _)| now < asked + REREAD) {
                 return;
             }
-            let number = state.status_asked.map_or(0, |(_, number)| number) + 1;
-            state.status_asked = Some((now, number));
+            let number = state.standing.status_asked.map_or(0, |(_, number)| number) + 1;
+            state.standing.status_asked = Some((now, number));
             number
         };
         let hub = Arc::clone(self);
@@ -50,7 +51,7 @@ impl Hub {
                 place.troubles.status.note(place.whose(), &read);
                 if let Ok(status) = read {
                     // Who was asked later may have been answered earlier.
-                    if place.state().status_asked.is_none_or(|(_, latest)| latest <= asked) {
+                    if place.state().standing.status_asked.is_none_or(|(_, latest)| latest <= asked) {
                         hub.put_into_force(&place, status);
                     }
                     return;
@@ -63,20 +64,24 @@ impl Hub {
     }
 
     pub(super) fn put_into_force(self: &Arc<Self>, place: &Arc<OpenPlace>, status: TenantStatus) {
-        let before = {
+        let (before, stopped, waiters) = {
             let mut state = place.state();
-            let before = std::mem::replace(&mut state.status, status);
+            let before = std::mem::replace(&mut state.standing.status, status);
             place.limit_slots(&state);
+            let mut stopped = Vec::new();
             if status.state != TenantState::Active {
-                stop_all(&mut state);
+                stopped.extend(state.work.all_held().map(|held| Arc::clone(&held.stop)));
             } else if before.state != TenantState::Active {
-                state.note_backlog(i16::MIN);
+                state.claiming.note_any();
             }
-            if is_gone(status.state) {
-                tell_waiters(place, &mut state);
-            }
-            before
+            let waiters: Vec<_> = state.waiters.take_all_if(is_gone(status.state)).collect();
+            (before, stopped, waiters)
         };
+        stopped.iter().for_each(|stop| stop.stop(StopReason::GiveBack));
+        for (execution, waiter) in waiters {
+            // Whoever dropped its future does not want to know.
+            drop(waiter.send(Err(removed(place, status.state, execution))));
+        }
         if before.state != status.state {
             info!(tenant = place.place.name, before = %before.state, now = %status.state, "the operator decided about a tenant");
         }
@@ -87,54 +92,15 @@ impl Hub {
     }
 }
 
-impl OpenPlace {
-    /// Brings the number of slots in line with what was configured and decided.
-    pub(crate) fn limit_slots(&self, state: &PlaceState) {
-        let configured = state.settings.max_concurrent_tasks;
-        let decided = smaller(configured, state.status.limits.max_concurrent_tasks);
-        self.slots.set_limit(decided);
-    }
-
-    /// The error for what may not be done while the tenant may not work.
-    pub(crate) fn check_active(&self, state: &PlaceState) -> Result<(), PipelineError> {
-        let tenant = &self.place.name;
-        let todo = match state.status.state {
-            TenantState::Active => return Ok(()),
-            TenantState::Suspended => "nothing of it is lost; ask the operator to resume the tenant",
-            TenantState::Creating => "an administrator has not finished making it",
-            TenantState::Moving => "open the tenant again in a moment",
-            TenantState::Removing | TenantState::Removed => "there is nothing to be done here any more",
-        };
-        let message = format!(
-            "tenant `{tenant}` is {}, so nothing is submitted or changed there: {todo}",
-            state.status.state
-        );
-        Err(PipelineError::new(ErrorKind::Suspended, message))
-    }
-}
-
-/// The configured limit, or the tenant's own if that is smaller.
-pub(crate) fn smaller(configured: usize, decided: Option<u32>) -> usize {
-    decided.map_or(configured, |decided| configured.min(usize::try_from(decided).unwrap_or(usize::MAX)))
-}
-
 fn is_gone(state: TenantState) -> bool {
     matches!(state, TenantState::Removing | TenantState::Removed)
 }
 
-fn stop_all(state: &mut PlaceState) {
-    state.held.values().for_each(|held| held.stop.stop(StopReason::GiveBack));
-}
-
-fn tell_waiters(place: &OpenPlace, state: &mut PlaceState) {
-    for (execution, waiting) in std::mem::take(&mut state.waiting) {
-        for sender in waiting.senders {
-            let message = format!(
-                "tenant `{}` is {} while execution {execution} was waited for; it does not go on",
-                place.place.name, state.status.state
-            );
-            // Whoever dropped its future does not want to know.
-            drop(sender.send(Err(PipelineError::new(ErrorKind::Suspended, message))));
-        }
-    }
+/// What those are told who wait for executions of a tenant that is removed.
+fn removed(place: &OpenPlace, state: TenantState, execution: ExecutionId) -> PipelineError {
+    let message = format!(
+        "tenant `{}` is {state} while execution {execution} was waited for; it does not go on",
+        place.place.name
+    );
+    PipelineError::new(ErrorKind::Suspended, message)
 }

@@ -1,16 +1,18 @@
 //! The watch over attempts whose time is limited.
 //!
-//! It runs beside the attempts, on the engine's own runtime, so that it sees the time pass whatever a task does to its thread. An attempt
-//! that ends in time costs it two short moments under a lock, and does not wake it.
+//! It runs beside the attempts, on the engine's own runtime, so that it sees the time pass whatever a task
+//! does to its thread. An attempt that ends in time costs it two short moments under a lock, and does not
+//! wake it.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Hub;
-use super::attempt::Running;
-use crate::clock::LONGEST_WAIT;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, LONGEST_WAIT};
 use crate::wake::Wake;
 
 /// When an attempt is due, and a number that tells those of one moment apart.
@@ -21,12 +23,22 @@ pub(super) type Key = (Duration, u64);
 pub(super) enum Due {
     /// Its timeout has passed: it is told to end.
     Timeout,
-    /// Its code had the thread when its timeout passed. If it has not given it back, its end is reported without it.
+    /// Its code had the thread when its timeout passed. If it has not given it back, its end is reported
+    /// without it.
     Blocking { turn: u64 },
     /// It was told to end and has not: its future is dropped.
     Grace,
     /// Its future was not dropped, since it blocks its thread: its end is reported without it.
     Report,
+}
+
+/// An attempt that is watched.
+pub(super) trait Watched: Send + Sync {
+    /// Where the watch has it. Written and read under the lock of the watch.
+    fn key(&self) -> &Mutex<Option<Key>>;
+
+    /// Its time has come.
+    fn is_due(self: Arc<Self>, due: Due);
 }
 
 #[derive(Default)]
@@ -36,7 +48,7 @@ pub(super) struct Watch {
 }
 
 struct Attempts {
-    due: BTreeMap<Key, (Arc<Running>, Due)>,
+    due: BTreeMap<Key, (Arc<dyn Watched>, Due)>,
     number: u64,
     /// Until when the watch waits unless it is woken.
     waits_until: Duration,
@@ -49,18 +61,18 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    fn remove(&mut self, attempt: &Running) {
-        if let Some(key) = attempt.watched.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    fn remove(&mut self, attempt: &dyn Watched) {
+        if let Some(key) = attempt.key().lock().take() {
             self.due.remove(&key);
         }
     }
 
     /// The first one that is due; otherwise the watch waits for it.
-    fn pop(&mut self, now: Duration) -> Result<(Arc<Running>, Due), Option<Duration>> {
+    fn pop(&mut self, now: Duration) -> Result<(Arc<dyn Watched>, Due), Option<Duration>> {
         match self.due.first_entry() {
             Some(first) if first.key().0 <= now => {
                 let (attempt, due) = first.remove();
-                attempt.watched.lock().unwrap_or_else(PoisonError::into_inner).take();
+                attempt.key().lock().take();
                 Ok((attempt, due))
             }
             first => {
@@ -73,65 +85,59 @@ impl Attempts {
 }
 
 impl Watch {
-    fn attempts(&self) -> MutexGuard<'_, Attempts> {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Hub {
     /// Looks at an attempt after `delay`, and not at what it was watched for before.
-    pub(super) fn watch_over(&self, attempt: &Arc<Running>, due: Due, delay: Duration) {
-        let at = self.clock.monotonic() + delay.min(LONGEST_WAIT);
-        let mut attempts = self.watch.attempts();
-        attempts.remove(attempt);
+    pub(super) fn over(&self, attempt: Arc<dyn Watched>, due: Due, delay: Duration, now: Duration) {
+        let at = now + delay.min(LONGEST_WAIT);
+        let mut attempts = self.attempts.lock();
+        attempts.remove(&*attempt);
         attempts.number += 1;
         let key = (at, attempts.number);
-        *attempt.watched.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
-        attempts.due.insert(key, (Arc::clone(attempt), due));
+        *attempt.key().lock() = Some(key);
+        attempts.due.insert(key, (attempt, due));
         if at < attempts.waits_until {
             attempts.waits_until = at;
             drop(attempts);
-            self.watch.earlier.wake();
+            self.earlier.wake();
         }
     }
 
     /// Looks at an attempt no more.
-    pub(super) fn watch_no_more(&self, attempt: &Running) {
-        self.watch.attempts().remove(attempt);
+    pub(super) fn no_more(&self, attempt: &dyn Watched) {
+        self.attempts.lock().remove(attempt);
     }
 
-    /// Until the hub has been told to stop and no attempt is left.
-    pub(super) async fn watch_attempts(self: Arc<Self>) {
+    /// Until it is told to stop and no attempt is left.
+    pub(super) async fn run(&self, clock: &dyn Clock, stop: &CancellationToken) {
         loop {
             let next = loop {
                 // The lock is not held while an attempt is looked at.
-                let first = self.watch.attempts().pop(self.clock.monotonic());
+                let first = self.attempts.lock().pop(clock.monotonic());
                 match first {
                     Ok((attempt, due)) => attempt.is_due(due),
                     Err(next) => break next,
                 }
             };
-            let stopped = self.stop.is_cancelled();
+            let stopped = stop.is_cancelled();
             if stopped && next.is_none() {
                 return;
             }
             let timer = async {
                 match next {
-                    Some(due) => self.clock.sleep_until(due).await,
+                    Some(due) => clock.sleep_until(due).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = self.stop.cancelled(), if !stopped => {}
-                () = self.watch.earlier.woken() => {}
+                () = stop.cancelled(), if !stopped => {}
+                () = self.earlier.woken() => {}
                 () = timer => {}
             }
         }
     }
 }
 
-impl fmt::Debug for Running {
+impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").finish_non_exhaustive()
+        f.debug_struct("Watch").finish_non_exhaustive()
     }
 }

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 use super::{Payload, Place};
 use crate::execution::{AttemptOutcome, PipelineStatus, SkipReason};
-use crate::id::{ExecutionId, RunnerId, TaskIndex};
+use crate::id::{ExecutionId, RunnerId, SubmitterId, TaskIndex};
 use crate::workflow::Fingerprint;
 
 /// A batch of transitions.
@@ -79,6 +79,8 @@ pub struct NewExecution {
     pub tasks: Arc<[NewTask]>,
     /// The ready ones that the runner of the flush has claimed, for attempt 1.
     pub claimed: Vec<TaskIndex>,
+    /// Who is told when it ends.
+    pub submitter: Option<SubmitterId>,
 }
 
 /// A task of a new execution.
@@ -178,6 +180,8 @@ pub struct PlaceFlushed {
     pub freed: Vec<Freed>,
     /// The executions that ended.
     pub closed: Vec<Closed>,
+    /// Who submitted them, as far as somebody wants to be told.
+    pub submitters: Vec<SubmitterId>,
     /// The tasks that were claimed from the ready table.
     pub claimed: Vec<Claimed>,
 }

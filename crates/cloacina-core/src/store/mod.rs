@@ -39,7 +39,7 @@ pub use place::{Place, PlaceName};
 pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
 pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
 
-use crate::id::{ExecutionId, RunnerId, TenantId};
+use crate::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 
 /// The result of a store's method.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -122,6 +122,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// Hints to other processes that there is work. For what was not written by a [`flush`](Self::flush) of this store, which does it itself.
     fn hint_others(&self) {}
+
+    /// Under which id this process is told of the ends of executions that it submitted; `None` if it learns of them otherwise.
+    fn submitter(&self) -> Option<SubmitterId> {
+        None
+    }
+
+    /// Changes whenever another process hints that executions may be over that this one [submitted](Self::submitter). Only a hint.
+    fn ends(&self) -> watch::Receiver<u64> {
+        self.hints()
+    }
+
+    /// Hints to other processes that executions may be over that they submitted.
+    fn tell(&self, _submitters: &[SubmitterId]) {}
 
     /// Finds a place, makes or migrates it where that is needed and allowed. A place that is current sees no DDL.
     async fn place_open(&self, name: &PlaceName) -> Result<Place>;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use cloacina_core::execution::PipelineStatus;
-use cloacina_core::id::ExecutionId;
+use cloacina_core::id::{ExecutionId, SubmitterId};
 use cloacina_core::store::{
     Closed, Flush, Flushed, Freed, Place, PlaceFlushed, Recorded, StoreError, StoreErrorKind,
 };
@@ -12,6 +12,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
+use uuid::Uuid;
 
 use crate::error::FlushError;
 
@@ -63,6 +64,7 @@ impl Open {
                     for row in rows {
                         let status = status(row.try_get("state")?)?;
                         done.closed.push(Closed { execution: ExecutionId(row.try_get("id")?), status });
+                        done.submitters.extend(row.try_get::<Option<Uuid>, _>("submitter")?.map(SubmitterId));
                     }
                 }
             }
@@ -138,6 +140,7 @@ fn query<'q>(
         Value::Timestamp(value) => query.bind(value.and_then(bound_time)),
         Value::Now => query.bind(now.and_then(bound_time)),
         Value::Uuids(values) => query.bind(values),
+        Value::OptionalUuids(values) => query.bind(values),
         Value::SmallInts(values) => query.bind(values),
         Value::Integers(values) => query.bind(values),
         Value::BigInts(values) => query.bind(values),

@@ -24,7 +24,7 @@ WITH closed AS (
         LIMIT 1
     ) AS failure ON true
     WHERE execution.ctid = open.ctid
-    RETURNING execution.tenant_id, execution.id, execution.state, execution.deadline
+    RETURNING execution.tenant_id, execution.id, execution.state, execution.deadline, execution.submitter
 ),
 deadline AS (
     DELETE FROM ready_tasks AS ready
@@ -37,4 +37,4 @@ deadline AS (
     ) AS waiting
     WHERE closed.deadline IS NOT NULL AND ready.ctid = waiting.ctid
 )
-SELECT tenant_id, id, state FROM closed
+SELECT tenant_id, id, state, submitter FROM closed

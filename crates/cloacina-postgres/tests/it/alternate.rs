@@ -297,7 +297,8 @@ impl Alternation {
     }
 
     fn look_at_flushed(&mut self, tenant: usize, flushed: PlaceFlushed) {
-        let PlaceFlushed { submitted, recorded, freed, closed, claimed } = flushed;
+        let PlaceFlushed { submitted, recorded, freed, closed, submitters, claimed } = flushed;
+        assert_eq!(submitters, [], "nobody wants to be told");
         let ids = submitted.iter().copied();
         let ids = ids.chain(recorded.iter().map(|recorded| recorded.execution));
         let ids = ids.chain(freed.iter().map(|freed| freed.execution));
@@ -542,6 +543,7 @@ fn marked(tenant: &str) -> Payload {
 
 fn described(id: ExecutionId, tenant: &str) -> NewExecution {
     NewExecution {
+        submitter: None,
         id,
         workflow: workflow_of(tenant),
         priority: 5,

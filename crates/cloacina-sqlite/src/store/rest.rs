@@ -9,6 +9,7 @@ use super::{OpenWriter, Reader, SqliteStore, Writer, fold};
 use crate::error::Failure;
 use crate::files::Footprint;
 use crate::long::LongReads;
+use crate::opener::Opener;
 use crate::runtime::pause;
 use crate::transaction::{checkpoint, data_version};
 use crate::{connect, doorbell, execution, guest, migrate, runner, time};
@@ -59,29 +60,6 @@ impl SqliteStore {
         closed.map(|()| true)
     }
 
-    /// Closes the file until the next call, because there is no room for it. False if somebody uses it at this moment.
-    pub(super) fn evict(&self) -> bool {
-        let (Some(file), Some(long)) = (&self.file, &self.long) else { return false };
-        let Some(mut reader) = self.reader.try_lock() else { return false };
-        let Some(mut writer) = self.writer.try_lock() else { return false };
-        let Writer::Open(open) = &*writer else { return false };
-        if long.any() {
-            return false;
-        }
-        if !data_version(&open.connection).is_ok_and(|version| version == open.seen_version) {
-            self.hint();
-        }
-        // The log stays: it is folded in when the file rests, and opening it again must not cost two syncs.
-        if let Err(error) = open.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-            tracing::debug!(path = self.label_text(), %error, "the log of a file that has to be closed will be folded in");
-        }
-        *reader = Reader::Absent;
-        *writer = Writer::Resting;
-        self.is_evicted.store(true, Ordering::Relaxed);
-        file.rested(self.address.path().and_then(Footprint::of), &self.runtime);
-        true
-    }
-
     /// Opens the file again after a rest.
     pub(super) async fn reopen(&self) -> Result<(), Failure> {
         let Some(file) = &self.file else { return Ok(()) };
@@ -98,6 +76,7 @@ impl SqliteStore {
         match self.connect_again() {
             Ok(open) => {
                 *writer = Writer::Open(Box::new(open));
+                file.follow();
                 self.is_evicted.store(false, Ordering::Relaxed);
                 self.hint();
                 Ok(())
@@ -157,11 +136,12 @@ impl SqliteStore {
             tracing::warn!(%error, "a file was not signed off in the registry; it will be looked at");
         }
     }
+}
 
-    /// Hints if another connection wrote to the file since this was asked last.
-    pub(super) fn look_for_others(&self) {
+impl Opener for SqliteStore {
+    fn look_for_others(&self) -> bool {
         // A writer that is busy is asked the next time: a flush says more than a hint.
-        let Some(mut writer) = self.writer.try_lock() else { return };
+        let Some(mut writer) = self.writer.try_lock() else { return false };
         if let Writer::Open(writer) = &mut *writer
             // An error shows in the query that follows.
             && let Ok(version) = data_version(&writer.connection)
@@ -170,5 +150,28 @@ impl SqliteStore {
             writer.seen_version = version;
             self.hint();
         }
+        true
+    }
+
+    fn evict(&self) -> bool {
+        let (Some(file), Some(long)) = (&self.file, &self.long) else { return false };
+        let Some(mut reader) = self.reader.try_lock() else { return false };
+        let Some(mut writer) = self.writer.try_lock() else { return false };
+        let Writer::Open(open) = &*writer else { return false };
+        if long.any() {
+            return false;
+        }
+        if !data_version(&open.connection).is_ok_and(|version| version == open.seen_version) {
+            self.hint();
+        }
+        // The log stays: it is folded in when the file rests, and opening it again must not cost two syncs.
+        if let Err(error) = open.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            tracing::debug!(path = self.label_text(), %error, "the log of a file that has to be closed will be folded in");
+        }
+        *reader = Reader::Absent;
+        *writer = Writer::Resting;
+        self.is_evicted.store(true, Ordering::Relaxed);
+        file.rested(self.address.path().and_then(Footprint::of), &self.runtime);
+        true
     }
 }

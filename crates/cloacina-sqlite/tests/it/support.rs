@@ -68,6 +68,7 @@ pub(crate) fn new_execution(waiting_on: &[i16], claimed: &[TaskIndex]) -> NewExe
         .zip(0..)
         .map(|(&waiting_on, position)| NewTask { name: format!("t{position}"), waiting_on });
     NewExecution {
+        submitter: None,
         id: ExecutionId::new(),
         workflow: workflow(),
         priority: 5,

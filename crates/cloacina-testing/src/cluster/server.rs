@@ -1,6 +1,7 @@
 //! Where a server is, who may log in, and databases on it.
 
 use super::ClusterError;
+#[cfg(feature = "engine")]
 use super::secret::secret;
 
 /// A PostgreSQL server and the superuser's login.

@@ -1,5 +1,7 @@
 //! How executions end.
 
+use std::time::Duration;
+
 use cloacina_core::execution::{PipelineStatus, TaskState};
 use cloacina_core::store::{Closed, NewExecution, Outcome};
 
@@ -95,4 +97,29 @@ pub async fn a_flush_may_close_many_executions(fixture: &impl Fixture) {
         let expected = if number % 2 == 0 { PipelineStatus::Completed } else { PipelineStatus::Failed };
         assert_eq!(status, expected);
     }
+}
+
+pub async fn who_submitted_an_execution_is_told_of_its_end(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let front = world.process().await;
+    let submitter = front.store.submitter();
+    let runner = world.runner().await;
+    let drafts: Vec<_> = (0..3).map(|_| NewExecution { submitter, ..draft(&[0]) }).collect();
+    let mut ids = Vec::new();
+    for new in drafts.into_iter().chain([draft(&[0])]) {
+        ids.push(front.submit(new, at(0)).await);
+    }
+    assert_eq!(runner.claim(4, at(1)).await.len(), 4);
+    let done = runner.batch(at(2)).outcomes(ids.into_iter().map(|id| completed(id, 0))).write().await;
+    assert_eq!(done.closed.len(), 4);
+    // A store that learns of ends otherwise keeps no submitter.
+    assert_eq!(done.submitters, vec![submitter; 3].into_iter().flatten().collect::<Vec<_>>());
+    let Some(submitter) = submitter else { return };
+    let mut ends = front.store.ends();
+    ends.mark_unchanged();
+    world.store.tell(&[submitter]);
+    tokio::time::timeout(Duration::from_secs(10), ends.changed())
+        .await
+        .expect("it is told")
+        .expect("it listens");
 }

@@ -49,6 +49,7 @@ pub(in crate::conformance) fn draft(waiting_on: &[i16]) -> NewExecution {
             .map(|(index, count)| NewTask { name: format!("t{index}"), waiting_on: *count })
             .collect(),
         claimed: Vec::new(),
+        submitter: None,
     }
 }
 
@@ -125,7 +126,7 @@ const ATTEMPTS: usize = 50;
 /// A store as one process has it, and the place it works in.
 #[derive(Clone)]
 pub(in crate::conformance) struct Process {
-    store: Arc<dyn Store>,
+    pub(in crate::conformance) store: Arc<dyn Store>,
     pub(in crate::conformance) place: Arc<Place>,
     lanes: Arc<Lanes>,
 }

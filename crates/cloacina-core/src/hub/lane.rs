@@ -1,11 +1,12 @@
 //! The lanes: everything that is written goes through one, in batches.
 //!
-//! While one flush is under way, transitions pile up; the next flush takes them all. So there is no timer: an idle lane
-//! commits at once, a busy one in large batches. What a flush did is applied to memory before the lane goes on.
+//! While one flush is under way, transitions pile up; the next flush takes them all. So there is no timer: an
+//! idle lane commits at once, a busy one in large batches. What a flush did is applied to memory before the
+//! lane goes on.
 //!
-//! A lane waits for no single place. If a flush fails because of one (somebody holds locks there, a statement takes too long, its
-//! tables are gone), that place goes *aside*, to a lane of its own kind, and the others go on. There it is tried again with growing
-//! pauses; it comes back once it has been well for a while.
+//! A lane waits for no single place. If a flush fails because of one (somebody holds locks there, a statement
+//! takes too long, its tables are gone), that place goes *aside*, to a lane of its own kind, and the others
+//! go on. There it is tried again with growing pauses; it comes back once it has been well for a while.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,14 +17,21 @@ use metrics::histogram;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::applying::Applying;
-use super::auditor::Audit;
-use super::batch::{PlaceBatch, drop_void, refuse_data, size_of_batch};
-use super::place::OpenPlace;
-use super::{ClaimRequest, Hub, Queued, Submit, Transition};
+use super::batch::{PlaceBatch, Queued, Ticket};
+use super::place::{Failures, OpenPlace};
+use super::shared::{Audit, Hub};
+use super::transition::{Submit, Transition};
 use crate::error::{ErrorKind, PipelineError};
-use crate::id::TenantId;
-use crate::store::{Claim, Flush, Flushed, PlaceFlush, StoreError, StoreErrorKind};
+use crate::execution::AttemptOutcome;
+use crate::id::{ExecutionId, TenantId};
+use crate::slots;
+use crate::store::{Claim, Flush, Flushed, Outcome, PlaceFlush, StoreError, StoreErrorKind, TaskOutcome};
+
+/// How many tasks of a tenant are under way for each lane that it uses.
+const TASKS_PER_LANE: usize = 32;
+
+/// From how many transitions on a lane is one in which a tenant with little to do would wait for others.
+const FULL_LANE: usize = 64;
 
 /// The most transitions, and the most bytes of JSON, in one flush: what keeps a flush at a few milliseconds.
 const MAX_TRANSITIONS: usize = 1000;
@@ -31,13 +39,6 @@ const MAX_BYTES: usize = 1 << 20;
 
 /// How long a lane waits after a failed flush: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-
-/// How long a place that cannot be used is left alone: at first, at most, and at most if it is only [served](super::serving).
-const PARKING: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-const LONG_PARKING: Duration = Duration::from_secs(60);
-
-/// How long a place must have been well before it shares a lane with others again: at first, and at most. Twice as long each time.
-const CONVALESCENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
 
 /// How long a new execution may wait for a database that cannot be reached before its caller is told.
 const SUBMIT_PATIENCE: Duration = Duration::from_secs(30);
@@ -57,16 +58,8 @@ struct Parked {
     due: Duration,
 }
 
-/// How many flushes of a place failed one after the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failures {
-    One,
-    Two,
-    More,
-}
-
 /// What a flush came to.
-enum Attempted {
+enum Written {
     Done,
     /// Nothing was written, or it is not known whether it was: the batches are to be tried again.
     Again(Vec<PlaceBatch>, StoreError),
@@ -114,23 +107,10 @@ impl Lane {
                 batches.push(PlaceBatch::new(place));
                 batches.len() - 1
             });
-            let batch = &mut batches[at];
-            match queued {
-                Queued::Batch(other) => batch.absorb(other),
-                Queued::One(transition, ticket) => {
-                    batch.tickets.push(ticket);
-                    match transition {
-                        Transition::Submit(submit) => batch.submits.push(*submit),
-                        Transition::Ending(ending) => batch.endings.push(*ending),
-                        Transition::Claim(ClaimRequest { permits, news, .. }) => {
-                            batch.permits.extend(permits);
-                            batch.news = news;
-                        }
-                    }
-                }
-            }
+            batches[at].add(queued);
         }
-        // New transitions of a parked place wait with the others, so that a place that is gone costs no flush each.
+        // New transitions of a parked place wait with the others, so that a place that is gone costs no flush
+        // each.
         batches.retain_mut(|batch| match self.parked.get_mut(&batch.place.place.tenant) {
             Some(parked) => {
                 parked.batch.absorb(std::mem::replace(batch, PlaceBatch::new(Arc::clone(&batch.place))));
@@ -152,7 +132,7 @@ impl Lane {
         let mut work: Vec<Vec<PlaceBatch>> = Vec::new();
         let (mut bytes, mut transitions) = (0, 0);
         for batch in together.into_iter().flat_map(bounded) {
-            let (size, len) = (size_of_batch(&batch), batch.len());
+            let (size, len) = (batch.size(), batch.len());
             let fits = work.last().and_then(|flush| flush.last()).is_some_and(|last| {
                 // A place stands once in a flush.
                 last.place.place.tenant != batch.place.place.tenant
@@ -176,12 +156,12 @@ impl Lane {
         let mut wait = BACKOFF.0;
         while let Some(batches) = work.pop() {
             let (mut batches, error) = match self.flush(batches).await {
-                Attempted::Done => {
+                Written::Done => {
                     self.hub.troubles.commits.succeeded(self.hub.whose());
                     wait = BACKOFF.0;
                     continue;
                 }
-                Attempted::Again(batches, error) => (batches, error),
+                Written::Again(batches, error) => (batches, error),
             };
             let unsure = error.kind() == StoreErrorKind::Unknown;
             match error.kind() {
@@ -273,8 +253,8 @@ impl Lane {
         kept
     }
 
-    /// Puts the transitions of a place in trouble aside. New executions are refused, unless an earlier try may have recorded them, or
-    /// it may be over in a moment; these and outcomes wait for better times.
+    /// Puts the transitions of a place in trouble aside. New executions are refused, unless an earlier try
+    /// may have recorded them, or it may be over in a moment; these and outcomes wait for better times.
     fn put_aside(&mut self, mut batch: PlaceBatch, error: &StoreError) {
         let place = Arc::clone(&batch.place);
         let passing = matches!(
@@ -292,25 +272,10 @@ impl Lane {
         let (failures, wait) = {
             let mut state = place.state();
             // Where no outcome and no caller waits, there is no hurry.
-            let hurries = !state.only_served() || !batch.endings.is_empty();
-            let most = if hurries { PARKING.1 } else { LONG_PARKING };
-            let wait = state.trouble.map_or(PARKING.0, |before| (before * 2).min(most));
-            let failures = match state.trouble.replace(wait) {
-                None => Failures::One,
-                Some(before) if before == PARKING.0 => Failures::Two,
-                Some(_) => Failures::More,
-            };
-            // The first may come of a lock that is held for a moment.
-            if failures == Failures::Two {
-                let (well_for, _) = state.convalescence;
-                state.convalescence.0 = (well_for * 2).clamp(CONVALESCENCE.0, CONVALESCENCE.1);
-            }
-            if failures != Failures::One {
-                state.convalescence.1 = now;
-            }
-            place.is_aside.store(true, Ordering::Relaxed);
-            (failures, wait)
+            let hurries = !state.handles.only_served() || !batch.endings.is_empty();
+            state.standing.health.failed(hurries, now)
         };
+        place.is_aside.store(true, Ordering::Relaxed);
         if failures == Failures::Two {
             warn!(
                 tenant = place.place.name, outcomes = batch.endings.len(), submits = batch.submits.len(), %error,
@@ -362,33 +327,19 @@ impl Lane {
         }
     }
 
-    /// A flush of the place succeeded: it goes back to the others once it has been well for long enough.
-    fn is_well(&self, place: &OpenPlace) {
-        let mut state = place.state();
-        if state.trouble.take().is_some_and(|wait| wait > PARKING.0) {
-            info!(tenant = place.place.name, "the place of this tenant can be written again");
-        }
-        if self.is_aside() && place.is_aside.load(Ordering::Relaxed) {
-            let (well_for, ill_at) = state.convalescence;
-            if self.hub.clock.monotonic().saturating_sub(ill_at) >= well_for {
-                place.is_aside.store(false, Ordering::Relaxed);
-            }
-        }
-    }
-
-    async fn flush(&mut self, mut batches: Vec<PlaceBatch>) -> Attempted {
+    async fn flush(&mut self, mut batches: Vec<PlaceBatch>) -> Written {
         let hub = Arc::clone(&self.hub);
         let incarnation = hub.incarnation();
         for batch in &mut batches {
-            drop_void(batch, incarnation.as_ref());
+            batch.drop_void(incarnation.as_ref());
             hub.drop_unwanted(batch);
         }
         batches.retain(|batch| !batch.is_empty());
         if batches.is_empty() {
-            return Attempted::Done;
+            return Written::Done;
         }
         let gate = hub.gates[self.index].lock().await;
-        hub.stir();
+        hub.rest.stir();
         let mut place_gates = Vec::with_capacity(batches.len());
         let mut looked_at = Vec::new();
         for batch in &batches {
@@ -402,7 +353,7 @@ impl Lane {
             self.after_the_audit(batch);
         }
         if batches.is_empty() {
-            return Attempted::Done;
+            return Written::Done;
         }
         let runner = incarnation.as_ref().map(|incarnation| incarnation.id);
         let places = batches
@@ -410,7 +361,7 @@ impl Lane {
             .map(|batch| {
                 let (noted, workflows) = {
                     let state = batch.place.state();
-                    (state.noted == runner, Arc::clone(state.claimable()))
+                    (state.standing.noted == runner, Arc::clone(state.claimable()))
                 };
                 let claims = !batch.permits.is_empty()
                     || batch.submits.iter().any(|submit| !submit.execution.claimed.is_empty());
@@ -449,20 +400,29 @@ impl Lane {
             .record(batches.iter().map(PlaceBatch::len).sum::<usize>() as f64);
         match answer {
             Ok(Flushed { now, places }) => {
+                let moment = hub.moment(Some(now));
                 for ((batch, done), sent) in batches.into_iter().zip(places).zip(&flush.places) {
-                    self.is_well(&batch.place);
-                    if sent.first_claim {
-                        batch.place.state().noted = runner;
+                    let place = Arc::clone(&batch.place);
+                    let is_news = {
+                        let mut state = place.state();
+                        let is_news = state.standing.health.succeeded();
+                        if self.is_aside() && state.standing.health.has_recovered(moment.monotonic) {
+                            // It goes back to the others.
+                            place.is_aside.store(false, Ordering::Relaxed);
+                        }
+                        if sent.first_claim {
+                            state.standing.noted = runner;
+                        }
+                        let effects = state.apply(batch, done, moment);
+                        drop(state);
+                        hub.perform(&place, incarnation.as_ref(), effects);
+                        is_news
+                    };
+                    if is_news {
+                        info!(tenant = place.place.name, "the place of this tenant can be written again");
                     }
-                    Applying {
-                        hub: &hub,
-                        place: Arc::clone(&batch.place),
-                        incarnation: incarnation.clone(),
-                        now,
-                    }
-                    .apply(batch, done);
                 }
-                Attempted::Done
+                Written::Done
             }
             Err(error) => {
                 if error.kind() == StoreErrorKind::Unknown {
@@ -472,10 +432,11 @@ impl Lane {
                 }
                 drop((gate, place_gates));
                 if let Some(incarnation) = incarnation.filter(|_| error.kind() == StoreErrorKind::Fenced) {
-                    // The one that the flush was written under: in the meantime there may be another, which lives.
+                    // The one that the flush was written under: in the meantime there may be another, which
+                    // lives.
                     hub.renew(&incarnation).await;
                 }
-                Attempted::Again(batches, error)
+                Written::Again(batches, error)
             }
         }
     }
@@ -483,32 +444,67 @@ impl Lane {
 
 /// Whether the tenant has a login of its own, with which it can hold locks in its place.
 fn is_untrusted(batch: &PlaceBatch) -> bool {
-    batch.place.state().status.has_login
+    batch.place.state().standing.status.has_login
 }
 
 impl Hub {
-    /// Drops what was asked for before the tenant was suspended: new executions are refused, nothing is claimed.
-    fn drop_unwanted(&self, batch: &mut PlaceBatch) {
-        let refusal = {
-            let state = batch.place.state();
-            batch.place.check_active(&state).err()
+    pub(crate) fn send(&self, transition: Transition) {
+        let place = transition.place();
+        let (execution, bytes) = match &transition {
+            Transition::Submit(submit) => (Some(submit.execution.id), submit.size()),
+            Transition::Ending(ending) => (Some(ending.outcome.execution), ending.size()),
+            // Claims of one place follow one another, so any lane will do; the same one keeps its caches
+            // warm.
+            Transition::Claim(_) => (None, 0),
         };
-        let Some(refusal) = refusal else { return };
+        let weight = Ticket::weight(bytes);
+        let lane = self.lane_of(place, execution, weight);
+        let ticket = Ticket::new(&self.load, lane, place, weight);
+        // A lane ends only when its hub has closed, and by then nothing is held and no handle is open.
+        drop(self.lanes[lane].send(Queued::One(transition, ticket)));
+    }
+
+    /// Each tenant has a lane, since what is flushed together shares its statements; one that keeps more than
+    /// a lane busy spreads over the others, but for one that is left to tenants with little to do: they use
+    /// it when their own lane is full of somebody else's work. All transitions of an execution go one way
+    /// unless that has changed since, so that two flushes of this process seldom wait for one another's
+    /// locks.
+    fn lane_of(&self, place: &OpenPlace, execution: Option<ExecutionId>, weight: usize) -> usize {
+        let lanes = self.ordinary_lanes();
+        if place.is_aside.load(Ordering::Relaxed) && lanes < self.lanes.len() {
+            return lanes;
+        }
+        // The low bits of a UUID of version 7 are random.
+        let pick = |id: u128, among: usize| (id % among as u128) as usize;
+        let tenant = place.place.tenant.0.as_u128();
+        let busy = place.slots.used().max(place.on_their_way.load(Ordering::Relaxed));
+        let wanted = 1 + busy / TASKS_PER_LANE;
+        // What is large takes one lane, however much there is of it.
+        if (wanted > 1 || weight > TASKS_PER_LANE) && lanes > 1 {
+            let shared = lanes - usize::from(!slots::is_one_tenant());
+            let nth = execution.map_or(0, |execution| pick(execution.0.as_u128(), wanted.min(shared)));
+            return (pick(tenant, shared) + nth) % shared;
+        }
+        let own = pick(tenant, lanes);
+        if self.load.of(own) > FULL_LANE { lanes - 1 } else { own }
+    }
+
+    /// Drops what was asked for before the tenant was suspended: new executions are refused, nothing is
+    /// claimed.
+    fn drop_unwanted(&self, batch: &mut PlaceBatch) {
+        let Err(refusal) = batch.place.state().check_active() else { return };
         for submit in batch.submits.extract_if(.., |submit| !submit.unsure) {
             submit.reply.fail(PipelineError::new(refusal.kind(), refusal.to_string()));
         }
         if !batch.permits.is_empty() {
             batch.permits.clear();
-            let mut state = batch.place.state();
-            state.claiming = false;
-            if state.held.is_empty() {
-                batch.place.idle.notify_waiters();
-            }
+            self.claim_dropped(&batch.place);
         }
     }
 }
 
-/// While a flush waits for a database that cannot be reached, those that wait behind it are certainly not recorded.
+/// While a flush waits for a database that cannot be reached, those that wait behind it are certainly not
+/// recorded.
 fn give_up_old_submits(hub: &Hub, inbox: &mut mpsc::UnboundedReceiver<Queued>, received: &mut Vec<Queued>) {
     while let Ok(queued) = inbox.try_recv() {
         received.push(queued);
@@ -539,4 +535,37 @@ fn give_up(hub: &Hub, submit: Submit, error: Option<&StoreError>) {
         Some(error) => told.with_source(error.copy()),
         None => told,
     });
+}
+
+/// A single transition that the database cannot keep: a new execution is refused, an outcome becomes a
+/// failure without the value. If that cannot be kept either, it is the rows that are wrong, and their
+/// execution is given up.
+fn refuse_data(hub: &Arc<Hub>, mut batch: PlaceBatch, error: &StoreError) -> Option<PlaceBatch> {
+    for submit in batch.submits.drain(..) {
+        let message = format!(
+            "execution {} of tenant `{}` was not recorded, because the database cannot keep its input: {error}",
+            submit.execution.id, batch.place.place.name
+        );
+        submit.reply.fail(PipelineError::new(ErrorKind::Context, message).with_source(error.copy()));
+    }
+    for ending in batch.endings.extract_if(.., |ending| ending.refused) {
+        let reason =
+            format!("what became of its task number {} cannot be recorded: {error}", ending.outcome.task);
+        hub.abandon(&batch.place, ending.outcome.execution, reason);
+    }
+    for ending in &mut batch.endings {
+        let outcome = &ending.outcome;
+        ending.patch = None;
+        ending.refused = true;
+        ending.outcome = Arc::new(Outcome {
+            outcome: TaskOutcome::Failed {
+                how: AttemptOutcome::Failed,
+                error: format!("the database cannot keep what the task returned: {error}"),
+            },
+            successors: outcome.successors.clone(),
+            handles: Vec::new(),
+            ..**outcome
+        });
+    }
+    (!batch.is_empty()).then_some(batch)
 }

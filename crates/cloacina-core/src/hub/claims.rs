@@ -1,0 +1,250 @@
+//! Claims ready work as slots allow, and looks at places when something is due there.
+//!
+//! A place stands in the queue while the ready table may hold something for it. It leaves the queue when a
+//! claim comes back with less than was asked for; then its bell is lowered, and what the bell says next
+//! becomes a timer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::place::{OpenPlace, PATIENCE};
+use super::report::count_ended;
+use super::shared::{Audit, Hub};
+use super::timers::Timer;
+use super::transition::{ClaimRequest, Transition};
+use crate::clock::LONGEST_WAIT;
+use crate::execution::PipelineStatus;
+use crate::id::TenantId;
+use crate::slots;
+use crate::store::NextDue;
+
+/// The most tasks that one claim asks for, and how few are worth a statement. Where places share tables,
+/// their claims share one.
+const CLAIM: usize = 256;
+const WORTH_A_CLAIM: usize = 16;
+
+impl Hub {
+    /// Puts a place into the queue, if it may have work that is to be claimed.
+    pub(crate) fn look(&self, place: &Arc<OpenPlace>) {
+        let takes_turn = place.state().takes_turn();
+        if takes_turn {
+            self.take_turn(place);
+        }
+    }
+
+    /// Puts a place into the queue.
+    pub(super) fn take_turn(&self, place: &Arc<OpenPlace>) {
+        self.turns.push(Arc::clone(place));
+        self.slot_watch.wake();
+    }
+
+    /// Looks at a place again after `delay`.
+    pub(crate) fn set_timer(&self, tenant: TenantId, timer: Timer, delay: Duration) {
+        self.set_timer_at(tenant, timer, self.clock.monotonic() + delay.min(LONGEST_WAIT));
+    }
+
+    pub(super) fn set_timer_at(&self, tenant: TenantId, timer: Timer, at: Duration) {
+        let first = self.timers.lock().set(tenant, timer, at);
+        if first {
+            self.slot_watch.wake();
+        }
+    }
+
+    pub(super) async fn claim_ready_work(self: Arc<Self>) {
+        loop {
+            let next = self.fire_timers();
+            self.grant();
+            let timer = async {
+                match next {
+                    Some(due) => self.clock.sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.slot_watch.woken() => {}
+                () = timer => {}
+            }
+        }
+    }
+
+    /// Acts on the timers that are due, and says when the next one is.
+    fn fire_timers(self: &Arc<Self>) -> Option<Duration> {
+        let now = self.clock.monotonic();
+        loop {
+            let due = self.timers.lock().pop(now);
+            let (tenant, timer) = match due {
+                Ok(due) => due,
+                Err(next) => return next,
+            };
+            let Some(place) = self.open_place(tenant) else { continue };
+            match timer {
+                Timer::Work => {
+                    place.state().claiming.note_any();
+                    self.look(&place);
+                }
+                Timer::Poll => self.ask_elsewhere(&place),
+                Timer::Deadline => self.spawn(Arc::clone(self).expire(place)),
+            }
+        }
+    }
+
+    /// Sends a claim for every queued place that gets a slot, each once.
+    fn grant(self: &Arc<Self>) {
+        let turns = self.turns.len();
+        // What a claim asks for is held until its answer, so those that wait share what is free.
+        let share = slots::free_in_process() / turns.max(1);
+        for _ in 0..turns {
+            let Some(place) = self.turns.pop() else { return };
+            let rouses = {
+                let mut state = place.state();
+                let may_claim = !state.claiming.under_way && state.claiming.has_backlog() && state.claims();
+                // Otherwise the end of the claim, or whatever sets the backlog, puts it back.
+                state.claiming.queued = may_claim;
+                (!may_claim).then(|| state.handles.lacks_runner())
+            };
+            if let Some(lacks_runner) = rouses {
+                if lacks_runner {
+                    self.spawn(Arc::clone(self).rouse(Arc::clone(&place)));
+                }
+                continue;
+            }
+            // Armed before the look, so that a slot that comes back in between is not missed.
+            self.slot_watch.arm();
+            let least = if place.place.shared { 1 } else { WORTH_A_CLAIM };
+            // What becomes known from here on may be missed by the claim.
+            let permits = place.slots.take(share.clamp(least, CLAIM));
+            if permits.is_empty() {
+                self.turns.push(place);
+                continue;
+            }
+            let news = place.state().claiming.begin();
+            self.send(Transition::Claim(ClaimRequest { place, permits, news }));
+        }
+    }
+
+    /// A claim could not be made; the place is looked at again later.
+    pub(super) fn claim_failed(&self, place: &Arc<OpenPlace>, delay: Duration) {
+        self.claim_dropped(place);
+        self.set_timer(place.place.tenant, Timer::Work, delay);
+    }
+
+    /// A claim is not made.
+    pub(super) fn claim_dropped(&self, place: &OpenPlace) {
+        let is_idle = {
+            let mut state = place.state();
+            state.claiming.under_way = false;
+            state.is_idle()
+        };
+        if is_idle {
+            place.idle.notify_waiters();
+        }
+    }
+
+    /// Lowers the bell of a place that had nothing more for us, and sets the timers for what comes next,
+    /// deadlines not before `deadlines_after`. Those of places that share tables are lowered together: while
+    /// some are, others gather.
+    pub(super) fn lower(self: &Arc<Self>, place: Arc<OpenPlace>, deadlines_after: Duration) {
+        if !place.place.shared {
+            self.spawn(Arc::clone(self).lower_now(vec![(place, deadlines_after)]));
+            return;
+        }
+        if self.lowering.add(place, deadlines_after) {
+            self.spawn(Arc::clone(self).lower_shared());
+        }
+    }
+
+    async fn lower_shared(self: Arc<Self>) {
+        loop {
+            let batch = self.lowering.next();
+            if batch.is_empty() {
+                return;
+            }
+            Arc::clone(&self).lower_now(batch).await;
+        }
+    }
+
+    /// Several places share tables.
+    async fn lower_now(self: Arc<Self>, places: Vec<(Arc<OpenPlace>, Duration)>) {
+        let [(first, _), ..] = &places[..] else { return };
+        let _turn = self.turn_in(first).await;
+        let (store, now) = (Arc::clone(&self.store), self.clock.database_now());
+        let of: Vec<_> = places.iter().map(|(place, _)| Arc::clone(&place.place)).collect();
+        let lowered = self.ask(async move { store.bell_lower(&of, now).await }).await;
+        first.troubles.lowering.note(first.whose(), &lowered);
+        match lowered {
+            Ok(next) => {
+                for ((place, deadlines_after), next) in places.iter().zip(next) {
+                    self.wait_for(place, next, *deadlines_after);
+                }
+            }
+            Err(_) => {
+                for (place, _) in &places {
+                    self.set_timer(place.place.tenant, Timer::Work, Duration::from_secs(1));
+                }
+            }
+        }
+    }
+
+    pub(super) fn wait_for(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        next: NextDue,
+        deadlines_after: Duration,
+    ) {
+        let tenant = place.place.tenant;
+        let until = |due: jiff::Timestamp| due.duration_since(next.now).try_into().unwrap_or(Duration::ZERO);
+        if let Some(due) = next.work {
+            let delay: Duration = until(due);
+            if delay.is_zero() {
+                // Due, but locked by another runner or of a workflow that we do not have.
+                let patience = place.state().claiming.lose_patience();
+                self.set_timer(tenant, Timer::Work, patience);
+                self.look_for_orphans(place);
+            } else {
+                place.state().claiming.patience = None;
+                self.set_timer(tenant, Timer::Work, delay);
+            }
+        } else {
+            place.state().claiming.patience = None;
+        }
+        if let Some(due) = next.deadline {
+            self.set_timer(tenant, Timer::Deadline, until(due).max(deadlines_after));
+        }
+    }
+
+    /// Cancels the executions of a place whose deadline has passed.
+    async fn expire(self: Arc<Self>, place: Arc<OpenPlace>) {
+        if !place.state().standing.is_active() {
+            // The look that follows when it is active again tells the deadlines.
+            return;
+        }
+        let (store, inner, now) =
+            (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
+        let answer = {
+            let _turn = self.turn_in(&place).await;
+            self.ask(async move { store.execution_expire(&inner, now).await }).await
+        };
+        place.troubles.deadlines.note(place.whose(), &answer);
+        match answer {
+            Ok(expired) => {
+                debug!(
+                    tenant = place.place.name,
+                    executions = expired.len(),
+                    "cancelled executions whose deadline has passed"
+                );
+                // A deadline that is due and ends nothing has no execution.
+                let deadlines_after = if expired.is_empty() { PATIENCE.1 } else { Duration::ZERO };
+                place.queue.left(expired.len());
+                count_ended(PipelineStatus::Cancelled, expired.len());
+                for execution in expired {
+                    self.request_audit(Audit::Execution(Arc::clone(&place), execution));
+                }
+                self.lower(place, deadlines_after);
+            }
+            Err(_) => self.set_timer(place.place.tenant, Timer::Deadline, Duration::from_secs(1)),
+        }
+    }
+}

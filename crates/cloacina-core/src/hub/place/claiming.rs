@@ -1,0 +1,111 @@
+//! What is known of the work that waits in the ready table of a place.
+
+use std::time::Duration;
+
+/// How long to wait when work is due but none of it is for us: at first, and at most.
+pub(crate) const PATIENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What is known of the ready table, and how far its claims are. Written by claims and by the
+/// [kernel](super::super::kernel).
+#[derive(Debug, Default)]
+pub(crate) struct Claiming {
+    /// Whether there may be claimable rows in the ready table, and if so the highest priority known among
+    /// them.
+    backlog: Option<i16>,
+    /// Counts the news about the backlog, so that a claim knows whether it looked before the latest.
+    news: u64,
+    /// Whether the place stands in the queue of those that wait for slots.
+    pub(crate) queued: bool,
+    /// Whether a claim is under way.
+    pub(crate) under_way: bool,
+    /// How long to wait before looking again, when work was due but none of it for us.
+    pub(crate) patience: Option<Duration>,
+    /// When it was last looked whether the work that is due is nobody's.
+    pub(crate) orphans_looked: Option<Duration>,
+}
+
+impl Claiming {
+    /// There may be claimable work of this priority.
+    pub(crate) fn note_backlog(&mut self, priority: i16) {
+        self.backlog = Some(self.backlog.map_or(priority, |known| known.max(priority)));
+        self.news += 1;
+    }
+
+    /// There may be claimable work, of whatever priority.
+    pub(crate) fn note_any(&mut self) {
+        self.note_backlog(i16::MIN);
+    }
+
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.backlog.is_some()
+    }
+
+    /// Whether nothing waits in the ready table that would have to go before work of this priority.
+    pub(crate) fn may_overtake(&self, priority: i16) -> bool {
+        self.backlog.is_none_or(|waiting| waiting <= priority)
+    }
+
+    /// A claim is sent. What is known of the backlog at this moment.
+    pub(crate) fn begin(&mut self) -> u64 {
+        self.queued = false;
+        self.under_way = true;
+        self.news
+    }
+
+    /// A claim came back with `claimed` of `asked` tasks; `news` is what was known when it was sent. True if
+    /// nothing is left for us.
+    pub(crate) fn end(&mut self, asked: usize, claimed: usize, news: u64) -> bool {
+        // What became ready after the claim was sent may have been missed by it.
+        let exhausted = claimed < asked && self.news == news;
+        self.under_way = false;
+        if claimed > 0 {
+            self.patience = None;
+        }
+        if exhausted {
+            self.backlog = None;
+        }
+        exhausted
+    }
+
+    /// Work is due, but none of it is for us: how long to wait before the next look.
+    pub(crate) fn lose_patience(&mut self) -> Duration {
+        let patience = self.patience.map_or(PATIENCE.0, |patience| (patience * 2).min(PATIENCE.1));
+        *self.patience.insert(patience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_that_gets_less_than_it_asked_for_ends_the_backlog() {
+        let mut claiming = Claiming::default();
+        claiming.note_backlog(5);
+        let news = claiming.begin();
+        assert!(!claiming.end(2, 2, news));
+        assert!(claiming.has_backlog());
+        let news = claiming.begin();
+        assert!(claiming.end(2, 1, news));
+        assert!(!claiming.has_backlog());
+    }
+
+    #[test]
+    fn work_that_became_ready_while_a_claim_was_under_way_is_looked_for_again() {
+        let mut claiming = Claiming::default();
+        claiming.note_backlog(5);
+        let news = claiming.begin();
+        claiming.note_backlog(2);
+        assert!(!claiming.end(8, 0, news));
+        assert!(claiming.has_backlog());
+    }
+
+    #[test]
+    fn nothing_overtakes_waiting_work_of_a_higher_priority() {
+        let mut claiming = Claiming::default();
+        assert!(claiming.may_overtake(0));
+        claiming.note_backlog(5);
+        assert!(claiming.may_overtake(5));
+        assert!(!claiming.may_overtake(4));
+    }
+}

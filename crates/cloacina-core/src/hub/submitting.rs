@@ -1,0 +1,166 @@
+//! What is checked of a new execution before it is sent on its way.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::place::{OpenPlace, Submitting, smaller};
+use super::shared::Hub;
+use super::transition::{Submit, SubmitReply};
+use crate::config::DefaultRunnerConfig;
+use crate::context::{ContextError, values_to_json};
+use crate::error::{ErrorKind, PipelineError};
+use crate::id::ExecutionId;
+use crate::store::{NewExecution, NewTask, WorkflowKey};
+use crate::submission::{Described, idempotency};
+
+/// The priority that is claimed first.
+const MAX_PRIORITY: u8 = 9;
+
+/// The latest time that anything starts or ends: the beginning of the year 9000.
+const LATEST: Timestamp = Timestamp::constant(221_845_392_000, 0);
+
+/// Whether the first tasks of an execution may be claimed by who records it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Roots {
+    /// If there are slots for them.
+    Claimed,
+    /// They go to the ready table.
+    Left,
+}
+
+impl Hub {
+    /// Checks all that can be known of it here, and makes what is to be written. The second value is how many
+    /// executions the tenant may have that are not over, if that is limited.
+    pub(crate) fn check(
+        &self,
+        described: Described,
+        place: &Arc<OpenPlace>,
+        settings: &DefaultRunnerConfig,
+        roots: Roots,
+        reply: SubmitReply,
+    ) -> Result<(Submit, Option<usize>), PipelineError> {
+        let Described { workflow: name, input, idempotency_key, start_at, deadline, priority } = described;
+        let tenant = &place.place.name;
+        // Before the look at the state, so that the hub does not go to rest between the two.
+        let under_way = Submitting::new(place).map_err(|there_are| too_many(there_are, tenant))?;
+        let (workflow, mut direct, max_context_bytes, max_queue_length) = {
+            let state = place.state();
+            state.check_active()?;
+            let max_context_bytes = smaller(
+                settings.max_context_bytes.min(settings.max_execution_bytes),
+                state.standing.status.limits.max_context_bytes,
+            );
+            let max_queue_length = smaller(
+                settings.max_queue_length.unwrap_or(usize::MAX),
+                state.standing.status.limits.max_queue_length,
+            );
+            let Some(workflow) = state.handles.workflows.get(&name) else {
+                return Err(unknown_workflow(&name, &state.handles.workflows.names()));
+            };
+            if state.forbids(workflow) {
+                let message = format!(
+                    "workflow `{}` is for the operator only and was not submitted: tenant `{tenant}` has a database login of its own; submit it \
+                     in a place without one",
+                    name.escape_debug(),
+                );
+                return Err(PipelineError::new(ErrorKind::Workflow, message));
+            }
+            // What waits in the ready table goes first.
+            let direct = roots == Roots::Claimed
+                && state.claims()
+                && !state.claiming.has_backlog()
+                && state.may_start(workflow);
+            (Arc::clone(workflow), direct, max_context_bytes, max_queue_length)
+        };
+        let graph = workflow.graph()?;
+        if priority > MAX_PRIORITY {
+            let message = format!("priority {priority} is above {MAX_PRIORITY}, the highest");
+            return Err(PipelineError::new(ErrorKind::Configuration, message));
+        }
+        let values = input.into_values()?;
+        let json = values_to_json(&values)?;
+        if json.len() > max_context_bytes {
+            let limit = max_context_bytes;
+            return Err(
+                ContextError::TooLarge { what: "input of the execution", size: json.len(), limit }.into()
+            );
+        }
+        let idempotency = idempotency_key.map(|key| idempotency(key, &values)).transpose()?;
+        let now = self.clock.database_now().unwrap_or_else(|| self.clock.now());
+        // Only its deadline ends what can begin no earlier.
+        let start_at = match deadline {
+            Some(deadline) if deadline <= start_at.unwrap_or(now).max(now) => Some(LATEST),
+            _ => start_at,
+        };
+        direct = direct && start_at.is_none();
+        let first: Vec<i16> =
+            (0..).take(workflow.tasks().len()).filter(|task| graph.dependencies(*task).is_empty()).collect();
+        let permits = if direct { place.slots.take(first.len()) } else { Vec::new() };
+        let claimed = first[..permits.len()].to_vec();
+        let execution = NewExecution {
+            id: ExecutionId::new(),
+            workflow: WorkflowKey {
+                name: Arc::clone(workflow.shared_name()),
+                fingerprint: graph.fingerprint(),
+            },
+            priority: i16::from(priority),
+            input: json.into(),
+            idempotency,
+            start_at: start_at.map(within_reach),
+            deadline: deadline.map(within_reach),
+            tasks: workflow
+                .tasks()
+                .iter()
+                .zip(0..)
+                .map(|(task, position)| NewTask {
+                    name: task.id().to_owned(),
+                    waiting_on: i16::try_from(graph.dependencies(position).len())
+                        .expect("a workflow has at most 10,000 tasks"),
+                })
+                .collect(),
+            claimed,
+            submitter: self.store.submitter(),
+        };
+        let submit = Submit {
+            place: Arc::clone(place),
+            execution: Arc::new(execution),
+            workflow,
+            input: values,
+            permits,
+            reply,
+            under_way,
+            since: self.clock.monotonic(),
+            unsure: false,
+            admitted: None,
+        };
+        Ok((submit, (max_queue_length < usize::MAX).then_some(max_queue_length)))
+    }
+}
+
+fn too_many(there_are: usize, tenant: &str) -> PipelineError {
+    let message = format!(
+        "an execution of tenant `{tenant}` was not recorded: {there_are} executions of this process are on their way to the database, as many \
+         as may be (max_process_queue); submit it again in a moment, and less at once if this happens often"
+    );
+    PipelineError::new(ErrorKind::Limit, message)
+}
+
+/// The same time as far as anybody will see, and one that every database can keep.
+fn within_reach(time: Timestamp) -> Timestamp {
+    time.clamp(Timestamp::UNIX_EPOCH, LATEST)
+}
+
+fn unknown_workflow(name: &str, known: &[&str]) -> PipelineError {
+    let known = match known {
+        [] => "this program has none: put `#[workflow]` on the function that builds it".to_owned(),
+        known => format!(
+            "this program has {}",
+            known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        ),
+    };
+    PipelineError::new(
+        ErrorKind::Workflow,
+        format!("there is no workflow `{}`; {known}", name.escape_debug()),
+    )
+}
