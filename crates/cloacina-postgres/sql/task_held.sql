@@ -1,5 +1,5 @@
 -- The tasks that run under a runner: those of the open executions, whose index is small. Not more than a runner can hold.
-SELECT task.execution_id, task.task, execution.workflow, execution.fingerprint, execution.priority, task.attempt, task.failures,
+SELECT task.execution_id, task.task, left(execution.workflow, 1000) AS workflow, execution.fingerprint, execution.priority, task.attempt, task.failures,
        task.lost
 FROM workflow_executions AS execution
 JOIN task_executions AS task ON task.tenant_id = $1 AND task.execution_id = execution.id

@@ -8,7 +8,8 @@ use cloacina_core::execution::{AttemptRecord, PipelineStatus};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, MANY,
-    ORPHANED, PlaceFigures, TaskRecord, WorkflowKey,
+    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, ORPHANED, PlaceFigures, StoreError, StoreErrorKind, TaskRecord,
+    WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -30,6 +31,7 @@ const EXECUTION_HAS_ORPHANS: &str = include_str!("../sql/execution_has_orphans.s
 const EXECUTION_STUCK: &str = include_str!("../sql/execution_stuck.sql");
 const RUNNER_UNKNOWN: &str = include_str!("../sql/runner_unknown.sql");
 const EXECUTION_HEADERS: &str = include_str!("../sql/execution_headers.sql");
+const EXECUTION_BYTES: &str = include_str!("../sql/execution_bytes.sql");
 const EXECUTION_LOAD: &str = include_str!("../sql/execution_load.sql");
 const EXECUTION_FIND: &str = include_str!("../sql/execution_find.sql");
 const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
@@ -274,7 +276,17 @@ pub(crate) fn load(
 ) -> Result<Vec<ExecutionRecord>, Failure> {
     let mut found = Vec::with_capacity(executions.len());
     let mut statement = connection.prepare_cached(EXECUTION_LOAD)?;
+    let mut bytes = 0;
     for &execution in executions {
+        bytes += bytes_of(connection, tenant, execution)?;
+        if bytes > MOST_BYTES_AT_ONCE && executions.len() > 1 {
+            let message = format!(
+                "{} executions have more than {} MiB together; ask for fewer of them",
+                executions.len(),
+                MOST_BYTES_AT_ONCE >> 20
+            );
+            return Err(StoreError::new(StoreErrorKind::Data, message).into());
+        }
         let mut rows = statement.query(params![tenant.0, execution.0])?;
         if let Some(row) = rows.next()? {
             found.push(
@@ -283,6 +295,23 @@ pub(crate) fn load(
         }
     }
     Ok(found)
+}
+
+/// How many bytes of context an execution has; an error if they are more than is read.
+fn bytes_of(connection: &Connection, tenant: TenantId, execution: ExecutionId) -> Result<usize, Failure> {
+    let bytes: Option<i64> = connection
+        .prepare_cached(EXECUTION_BYTES)?
+        .query_row(params![tenant.0, execution.0], |row| row.get(0))
+        .optional()?;
+    let bytes = usize::try_from(bytes.unwrap_or_default()).unwrap_or(usize::MAX);
+    if bytes > MOST_EXECUTION_BYTES {
+        let message = format!(
+            "the context of execution {execution} has more than {} MiB, which is not read",
+            MOST_EXECUTION_BYTES >> 20
+        );
+        return Err(StoreError::new(StoreErrorKind::Data, message).into());
+    }
+    Ok(bytes)
 }
 
 fn record(

@@ -42,6 +42,15 @@ pub struct ExecutionRecord {
     pub tasks: Vec<TaskRecord>,
 }
 
+impl ExecutionRecord {
+    /// How many bytes of context it has: its input and what its tasks changed.
+    #[must_use]
+    pub fn context_bytes(&self) -> usize {
+        let patches = self.tasks.iter().filter_map(|task| task.patch.as_deref());
+        self.input.len() + patches.map(str::len).sum::<usize>()
+    }
+}
+
 /// A task of an execution.
 #[derive(Debug, Clone)]
 pub struct TaskRecord {
