@@ -313,13 +313,16 @@ pub(crate) async fn list(
     place: Place,
     list: ExecutionList,
 ) -> Result<Vec<ExecutionHeader>> {
-    let before = list.before.map_or(Uuid::max(), Uuid::from);
-    let states: Vec<&str> =
-        list.filter.statuses.iter().map(|status| PipelineStatus::as_str(*status)).collect();
+    let (tenant, before) = (Uuid::from(place.tenant), list.before.map_or(Uuid::max(), Uuid::from));
     let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
-    let parameters =
-        params![Uuid::from(place.tenant), before, states, list.filter.workflow.as_deref(), limit];
-    let rows = long_in_place(&inner, &place, &[Step::Run(sql::EXECUTION_LIST, parameters)]).await?;
+    let step = match list.filter.parts() {
+        None => Step::Run(sql::EXECUTION_LIST, params![tenant, before, limit]),
+        Some((statuses, workflow)) => {
+            let states: Vec<&str> = statuses.iter().map(|status| PipelineStatus::as_str(*status)).collect();
+            Step::Run(sql::EXECUTION_LIST_FILTERED, params![tenant, before, states, workflow, limit])
+        }
+    };
+    let rows = long_in_place(&inner, &place, &[step]).await?;
     headers_of(&rows[0], &place, false)
 }
 

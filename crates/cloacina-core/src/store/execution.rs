@@ -135,6 +135,15 @@ impl ExecutionFilter {
         self
     }
 
+    /// In which states, all of them if none was named, and of which workflow, if one was; `None` if nothing is filtered.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn parts(&self) -> Option<(&[PipelineStatus], Option<&str>)> {
+        let statuses = if self.statuses.is_empty() { PipelineStatus::ALL } else { &self.statuses[..] };
+        let is_filtered = !self.statuses.is_empty() || self.workflow.is_some();
+        is_filtered.then_some((statuses, self.workflow.as_deref()))
+    }
+
     /// Those of this workflow.
     #[must_use]
     pub fn workflow(mut self, name: impl Into<String>) -> Self {
