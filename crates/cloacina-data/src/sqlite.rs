@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cloacina_core::id::{ExecutionId, TenantId};
 use cloacina_core::store::{Flush, Flushed, Place};
-use cloacina_sqlite::{FileIdentity, SqliteAddress};
+use cloacina_sqlite::{Opened, SqliteAddress};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
@@ -39,7 +39,7 @@ static KEPT: Mutex<VecDeque<Kept>> = Mutex::new(VecDeque::new());
 /// A connection that nobody uses.
 struct Kept {
     path: PathBuf,
-    file: Option<FileIdentity>,
+    opened: Opened,
     connection: SqliteConnection,
 }
 
@@ -51,8 +51,7 @@ pub(crate) struct File {
 /// A connection with a transaction.
 pub(crate) struct Open {
     path: PathBuf,
-    /// Which file the path meant when it was opened, at the latest.
-    file: Option<FileIdentity>,
+    opened: Opened,
     connection: SqliteConnection,
     /// Held by a transaction that may write, until it has ended.
     _turn: Option<OwnedMutexGuard<()>>,
@@ -73,10 +72,18 @@ impl File {
             Access::Read => None,
             Access::Write => Some(self.turn(place).await?),
         };
-        let file = FileIdentity::of(&self.path);
-        let mut connection = loop {
+        if matches!(access, Access::Write) {
+            let refused =
+                |error| DataError::new(DataErrorKind::Place, format!("tenant `{}`: {error}", place.name));
+            cloacina_sqlite::check_as_guest(&self.path).await.map_err(refused)?;
+        }
+        let now = Opened::of(&self.path);
+        let (mut connection, opened) = loop {
             match kept(&self.path) {
-                Some(kept) if kept.file == file => break kept.connection,
+                Some(kept) if kept.opened == now => break (kept.connection, kept.opened),
+                Some(kept) if kept.opened.is_same_file(&now) => {
+                    return Err(self.without_log(place, kept).await);
+                }
                 // Of a file that is not there any more: what is written to it is lost.
                 Some(kept) => drop(kept.connection.close().await),
                 None => break self.connect(place).await?,
@@ -89,7 +96,22 @@ impl File {
             Access::Write => "PRAGMA query_only = false; BEGIN IMMEDIATE",
         };
         connection.execute(begin).await.map_err(failed)?;
-        Ok(Open { path: self.path.clone(), file, connection, _turn: turn })
+        Ok(Open { path: self.path.clone(), opened, connection, _turn: turn })
+    }
+
+    /// The error of a file whose log was deleted while a connection to it was kept. What was committed is written into the file, and nothing of
+    /// it stays open here.
+    async fn without_log(&self, place: &Place, first: Kept) -> DataError {
+        let mut is_rescued = false;
+        let mut next = Some(first);
+        while let Some(mut found) = next {
+            let written = found.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+            is_rescued |= written.is_ok();
+            drop(found.connection.close().await);
+            next = kept(&self.path);
+        }
+        let error = cloacina_sqlite::deleted_log(&self.path, is_rescued);
+        DataError::new(DataErrorKind::Place, format!("tenant `{}`: {error}", place.name))
     }
 
     async fn turn(&self, place: &Place) -> Result<OwnedMutexGuard<()>> {
@@ -105,8 +127,9 @@ impl File {
         })
     }
 
-    async fn connect(&self, place: &Place) -> Result<SqliteConnection> {
+    async fn connect(&self, place: &Place) -> Result<(SqliteConnection, Opened)> {
         let failed = |error| DataError::driver(&place.name, "open its file", error);
+        let before = Opened::of(&self.path);
         let options = SqliteConnectOptions::new()
             .filename(&self.path)
             .create_if_missing(false)
@@ -137,7 +160,15 @@ impl File {
                 ),
             ));
         }
-        Ok(connection)
+        // The first look at the tables made the log, where there was none.
+        let opened = Opened::of(&self.path);
+        if !opened.is_same_file(&before) {
+            return Err(DataError::new(
+                DataErrorKind::Transient,
+                format!("tenant `{}`: its file was replaced while it was being opened", place.name),
+            ));
+        }
+        Ok((connection, opened))
     }
 
     pub(crate) async fn verify(&self, place: &Place, declared: &Declared) -> Result<Vec<Finding>> {
@@ -242,10 +273,11 @@ impl Open {
 
     pub(crate) async fn flush(&mut self, flush: &Flush) -> Result<Flushed, FlushError> {
         let mut handle = self.connection.lock_handle().await?;
+        let handle = handle.as_raw_handle().as_ptr();
         // SAFETY: the handle is locked for as long as it is used, and the transaction that is open on it writes. It blocks this thread for some
         // statements without a wait: the transaction has the write lock already.
         #[allow(unsafe_code)]
-        let flushed = unsafe { cloacina_sqlite::flush_as_guest(handle.as_raw_handle().as_ptr(), flush) };
+        let flushed = unsafe { cloacina_sqlite::flush_as_guest(handle, &self.path, flush) };
         flushed.map_err(FlushError::Store)
     }
 
@@ -277,10 +309,10 @@ impl Open {
     }
 
     async fn keep(self) {
-        let Self { path, file, connection, _turn } = self;
+        let Self { path, opened, connection, _turn } = self;
         let surplus = {
             let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.push_back(Kept { path, file, connection });
+            kept.push_back(Kept { path, opened, connection });
             if kept.len() > IDLE { kept.pop_front() } else { None }
         };
         if let Some(surplus) = surplus {

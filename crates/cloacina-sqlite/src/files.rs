@@ -207,6 +207,13 @@ pub(crate) fn is_used(path: &Path) -> bool {
     state.open.values().chain(state.resting.values()).any(|file| file.path == path)
 }
 
+/// A store of this process that uses a file.
+pub(crate) fn store_of(path: &Path) -> Option<Arc<SqliteStore>> {
+    let state = FILES.lock();
+    let mut files = state.open.values().chain(state.resting.values()).filter(|file| file.path == path);
+    files.find_map(|file| file.store.get()?.upgrade())
+}
+
 /// A file as a store uses it, open or at rest; forgotten when dropped.
 pub(crate) struct OpenFile(Arc<File>);
 

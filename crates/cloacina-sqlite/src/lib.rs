@@ -64,7 +64,10 @@ pub use directory::{Directory, DueFile, FileId};
 use error::Failure;
 pub use files::set_max_open_files;
 use files::{Footprint, OpenFile, log_of};
-pub use guest::{Release, find_as_guest, flush_as_guest, prepare_for_data, release_with};
+pub use guest::{
+    Opened, Release, check_as_guest, deleted_log, find_as_guest, flush_as_guest, prepare_for_data,
+    release_with,
+};
 use long::LongReads;
 use registry::Holder;
 use time::FileClock;
@@ -485,32 +488,26 @@ impl SqliteStore {
             writer.log = FileIdentity::of(&log_of(path));
             return Ok(());
         }
-        let label = self.label_text();
         if !writer.is_rescued {
             match checkpoint(&writer.connection) {
                 Ok(()) => writer.is_rescued = true,
                 Err(failure) => {
-                    let error = failure.into_store_error(label);
+                    let error = failure.into_store_error(self.label_text());
                     tracing::error!(%error, "what was committed to a deleted write-ahead log could not be written into the SQLite file");
                 }
             }
         }
-        let (done, next) = if writer.is_rescued {
-            ("what had been committed was written into the file", "open the file again to go on")
-        } else {
-            (
-                "what had been committed is in the deleted log alone",
-                "copy what you need before this process ends",
-            )
+        Err(guest::deleted_log(path, writer.is_rescued).into())
+    }
+
+    /// Looks whether the file is still there, and its log if it is open.
+    async fn check(&self) -> Result<()> {
+        let _turn = self.writing.lock().await;
+        let checked = match &mut *lock(&self.writer) {
+            Writer::Open(writer) => self.still_there().and_then(|()| self.log_is_still_there(writer)),
+            Writer::Resting | Writer::Closed => Ok(()),
         };
-        Err(StoreError::new(
-            StoreErrorKind::Place,
-            format!(
-                "the write-ahead log {label}-wal was deleted or replaced while the SQLite file was open; {done}; {next}, and leave the \
-                 log to SQLite"
-            ),
-        )
-        .into())
+        checked.map_err(|failure| failure.into_store_error(self.label_text()))
     }
 
     fn replaced(&self) -> Failure {
