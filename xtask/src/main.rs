@@ -79,6 +79,9 @@ fn bench(arguments: &[String]) -> Result<(), Failure> {
 /// The kills and seeds of the crash tests in a soak.
 const KILLS: [(&str, &str); 2] = [("CLOACINA_KILLS", "200"), ("CLOACINA_SEEDS", "400")];
 
+/// How many executions of 60 MB a tenant plants in a soak.
+const LARGE: (&str, &str) = ("CLOACINA_LARGE", "25");
+
 fn soak() -> Result<(), Failure> {
     let kernel = ["test", "--release", "--package", "cloacina-core", "--lib", "kernel::tests::histories"];
     cargo(kernel).env("CLOACINA_HISTORIES", "300000").run()?;
@@ -88,6 +91,8 @@ fn soak() -> Result<(), Failure> {
         crashes.env(name, value);
     }
     server.hand_to(&mut crashes).run()?;
+    let mut large = cargo(["test", "--package", "cloacina", "--test", "it", "too_large_to_be_read"]);
+    server.hand_to(large.env(LARGE.0, LARGE.1)).run()?;
     let mut neighbours = cargo(["run", "--release", "--package", "cloacina-bench", "--"]);
     server.hand_to(neighbours.args(["neighbours", "--strict"])).run()
 }

@@ -135,8 +135,8 @@ pub struct DefaultRunnerConfig {
     pub clock: Arc<dyn Clock>,
 }
 
-/// The stores read 64 MiB of an execution. Tasks that end at once in several processes may exceed their limit a little.
-pub(crate) const MOST_EXECUTION_BYTES: usize = 48 << 20;
+/// The most context of an execution that is read, in bytes of JSON. No runner writes more.
+pub const MOST_EXECUTION_BYTES: usize = 48 << 20;
 
 impl Default for DefaultRunnerConfig {
     fn default() -> Self {

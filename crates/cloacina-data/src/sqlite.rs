@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cloacina_core::id::TenantId;
 use cloacina_core::store::Place;
-use cloacina_sqlite::{FileIdentity, SqliteAddress};
+use cloacina_sqlite::{Opened, SqliteAddress};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -25,7 +25,7 @@ use crate::error::{DataError, DataErrorKind, Result};
 use crate::gate::Dialect;
 use crate::migration::Whose;
 pub(crate) use open::Open;
-use open::{kept, release};
+use open::{Kept, kept, release};
 
 /// How long a transaction that writes waits for its turn in this process, and then for whoever else writes: the engine, or another process. SQLite
 /// does not queue those who wait, so of many one might wait for ever.
@@ -52,10 +52,18 @@ impl File {
             Access::Read => None,
             Access::Write => Some(self.turn(place).await?),
         };
-        let file = FileIdentity::of(&self.path);
-        let mut connection = loop {
+        if matches!(access, Access::Write) {
+            let refused =
+                |error| DataError::new(DataErrorKind::Place, format!("tenant `{}`: {error}", place.name));
+            cloacina_sqlite::check_as_guest(&self.path).await.map_err(refused)?;
+        }
+        let now = Opened::of(&self.path);
+        let (mut connection, opened) = loop {
             match kept(&self.path) {
-                Some(kept) if kept.file == file => break kept.connection,
+                Some(kept) if kept.opened == now => break (kept.connection, kept.opened),
+                Some(kept) if kept.opened.is_same_file(&now) => {
+                    return Err(self.without_log(place, kept).await);
+                }
                 // Of a file that is not there any more: what is written to it is lost.
                 Some(kept) => drop(kept.connection.close().await),
                 None => break self.connect(place).await?,
@@ -68,7 +76,22 @@ impl File {
             Access::Write => "PRAGMA query_only = false; BEGIN IMMEDIATE",
         };
         connection.execute(begin).await.map_err(failed)?;
-        Ok(Open { path: self.path.clone(), file, connection, _turn: turn })
+        Ok(Open { path: self.path.clone(), opened, connection, _turn: turn })
+    }
+
+    /// The error of a file whose log was deleted while a connection to it was kept. What was committed is written into the file, and nothing of
+    /// it stays open here.
+    async fn without_log(&self, place: &Place, first: Kept) -> DataError {
+        let mut is_rescued = false;
+        let mut next = Some(first);
+        while let Some(mut found) = next {
+            let written = found.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+            is_rescued |= written.is_ok();
+            drop(found.connection.close().await);
+            next = kept(&self.path);
+        }
+        let error = cloacina_sqlite::deleted_log(&self.path, is_rescued);
+        DataError::new(DataErrorKind::Place, format!("tenant `{}`: {error}", place.name))
     }
 
     async fn turn(&self, place: &Place) -> Result<OwnedMutexGuard<()>> {
@@ -84,8 +107,9 @@ impl File {
         })
     }
 
-    async fn connect(&self, place: &Place) -> Result<SqliteConnection> {
+    async fn connect(&self, place: &Place) -> Result<(SqliteConnection, Opened)> {
         let failed = |error| DataError::driver(&place.name, "open its file", error);
+        let before = Opened::of(&self.path);
         let options = SqliteConnectOptions::new()
             .filename(&self.path)
             .create_if_missing(false)
@@ -116,7 +140,15 @@ impl File {
                 ),
             ));
         }
-        Ok(connection)
+        // The first look at the tables made the log, where there was none.
+        let opened = Opened::of(&self.path);
+        if !opened.is_same_file(&before) {
+            return Err(DataError::new(
+                DataErrorKind::Transient,
+                format!("tenant `{}`: its file was replaced while it was being opened", place.name),
+            ));
+        }
+        Ok((connection, opened))
     }
 
     pub(crate) async fn verify(&self, place: &Place, declared: &Declared) -> Result<Vec<Finding>> {

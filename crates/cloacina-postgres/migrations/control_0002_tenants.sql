@@ -162,7 +162,8 @@ $$;
 
 -- Takes as much of a tenant's quota as is wanted, or as is left of it, and says how much that is. The row stays locked until the commit, so the
 -- limit is exact: who comes at the same time waits, and who looks at an older state than this one, in a transaction that began before, fails.
--- Nobody but the tenant's own logins takes this lock.
+-- Nobody but the tenant's own logins takes this lock. Who wants more than there is waits a moment with it, so that asking again and again, in
+-- however many sessions, costs the server next to nothing.
 CREATE FUNCTION my_quota(tenant uuid, of_kind text, wanted integer, most integer, within interval) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -177,6 +178,9 @@ BEGIN
     END IF;
     taken := greatest(0, least(wanted, most - mine.used));
     UPDATE cloacina.quota SET used = mine.used + taken, since = mine.since WHERE tenant_id = tenant AND kind = of_kind;
+    IF taken < wanted THEN
+        PERFORM pg_sleep(0.025);
+    END IF;
     RETURN taken;
 END
 $$;
@@ -295,6 +299,7 @@ BEGIN
     END IF;
     -- One after the other, by the lock on the quota: the limit is exact.
     IF (SELECT count(*) FROM cloacina.runner WHERE tenant_id = tenant) >= 64 THEN
+        PERFORM pg_sleep(0.025);
         RAISE EXCEPTION 'a tenant can have 64 runners at most' USING ERRCODE = '54000';
     END IF;
     INSERT INTO cloacina.runner (id, tenant_id, lease_ms, host, pid, started, workflows, fingerprints, heartbeat_at, host_name)

@@ -1,8 +1,7 @@
--- Newest first: ids made later sort later. An empty list of states and a missing name stand for any.
-SELECT id, left(workflow, 1000) AS workflow, fingerprint, state, priority, created_at, started_at, finished_at, deadline, left(error, 65536) AS error
-FROM workflow_executions
-WHERE tenant_id = $1::uuid AND id < $2::uuid
-  AND (cardinality($3::text[]) = 0 OR state = ANY ($3))
-  AND ($4::text IS NULL OR workflow = $4)
+-- Newest first: ids made later sort later. Once the errors have 64 MiB together, those that follow are cut short.
+SELECT id, left(workflow, 1000) AS workflow, fingerprint, state, priority, created_at, started_at, finished_at, deadline,
+       left(error, CASE WHEN sum(least(octet_length(error), 262144)) OVER (ORDER BY id DESC) <= 67108864 THEN 65536 ELSE 100 END) AS error
+FROM (
+    SELECT * FROM workflow_executions WHERE tenant_id = $1::uuid AND id < $2::uuid ORDER BY id DESC LIMIT $3::bigint
+) AS page
 ORDER BY id DESC
-LIMIT $5::bigint

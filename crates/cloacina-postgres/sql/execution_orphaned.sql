@@ -1,9 +1,10 @@
-SELECT id, left(workflow, 1000) AS workflow, fingerprint
-FROM workflow_executions AS execution
-WHERE tenant_id = $1::uuid AND finished_at IS NULL AND state = 'paused' AND error = $2::text
-  AND EXISTS (
-    SELECT FROM unnest($3::text[], $4::bigint[]) AS known (workflow, fingerprint)
-    WHERE known.workflow = execution.workflow AND known.fingerprint = execution.fingerprint
-    OFFSET 0
-  )
-LIMIT $5::bigint
+SELECT orphan.id, left(known.workflow, 1000) AS workflow, known.fingerprint
+FROM unnest($3::text[], $4::bigint[]) AS known (workflow, fingerprint)
+CROSS JOIN LATERAL (
+    SELECT id FROM workflow_executions AS execution
+    WHERE execution.tenant_id = $1::uuid AND execution.state = 'paused' AND execution.priority >= 0 AND execution.workflow = known.workflow
+      AND execution.fingerprint = known.fingerprint AND execution.error = $2::text
+    ORDER BY execution.id
+    LIMIT $5::bigint
+) AS orphan
+LIMIT $5

@@ -1,10 +1,9 @@
--- Deletes executions that ended long ago, the oldest first, with all that belongs to them. A finished row never changes, so
--- nothing but another prune is in the way. There is no index over the time of the end, which every execution would pay for
--- when it ends: this walks the primary key, in which the oldest come first, and stops when it has enough.
+-- Deletes executions that ended long ago, the oldest end first, with all that belongs to them. A finished row never changes, so
+-- nothing but another prune is in the way.
 WITH old AS MATERIALIZED (
     SELECT id FROM workflow_executions
     WHERE tenant_id = $1::uuid AND finished_at < coalesce($2::timestamptz, now()) - $3::bigint * interval '1 microsecond'
-    ORDER BY id
+    ORDER BY finished_at
     LIMIT $4::bigint
     FOR UPDATE SKIP LOCKED
 ),

@@ -1,7 +1,7 @@
 -- Executions that run with nothing left to be done. No transaction of ours leaves one behind.
 SELECT execution.id
 FROM workflow_executions AS execution
-WHERE execution.tenant_id = $1::uuid AND execution.finished_at IS NULL AND execution.state = 'running'
+WHERE execution.tenant_id = $1::uuid AND execution.state = 'running' AND execution.priority >= 0
   AND NOT EXISTS (
     SELECT FROM task_executions AS task
     WHERE task.tenant_id = $1 AND task.execution_id = execution.id AND task.state IN ('waiting', 'ready', 'running')

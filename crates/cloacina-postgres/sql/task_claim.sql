@@ -29,8 +29,8 @@ near AS MATERIALIZED (
     ) AS front
     CROSS JOIN LATERAL (
         SELECT state, created_at,
-               -- A larger one is read, and looked at, by itself.
-               CASE WHEN state = 'pending' AND pg_column_size(input) <= 65536 THEN input END AS input
+               -- A larger one is read, and looked at, by itself. One that is compressed may be 255 times as large.
+               CASE WHEN state = 'pending' AND pg_column_size(input) <= CASE WHEN pg_column_compression(input) IS NULL THEN 65536 ELSE 8192 END THEN input END AS input
         FROM workflow_executions
         WHERE tenant_id = $1 AND id = front.execution_id
         OFFSET 0
@@ -77,7 +77,8 @@ far AS MATERIALIZED (
         LIMIT $4 + 1000
     ) AS front
     CROSS JOIN LATERAL (
-        SELECT state, created_at, CASE WHEN state = 'pending' AND pg_column_size(input) <= 65536 THEN input END AS input
+        SELECT state, created_at,
+               CASE WHEN state = 'pending' AND pg_column_size(input) <= CASE WHEN pg_column_compression(input) IS NULL THEN 65536 ELSE 8192 END THEN input END AS input
         FROM workflow_executions
         WHERE tenant_id = $1 AND id = front.execution_id
         OFFSET 0

@@ -10,7 +10,8 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus};
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, MANY,
-    ORPHANED, Place, PlaceFigures, Result, StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
+    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, ORPHANED, Place, PlaceFigures, Result, StoreError,
+    StoreErrorKind, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -23,6 +24,9 @@ use crate::inner::Inner;
 use crate::row::{claimed, column, parse, readable, workflow_key};
 use crate::schema::SchemaName;
 use crate::statement as sql;
+
+/// The limit on the context of an execution, as a parameter.
+const MOST_BYTES: i64 = MOST_EXECUTION_BYTES as i64;
 
 const DEADLINE_PASSED: &str = "the deadline has passed";
 
@@ -187,40 +191,107 @@ pub(crate) async fn load(
     executions: Vec<ExecutionId>,
 ) -> Result<Vec<ExecutionRecord>> {
     let tenant = Uuid::from(place.tenant);
-    let ids = uuids(&executions);
-    // Two statements have two snapshots. The executions come first: one that is over then has tasks that are over, while one
-    // that ends in between is told as not over yet, which it was.
-    let steps = [
-        Step::Run(sql::EXECUTION_LOAD, params![tenant, ids.clone()]),
-        Step::Run(sql::TASK_LOAD, params![tenant, ids]),
-    ];
-    let rows = in_place(&inner, &place, &steps).await?;
-    let mut tasks: HashMap<Uuid, Vec<TaskRecord>> = HashMap::new();
-    for row in &rows[1] {
-        let execution = get(row, "execution_id", &place)?;
-        let tasks = tasks.entry(execution).or_default();
-        if usize::try_from(get::<i16>(row, "task", &place)?).ok() != Some(tasks.len()) {
+    let alone = executions.len() == 1;
+    let mut ids = uuids(&executions);
+    ids.sort_unstable();
+    let mut records = Vec::with_capacity(ids.len());
+    let mut bytes = 0;
+    while !ids.is_empty() {
+        // Two statements have two snapshots. The executions come first: one that is over then has tasks that are over, while one
+        // that ends in between is told as not over yet, which it was.
+        let steps = [
+            Step::Run(sql::EXECUTION_LOAD, params![tenant, ids.clone(), MOST_BYTES]),
+            Step::Run(sql::TASK_LOAD, params![tenant, ids.clone(), -1_i16, MOST_BYTES]),
+        ];
+        let rows = in_place(&inner, &place, &steps).await?;
+        let Some(last) = rows[0].last() else { break };
+        let (last, is_last): (Uuid, bool) = (get(last, "id", &place)?, get(last, "is_last", &place)?);
+        let behind = if is_last { Vec::new() } else { ids.split_off(ids.partition_point(|id| *id <= last)) };
+        let tasks = tasks(&inner, &place, ids, &rows[1]).await?;
+        for record in records_of(&rows[0], tasks, &place)? {
+            bytes += record.context_bytes();
+            records.push(record);
+        }
+        if bytes > MOST_BYTES_AT_ONCE && !alone {
             let message = format!(
-                "the tasks of execution {execution} in schema `{}` are not numbered from 0",
-                place.name
+                "{} executions in schema `{}` have more than {} MiB together; ask for fewer of them",
+                executions.len(),
+                place.name,
+                MOST_BYTES_AT_ONCE >> 20
             );
             return Err(StoreError::new(StoreErrorKind::Data, message));
         }
-        if get(row, "has_patch", &place)? && get::<Option<&str>>(row, "patch", &place)?.is_none() {
-            return Err(too_large(&place, execution));
-        }
-        tasks.push(task(row, &place)?);
+        ids = behind;
     }
-    rows[0]
-        .iter()
-        .map(|row| {
-            let header = header(row, &place)?;
-            let tasks = tasks.remove(&header.id.0).unwrap_or_default();
-            let input: Option<&str> = get(row, "input", &place)?;
-            let input = input.ok_or_else(|| too_large(&place, header.id.0))?;
-            Ok(ExecutionRecord { header, input: input.into(), tasks })
-        })
-        .collect()
+    Ok(records)
+}
+
+/// The tasks of executions, which are given in their order; `page` is the first page of them and perhaps of others.
+async fn tasks(
+    inner: &Inner,
+    place: &Place,
+    mut ids: Vec<Uuid>,
+    page: &[Row],
+) -> Result<HashMap<Uuid, Vec<TaskRecord>>> {
+    let mut found: HashMap<Uuid, Vec<TaskRecord>> = HashMap::new();
+    let mut bytes = 0;
+    let mut more;
+    let mut page = page;
+    loop {
+        for row in page {
+            let execution: Uuid = get(row, "execution_id", place)?;
+            if ids.last().is_none_or(|last| execution > *last) {
+                return Ok(found);
+            }
+            let tasks = found.entry(execution).or_default();
+            if tasks.is_empty() {
+                bytes = 0;
+            }
+            if usize::try_from(get::<i16>(row, "task", place)?).ok() != Some(tasks.len()) {
+                let message = format!(
+                    "the tasks of execution {execution} in schema `{}` are not numbered from 0",
+                    place.name
+                );
+                return Err(StoreError::new(StoreErrorKind::Data, message));
+            }
+            let task = task(row, place)?;
+            bytes += task.patch.as_ref().map_or(0, |patch| patch.len());
+            let is_left_out = task.patch.is_none() && get(row, "has_patch", place)?;
+            if is_left_out || bytes > MOST_EXECUTION_BYTES {
+                return Err(too_large(place, execution));
+            }
+            tasks.push(task);
+        }
+        let Some(last) = page.last() else { return Ok(found) };
+        if get(last, "is_last", place)? {
+            return Ok(found);
+        }
+        let (execution, task): (Uuid, i16) = (get(last, "execution_id", place)?, get(last, "task", place)?);
+        ids.drain(..ids.partition_point(|id| *id < execution));
+        let step =
+            Step::Run(sql::TASK_LOAD, params![Uuid::from(place.tenant), ids.clone(), task, MOST_BYTES]);
+        more = in_place(inner, place, &[step]).await?;
+        page = &more[0];
+    }
+}
+
+fn records_of(
+    rows: &[Row],
+    mut tasks: HashMap<Uuid, Vec<TaskRecord>>,
+    place: &Place,
+) -> Result<Vec<ExecutionRecord>> {
+    let record = |row| {
+        let header = header(row, place)?;
+        let input: Option<&str> = get(row, "input", place)?;
+        let input = input.ok_or_else(|| too_large(place, header.id.0))?;
+        let tasks = tasks.remove(&header.id.0).unwrap_or_default();
+        let record = ExecutionRecord { header, input: input.into(), tasks };
+        if record.context_bytes() > MOST_EXECUTION_BYTES {
+            return Err(too_large(place, record.header.id.0));
+        }
+        Ok(record)
+    };
+    rows.iter().map(record).collect()
 }
 
 pub(crate) async fn find(
@@ -240,13 +311,16 @@ pub(crate) async fn list(
     place: Place,
     list: ExecutionList,
 ) -> Result<Vec<ExecutionHeader>> {
-    let before = list.before.map_or(Uuid::max(), Uuid::from);
-    let states: Vec<&str> =
-        list.filter.statuses.iter().map(|status| PipelineStatus::as_str(*status)).collect();
+    let (tenant, before) = (Uuid::from(place.tenant), list.before.map_or(Uuid::max(), Uuid::from));
     let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
-    let parameters =
-        params![Uuid::from(place.tenant), before, states, list.filter.workflow.as_deref(), limit];
-    let rows = long_in_place(&inner, &place, &[Step::Run(sql::EXECUTION_LIST, parameters)]).await?;
+    let step = match list.filter.parts() {
+        None => Step::Run(sql::EXECUTION_LIST, params![tenant, before, limit]),
+        Some((statuses, workflow)) => {
+            let states: Vec<&str> = statuses.iter().map(|status| PipelineStatus::as_str(*status)).collect();
+            Step::Run(sql::EXECUTION_LIST_FILTERED, params![tenant, before, states, workflow, limit])
+        }
+    };
+    let rows = long_in_place(&inner, &place, &[step]).await?;
     headers_of(&rows[0], &place, false)
 }
 
@@ -301,8 +375,9 @@ fn named(row: &Row, place: &Place) -> Result<(ExecutionId, WorkflowKey)> {
 /// The error of an execution whose context is not fetched.
 fn too_large(place: &Place, execution: Uuid) -> StoreError {
     let message = format!(
-        "the context of execution {execution} in schema `{}` has more than 64 MiB, which is not read",
-        place.name
+        "the context of execution {execution} in schema `{}` has more than {} MiB, which is not read",
+        place.name,
+        MOST_EXECUTION_BYTES >> 20
     );
     StoreError::new(StoreErrorKind::Data, message)
 }

@@ -122,6 +122,7 @@ statements! {
     EXECUTION_HEADERS "execution_headers";
     EXECUTION_FIND "execution_find";
     EXECUTION_LIST "execution_list";
+    EXECUTION_LIST_FILTERED "execution_list_filtered";
     EXECUTION_PRUNE "execution_prune";
     TASK_LOAD "task_load";
     TASK_HELD "task_held";

@@ -74,9 +74,12 @@ CREATE TABLE workflow_executions (
     CHECK ((idempotency_key IS NULL) = (input_hash IS NULL))
 ) STRICT;
 
--- The open ones (`finished_at IS NULL`, newest last) for rescue and listing, the others by their end for pruning. One index for both: an
--- execution that ends moves within it, which is one page less than leaving one partial index and entering another.
-CREATE INDEX workflow_executions_finished ON workflow_executions (tenant_id, finished_at, id);
+-- What is listed, and what is open: the state comes first, so that what runs, waits or is paused is found without what does not, and in it the
+-- workflow, so that a page of either is found at once, however many have ended.
+CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state, workflow, id);
+
+-- What is pruned: the oldest end first. A commit in which something ends writes one more page for it.
+CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, finished_at) WHERE finished_at IS NOT NULL;
 
 CREATE UNIQUE INDEX workflow_executions_idempotency ON workflow_executions (tenant_id, workflow, idempotency_key)
     WHERE idempotency_key IS NOT NULL;

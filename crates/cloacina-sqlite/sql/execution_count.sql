@@ -1,5 +1,5 @@
 -- How many executions are not over; it stops counting at the number that the caller wants to know of.
 SELECT count(*) FROM (
-    SELECT 1 FROM workflow_executions INDEXED BY workflow_executions_finished
-    WHERE tenant_id = ?1 AND finished_at IS NULL LIMIT ?2
+    SELECT 1 FROM workflow_executions INDEXED BY workflow_executions_listed
+    WHERE tenant_id = ?1 AND state IN ('pending', 'running', 'paused') LIMIT ?2
 )

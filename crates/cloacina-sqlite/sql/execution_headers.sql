@@ -1,2 +1,5 @@
-SELECT id, workflow, fingerprint, state, priority, created_at, started_at, finished_at, deadline, error
+-- What no engine wrote may be a gigabyte: names and errors that are too long are not read.
+SELECT id, iif(octet_length(workflow) <= 4000, workflow, 'a name of ' || octet_length(workflow) || ' bytes'), fingerprint, state, priority,
+       created_at, started_at, finished_at, deadline,
+       iif(octet_length(error) <= 262144, error, 'an error of ' || octet_length(error) || ' bytes, which is not read')
 FROM workflow_executions WHERE tenant_id = ?1 AND id = ?2

@@ -1,5 +1,6 @@
 -- What there is in a place, in numbers.
 SELECT (SELECT count(*) FROM workflow_executions WHERE tenant_id = ?1),
-       (SELECT count(*) FROM workflow_executions INDEXED BY workflow_executions_finished WHERE tenant_id = ?1 AND finished_at IS NULL),
+       (SELECT count(*) FROM workflow_executions INDEXED BY workflow_executions_listed
+        WHERE tenant_id = ?1 AND state IN ('pending', 'running', 'paused')),
        count(*), min(due_at)
 FROM ready_tasks WHERE tenant_id = ?1 AND priority >= 0 AND due_at <= ?2

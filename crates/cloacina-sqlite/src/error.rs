@@ -1,5 +1,7 @@
 //! What SQLite's errors mean to the engine.
 
+use std::path::Path;
+
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{StoreError, StoreErrorKind};
 use rusqlite::ErrorCode;
@@ -157,6 +159,25 @@ fn store_error(error: rusqlite::Error, label: &str) -> StoreError {
     };
     // SQLite's own words belong to the message as well: not every caller prints the chain of sources.
     StoreError::new(kind, format!("{message} ({error})")).with_source(error)
+}
+
+/// The error of whoever finds that the log of an open file was deleted. `is_rescued` says whether what had been committed to it was written into
+/// the file.
+#[must_use]
+pub fn deleted_log(path: &Path, is_rescued: bool) -> StoreError {
+    let (done, next) = if is_rescued {
+        ("what had been committed was written into the file", "open the file again to go on")
+    } else {
+        ("what had been committed is in the deleted log alone", "copy what you need before this process ends")
+    };
+    let file = path.display();
+    StoreError::new(
+        StoreErrorKind::Place,
+        format!(
+            "the write-ahead log {file}-wal was deleted or replaced while the SQLite file was open; {done}; {next}, and leave the \
+             log to SQLite"
+        ),
+    )
 }
 
 #[cfg(test)]

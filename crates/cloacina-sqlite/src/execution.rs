@@ -1,13 +1,14 @@
 //! Executions as they are read, controlled and pruned.
 
-use std::fmt::Write as _;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use cloacina_core::execution::{AttemptRecord, PipelineStatus};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, MANY,
-    ORPHANED, PlaceFigures, TaskRecord, WorkflowKey,
+    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, ORPHANED, PlaceFigures, StoreError, StoreErrorKind, TaskRecord,
+    WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -29,11 +30,13 @@ const EXECUTION_HAS_ORPHANS: &str = include_str!("../sql/execution_has_orphans.s
 const EXECUTION_STUCK: &str = include_str!("../sql/execution_stuck.sql");
 const RUNNER_UNKNOWN: &str = include_str!("../sql/runner_unknown.sql");
 const EXECUTION_HEADERS: &str = include_str!("../sql/execution_headers.sql");
+const EXECUTION_BYTES: &str = include_str!("../sql/execution_bytes.sql");
 const EXECUTION_LOAD: &str = include_str!("../sql/execution_load.sql");
 const EXECUTION_FIND: &str = include_str!("../sql/execution_find.sql");
 const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
 const EXECUTION_LIST: &str = include_str!("../sql/execution_list.sql");
-const EXECUTION_LIST_OPEN: &str = include_str!("../sql/execution_list_open.sql");
+const EXECUTION_LIST_PART: &str = include_str!("../sql/execution_list_part.sql");
+const EXECUTION_LIST_WORKFLOW: &str = include_str!("../sql/execution_list_workflow.sql");
 const TASK_CANCEL: &str = include_str!("../sql/task_cancel.sql");
 const TASK_READY: &str = include_str!("../sql/task_ready.sql");
 const TASK_LOAD: &str = include_str!("../sql/task_load.sql");
@@ -267,7 +270,17 @@ pub(crate) fn load(
 ) -> Result<Vec<ExecutionRecord>, Failure> {
     let mut found = Vec::with_capacity(executions.len());
     let mut statement = connection.prepare_cached(EXECUTION_LOAD)?;
+    let mut bytes = 0;
     for &execution in executions {
+        bytes += bytes_of(connection, tenant, execution)?;
+        if bytes > MOST_BYTES_AT_ONCE && executions.len() > 1 {
+            let message = format!(
+                "{} executions have more than {} MiB together; ask for fewer of them",
+                executions.len(),
+                MOST_BYTES_AT_ONCE >> 20
+            );
+            return Err(StoreError::new(StoreErrorKind::Data, message).into());
+        }
         let mut rows = statement.query(params![tenant.0, execution.0])?;
         if let Some(row) = rows.next()? {
             found.push(
@@ -276,6 +289,23 @@ pub(crate) fn load(
         }
     }
     Ok(found)
+}
+
+/// How many bytes of context an execution has; an error if they are more than is read.
+fn bytes_of(connection: &Connection, tenant: TenantId, execution: ExecutionId) -> Result<usize, Failure> {
+    let bytes: Option<i64> = connection
+        .prepare_cached(EXECUTION_BYTES)?
+        .query_row(params![tenant.0, execution.0], |row| row.get(0))
+        .optional()?;
+    let bytes = usize::try_from(bytes.unwrap_or_default()).unwrap_or(usize::MAX);
+    if bytes > MOST_EXECUTION_BYTES {
+        let message = format!(
+            "the context of execution {execution} has more than {} MiB, which is not read",
+            MOST_EXECUTION_BYTES >> 20
+        );
+        return Err(StoreError::new(StoreErrorKind::Data, message).into());
+    }
+    Ok(bytes)
 }
 
 fn record(
@@ -354,24 +384,72 @@ pub(crate) fn list(
     tenant: TenantId,
     list: &ExecutionList,
 ) -> Result<Vec<ExecutionHeader>, Failure> {
-    let statuses = &list.filter.statuses;
-    let wanted = (!statuses.is_empty()).then(|| {
-        statuses.iter().fold(",".to_owned(), |mut text, status| {
-            write!(text, "{status},").expect("a string takes everything");
-            text
-        })
-    });
-    let only_open = wanted.is_some() && statuses.iter().all(|status| !status.is_terminal());
     let before = list.before.map_or(Uuid::max(), Uuid::from);
-    let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
-    let sql = if only_open { EXECUTION_LIST_OPEN } else { EXECUTION_LIST };
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![tenant.0, before, wanted, list.filter.workflow, limit])?;
     let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(header(row)?);
+    let Some((statuses, workflow)) = list.filter.parts() else {
+        let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
+        let mut statement = connection.prepare_cached(EXECUTION_LIST)?;
+        let mut rows = statement.query(params![tenant.0, before, limit])?;
+        while let Some(row) = rows.next()? {
+            found.push(header(row)?);
+        }
+        return Ok(cut(found));
+    };
+    let mut page = Vec::new();
+    for status in statuses.iter().collect::<HashSet<_>>() {
+        let mut next = match workflow {
+            Some(workflow) => Some(workflow.to_owned()),
+            None => workflow_after(connection, tenant, *status, "")?,
+        };
+        while let Some(of) = next {
+            part(connection, tenant, (*status, &of), before, list.limit, &mut page)?;
+            next = if workflow.is_some() { None } else { workflow_after(connection, tenant, *status, &of)? };
+        }
     }
-    Ok(found)
+    headers(connection, tenant, &page).map(cut)
+}
+
+/// The next workflow of which there are executions in a state.
+fn workflow_after(
+    connection: &Connection,
+    tenant: TenantId,
+    status: PipelineStatus,
+    workflow: &str,
+) -> Result<Option<String>, Failure> {
+    let mut statement = connection.prepare_cached(EXECUTION_LIST_WORKFLOW)?;
+    Ok(statement.query_row(params![tenant.0, status.as_str(), workflow], |row| row.get(0)).optional()?)
+}
+
+/// Puts those of one state and workflow into a page, which is newest first and no longer than its limit.
+fn part(
+    connection: &Connection,
+    tenant: TenantId,
+    (status, workflow): (PipelineStatus, &str),
+    before: Uuid,
+    limit: usize,
+    page: &mut Vec<ExecutionId>,
+) -> Result<(), Failure> {
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(EXECUTION_LIST_PART)?;
+    let mut rows = statement.query(params![tenant.0, status.as_str(), workflow, before, most])?;
+    while let Some(row) = rows.next()? {
+        page.push(ExecutionId(row.get(0)?));
+    }
+    page.sort_unstable_by(|one, other| other.cmp(one));
+    page.truncate(limit);
+    Ok(())
+}
+
+/// Once their errors have 64 MiB together, those that follow are cut short.
+fn cut(mut headers: Vec<ExecutionHeader>) -> Vec<ExecutionHeader> {
+    let mut bytes = 0;
+    for error in headers.iter_mut().filter_map(|header| header.error.as_mut()) {
+        bytes += error.len();
+        if bytes > MOST_BYTES_AT_ONCE {
+            error.truncate((0..=100).rev().find(|at| error.is_char_boundary(*at)).unwrap_or(0));
+        }
+    }
+    headers
 }
 
 pub(crate) fn attempts(

@@ -23,8 +23,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::address::FileIdentity;
 use crate::descriptors::limit;
-use crate::guest;
 use crate::opener::Opener;
+use crate::release::release;
 
 /// How many files a process has open at once unless it is told otherwise.
 const DEFAULT_BUDGET: usize = 128;
@@ -101,7 +101,7 @@ pub(crate) async fn evict() -> bool {
     files.sort_by_cached_key(|file| file.used.load(Ordering::Relaxed));
     for file in files {
         let Some(opener) = file.opener.get().and_then(Weak::upgrade) else { continue };
-        guest::release(Some(&file.path)).await;
+        release(Some(&file.path)).await;
         if opener.evict() {
             return true;
         }
@@ -179,6 +179,13 @@ pub(crate) fn used() -> HashSet<PathBuf> {
 pub(crate) fn is_used(path: &Path) -> bool {
     let state = FILES.lock();
     state.open.values().chain(state.resting.values()).any(|file| file.path == path)
+}
+
+/// Who of this process uses a file.
+pub(crate) fn opener_of(path: &Path) -> Option<Arc<dyn Opener>> {
+    let state = FILES.lock();
+    let mut files = state.open.values().chain(state.resting.values()).filter(|file| file.path == path);
+    files.find_map(|file| file.opener.get()?.upgrade())
 }
 
 /// A file as a store uses it, open or at rest; forgotten when dropped.

@@ -351,12 +351,12 @@ impl Steps<'_> {
             };
             let fresh = start
                 .query_row(params![self.tenant.0, execution.0, self.now], |row| {
-                    Ok((row.get::<_, String>(0)?.into(), row.get(1)?))
+                    Ok((row.get::<_, Option<String>>(0)?, row.get(1)?))
                 })
                 .optional()?
                 // A time that cannot be read is for whoever reads the execution, and says why.
                 .and_then(|(input, created_at)| {
-                    Some(Fresh { input, created_at: timestamp(created_at).ok()? })
+                    Some(Fresh { input: input?.into(), created_at: timestamp(created_at).ok()? })
                 });
             self.done.claimed.push(Claimed {
                 execution,

@@ -1,38 +1,64 @@
-//! Connections that others in this process keep to the file of a store.
-//!
-//! A flush may be written in a transaction that is open on one of them. They are closed before the store closes its file, so that the log is
-//! folded in and nothing of the file stays open.
+//! A flush in a transaction that is open on a connection which others in this process keep to the file of a store.
 
 use std::path::Path;
-use std::pin::Pin;
-use std::sync::OnceLock;
 
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{Flush, Flushed, Place, Result};
+use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ffi};
 
+use crate::address::FileIdentity;
 use crate::error::Failure;
-use crate::time::micros;
+use crate::files::{self, log_of};
+use crate::time::{self, FileClock};
 use crate::{execution, flush};
 
-/// Closes the connections to a file that nobody uses at the moment.
-pub type Release = for<'a> fn(&'a Path) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
-
-static RELEASE: OnceLock<Release> = OnceLock::new();
-
-/// Says how to close what is kept open to the files of stores. Called before the first connection is kept; once in a process.
-pub fn release_with(release: Release) {
-    RELEASE.get_or_init(|| release);
+/// Which file and which write-ahead log of it a connection has open: as long as it has, nobody may remove or replace them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    file: Option<FileIdentity>,
+    log: Option<FileIdentity>,
 }
 
-pub(crate) async fn release(path: Option<&Path>) {
-    if let Some((release, path)) = RELEASE.get().zip(path) {
-        release(path).await;
+impl Opened {
+    /// What a path means now.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        Self { file: FileIdentity::of(path), log: FileIdentity::of(&log_of(path)) }
+    }
+
+    /// Whether it is the same file, if not the same log.
+    #[must_use]
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        self.file == other.file
     }
 }
 
-/// Writes a flush of one place in the transaction that is open on a connection of whatever driver. Blocks for as long as that takes.
+/// Looks, before a transaction that writes, whether the file that a store of this process has open is still there, with its log. What is
+/// written to one that was deleted is lost.
+///
+/// # Errors
+///
+/// [`StoreErrorKind::Place`](cloacina_core::store::StoreErrorKind::Place) if not.
+pub async fn check_as_guest(path: &Path) -> Result<()> {
+    match files::opener_of(path) {
+        Some(opener) => opener.check().await,
+        None => Ok(()),
+    }
+}
+
+/// The time of a transaction of a guest: that of the store, if one of this process uses the file, and by how much it is ahead of the wall clock.
+fn time_of(connection: &Connection, path: &Path, now: Option<Timestamp>) -> Result<(i64, i64), Failure> {
+    match (now, files::opener_of(path)) {
+        (Some(now), _) => Ok((now.as_microsecond(), 0)),
+        (None, Some(opener)) => Ok(opener.now_and_ahead()),
+        (None, None) => Ok(FileClock::new(time::latest(connection)?).now_and_ahead()),
+    }
+}
+
+/// Writes a flush of one place in the transaction that is open on a connection of whatever driver to the file of this path. Blocks for as long
+/// as that takes.
 ///
 /// If an outcome was not recorded, the task is not this runner's any more, and the transaction must be rolled back.
 ///
@@ -45,12 +71,13 @@ pub(crate) async fn release(path: Option<&Path>) {
 /// `handle` is an open connection of the SQLite library that this program is linked to, nobody else uses it before this function returns,
 /// and a transaction that may write is open on it.
 #[allow(unsafe_code)]
-pub unsafe fn flush_as_guest(handle: *mut ffi::sqlite3, flush: &Flush) -> Result<Flushed> {
+pub unsafe fn flush_as_guest(handle: *mut ffi::sqlite3, path: &Path, flush: &Flush) -> Result<Flushed> {
     let label = flush.places.first().map_or("", |place| &place.place.name);
     // SAFETY: the caller's promise. The connection does not own the handle, and its statements are finalized when it is dropped.
-    let written = unsafe { Connection::from_handle(handle) }
-        .map_err(Failure::from)
-        .and_then(|connection| flush::flush(&connection, flush, micros(flush.now), 0));
+    let written = unsafe { Connection::from_handle(handle) }.map_err(Failure::from).and_then(|connection| {
+        let (now, ahead) = time_of(&connection, path, flush.now)?;
+        flush::flush(&connection, flush, now, ahead)
+    });
     written.map_err(|failure| failure.into_store_error(label))
 }
 

@@ -42,6 +42,7 @@ mod opener;
 #[cfg(test)]
 mod plans;
 mod registry;
+mod release;
 mod row;
 mod runner;
 mod runtime;
@@ -52,6 +53,8 @@ mod transaction;
 
 pub use address::{FileId, FileIdentity, SqliteAddress};
 pub use directory::{Directory, DueFile};
+pub use error::deleted_log;
 pub use files::set_max_open_files;
-pub use guest::{Release, find_as_guest, flush_as_guest, prepare_for_data, release_with};
+pub use guest::{Opened, check_as_guest, find_as_guest, flush_as_guest, prepare_for_data};
+pub use release::{Release, release_with};
 pub use store::SqliteStore;

@@ -20,10 +20,10 @@ use crate::connect::{self, PATIENCE};
 use crate::descriptors::are_descriptors_short;
 use crate::error::Failure;
 use crate::files::{self, OpenFile, log_of};
-use crate::guest;
 use crate::long::{self, LongReads};
 use crate::migrate::{MIGRATIONS, migrate};
 use crate::registry::Holder;
+use crate::release::release;
 use crate::runtime::{on_blocking_thread, pause, runtime};
 use crate::time::{self, FileClock, micros};
 use crate::transaction::{checkpoint, data_version};
@@ -210,7 +210,7 @@ impl SqliteStore {
     ///
     /// [`StoreErrorKind::Place`] if the log could not be written back. Nothing is lost then: it is read when the file is opened again.
     pub async fn close(&self) -> Result<()> {
-        guest::release(self.address.path()).await;
+        release(self.address.path()).await;
         if let Some(long) = &self.long {
             long.close().await;
         }

@@ -170,6 +170,8 @@ macro_rules! store_conformance {
                 contexts_are_kept_byte_for_byte
                 an_execution_is_told_as_it_is
                 executions_that_are_not_there_are_left_out
+                more_context_than_an_execution_may_have_is_not_read
+                many_tasks_are_read_in_their_order
                 a_listing_is_newest_first_and_pages_without_gap_or_repeat
                 a_listing_is_filtered_by_what_is_set
                 attempts_are_told_in_order

@@ -18,9 +18,9 @@ use cloacina_core::clock::{Clock, SystemClock};
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, Due, ExecutionHeader, ExecutionList, ExecutionRecord,
-    Flush, Flushed, Liveness, MANY, NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result,
-    RunnerRecord, RunnerRegistration, Store, StoreError, StoreErrorKind, TenantState, TenantStatus,
-    WorkflowKey,
+    Flush, Flushed, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NextDue, Place, PlaceFigures,
+    PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, Store, StoreError,
+    StoreErrorKind, TenantState, TenantStatus, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -293,7 +293,14 @@ impl Store for MemoryStore {
     ) -> Result<Vec<ExecutionRecord>> {
         let mut tables = self.shared.lock();
         let rows = tables.place(place)?;
-        Ok(executions.iter().filter_map(|id| rows.record(*id)).collect())
+        let records: Vec<_> = executions.iter().filter_map(|id| rows.record(*id)).collect();
+        let all: usize = records.iter().map(ExecutionRecord::context_bytes).sum();
+        if records.iter().any(|record| record.context_bytes() > MOST_EXECUTION_BYTES)
+            || (all > MOST_BYTES_AT_ONCE && executions.len() > 1)
+        {
+            return Err(StoreError::new(StoreErrorKind::Data, "that is more than is read"));
+        }
+        Ok(records)
     }
 
     async fn execution_headers(

@@ -112,12 +112,29 @@ async fn show(admin: &DatabaseAdmin) -> Result<(), Error> {
 
     println!("\n6. Looking at everything that they have and may do");
     for schema in [&acme.schema_name, &globex.schema_name] {
-        let report = admin.verify_tenant(schema).await?;
-        println!(
-            "   {schema}: {} objects, {} privileges, none of which reaches outside",
-            report.objects.len(),
-            report.privileges.len()
-        );
+        look(admin, schema).await?;
+    }
+    Ok(())
+}
+
+/// Says what a tenant has and may do. What PostgreSQL leaves open to every login until somebody closes it is told; anything else that
+/// reaches outside is an error.
+async fn look(admin: &DatabaseAdmin, schema: &str) -> Result<(), Error> {
+    let report = admin.inspect_tenant(schema).await?;
+    let (objects, privileges) = (report.objects.len(), report.privileges.len());
+    let (open, wrong): (Vec<_>, Vec<_>) =
+        report.findings.iter().partition(|finding| finding.ends_with(" FROM PUBLIC;)"));
+    if !wrong.is_empty() {
+        return Err(format!("the tenant in schema `{schema}` is not isolated: {wrong:?}").into());
+    }
+    if open.is_empty() {
+        println!("   {schema}: {objects} objects, {privileges} privileges, none of which reaches outside");
+        return Ok(());
+    }
+    println!("   {schema}: {objects} objects, {privileges} privileges, and what is open to every login.");
+    println!("   Somebody who may, a superuser say, closes it with the statements in brackets:");
+    for finding in open {
+        println!("   - {finding}");
     }
     Ok(())
 }

@@ -28,6 +28,9 @@ macro_rules! states {
         }
 
         impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
             /// The name in the database.
             #[must_use]
             pub fn as_str(self) -> &'static str {

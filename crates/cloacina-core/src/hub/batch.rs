@@ -23,6 +23,13 @@ impl Queued {
     }
 }
 
+/// How much there is to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) transitions: usize,
+    pub(super) bytes: usize,
+}
+
 /// The transitions of one place.
 pub(crate) struct PlaceBatch {
     pub(super) place: Arc<OpenPlace>,
@@ -33,6 +40,20 @@ pub(crate) struct PlaceBatch {
     pub(super) news: u64,
     /// What counts these transitions for as long as they are here.
     pub(super) tickets: Vec<Ticket>,
+}
+
+impl Size {
+    pub(super) fn of(batch: &PlaceBatch) -> Self {
+        Self { transitions: batch.len(), bytes: batch.size() }
+    }
+
+    pub(super) fn fits(self, most: Self) -> bool {
+        self.transitions <= most.transitions && self.bytes <= most.bytes
+    }
+
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { transitions: self.transitions + other.transitions, bytes: self.bytes + other.bytes }
+    }
 }
 
 /// How much is on its way in each lane, in transitions; a large one counts for as many as take that long.
@@ -130,32 +151,33 @@ impl PlaceBatch {
         self.endings.retain(|ending| current.is_some_and(|current| current.id == ending.incarnation.id));
     }
 
-    /// In parts of at most so many transitions and about so many bytes.
-    pub(super) fn bounded(mut self, transitions: usize, bytes: usize) -> Vec<Self> {
-        if self.len() <= transitions && self.size() <= bytes {
-            return vec![self];
+    /// Takes at most so much out of it, from the front; if it `must`, one transition at least. What counts it goes with the
+    /// last part.
+    pub(super) fn take_part(&mut self, most: Size, must: bool) -> Self {
+        if Size::of(self).fits(most) {
+            return std::mem::replace(self, Self::new(Arc::clone(&self.place)));
         }
-        let permits = std::mem::take(&mut self.permits);
-        let (news, tickets) = (self.news, std::mem::take(&mut self.tickets));
-        let mut parts: Vec<Self> = Vec::new();
-        let mut room = (0, 0);
-        for alone in self.split() {
-            let size = alone.size();
-            match parts.last_mut().filter(|_| room.0 > 0 && room.1 >= size) {
-                Some(part) => {
-                    part.absorb(alone);
-                    room = (room.0 - 1, room.1 - size);
-                }
-                None => {
-                    parts.push(alone);
-                    room = (transitions - 1, bytes.saturating_sub(size));
-                }
+        let mut part = Self::new(Arc::clone(&self.place));
+        // A claim is one transition, and the first that is due: what it brings comes while the rest is written.
+        if !self.permits.is_empty() {
+            part.permits = std::mem::take(&mut self.permits);
+            part.news = self.news;
+        }
+        let mut size = Size::of(&part);
+        let mut fits = |bytes: usize| {
+            let with = Size { transitions: size.transitions + 1, bytes: size.bytes + bytes };
+            let fits = with.fits(most) || must && size.transitions == 0;
+            if fits {
+                size = with;
             }
-        }
-        if let Some(last) = parts.last_mut() {
-            (last.permits, last.news, last.tickets) = (permits, news, tickets);
-        }
-        parts
+            fits
+        };
+        // What ends gives slots back.
+        let endings = self.endings.iter().take_while(|ending| fits(ending.size())).count();
+        part.endings.extend(self.endings.drain(..endings));
+        let submits = self.submits.iter().take_while(|submit| fits(submit.size())).count();
+        part.submits.extend(self.submits.drain(..submits));
+        part
     }
 
     /// Each transition alone.

@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::batch::{PlaceBatch, Queued, Ticket};
 use super::place::{Failures, OpenPlace};
+use super::rounds::Rounds;
 use super::shared::{Audit, Hub};
 use super::transition::{Submit, Transition};
 use crate::error::{ErrorKind, PipelineError};
@@ -33,9 +34,8 @@ const TASKS_PER_LANE: usize = 32;
 /// From how many transitions on a lane is one in which a tenant with little to do would wait for others.
 const FULL_LANE: usize = 64;
 
-/// The most transitions, and the most bytes of JSON, in one flush: what keeps a flush at a few milliseconds.
-const MAX_TRANSITIONS: usize = 1000;
-const MAX_BYTES: usize = 1 << 20;
+/// How many transitions are received at once.
+const RECEIVED: usize = 1000;
 
 /// How long a lane waits after a failed flush: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -47,8 +47,9 @@ pub(super) struct Lane {
     hub: Arc<Hub>,
     index: usize,
     inbox: mpsc::UnboundedReceiver<Queued>,
-    /// Received and not yet in a flush.
+    /// What came while a flush was under way.
     received: Vec<Queued>,
+    rounds: Rounds,
     /// Transitions of places that are left alone at the moment; nobody else waits for them.
     parked: HashMap<TenantId, Parked>,
 }
@@ -67,7 +68,7 @@ enum Written {
 
 impl Lane {
     pub(super) fn new(hub: Arc<Hub>, index: usize, inbox: mpsc::UnboundedReceiver<Queued>) -> Self {
-        Self { hub, index, inbox, received: Vec::new(), parked: HashMap::new() }
+        Self { hub, index, inbox, received: Vec::new(), rounds: Rounds::default(), parked: HashMap::new() }
     }
 
     pub(super) async fn run(mut self) {
@@ -82,77 +83,54 @@ impl Lane {
             };
             tokio::select! {
                 biased;
-                received = self.inbox.recv_many(&mut self.received, MAX_TRANSITIONS), if self.received.is_empty() => {
+                received = self.inbox.recv_many(&mut self.received, RECEIVED), if !self.has_work() => {
                     if received == 0 {
                         return;
                     }
                 }
-                () = std::future::ready(()), if !self.received.is_empty() => {}
+                () = std::future::ready(()), if self.has_work() => {}
                 () = unpark => {}
                 () = hub.stop.cancelled() => return,
             }
-            let batches = self.batches();
-            self.commit(batches).await;
+            self.take_in();
+            let is_aside = self.is_aside();
+            let round = self.rounds.next(|batch| is_aside || is_untrusted(batch));
+            for flush in round {
+                if !self.commit(flush).await {
+                    return;
+                }
+            }
         }
     }
 
-    /// The received transitions by place, with those whose time has come again.
-    fn batches(&mut self) -> Vec<PlaceBatch> {
-        let mut batches: Vec<PlaceBatch> = Vec::new();
-        let mut positions: HashMap<TenantId, usize> = HashMap::new();
-        let most = self.received.len().min(MAX_TRANSITIONS);
-        for queued in self.received.drain(..most) {
-            let place = Arc::clone(queued.place());
-            let at = *positions.entry(place.place.tenant).or_insert_with(|| {
-                batches.push(PlaceBatch::new(place));
-                batches.len() - 1
-            });
-            batches[at].add(queued);
+    fn has_work(&self) -> bool {
+        !self.received.is_empty() || !self.rounds.is_empty()
+    }
+
+    /// Takes in what came, and what was parked and is due. New transitions of a parked place wait with the others, so that
+    /// a place that is gone costs no flush each.
+    fn take_in(&mut self) {
+        while self.received.len() < RECEIVED
+            && let Ok(queued) = self.inbox.try_recv()
+        {
+            self.received.push(queued);
         }
-        // New transitions of a parked place wait with the others, so that a place that is gone costs no flush
-        // each.
-        batches.retain_mut(|batch| match self.parked.get_mut(&batch.place.place.tenant) {
-            Some(parked) => {
-                parked.batch.absorb(std::mem::replace(batch, PlaceBatch::new(Arc::clone(&batch.place))));
-                false
+        let mut free = Vec::with_capacity(self.received.len());
+        for queued in self.received.drain(..) {
+            match self.parked.get_mut(&queued.place().place.tenant) {
+                Some(parked) => parked.batch.add(queued),
+                None => free.push(queued),
             }
-            None => true,
-        });
+        }
         let now = self.hub.clock.monotonic();
-        batches.extend(self.parked.extract_if(|_, parked| parked.due <= now).map(|(_, parked)| parked.batch));
-        batches
+        let due = self.parked.extract_if(|_, parked| parked.due <= now);
+        free.extend(due.map(|(_, parked)| Queued::Batch(parked.batch)));
+        self.rounds.add(free);
     }
 
-    /// Writes the batches; does not return before they are written, put aside or refused.
-    async fn commit(&mut self, batches: Vec<PlaceBatch>) {
-        let is_aside = self.is_aside();
-        let (alone, together): (Vec<_>, Vec<_>) =
-            batches.into_iter().partition(|batch| is_aside || is_untrusted(batch));
-        let bounded = |batch: PlaceBatch| batch.bounded(MAX_TRANSITIONS, MAX_BYTES);
-        let mut work: Vec<Vec<PlaceBatch>> = Vec::new();
-        let (mut bytes, mut transitions) = (0, 0);
-        for batch in together.into_iter().flat_map(bounded) {
-            let (size, len) = (batch.size(), batch.len());
-            let fits = work.last().and_then(|flush| flush.last()).is_some_and(|last| {
-                // A place stands once in a flush.
-                last.place.place.tenant != batch.place.place.tenant
-                    && bytes + size <= MAX_BYTES
-                    && transitions + len <= MAX_TRANSITIONS
-            });
-            match work.last_mut().filter(|_| fits) {
-                Some(flush) => {
-                    flush.push(batch);
-                    (bytes, transitions) = (bytes + size, transitions + len);
-                }
-                None => {
-                    work.push(vec![batch]);
-                    (bytes, transitions) = (size, len);
-                }
-            }
-        }
-        // Who may keep us waiting comes last.
-        work.extend(alone.into_iter().flat_map(bounded).map(|batch| vec![batch]));
-        work.reverse();
+    /// Writes a flush; does not return before it is written, put aside or refused. False once the hub is being closed.
+    async fn commit(&mut self, batches: Vec<PlaceBatch>) -> bool {
+        let mut work = vec![batches];
         let mut wait = BACKOFF.0;
         while let Some(batches) = work.pop() {
             let (mut batches, error) = match self.flush(batches).await {
@@ -168,7 +146,7 @@ impl Lane {
                 StoreErrorKind::Fenced => {
                     // The flush has seen to a new incarnation, unless the hub is being closed.
                     if self.hub.stop.is_cancelled() {
-                        return;
+                        return false;
                     }
                     work.push(batches);
                 }
@@ -178,7 +156,7 @@ impl Lane {
                     self.hub.clock.sleep(wait).await;
                     wait = (wait * 2).min(BACKOFF.1);
                     if self.hub.stop.is_cancelled() {
-                        return;
+                        return false;
                     }
                     if !batches.is_empty() {
                         work.push(batches);
@@ -217,12 +195,14 @@ impl Lane {
                                 .extract_if(.., |other| other.place.place.tenant == tenant)
                                 .for_each(|other| batch.absorb(other));
                         }
+                        self.rounds.take(tenant).into_iter().for_each(|other| batch.absorb(other));
                         self.put_aside(batch, &error);
                     }
                     work.retain(|flush| !flush.is_empty());
                 }
             }
         }
+        true
     }
 
     fn is_aside(&self) -> bool {
@@ -389,7 +369,7 @@ impl Lane {
                         break Err(StoreError::new(StoreErrorKind::Unknown, "the runner was shut down before the database answered"));
                     }
                     () = hub.clock.sleep(Duration::from_secs(1)) => {
-                        give_up_old_submits(&hub, &mut self.inbox, &mut self.received);
+                        give_up_old_submits(&hub, &mut self.inbox, &mut self.received, &mut self.rounds);
                     }
                 }
             }
@@ -503,9 +483,13 @@ impl Hub {
     }
 }
 
-/// While a flush waits for a database that cannot be reached, those that wait behind it are certainly not
-/// recorded.
-fn give_up_old_submits(hub: &Hub, inbox: &mut mpsc::UnboundedReceiver<Queued>, received: &mut Vec<Queued>) {
+/// While a flush waits for a database that cannot be reached, those that wait behind it are certainly not recorded.
+fn give_up_old_submits(
+    hub: &Hub,
+    inbox: &mut mpsc::UnboundedReceiver<Queued>,
+    received: &mut Vec<Queued>,
+    rounds: &mut Rounds,
+) {
     while let Ok(queued) = inbox.try_recv() {
         received.push(queued);
     }
@@ -514,6 +498,9 @@ fn give_up_old_submits(hub: &Hub, inbox: &mut mpsc::UnboundedReceiver<Queued>, r
         if let Queued::One(Transition::Submit(submit), _) = queued {
             give_up(hub, *submit, None);
         }
+    }
+    for submit in rounds.take_submits(|submit| is_old(hub, submit)) {
+        give_up(hub, submit, None);
     }
 }
 

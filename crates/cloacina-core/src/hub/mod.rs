@@ -52,6 +52,7 @@ mod report;
 mod rescue;
 mod rest;
 mod retention;
+mod rounds;
 mod serving;
 mod shared;
 mod status;

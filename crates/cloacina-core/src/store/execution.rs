@@ -42,6 +42,15 @@ pub struct ExecutionRecord {
     pub tasks: Vec<TaskRecord>,
 }
 
+impl ExecutionRecord {
+    /// How many bytes of context it has: its input and what its tasks changed.
+    #[must_use]
+    pub fn context_bytes(&self) -> usize {
+        let patches = self.tasks.iter().filter_map(|task| task.patch.as_deref());
+        self.input.len() + patches.map(str::len).sum::<usize>()
+    }
+}
+
 /// A task of an execution.
 #[derive(Debug, Clone)]
 pub struct TaskRecord {
@@ -124,6 +133,15 @@ impl ExecutionFilter {
     pub fn status(mut self, status: PipelineStatus) -> Self {
         self.statuses.push(status);
         self
+    }
+
+    /// In which states, all of them if none was named, and of which workflow, if one was; `None` if nothing is filtered.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn parts(&self) -> Option<(&[PipelineStatus], Option<&str>)> {
+        let statuses = if self.statuses.is_empty() { PipelineStatus::ALL } else { &self.statuses[..] };
+        let is_filtered = !self.statuses.is_empty() || self.workflow.is_some();
+        is_filtered.then_some((statuses, self.workflow.as_deref()))
     }
 
     /// Those of this workflow.

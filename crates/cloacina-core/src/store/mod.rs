@@ -39,6 +39,7 @@ pub use place::{Place, PlaceName};
 pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
 pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
 
+pub use crate::config::MOST_EXECUTION_BYTES;
 use crate::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 
 /// The result of a store's method.
@@ -94,6 +95,9 @@ impl Repaired {
 
 /// How many executions a call tells at once. Whoever gets so many asks again.
 pub const MANY: usize = 1000;
+
+/// How many bytes of context one [`execution_load`](Store::execution_load) of several executions reads at most.
+pub const MOST_BYTES_AT_ONCE: usize = 64 << 20;
 
 /// One database with the engine's tables in it.
 ///
@@ -195,6 +199,10 @@ pub trait Store: Send + Sync + 'static {
     async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures>;
 
     /// The executions of these ids with all their tasks. Those that are not there are left out.
+    ///
+    /// Whoever writes to a place may have left anything there, so what is read is bounded before it is fetched. An error of the kind
+    /// [`StoreErrorKind::Data`] if one of them has more than [`MOST_EXECUTION_BYTES`] of context, or several have more than
+    /// [`MOST_BYTES_AT_ONCE`] together: then each can be asked for by itself.
     async fn execution_load(&self, place: &Place, executions: &[ExecutionId])
     -> Result<Vec<ExecutionRecord>>;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{Flush, Flushed, Place};
-use cloacina_sqlite::FileIdentity;
+use cloacina_sqlite::Opened;
 use parking_lot::Mutex;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tokio::sync::OwnedMutexGuard;
@@ -20,15 +20,14 @@ static KEPT: Mutex<VecDeque<Kept>> = Mutex::new(VecDeque::new());
 /// A connection that nobody uses.
 pub(super) struct Kept {
     path: PathBuf,
-    pub(super) file: Option<FileIdentity>,
+    pub(super) opened: Opened,
     pub(super) connection: SqliteConnection,
 }
 
 /// A connection with a transaction.
 pub(crate) struct Open {
     pub(super) path: PathBuf,
-    /// Which file the path meant when it was opened, at the latest.
-    pub(super) file: Option<FileIdentity>,
+    pub(super) opened: Opened,
     pub(super) connection: SqliteConnection,
     /// Held by a transaction that may write, until it has ended.
     pub(super) _turn: Option<OwnedMutexGuard<()>>,
@@ -60,10 +59,11 @@ impl Open {
 
     pub(crate) async fn flush(&mut self, flush: &Flush) -> Result<Flushed, FlushError> {
         let mut handle = self.connection.lock_handle().await?;
+        let handle = handle.as_raw_handle().as_ptr();
         // SAFETY: the handle is locked for as long as it is used, and the transaction that is open on it writes. It blocks this thread for some
         // statements without a wait: the transaction has the write lock already.
         #[allow(unsafe_code)]
-        let flushed = unsafe { cloacina_sqlite::flush_as_guest(handle.as_raw_handle().as_ptr(), flush) };
+        let flushed = unsafe { cloacina_sqlite::flush_as_guest(handle, &self.path, flush) };
         flushed.map_err(FlushError::Store)
     }
 
@@ -95,10 +95,10 @@ impl Open {
     }
 
     async fn keep(self) {
-        let Self { path, file, connection, _turn } = self;
+        let Self { path, opened, connection, _turn } = self;
         let surplus = {
             let mut kept = KEPT.lock();
-            kept.push_back(Kept { path, file, connection });
+            kept.push_back(Kept { path, opened, connection });
             if kept.len() > IDLE { kept.pop_front() } else { None }
         };
         if let Some(surplus) = surplus {

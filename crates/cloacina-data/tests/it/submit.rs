@@ -605,6 +605,33 @@ async fn a_file_at_rest_wakes_for_what_is_committed() {
     runner.shutdown().await.unwrap();
 }
 
+/// The clock of a machine may have been set back since the file was written to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_submitted_to_a_file_follows_what_was_recorded_in_it_before() {
+    let place = Placement::sqlite();
+    let Placement::Sqlite(directory) = &place else { unreachable!() };
+    make(&place).await;
+    let file = rusqlite::Connection::open(directory.path().join("acme.db")).unwrap();
+    let latest = now() + jiff::SignedDuration::from_hours(1);
+    file.execute("UPDATE cloacina_place SET latest_at = ?", [latest.as_microsecond()]).unwrap();
+    let runner = open(&place).await;
+    let db = runner.data().unwrap();
+    let start_at = now() + jiff::SignedDuration::from_mins(10);
+    let id = db.run(async |tx| tx.submit("paying").start_at(start_at).send().await).await.unwrap();
+    let (created, due): (i64, i64) = file
+        .query_row(
+            "SELECT created_at, due_at FROM workflow_executions JOIN ready_tasks ON execution_id = id WHERE id = ?",
+            [id.as_bytes()],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap();
+    assert!(created >= latest.as_microsecond());
+    // What a user names is a time of the wall clock.
+    let wait = jiff::SignedDuration::from_micros(due - created);
+    assert!((9..=10).contains(&wait.as_mins()), "{wait:?}");
+    runner.shutdown().await.unwrap();
+}
+
 /// Who looks for files with work due asks the registry beside them, in which a file at rest is without any.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_dies_after_a_commit_to_a_file_at_rest_leaves_it_to_be_looked_at() {

@@ -11,7 +11,7 @@ picked AS MATERIALIZED (
             FROM ready_tasks AS ready
             CROSS JOIN LATERAL (
                 SELECT state, created_at,
-                       CASE WHEN state = 'pending' AND pg_column_size(input) <= 65536 THEN input END AS input
+                       CASE WHEN state = 'pending' AND pg_column_size(input) <= CASE WHEN pg_column_compression(input) IS NULL THEN 65536 ELSE 8192 END THEN input END AS input
                 FROM workflow_executions
                 WHERE tenant_id = wanted.tenant_id AND id = ready.execution_id
                 OFFSET 0

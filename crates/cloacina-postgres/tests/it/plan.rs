@@ -50,6 +50,8 @@ async fn the_statements_of_a_flush_walk_indexes_by_their_keys_even_if_planned_on
         for wrong in ["Seq Scan", "Hash Join", "Merge Join", "Bitmap"] {
             assert!(!plan.contains(wrong), "{name}: {plan}");
         }
+        // In it an execution would be found by its state.
+        assert!(!plan.contains("workflow_executions_listed"), "{name}: {plan}");
         let lines: Vec<_> = plan.lines().collect();
         for (line, next) in lines.iter().zip(&lines[1..]) {
             // Everything but the tenant alone.
@@ -129,4 +131,97 @@ async fn a_claim_takes_rows_without_an_execution_away_if_they_are_in_its_way() {
     let sound = t.submit(new_execution(&[0], &[])).await;
     let claimed = t.flush(vec![], vec![], 16).await.claimed;
     assert_eq!(claimed.iter().map(|task| task.execution).collect::<Vec<_>>(), [sound]);
+}
+
+/// How many pages a statement looks at.
+async fn pages(t: &Handle, name: &str, values: &str) -> u64 {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("sql/{name}.sql"));
+    let text = fs::read_to_string(path).unwrap();
+    let prepare = format!("DEALLOCATE ALL; PREPARE looked AS {text}");
+    t.beside.batch_execute(&prepare).await.unwrap();
+    let explain = format!("EXPLAIN (ANALYZE, BUFFERS) EXECUTE looked ({values})");
+    let lines = t.beside.simple_query(&explain).await.unwrap();
+    let buffers = lines.iter().find_map(|line| match line {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).filter(|line| line.contains("Buffers: ")),
+        _ => None,
+    });
+    // "Buffers: shared hit=12 read=3 dirtied=1"
+    let words = buffers.unwrap().split_whitespace();
+    let counts = words.filter_map(|word| word.strip_prefix("hit=").or_else(|| word.strip_prefix("read=")));
+    counts.map(|count| count.parse::<u64>().unwrap()).sum()
+}
+
+/// A place with many executions that are over and many that wait, and some that run.
+async fn crowded(t: &Handle, over: u32, waiting: u32, running: u32) {
+    t.submit(new_execution(&[0], &[])).await;
+    let plant = format!(
+        "CREATE TEMPORARY TABLE planted AS
+             SELECT lpad(to_hex(n), 32, '0')::uuid AS id, 'workflow_' || n % 10 AS workflow,
+                    CASE WHEN n <= 10 THEN 'failed' WHEN n <= {over} THEN 'completed' WHEN n <= {over} + {running} THEN 'running' ELSE 'pending' END AS state,
+                    '2026-01-01'::timestamptz + n * interval '1 second' AS at, n
+             FROM generate_series(1, {over} + {running} + {waiting}) AS n;
+         INSERT INTO workflow_executions (tenant_id, id, workflow, fingerprint, state, priority, input, created_at, started_at, finished_at)
+             SELECT tenant_id, planted.id, planted.workflow, 1, planted.state, 4, '{{}}', at, CASE WHEN planted.state <> 'pending' THEN at END,
+                    CASE WHEN n <= {over} THEN at END
+             FROM workflow_executions, planted;
+         INSERT INTO task_executions (tenant_id, execution_id, task, name, state, waiting_on, attempt, runner_id, due_at, started_at, finished_at)
+             SELECT tenant_id, planted.id, 0, 't', CASE planted.state WHEN 'pending' THEN 'ready' ELSE planted.state END, 0, 1,
+                    '00000000-0000-0000-0000-00000000000a', at, at, CASE WHEN n <= {over} THEN at END
+             FROM planted, (SELECT tenant_id FROM workflow_executions LIMIT 1) AS tenant;
+         INSERT INTO ready_tasks (tenant_id, priority, due_at, execution_id, task, workflow, fingerprint)
+             SELECT tenant_id, 4, at, planted.id, 0, planted.workflow, 1
+             FROM planted, (SELECT tenant_id FROM workflow_executions LIMIT 1) AS tenant WHERE planted.state = 'pending'"
+    );
+    t.beside.batch_execute(&plant).await.unwrap();
+    let settings = SETTINGS.replace("force_generic_plan", "force_custom_plan");
+    t.beside.batch_execute(&settings).await.unwrap();
+    t.beside.batch_execute("VACUUM ANALYZE").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_runs_is_found_without_what_waits_or_is_over() {
+    let t = Handle::new().await;
+    crowded(&t, 20_000, 20_000, 100).await;
+    let tenant: uuid::Uuid =
+        t.beside.query_one("SELECT tenant_id FROM workflow_executions LIMIT 1", &[]).await.unwrap().get(0);
+    let runner = "'00000000-0000-0000-0000-00000000000a'";
+    let names: Vec<_> = (0..10).map(|n| format!("'workflow_{n}'")).collect();
+    let known = format!("ARRAY[{}], array_fill(1::bigint, ARRAY[10])", names.join(", "));
+    for (name, values) in [
+        ("task_held", format!("'{tenant}', {runner}")),
+        ("rescue_lock", format!("'{tenant}', {runner}")),
+        ("running_count", format!("'{tenant}'")),
+        ("runner_unknown", format!("'{tenant}'")),
+        ("execution_stuck", format!("'{tenant}', 1000")),
+        ("execution_orphaned", format!("'{tenant}', 'orphaned', {known}, 1000")),
+        ("execution_overdue", format!("'{tenant}', NULL, 0, {known}, 1000")),
+        // Nothing ended so long ago.
+        ("execution_prune", format!("'{tenant}', '2026-01-02', {}, 1000", 3_600_000_000_u64 * 24 * 30)),
+    ] {
+        let pages = pages(&t, name, &values).await;
+        assert!(pages < 2_500, "{name}: {pages}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_listing_is_found_without_what_is_not_listed() {
+    let t = Handle::new().await;
+    crowded(&t, 20_000, 5_000, 100).await;
+    let tenant: uuid::Uuid =
+        t.beside.query_one("SELECT tenant_id FROM workflow_executions LIMIT 1", &[]).await.unwrap().get(0);
+    let newest = "'ffffffff-ffff-ffff-ffff-ffffffffffff'";
+    for (states, workflow) in [
+        ("failed", "NULL"),
+        ("running", "NULL"),
+        ("paused", "NULL"),
+        ("failed,cancelled,paused", "NULL"),
+        ("completed", "'workflow_3'"),
+        ("failed", "'workflow_3'"),
+        ("pending,running,paused,completed,failed,cancelled", "'none'"),
+        ("pending,running,paused,completed,failed,cancelled", "'workflow_3'"),
+    ] {
+        let values = format!("'{tenant}', {newest}, string_to_array('{states}', ','), {workflow}, 20");
+        let pages = pages(&t, "execution_list_filtered", &values).await;
+        assert!(pages < 1_000, "{states} of {workflow}: {pages}");
+    }
 }

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use cloacina_core::backoff::Backoff;
-use cloacina_core::store::{Result, StoreError, StoreErrorKind};
+use cloacina_core::store::Result;
 use rusqlite::Connection;
 
 use super::{Durability, OpenWriter, Reader, SHORT_WAIT, SqliteStore, Writer};
 use crate::address::FileIdentity;
 use crate::connect::{self, PATIENCE};
-use crate::error::Failure;
+use crate::error::{Failure, deleted_log};
 use crate::files::{self, log_of};
 use crate::runtime::pause;
 use crate::transaction::{checkpoint, snapshot, transaction};
@@ -27,32 +27,26 @@ impl SqliteStore {
             writer.log = FileIdentity::of(&log_of(path));
             return Ok(());
         }
-        let label = self.label_text();
         if !writer.is_rescued {
             match checkpoint(&writer.connection) {
                 Ok(()) => writer.is_rescued = true,
                 Err(failure) => {
-                    let error = failure.into_store_error(label);
+                    let error = failure.into_store_error(self.label_text());
                     tracing::error!(%error, "what was committed to a deleted write-ahead log could not be written into the SQLite file");
                 }
             }
         }
-        let (done, next) = if writer.is_rescued {
-            ("what had been committed was written into the file", "open the file again to go on")
-        } else {
-            (
-                "what had been committed is in the deleted log alone",
-                "copy what you need before this process ends",
-            )
+        Err(deleted_log(path, writer.is_rescued).into())
+    }
+
+    /// Looks whether the file is still there, and its log if it is open.
+    pub(super) async fn check_file(&self) -> Result<()> {
+        let _turn = self.writing.lock().await;
+        let checked = match &mut *self.writer.lock() {
+            Writer::Open(writer) => self.still_there().and_then(|()| self.log_is_still_there(writer)),
+            Writer::Resting | Writer::Closed => Ok(()),
         };
-        Err(StoreError::new(
-            StoreErrorKind::Place,
-            format!(
-                "the write-ahead log {label}-wal was deleted or replaced while the SQLite file was open; {done}; {next}, and leave the \
-                 log to SQLite"
-            ),
-        )
-        .into())
+        checked.map_err(|failure| failure.into_store_error(self.label_text()))
     }
 
     /// Runs `work` in a transaction that writes. It is run again if it met a lock, of which nothing was left.

@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use cloacina_core::store;
 use rusqlite::config::DbConfig;
 
 use super::{OpenWriter, Reader, SqliteStore, Writer, fold};
@@ -10,9 +12,10 @@ use crate::error::Failure;
 use crate::files::Footprint;
 use crate::long::LongReads;
 use crate::opener::Opener;
+use crate::release::release;
 use crate::runtime::pause;
 use crate::transaction::{checkpoint, data_version};
-use crate::{connect, doorbell, execution, guest, migrate, runner, time};
+use crate::{connect, doorbell, execution, migrate, runner, time};
 
 /// How long a file has to look the same before it can be told by its looks that nobody wrote to it: longer than the ticks of every file
 /// system's clock.
@@ -23,7 +26,7 @@ impl SqliteStore {
     /// there is nothing that could be closed.
     pub(super) async fn lie_down(&self) -> Result<bool, Failure> {
         let (Some(file), Some(path)) = (&self.file, self.address.path()) else { return Ok(false) };
-        guest::release(Some(path)).await;
+        release(Some(path)).await;
         match &*self.writer.lock() {
             Writer::Open(writer) => checkpoint(&writer.connection)?,
             Writer::Resting if !self.is_evicted.load(Ordering::Relaxed) => return Ok(true),
@@ -138,7 +141,16 @@ impl SqliteStore {
     }
 }
 
+#[async_trait]
 impl Opener for SqliteStore {
+    async fn check(&self) -> store::Result<()> {
+        self.check_file().await
+    }
+
+    fn now_and_ahead(&self) -> (i64, i64) {
+        self.clock.now_and_ahead()
+    }
+
     fn look_for_others(&self) -> bool {
         // A writer that is busy is asked the next time: a flush says more than a hint.
         let Some(mut writer) = self.writer.try_lock() else { return false };

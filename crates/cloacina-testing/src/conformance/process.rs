@@ -321,6 +321,13 @@ impl Process {
         self.call(|store| async move { store.execution_load(&place, &ids).await }).await
     }
 
+    /// Why executions are not read.
+    pub(in crate::conformance) async fn load_refused(&self, ids: &[ExecutionId]) -> StoreErrorKind {
+        let (place, ids) = (Arc::clone(&self.place), ids.to_vec());
+        let loaded = call(&self.store, |store| async move { store.execution_load(&place, &ids).await }).await;
+        loaded.expect_err("they are too large").kind()
+    }
+
     pub(in crate::conformance) async fn load(&self, id: ExecutionId) -> ExecutionRecord {
         let [record] = self.load_all(&[id]).await.try_into().expect("the execution is there once");
         record

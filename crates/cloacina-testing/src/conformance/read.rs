@@ -7,8 +7,8 @@ use std::time::Duration;
 use cloacina_core::execution::{AttemptOutcome, PipelineStatus, TaskState};
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{
-    Control, ExecutionFilter, ExecutionList, Idempotency, NewExecution, NewTask, Outcome, Payload,
-    TaskOutcome,
+    Control, ExecutionFilter, ExecutionList, Idempotency, MOST_EXECUTION_BYTES, NewExecution, NewTask,
+    Outcome, Payload, StoreErrorKind, TaskOutcome,
 };
 
 use super::Fixture;
@@ -81,6 +81,49 @@ pub async fn executions_that_are_not_there_are_left_out(fixture: &impl Fixture) 
     assert_eq!(headers, HashSet::from([one, two]));
     assert_eq!(world.load_all(&[]).await.len(), 0);
     assert_eq!(world.headers(&[]).await.len(), 0);
+}
+
+pub async fn more_context_than_an_execution_may_have_is_not_read(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let document = |bytes: usize| -> Payload { format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes)).into() };
+    let (half, rest) = (document(MOST_EXECUTION_BYTES / 2), document(MOST_EXECUTION_BYTES / 6));
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let new = NewExecution { input: half.clone(), ..claimed_draft(3) };
+        let id = runner.submit(new, at(0)).await;
+        let patches =
+            (0..2).map(|task| outcome(id, task, TaskOutcome::Completed { patch: Some(rest.clone()) }));
+        runner.batch(at(1)).outcomes(patches).write().await;
+        ids.push(id);
+    }
+    // Each is below the limit, and all of them are too much at once.
+    for id in &ids {
+        assert_eq!(world.load(*id).await.tasks[1].patch.as_ref(), Some(&rest));
+    }
+    assert_eq!(world.load_refused(&ids).await, StoreErrorKind::Data);
+    let patch = TaskOutcome::Completed { patch: Some(rest.clone()) };
+    runner.report(outcome(ids[0], 2, patch), at(2)).await;
+    assert_eq!(world.load_refused(&ids[..1]).await, StoreErrorKind::Data);
+    let large = runner
+        .submit(NewExecution { input: document(MOST_EXECUTION_BYTES), ..claimed_draft(1) }, at(3))
+        .await;
+    assert_eq!(world.load_refused(&[large]).await, StoreErrorKind::Data);
+    assert_eq!(world.headers(&ids).await.len(), 3);
+}
+
+pub async fn many_tasks_are_read_in_their_order(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let tasks = [0; 9_000];
+    let ids = [world.submit(draft(&tasks), at(0)).await, world.submit(draft(&tasks), at(0)).await];
+    let records = world.load_all(&ids).await;
+    let read: HashSet<_> = records.iter().map(|record| (record.header.id, record.tasks.len())).collect();
+    assert_eq!(read, ids.iter().map(|id| (*id, tasks.len())).collect());
+    for record in records {
+        for (number, task) in record.tasks.iter().enumerate() {
+            assert_eq!(task.name, format!("t{number}"));
+        }
+    }
 }
 
 pub async fn a_listing_is_newest_first_and_pages_without_gap_or_repeat(fixture: &impl Fixture) {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use cloacina::runner::DefaultRunner;
-use cloacina::{Context, PipelineStatus, RetryPolicy, TaskDefinition, Workflow};
+use cloacina::{Context, ExecutionFilter, PipelineStatus, RetryPolicy, TaskDefinition, Workflow};
 use uuid::Uuid;
 
 use crate::support::{Database, Gate, idle, in_time, quick, setting, task, until, workflow};
@@ -80,7 +80,7 @@ async fn write(database: &Database, statements: &str) {
 /// The same in every row: what is written before the engine sees it, and what comes of it.
 const BEFORE: &[(&str, Where, &str, End)] = &[
     ("a task is missing", Both, "DELETE FROM task_executions WHERE SPOILED AND name = 'd'", Anyhow),
-    ("all tasks are missing", Both, "DELETE FROM task_executions WHERE SPOILED", Aside),
+    ("all tasks are missing", Both, "DELETE FROM task_executions WHERE SPOILED", Anyhow),
     (
         "there are too many tasks, and the last one is ready",
         Both,
@@ -379,6 +379,50 @@ on_each_store! {
         let tenants = Tenants::new(&database, planted, &flaky).await;
         tenants.ends("planted", In(Completed, "")).await;
         tenants.others_go_on("planted").await;
+        tenants.end().await;
+    }
+
+    async fn executions_that_are_too_large_to_be_read_are_ended_and_hold_nobody_up(database: Database) {
+        let number = std::env::var("CLOACINA_LARGE").map_or(3, |number| number.parse().unwrap());
+        let submits = database.configured(quick().submit_only(true), workflows(idle("a"))).await;
+        let mut spoiled = Vec::new();
+        for _ in 0..number {
+            spoiled.push(submits.execute_async("spoiled", Context::new()).await.unwrap().execution_id);
+        }
+        let sound = submits.execute_async("sound", Context::new()).await.unwrap().execution_id;
+        submits.shutdown().await.unwrap();
+        // 60 MB each: three tasks are over, with 20 MB of changes, and the fourth is due.
+        let text = match database.path() {
+            Some(_) => "replace(hex(zeroblob(10000000)), '0', 'x')",
+            None => "repeat('x', 20000000)",
+        };
+        let all = "execution_id IN (SELECT id FROM workflow_executions WHERE workflow = 'spoiled')";
+        let due = "(SELECT min(due_at) FROM ready_tasks WHERE workflow = 'spoiled')";
+        let patch = format!("'{{\"set\":{{\"x\":\"' || {text} || '\"}}}}'");
+        let patch = if database.path().is_some() { patch } else { format!("({patch})::json") };
+        write(&database, &format!(
+            "UPDATE task_executions SET state = 'completed', waiting_on = 0, attempt = 1, started_at = now(), finished_at = now(), patch = {patch}
+                 WHERE {all} AND name <> 'd';
+             UPDATE task_executions SET state = 'ready', waiting_on = 0, due_at = {due} WHERE {all} AND name = 'd';
+             UPDATE ready_tasks SET task = 3, due_at = {due} WHERE workflow = 'spoiled';
+             UPDATE workflow_executions SET state = 'running', started_at = created_at WHERE workflow = 'spoiled'"
+        )).await;
+        let runner = database.runner(workflows(idle("a"))).await;
+        let other = database.of("globex").runner(workflows(idle("a"))).await;
+        let tenants = Tenants { database, runner, other, spoiled: spoiled[0], sound };
+        tenants.others_go_on("while the large ones are looked at").await;
+        for id in &spoiled {
+            let execution = tenants.runner.execution(*id);
+            until(async || execution.get_status().await.unwrap() == Cancelled).await;
+        }
+        let cancelled = ExecutionFilter::all().status(Cancelled).workflow("spoiled");
+        let listed = tenants.runner.list(cancelled, None, 100).await.unwrap();
+        assert_eq!(listed.len(), number);
+        for listed in listed {
+            let error = listed.error_message.unwrap();
+            assert!(error.contains("more than 48 MiB"), "{error}");
+        }
+        tenants.others_go_on("afterwards").await;
         tenants.end().await;
     }
 

@@ -21,7 +21,7 @@ fn said(output: &Output) -> String {
 async fn administered() -> (String, DatabaseAdmin) {
     let server = Cluster::shared().unwrap();
     let url = server.fresh_database().await.unwrap();
-    // One that hardens the database with its first action; without that, looking at a tenant finds what is open.
+    // One that hardens the database with its first action.
     let url = server.superuser_url_of(&url);
     let admin = DatabaseAdmin::new(Database::new(&url, url.rsplit('/').next().unwrap(), 2));
     (url, admin)
@@ -54,6 +54,37 @@ async fn it_can_be_run_again_and_again_tells_no_password_and_leaves_nothing() {
         assert!(!said.split_whitespace().any(is_told), "{said}");
         assert!(admin.list_tenants().await.unwrap().is_empty());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_without_the_rights_of_a_superuser_is_told_what_is_open_and_what_closes_it() {
+    let server = Cluster::shared().unwrap();
+    let url = server.fresh_database().await.unwrap();
+    server.make_administrator(&url).await.unwrap();
+    let admin = DatabaseAdmin::new(Database::new(&url, url.rsplit('/').next().unwrap(), 2));
+    let output = run(&url);
+    let before = said(&output);
+    assert!(output.status.success(), "{before}");
+    let (_, looked) = before.split_once("6. ").unwrap();
+    for words in
+        ["can take advisory locks", "(REVOKE EXECUTE ON FUNCTION ", "a superuser say", "7. ", "2 tenants"]
+    {
+        assert!(looked.contains(words), "`{words}` is not in: {looked}");
+    }
+    assert!(!before.contains(GIVEN) && !before.contains(password_of(&url)), "{before}");
+    assert!(admin.list_tenants().await.unwrap().is_empty());
+
+    // Other databases of the server are those of other tests.
+    let hardening = admin.preflight().await.unwrap().hardening.into_iter();
+    let hardening: String =
+        hardening.filter(|statement| !statement.contains("CONNECT ON DATABASE")).collect();
+    let superuser = server.superuser_url_of(&url);
+    let (client, connection) = tokio_postgres::connect(&superuser, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute(&hardening).await.unwrap();
+    let output = run(&url);
+    let after = said(&output);
+    assert!(output.status.success() && after.contains("none of which reaches outside"), "{after}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

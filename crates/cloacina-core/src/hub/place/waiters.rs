@@ -17,7 +17,7 @@ const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 
 /// How often to ask for one that this process is the only one to run, and knows: its end is learned from the
 /// commit.
-const RARELY: Duration = Duration::from_secs(10);
+const RARELY: Duration = Duration::from_secs(30);
 
 pub(crate) type Waiter = oneshot::Sender<Result<PipelineResult, PipelineError>>;
 

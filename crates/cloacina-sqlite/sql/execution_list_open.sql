@@ -1,7 +1,0 @@
--- The same for states that are not the end of an execution: those few are found by the index, however many are over.
-SELECT id, workflow, fingerprint, state, priority, created_at, started_at, finished_at, deadline, error
-FROM workflow_executions INDEXED BY workflow_executions_finished
-WHERE tenant_id = ?1 AND finished_at IS NULL AND id < ?2
-    AND (?3 IS NULL OR instr(?3, ',' || state || ',') > 0)
-    AND (?4 IS NULL OR workflow = ?4)
-ORDER BY id DESC LIMIT ?5
