@@ -67,8 +67,10 @@ enum Writer {
 struct OpenWriter {
     connection: Connection,
     durability: Durability,
-    /// SQLite's count of what other connections committed, when it was last looked at.
+    /// SQLite's count of what other connections committed, when the engine last looked at the bell.
     seen_version: i64,
+    /// The same, when the engine was last told to look.
+    told_version: i64,
     /// The write-ahead log that the connection has open. As long as it has, nobody may remove it.
     log: Option<FileIdentity>,
     /// Whether the log was found to be gone, and what is in it was written into the file.
@@ -298,7 +300,14 @@ impl OpenWriter {
             .path()
             .filter(|path| !path.is_empty())
             .and_then(|path| FileIdentity::of(&log_of(path.as_ref())));
-        Ok(Self { connection, durability: Durability::Full, seen_version, log, is_rescued: false })
+        Ok(Self {
+            connection,
+            durability: Durability::Full,
+            seen_version,
+            told_version: seen_version,
+            log,
+            is_rescued: false,
+        })
     }
 }
 

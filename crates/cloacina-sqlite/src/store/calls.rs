@@ -17,7 +17,6 @@ use tokio::sync::watch;
 
 use super::{Durability, SqliteStore};
 use crate::error::Failure;
-use crate::opener::Opener;
 use crate::{doorbell, execution, flush, runner};
 
 /// How many executions are deleted in one transaction: whoever else wants to write waits for it.
@@ -223,7 +222,7 @@ impl Store for SqliteStore {
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {
         // A writer that is busy is asked the next time: a flush says more than a hint.
-        self.look_for_others();
+        self.tell_of_others(true);
         self.glance(|connection| doorbell::due(connection, self.place.tenant, self.micros(now))).await
     }
 

@@ -141,6 +141,27 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Hints if another connection wrote to the file since the engine was last told, and notes if the engine looks at the
+    /// bell now. False if the writer is busy, and was not asked.
+    pub(super) fn tell_of_others(&self, is_looking: bool) -> bool {
+        let Some(mut writer) = self.writer.try_lock() else { return false };
+        if let Writer::Open(writer) = &mut *writer
+            // An error shows in the query that follows.
+            && let Ok(version) = data_version(&writer.connection)
+        {
+            if version != writer.told_version {
+                writer.told_version = version;
+                self.hint();
+            }
+            if is_looking {
+                writer.seen_version = version;
+            }
+        }
+        true
+    }
+}
+
 #[async_trait]
 impl Opener for SqliteStore {
     async fn check(&self) -> store::Result<()> {
@@ -152,17 +173,7 @@ impl Opener for SqliteStore {
     }
 
     fn look_for_others(&self) -> bool {
-        // A writer that is busy is asked the next time: a flush says more than a hint.
-        let Some(mut writer) = self.writer.try_lock() else { return false };
-        if let Writer::Open(writer) = &mut *writer
-            // An error shows in the query that follows.
-            && let Ok(version) = data_version(&writer.connection)
-            && version != writer.seen_version
-        {
-            writer.seen_version = version;
-            self.hint();
-        }
-        true
+        self.tell_of_others(false)
     }
 
     fn evict(&self) -> bool {
@@ -173,7 +184,7 @@ impl Opener for SqliteStore {
         if long.any() {
             return false;
         }
-        if !data_version(&open.connection).is_ok_and(|version| version == open.seen_version) {
+        if !data_version(&open.connection).is_ok_and(|version| version == open.told_version) {
             self.hint();
         }
         // The log stays: it is folded in when the file rests, and opening it again must not cost two syncs.
