@@ -3,6 +3,7 @@
 mod alone;
 mod counts;
 mod data;
+mod history;
 mod memory;
 mod neighbours;
 mod rate;
@@ -22,7 +23,7 @@ pub(crate) use neighbours::TROUBLES;
 pub(crate) use tenancy::{IDLE_CHILD, idle_child};
 
 /// What can be asked for on the command line.
-pub(crate) const NAMES: [(&str, &str); 10] = [
+pub(crate) const NAMES: [(&str, &str); 11] = [
     ("one-task", "the latency of a one-task execution alone"),
     ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
     ("outstanding", "10,000 one-task executions submitted at once"),
@@ -38,6 +39,7 @@ pub(crate) const NAMES: [(&str, &str); 10] = [
     ("memory", "what an idle tenant costs this process"),
     ("data", "a transaction of five statements on a tenant's own data, beside plain SeaORM"),
     ("neighbours", "what quiet tenants notice of one in trouble; not among all"),
+    ("history", "lists, looks and pruning in a place with 10,000,000 executions behind it; not among all"),
     ("counts", "statements, commits and round trips of a one-task execution (PostgreSQL)"),
 ];
 
@@ -68,6 +70,8 @@ pub(crate) struct Scale {
     pub(crate) backlog: usize,
     /// Rows that a login plants.
     pub(crate) planted: usize,
+    /// Executions that are over, where many are.
+    pub(crate) finished: usize,
 }
 
 impl Scale {
@@ -85,6 +89,7 @@ impl Scale {
             beside: Duration::from_secs(20),
             backlog: 1_000_000,
             planted: 1_500_000,
+            finished: 10_000_000,
         }
     }
 
@@ -103,6 +108,7 @@ impl Scale {
             beside: Duration::from_secs(6),
             backlog: 50_000,
             planted: 100_000,
+            finished: 2_000_000,
         }
     }
 }
@@ -142,6 +148,7 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale, only: Option<&
         "neighbours" => neighbours::neighbours(kind, scale, only).await,
         "memory" => memory::memory(kind, scale).await,
         "data" => data::data(kind, scale).await,
+        "history" => history::history(kind, scale).await,
         "counts" if kind == Kind::Postgres => counts::counts(scale).await,
         _ => Ok(Vec::new()),
     }
