@@ -40,7 +40,7 @@ const STATE: &str =
     WHEN n <= {over} + 100 THEN 'running' WHEN n <= {over} + 150 THEN 'paused' ELSE 'pending' END";
 
 /// Of which workflows: of twenty as often, and of one seldom.
-const WORKFLOW: &str = "CASE WHEN n % 200000 = 7 THEN 'rare' ELSE 'workflow_' || n % 20 END";
+const WORKFLOW: &str = "CASE WHEN n % 200000 = 7 THEN 'rare' ELSE 'workflow_' || (n % 20) END";
 
 pub(crate) async fn history(kind: Kind, scale: Scale) -> Result<Vec<Row>> {
     let database = Database::fresh(kind).await?;
