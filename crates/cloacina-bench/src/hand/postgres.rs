@@ -288,6 +288,7 @@ impl Connection {
                 vec![None::<&str>; count],
                 vec![None::<i64>; count],
                 vec![true; count],
+                vec![None::<Uuid>; count],
             ),
             run!(
                 &self.statements.task_insert,

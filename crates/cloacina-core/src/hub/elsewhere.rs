@@ -20,6 +20,9 @@ use crate::store::StoreError;
 /// How many of those that are waited for are asked for in one query.
 const POLL_BATCH: usize = 1000;
 
+/// How many are read without asking first whether they are over.
+const FEW: usize = 8;
+
 /// How long hints are left alone for each that was asked for: so asking takes a tenth of a thread at most.
 const ASKED: Duration = Duration::from_micros(20);
 
@@ -38,7 +41,10 @@ impl Hub {
             // An end that this process saw is told under this lock.
             let known = handle.get().and_then(Ended::result);
             let Some(result) = known else {
-                let poll = match state.work.live.contains_key(&execution) {
+                // Of what was submitted here and has not ended here, nothing else is known either.
+                let is_known =
+                    state.waiters.is_remembered(execution) || state.work.live.contains_key(&execution);
+                let poll = match is_known {
                     _ if state.work.holds(execution) => None,
                     true => Some(Poll::soon(now)),
                     false => Some(Poll::at_once(now)),
@@ -106,7 +112,8 @@ impl Hub {
             }
             let alone = self.alone.load(Ordering::Relaxed) && state.claims();
             let (work, waiters) = (&state.work, &mut state.waiters);
-            let only_ours = |execution| alone && work.live.contains_key(&execution);
+            let only_ours =
+                |execution, is_remembered| alone && (is_remembered || work.live.contains_key(&execution));
             let due = waiters.due(now, |execution| work.holds(execution), only_ours);
             waiters.asking = due != Due::default();
             if waiters.asking {
@@ -122,8 +129,11 @@ impl Hub {
 
     async fn ask_for(self: &Arc<Self>, place: &Arc<OpenPlace>, due: Due) -> Result<(), StoreError> {
         let _turn = self.turn_in(place).await;
-        let mut over = due.unknown;
-        for open in due.open.chunks(POLL_BATCH) {
+        let Due { unknown: mut over, open } = due;
+        // A few are read at once: that they are not over costs less than a second query.
+        let (few, many) = if open.len() <= FEW { (open, Vec::new()) } else { (Vec::new(), open) };
+        over.extend(few);
+        for open in many.chunks(POLL_BATCH) {
             let headers = self.store.execution_headers(&place.place, open).await?;
             let is_open = |id: &&ExecutionId| {
                 headers.iter().any(|header| header.id == **id && !header.status.is_terminal())

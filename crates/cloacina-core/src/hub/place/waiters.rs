@@ -157,7 +157,7 @@ impl Waiters {
         &mut self,
         now: Duration,
         held: impl Fn(ExecutionId) -> bool,
-        only_ours: impl Fn(ExecutionId) -> bool,
+        only_ours: impl Fn(ExecutionId, bool) -> bool,
     ) -> Due {
         let mut due = Due::default();
         while let Some((at, execution)) = self.polls.first().copied().filter(|(at, _)| *at <= now) {
@@ -167,7 +167,7 @@ impl Waiters {
             if held(execution) {
                 continue;
             }
-            let is_only_ours = only_ours(execution);
+            let is_only_ours = only_ours(execution, self.handles.contains_key(&execution));
             if poll.anyway || !is_only_ours {
                 if poll.step.is_zero() { &mut due.unknown } else { &mut due.open }.push(execution);
             }
@@ -181,6 +181,11 @@ impl Waiters {
     /// Lets a handle remember how its execution ends.
     pub(crate) fn remember(&mut self, execution: ExecutionId, handle: Arc<OnceLock<Ended>>) {
         self.handles.insert(execution, handle);
+    }
+
+    /// Whether a handle that lives is told when an execution ends here: so far it has not.
+    pub(crate) fn is_remembered(&self, execution: ExecutionId) -> bool {
+        self.handles.contains_key(&execution)
     }
 
     /// What the handle on an execution is to be told, if it lives.
@@ -228,14 +233,14 @@ mod tests {
     fn what_is_unknown_is_read_at_once_and_then_asked_for_with_growing_pauses() {
         let mut waiters = Waiters::default();
         let execution = waits(&mut waiters, Some(Poll::at_once(NOW)));
-        assert_eq!(waiters.due(NOW, |_| false, |_| false).unknown, [execution]);
+        assert_eq!(waiters.due(NOW, |_| false, |_, _| false).unknown, [execution]);
         let mut pauses = Vec::new();
         let mut now = NOW;
         for _ in 0..7 {
             let next = waiters.next_poll().unwrap();
             pauses.push((next - now).as_millis());
             now = next;
-            assert_eq!(waiters.due(now, |_| false, |_| false).open, [execution]);
+            assert_eq!(waiters.due(now, |_| false, |_, _| false).open, [execution]);
         }
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);
     }
@@ -244,7 +249,7 @@ mod tests {
     fn what_is_held_is_not_asked_for_until_it_is_let_go() {
         let mut waiters = Waiters::default();
         let execution = waits(&mut waiters, Some(Poll::at_once(NOW)));
-        assert_eq!(waiters.due(NOW, |_| true, |_| false), Due::default());
+        assert_eq!(waiters.due(NOW, |_| true, |_, _| false), Due::default());
         assert_eq!(waiters.next_poll(), None);
         waiters.arm(execution, Poll::soon(NOW));
         assert_eq!(waiters.next_poll(), Some(NOW + POLL.0));
@@ -254,10 +259,10 @@ mod tests {
     fn what_only_we_run_is_seldom_asked_for() {
         let mut waiters = Waiters::default();
         waits(&mut waiters, Some(Poll::soon(NOW)));
-        assert_eq!(waiters.due(NOW + POLL.0, |_| false, |_| true), Due::default());
+        assert_eq!(waiters.due(NOW + POLL.0, |_| false, |_, _| true), Due::default());
         let next = NOW + POLL.0 + RARELY;
         assert_eq!(waiters.next_poll(), Some(next));
-        assert_eq!(waiters.due(next, |_| false, |_| true).open.len(), 1);
+        assert_eq!(waiters.due(next, |_| false, |_, _| true).open.len(), 1);
     }
 
     #[test]
@@ -265,7 +270,7 @@ mod tests {
         let mut waiters = Waiters::default();
         let execution = waits(&mut waiters, None);
         waiters.arm_everybody(Poll::now(NOW));
-        assert_eq!(waiters.due(NOW, |_| false, |_| true).open, [execution]);
+        assert_eq!(waiters.due(NOW, |_| false, |_, _| true).open, [execution]);
     }
 
     #[test]

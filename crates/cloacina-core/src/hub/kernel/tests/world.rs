@@ -376,7 +376,7 @@ impl Process {
             let mut state = self.place.state();
             let state = &mut *state;
             let work = &state.work;
-            state.waiters.due(world.moment().monotonic, |execution| work.holds(execution), |_| false)
+            state.waiters.due(world.moment().monotonic, |execution| work.holds(execution), |_, _| false)
         };
         let loaded = world.load(due.unknown.into_iter().chain(due.open));
         let effects = self.place.state().settle(loaded, Some(self.runner()));
