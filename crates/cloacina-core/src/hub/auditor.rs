@@ -21,6 +21,7 @@ use super::place::{Look, OpenPlace, Poll};
 use super::report::count_submitted;
 use super::shared::{Audit, Hub};
 use super::transition::{Submit, SubmitReply};
+use crate::backoff::Backoff;
 use crate::config::MOST_EXECUTION_BYTES;
 use crate::error::{ErrorKind, PipelineError};
 use crate::id::{ExecutionId, TenantId};
@@ -32,6 +33,9 @@ pub(super) const LOAD: usize = 256;
 
 /// How long to wait after a look that failed.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long to wait after what has to be known could not be read: at first, and at most.
+const READ_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 
 /// How long to wait after an execution could not be cancelled: at first, and at most.
 const ABANDON: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -237,7 +241,7 @@ impl Hub {
             let ids: Vec<ExecutionId> = ids.into_iter().collect();
             let mut loaded = Loaded::default();
             for ids in ids.chunks(LOAD) {
-                let mut wait = Duration::from_millis(10);
+                let mut backoff = Backoff::new(READ_AGAIN.0, READ_AGAIN.1);
                 loop {
                     let read = {
                         let _turn = hub.turn_in(&place).await;
@@ -248,10 +252,9 @@ impl Hub {
                         loaded.extend(more);
                         break;
                     }
-                    if !hub.pause(wait).await {
+                    if !hub.pause(backoff.next()).await {
                         return;
                     }
-                    wait = (wait * 2).min(Duration::from_secs(2));
                 }
             }
             let effects = place.state().begin(starts, loaded, hub.moment(None));
@@ -277,7 +280,7 @@ impl Hub {
         self.spawn(async move {
             error!(tenant = place.place.name, %execution, reason, "this execution cannot be run and is cancelled");
             let control = Control::Cancel { reason: format!("cannot be run: {reason}") };
-            let mut wait = ABANDON.0;
+            let mut backoff = Backoff::new(ABANDON.0, ABANDON.1);
             loop {
                 let now = hub.clock.database_now();
                 let cancelled = {
@@ -296,10 +299,9 @@ impl Hub {
                         }
                     }
                 }
-                if !hub.pause(wait).await {
+                if !hub.pause(backoff.next()).await {
                     return;
                 }
-                wait = (wait * 2).min(ABANDON.1);
             }
             hub.request_audit(Audit::Execution(place, execution));
         });
@@ -311,17 +313,16 @@ impl Hub {
         let hub = Arc::clone(self);
         self.spawn(async move {
             let Submit { execution, reply, admitted, .. } = submit;
-            let mut wait = Duration::from_millis(10);
+            let mut backoff = Backoff::new(READ_AGAIN.0, READ_AGAIN.1);
             let found = loop {
                 match hub.find(&place, &execution).await {
                     Ok(found) => break found,
                     Err(error) => warn!(tenant = place.place.name, execution = %execution.id, %error, "failed to look for it; will try again"),
                 }
                 tokio::select! {
-                    () = hub.clock.sleep(wait) => {}
+                    () = hub.clock.sleep(backoff.next()) => {}
                     () = hub.stop.cancelled() => return,
                 }
-                wait = (wait * 2).min(Duration::from_secs(2));
             };
             let id = match found {
                 Ok(id) => id,

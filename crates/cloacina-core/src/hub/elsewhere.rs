@@ -23,7 +23,9 @@ const POLL_BATCH: usize = 1000;
 /// How many are read without asking first whether they are over.
 const FEW: usize = 8;
 
-/// How long hints are left alone for each that was asked for: so asking takes a tenth of a thread at most.
+/// How long hints are left alone for each that was asked for, if it was more than a few: so asking takes a tenth of a
+/// thread at most.
+const MANY: u32 = 50;
 const ASKED: Duration = Duration::from_micros(20);
 
 impl Hub {
@@ -76,7 +78,7 @@ impl Hub {
                 self.ask_elsewhere(&place);
             }
             // Where many are waited for, a hint is no news.
-            if !self.pause(ASKED * asked).await {
+            if asked > MANY && !self.pause(ASKED * asked).await {
                 return;
             }
         }

@@ -22,6 +22,7 @@ use super::place::{Failures, OpenPlace};
 use super::rounds::Rounds;
 use super::shared::{Audit, Hub};
 use super::transition::{Submit, Transition};
+use crate::backoff::Backoff;
 use crate::error::{ErrorKind, PipelineError};
 use crate::execution::AttemptOutcome;
 use crate::id::{ExecutionId, TenantId};
@@ -131,12 +132,12 @@ impl Lane {
     /// Writes a flush; does not return before it is written, put aside or refused. False once the hub is being closed.
     async fn commit(&mut self, batches: Vec<PlaceBatch>) -> bool {
         let mut work = vec![batches];
-        let mut wait = BACKOFF.0;
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         while let Some(batches) = work.pop() {
             let (mut batches, error) = match self.flush(batches).await {
                 Written::Done => {
                     self.hub.troubles.commits.succeeded(self.hub.whose());
-                    wait = BACKOFF.0;
+                    backoff.reset();
                     continue;
                 }
                 Written::Again(batches, error) => (batches, error),
@@ -153,8 +154,7 @@ impl Lane {
                 StoreErrorKind::Transient | StoreErrorKind::Unknown if !batches.iter().all(is_untrusted) => {
                     let batches = self.give_up_old_submits(batches, unsure, &error);
                     self.hub.troubles.commits.note(self.hub.whose(), &Err::<(), _>(&error));
-                    self.hub.clock.sleep(wait).await;
-                    wait = (wait * 2).min(BACKOFF.1);
+                    self.hub.clock.sleep(backoff.next()).await;
                     if self.hub.stop.is_cancelled() {
                         return false;
                     }

@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 use super::kernel::Short;
 use super::place::OpenPlace;
 use super::shared::Hub;
+use crate::backoff::Backoff;
 use crate::clock::LONGEST_WAIT;
 use crate::id::{ExecutionId, TenantId};
 use crate::store::{Control, Controlled, Liveness, MANY, StoreError, WorkflowKey};
@@ -148,7 +149,7 @@ impl Hub {
             }
             Arc::clone(state.handles.workflows.keys())
         };
-        let mut wait = RESUME.0;
+        let mut backoff = Backoff::new(RESUME.0, RESUME.1);
         loop {
             let found = self.store.execution_orphaned(&place.place, &known).await;
             place.troubles.resuming.note(place.whose(), &found);
@@ -160,13 +161,12 @@ impl Hub {
             if resumed > 0 {
                 place.state().claiming.note_any();
                 self.look(&place);
-                wait = RESUME.0;
+                backoff.reset();
                 continue;
             }
-            if !self.pause(wait).await || place.state().handles.executors.is_empty() {
+            if !self.pause(backoff.next()).await || place.state().handles.executors.is_empty() {
                 return;
             }
-            wait = (wait * 2).min(RESUME.1);
         }
     }
 

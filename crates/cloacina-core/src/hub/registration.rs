@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 use super::place::OpenPlace;
 use super::shared::Hub;
 use super::transition::Incarnation;
+use crate::backoff::Backoff;
 use crate::id::RunnerId;
 use crate::lease::{ProcessIdentity, host_name};
 use crate::store::{RunnerRegistration, StoreError, WorkflowKey};
@@ -94,7 +95,7 @@ impl Hub {
                 self.perform(&place, None, effects);
             }
         }
-        let mut wait = Duration::from_millis(50);
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         let next = loop {
             let registered = self.register(&mut unsettled).await;
             self.troubles.registering.note(self.whose(), &registered);
@@ -102,10 +103,9 @@ impl Hub {
                 break next;
             }
             tokio::select! {
-                () = self.clock.sleep(wait) => {}
+                () = self.clock.sleep(backoff.next()) => {}
                 () = self.stop.cancelled() => return,
             }
-            wait = (wait * 2).min(Duration::from_secs(2));
         };
         self.say_started(next.id);
         *self.incarnation.write() = Some(next);
