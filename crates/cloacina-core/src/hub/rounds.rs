@@ -13,9 +13,6 @@ use crate::id::TenantId;
 /// The most transitions, and the most bytes of JSON, in one flush: what keeps a flush at a few milliseconds.
 const MOST: Size = Size { transitions: 1000, bytes: 1 << 20 };
 
-/// The same for a flush of bulk that others wait for.
-const SHARED: Size = Size { transitions: 256, bytes: 256 << 10 };
-
 /// The most that a place with little to do has to write.
 const LITTLE: Size = Size { transitions: 64, bytes: 64 << 10 };
 
@@ -23,8 +20,6 @@ const LITTLE: Size = Size { transitions: 64, bytes: 64 << 10 };
 #[derive(Default)]
 pub(super) struct Rounds {
     pending: Vec<PlaceBatch>,
-    /// Whether somebody with little to do was in the last round.
-    is_shared: bool,
 }
 
 impl Rounds {
@@ -67,7 +62,6 @@ impl Rounds {
         let mut round = Vec::new();
         let (mut few, mut size) = (Vec::new(), Size { transitions: 0, bytes: 0 });
         let little = self.pending.extract_if(.., |batch| Size::of(batch).fits(LITTLE)).collect::<Vec<_>>();
-        let is_shared = std::mem::replace(&mut self.is_shared, !little.is_empty());
         let (apart, together): (Vec<_>, Vec<_>) = little.into_iter().partition(&alone);
         for batch in together {
             let with = size.and(Size::of(&batch));
@@ -81,15 +75,15 @@ impl Rounds {
         }
         round.push(few);
         round.extend(apart.into_iter().map(|batch| vec![batch]));
-        round.push(self.bulk(if is_shared || self.is_shared { SHARED } else { MOST }, alone));
+        round.push(self.bulk(alone));
         round.retain(|flush| !flush.is_empty());
         round
     }
 
     /// As much of the places with much to do as fits into one flush, from the one that has waited longest.
-    fn bulk(&mut self, most: Size, alone: impl Fn(&PlaceBatch) -> bool) -> Vec<PlaceBatch> {
+    fn bulk(&mut self, alone: impl Fn(&PlaceBatch) -> bool) -> Vec<PlaceBatch> {
         let mut flush: Vec<PlaceBatch> = Vec::new();
-        let mut left = most;
+        let mut left = MOST;
         let mut rest = Vec::new();
         for mut batch in std::mem::take(&mut self.pending) {
             let is_alone = alone(&batch);
