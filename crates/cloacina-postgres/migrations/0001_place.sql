@@ -122,14 +122,3 @@ CREATE TABLE task_attempts (
     finished_at  timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, execution_id, task, attempt)
 );
-
--- Large values are compressed by whoever writes them, while others wait for the processor: lz4 takes a fraction of the time that
--- pglz takes, where the server was built with it.
-DO $$
-BEGIN
-    IF EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)) THEN
-        ALTER TABLE workflow_executions ALTER COLUMN input SET COMPRESSION lz4;
-        ALTER TABLE task_executions ALTER COLUMN patch SET COMPRESSION lz4;
-    END IF;
-END
-$$;
