@@ -1,21 +1,19 @@
 //! Who has work due, and how other processes learn of it.
 //!
-//! The bell of a tenant lies in one small table, so that one indexed query a second sees all tenants. Whoever
-//! leaves rows in a ready table rings; whoever finds a due bell with nothing behind it lowers it.
+//! The bell of a tenant lies in one small table, so that one indexed query a second sees all tenants. Whoever leaves rows in a
+//! ready table rings; whoever finds a due bell with nothing behind it lowers it.
 //!
-//! *Ringing* takes the bell's row FOR KEY SHARE; *lowering* takes it FOR UPDATE SKIP LOCKED and only then, in
-//! a new statement, looks for the earliest due row. Either the ringer committed before that look, and the
-//! look sees its rows; or it holds the lock, and nobody lowers; or it comes later, waits for the lowering to
-//! commit, and sees a bell that is set too late. Without the pair an uncommitted row is behind a lowered bell
-//! for ever.
+//! *Ringing* takes the bell's row FOR KEY SHARE; *lowering* takes it FOR UPDATE SKIP LOCKED and only then, in a new statement,
+//! looks for the earliest due row. Either the ringer committed before that look, and the look sees its rows; or it holds the
+//! lock, and nobody lowers; or it comes later, waits for the lowering to commit, and sees a bell that is set too late. Without
+//! the pair an uncommitted row is behind a lowered bell for ever.
 //!
-//! A `NOTIFY` makes it immediate. It is sent after the commit, on another connection, at most once in two
-//! milliseconds, and in twenty where there is always more, empty: inside the writing transaction it would
-//! serialise all commits of the cluster. Nothing depends on it.
+//! A `NOTIFY` makes it immediate. It is sent after the commit, on another connection, at most once in two milliseconds,
+//! empty: inside the writing transaction it would serialise all commits of the cluster. Nothing depends on it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cloacina_core::backoff::Backoff;
 use cloacina_core::id::{ExecutionId, TenantId};
@@ -32,12 +30,8 @@ use crate::row::column;
 use crate::schema::SchemaName;
 use crate::statement as sql;
 
-/// How long to wait between two hints that are sent, or passed on: at least, and where there is always
-/// another one.
-const BETWEEN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
-
-/// Whoever waited for so long for a hint has few of them.
-const FEW: Duration = Duration::from_millis(1);
+/// How often hints are sent, and passed on, at most: so they take a thousand statements a second at most, whatever the load.
+const NOTIFY_EVERY: Duration = Duration::from_millis(2);
 
 /// How long to wait before asking again for a connection to listen on, where there are few.
 const LISTEN_AGAIN: Duration = Duration::from_secs(10);
@@ -129,14 +123,9 @@ pub(crate) async fn send_hints(inner: Weak<Inner>) {
         "send a hint to other processes",
         "they learn of work when they look at the doorbell, once a second",
     );
-    let mut between = Backoff::new(BETWEEN.0, BETWEEN.1);
     loop {
         let Some(hints) = inner.upgrade().map(|inner| Arc::clone(&inner.hints)) else { return };
-        let begun = Instant::now();
         let notify = hints.to_be_sent().await;
-        if begun.elapsed() >= FEW {
-            between.reset();
-        }
         let Some(inner) = inner.upgrade() else { return };
         let sent = async {
             let side = inner.pool.get(Use::Engine).await?;
@@ -146,7 +135,7 @@ pub(crate) async fn send_hints(inner: Weak<Inner>) {
         };
         streak.note(Whose::Database(inner.label()), &sent.await);
         drop(inner);
-        tokio::time::sleep(between.next()).await;
+        tokio::time::sleep(NOTIFY_EVERY).await;
     }
 }
 
@@ -203,19 +192,14 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
     }
 }
 
-/// Passes on what was heard, as long as the store is there: not more often than processes like this one send
-/// it, because any login of the database can notify anybody.
+/// Passes on what was heard, as long as the store is there: not more often than processes like this one send it, because any login of the
+/// database can notify anybody.
 pub(crate) async fn pass_hints_on(inner: Weak<Inner>) {
-    let mut between = Backoff::new(BETWEEN.0, BETWEEN.1);
     loop {
         let Some(hints) = inner.upgrade().map(|inner| Arc::clone(&inner.hints)) else { return };
-        let begun = Instant::now();
         hints.pass_on().await;
-        if begun.elapsed() >= FEW {
-            between.reset();
-        }
         drop(hints);
-        tokio::time::sleep(between.next()).await;
+        tokio::time::sleep(NOTIFY_EVERY).await;
     }
 }
 
