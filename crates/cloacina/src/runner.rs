@@ -11,11 +11,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "postgres")]
+use cloacina_core::ErrorKind;
 use cloacina_core::workflow::registered;
 pub use cloacina_core::{
     DefaultRunnerConfig, DefaultRunnerConfigBuilder, PipelineExecution, Runner, Submission,
 };
-use cloacina_core::{ErrorKind, PipelineError, Workflow};
+use cloacina_core::{PipelineError, Workflow};
 #[cfg(feature = "data")]
 use cloacina_data::{Data, TaskData, TenantDb};
 #[cfg(feature = "sqlite")]
