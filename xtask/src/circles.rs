@@ -1,11 +1,11 @@
 //! Circles of imports between the files of a crate.
 //!
-//! Files that need each other cannot be read, tested or moved one without the other. Either they are one thing,
-//! or what both need has a home of its own.
+//! Files that need each other cannot be read, tested or moved one without the other. Either they are one
+//! thing, or what both need has a home of its own.
 //!
-//! A file is tied to another one by each name that it takes from there, wherever re-exports lead. A `mod` and a
-//! re-export tie nothing by themselves, and what is under `#[cfg(test)]` does not count. Methods are not seen: they
-//! come with a type that somebody named.
+//! A file is tied to another one by each name that it takes from there, wherever re-exports lead. A `mod` and
+//! a re-export tie nothing by themselves, and what is under `#[cfg(test)]` does not count. Methods are not
+//! seen: they come with a type that somebody named.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{Display, Write as _};

@@ -1,8 +1,8 @@
 -- A tenant's place: four tables, because every backend caches every table that it has touched.
 --
--- `tenant_id` comes first in every key, so that the same statements work and rows can move wherever a tenant is placed.
--- There are no foreign keys: every transaction that changes the tasks of an execution holds the lock on the execution's row,
--- which is what the checks behind a foreign key would lock a second time.
+-- `tenant_id` comes first in every key, so that the same statements work and rows can move wherever a tenant
+-- is placed. There are no foreign keys: every transaction that changes the tasks of an execution holds the
+-- lock on the execution's row, which is what the checks behind a foreign key would lock a second time.
 -- Contexts are `json`, not `jsonb`: numbers keep the form they were written in.
 
 CREATE TABLE workflow_executions (
@@ -30,17 +30,18 @@ CREATE TABLE workflow_executions (
     CHECK ((idempotency_key IS NULL) = (input_hash IS NULL))
 ) WITH (
     fillfactor = 85,
-    -- Each end leaves an entry of `listed` behind, which whoever looks for what runs passes until it is vacuumed: some 50 ms for 100,000 of
-    -- them. By the server's default there would be two million of them in a place with ten million executions.
+    -- An execution that ends leaves a dead entry in the index `listed`. Looks for running executions pass over dead
+    -- entries until a vacuum removes them: 100,000 take about 50 ms. The server's default would allow two million in
+    -- a place with ten million executions.
     autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_scale_factor = 0.01
 );
 
--- What is listed, and what is open: the state comes first, so that what runs, waits or is paused is found without what does not, and in it the
--- workflow, so that a page of either is found at once, however many have ended. It has the state in it, so an execution that waited for
--- its first claim writes its indexes once more when it starts. One that is claimed as it is recorded, as most are, does not.
+-- For lists, and for looks at what is open. The state comes first, then the workflow, so a page of either is found at once,
+-- however many executions have ended. An execution that waited for its first claim writes its indexes once more when it
+-- starts. Most are claimed as they are recorded, and do not.
 --
--- The condition holds for every row, and whoever wants this index repeats it: so no plan that is made on empty tables looks an execution up by
--- its id in here, by way of all those that have its state.
+-- The condition holds for every row, and a query has to repeat it to use this index. Without it, a plan that is made on empty
+-- tables would look an execution up by its id here, and walk all executions of its state.
 CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state, workflow, id) WHERE priority >= 0;
 
 -- What is pruned: the oldest end first. New entries go to its right edge.
@@ -49,9 +50,9 @@ CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, finish
 CREATE UNIQUE INDEX workflow_executions_idempotency ON workflow_executions (tenant_id, workflow, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 
--- The primary key is its only index and holds no column that an update changes, and every page keeps room: so each of the
--- two updates in a task's life stays on its page (HOT) and writes no index. One partial index on `state` and none would.
---
+-- The primary key is its only index and holds no column that an update changes, and every page keeps room: so
+-- each of the two updates in a task's life stays on its page (HOT) and writes no index. One partial index on
+-- `state` and none would.
 -- A row is the record of the task's latest attempt; the attempts before it are in `task_attempts`.
 CREATE TABLE task_executions (
     tenant_id    uuid     NOT NULL,
@@ -91,9 +92,8 @@ CREATE TABLE task_executions (
 ) WITH (fillfactor = 70);
 
 -- Work that anybody may claim: narrow, its rows live briefly, and its key is the order of the claim.
---
--- Deadlines wait here too, as rows of task -1 under priority -1: no claim ever looks there, and the earliest of either kind
--- is the first row of its priority.
+-- Deadlines wait here too, as rows of task -1 under priority -1: no claim ever looks there, and the earliest
+-- of either kind is the first row of its priority.
 CREATE TABLE ready_tasks (
     tenant_id    uuid        NOT NULL,
     priority     smallint    NOT NULL CHECK (priority BETWEEN -1 AND 9),
@@ -106,7 +106,8 @@ CREATE TABLE ready_tasks (
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
         autovacuum_analyze_scale_factor = 0.5);
 
--- What a claim looks at where nothing near the front is for anybody here: it never walks the rows of versions that nobody has.
+-- What a claim looks at where nothing near the front is for anybody here: it never walks the rows of versions
+-- that nobody has.
 CREATE INDEX ready_tasks_version ON ready_tasks (tenant_id, fingerprint, workflow, priority, due_at);
 
 -- Attempts that are over and were followed by another one, or will be.

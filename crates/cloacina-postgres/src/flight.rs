@@ -37,8 +37,8 @@ impl Use {
 
     /// What a transaction does with plans.
     ///
-    /// The statements of a flush are written so that there is only one plan to be made; making it anew costs more than running it. Anything
-    /// else is planned for each run, with the sizes that the tables have then.
+    /// The statements of a flush are written so that there is only one plan to be made; making it anew costs
+    /// more than running it. Anything else is planned for each run, with the sizes that the tables have then.
     pub(crate) fn plans(self) -> &'static str {
         match self {
             Self::Lane(_) | Self::Aside => "SET LOCAL plan_cache_mode = force_generic_plan",
@@ -80,7 +80,8 @@ impl Scope<'_> {
 
     /// How long a transaction waits for a lock, and for a statement, in milliseconds.
     ///
-    /// In a lane others wait for it. What takes longer there is done aside, where only places in trouble wait for each other.
+    /// In a lane others wait for it. What takes longer there is done aside, where only places in trouble wait
+    /// for each other.
     pub(crate) fn patience(self, used_for: Use, lane: Duration) -> (u128, u32) {
         match (self, used_for) {
             // A heartbeat that waits longer is better sent again.

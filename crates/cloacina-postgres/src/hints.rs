@@ -1,7 +1,7 @@
 //! What this process tells others, and hears from them: that there is work, and that executions are over.
 //!
-//! All listen for work on one channel. Each listens for ends of executions that it submitted on a channel of its own, so that
-//! nobody is woken for those of others. A hint has no content, and nothing depends on it.
+//! All listen for work on one channel. Each listens for ends of executions that it submitted on a channel of
+//! its own, so that nobody is woken for those of others. A hint has no content, and nothing depends on it.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};

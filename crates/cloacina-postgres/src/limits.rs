@@ -9,8 +9,8 @@ use uuid::Uuid;
 use crate::flight::{Step, params};
 use crate::statement as sql;
 
-/// How long a statement and a transaction of a tenant's login may take unless its limits say otherwise, and how many sessions
-/// it may have.
+/// How long a statement and a transaction of a tenant's login may take unless its limits say otherwise, and
+/// how many sessions it may have.
 pub(crate) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(300);
 pub(crate) const CONNECTIONS: u32 = 20;

@@ -13,16 +13,16 @@ use crate::migrations::Migration;
 pub struct PostgresOptions {
     /// The most connections to keep.
     ///
-    /// Up to four are lanes for flushes, one listens, one is the engine's own, the others serve everything else. Fewer lanes write
-    /// less at once; more connections than the server has to spare keep others out. Where the server lets us have fewer, those
-    /// that there are take turns.
+    /// Up to four are lanes for flushes, one listens, one is the engine's own, the others serve everything
+    /// else. Fewer lanes write less at once; more connections than the server has to spare keep others out.
+    /// Where the server lets us have fewer, those that there are take turns.
     ///
     /// Defaults to 10.
     pub max_connections: u32,
     /// Where the store's work runs. It must have its I/O and time drivers enabled.
     ///
-    /// Defaults to a runtime with one thread, `cloacina-hub`, that all stores of the process share: a task that blocks the
-    /// caller's threads then cannot keep heartbeats and commits from being sent.
+    /// Defaults to a runtime with one thread, `cloacina-hub`, that all stores of the process share: a task
+    /// that blocks the caller's threads then cannot keep heartbeats and commits from being sent.
     pub runtime: Option<Handle>,
     /// How long a lane waits for a lock, for tests of what happens after such a wait.
     #[doc(hidden)]

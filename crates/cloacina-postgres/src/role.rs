@@ -23,8 +23,8 @@ pub(crate) const ROLES: [&str; 5] = [OWNER, ENGINE, TENANT, APP, READER];
 /// Who may do what in the schema `cloacina`.
 pub(crate) const CONTROL_GRANTS: &str = include_str!("../sql/control_grants.sql");
 
-/// Grants what the scripts made in a schema that an administrator took over at an older version. Where a role is missing, the administrator that makes it
-/// does this.
+/// Grants what the scripts made in a schema that an administrator took over at an older version. Where a role
+/// is missing, the administrator that makes it does this.
 pub(crate) fn granted_by_the_owner() -> String {
     let roles = ROLES.map(|role| format!("'{role}'")).join(", ");
     format!(
@@ -37,7 +37,8 @@ pub(crate) fn granted_by_the_owner() -> String {
 /// The tables of a place that the engine works with.
 const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, task_attempts";
 
-/// Lets the operator's logins, and a tenant's group, work in a place; for a transaction that is in its schema.
+/// Lets the operator's logins, and a tenant's group, work in a place; for a transaction that is in its
+/// schema.
 pub(crate) fn engine_grants(schema: &SchemaName, group: Option<&str>) -> String {
     let mut to = ENGINE.to_owned();
     if let Some(group) = group {
@@ -50,10 +51,11 @@ pub(crate) fn engine_grants(schema: &SchemaName, group: Option<&str>) -> String 
     )
 }
 
-/// Keeps the tenants apart whose rows are in the same tables; for a transaction that is in their schema. May be repeated.
+/// Keeps the tenants apart whose rows are in the same tables; for a transaction that is in their schema. May
+/// be repeated.
 ///
-/// The operator's engine sees all of them, the application's login those of the tenant that was entered. Of the engine's tables it may do what
-/// records a task as done and a new execution.
+/// The operator's engine sees all of them, the application's login those of the tenant that was entered. Of
+/// the engine's tables it may do what records a task as done and a new execution.
 pub(crate) fn shared_security() -> String {
     let mut text = format!("GRANT USAGE ON SCHEMA {} TO {APP}, {READER};", SchemaName::shared().quoted());
     for table in ENGINE_TABLES.split(", ") {

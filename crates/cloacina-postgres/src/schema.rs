@@ -13,7 +13,8 @@ const SHARED: &str = "cloacina_shared";
 
 /// The name of a schema that may hold a tenant's place.
 ///
-/// 1 to 63 ASCII letters, digits and underscores, kept exactly as given. The only way from a text to an identifier in SQL.
+/// 1 to 63 ASCII letters, digits and underscores, kept exactly as given. The only way from a text to an
+/// identifier in SQL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SchemaName(String);
 

@@ -14,8 +14,9 @@ const MAX_ID: usize = 63;
 
 /// Which file a URL means.
 ///
-/// Two addresses are equal if they mean the same file, however it was written: `./a.db`, `a.db`, an absolute path, a path through a
-/// symbolic link. Every `:memory:` is a database of its own and equal to nothing but its clones.
+/// Two addresses are equal if they mean the same file, however it was written: `./a.db`, `a.db`, an absolute
+/// path, a path through a symbolic link. Every `:memory:` is a database of its own and equal to nothing but
+/// its clones.
 #[derive(Debug, Clone)]
 pub struct SqliteAddress {
     location: Location,
@@ -43,8 +44,8 @@ impl Hash for SqliteAddress {
 }
 
 impl SqliteAddress {
-    /// Understands `sqlite://dir/id.db` (from the working directory), `sqlite:///abs/id.db`, `sqlite::memory:` and a bare path.
-    /// In a URL `%20` and the like stand for bytes.
+    /// Understands `sqlite://dir/id.db` (from the working directory), `sqlite:///abs/id.db`,
+    /// `sqlite::memory:` and a bare path. In a URL `%20` and the like stand for bytes.
     ///
     /// # Errors
     ///
@@ -201,7 +202,8 @@ impl FileIdentity {
     }
 }
 
-/// The name of a tenant's file without its extension: 1 to 63 ASCII letters, digits, `_` and `-`, the first no `-`.
+/// The name of a tenant's file without its extension: 1 to 63 ASCII letters, digits, `_` and `-`, the first
+/// no `-`.
 ///
 /// No such name leaves its directory, is hidden, is an option of a command, or a device of Windows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,14 +1,16 @@
 //! The files that this process has open, how many they may be, and a watch over those that rest.
 //!
-//! A process has a budget of open files. Above it, whoever wants to open one has the least recently used ones pressed: their hubs rest if
-//! nothing happens there, which closes them, and refuse if not. When all are worked on, the budget is exceeded, and comes down again as
-//! they become quiet.
+//! A process has a budget of open files. Above it, whoever wants to open one has the least recently used ones
+//! pressed: their hubs rest if nothing happens there, which closes them, and refuse if not. When all are
+//! worked on, the budget is exceeded, and comes down again as they become quiet.
 //!
-//! It is exceeded only as far as the process's limit of open files allows ([`most`]). From there on the least recently used file is closed
-//! between two transactions although its hub is at work; its next call opens it again. That is slow, but nobody is refused.
+//! It is exceeded only as far as the process's limit of open files allows ([`most`]). From there on the least
+//! recently used file is closed between two transactions although its hub is at work; its next call opens it
+//! again. That is slow, but nobody is refused.
 //!
-//! A file that rests is watched from outside, all of them by one task: a look at the size and times of the file and of its log once a second
-//! costs some microseconds and no descriptor, where a connection costs half a megabyte and three.
+//! A file that rests is watched from outside, all of them by one task: a look at the size and times of the
+//! file and of its log once a second costs some microseconds and no descriptor, where a connection costs half
+//! a megabyte and three.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
@@ -29,19 +31,22 @@ use crate::release::release;
 /// How many files a process has open at once unless it is told otherwise.
 const DEFAULT_BUDGET: usize = 128;
 
-/// How many descriptors an open file costs: two connections with the file and its log each, and the index of the log.
+/// How many descriptors an open file costs: two connections with the file and its log each, and the index of
+/// the log.
 const DESCRIPTORS: usize = 5;
 
 /// How often the resting files are looked at.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// How long no file has to be closed before the budget is exceeded, and how long somebody waits at most although some are.
+/// How long no file has to be closed before the budget is exceeded, and how long somebody waits at most
+/// although some are.
 const ROOM: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(20));
 
 /// How often files are pressed while somebody waits: what was busy may be quiet by then.
 const PRESS: Duration = Duration::from_millis(50);
 
-/// Which part of the budget is kept free by pressing early, and by which part it is exceeded when nobody makes room.
+/// Which part of the budget is kept free by pressing early, and by which part it is exceeded when nobody
+/// makes room.
 const STEP: usize = 16;
 
 static FILES: LazyLock<Files> = LazyLock::new(|| Files {
@@ -79,23 +84,27 @@ struct State {
     is_watched: bool,
 }
 
-/// Sets how many SQLite files this process has open at once; the others rest, closed, until something happens in them.
+/// Sets how many SQLite files this process has open at once; the others rest, closed, until something happens
+/// in them.
 ///
-/// Each costs up to five descriptors and half a megabyte. Fewer than are worked on at once, and each of them is opened and closed all
-/// the time. While more are worked on at once, more are open, but never more than three quarters of the process's limit of open files
-/// (`RLIMIT_NOFILE`, `ulimit -n`) have room for: 153 where it is 1,024. The value given last holds; 0 counts as 1.
+/// Each costs up to five descriptors and half a megabyte. Fewer than are worked on at once, and each of them
+/// is opened and closed all the time. While more are worked on at once, more are open, but never more than
+/// three quarters of the process's limit of open files (`RLIMIT_NOFILE`, `ulimit -n`) have room for: 153
+/// where it is 1,024. The value given last holds; 0 counts as 1.
 ///
 /// Defaults to 128.
 pub fn set_max_open_files(files: usize) {
     FILES.lock().budget = files.max(1);
 }
 
-/// How many files may be open at most: a quarter of the descriptors is the user's, and for what else is opened beside the files.
+/// How many files may be open at most: a quarter of the descriptors is the user's, and for what else is
+/// opened beside the files.
 fn most() -> usize {
     limit().map_or(usize::MAX, |limit| (limit - limit / 4) / DESCRIPTORS).max(1)
 }
 
-/// Closes the least recently used file that nobody uses at this moment, whether its hub is at work or not. False if there is none.
+/// Closes the least recently used file that nobody uses at this moment, whether its hub is at work or not.
+/// False if there is none.
 pub(crate) async fn evict() -> bool {
     let mut files: Vec<Arc<File>> = FILES.lock().open.values().cloned().collect();
     files.sort_by_cached_key(|file| file.used.load(Ordering::Relaxed));
@@ -147,8 +156,8 @@ impl State {
         true
     }
 
-    /// Asks the least recently used files to rest, as many as there are too many, or soon will be; those that were asked since they were
-    /// used last are busy.
+    /// Asks the least recently used files to rest, as many as there are too many, or soon will be; those that
+    /// were asked since they were used last are busy.
     fn press(&mut self) {
         let count = (self.open.len() + self.budget / STEP).saturating_sub(self.budget);
         if count == 0 {
@@ -362,8 +371,8 @@ async fn watch() {
     }
 }
 
-/// What a file and its log look like from outside. A commit changes it, unless it comes in the same tick of the file system's clock as
-/// the commit before.
+/// What a file and its log look like from outside. A commit changes it, unless it comes in the same tick of
+/// the file system's clock as the commit before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Footprint {
     pub(crate) identity: FileIdentity,

@@ -1,8 +1,9 @@
 //! Learns at once when somebody else writes to a file that is open here.
 //!
-//! SQLite tells nobody. The kernel tells of every write to a log, our own included, so whoever is told asks the connection
-//! whether it was somebody else, which costs a look at shared memory. One thread does so for all files of the process, at most
-//! a thousand times a second. Where there is no such kernel, a file is looked at once a second.
+//! SQLite tells nobody. The kernel tells of every write to a log, our own included, so whoever is told asks
+//! the connection whether it was somebody else, which costs a look at shared memory. One thread does so for
+//! all files of the process, at most a thousand times a second. Where there is no such kernel, a file is
+//! looked at once a second.
 
 use std::collections::{HashMap, HashSet};
 use std::mem::MaybeUninit;

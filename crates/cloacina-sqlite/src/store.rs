@@ -28,7 +28,8 @@ use crate::runtime::{on_blocking_thread, pause, runtime};
 use crate::time::{self, FileClock, micros};
 use crate::transaction::{checkpoint, data_version};
 
-/// How long SQLite itself waits for the lock on the file, and with it a thread of the shared runtime. Beyond that we wait without one.
+/// How long SQLite itself waits for the lock on the file, and with it a thread of the shared runtime. Beyond
+/// that we wait without one.
 const SHORT_WAIT: Duration = Duration::from_millis(5);
 
 /// One SQLite file.
@@ -82,7 +83,8 @@ struct OpenWriter {
 enum Durability {
     /// It is on the disk once it is reported.
     Full,
-    /// It may be lost with the machine, not with the process. For what means nothing once the machine has lost its power: heartbeats.
+    /// It may be lost with the machine, not with the process. For what means nothing once the machine has
+    /// lost its power: heartbeats.
     Process,
 }
 
@@ -102,8 +104,9 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Configuration`] for an address that cannot be used, [`StoreErrorKind::Place`] for a file that cannot be used,
-    /// [`StoreErrorKind::Version`] for one that was made by a newer program, [`StoreErrorKind::Transient`] if somebody else has it locked.
+    /// [`StoreErrorKind::Configuration`] for an address that cannot be used, [`StoreErrorKind::Place`] for a
+    /// file that cannot be used, [`StoreErrorKind::Version`] for one that was made by a newer program,
+    /// [`StoreErrorKind::Transient`] if somebody else has it locked.
     pub async fn open(url_or_path: &str) -> Result<Arc<Self>> {
         let text = url_or_path.to_owned();
         let address = on_blocking_thread(move || SqliteAddress::parse(&text)).await?;
@@ -203,14 +206,17 @@ impl SqliteStore {
         &self.address
     }
 
-    /// Folds the write-ahead log into the file and closes it. Unless somebody else has the file open, only the file itself is left.
+    /// Folds the write-ahead log into the file and closes it. Unless somebody else has the file open, only
+    /// the file itself is left.
     ///
-    /// Waits for the call that is under way; a list or the like is given up. Later calls fail with [`StoreErrorKind::Place`]; a second `close` is `Ok`. Dropping the
-    /// future does not stop it. Dropping the store closes it as well.
+    /// Waits for the call that is under way; a list or the like is given up. Later calls fail with
+    /// [`StoreErrorKind::Place`]; a second `close` is `Ok`. Dropping the future does not stop it. Dropping
+    /// the store closes it as well.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Place`] if the log could not be written back. Nothing is lost then: it is read when the file is opened again.
+    /// [`StoreErrorKind::Place`] if the log could not be written back. Nothing is lost then: it is read when
+    /// the file is opened again.
     pub async fn close(&self) -> Result<()> {
         release(self.address.path()).await;
         if let Some(long) = &self.long {
@@ -260,7 +266,8 @@ impl SqliteStore {
         long::closed(self.label_text())
     }
 
-    /// A file that was deleted or replaced can still be written to as long as it is open, and everything would be gone with the process.
+    /// A file that was deleted or replaced can still be written to as long as it is open, and everything
+    /// would be gone with the process.
     fn still_there(&self) -> Result<(), Failure> {
         match self.address.path() {
             Some(path) if FileIdentity::of(path) != self.identity => Err(self.replaced()),

@@ -50,7 +50,8 @@ pub(crate) fn data_version(connection: &Connection) -> Result<i64, Failure> {
 
 /// Writes the log back into the file.
 pub(crate) fn checkpoint(connection: &Connection) -> Result<(), Failure> {
-    // Whether the log was emptied (0) or somebody else is reading from it (1) makes no difference: then that one will do it.
+    // Whether the log was emptied (0) or somebody else is reading from it (1) makes no difference: then that
+    // one will do it.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! A place with millions of executions behind it, and many that are open: what its user asks, and what the engine does now and then.
+//! A place with millions of executions behind it, and many that are open: what its user asks, and what the
+//! engine does now and then.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +25,8 @@ const OPEN: usize = 100_000;
 /// Under whose name they run.
 const RUNNER: Uuid = Uuid::from_u128(10);
 
-/// When the first was recorded, in milliseconds since 1970; each of the others a millisecond later. An execution takes a second.
+/// When the first was recorded, in milliseconds since 1970; each of the others a millisecond later. An
+/// execution takes a second.
 const FIRST: i64 = 1_760_000_000_000;
 
 /// A page, and how many executions are pruned at once.
@@ -34,7 +36,8 @@ const BATCH: usize = 1_000;
 /// What a look may take, in milliseconds.
 const TARGET: f64 = 30.0;
 
-/// Of which states the executions are, by their number `n`: those that are rare are the oldest. `{over}` is how many are over.
+/// Of which states the executions are, by their number `n`: those that are rare are the oldest. `{over}` is
+/// how many are over.
 const STATE: &str =
     "CASE WHEN n <= 300 THEN 'failed' WHEN n <= 600 THEN 'cancelled' WHEN n <= {over} THEN 'completed'
     WHEN n <= {over} + 100 THEN 'running' WHEN n <= {over} + 150 THEN 'paused' ELSE 'pending' END";

@@ -5,6 +5,7 @@
 //! with pauses that double up to a second: many in one query, and each place for itself, so that nobody waits
 //! for another tenant's database.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,9 +24,10 @@ const POLL_BATCH: usize = 1000;
 /// How many are read without asking first whether they are over.
 const FEW: usize = 8;
 
-/// How long hints are left alone for each that was asked for, if it was more than a few: so asking takes a tenth of a
-/// thread at most.
+/// Of how many that are asked for hints are left alone for a while afterwards.
 const MANY: u32 = 50;
+
+/// For how long, for each of them: so asking takes a tenth of a thread at most.
 const ASKED: Duration = Duration::from_micros(20);
 
 impl Hub {
@@ -37,12 +39,11 @@ impl Hub {
         handle: &OnceLock<Ended>,
         waiter: Waiter,
     ) {
-        let now = self.clock.monotonic();
-        let known = {
+        if handle.get().is_none() {
+            let now = self.clock.monotonic();
             let mut state = place.state();
-            // An end that this process saw is told under this lock.
-            let known = handle.get().and_then(Ended::result);
-            let Some(result) = known else {
+            // An end that this process sees is told under this lock, so it is known by now or tells the waiter.
+            if handle.get().is_none() {
                 // Of what was submitted here and has not ended here, nothing else is known either.
                 let is_known =
                     state.waiters.is_remembered(execution) || state.work.live.contains_key(&execution);
@@ -54,11 +55,12 @@ impl Hub {
                 state.waiters.add(execution, waiter, poll);
                 drop(state);
                 return self.ask_elsewhere(place);
-            };
-            result
-        };
-        // Whoever dropped its future does not want to know.
-        drop(waiter.send(Ok(known)));
+            }
+        }
+        // Nobody waits for the place while the result is made. Whoever dropped its future does not want to know.
+        if let Some(result) = handle.get().and_then(Ended::result) {
+            drop(waiter.send(Ok(result)));
+        }
     }
 
     /// Asks for what is waited for and may run elsewhere whenever another process hints that some of it may be over.
@@ -132,15 +134,16 @@ impl Hub {
     async fn ask_for(self: &Arc<Self>, place: &Arc<OpenPlace>, due: Due) -> Result<(), StoreError> {
         let _turn = self.turn_in(place).await;
         let Due { unknown: mut over, open } = due;
-        // A few are read at once: that they are not over costs less than a second query.
-        let (few, many) = if open.len() <= FEW { (open, Vec::new()) } else { (Vec::new(), open) };
-        over.extend(few);
-        for open in many.chunks(POLL_BATCH) {
-            let headers = self.store.execution_headers(&place.place, open).await?;
-            let is_open = |id: &&ExecutionId| {
-                headers.iter().any(|header| header.id == **id && !header.status.is_terminal())
-            };
-            over.extend(open.iter().filter(|id| !is_open(id)));
+        if open.len() <= FEW {
+            // That they are not over costs less than a second query.
+            over.extend(open);
+        } else {
+            for asked in open.chunks(POLL_BATCH) {
+                let headers = self.store.execution_headers(&place.place, asked).await?;
+                let running = headers.iter().filter(|header| !header.status.is_terminal());
+                let running: HashSet<ExecutionId> = running.map(|header| header.id).collect();
+                over.extend(asked.iter().filter(|id| !running.contains(id)));
+            }
         }
         let mut loaded = Loaded::default();
         for ids in over.chunks(LOAD) {

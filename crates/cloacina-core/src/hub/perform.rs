@@ -30,8 +30,28 @@ impl Hub {
         incarnation: Option<&Arc<Incarnation>>,
         effects: Effects,
     ) {
-        let Effects { stops, recorded, unresolved, finished, abandoned, runs, ends, loads, .. } = effects;
-        let Effects { audits, work_in, deadline_in, poll_at, reports, counts, tells, adopted, .. } = effects;
+        // Every one of them, so that a new effect does not compile until it is done.
+        let Effects {
+            stops,
+            recorded,
+            unresolved,
+            finished,
+            abandoned,
+            runs,
+            ends,
+            loads,
+            audits,
+            work_in,
+            deadline_in,
+            poll_at,
+            reports,
+            counts,
+            tells,
+            adopted,
+            is_idle,
+            lowers,
+            takes_turn,
+        } = effects;
         let tenant = place.place.tenant;
         stops.iter().for_each(|stop| stop.stop(StopReason::Void));
         for recorded in recorded {
@@ -96,13 +116,13 @@ impl Hub {
             self.set_timer_at(tenant, Timer::Poll, at);
         }
         self.say(place, reports);
-        if effects.is_idle {
+        if is_idle {
             place.idle.notify_waiters();
         }
-        if effects.lowers {
+        if lowers {
             self.lower(Arc::clone(place), Duration::ZERO);
         }
-        if effects.takes_turn {
+        if takes_turn {
             self.take_turn(place);
         }
     }

@@ -61,8 +61,8 @@ impl Rounds {
     pub(super) fn next(&mut self, alone: impl Fn(&PlaceBatch) -> bool) -> Vec<Vec<PlaceBatch>> {
         let mut round = Vec::new();
         let (mut few, mut size) = (Vec::new(), Size { transitions: 0, bytes: 0 });
-        let little = self.pending.extract_if(.., |batch| Size::of(batch).fits(LITTLE)).collect::<Vec<_>>();
-        let (apart, together): (Vec<_>, Vec<_>) = little.into_iter().partition(&alone);
+        let little = self.pending.extract_if(.., |batch| Size::of(batch).fits(LITTLE));
+        let (apart, together): (Vec<_>, Vec<_>) = little.partition(&alone);
         for batch in together {
             let with = size.and(Size::of(&batch));
             if with.fits(MOST) {

@@ -15,8 +15,8 @@ use crate::runtime::pause;
 use crate::transaction::{checkpoint, snapshot, transaction};
 
 impl SqliteStore {
-    /// A log that was deleted can still be written to, too, and what is committed to it is gone with the last connection. What was committed
-    /// before that was noticed is written into the file.
+    /// A log that was deleted can still be written to, too, and what is committed to it is gone with the last
+    /// connection. What was committed before that was noticed is written into the file.
     fn log_is_still_there(&self, writer: &mut OpenWriter) -> Result<(), Failure> {
         let Some(path) = self.address.path() else { return Ok(()) };
         if writer.log.is_some() && FileIdentity::of(&log_of(path)) == writer.log {
@@ -111,7 +111,8 @@ impl SqliteStore {
         transaction(&writer.connection, || work(&writer.connection))
     }
 
-    /// Runs `work`, which may take long, on one snapshot of the file: on a thread and a connection of its own.
+    /// Runs `work`, which may take long, on one snapshot of the file: on a thread and a connection of its
+    /// own.
     pub(super) async fn read_long<T: Send + 'static>(
         &self,
         work: impl Fn(&Connection) -> Result<T, Failure> + Send + Sync + 'static,
@@ -155,8 +156,8 @@ impl SqliteStore {
         .await
     }
 
-    /// Runs `work` on one snapshot of the file; what is short enough not to keep the writer waiting. So a file in which nothing happens
-    /// has one connection.
+    /// Runs `work` on one snapshot of the file; what is short enough not to keep the writer waiting. So a
+    /// file in which nothing happens has one connection.
     pub(super) async fn glance<T>(
         &self,
         work: impl Fn(&Connection) -> Result<T, Failure> + Send + Sync,

@@ -17,13 +17,13 @@ use crate::runtime::pause;
 use crate::transaction::{checkpoint, data_version};
 use crate::{connect, doorbell, execution, migrate, runner, time};
 
-/// How long a file has to look the same before it can be told by its looks that nobody wrote to it: longer than the ticks of every file
-/// system's clock.
+/// How long a file has to look the same before it can be told by its looks that nobody wrote to it: longer
+/// than the ticks of every file system's clock.
 const SETTLE: Duration = Duration::from_millis(20);
 
 impl SqliteStore {
-    /// Closes the file until the next call, if nobody else wrote to it since the last look at the bell. False if somebody may have, or
-    /// there is nothing that could be closed.
+    /// Closes the file until the next call, if nobody else wrote to it since the last look at the bell. False
+    /// if somebody may have, or there is nothing that could be closed.
     pub(super) async fn lie_down(&self) -> Result<bool, Failure> {
         let (Some(file), Some(path)) = (&self.file, self.address.path()) else { return Ok(false) };
         release(Some(path)).await;
@@ -107,7 +107,8 @@ impl SqliteStore {
         OpenWriter::new(connection)
     }
 
-    /// When somebody has to look at the file; at once if somebody may have died in it, or executions wait for code.
+    /// When somebody has to look at the file; at once if somebody may have died in it, or executions wait for
+    /// code.
     fn next_due(&self, writer: &OpenWriter) -> Result<Option<i64>, Failure> {
         let connection = &writer.connection;
         if !runner::list(connection)?.is_empty() || execution::has_orphans(connection, self.place.tenant)? {
@@ -120,7 +121,8 @@ impl SqliteStore {
         Ok(next.map(|next| next.as_microsecond().saturating_sub(ahead)))
     }
 
-    /// Notes in the registry that this store is gone, and what it leaves. What fails stays noted as open, and is looked at.
+    /// Notes in the registry that this store is gone, and what it leaves. What fails stays noted as open, and
+    /// is looked at.
     pub(super) fn sign_off(&self, writer: &Writer) {
         let Some(holder) = &self.holder else { return };
         let signed = (|| {
@@ -142,8 +144,8 @@ impl SqliteStore {
 }
 
 impl SqliteStore {
-    /// Hints if another connection wrote to the file since the engine was last told, and notes if the engine looks at the
-    /// bell now. False if the writer is busy, and was not asked.
+    /// Hints if another connection wrote to the file since the engine was last told, and notes if the engine
+    /// looks at the bell now. False if the writer is busy, and was not asked.
     pub(super) fn tell_of_others(&self, is_looking: bool) -> bool {
         let Some(mut writer) = self.writer.try_lock() else { return false };
         if let Writer::Open(writer) = &mut *writer

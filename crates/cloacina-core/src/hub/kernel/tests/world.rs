@@ -336,6 +336,12 @@ impl Process {
         self.perform(world, effects);
     }
 
+    /// Writes what waits, and takes it over.
+    pub(super) fn commit(&mut self, world: &mut World) {
+        self.flush(world);
+        self.take_over(world);
+    }
+
     /// The answer to a commit is lost: everything is tried again, and what is held is compared with the
     /// database.
     pub(super) fn lose_the_answer(&mut self, world: &mut World) {
