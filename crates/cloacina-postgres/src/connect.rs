@@ -498,11 +498,10 @@ async fn as_login(
     let batch =
         |text: &'static str| boxed(async move { client.batch_execute(text).await.map(|()| Vec::new()) });
     let asked = boxed(async move { client.query_typed(text, parameters).await });
-    let mut answers = in_order(vec![batch("BEGIN; SET LOCAL ROLE NONE"), asked, batch("ROLLBACK")]).await;
-    let ended = answers.remove(2);
-    let rows = answers.remove(1)?;
-    answers.remove(0)?;
-    ended.map(|_| rows)
+    let answers = in_order(vec![batch("BEGIN; SET LOCAL ROLE NONE"), asked, batch("ROLLBACK")]).await;
+    // The first that was refused is the reason why the others were.
+    let mut answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(answers.swap_remove(1))
 }
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -421,7 +421,7 @@ fn remove_if_there(path: &Path) -> std::io::Result<()> {
 
 /// A port that nobody listens on at this moment; somebody else may be quicker, then the server says so and the
 /// caller comes back.
-fn free_port() -> Result<u16, ClusterError> {
+pub(crate) fn free_port() -> Result<u16, ClusterError> {
     let width = u32::from(PORTS.end - PORTS.start);
     for _ in 0..PORTS_TO_TRY {
         let number = u32::from_str_radix(&secret()?[..8], 16).expect("a secret is hexadecimal") % width;

@@ -1,7 +1,6 @@
 //! A pooler in transaction mode (pgbouncer) before a PostgreSQL server: each transaction may be another server process's.
 
 use std::io::{self, Error};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +10,8 @@ use std::{env, fs};
 
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
+
+use crate::cluster::free_port;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -35,7 +36,7 @@ impl Pooler {
         let directory = tempfile::Builder::new().prefix("cloacina-pooler-").tempdir_in("/tmp")?;
         let first = urls.first().ok_or_else(|| Error::other("a pooler is for one login at least"))?;
         let (host, port) = address_of(first).rsplit_once(':').ok_or_else(unreadable)?;
-        let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let free = free_port().map_err(Error::other)?;
         let users = directory.path().join("users");
         let settings = directory.path().join("settings");
         let text = format!(

@@ -3,11 +3,13 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::{Claimed, Control, Outcome, Store, StoreErrorKind};
 use cloacina_postgres::admin::{Database, DatabaseAdmin, TenantConfig};
+use cloacina_postgres::{PostgresAddress, PostgresStore};
 use cloacina_testing::cluster::Cluster;
 use cloacina_testing::pooler::Pooler;
 use fastrand::Rng;
@@ -170,4 +172,32 @@ impl Flushes {
 fn outcome(held: &Claimed) -> Outcome {
     let successors: &[_] = if held.task == 0 { &[(1, false)] } else { &[] };
     Outcome { attempt: held.attempt, ..completed(held.execution, held.task, successors) }
+}
+
+/// Who is cancelled while it says who it is has met no mistake in the settings: it may try again.
+#[tokio::test]
+async fn a_connection_that_is_cancelled_while_it_is_made_may_be_made_again() {
+    let url = fresh_database().await;
+    let superuser = client(&Cluster::shared().unwrap().superuser_url_of(&url)).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let cancelling = tokio::spawn({
+        let done = Arc::clone(&done);
+        async move {
+            let text = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
+                        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+            while !done.load(Ordering::Relaxed) {
+                superuser.batch_execute(text).await.unwrap();
+            }
+        }
+    });
+    let mut cancelled = 0;
+    while cancelled < REFUSED {
+        let address = PostgresAddress::parse(&url).unwrap();
+        if let Err(error) = PostgresStore::authenticate(address).await {
+            assert_eq!(error.kind(), StoreErrorKind::Transient, "{error:?}");
+            cancelled += 1;
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    cancelling.await.unwrap();
 }
