@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use cloacina::{DefaultRunner, DefaultRunnerConfig};
+use cloacina::{Runner, RunnerConfig};
 use cloacina_testing::cluster::Cluster;
 use tempfile::TempDir;
 
@@ -44,9 +44,9 @@ impl Database {
     }
 
     /// A runner for the `number`th tenant.
-    pub(crate) async fn runner(&self, number: usize) -> Result<DefaultRunner> {
+    pub(crate) async fn runner(&self, number: usize) -> Result<Runner> {
         // Room for all that the measures have in flight: what is measured is the way of an execution, not the wait for a slot.
-        let config = DefaultRunnerConfig::builder()
+        let config = RunnerConfig::builder()
             .max_concurrent_tasks(2048)
             .max_process_tasks(2048)
             .retention(None)
@@ -54,12 +54,8 @@ impl Database {
         self.runner_with(number, config).await
     }
 
-    pub(crate) async fn runner_with(
-        &self,
-        number: usize,
-        config: DefaultRunnerConfig,
-    ) -> Result<DefaultRunner> {
-        let builder = DefaultRunner::builder().config(config).database_url(self.url(number)?);
+    pub(crate) async fn runner_with(&self, number: usize, config: RunnerConfig) -> Result<Runner> {
+        let builder = Runner::builder().config(config).database_url(self.url(number)?);
         let builder = match self.schema(number) {
             Some(schema) => builder.schema(schema),
             None => builder,
@@ -81,7 +77,7 @@ impl Database {
     }
 
     /// Runners for this many tenants.
-    pub(crate) async fn runners(&self, tenants: usize) -> Result<Vec<DefaultRunner>> {
+    pub(crate) async fn runners(&self, tenants: usize) -> Result<Vec<Runner>> {
         let mut runners = Vec::with_capacity(tenants);
         for number in 0..tenants {
             runners.push(self.runner(number).await?);

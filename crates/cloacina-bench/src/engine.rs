@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use cloacina::{DefaultRunner, PipelineStatus};
+use cloacina::{ExecutionStatus, Runner};
 
 use crate::shape::{Shape, input};
 
 /// The latencies of executions one after another.
-pub(crate) async fn alone(runner: &DefaultRunner, shape: Shape, count: usize) -> Result<Vec<Duration>> {
+pub(crate) async fn alone(runner: &Runner, shape: Shape, count: usize) -> Result<Vec<Duration>> {
     let runner = runner.clone();
     // On a worker of the runtime, where a service would call: what runs on the main thread is woken by another one each time.
     let work = tokio::spawn(async move {
@@ -27,7 +27,7 @@ pub(crate) async fn alone(runner: &DefaultRunner, shape: Shape, count: usize) ->
 
 /// How long `count` executions take with `in_flight` callers, spread over the tenants.
 pub(crate) async fn in_flight(
-    runners: &[DefaultRunner],
+    runners: &[Runner],
     shape: Shape,
     count: usize,
     in_flight: usize,
@@ -58,7 +58,7 @@ pub(crate) async fn in_flight(
 }
 
 /// How long it takes to submit `count` executions at once and then to see them all end.
-pub(crate) async fn outstanding(runner: &DefaultRunner, shape: Shape, count: usize) -> Result<Duration> {
+pub(crate) async fn outstanding(runner: &Runner, shape: Shape, count: usize) -> Result<Duration> {
     let begun = Instant::now();
     let callers: Vec<_> = (0..count)
         .map(|_| {
@@ -66,7 +66,7 @@ pub(crate) async fn outstanding(runner: &DefaultRunner, shape: Shape, count: usi
             tokio::spawn(async move {
                 let execution = runner.execute_async(shape.workflow, input()).await?;
                 let result = execution.wait_for_completion().await?;
-                ensure!(result.status == PipelineStatus::Completed, "an execution did not complete");
+                ensure!(result.status == ExecutionStatus::Completed, "an execution did not complete");
                 Ok::<_, anyhow::Error>(())
             })
         })
@@ -77,8 +77,8 @@ pub(crate) async fn outstanding(runner: &DefaultRunner, shape: Shape, count: usi
     Ok(begun.elapsed())
 }
 
-async fn execute(runner: &DefaultRunner, shape: Shape) -> Result<()> {
+async fn execute(runner: &Runner, shape: Shape) -> Result<()> {
     let result = runner.execute(shape.workflow, input()).await?;
-    ensure!(result.status == PipelineStatus::Completed, "an execution ended as {:?}", result.status);
+    ensure!(result.status == ExecutionStatus::Completed, "an execution ended as {:?}", result.status);
     Ok(())
 }

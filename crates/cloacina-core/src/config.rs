@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::{Error, ErrorKind};
 use crate::resources::Resources;
 use crate::workflow::Workflow;
 
@@ -14,7 +14,7 @@ use crate::workflow::Workflow;
 /// is opened on it; the connection pool grows to the largest size asked for.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct DefaultRunnerConfig {
+pub struct RunnerConfig {
     /// How many connections to the database this process may open. PostgreSQL only.
     ///
     /// Defaults to 10.
@@ -138,7 +138,7 @@ pub struct DefaultRunnerConfig {
 /// The most context of an execution that is read, in bytes of JSON. No runner writes more.
 pub const MOST_EXECUTION_BYTES: usize = 48 << 20;
 
-impl Default for DefaultRunnerConfig {
+impl Default for RunnerConfig {
     fn default() -> Self {
         Self {
             max_connections: 10,
@@ -167,11 +167,11 @@ impl Default for DefaultRunnerConfig {
     }
 }
 
-impl DefaultRunnerConfig {
+impl RunnerConfig {
     /// Starts from the defaults.
     #[must_use]
-    pub fn builder() -> DefaultRunnerConfigBuilder {
-        DefaultRunnerConfigBuilder { config: Self::default() }
+    pub fn builder() -> RunnerConfigBuilder {
+        RunnerConfigBuilder { config: Self::default() }
     }
 
     /// Whether a runner can work with this.
@@ -179,8 +179,8 @@ impl DefaultRunnerConfig {
     /// # Errors
     ///
     /// [`ErrorKind::Configuration`], naming the setting.
-    pub fn validate(&self) -> Result<(), PipelineError> {
-        let refuse = |message: &str| Err(PipelineError::new(ErrorKind::Configuration, message));
+    pub fn validate(&self) -> Result<(), Error> {
+        let refuse = |message: &str| Err(Error::new(ErrorKind::Configuration, message));
         if self.max_connections == 0 {
             return refuse("max_connections is 0: at least 1 connection is needed");
         }
@@ -224,17 +224,17 @@ impl DefaultRunnerConfig {
     }
 }
 
-/// Sets a [`DefaultRunnerConfig`] field by field; each method is named after the field it sets.
+/// Sets a [`RunnerConfig`] field by field; each method is named after the field it sets.
 #[derive(Debug, Clone)]
-pub struct DefaultRunnerConfigBuilder {
-    config: DefaultRunnerConfig,
+pub struct RunnerConfigBuilder {
+    config: RunnerConfig,
 }
 
 macro_rules! setters {
     ($($name:ident: $type:ty,)*) => {
-        impl DefaultRunnerConfigBuilder {
+        impl RunnerConfigBuilder {
             $(
-                #[doc = concat!("Sets [`", stringify!($name), "`](DefaultRunnerConfig::", stringify!($name), ").")]
+                #[doc = concat!("Sets [`", stringify!($name), "`](RunnerConfig::", stringify!($name), ").")]
                 #[must_use]
                 pub fn $name(mut self, $name: $type) -> Self {
                     self.config.$name = $name.into();
@@ -267,7 +267,7 @@ setters! {
     max_served_places: usize,
 }
 
-impl DefaultRunnerConfigBuilder {
+impl RunnerConfigBuilder {
     /// Adds a workflow to those that `#[workflow]` registered.
     #[must_use]
     pub fn workflow(mut self, workflow: Workflow) -> Self {
@@ -293,7 +293,7 @@ impl DefaultRunnerConfigBuilder {
 
     /// The configuration. It is checked when the runner starts.
     #[must_use]
-    pub fn build(self) -> DefaultRunnerConfig {
+    pub fn build(self) -> RunnerConfig {
         self.config
     }
 }

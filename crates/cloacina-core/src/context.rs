@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::{ErrorKind, PipelineError, TaskError};
+use crate::error::{Error, ErrorKind, TaskError};
 use crate::execution::TaskInfo;
 use crate::json::{self, MAX_DEPTH};
 use crate::store::Payload;
@@ -495,7 +495,7 @@ pub enum ContextError {
     },
 }
 
-impl From<ContextError> for PipelineError {
+impl From<ContextError> for Error {
     fn from(error: ContextError) -> Self {
         Self::new(ErrorKind::Context, error.to_string())
     }

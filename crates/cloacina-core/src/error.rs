@@ -42,7 +42,7 @@ pub enum ErrorKind {
 ///
 /// [`kind`](Self::kind) is for branching; `Display` tells this level, and [`source`](StdError::source) what lies beneath it.
 /// No password and no connection string is ever in it.
-pub struct PipelineError {
+pub struct Error {
     inner: Box<Inner>,
 }
 
@@ -52,7 +52,7 @@ struct Inner {
     source: Option<BoxError>,
 }
 
-impl PipelineError {
+impl Error {
     /// An error of this kind.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -79,15 +79,15 @@ impl PipelineError {
     }
 }
 
-impl fmt::Display for PipelineError {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.inner.message)
     }
 }
 
-impl fmt::Debug for PipelineError {
+impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("PipelineError");
+        let mut debug = f.debug_struct("Error");
         debug.field("kind", &self.inner.kind).field("message", &self.inner.message);
         if let Some(source) = &self.inner.source {
             debug.field("source", source);
@@ -96,7 +96,7 @@ impl fmt::Debug for PipelineError {
     }
 }
 
-impl StdError for PipelineError {
+impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.inner.source.as_deref().map(|source| source as _)
     }
@@ -190,8 +190,8 @@ impl StdError for TaskError {
     }
 }
 
-impl From<PipelineError> for TaskError {
-    fn from(error: PipelineError) -> Self {
+impl From<Error> for TaskError {
+    fn from(error: Error) -> Self {
         Self::new(error)
     }
 }

@@ -32,14 +32,14 @@ mod submission;
 mod wake;
 pub mod workflow;
 
-pub use config::{DefaultRunnerConfig, DefaultRunnerConfigBuilder};
+pub use config::{RunnerConfig, RunnerConfigBuilder};
 pub use context::{Context, ContextError, Values};
-pub use error::{ErrorKind, PipelineError, TaskError};
+pub use error::{Error, ErrorKind, TaskError};
 pub use hub::{Completion, Deferred, Hub, Prepared, Recording, Submitter, Writing};
 pub use metrics::TenantMetrics;
 pub use resources::Resources;
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use rule::TriggerRule;
-pub use runner::{PipelineExecution, Runner};
+pub use runner::{Execution, PlaceRunner};
 pub use submission::{Described, Destination, Submission};
 pub use workflow::Workflow;

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crate::store::{ExecutionHeader, PlaceFigures};
 
-/// How a tenant does, in numbers. See [`Runner::metrics`](crate::Runner::metrics).
+/// How a tenant does, in numbers. See [`PlaceRunner::metrics`](crate::PlaceRunner::metrics).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct TenantMetrics {
     /// The executions that are not over.
     pub active_executions: usize,
-    /// The executions that are kept, the finished ones included: see [`retention`](crate::DefaultRunnerConfig::retention).
+    /// The executions that are kept, the finished ones included: see [`retention`](crate::RunnerConfig::retention).
     pub total_executions: u64,
     /// How long the latest 1,000 executions that completed or failed took, from their first task to their end, on average.
     pub avg_execution_time: Duration,

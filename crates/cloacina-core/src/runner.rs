@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use crate::config::DefaultRunnerConfig;
+use crate::config::RunnerConfig;
 use crate::context::Context;
-use crate::error::{ErrorKind, PipelineError};
-use crate::execution::{AttemptRecord, PipelineResult, PipelineStatus};
+use crate::error::{Error, ErrorKind};
+use crate::execution::{AttemptRecord, ExecutionResult, ExecutionStatus};
 use crate::hub::{Ended, HandleNumber, Hub, OpenPlace, Roots, SubmitReply, Submitter, result_of, summary_of};
 use crate::id::ExecutionId;
 use crate::metrics::TenantMetrics;
@@ -26,7 +26,7 @@ const LIST_LIMIT: usize = 10_000;
 /// Every method runs to its end in the background once it was called, also if its future is dropped: dropping
 /// the future of [`execute`](Self::execute) does not cancel the execution, it only stops waiting for it.
 #[derive(Clone, Debug)]
-pub struct Runner {
+pub struct PlaceRunner {
     handle: Arc<Handle>,
 }
 
@@ -35,7 +35,7 @@ struct Handle {
     hub: Arc<Hub>,
     place: Arc<OpenPlace>,
     number: HandleNumber,
-    settings: Arc<DefaultRunnerConfig>,
+    settings: Arc<RunnerConfig>,
     shut: AtomicBool,
     /// Whether the shutdown has come to its end.
     ended: watch::Sender<bool>,
@@ -50,7 +50,7 @@ impl Drop for Closing {
     }
 }
 
-impl Runner {
+impl PlaceRunner {
     /// Opens a tenant's place on a hub, with these workflows besides those of the configuration.
     ///
     /// Tasks run on the Tokio runtime of the caller. `None` if the hub has closed since it was looked up: the
@@ -63,12 +63,12 @@ impl Runner {
     pub async fn open(
         hub: Arc<Hub>,
         place: PlaceName,
-        settings: DefaultRunnerConfig,
+        settings: RunnerConfig,
         mut workflows: Vec<Workflow>,
-    ) -> Result<Option<Self>, PipelineError> {
+    ) -> Result<Option<Self>, Error> {
         settings.validate()?;
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
-            PipelineError::new(ErrorKind::Configuration, "a runner has to be opened within a Tokio runtime")
+            Error::new(ErrorKind::Configuration, "a runner has to be opened within a Tokio runtime")
                 .with_source(error)
         })?;
         workflows.extend(settings.workflows.iter().cloned());
@@ -116,7 +116,7 @@ impl Runner {
     /// could not record the execution ([`ErrorKind::Workflow`], [`ErrorKind::Context`],
     /// [`ErrorKind::Unavailable`], [`ErrorKind::Place`]) or could not learn how it ended
     /// ([`ErrorKind::ShutDown`]).
-    pub async fn execute(&self, workflow: &str, context: Context) -> Result<PipelineResult, PipelineError> {
+    pub async fn execute(&self, workflow: &str, context: Context) -> Result<ExecutionResult, Error> {
         let (sender, receiver) = oneshot::channel();
         let (_, described) = self.submit(workflow).input(context).into_parts();
         self.send(described, SubmitReply::Finished(sender))?;
@@ -128,11 +128,7 @@ impl Runner {
     /// # Errors
     ///
     /// As [`execute`](Self::execute), as far as recording goes.
-    pub async fn execute_async(
-        &self,
-        workflow: &str,
-        context: Context,
-    ) -> Result<PipelineExecution, PipelineError> {
+    pub async fn execute_async(&self, workflow: &str, context: Context) -> Result<Execution, Error> {
         self.submit(workflow).input(context).send().await
     }
 
@@ -143,8 +139,8 @@ impl Runner {
 
     /// A handle on an execution of this tenant. Whether there is one is found out when it is used.
     #[must_use]
-    pub fn execution(&self, id: Uuid) -> PipelineExecution {
-        PipelineExecution { execution_id: id, runner: self.clone(), end: Arc::default() }
+    pub fn execution(&self, id: Uuid) -> Execution {
+        Execution { execution_id: id, runner: self.clone(), end: Arc::default() }
     }
 
     /// The state of an execution.
@@ -152,7 +148,7 @@ impl Runner {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`] if this tenant has no such execution.
-    pub async fn get_execution_status(&self, id: Uuid) -> Result<PipelineStatus, PipelineError> {
+    pub async fn get_execution_status(&self, id: Uuid) -> Result<ExecutionStatus, Error> {
         self.check_open()?;
         let ids = [ExecutionId(id)];
         let (store, place) = self.store();
@@ -165,7 +161,7 @@ impl Runner {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`] if this tenant has no such execution.
-    pub async fn get_execution(&self, id: Uuid) -> Result<PipelineResult, PipelineError> {
+    pub async fn get_execution(&self, id: Uuid) -> Result<ExecutionResult, Error> {
         self.check_open()?;
         let record = self.load(id).await?;
         let workflows = Arc::clone(&self.handle.place.state().handles.workflows);
@@ -179,7 +175,7 @@ impl Runner {
     /// # Errors
     ///
     /// What is wrong with the database.
-    pub async fn list_executions(&self) -> Result<Vec<PipelineResult>, PipelineError> {
+    pub async fn list_executions(&self) -> Result<Vec<ExecutionResult>, Error> {
         self.list(ExecutionFilter::all(), None, LIST_LIMIT).await
     }
 
@@ -194,7 +190,7 @@ impl Runner {
         filter: ExecutionFilter,
         before: Option<Uuid>,
         limit: usize,
-    ) -> Result<Vec<PipelineResult>, PipelineError> {
+    ) -> Result<Vec<ExecutionResult>, Error> {
         self.check_open()?;
         let list = ExecutionList { filter, before: before.map(ExecutionId), limit: limit.min(LIST_LIMIT) };
         let (store, place) = self.store();
@@ -207,10 +203,10 @@ impl Runner {
     /// # Errors
     ///
     /// [`ErrorKind::Place`] and [`ErrorKind::Unavailable`] for what is wrong with the database.
-    pub async fn metrics(&self) -> Result<TenantMetrics, PipelineError> {
+    pub async fn metrics(&self) -> Result<TenantMetrics, Error> {
         let (store, place) = self.store();
         let now = self.handle.hub.clock().database_now();
-        let ended = ExecutionFilter::all().status(PipelineStatus::Completed).status(PipelineStatus::Failed);
+        let ended = ExecutionFilter::all().status(ExecutionStatus::Completed).status(ExecutionStatus::Failed);
         let list = ExecutionList { filter: ended, before: None, limit: 1_000 };
         let asked = async move {
             let figures = store.place_figures(&place, now).await?;
@@ -234,7 +230,7 @@ impl Runner {
     }
 
     /// Stops this runner: nothing more is claimed, running tasks may finish for
-    /// [`shutdown_timeout`](DefaultRunnerConfig::shutdown_timeout), the rest is given back; returns when
+    /// [`shutdown_timeout`](RunnerConfig::shutdown_timeout), the rest is given back; returns when
     /// everything is written.
     ///
     /// Clones share one runner, so this ends it for all of them; later calls give [`ErrorKind::ShutDown`]. A
@@ -244,7 +240,7 @@ impl Runner {
     /// # Errors
     ///
     /// None at present.
-    pub async fn shutdown(&self) -> Result<(), PipelineError> {
+    pub async fn shutdown(&self) -> Result<(), Error> {
         if !self.handle.shut.swap(true, Ordering::AcqRel) {
             let ending = Closing(Arc::clone(&self.handle));
             let closing = self.handle.hub.close(&self.handle.place, self.handle.number, false);
@@ -263,14 +259,14 @@ impl Runner {
         (Arc::clone(self.handle.hub.store()), Arc::clone(&self.handle.place.place))
     }
 
-    async fn load(&self, id: Uuid) -> Result<ExecutionRecord, PipelineError> {
+    async fn load(&self, id: Uuid) -> Result<ExecutionRecord, Error> {
         let ids = [ExecutionId(id)];
         let (store, place) = self.store();
         let records = self.handle.hub.ask(async move { store.execution_load(&place, &ids).await }).await?;
         records.into_iter().next().ok_or_else(|| self.not_found(id))
     }
 
-    async fn control(&self, id: Uuid, control: Control) -> Result<Controlled, PipelineError> {
+    async fn control(&self, id: Uuid, control: Control) -> Result<Controlled, Error> {
         self.check_open()?;
         self.handle.place.state().check_active()?;
         let hub = &self.handle.hub;
@@ -287,7 +283,7 @@ impl Runner {
         Ok(done)
     }
 
-    fn send(&self, described: Described, reply: SubmitReply) -> Result<ExecutionId, PipelineError> {
+    fn send(&self, described: Described, reply: SubmitReply) -> Result<ExecutionId, Error> {
         self.check_open()?;
         let Handle { hub, place, settings, .. } = &*self.handle;
         let (submit, max_queue_length) = hub.check(described, place, settings, Roots::Claimed, reply)?;
@@ -296,31 +292,31 @@ impl Runner {
         Ok(id)
     }
 
-    fn check_open(&self) -> Result<(), PipelineError> {
+    fn check_open(&self) -> Result<(), Error> {
         if self.handle.shut.load(Ordering::Acquire) { Err(self.gone()) } else { Ok(()) }
     }
 
-    fn gone(&self) -> PipelineError {
+    fn gone(&self) -> Error {
         // Whoever was not shut down and is not answered has to do with a hub that failed.
         if !self.handle.shut.load(Ordering::Acquire) {
             return self.handle.hub.failure();
         }
         let message = format!("the runner of tenant `{}` was shut down", self.place());
-        PipelineError::new(ErrorKind::ShutDown, message)
+        Error::new(ErrorKind::ShutDown, message)
     }
 
-    fn not_found(&self, id: Uuid) -> PipelineError {
-        PipelineError::new(
+    fn not_found(&self, id: Uuid) -> Error {
+        Error::new(
             ErrorKind::NotFound,
             format!("there is no execution {id} in the place of tenant `{}`", self.place()),
         )
     }
 }
 
-impl Destination for Runner {
-    type Recorded = PipelineExecution;
+impl Destination for PlaceRunner {
+    type Recorded = Execution;
 
-    async fn record(self, described: Described) -> Result<PipelineExecution, PipelineError> {
+    async fn record(self, described: Described) -> Result<Execution, Error> {
         // Dropped after the receiver, if this future is: so no end is kept for a handle that nobody has.
         let end;
         let (sender, receiver) = oneshot::channel();
@@ -328,7 +324,7 @@ impl Destination for Runner {
         let execution = self.send(described, SubmitReply::Recorded(sender, Arc::clone(&ended)))?;
         end = Arc::new(RememberedEnd { ended, of: Some((Arc::clone(&self.handle.place), execution)) });
         let id = receiver.await.unwrap_or_else(|_| Err(self.gone()))?;
-        Ok(PipelineExecution { execution_id: id.into(), runner: self, end })
+        Ok(Execution { execution_id: id.into(), runner: self, end })
     }
 }
 
@@ -343,10 +339,10 @@ impl Drop for Handle {
 
 /// A handle on an execution.
 #[derive(Debug, Clone)]
-pub struct PipelineExecution {
+pub struct Execution {
     /// Its id.
     pub execution_id: Uuid,
-    runner: Runner,
+    runner: PlaceRunner,
     end: Arc<RememberedEnd>,
 }
 
@@ -367,14 +363,14 @@ impl Drop for RememberedEnd {
     }
 }
 
-impl PipelineExecution {
+impl Execution {
     /// Waits until the execution is over, wherever it runs.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`] if there is no such execution, [`ErrorKind::ShutDown`] if the runner was shut
     /// down first.
-    pub async fn wait_for_completion(&self) -> Result<PipelineResult, PipelineError> {
+    pub async fn wait_for_completion(&self) -> Result<ExecutionResult, Error> {
         self.runner.check_open()?;
         let Handle { hub, place, .. } = &*self.runner.handle;
         let (sender, receiver) = oneshot::channel();
@@ -392,7 +388,7 @@ impl PipelineExecution {
     /// # Errors
     ///
     /// As [`wait_for_completion`](Self::wait_for_completion).
-    pub async fn wait_for(&self, timeout: Duration) -> Result<Option<PipelineResult>, PipelineError> {
+    pub async fn wait_for(&self, timeout: Duration) -> Result<Option<ExecutionResult>, Error> {
         tokio::select! {
             result = self.wait_for_completion() => result.map(Some),
             () = self.runner.handle.hub.sleep(timeout) => Ok(None),
@@ -404,7 +400,7 @@ impl PipelineExecution {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`] if there is no such execution.
-    pub async fn get_status(&self) -> Result<PipelineStatus, PipelineError> {
+    pub async fn get_status(&self) -> Result<ExecutionStatus, Error> {
         self.runner.get_execution_status(self.execution_id).await
     }
 
@@ -415,10 +411,10 @@ impl PipelineExecution {
     /// # Errors
     ///
     /// [`ErrorKind::WrongState`] if it completed or failed before, [`ErrorKind::NotFound`].
-    pub async fn cancel(&self) -> Result<(), PipelineError> {
+    pub async fn cancel(&self) -> Result<(), Error> {
         let control = Control::Cancel { reason: "cancelled by request".to_owned() };
         match self.runner.control(self.execution_id, control).await? {
-            Controlled::Refused(PipelineStatus::Cancelled) => Ok(()),
+            Controlled::Refused(ExecutionStatus::Cancelled) => Ok(()),
             other => self.done(other, "cancelled"),
         }
     }
@@ -429,9 +425,9 @@ impl PipelineExecution {
     /// # Errors
     ///
     /// [`ErrorKind::WrongState`] if it is over, [`ErrorKind::NotFound`].
-    pub async fn pause(&self) -> Result<(), PipelineError> {
+    pub async fn pause(&self) -> Result<(), Error> {
         match self.runner.control(self.execution_id, Control::Pause).await? {
-            Controlled::Refused(PipelineStatus::Paused) => Ok(()),
+            Controlled::Refused(ExecutionStatus::Paused) => Ok(()),
             other => self.done(other, "paused"),
         }
     }
@@ -441,9 +437,9 @@ impl PipelineExecution {
     /// # Errors
     ///
     /// [`ErrorKind::WrongState`] if it is over, [`ErrorKind::NotFound`].
-    pub async fn resume(&self) -> Result<(), PipelineError> {
+    pub async fn resume(&self) -> Result<(), Error> {
         match self.runner.control(self.execution_id, Control::Resume).await? {
-            Controlled::Refused(PipelineStatus::Pending | PipelineStatus::Running) => Ok(()),
+            Controlled::Refused(ExecutionStatus::Pending | ExecutionStatus::Running) => Ok(()),
             other => self.done(other, "resumed"),
         }
     }
@@ -453,7 +449,7 @@ impl PipelineExecution {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`] if there is no such execution.
-    pub async fn history(&self) -> Result<Vec<AttemptRecord>, PipelineError> {
+    pub async fn history(&self) -> Result<Vec<AttemptRecord>, Error> {
         self.runner.check_open()?;
         let (store, place) = self.runner.store();
         let id = ExecutionId(self.execution_id);
@@ -462,9 +458,9 @@ impl PipelineExecution {
         attempts.ok_or_else(|| self.runner.not_found(self.execution_id))
     }
 
-    fn done(&self, controlled: Controlled, what: &str) -> Result<(), PipelineError> {
+    fn done(&self, controlled: Controlled, what: &str) -> Result<(), Error> {
         match controlled {
-            Controlled::Refused(status) => Err(PipelineError::new(
+            Controlled::Refused(status) => Err(Error::new(
                 ErrorKind::WrongState,
                 format!(
                     "execution {} of tenant `{}` is {status} and cannot be {what}",

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::context::{Context, Values, hash_of};
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
 use crate::store::{Idempotency, NewExecution};
 
@@ -40,10 +40,7 @@ pub trait Destination: Sized {
     type Recorded;
 
     /// Records it.
-    fn record(
-        self,
-        described: Described,
-    ) -> impl Future<Output = Result<Self::Recorded, PipelineError>> + Send;
+    fn record(self, described: Described) -> impl Future<Output = Result<Self::Recorded, Error>> + Send;
 }
 
 impl<To> Submission<To> {
@@ -75,7 +72,7 @@ impl<To> Submission<To> {
     /// not matter; `1` and `1.0` are two inputs.
     ///
     /// A key lives as long as its execution is kept: see
-    /// [`retention`](crate::DefaultRunnerConfig::retention). At most 500 bytes.
+    /// [`retention`](crate::RunnerConfig::retention). At most 500 bytes.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.described.idempotency_key = Some(key.into());
         self
@@ -115,16 +112,15 @@ impl<To: Destination> Submission<To> {
     /// [`ErrorKind::Conflict`] as said at [`idempotency_key`](Self::idempotency_key), [`ErrorKind::Limit`] if
     /// there are as many executions as may be, [`ErrorKind::Suspended`] if the tenant may not work, and what
     /// is wrong with the database.
-    pub async fn send(self) -> Result<To::Recorded, PipelineError> {
+    pub async fn send(self) -> Result<To::Recorded, Error> {
         self.to.record(self.described).await
     }
 }
 
 /// A key that was given, with the hash of the input.
-pub(crate) fn idempotency(key: String, input: &Values) -> Result<Idempotency, PipelineError> {
-    let refuse = |reason: &str| {
-        Err(PipelineError::new(ErrorKind::Configuration, format!("the idempotency key {reason}")))
-    };
+pub(crate) fn idempotency(key: String, input: &Values) -> Result<Idempotency, Error> {
+    let refuse =
+        |reason: &str| Err(Error::new(ErrorKind::Configuration, format!("the idempotency key {reason}")));
     if key.is_empty() {
         return refuse("is empty");
     }
@@ -143,7 +139,7 @@ pub(crate) fn same(
     tenant: &str,
     execution: &NewExecution,
     (id, input_hash): (ExecutionId, i64),
-) -> Result<ExecutionId, PipelineError> {
+) -> Result<ExecutionId, Error> {
     match &execution.idempotency {
         Some(idempotency) if idempotency.input_hash != input_hash => {
             let message = format!(
@@ -152,7 +148,7 @@ pub(crate) fn same(
                 idempotency.key.escape_debug(),
                 execution.workflow.name
             );
-            Err(PipelineError::new(ErrorKind::Conflict, message))
+            Err(Error::new(ErrorKind::Conflict, message))
         }
         _ => Ok(id),
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 #[cfg(feature = "postgres")]
 use cloacina_core::store::Place;
 use cloacina_core::store::StoreError;
-use cloacina_core::{ErrorKind, PipelineError};
+use cloacina_core::{Error, ErrorKind};
 use sea_orm::{DbErr, RuntimeErr};
 
 use crate::gate::Refusal;
@@ -195,7 +195,7 @@ fn kind_of_orm(error: &DbErr) -> DataErrorKind {
     }
 }
 
-impl From<DataError> for PipelineError {
+impl From<DataError> for Error {
     fn from(error: DataError) -> Self {
         let kind = match error.kind {
             DataErrorKind::Transient | DataErrorKind::Unavailable | DataErrorKind::Unknown => {

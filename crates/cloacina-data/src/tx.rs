@@ -11,8 +11,7 @@ use std::time::Instant;
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{Flush, Flushed, NewExecution, PlaceFlush};
 use cloacina_core::{
-    Completion, Context, Deferred, Described, Destination, ErrorKind, PipelineError, Recording, Submission,
-    TaskError,
+    Completion, Context, Deferred, Described, Destination, Error, ErrorKind, Recording, Submission, TaskError,
 };
 use parking_lot::{Mutex, MutexGuard};
 use sea_orm::sea_query::{Value, Values};
@@ -104,7 +103,7 @@ impl TenantTx {
     }
 
     /// Starts to describe an execution of this tenant that exists exactly if the transaction is committed: like
-    /// [`Runner::submit`](cloacina_core::Runner::submit), with everything that applies there, but `send` returns its id.
+    /// [`PlaceRunner::submit`](cloacina_core::PlaceRunner::submit), with everything that applies there, but `send` returns its id.
     ///
     /// It is written right before the commit, so until then nobody sees it, not even who asks for that id, and it holds no locks. One that is
     /// submitted in a savepoint is rolled back with it. A submission that is refused leaves the transaction as it was.
@@ -115,10 +114,10 @@ impl TenantTx {
     /// the rest of the transaction does; with a key, the whole can be repeated without a second execution.
     ///
     /// ```no_run
-    /// use cloacina_core::{Context, PipelineError};
+    /// use cloacina_core::{Context, Error};
     /// use cloacina_data::TenantDb;
     ///
-    /// # async fn run(db: TenantDb) -> Result<(), PipelineError> {
+    /// # async fn run(db: TenantDb) -> Result<(), Error> {
     /// let shipping = db
     ///     .run(async |tx| {
     ///         // … what the order changes …
@@ -502,7 +501,7 @@ impl fmt::Debug for TenantTx {
 impl Destination for &TenantTx {
     type Recorded = Uuid;
 
-    async fn record(self, described: Described) -> Result<Uuid, PipelineError> {
+    async fn record(self, described: Described) -> Result<Uuid, Error> {
         self.check()?;
         let submitter = self.shared.db.submitter().filter(|_| self.shared.access == Access::Write);
         let Some(submitter) = submitter else {
@@ -510,7 +509,7 @@ impl Destination for &TenantTx {
                 "an execution of tenant `{}` was not recorded: the transaction only reads; submit it in one of `run`",
                 self.tenant()
             );
-            return Err(PipelineError::new(ErrorKind::Configuration, message));
+            return Err(Error::new(ErrorKind::Configuration, message));
         };
         let prepared = submitter.prepare(described)?;
         let mut connection = self.connection().await?;

@@ -11,11 +11,11 @@ use proc_macro::TokenStream;
 /// Makes a function a task.
 ///
 /// ```
-/// use cloacina::{Context, PipelineError, task};
+/// use cloacina::{Context, Error, task};
 ///
 /// /// Adds up the amounts.
 /// #[task(id = "sum", retry(attempts = 5, base = "500ms"), timeout = "30s")]
-/// async fn sum(mut context: Context) -> Result<Context, PipelineError> {
+/// async fn sum(mut context: Context) -> Result<Context, Error> {
 ///     let amounts: Vec<i64> = context.get("amounts").unwrap_or_default();
 ///     context.set("sum", amounts.iter().sum::<i64>());
 ///     Ok(context)
@@ -38,7 +38,7 @@ use proc_macro::TokenStream;
 /// | `async fn f(context: &mut Context) -> Result<(), E>` | changes the context in place |
 /// | the same without `async`, with `blocking` | runs on a thread where it may block |
 ///
-/// `E` is an error that is `Send + Sync`, or anything that becomes one: `PipelineError`, `TaskError`, `anyhow::Error`,
+/// `E` is an error that is `Send + Sync`, or anything that becomes one: `Error`, `TaskError`, `anyhow::Error`,
 /// `String`; its type has to be as visible as the task. Any error is retried as the task's policy says; a `TaskError` can say otherwise.
 ///
 /// The function keeps its name, its visibility and its documentation, and a unit test calls it as it would any other:

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus};
+use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus};
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, MANY,
@@ -316,7 +316,7 @@ pub(crate) async fn list(
     let step = match list.filter.parts() {
         None => Step::Run(sql::EXECUTION_LIST, params![tenant, before, limit]),
         Some((statuses, workflow)) => {
-            let states: Vec<&str> = statuses.iter().map(|status| PipelineStatus::as_str(*status)).collect();
+            let states: Vec<&str> = statuses.iter().map(|status| ExecutionStatus::as_str(*status)).collect();
             Step::Run(sql::EXECUTION_LIST_FILTERED, params![tenant, before, states, workflow, limit])
         }
     };

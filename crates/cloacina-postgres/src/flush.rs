@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cloacina_core::execution::PipelineStatus;
+use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, PlaceFlush, PlaceFlushed, Recorded, Result,
@@ -344,7 +344,7 @@ fn read_row(said: Rows, row: &Row, name: &str, done: &mut PlaceFlushed) -> Resul
             }
         }
         Rows::Closed => {
-            let status = parse::<PipelineStatus>(column(row, "state", name)?, name)?;
+            let status = parse::<ExecutionStatus>(column(row, "state", name)?, name)?;
             done.closed.push(Closed { execution: ExecutionId(column(row, "id", name)?), status });
             done.submitters.extend(column::<Option<Uuid>>(row, "submitter", name)?.map(SubmitterId));
         }

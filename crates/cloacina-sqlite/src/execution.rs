@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use cloacina_core::execution::{AttemptRecord, PipelineStatus};
+use cloacina_core::execution::{AttemptRecord, ExecutionStatus};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, MANY,
@@ -84,7 +84,7 @@ fn cancel(
     known: &Known,
     reason: &str,
     now: i64,
-) -> Result<Option<PipelineStatus>, Failure> {
+) -> Result<Option<ExecutionStatus>, Failure> {
     let changed =
         connection.prepare_cached(EXECUTION_CANCEL)?.execute(params![tenant.0, execution.0, now, reason])?;
     if changed == 0 {
@@ -98,7 +98,7 @@ fn cancel(
         ready_delete(connection, tenant, execution, task, priority, deadline)?;
     }
     connection.prepare_cached(TASK_CANCEL)?.execute(params![tenant.0, execution.0, now])?;
-    Ok(Some(PipelineStatus::Cancelled))
+    Ok(Some(ExecutionStatus::Cancelled))
 }
 
 fn pause(
@@ -107,14 +107,14 @@ fn pause(
     execution: ExecutionId,
     known: &Known,
     reason: Option<&str>,
-) -> Result<Option<PipelineStatus>, Failure> {
+) -> Result<Option<ExecutionStatus>, Failure> {
     if connection.prepare_cached(EXECUTION_PAUSE)?.execute(params![tenant.0, execution.0, reason])? == 0 {
         return Ok(None);
     }
     for (task, due) in ready_of(connection, tenant, execution)? {
         ready_delete(connection, tenant, execution, task, known.priority, due)?;
     }
-    Ok(Some(PipelineStatus::Paused))
+    Ok(Some(ExecutionStatus::Paused))
 }
 
 fn resume(
@@ -123,7 +123,7 @@ fn resume(
     execution: ExecutionId,
     known: &Known,
     now: i64,
-) -> Result<Option<PipelineStatus>, Failure> {
+) -> Result<Option<ExecutionStatus>, Failure> {
     let status = {
         let mut statement = connection.prepare_cached(EXECUTION_RESUME)?;
         let mut rows = statement.query(params![tenant.0, execution.0])?;
@@ -413,7 +413,7 @@ pub(crate) fn list(
 fn workflow_after(
     connection: &Connection,
     tenant: TenantId,
-    status: PipelineStatus,
+    status: ExecutionStatus,
     workflow: &str,
 ) -> Result<Option<String>, Failure> {
     let mut statement = connection.prepare_cached(EXECUTION_LIST_WORKFLOW)?;
@@ -424,7 +424,7 @@ fn workflow_after(
 fn part(
     connection: &Connection,
     tenant: TenantId,
-    (status, workflow): (PipelineStatus, &str),
+    (status, workflow): (ExecutionStatus, &str),
     before: Uuid,
     limit: usize,
     page: &mut Vec<ExecutionId>,
@@ -480,7 +480,7 @@ pub(crate) fn attempts(
 /// A task that runs, and the state of its execution.
 pub(crate) struct Held {
     pub(crate) claimed: Claimed,
-    pub(crate) status: PipelineStatus,
+    pub(crate) status: ExecutionStatus,
 }
 
 pub(crate) fn held(

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use cloacina_core::execution::{AttemptOutcome, PipelineStatus, TaskState};
+use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, NewExecution, Outcome, PlaceFlush, PlaceFlushed,
@@ -45,7 +45,7 @@ pub(crate) const DEADLINE: (i16, TaskIndex) = (-1, -1);
 /// What the steps need to know of an execution.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
-    pub(crate) status: PipelineStatus,
+    pub(crate) status: ExecutionStatus,
     pub(crate) priority: i16,
     pub(crate) workflow: Arc<str>,
     pub(crate) fingerprint: i64,
@@ -123,7 +123,7 @@ impl Steps<'_> {
         let mut insert_task = self.connection.prepare_cached(TASK_INSERT)?;
         for new in submits {
             let claims = self.runner.is_some() && !new.claimed.is_empty();
-            let status = if claims { PipelineStatus::Running } else { PipelineStatus::Pending };
+            let status = if claims { ExecutionStatus::Running } else { ExecutionStatus::Pending };
             let deadline = new.deadline.map(|deadline| self.at_the_wall(deadline));
             let inserted = insert.execute(params![
                 self.tenant.0,
@@ -266,7 +266,7 @@ impl Steps<'_> {
         let Some(known) = self.know(execution)? else {
             return Ok(());
         };
-        let paused = known.status == PipelineStatus::Paused;
+        let paused = known.status == ExecutionStatus::Paused;
         let mut statement = self.connection.prepare_cached(TASK_FREE)?;
         for &(task, wanted) in &outcome.successors {
             let claimant = (wanted && !paused).then_some(runner.0);
@@ -335,7 +335,7 @@ impl Steps<'_> {
             delete.execute(params![self.tenant.0, picked.priority, picked.due, execution.0, task])?;
             // Only a file that somebody else wrote to has ready rows that are not claimed here.
             let open = match self.know(execution)? {
-                Some(known) => matches!(known.status, PipelineStatus::Pending | PipelineStatus::Running),
+                Some(known) => matches!(known.status, ExecutionStatus::Pending | ExecutionStatus::Running),
                 None => false,
             };
             if !open {
@@ -464,7 +464,7 @@ pub(crate) fn task_return(
         now,
         ended.error,
     ])?;
-    if known.status != PipelineStatus::Paused {
+    if known.status != ExecutionStatus::Paused {
         let workflow = (&*known.workflow, known.fingerprint);
         ready_insert(connection, tenant, ended.execution, ended.task, known.priority, ended.due, workflow)?;
     }
@@ -529,8 +529,8 @@ pub(crate) fn execution_close(
     tenant: TenantId,
     execution: ExecutionId,
     now: i64,
-) -> Result<Option<PipelineStatus>, Failure> {
-    let (status, deadline): (PipelineStatus, Option<i64>) = {
+) -> Result<Option<ExecutionStatus>, Failure> {
+    let (status, deadline): (ExecutionStatus, Option<i64>) = {
         let mut statement = connection.prepare_cached(EXECUTION_CLOSE)?;
         let mut rows = statement.query(params![tenant.0, execution.0, now])?;
         match rows.next()? {

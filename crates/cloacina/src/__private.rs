@@ -45,7 +45,7 @@ impl TaskParameter for Context {
 #[diagnostic::on_unimplemented(
     message = "a task that takes a `Context` cannot return `{Self}`",
     label = "not a `Result<Context, E>`",
-    note = "it returns `Result<Context, E>`, where `E` is an error that is `Send + Sync`, or becomes one: `TaskError`, `PipelineError`, `anyhow::Error`, `String`, …",
+    note = "it returns `Result<Context, E>`, where `E` is an error that is `Send + Sync`, or becomes one: `TaskError`, `Error`, `anyhow::Error`, `String`, …",
     note = "a task that changes the context in place takes `&mut Context` and returns `Result<(), E>`"
 )]
 pub trait ReturnsContext: 'static {
@@ -64,7 +64,7 @@ impl<E: Into<Box<dyn StdError + Send + Sync>> + 'static> ReturnsContext for Resu
 #[diagnostic::on_unimplemented(
     message = "a task that takes a `&mut Context` cannot return `{Self}`",
     label = "not a `Result<(), E>`",
-    note = "it returns `Result<(), E>`, where `E` is an error that is `Send + Sync`, or becomes one: `TaskError`, `PipelineError`, `anyhow::Error`, `String`, …",
+    note = "it returns `Result<(), E>`, where `E` is an error that is `Send + Sync`, or becomes one: `TaskError`, `Error`, `anyhow::Error`, `String`, …",
     note = "a task that returns the context takes `Context`"
 )]
 pub trait ReturnsNothing: 'static {

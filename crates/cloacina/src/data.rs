@@ -6,8 +6,8 @@
 //! use cloacina::data::sea_orm::entity::prelude::*;
 //! use cloacina::data::sea_orm::sea_query::{ColumnDef, ExprTrait, Table};
 //! use cloacina::data::{Data, DataError, Migration, TenantTx, sea_orm};
-//! use cloacina::runner::DefaultRunner;
-//! use cloacina::{Context, PipelineError, task};
+//! use cloacina::runner::Runner;
+//! use cloacina::{Context, Error, task};
 //!
 //! mod account {
 //!     use cloacina::data::sea_orm;
@@ -49,7 +49,7 @@
 //!     .tenant(account::Entity)
 //!     .migration(Migration::new(1, "accounts").create(accounts))
 //!     .build()?;
-//! let runner = DefaultRunner::builder().database_url("sqlite://./acme.db").data(&data).build().await?;
+//! let runner = Runner::builder().database_url("sqlite://./acme.db").data(&data).build().await?;
 //! let db = runner.data()?;
 //! let all = db.read(async |tx| account::Entity::find().all(tx).await.map_err(DataError::from)).await?;
 //! # Ok(())

@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! use cloacina::database::{Database, DatabaseAdmin, TenantConfig};
-//! use cloacina::runner::DefaultRunner;
+//! use cloacina::runner::Runner;
 //!
 //! # async fn provision() -> Result<(), Box<dyn std::error::Error>> {
 //! let admin = DatabaseAdmin::new(Database::new("postgresql://admin:secret@localhost/cloacina", "cloacina", 10));
@@ -15,7 +15,7 @@
 //!     .await?;
 //!
 //! // The tenant's own process logs in as the tenant. The database knows whose place that is.
-//! let runner = DefaultRunner::new(&credentials.connection_string).await?;
+//! let runner = Runner::new(&credentials.connection_string).await?;
 //! # runner.shutdown().await?;
 //! # Ok(())
 //! # }

@@ -1,8 +1,6 @@
 //! The runner under its other name.
 
-/// [`DefaultRunner`](crate::runner::DefaultRunner) under its other name.
+/// [`Runner`](crate::runner::Runner) under its other name.
 pub mod unified_executor {
-    pub use crate::runner::{
-        DefaultRunner as UnifiedExecutor, DefaultRunnerBuilder as UnifiedExecutorBuilder,
-    };
+    pub use crate::runner::{Runner as UnifiedExecutor, RunnerBuilder as UnifiedExecutorBuilder};
 }

@@ -1,7 +1,7 @@
 //! Durable workflows for many tenants, embedded in your program.
 //!
 //! Tasks are async functions, workflows are DAGs of them, and every step survives a crash in a database that you already run:
-//! a SQLite file, or PostgreSQL. Start with [`runner::DefaultRunner`].
+//! a SQLite file, or PostgreSQL. Start with [`runner::Runner`].
 //!
 //! Features: `sqlite`, `postgres` and `macros`, all on by default; `data` for tenants' own tables, on SeaORM. Without a database there is no runner, only what workflows are
 //! made of.
@@ -20,7 +20,7 @@ pub mod runner;
 pub mod tenants;
 
 pub use cloacina_core::execution::{
-    AttemptOutcome, AttemptRecord, Cancellation, PipelineResult, PipelineStatus, SkipReason, TaskInfo,
+    AttemptOutcome, AttemptRecord, Cancellation, ExecutionResult, ExecutionStatus, SkipReason, TaskInfo,
     TaskResult, TaskState,
 };
 pub use cloacina_core::store::ExecutionFilter;
@@ -29,12 +29,22 @@ pub use cloacina_core::workflow::{
     registered as registered_workflows,
 };
 pub use cloacina_core::{
-    Backoff, Context, ContextError, ErrorKind, Jitter, PipelineError, PipelineExecution, RetryPolicy,
-    Submission, TaskError, TriggerRule, Workflow,
+    Backoff, Context, ContextError, Error, ErrorKind, Execution, Jitter, RetryPolicy, Submission, TaskError,
+    TriggerRule, Workflow,
 };
 #[cfg(feature = "macros")]
 pub use cloacina_macros::{task, workflow};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use runner::{Runner, RunnerConfig};
+
+/// These types under their other names.
+#[doc(no_inline)]
+pub use cloacina_core::{
+    Error as PipelineError, Execution as PipelineExecution,
+    execution::{ExecutionResult as PipelineResult, ExecutionStatus as PipelineStatus},
+};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[doc(no_inline)]
 pub use runner::{DefaultRunner, DefaultRunnerConfig};
 
 #[cfg(all(doctest, feature = "macros", feature = "sqlite"))]

@@ -14,10 +14,8 @@ use std::time::Duration;
 #[cfg(feature = "postgres")]
 use cloacina_core::ErrorKind;
 use cloacina_core::workflow::registered;
-pub use cloacina_core::{
-    DefaultRunnerConfig, DefaultRunnerConfigBuilder, PipelineExecution, Runner, Submission,
-};
-use cloacina_core::{PipelineError, Workflow};
+use cloacina_core::{Error, Workflow};
+pub use cloacina_core::{Execution, PlaceRunner, RunnerConfig, RunnerConfigBuilder, Submission};
 #[cfg(feature = "data")]
 use cloacina_data::{Data, TaskData, TenantDb};
 #[cfg(feature = "sqlite")]
@@ -27,17 +25,22 @@ pub use cloacina_sqlite::set_max_open_files;
 
 use environment::{configuration, number, variable};
 
+/// [`Runner`] under its other name.
+pub type DefaultRunner = Runner;
+/// [`RunnerConfig`] under its other name.
+pub type DefaultRunnerConfig = RunnerConfig;
+
 /// Runs workflows for one tenant, in a database.
 ///
 /// A handle: clones share one runner, and all runners of a process that use one database share its connections, its
-/// scheduler and its lease. What it can do is told by [`Runner`], to which it dereferences.
+/// scheduler and its lease. What it can do is told by [`PlaceRunner`], to which it dereferences.
 ///
 /// ```
-/// use cloacina::runner::DefaultRunner;
-/// use cloacina::{Context, PipelineError, Workflow, task, workflow};
+/// use cloacina::runner::Runner;
+/// use cloacina::{Context, Error, Workflow, task, workflow};
 ///
 /// #[task(id = "greet")]
-/// async fn greet(context: &mut Context) -> Result<(), PipelineError> {
+/// async fn greet(context: &mut Context) -> Result<(), Error> {
 ///     let name = context.get::<String>("name").unwrap_or_default();
 ///     context.set("greeting", format!("Salve, {name}!"));
 ///     Ok(())
@@ -50,8 +53,8 @@ use environment::{configuration, number, variable};
 ///
 /// # #[cfg(feature = "sqlite")]
 /// #[tokio::main]
-/// async fn main() -> Result<(), PipelineError> {
-///     let runner = DefaultRunner::new("sqlite::memory:").await?;
+/// async fn main() -> Result<(), Error> {
+///     let runner = Runner::new("sqlite::memory:").await?;
 ///     let result = runner.execute("welcome", Context::new().with("name", "Marcus")).await?;
 ///     assert!(result.status.is_success());
 ///     assert_eq!(result.final_context.get::<String>("greeting").as_deref(), Some("Salve, Marcus!"));
@@ -61,13 +64,13 @@ use environment::{configuration, number, variable};
 /// # fn main() {}
 /// ```
 #[derive(Clone)]
-pub struct DefaultRunner {
-    runner: Runner,
+pub struct Runner {
+    runner: PlaceRunner,
     #[cfg(feature = "data")]
     data: Option<TenantDb>,
 }
 
-impl DefaultRunner {
+impl Runner {
     /// Opens the place that a URL stands for: a SQLite file, or on PostgreSQL the schema that `DEFAULT_SCHEMA` names, else
     /// `cloacina_main`. It is made on first use; a place that is current sees no change. A login that belongs to a
     /// [tenant](crate::database) opens that tenant's place, whatever the environment says.
@@ -83,8 +86,8 @@ impl DefaultRunner {
     /// [`ErrorKind::Configuration`] for a URL that cannot be used, and a login or a password that the database does not accept;
     /// [`ErrorKind::Unavailable`] for a database that cannot be reached or has no connection to spare, [`ErrorKind::Place`] for a damaged, read-only or newer place, [`ErrorKind::Workflow`] for a mistake in a
     /// registered workflow.
-    pub async fn new(url: &str) -> Result<Self, PipelineError> {
-        Self::with_config(url, DefaultRunnerConfig::default()).await
+    pub async fn new(url: &str) -> Result<Self, Error> {
+        Self::with_config(url, RunnerConfig::default()).await
     }
 
     /// Opens a tenant's schema on PostgreSQL; as [`new`](Self::new) otherwise.
@@ -96,7 +99,7 @@ impl DefaultRunner {
     ///
     /// As [`new`](Self::new), and [`ErrorKind::Configuration`] for a name that cannot be used, or a SQLite URL: there, a tenant has
     /// a file of its own.
-    pub async fn with_schema(url: &str, schema: &str) -> Result<Self, PipelineError> {
+    pub async fn with_schema(url: &str, schema: &str) -> Result<Self, Error> {
         Self::builder().database_url(url).schema(schema).build().await
     }
 
@@ -105,20 +108,20 @@ impl DefaultRunner {
     /// # Errors
     ///
     /// As [`new`](Self::new), and [`ErrorKind::Configuration`] for a configuration that cannot work.
-    pub async fn with_config(url: &str, config: DefaultRunnerConfig) -> Result<Self, PipelineError> {
+    pub async fn with_config(url: &str, config: RunnerConfig) -> Result<Self, Error> {
         Self::builder().database_url(url).config(config).build().await
     }
 
     /// Describes a runner setting by setting.
-    pub fn builder() -> DefaultRunnerBuilder {
-        DefaultRunnerBuilder {
+    pub fn builder() -> RunnerBuilder {
+        RunnerBuilder {
             url: None,
             schema: None,
             #[cfg(feature = "postgres")]
             tenant: None,
             #[cfg(feature = "sqlite")]
             file: None,
-            config: DefaultRunnerConfig::default(),
+            config: RunnerConfig::default(),
             #[cfg(feature = "data")]
             data: None,
         }
@@ -128,7 +131,7 @@ impl DefaultRunner {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::data::DataErrorKind::Configuration): the runner was opened without [`data`](DefaultRunnerBuilder::data).
+    /// [`Configuration`](crate::data::DataErrorKind::Configuration): the runner was opened without [`data`](RunnerBuilder::data).
     #[cfg(feature = "data")]
     pub fn data(&self) -> crate::data::Result<TenantDb> {
         self.data.clone().ok_or_else(|| {
@@ -139,46 +142,46 @@ impl DefaultRunner {
         })
     }
 
-    /// Opens what the environment names; see [`DefaultRunnerBuilder::from_env`].
+    /// Opens what the environment names; see [`RunnerBuilder::from_env`].
     ///
     /// # Errors
     ///
     /// As [`new`](Self::new), and [`ErrorKind::Configuration`] for a variable that is missing or makes no sense.
-    pub async fn from_env() -> Result<Self, PipelineError> {
-        DefaultRunnerBuilder::from_env()?.build().await
+    pub async fn from_env() -> Result<Self, Error> {
+        RunnerBuilder::from_env()?.build().await
     }
 }
 
-impl Deref for DefaultRunner {
-    type Target = Runner;
+impl Deref for Runner {
+    type Target = PlaceRunner;
 
-    fn deref(&self) -> &Runner {
+    fn deref(&self) -> &PlaceRunner {
         &self.runner
     }
 }
 
-impl fmt::Debug for DefaultRunner {
+impl fmt::Debug for Runner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DefaultRunner").field("place", &self.runner.place()).finish_non_exhaustive()
+        f.debug_struct("Runner").field("place", &self.runner.place()).finish_non_exhaustive()
     }
 }
 
-/// Describes a [`DefaultRunner`] setting by setting.
+/// Describes a [`Runner`] setting by setting.
 #[derive(Clone)]
 #[must_use = "nothing is opened before `build`"]
-pub struct DefaultRunnerBuilder {
+pub struct RunnerBuilder {
     url: Option<String>,
     schema: Option<String>,
     #[cfg(feature = "postgres")]
     tenant: Option<String>,
     #[cfg(feature = "sqlite")]
     file: Option<SqliteAddress>,
-    config: DefaultRunnerConfig,
+    config: RunnerConfig,
     #[cfg(feature = "data")]
     data: Option<Data>,
 }
 
-impl DefaultRunnerBuilder {
+impl RunnerBuilder {
     /// Reads the environment:
     ///
     /// | variable | stands for |
@@ -194,13 +197,13 @@ impl DefaultRunnerBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::Configuration`], naming the variable that is missing or makes no sense.
-    pub fn from_env() -> Result<Self, PipelineError> {
+    pub fn from_env() -> Result<Self, Error> {
         let url = variable("DATABASE_URL")?.ok_or_else(|| {
             configuration(
                 "DATABASE_URL is not set: set it to the URL of a database, `sqlite://./cloacina.db` say",
             )
         })?;
-        let mut builder = DefaultRunner::builder().database_url(url);
+        let mut builder = Runner::builder().database_url(url);
         if let Some(tenant) = variable("TENANT_ID")? {
             builder = builder.schema(tenant);
         }
@@ -216,7 +219,7 @@ impl DefaultRunnerBuilder {
         Ok(builder)
     }
 
-    /// The database. See [`DefaultRunner::new`] for the forms.
+    /// The database. See [`Runner::new`] for the forms.
     pub fn database_url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
         self
@@ -229,7 +232,7 @@ impl DefaultRunnerBuilder {
         self
     }
 
-    /// The tenant's schema, on PostgreSQL. See [`DefaultRunner::with_schema`] for the names.
+    /// The tenant's schema, on PostgreSQL. See [`Runner::with_schema`] for the names.
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());
         self
@@ -244,24 +247,24 @@ impl DefaultRunnerBuilder {
     }
 
     /// All settings at once.
-    pub fn config(mut self, config: DefaultRunnerConfig) -> Self {
+    pub fn config(mut self, config: RunnerConfig) -> Self {
         self.config = config;
         self
     }
 
-    /// Sets [`max_concurrent_tasks`](DefaultRunnerConfig::max_concurrent_tasks).
+    /// Sets [`max_concurrent_tasks`](RunnerConfig::max_concurrent_tasks).
     pub fn max_concurrent_tasks(mut self, tasks: usize) -> Self {
         self.config.max_concurrent_tasks = tasks;
         self
     }
 
-    /// Sets [`task_timeout`](DefaultRunnerConfig::task_timeout).
+    /// Sets [`task_timeout`](RunnerConfig::task_timeout).
     pub fn task_timeout(mut self, timeout: Duration) -> Self {
         self.config.task_timeout = Some(timeout);
         self
     }
 
-    /// Sets [`max_connections`](DefaultRunnerConfig::max_connections).
+    /// Sets [`max_connections`](RunnerConfig::max_connections).
     pub fn db_pool_size(mut self, size: u32) -> Self {
         self.config.max_connections = size;
         self
@@ -273,7 +276,7 @@ impl DefaultRunnerBuilder {
         self
     }
 
-    /// Makes it a runner that only submits; see [`submit_only`](DefaultRunnerConfig::submit_only).
+    /// Makes it a runner that only submits; see [`submit_only`](RunnerConfig::submit_only).
     pub fn submit_only(mut self) -> Self {
         self.config.submit_only = true;
         self
@@ -290,8 +293,8 @@ impl DefaultRunnerBuilder {
     ///
     /// # Errors
     ///
-    /// As [`DefaultRunner::new`] and [`DefaultRunner::with_schema`].
-    pub async fn build(self) -> Result<DefaultRunner, PipelineError> {
+    /// As [`Runner::new`] and [`Runner::with_schema`].
+    pub async fn build(self) -> Result<Runner, Error> {
         self.config.validate()?;
         let workflows = registered()?;
         loop {
@@ -309,7 +312,7 @@ impl DefaultRunnerBuilder {
             #[cfg(not(feature = "data"))]
             drop(database);
             // `None` if the last runner on the hub was shut down at this moment: then there is a new hub to be found.
-            if let Some(runner) = Runner::open(hub, place, config, workflows.clone()).await? {
+            if let Some(runner) = PlaceRunner::open(hub, place, config, workflows.clone()).await? {
                 #[cfg(feature = "postgres")]
                 if let Some(tenant) = opened.tenant.filter(|tenant| *tenant != runner.place_itself().tenant) {
                     let message = format!(
@@ -318,12 +321,12 @@ impl DefaultRunnerBuilder {
                         runner.place_itself().tenant
                     );
                     runner.shutdown().await?;
-                    return Err(PipelineError::new(ErrorKind::Place, message));
+                    return Err(Error::new(ErrorKind::Place, message));
                 }
                 #[cfg(feature = "data")]
                 let data =
                     source.map(|source| source.db(Arc::clone(runner.place_itself()), runner.submitter()));
-                return Ok(DefaultRunner {
+                return Ok(Runner {
                     runner,
                     #[cfg(feature = "data")]
                     data,
@@ -332,7 +335,7 @@ impl DefaultRunnerBuilder {
         }
     }
 
-    async fn hub(&self) -> Result<hubs::Opened, PipelineError> {
+    async fn hub(&self) -> Result<hubs::Opened, Error> {
         #[cfg(feature = "sqlite")]
         if let Some(file) = &self.file {
             return hubs::of_file(file.clone(), &self.config).await;
@@ -350,10 +353,10 @@ impl DefaultRunnerBuilder {
     }
 }
 
-impl fmt::Debug for DefaultRunnerBuilder {
+impl fmt::Debug for RunnerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The URL may hold a password.
-        f.debug_struct("DefaultRunnerBuilder")
+        f.debug_struct("RunnerBuilder")
             .field("schema", &self.schema)
             .field("config", &self.config)
             .finish_non_exhaustive()

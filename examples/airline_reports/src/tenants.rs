@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use cloacina::Context;
-use cloacina::runner::DefaultRunner;
+use cloacina::runner::Runner;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -85,10 +85,10 @@ async fn airline(job: &Job, settings: &Settings) -> anyhow::Result<Finished> {
     let place = match &settings.database {
         Database::Files => {
             let file = settings.out.join("state").join(format!("{}.db", job.carrier));
-            DefaultRunner::new(&format!("sqlite://{}", file.display())).await
+            Runner::new(&format!("sqlite://{}", file.display())).await
         }
         Database::Postgres(url) => {
-            DefaultRunner::with_schema(url, &format!("airline_{}", job.carrier.to_lowercase())).await
+            Runner::with_schema(url, &format!("airline_{}", job.carrier.to_lowercase())).await
         }
     };
     let runner = place.context("its place cannot be opened")?;
@@ -103,7 +103,7 @@ async fn airline(job: &Job, settings: &Settings) -> anyhow::Result<Finished> {
 /// execution, so a start after a crash meets the one that was interrupted and goes on with it. An execution that ended
 /// before this start is good if it completed and its report still lies there; otherwise its turn is over, and the next
 /// number makes a new key.
-async fn report(runner: &DefaultRunner, job: &Job, settings: &Settings) -> anyhow::Result<Finished> {
+async fn report(runner: &Runner, job: &Job, settings: &Settings) -> anyhow::Result<Finished> {
     let Job { carrier, airline, source } = job.clone();
     let input =
         Input { carrier, airline, source, airports: settings.airports.clone(), out: settings.out.clone() };

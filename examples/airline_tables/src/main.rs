@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use cloacina::Context;
 use cloacina::data::sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
-use cloacina::runner::DefaultRunner;
+use cloacina::runner::Runner;
 use uuid::Uuid;
 
 use crate::model::{data, figure};
@@ -98,7 +98,7 @@ fn airlines(directory: &Path) -> Result<Vec<(String, PathBuf)>> {
 
 /// Has the flights of an airline loaded and counted in its place, where that was not done before, and reads what was counted.
 async fn airline(carrier: &str, path: &Path, state: &State) -> Result<Figures> {
-    let builder = DefaultRunner::builder().data(&data()?);
+    let builder = Runner::builder().data(&data()?);
     let builder = match state {
         State::Files(directory) => {
             std::fs::create_dir_all(directory)
@@ -115,7 +115,7 @@ async fn airline(carrier: &str, path: &Path, state: &State) -> Result<Figures> {
     figures
 }
 
-async fn figures(runner: &DefaultRunner, carrier: &str, path: &Path) -> Result<Figures> {
+async fn figures(runner: &Runner, carrier: &str, path: &Path) -> Result<Figures> {
     // The same file is the same execution, so a start after a crash meets the one that was interrupted.
     let metadata = path.metadata()?;
     let version = format!("{} {} {:?}", path.display(), metadata.len(), metadata.modified()?);
@@ -137,7 +137,7 @@ async fn figures(runner: &DefaultRunner, carrier: &str, path: &Path) -> Result<F
     Ok(figures)
 }
 
-async fn completed(execution: &cloacina::PipelineExecution) -> Result<Context> {
+async fn completed(execution: &cloacina::Execution) -> Result<Context> {
     let result = execution.wait_for_completion().await?;
     if !result.status.is_success() {
         bail!(result.error_message.unwrap_or_else(|| format!("its execution is {:?}", result.status)));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use cloacina::database::{AdminError, AdminErrorKind, Database, DatabaseAdmin, TenantConfig};
-use cloacina::runner::DefaultRunner;
+use cloacina::runner::Runner;
 use uuid::Uuid;
 
 use crate::model::data;
@@ -82,14 +82,14 @@ impl Placement {
     }
 
     /// Makes the tenants where they are not there, and opens them.
-    pub(crate) async fn open(&self) -> Result<[DefaultRunner; 2]> {
+    pub(crate) async fn open(&self) -> Result<[Runner; 2]> {
         let [acme, widget] = TENANTS;
         Ok([self.open_one(acme).await?, self.open_one(widget).await?])
     }
 
-    async fn open_one(&self, tenant: &str) -> Result<DefaultRunner> {
+    async fn open_one(&self, tenant: &str) -> Result<Runner> {
         let data = data()?;
-        let builder = DefaultRunner::builder();
+        let builder = Runner::builder();
         let builder = match self {
             Self::Files(directory) => {
                 std::fs::create_dir_all(directory)

@@ -3,18 +3,18 @@
 //! `multi_tenant` uses SQLite files in the current directory and needs nothing; with `DATABASE_URL` set to a
 //! `postgresql://` URL it uses schemas in that database. Every claim it prints, it has checked.
 
-use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
-use cloacina::{Context, ErrorKind, PipelineError, Workflow, task, workflow};
+use cloacina::runner::{Runner, RunnerConfig};
+use cloacina::{Context, Error, ErrorKind, Workflow, task, workflow};
 
 #[task(id = "count_orders")]
-async fn count_orders(context: &mut Context) -> Result<(), PipelineError> {
+async fn count_orders(context: &mut Context) -> Result<(), Error> {
     let orders: Vec<u32> = context.get("orders").unwrap_or_default();
     context.set("order_count", orders.len());
     Ok(())
 }
 
 #[task(id = "sum_orders", dependencies = [count_orders])]
-async fn sum_orders(context: &mut Context) -> Result<(), PipelineError> {
+async fn sum_orders(context: &mut Context) -> Result<(), Error> {
     let orders: Vec<u32> = context.get("orders").unwrap_or_default();
     context.set("order_total", orders.iter().sum::<u32>());
     Ok(())
@@ -36,18 +36,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (tenant_a, tenant_b) = match std::env::var("DATABASE_URL") {
         Ok(url) => {
             println!("PostgreSQL: one schema for each tenant");
-            (
-                DefaultRunner::with_schema(&url, "tenant_a").await?,
-                DefaultRunner::with_schema(&url, "tenant_b").await?,
-            )
+            (Runner::with_schema(&url, "tenant_a").await?, Runner::with_schema(&url, "tenant_b").await?)
         }
         Err(_) => {
             println!(
                 "SQLite: one file for each tenant (set DATABASE_URL to a postgresql:// URL for schemas)"
             );
             (
-                DefaultRunner::with_config("sqlite://./tenant_a.db", DefaultRunnerConfig::default()).await?,
-                DefaultRunner::with_config("sqlite://./tenant_b.db", DefaultRunnerConfig::default()).await?,
+                Runner::with_config("sqlite://./tenant_a.db", RunnerConfig::default()).await?,
+                Runner::with_config("sqlite://./tenant_b.db", RunnerConfig::default()).await?,
             )
         }
     };
@@ -70,7 +67,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn report(
-    runner: &DefaultRunner,
+    runner: &Runner,
     name: &str,
     orders: Vec<u32>,
 ) -> Result<uuid::Uuid, Box<dyn std::error::Error>> {

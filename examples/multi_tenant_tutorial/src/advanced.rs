@@ -12,12 +12,12 @@
 use std::collections::HashMap;
 
 use cloacina::database::{AdminErrorKind, Database, DatabaseAdmin, TenantConfig, TenantCredentials};
-use cloacina::runner::DefaultRunner;
-use cloacina::{Context, PipelineError, task, workflow};
+use cloacina::runner::Runner;
+use cloacina::{Context, Error, task, workflow};
 use tracing::{error, info, warn};
 
 #[task(id = "tenant_onboarding")]
-async fn tenant_onboarding(mut context: Context) -> Result<Context, PipelineError> {
+async fn tenant_onboarding(mut context: Context) -> Result<Context, Error> {
     let tenant_name = context.get::<String>("tenant_name").unwrap_or_default();
     let tenant_type = context.get::<String>("tenant_type").unwrap_or_default();
 
@@ -47,7 +47,7 @@ async fn tenant_onboarding(mut context: Context) -> Result<Context, PipelineErro
 }
 
 #[task(id = "process_tenant_data")]
-async fn process_tenant_data(mut context: Context) -> Result<Context, PipelineError> {
+async fn process_tenant_data(mut context: Context) -> Result<Context, Error> {
     let tenant_id = context.get::<String>("tenant_id").unwrap_or_default();
     let data_volume = context.get::<String>("data_volume").unwrap_or_default();
 
@@ -91,7 +91,7 @@ fn tenant_data_processing_workflow() -> cloacina::Workflow {
 
 pub struct TenantManager {
     admin: DatabaseAdmin,
-    tenant_runners: HashMap<String, DefaultRunner>,
+    tenant_runners: HashMap<String, Runner>,
     tenant_credentials: HashMap<String, TenantCredentials>,
 }
 
@@ -150,7 +150,7 @@ impl TenantManager {
         info!("Creating runner for tenant: {}", tenant_id);
 
         // Create runner with tenant-specific credentials
-        let runner = DefaultRunner::new(&credentials.connection_string).await?;
+        let runner = Runner::new(&credentials.connection_string).await?;
         self.tenant_runners.insert(tenant_id.to_string(), runner);
 
         info!("✓ Runner created for tenant {} with isolated credentials", tenant_id);

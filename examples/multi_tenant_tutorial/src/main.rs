@@ -7,12 +7,12 @@ mod advanced;
 
 use std::collections::HashMap;
 
-use cloacina::runner::DefaultRunner;
-use cloacina::{Context, PipelineError, task, workflow};
+use cloacina::runner::Runner;
+use cloacina::{Context, Error, task, workflow};
 use tracing::{info, warn};
 
 #[task(id = "process_customer_data")]
-async fn process_customer_data(mut context: Context) -> Result<Context, PipelineError> {
+async fn process_customer_data(mut context: Context) -> Result<Context, Error> {
     let tenant_id = context.get::<String>("tenant_id").unwrap_or_default();
     let customer_name = context.get::<String>("customer_name").unwrap_or_default();
 
@@ -50,7 +50,7 @@ async fn basic_multi_tenant_demo(database_url: &str) -> Result<(), Box<dyn std::
     for tenant_id in &tenants {
         info!("Creating runner for tenant: {tenant_id}");
         // The schema is made, and its tables in it, on first use.
-        let runner = DefaultRunner::with_schema(database_url, tenant_id).await?;
+        let runner = Runner::with_schema(database_url, tenant_id).await?;
         tenant_runners.insert((*tenant_id).to_string(), runner);
         info!("✓ Tenant {tenant_id} runner created with schema isolation");
     }

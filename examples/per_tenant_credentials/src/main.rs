@@ -10,17 +10,17 @@ use std::time::Duration;
 use cloacina::database::{
     AdminError, AdminErrorKind, Database, DatabaseAdmin, TenantConfig, TenantCredentials,
 };
-use cloacina::runner::DefaultRunner;
-use cloacina::{Context, ErrorKind, PipelineError, Workflow, task, workflow};
+use cloacina::runner::Runner;
+use cloacina::{Context, Error, ErrorKind, Workflow, task, workflow};
 use uuid::Uuid;
 
-type Error = Box<dyn std::error::Error>;
+type BoxError = Box<dyn std::error::Error>;
 
 /// How the names of this example's schemas and logins begin.
 const OURS: &str = "credentials_example_";
 
 #[task(id = "write_invoice")]
-async fn write_invoice(context: &mut Context) -> Result<(), PipelineError> {
+async fn write_invoice(context: &mut Context) -> Result<(), Error> {
     let customer: String = context.get("customer").unwrap_or_default();
     context.set("invoice", format!("invoice for {customer}"));
     Ok(())
@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(admin: &DatabaseAdmin) -> Result<(), Error> {
+async fn run(admin: &DatabaseAdmin) -> Result<(), BoxError> {
     println!("1. What the administrator may do");
     let preflight = admin.preflight().await?;
     if preflight.is_ready() {
@@ -69,7 +69,7 @@ async fn run(admin: &DatabaseAdmin) -> Result<(), Error> {
     Ok(())
 }
 
-async fn show(admin: &DatabaseAdmin) -> Result<(), Error> {
+async fn show(admin: &DatabaseAdmin) -> Result<(), BoxError> {
     println!("\n2. Creating two tenants");
     let run = Uuid::new_v4().simple().to_string()[..8].to_owned();
     let given = std::env::var("TENANT_PASSWORD").unwrap_or_else(|_| Uuid::new_v4().to_string());
@@ -81,10 +81,10 @@ async fn show(admin: &DatabaseAdmin) -> Result<(), Error> {
     println!("   with one that was drawn:        {globex:?}");
 
     println!("\n3. The same calls as with a shared login");
-    let with_schema = DefaultRunner::with_schema(&acme.connection_string, &acme.schema_name).await?;
+    let with_schema = Runner::with_schema(&acme.connection_string, &acme.schema_name).await?;
     let of_acme = invoice(&with_schema, "Acme").await?;
     // The database knows whose place a tenant's login has.
-    let with_login_alone = DefaultRunner::new(&globex.connection_string).await?;
+    let with_login_alone = Runner::new(&globex.connection_string).await?;
     let of_globex = invoice(&with_login_alone, "Globex").await?;
 
     println!("\n4. Neither reaches the other");
@@ -94,7 +94,7 @@ async fn show(admin: &DatabaseAdmin) -> Result<(), Error> {
         println!("   {}: {refusal}", runner.place());
     }
     for (own, foreign) in [(&acme, &globex), (&globex, &acme)] {
-        let answer = DefaultRunner::with_schema(&own.connection_string, &foreign.schema_name).await;
+        let answer = Runner::with_schema(&own.connection_string, &foreign.schema_name).await;
         println!("   {}", refusal(answer, &[ErrorKind::Configuration])?);
     }
     with_schema.shutdown().await?;
@@ -104,9 +104,9 @@ async fn show(admin: &DatabaseAdmin) -> Result<(), Error> {
     // The ones before would usually have some time left, an hour by default, so that processes change over one after the other.
     let new = admin.rotate_credentials_within(&globex.schema_name, Duration::ZERO).await?;
     println!("   {new:?}");
-    let answer = DefaultRunner::new(&globex.connection_string).await;
+    let answer = Runner::new(&globex.connection_string).await;
     println!("   the ones before: {}", refusal(answer, &[ErrorKind::Configuration, ErrorKind::Unavailable])?);
-    let runner = DefaultRunner::new(&new.connection_string).await?;
+    let runner = Runner::new(&new.connection_string).await?;
     println!("   the new ones see {} execution", runner.list_executions().await?.len());
     runner.shutdown().await?;
 
@@ -119,7 +119,7 @@ async fn show(admin: &DatabaseAdmin) -> Result<(), Error> {
 
 /// Says what a tenant has and may do. What PostgreSQL leaves open to every login until somebody closes it is told; anything else that
 /// reaches outside is an error.
-async fn look(admin: &DatabaseAdmin, schema: &str) -> Result<(), Error> {
+async fn look(admin: &DatabaseAdmin, schema: &str) -> Result<(), BoxError> {
     let report = admin.inspect_tenant(schema).await?;
     let (objects, privileges) = (report.objects.len(), report.privileges.len());
     let (open, wrong): (Vec<_>, Vec<_>) =
@@ -148,7 +148,7 @@ async fn create(
     admin.create_tenant(config).await
 }
 
-async fn invoice(runner: &DefaultRunner, customer: &str) -> Result<Uuid, Error> {
+async fn invoice(runner: &Runner, customer: &str) -> Result<Uuid, BoxError> {
     let result = runner.execute("invoicing", Context::new().with("customer", customer)).await?;
     if !result.status.is_success() {
         return Err(result.error_message.unwrap_or_default().into());
@@ -158,7 +158,7 @@ async fn invoice(runner: &DefaultRunner, customer: &str) -> Result<Uuid, Error> 
 }
 
 /// What somebody was told who must not succeed.
-fn refusal<T>(answer: Result<T, PipelineError>, kinds: &[ErrorKind]) -> Result<PipelineError, Error> {
+fn refusal<T>(answer: Result<T, Error>, kinds: &[ErrorKind]) -> Result<Error, BoxError> {
     match answer {
         Err(error) if kinds.contains(&error.kind()) => Ok(error),
         Err(error) => Err(error.into()),

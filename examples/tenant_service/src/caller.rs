@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use cloacina::DefaultRunner;
+use cloacina::Runner;
 
 use crate::{Problem, Service};
 
@@ -16,7 +16,7 @@ use crate::{Problem, Service};
 /// whether there is such a tenant or not.
 pub struct Caller {
     tenant: String,
-    runner: DefaultRunner,
+    runner: Runner,
 }
 
 impl Caller {
@@ -28,7 +28,7 @@ impl Caller {
 
     /// The tenant's runner.
     #[must_use]
-    pub fn runner(&self) -> &DefaultRunner {
+    pub fn runner(&self) -> &Runner {
         &self.runner
     }
 }

@@ -20,7 +20,7 @@ use axum::extract::{DefaultBodyLimit, RawPathParams, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use cloacina::{Context, PipelineError, Workflow, task, workflow};
+use cloacina::{Context, Error, Workflow, task, workflow};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -71,7 +71,7 @@ async fn execute_workflow(
 ) -> Result<(StatusCode, Json<ExecutionResponse>), Problem> {
     let Json(request) = request?;
     // Whose work it is says the token, and not the body.
-    let context = Context::from_value(request.context).map_err(PipelineError::from)?;
+    let context = Context::from_value(request.context).map_err(Error::from)?;
     let context = context.with("tenant_id", caller.tenant());
 
     let mut submission = caller.runner().submit(request.workflow_name).input(context);
@@ -104,7 +104,7 @@ async fn get_execution_status(
 }
 
 #[task(id = "add_up")]
-async fn add_up(context: &mut Context) -> Result<(), PipelineError> {
+async fn add_up(context: &mut Context) -> Result<(), Error> {
     let amounts: Vec<i64> = context.get("amounts").unwrap_or_default();
     context.set("total", amounts.iter().sum::<i64>());
     Ok(())

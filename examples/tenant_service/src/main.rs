@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cloacina::tenants::TenantManager;
-use cloacina::{DefaultRunnerConfig, ErrorKind};
+use cloacina::{ErrorKind, RunnerConfig};
 use tenant_service::{Service, Tokens};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -48,7 +48,7 @@ async fn main() -> anyhow::Result<()> {
 
 async fn serve(tokens: &Path) -> anyhow::Result<()> {
     let tokens = Tokens::read(tokens)?;
-    let config = DefaultRunnerConfig::builder().max_queue_length(10_000).build();
+    let config = RunnerConfig::builder().max_queue_length(10_000).build();
     let manager = manager(config).await?;
     let address = variable("LISTEN").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let listener =
@@ -79,7 +79,7 @@ async fn serve(tokens: &Path) -> anyhow::Result<()> {
 /// A new token for a tenant, which is made if it is not there.
 async fn token(file: &Path, tenant: &str) -> anyhow::Result<String> {
     // It runs nothing: for that there is the service.
-    let manager = manager(DefaultRunnerConfig::builder().submit_only(true).build()).await?;
+    let manager = manager(RunnerConfig::builder().submit_only(true).build()).await?;
     match manager.provision(tenant).await {
         Err(error)
             if error.kind() == ErrorKind::Conflict
@@ -90,7 +90,7 @@ async fn token(file: &Path, tenant: &str) -> anyhow::Result<String> {
     Tokens::add(file, tenant)
 }
 
-async fn manager(config: DefaultRunnerConfig) -> anyhow::Result<TenantManager> {
+async fn manager(config: RunnerConfig) -> anyhow::Result<TenantManager> {
     let builder = match variable("DATABASE_URL") {
         Some(url) => TenantManager::postgres(url),
         None => {

@@ -5,7 +5,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
-use cloacina::{ErrorKind, PipelineError};
+use cloacina::{Error, ErrorKind};
 use serde_json::json;
 
 /// An answer that is an error: a status, a word to branch on, and a sentence.
@@ -27,8 +27,8 @@ impl Problem {
     }
 }
 
-impl From<PipelineError> for Problem {
-    fn from(error: PipelineError) -> Self {
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
         let (status, code, message) = match error.kind() {
             // Says which key of the context is wrong, or how large it may be.
             ErrorKind::Context => return Self::new(StatusCode::BAD_REQUEST, "context", error.to_string()),

@@ -5,7 +5,7 @@ pub(super) mod predicate;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use cloacina::DefaultRunner;
+use cloacina::Runner;
 use cloacina::data::sea_orm::sea_query::{ColumnDef, Expr, Table};
 use cloacina::data::sea_orm::{
     self, ActiveValue, ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, PaginatorTrait,
@@ -187,8 +187,8 @@ async fn plain(place: &Database) -> Result<DatabaseConnection> {
     Ok(plain)
 }
 
-async fn own(place: &Database, declared: &Data) -> Result<(DefaultRunner, TenantDb)> {
-    let builder = DefaultRunner::builder().data(declared);
+async fn own(place: &Database, declared: &Data) -> Result<(Runner, TenantDb)> {
+    let builder = Runner::builder().data(declared);
     let builder = match place {
         Database::Sqlite { directory } => {
             builder.database_url(format!("sqlite://{}/tenant.db", directory.path().display()))
@@ -201,7 +201,7 @@ async fn own(place: &Database, declared: &Data) -> Result<(DefaultRunner, Tenant
 }
 
 /// One that shares tables, and the administrator's URL.
-async fn shared(declared: &Data) -> Result<((DefaultRunner, TenantDb), String)> {
+async fn shared(declared: &Data) -> Result<((Runner, TenantDb), String)> {
     let cluster = Cluster::shared()?;
     let admin_url = cluster.fresh_database().await?;
     cluster.make_administrator(&admin_url).await?;
@@ -215,7 +215,7 @@ async fn shared(declared: &Data) -> Result<((DefaultRunner, TenantDb), String)> 
     admin.allow_operator(login).await?;
     declared.migrate_shared(&admin_url).await?;
     let data = declared.app_login(&app.username, &app.password);
-    let runner = DefaultRunner::builder().database_url(&url).tenant("tenant").data(&data).build().await?;
+    let runner = Runner::builder().database_url(&url).tenant("tenant").data(&data).build().await?;
     let db = runner.data()?;
     Ok(((runner, db), admin_url))
 }

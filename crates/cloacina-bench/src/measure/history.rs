@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use cloacina::PipelineStatus;
+use cloacina::ExecutionStatus;
 use cloacina_core::id::RunnerId;
 use cloacina_core::store::{ExecutionFilter, ExecutionList, Place, PlaceName, Store};
 use cloacina_postgres::{PostgresOptions, PostgresStore};
@@ -107,7 +107,7 @@ impl Asks {
     }
 
     async fn lists(&self, over: usize) -> Result<Vec<Row>> {
-        use PipelineStatus::{Cancelled, Completed, Failed, Paused, Pending, Running};
+        use ExecutionStatus::{Cancelled, Completed, Failed, Paused, Pending, Running};
 
         let all = ExecutionFilter::all;
         let middle = Some(id_of(over / 2));

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use cloacina::database::{Database as AdminDatabase, DatabaseAdmin, TenantConfig};
 use cloacina::{
-    Context, DefaultRunner, DefaultRunnerConfig, ExecutionFilter, PipelineStatus, RetryPolicy, TaskBody,
-    TaskDefinition, Workflow,
+    Context, ExecutionFilter, ExecutionStatus, RetryPolicy, Runner, RunnerConfig, TaskBody, TaskDefinition,
+    Workflow,
 };
 use cloacina_core::clock::{Clock as _, SystemClock};
 use cloacina_testing::cluster::Cluster;
@@ -49,14 +49,14 @@ pub(crate) const TROUBLES: [(&str, &str); 8] = [
 /// A tenant, and how it is placed.
 struct Tenant {
     placement: &'static str,
-    runner: DefaultRunner,
+    runner: Runner,
 }
 
 struct World {
     quiet: Vec<Tenant>,
     /// Who is in trouble, by placement.
-    loud: DefaultRunner,
-    loud_with_login: Option<DefaultRunner>,
+    loud: Runner,
+    loud_with_login: Option<Runner>,
     /// The database as a superuser and as the login of the tenant that has one reach it.
     urls: Option<(String, String)>,
     files: Option<TempDir>,
@@ -101,8 +101,8 @@ fn workflows() -> [Workflow; 4] {
     ]
 }
 
-fn config() -> DefaultRunnerConfig {
-    let config = DefaultRunnerConfig::builder()
+fn config() -> RunnerConfig {
+    let config = RunnerConfig::builder()
         .max_concurrent_tasks(2048)
         .max_process_tasks(1024)
         .max_process_queue(2_000_000)
@@ -122,9 +122,9 @@ impl World {
 
     async fn files() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("cloacina-bench-").tempdir()?;
-        let open = async |name: &str| -> Result<DefaultRunner> {
+        let open = async |name: &str| -> Result<Runner> {
             let url = format!("sqlite://{}/{name}.db", directory.path().display());
-            Ok(DefaultRunner::builder().database_url(url).config(config()).build().await?)
+            Ok(Runner::builder().database_url(url).config(config()).build().await?)
         };
         let mut quiet = Vec::new();
         for number in 0..9 {
@@ -156,7 +156,7 @@ impl World {
             });
             Ok::<_, anyhow::Error>(made.await?.connection_string)
         };
-        let builder = || DefaultRunner::builder().database_url(&operator).config(config());
+        let builder = || Runner::builder().database_url(&operator).config(config());
         let mut quiet = Vec::new();
         for number in 0..3 {
             let runner = builder().schema(format!("quiet_{number}")).build().await?;
@@ -242,7 +242,7 @@ impl World {
                         let begun = Instant::now();
                         let result = runner.execute(workflow, input()).await?;
                         ensure!(
-                            result.status == PipelineStatus::Completed,
+                            result.status == ExecutionStatus::Completed,
                             "it ended as {:?}",
                             result.status
                         );
@@ -335,7 +335,7 @@ impl World {
                         let loud = loud.clone();
                         async move {
                             if number % 2 == 0 {
-                                let rare = ExecutionFilter::all().status(PipelineStatus::Cancelled);
+                                let rare = ExecutionFilter::all().status(ExecutionStatus::Cancelled);
                                 loud.list(rare, None, 100).await?;
                             } else {
                                 loud.metrics().await?;
@@ -471,7 +471,7 @@ impl Trouble {
     }
 
     /// Has so many callers ask for executions, one after the other.
-    fn ask(&mut self, runner: &DefaultRunner, workflow: &'static str, callers: usize) {
+    fn ask(&mut self, runner: &Runner, workflow: &'static str, callers: usize) {
         for _ in 0..callers {
             let runner = runner.clone();
             self.again_and_again(move |_| {

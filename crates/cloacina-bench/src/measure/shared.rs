@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use cloacina::database::{Database as AdminDatabase, DatabaseAdmin};
-use cloacina::{Context, DefaultRunner, DefaultRunnerConfig, PipelineStatus};
+use cloacina::{Context, ExecutionStatus, Runner, RunnerConfig};
 use cloacina_core::clock::{Clock as _, SystemClock};
 use cloacina_testing::cluster::Cluster;
 use futures_util::future::try_join_all;
@@ -50,8 +50,8 @@ pub(crate) async fn shared(scale: Scale) -> Result<Vec<Row>> {
     }
     let opened = begun.elapsed().as_secs_f64() * 1e6 / tenants as f64;
     let memory = process::resident()?.saturating_sub(before) as f64 / 1000.0 / tenants as f64;
-    let runners: Arc<[DefaultRunner]> = runners.into();
-    let one: Arc<[DefaultRunner]> = Arc::new([first]);
+    let runners: Arc<[Runner]> = runners.into();
+    let one: Arc<[Runner]> = Arc::new([first]);
 
     let title = |what: &str| format!("{tenants} tenants in the same tables: {what}");
     let mut rows = vec![
@@ -90,22 +90,19 @@ pub(crate) async fn shared(scale: Scale) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-async fn open(url: &str, tenant: &str) -> Result<DefaultRunner> {
-    let config = DefaultRunnerConfig::builder()
-        .max_concurrent_tasks(2048)
-        .max_process_tasks(2048)
-        .retention(None)
-        .build();
-    Ok(DefaultRunner::builder().database_url(url).tenant(tenant).config(config).build().await?)
+async fn open(url: &str, tenant: &str) -> Result<Runner> {
+    let config =
+        RunnerConfig::builder().max_concurrent_tasks(2048).max_process_tasks(2048).retention(None).build();
+    Ok(Runner::builder().database_url(url).tenant(tenant).config(config).build().await?)
 }
 
-async fn execute(runner: &DefaultRunner, count: usize) -> Result<()> {
-    let runner: Arc<[DefaultRunner]> = Arc::new([runner.clone()]);
+async fn execute(runner: &Runner, count: usize) -> Result<()> {
+    let runner: Arc<[Runner]> = Arc::new([runner.clone()]);
     in_flight(&runner, count).await.map(drop)
 }
 
 /// How long `count` executions take with 1,000 callers, each of which asks one tenant after the other.
-async fn in_flight(runners: &Arc<[DefaultRunner]>, count: usize) -> Result<Duration> {
+async fn in_flight(runners: &Arc<[Runner]>, count: usize) -> Result<Duration> {
     let next = Arc::new(AtomicUsize::new(0));
     let begun = Instant::now();
     let callers: Vec<_> = (0..IN_FLIGHT)
@@ -119,7 +116,7 @@ async fn in_flight(runners: &Arc<[DefaultRunner]>, count: usize) -> Result<Durat
                     }
                     let result = runners[number % runners.len()].execute(ONE.workflow, input()).await?;
                     ensure!(
-                        result.status == PipelineStatus::Completed,
+                        result.status == ExecutionStatus::Completed,
                         "an execution ended as {:?}",
                         result.status
                     );
@@ -134,7 +131,7 @@ async fn in_flight(runners: &Arc<[DefaultRunner]>, count: usize) -> Result<Durat
 }
 
 /// How long it takes to claim and end `count` executions that become due at one moment, spread over the tenants.
-async fn at_one_moment(runners: &Arc<[DefaultRunner]>, count: usize) -> Result<Duration> {
+async fn at_one_moment(runners: &Arc<[Runner]>, count: usize) -> Result<Duration> {
     // Time enough to submit them all.
     let wait = Duration::from_secs(5) + Duration::from_millis(2) * u32::try_from(count)?;
     let moment = Instant::now() + wait;
@@ -149,7 +146,7 @@ async fn at_one_moment(runners: &Arc<[DefaultRunner]>, count: usize) -> Result<D
     }
     ensure!(Instant::now() < moment, "there was no time to submit them all before they were due");
     for result in try_join_all(executions.iter().map(|execution| execution.wait_for_completion())).await? {
-        ensure!(result.status == PipelineStatus::Completed, "an execution ended as {:?}", result.status);
+        ensure!(result.status == ExecutionStatus::Completed, "an execution ended as {:?}", result.status);
     }
     Ok(moment.elapsed())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cloacina::database::{Database as AdminDatabase, DatabaseAdmin, TenantConfig};
-use cloacina::{DefaultRunner, PipelineStatus};
+use cloacina::{ExecutionStatus, Runner};
 use cloacina_testing::cluster::Cluster;
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -150,7 +150,7 @@ async fn opening(scale: Scale) -> Result<Vec<Row>> {
             // On a worker of the runtime, where a service would call.
             let (runner, opened, executed) = tokio::spawn(async move {
                 let begun = Instant::now();
-                let runner = DefaultRunner::with_schema(&url, &schema).await?;
+                let runner = Runner::with_schema(&url, &schema).await?;
                 let opened = begun.elapsed();
                 execute(&runner).await?;
                 Ok::<_, anyhow::Error>((runner, opened, begun.elapsed()))
@@ -234,13 +234,13 @@ pub(crate) async fn idle_child(url: String, tenants: usize) -> Result<()> {
     close(runners).await
 }
 
-async fn execute(runner: &DefaultRunner) -> Result<()> {
+async fn execute(runner: &Runner) -> Result<()> {
     let result = runner.execute(ONE.workflow, input()).await?;
-    ensure!(result.status == PipelineStatus::Completed, "an execution ended as {:?}", result.status);
+    ensure!(result.status == ExecutionStatus::Completed, "an execution ended as {:?}", result.status);
     Ok(())
 }
 
-async fn close(runners: Vec<DefaultRunner>) -> Result<()> {
+async fn close(runners: Vec<Runner>) -> Result<()> {
     try_join_all(runners.iter().map(|runner| runner.shutdown())).await?;
     Ok(())
 }

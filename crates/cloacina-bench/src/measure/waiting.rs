@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use cloacina::{DefaultRunner, DefaultRunnerConfig, PipelineExecution, PipelineStatus};
+use cloacina::{Execution, ExecutionStatus, Runner, RunnerConfig};
 use futures_util::future::try_join_all;
 
 use super::scale::{Scale, per_second};
@@ -41,7 +41,7 @@ async fn over(kind: Kind, scale: Scale) -> Result<Vec<Row>> {
         let strangers: Vec<_> =
             started.iter().map(|execution| runner.execution(execution.execution_id)).collect();
         let begun = Instant::now();
-        try_join_all(strangers.iter().map(PipelineExecution::wait_for_completion)).await?;
+        try_join_all(strangers.iter().map(Execution::wait_for_completion)).await?;
         together.push(begun.elapsed().as_secs_f64() * 1e3 / STARTED as f64);
         let begun = Instant::now();
         for execution in start(&runner).await? {
@@ -63,7 +63,7 @@ async fn over(kind: Kind, scale: Scale) -> Result<Vec<Row>> {
     ])
 }
 
-async fn start(runner: &DefaultRunner) -> Result<Vec<PipelineExecution>> {
+async fn start(runner: &Runner) -> Result<Vec<Execution>> {
     let mut started = Vec::with_capacity(STARTED);
     for _ in 0..STARTED {
         started.push(runner.execute_async(ONE.workflow, input()).await?);
@@ -71,7 +71,7 @@ async fn start(runner: &DefaultRunner) -> Result<Vec<PipelineExecution>> {
     Ok(started)
 }
 
-async fn until_over(executions: &[PipelineExecution]) -> Result<()> {
+async fn until_over(executions: &[Execution]) -> Result<()> {
     for execution in executions {
         while !execution.get_status().await?.is_terminal() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -81,11 +81,11 @@ async fn until_over(executions: &[PipelineExecution]) -> Result<()> {
 }
 
 /// How long each takes, in milliseconds, one after the other.
-async fn each(executions: &[PipelineExecution]) -> Result<f64> {
+async fn each(executions: &[Execution]) -> Result<f64> {
     let begun = Instant::now();
     for execution in executions {
         let result = execution.wait_for_completion().await?;
-        ensure!(result.status == PipelineStatus::Completed, "it ended as {:?}", result.status);
+        ensure!(result.status == ExecutionStatus::Completed, "it ended as {:?}", result.status);
     }
     Ok(begun.elapsed().as_secs_f64() * 1e3 / executions.len() as f64)
 }
@@ -94,7 +94,7 @@ async fn each(executions: &[PipelineExecution]) -> Result<f64> {
 async fn two_processes(kind: Kind, scale: Scale) -> Result<Row> {
     let (ours, theirs) = (Database::fresh(kind).await?, Database::fresh(kind).await?);
     let mut hand = theirs.hand(1).await?;
-    let front = ours.runner_with(0, DefaultRunnerConfig::builder().submit_only(true).build()).await?;
+    let front = ours.runner_with(0, RunnerConfig::builder().submit_only(true).build()).await?;
     let worker = Worker::start(&ours)?;
     let mut runs = Vec::new();
     alone(&front, 50).await?;
@@ -113,14 +113,14 @@ async fn two_processes(kind: Kind, scale: Scale) -> Result<Row> {
     Ok(Row { engine, bare, target, ..Row::new("a front and a worker in two processes, p50", "µs") })
 }
 
-async fn alone(front: &DefaultRunner, count: usize) -> Result<Vec<Duration>> {
+async fn alone(front: &Runner, count: usize) -> Result<Vec<Duration>> {
     let front = front.clone();
     let work = tokio::spawn(async move {
         let mut latencies = Vec::with_capacity(count);
         for _ in 0..count {
             let begun = Instant::now();
             let result = front.execute(ONE.workflow, input()).await?;
-            ensure!(result.status == PipelineStatus::Completed, "it ended as {:?}", result.status);
+            ensure!(result.status == ExecutionStatus::Completed, "it ended as {:?}", result.status);
             latencies.push(begun.elapsed());
         }
         Ok(latencies)
@@ -151,7 +151,7 @@ impl Drop for Worker {
 
 /// Runs what others submit, until it is killed.
 pub(crate) async fn worker(url: String, schema: String) -> Result<()> {
-    let builder = DefaultRunner::builder().database_url(url);
+    let builder = Runner::builder().database_url(url);
     let builder = if schema.is_empty() { builder } else { builder.schema(schema) };
     let _runner = builder.build().await?;
     std::future::pending::<()>().await;

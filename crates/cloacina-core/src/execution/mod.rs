@@ -4,6 +4,6 @@ mod result;
 mod state;
 mod task_info;
 
-pub use result::{AttemptRecord, PipelineResult, TaskResult};
-pub use state::{AttemptOutcome, PipelineStatus, SkipReason, TaskState};
+pub use result::{AttemptRecord, ExecutionResult, TaskResult};
+pub use state::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 pub use task_info::{Cancellation, TaskInfo};

@@ -6,19 +6,19 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{AttemptOutcome, PipelineStatus, SkipReason, TaskState};
+use super::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 use crate::Context;
 
 /// An execution as it was when it was looked at; when it is terminal, for ever.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
-pub struct PipelineResult {
+pub struct ExecutionResult {
     /// Its id.
     pub execution_id: Uuid,
     /// The name of its workflow.
     pub workflow_name: String,
     /// Its state.
-    pub status: PipelineStatus,
+    pub status: ExecutionStatus,
     /// When its first task was claimed, or it was recorded if none was.
     pub start_time: Timestamp,
     /// When it ended.

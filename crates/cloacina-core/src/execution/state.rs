@@ -67,7 +67,7 @@ pub struct UnknownState {
 
 states! {
     /// The state of an execution.
-    PipelineStatus {
+    ExecutionStatus {
         /// Recorded; none of its tasks has been claimed.
         Pending = "pending",
         /// At least one task has been claimed.
@@ -83,7 +83,7 @@ states! {
     }
 }
 
-impl PipelineStatus {
+impl ExecutionStatus {
     /// Whether the execution completed.
     #[must_use]
     pub fn is_success(self) -> bool {

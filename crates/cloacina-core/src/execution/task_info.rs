@@ -96,7 +96,7 @@ impl fmt::Debug for TaskInfo {
 /// Tells a running task that its work is not wanted any more: its execution was cancelled, its deadline or
 /// the task's timeout passed, or the runner lost its lease.
 ///
-/// From then on the task has the grace period ([`cancel_grace`](crate::DefaultRunnerConfig::cancel_grace)) to
+/// From then on the task has the grace period ([`cancel_grace`](crate::RunnerConfig::cancel_grace)) to
 /// end by itself. When it is over, an async task is dropped, whether it looked or not. One that blocks its
 /// thread cannot be stopped from outside: it keeps its slot until it returns, so it should look from time to
 /// time.

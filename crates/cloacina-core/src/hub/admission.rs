@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::place::{Admitted, OpenPlace};
 use super::shared::Hub;
 use super::transition::{Submit, Transition};
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::{Error, ErrorKind};
 use crate::store::{NewExecution, StoreError};
 
 impl Hub {
@@ -55,7 +55,7 @@ impl Hub {
         place: &Arc<OpenPlace>,
         execution: &NewExecution,
         limit: usize,
-    ) -> Result<Admitted, PipelineError> {
+    ) -> Result<Admitted, Error> {
         let _one_at_a_time = place.queue.turn().await;
         if let Some(admitted) = place.queue.try_admit(limit) {
             return Ok(admitted);
@@ -71,7 +71,7 @@ impl Hub {
              (max_queue_length); submit it again when some have ended, or raise the limit",
             execution.id, execution.workflow.name, place.place.name
         );
-        Err(PipelineError::new(ErrorKind::Limit, message))
+        Err(Error::new(ErrorKind::Limit, message))
     }
 
     async fn count(&self, place: &Arc<OpenPlace>, limit: usize) -> Result<(), StoreError> {

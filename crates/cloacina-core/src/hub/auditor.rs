@@ -23,7 +23,7 @@ use super::shared::{Audit, Hub};
 use super::transition::{Submit, SubmitReply};
 use crate::backoff::Backoff;
 use crate::config::MOST_EXECUTION_BYTES;
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::{Error, ErrorKind};
 use crate::id::{ExecutionId, TenantId};
 use crate::store::{Control, NewExecution, StoreError, StoreErrorKind};
 use crate::submission::same;
@@ -354,7 +354,7 @@ impl Hub {
         &self,
         place: &OpenPlace,
         execution: &NewExecution,
-    ) -> Result<Result<ExecutionId, PipelineError>, StoreError> {
+    ) -> Result<Result<ExecutionId, Error>, StoreError> {
         if !self.store.execution_headers(&place.place, &[execution.id]).await?.is_empty() {
             return Ok(Ok(execution.id));
         }
@@ -362,7 +362,7 @@ impl Hub {
         let Some(idempotency) = &execution.idempotency else {
             let message =
                 format!("execution {} of tenant `{tenant}` was not recorded; submit it again", execution.id);
-            return Ok(Err(PipelineError::new(ErrorKind::Internal, message)));
+            return Ok(Err(Error::new(ErrorKind::Internal, message)));
         };
         let workflow = &execution.workflow.name;
         match self.store.execution_find(&place.place, workflow, &idempotency.key).await? {
@@ -372,7 +372,7 @@ impl Hub {
                     "the execution of tenant `{tenant}` that used the idempotency key `{}` was removed at this moment; submit again",
                     idempotency.key.escape_debug()
                 );
-                Ok(Err(PipelineError::new(ErrorKind::Unavailable, message)))
+                Ok(Err(Error::new(ErrorKind::Unavailable, message)))
             }
         }
     }

@@ -15,7 +15,7 @@ use super::shared::{Audit, Hub};
 use super::timers::Timer;
 use super::transition::{ClaimRequest, Transition};
 use crate::clock::LONGEST_WAIT;
-use crate::execution::PipelineStatus;
+use crate::execution::ExecutionStatus;
 use crate::id::TenantId;
 use crate::slots;
 use crate::store::NextDue;
@@ -238,7 +238,7 @@ impl Hub {
                 // A deadline that is due and ends nothing has no execution.
                 let deadlines_after = if expired.is_empty() { PATIENCE.1 } else { Duration::ZERO };
                 place.queue.left(expired.len());
-                count_ended(PipelineStatus::Cancelled, expired.len());
+                count_ended(ExecutionStatus::Cancelled, expired.len());
                 for execution in expired {
                     self.request_audit(Audit::Execution(Arc::clone(&place), execution));
                 }

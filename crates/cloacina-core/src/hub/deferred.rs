@@ -22,8 +22,8 @@ use super::place::{Admitted, OpenPlace};
 use super::shared::Hub;
 use super::submitting::Roots;
 use super::transition::{Submit, SubmitReply};
-use crate::config::DefaultRunnerConfig;
-use crate::error::{ErrorKind, PipelineError};
+use crate::config::RunnerConfig;
+use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
 use crate::store::{NewExecution, PlaceFlushed, StoreError, StoreErrorKind};
 use crate::submission::{Described, same};
@@ -34,7 +34,7 @@ pub struct Submitter {
     hub: Arc<Hub>,
     place: Arc<OpenPlace>,
     /// Those of a handle; otherwise those of the place count.
-    settings: Option<Arc<DefaultRunnerConfig>>,
+    settings: Option<Arc<RunnerConfig>>,
 }
 
 /// An execution that was checked, and does not count yet.
@@ -50,11 +50,7 @@ pub struct Deferred {
 }
 
 impl Submitter {
-    pub(crate) fn new(
-        hub: Arc<Hub>,
-        place: Arc<OpenPlace>,
-        settings: Option<Arc<DefaultRunnerConfig>>,
-    ) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, place: Arc<OpenPlace>, settings: Option<Arc<RunnerConfig>>) -> Self {
         Self { hub, place, settings }
     }
 
@@ -69,7 +65,7 @@ impl Submitter {
     /// # Errors
     ///
     /// Those of [`Submission::send`](crate::Submission::send).
-    pub fn prepare(&self, described: Described) -> Result<Prepared, PipelineError> {
+    pub fn prepare(&self, described: Described) -> Result<Prepared, Error> {
         let Self { hub, place, settings } = self;
         let is_open = hub.open_place(place.place.tenant).is_some_and(|open| Arc::ptr_eq(&open, place));
         if !is_open {
@@ -78,7 +74,7 @@ impl Submitter {
                  runner that is open",
                 place.place.name
             );
-            return Err(PipelineError::new(ErrorKind::ShutDown, message));
+            return Err(Error::new(ErrorKind::ShutDown, message));
         }
         let settings = settings.clone().unwrap_or_else(|| Arc::clone(&place.state().handles.settings));
         let reply = SubmitReply::Recorded(oneshot::channel().0, Arc::default());
@@ -91,7 +87,7 @@ impl Submitter {
     /// # Errors
     ///
     /// [`ErrorKind::Limit`], and what is wrong with the database.
-    pub async fn defer(&self, prepared: Prepared) -> Result<Deferred, PipelineError> {
+    pub async fn defer(&self, prepared: Prepared) -> Result<Deferred, Error> {
         let Prepared { mut submit, limit } = prepared;
         // A file at rest is opened, so that who looks for due files knows of it before anything is written.
         // It does not go to rest while something is on its way.
@@ -108,11 +104,7 @@ impl Submitter {
         Ok(Deferred { hub: Arc::clone(&self.hub), submit })
     }
 
-    async fn admit_asking(
-        &self,
-        execution: &Arc<NewExecution>,
-        limit: usize,
-    ) -> Result<Admitted, PipelineError> {
+    async fn admit_asking(&self, execution: &Arc<NewExecution>, limit: usize) -> Result<Admitted, Error> {
         let (hub, place, execution) = (Arc::clone(&self.hub), Arc::clone(&self.place), Arc::clone(execution));
         let asked =
             self.hub.store.runtime().spawn(async move { hub.admit_asking(&place, &execution, limit).await });
@@ -135,7 +127,7 @@ impl Prepared {
     /// # Errors
     ///
     /// [`ErrorKind::Conflict`]: its input is another.
-    pub fn same(&self, found: (ExecutionId, i64)) -> Result<ExecutionId, PipelineError> {
+    pub fn same(&self, found: (ExecutionId, i64)) -> Result<ExecutionId, Error> {
         same(&self.submit.place.place.name, &self.submit.execution, found)
     }
 }
@@ -152,7 +144,7 @@ impl Deferred {
     /// # Errors
     ///
     /// [`ErrorKind::Suspended`].
-    pub fn check(&self) -> Result<(), PipelineError> {
+    pub fn check(&self) -> Result<(), Error> {
         self.submit.place.state().check_active()
     }
 

@@ -23,7 +23,7 @@ use super::rounds::Rounds;
 use super::shared::{Audit, Hub};
 use super::transition::{Submit, Transition};
 use crate::backoff::Backoff;
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::{Error, ErrorKind};
 use crate::execution::AttemptOutcome;
 use crate::id::{ExecutionId, TenantId};
 use crate::slots;
@@ -246,7 +246,7 @@ impl Lane {
                 "execution {} was not recorded in the place of tenant `{}`: {error}",
                 submit.execution.id, place.place.name
             );
-            submit.reply.fail(PipelineError::new(error.kind().into(), message).with_source(error.copy()));
+            submit.reply.fail(Error::new(error.kind().into(), message).with_source(error.copy()));
         }
         let now = self.hub.clock.monotonic();
         let (failures, wait) = {
@@ -474,7 +474,7 @@ impl Hub {
     fn drop_unwanted(&self, batch: &mut PlaceBatch) {
         let Err(refusal) = batch.place.state().check_active() else { return };
         for submit in batch.submits.extract_if(.., |submit| !submit.unsure) {
-            submit.reply.fail(PipelineError::new(refusal.kind(), refusal.to_string()));
+            submit.reply.fail(Error::new(refusal.kind(), refusal.to_string()));
         }
         if !batch.permits.is_empty() {
             batch.permits.clear();
@@ -517,7 +517,7 @@ fn give_up(hub: &Hub, submit: Submit, error: Option<&StoreError>) {
         hub.label(),
         SUBMIT_PATIENCE.as_secs()
     );
-    let told = PipelineError::new(ErrorKind::Unavailable, message);
+    let told = Error::new(ErrorKind::Unavailable, message);
     submit.reply.fail(match error {
         Some(error) => told.with_source(error.copy()),
         None => told,
@@ -533,7 +533,7 @@ fn refuse_data(hub: &Arc<Hub>, mut batch: PlaceBatch, error: &StoreError) -> Opt
             "execution {} of tenant `{}` was not recorded, because the database cannot keep its input: {error}",
             submit.execution.id, batch.place.place.name
         );
-        submit.reply.fail(PipelineError::new(ErrorKind::Context, message).with_source(error.copy()));
+        submit.reply.fail(Error::new(ErrorKind::Context, message).with_source(error.copy()));
     }
     for ending in batch.endings.extract_if(.., |ending| ending.refused) {
         let reason =

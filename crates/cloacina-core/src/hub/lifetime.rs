@@ -14,8 +14,8 @@ use super::places::Server;
 use super::shared::Hub;
 use super::stop::StopReason;
 use crate::clock::LONGEST_WAIT;
-use crate::config::DefaultRunnerConfig;
-use crate::error::{ErrorKind, PipelineError};
+use crate::config::RunnerConfig;
+use crate::error::{Error, ErrorKind};
 use crate::slots::{self, TenantSlots};
 use crate::store::Place;
 use crate::workflow::Workflow;
@@ -25,10 +25,10 @@ impl Hub {
     pub(crate) async fn open(
         self: &Arc<Self>,
         place: Place,
-        settings: Arc<DefaultRunnerConfig>,
+        settings: Arc<RunnerConfig>,
         workflows: Vec<Workflow>,
         runtime: Handle,
-    ) -> Result<Option<(Arc<OpenPlace>, HandleNumber)>, PipelineError> {
+    ) -> Result<Option<(Arc<OpenPlace>, HandleNumber)>, Error> {
         if let Some(limit) = settings.max_process_tasks {
             slots::set_process_limit(limit);
         }
@@ -165,7 +165,7 @@ impl Hub {
             let message = format!(
                 "the runner was shut down while execution {execution} was waited for; it goes on when a runner is started"
             );
-            drop(waiter.send(Err(PipelineError::new(ErrorKind::ShutDown, message))));
+            drop(waiter.send(Err(Error::new(ErrorKind::ShutDown, message))));
         }
         if last {
             self.finish().await;

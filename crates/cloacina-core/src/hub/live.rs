@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::context::{Context, ContextError, Patch, Values, values_from_json};
-use crate::error::{ErrorKind, PipelineError};
-use crate::execution::{PipelineResult, PipelineStatus, SkipReason, TaskResult, TaskState};
+use crate::error::{Error, ErrorKind};
+use crate::execution::{ExecutionResult, ExecutionStatus, SkipReason, TaskResult, TaskState};
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
 use crate::store::{ExecutionHeader, ExecutionRecord, TaskRecord, WorkflowKey};
 use crate::workflow::{Graph, Workflow};
@@ -95,7 +95,7 @@ impl Live {
 
     /// An execution as it was read. Its rows must be those of the workflow: everything here goes by their
     /// positions.
-    pub(crate) fn loaded(record: &ExecutionRecord, workflow: Arc<Workflow>) -> Result<Self, PipelineError> {
+    pub(crate) fn loaded(record: &ExecutionRecord, workflow: Arc<Workflow>) -> Result<Self, Error> {
         check_rows(record, &workflow)?;
         let graph = Arc::clone(workflow.graph()?);
         let ContextParts { input, patches } = ContextParts::of(record)?;
@@ -228,7 +228,7 @@ impl Live {
     }
 
     /// The result, if all that belongs to it is known.
-    pub(crate) fn result(&self, status: PipelineStatus, finished_at: Timestamp) -> Option<PipelineResult> {
+    pub(crate) fn result(&self, status: ExecutionStatus, finished_at: Timestamp) -> Option<ExecutionResult> {
         if !self.is_over() {
             return None;
         }
@@ -241,7 +241,7 @@ impl Live {
         let unhandled = |task: &&LiveTask| task.state == TaskState::Failed && !task.handled;
         let error = self.tasks.iter().find(unhandled).and_then(|task| task.error.clone());
         let start_time = self.started_at.unwrap_or(self.created_at);
-        Some(PipelineResult {
+        Some(ExecutionResult {
             execution_id: self.id.into(),
             workflow_name: self.workflow.name().to_owned(),
             status,
@@ -269,7 +269,7 @@ impl Live {
     }
 }
 
-fn check_rows(record: &ExecutionRecord, workflow: &Workflow) -> Result<(), PipelineError> {
+fn check_rows(record: &ExecutionRecord, workflow: &Workflow) -> Result<(), Error> {
     let definitions = workflow.tasks();
     let stored = record.tasks.len();
     let wrong = if stored != definitions.len() {
@@ -284,7 +284,7 @@ fn check_rows(record: &ExecutionRecord, workflow: &Workflow) -> Result<(), Pipel
         return Ok(());
     };
     let message = format!("its rows are not those of its workflow: {wrong}");
-    Err(PipelineError::new(ErrorKind::Workflow, message))
+    Err(Error::new(ErrorKind::Workflow, message))
 }
 
 /// Whether a stored task runs, or ended, under this claim.
@@ -309,10 +309,10 @@ struct ContextParts {
 }
 
 impl ContextParts {
-    fn of(record: &ExecutionRecord) -> Result<Self, PipelineError> {
+    fn of(record: &ExecutionRecord) -> Result<Self, Error> {
         let broken = |error: ContextError| {
             let message = format!("the stored context of execution {} cannot be read", record.header.id);
-            PipelineError::new(ErrorKind::Context, message).with_source(error)
+            Error::new(ErrorKind::Context, message).with_source(error)
         };
         let input = Arc::new(values_from_json(&record.input).map_err(broken)?);
         let patch = |task: &TaskRecord| {
@@ -325,10 +325,7 @@ impl ContextParts {
 
 /// A stored execution as its caller sees it. Without the workflow's code the patches are merged in the order
 /// of the tasks' positions.
-pub(crate) fn result_of(
-    record: &ExecutionRecord,
-    graph: Option<&Graph>,
-) -> Result<PipelineResult, PipelineError> {
+pub(crate) fn result_of(record: &ExecutionRecord, graph: Option<&Graph>) -> Result<ExecutionResult, Error> {
     let ContextParts { input, patches } = ContextParts::of(record)?;
     let order: Vec<TaskIndex> = match graph {
         Some(graph) => graph.merge_order(),
@@ -336,7 +333,7 @@ pub(crate) fn result_of(
     };
     let ordered: Vec<Arc<Patch>> =
         order.into_iter().filter_map(|task| patches.get(task as usize).cloned()?).collect();
-    Ok(PipelineResult {
+    Ok(ExecutionResult {
         final_context: Context::shared(merge(input, &ordered)),
         task_results: record
             .tasks
@@ -356,9 +353,9 @@ pub(crate) fn result_of(
 }
 
 /// A stored execution without its tasks.
-pub(crate) fn summary_of(header: &ExecutionHeader) -> PipelineResult {
+pub(crate) fn summary_of(header: &ExecutionHeader) -> ExecutionResult {
     let start_time = header.started_at.unwrap_or(header.created_at);
-    PipelineResult {
+    ExecutionResult {
         execution_id: Uuid::from(header.id),
         workflow_name: header.workflow.name.to_string(),
         status: header.status,

@@ -78,12 +78,12 @@ pub use shared::Hub;
 pub(crate) use submitting::Roots;
 pub(crate) use transition::SubmitReply;
 
-use crate::config::DefaultRunnerConfig;
+use crate::config::RunnerConfig;
 use crate::store::Store;
 
 impl Hub {
     /// Starts the hub of a database. `settings` are those of its first runner.
-    pub fn start(store: Arc<dyn Store>, settings: &DefaultRunnerConfig) -> Arc<Self> {
+    pub fn start(store: Arc<dyn Store>, settings: &RunnerConfig) -> Arc<Self> {
         let (audits, audit_inbox) = mpsc::unbounded_channel();
         let lanes = store.lanes() + usize::from(store.has_aside());
         let (lanes, inboxes): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();

@@ -13,7 +13,7 @@ use super::shared::{Audit, Hub};
 use super::stop::StopReason;
 use super::timers::Timer;
 use super::transition::Incarnation;
-use crate::execution::PipelineStatus;
+use crate::execution::ExecutionStatus;
 use crate::store::Outcome;
 
 impl Hub {
@@ -66,8 +66,8 @@ impl Hub {
         finished.into_iter().for_each(|(waiter, result)| drop(waiter.send(result)));
         place.queue.left(counts.completed + counts.failed);
         count_submitted(counts.submitted);
-        count_ended(PipelineStatus::Completed, counts.completed);
-        count_ended(PipelineStatus::Failed, counts.failed);
+        count_ended(ExecutionStatus::Completed, counts.completed);
+        count_ended(ExecutionStatus::Failed, counts.failed);
         if !tells.is_empty() {
             self.store.tell(&tells);
         }

@@ -8,8 +8,8 @@ use tokio::runtime::Handle;
 use tracing::warn;
 
 use super::place::{HandleNumber, OpenPlace, WorkflowSet};
-use crate::config::DefaultRunnerConfig;
-use crate::error::PipelineError;
+use crate::config::RunnerConfig;
+use crate::error::Error;
 use crate::id::TenantId;
 use crate::workflow::Workflow;
 
@@ -45,7 +45,7 @@ pub(super) struct Serving {
 /// A runner that serves every tenant.
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) settings: Arc<DefaultRunnerConfig>,
+    pub(super) settings: Arc<RunnerConfig>,
     workflows: Arc<WorkflowSet>,
     runtime: Handle,
 }
@@ -59,16 +59,16 @@ pub(super) struct Aside {
 
 impl Server {
     pub(super) fn new(
-        settings: &Arc<DefaultRunnerConfig>,
+        settings: &Arc<RunnerConfig>,
         workflows: &[Arc<Workflow>],
         runtime: Handle,
-    ) -> Result<Self, PipelineError> {
+    ) -> Result<Self, Error> {
         let workflows = WorkflowSet::new(&WorkflowSet::default(), workflows.iter().cloned())?;
         Ok(Self { settings: Arc::clone(settings), workflows: Arc::new(workflows), runtime })
     }
 
     /// Lets a place that is served have what is this runner's.
-    pub(super) fn equip(&self, place: &OpenPlace) -> Result<(), PipelineError> {
+    pub(super) fn equip(&self, place: &OpenPlace) -> Result<(), Error> {
         let mut guard = place.state();
         let state = &mut *guard;
         let Some(served) = &mut state.handles.served else { return Ok(()) };

@@ -8,7 +8,7 @@ use tracing::{debug, error, warn};
 use super::kernel::{Report, Short};
 use super::place::OpenPlace;
 use super::shared::{Audit, Hub};
-use crate::execution::{PipelineStatus, TaskState};
+use crate::execution::{ExecutionStatus, TaskState};
 use crate::id::ExecutionId;
 use crate::store::{Controlled, ExecutionRecord};
 
@@ -96,7 +96,7 @@ impl Hub {
         }
         place.queue.left(1);
         count_ended(status, 1);
-        if status == PipelineStatus::Failed {
+        if status == ExecutionStatus::Failed {
             self.spawn(Arc::clone(self).say_failures(Arc::clone(place), vec![execution]));
         }
     }
@@ -115,7 +115,7 @@ impl Hub {
             }
         };
         headers.iter().for_each(|header| count_ended(header.status, 1));
-        let failed = headers.iter().filter(|header| header.status == PipelineStatus::Failed);
+        let failed = headers.iter().filter(|header| header.status == ExecutionStatus::Failed);
         let failed: Vec<ExecutionId> = failed.map(|header| header.id).collect();
         if !failed.is_empty() {
             self.say_failures(place, failed).await;
@@ -131,12 +131,12 @@ pub(super) fn count_submitted(executions: usize) {
 }
 
 /// So many executions ended like this.
-pub(super) fn count_ended(status: PipelineStatus, executions: usize) {
+pub(super) fn count_ended(status: ExecutionStatus, executions: usize) {
     let name = match status {
-        PipelineStatus::Completed => "cloacina_executions_completed_total",
-        PipelineStatus::Failed => "cloacina_executions_failed_total",
-        PipelineStatus::Cancelled => "cloacina_executions_cancelled_total",
-        PipelineStatus::Pending | PipelineStatus::Running | PipelineStatus::Paused => return,
+        ExecutionStatus::Completed => "cloacina_executions_completed_total",
+        ExecutionStatus::Failed => "cloacina_executions_failed_total",
+        ExecutionStatus::Cancelled => "cloacina_executions_cancelled_total",
+        ExecutionStatus::Pending | ExecutionStatus::Running | ExecutionStatus::Paused => return,
     };
     if executions > 0 {
         counter!(name).increment(executions as u64);

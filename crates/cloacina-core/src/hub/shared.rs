@@ -25,9 +25,9 @@ use super::troubles::Troubles;
 use super::turns::{Lowering, Turns};
 use super::watch::Watch;
 use crate::clock::{Clock, LONGEST_WAIT};
-use crate::config::DefaultRunnerConfig;
+use crate::config::RunnerConfig;
 use crate::contained::message_of;
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::{Error, ErrorKind};
 use crate::id::{ExecutionId, RunnerId, TenantId};
 use crate::store::{Store, StoreError, StoreErrorKind, WorkflowKey};
 use crate::streak::Whose;
@@ -95,7 +95,7 @@ pub(crate) enum Audit {
 impl Hub {
     pub(super) fn new(
         store: Arc<dyn Store>,
-        settings: &DefaultRunnerConfig,
+        settings: &RunnerConfig,
         lanes: Vec<mpsc::UnboundedSender<Queued>>,
         audits: mpsc::UnboundedSender<Audit>,
     ) -> Self {
@@ -237,12 +237,12 @@ impl Hub {
     }
 
     /// What callers are told once the hub has failed.
-    pub(crate) fn failure(&self) -> PipelineError {
+    pub(crate) fn failure(&self) -> Error {
         let message = format!(
             "the engine failed on {} by a defect of its own, which its log describes; open the runner again to go on",
             self.label()
         );
-        PipelineError::new(ErrorKind::Internal, message)
+        Error::new(ErrorKind::Internal, message)
     }
 
     /// Runs a store call where it may run, to its end, even if the caller's future is dropped.

@@ -12,7 +12,7 @@ use tracing::info;
 use super::place::OpenPlace;
 use super::shared::Hub;
 use super::stop::StopReason;
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::{Error, ErrorKind};
 use crate::id::{ExecutionId, TenantId};
 use crate::store::{TenantState, TenantStatus};
 
@@ -97,10 +97,10 @@ fn is_gone(state: TenantState) -> bool {
 }
 
 /// What those are told who wait for executions of a tenant that is removed.
-fn removed(place: &OpenPlace, state: TenantState, execution: ExecutionId) -> PipelineError {
+fn removed(place: &OpenPlace, state: TenantState, execution: ExecutionId) -> Error {
     let message = format!(
         "tenant `{}` is {state} while execution {execution} was waited for; it does not go on",
         place.place.name
     );
-    PipelineError::new(ErrorKind::Suspended, message)
+    Error::new(ErrorKind::Suspended, message)
 }

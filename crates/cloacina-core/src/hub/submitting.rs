@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use super::place::{OpenPlace, Submitting, smaller};
 use super::shared::Hub;
 use super::transition::{Submit, SubmitReply};
-use crate::config::DefaultRunnerConfig;
+use crate::config::RunnerConfig;
 use crate::context::{ContextError, values_to_json};
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
 use crate::store::{NewExecution, NewTask, WorkflowKey};
 use crate::submission::{Described, idempotency};
@@ -36,10 +36,10 @@ impl Hub {
         &self,
         described: Described,
         place: &Arc<OpenPlace>,
-        settings: &DefaultRunnerConfig,
+        settings: &RunnerConfig,
         roots: Roots,
         reply: SubmitReply,
-    ) -> Result<(Submit, Option<usize>), PipelineError> {
+    ) -> Result<(Submit, Option<usize>), Error> {
         let Described { workflow: name, input, idempotency_key, start_at, deadline, priority } = described;
         let tenant = &place.place.name;
         // Before the look at the state, so that the hub does not go to rest between the two.
@@ -64,7 +64,7 @@ impl Hub {
                      in a place without one",
                     name.escape_debug(),
                 );
-                return Err(PipelineError::new(ErrorKind::Workflow, message));
+                return Err(Error::new(ErrorKind::Workflow, message));
             }
             // What waits in the ready table goes first.
             let direct = roots == Roots::Claimed
@@ -76,7 +76,7 @@ impl Hub {
         let graph = workflow.graph()?;
         if priority > MAX_PRIORITY {
             let message = format!("priority {priority} is above {MAX_PRIORITY}, the highest");
-            return Err(PipelineError::new(ErrorKind::Configuration, message));
+            return Err(Error::new(ErrorKind::Configuration, message));
         }
         let values = input.into_values()?;
         let json = values_to_json(&values)?;
@@ -138,12 +138,12 @@ impl Hub {
     }
 }
 
-fn too_many(there_are: usize, tenant: &str) -> PipelineError {
+fn too_many(there_are: usize, tenant: &str) -> Error {
     let message = format!(
         "an execution of tenant `{tenant}` was not recorded: {there_are} executions of this process are on their way to the database, as many \
          as may be (max_process_queue); submit it again in a moment, and less at once if this happens often"
     );
-    PipelineError::new(ErrorKind::Limit, message)
+    Error::new(ErrorKind::Limit, message)
 }
 
 /// The same time as far as anybody will see, and one that every database can keep.
@@ -151,7 +151,7 @@ fn within_reach(time: Timestamp) -> Timestamp {
     time.clamp(Timestamp::UNIX_EPOCH, LATEST)
 }
 
-fn unknown_workflow(name: &str, known: &[&str]) -> PipelineError {
+fn unknown_workflow(name: &str, known: &[&str]) -> Error {
     let known = match known {
         [] => "this program has none: put `#[workflow]` on the function that builds it".to_owned(),
         known => format!(
@@ -159,8 +159,5 @@ fn unknown_workflow(name: &str, known: &[&str]) -> PipelineError {
             known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
         ),
     };
-    PipelineError::new(
-        ErrorKind::Workflow,
-        format!("there is no workflow `{}`; {known}", name.escape_debug()),
-    )
+    Error::new(ErrorKind::Workflow, format!("there is no workflow `{}`; {known}", name.escape_debug()))
 }

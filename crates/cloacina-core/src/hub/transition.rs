@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::place::{Admitted, Ended, OpenPlace, Submitting, Waiter};
 use crate::context::{Patch, Values};
-use crate::error::PipelineError;
+use crate::error::Error;
 use crate::id::{ExecutionId, RunnerId};
 use crate::slots::Permit;
 use crate::store::{NewExecution, Outcome, TaskOutcome};
@@ -60,14 +60,14 @@ pub(crate) struct Submit {
 /// Whom to tell what.
 pub(crate) enum SubmitReply {
     /// The id, when it is recorded; and where the handle on it will find how it ended.
-    Recorded(oneshot::Sender<Result<ExecutionId, PipelineError>>, Arc<OnceLock<Ended>>),
+    Recorded(oneshot::Sender<Result<ExecutionId, Error>>, Arc<OnceLock<Ended>>),
     /// The result, when it is over.
     Finished(Waiter),
 }
 
 impl SubmitReply {
     /// Tells whoever still listens.
-    pub(crate) fn fail(self, error: PipelineError) {
+    pub(crate) fn fail(self, error: Error) {
         match self {
             Self::Recorded(sender, _) => drop(sender.send(Err(error))),
             Self::Finished(sender) => drop(sender.send(Err(error))),

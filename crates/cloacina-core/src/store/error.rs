@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::{Error, ErrorKind};
 use crate::id::TenantId;
 
 /// What the engine does about a failure.
@@ -125,7 +125,7 @@ impl From<StoreErrorKind> for ErrorKind {
     }
 }
 
-impl From<StoreError> for PipelineError {
+impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let told = Self::new(error.kind().into(), error.to_string());
         // Its words are this level's: as the source they would be told a second time.
@@ -146,7 +146,7 @@ mod tests {
     fn what_a_store_said_is_told_once() {
         let lost =
             StoreError::new(StoreErrorKind::Transient, "the connection is gone").with_source("broken pipe");
-        let error = PipelineError::from(lost);
+        let error = Error::from(lost);
         assert_eq!(error.to_string(), "the connection is gone");
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("broken pipe"));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Payload, WorkflowKey};
-use crate::execution::{AttemptRecord, PipelineStatus, SkipReason, TaskState};
+use crate::execution::{AttemptRecord, ExecutionStatus, SkipReason, TaskState};
 use crate::id::{ExecutionId, RunnerId};
 
 /// An execution without its tasks.
@@ -16,7 +16,7 @@ pub struct ExecutionHeader {
     /// What it runs.
     pub workflow: WorkflowKey,
     /// Its state.
-    pub status: PipelineStatus,
+    pub status: ExecutionStatus,
     /// From 0 to 9.
     pub priority: i16,
     /// When it was recorded.
@@ -104,9 +104,9 @@ pub enum Control {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Controlled {
     /// It was done, and this is the state now.
-    Done(PipelineStatus),
+    Done(ExecutionStatus),
     /// The state was this one, from which it cannot be done; nothing was changed.
-    Refused(PipelineStatus),
+    Refused(ExecutionStatus),
     /// There is no such execution in this place.
     NotFound,
 }
@@ -116,7 +116,7 @@ pub enum Controlled {
 #[non_exhaustive]
 pub struct ExecutionFilter {
     /// In one of these states; empty for any.
-    pub statuses: Vec<PipelineStatus>,
+    pub statuses: Vec<ExecutionStatus>,
     /// Of this workflow.
     pub workflow: Option<String>,
 }
@@ -130,7 +130,7 @@ impl ExecutionFilter {
 
     /// Those in this state, besides the states named before.
     #[must_use]
-    pub fn status(mut self, status: PipelineStatus) -> Self {
+    pub fn status(mut self, status: ExecutionStatus) -> Self {
         self.statuses.push(status);
         self
     }
@@ -138,8 +138,8 @@ impl ExecutionFilter {
     /// In which states, all of them if none was named, and of which workflow, if one was; `None` if nothing is filtered.
     #[doc(hidden)]
     #[must_use]
-    pub fn parts(&self) -> Option<(&[PipelineStatus], Option<&str>)> {
-        let statuses = if self.statuses.is_empty() { PipelineStatus::ALL } else { &self.statuses[..] };
+    pub fn parts(&self) -> Option<(&[ExecutionStatus], Option<&str>)> {
+        let statuses = if self.statuses.is_empty() { ExecutionStatus::ALL } else { &self.statuses[..] };
         let is_filtered = !self.statuses.is_empty() || self.workflow.is_some();
         is_filtered.then_some((statuses, self.workflow.as_deref()))
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Payload, Place};
-use crate::execution::{AttemptOutcome, PipelineStatus, SkipReason};
+use crate::execution::{AttemptOutcome, ExecutionStatus, SkipReason};
 use crate::id::{ExecutionId, RunnerId, SubmitterId, TaskIndex};
 use crate::workflow::Fingerprint;
 
@@ -212,7 +212,7 @@ pub struct Closed {
     /// Which.
     pub execution: ExecutionId,
     /// How: completed or failed.
-    pub status: PipelineStatus,
+    pub status: ExecutionStatus,
 }
 
 /// A task that this runner holds.

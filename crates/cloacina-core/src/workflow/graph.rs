@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::fingerprint::StableHash;
 use super::{Fingerprint, TaskDefinition};
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::{Error, ErrorKind};
 use crate::id::TaskIndex;
 
 /// The most tasks that one workflow may have.
@@ -193,7 +193,7 @@ enum Problem {
     RegisteredTwice { first: String, second: String },
 }
 
-impl From<WorkflowError> for PipelineError {
+impl From<WorkflowError> for Error {
     fn from(error: WorkflowError) -> Self {
         Self::new(ErrorKind::Workflow, error.to_string())
     }

@@ -1,7 +1,7 @@
 //! A connection with a transaction open on it, and what the engine writes there.
 
 use chrono::{DateTime, Utc};
-use cloacina_core::execution::PipelineStatus;
+use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, SubmitterId};
 use cloacina_core::store::{
     Closed, Flush, Flushed, Freed, Place, PlaceFlushed, Recorded, StoreError, StoreErrorKind,
@@ -120,7 +120,7 @@ fn time(row: Option<&PgRow>) -> Result<Timestamp, FlushError> {
         .map_err(|error| FlushError::Store(out_of_range(error)))
 }
 
-fn status(text: &str) -> Result<PipelineStatus, FlushError> {
+fn status(text: &str) -> Result<ExecutionStatus, FlushError> {
     text.parse().map_err(|error| {
         FlushError::Store(StoreError::new(
             StoreErrorKind::Version,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cloacina::data::{Data, TenantTx};
-use cloacina::{Context, PipelineStatus, RetryPolicy, Task, TaskDefinition, TaskError, task};
+use cloacina::{Context, ExecutionStatus, RetryPolicy, Task, TaskDefinition, TaskError, task};
 use cloacina_core::clock::{Clock as _, SystemClock};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 
@@ -60,7 +60,7 @@ async fn count(place: Placement, snapshotter: &Snapshotter) {
     let submit = async |tx: &TenantTx| tx.submit("noting").send().await;
     let mut submitted = vec![db.run(submit).await.unwrap()];
     let ordered = runner.execute("ordering", Context::new()).await.unwrap();
-    assert_eq!(ordered.status, PipelineStatus::Completed, "{ordered:?}");
+    assert_eq!(ordered.status, ExecutionStatus::Completed, "{ordered:?}");
     submitted.push(ordered.final_context.get("payment").unwrap());
     for execution in submitted {
         runner.execution(execution).wait_for_completion().await.unwrap();
@@ -83,7 +83,7 @@ async fn count(place: Placement, snapshotter: &Snapshotter) {
     let cancelled = runner.submit("noting").start_at(later).send().await.unwrap();
     cancelled.cancel().await.unwrap();
     let missed = runner.submit("noting").start_at(later).deadline(SystemClock.now()).send().await.unwrap();
-    assert_eq!(missed.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+    assert_eq!(missed.wait_for_completion().await.unwrap().status, ExecutionStatus::Cancelled);
 
     let (counters, others) = counted(snapshotter);
     let of = |what: &str| counters.get(&format!("cloacina_executions_{what}_total")).copied();

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cloacina::data::{DataError, DataErrorKind, TenantTx, sea_orm};
-use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
+use cloacina::runner::{Runner, RunnerConfig};
 use cloacina::{Context, Task, task};
 use cloacina_testing::cluster::Cluster;
 use cloacina_testing::proxy::{Cut, Proxy};
@@ -88,16 +88,16 @@ fn a_child_does_what_its_parent_says() {
     });
 }
 
-async fn open(place: &str) -> DefaultRunner {
+async fn open(place: &str) -> Runner {
     open_as(place, false).await
 }
 
-async fn open_to_submit(place: &str) -> DefaultRunner {
+async fn open_to_submit(place: &str) -> Runner {
     open_as(place, true).await
 }
 
-async fn open_as(place: &str, submit_only: bool) -> DefaultRunner {
-    let config = DefaultRunnerConfig::builder()
+async fn open_as(place: &str, submit_only: bool) -> Runner {
+    let config = RunnerConfig::builder()
         .submit_only(submit_only)
         .lease(Duration::from_secs(60))
         .heartbeat_interval(Duration::from_millis(100))
@@ -105,7 +105,7 @@ async fn open_as(place: &str, submit_only: bool) -> DefaultRunner {
         .workflow(paying(pay.definition().retry(PATIENT)))
         .workflow(noting())
         .build();
-    let (builder, data) = (DefaultRunner::builder().config(config), data());
+    let (builder, data) = (Runner::builder().config(config), data());
     let builder = match place.split(' ').collect::<Vec<_>>()[..] {
         ["schema", url] => builder.database_url(url).schema("acme").data(&data),
         ["shared", url, username, password] => {
@@ -119,7 +119,7 @@ async fn open_as(place: &str, submit_only: bool) -> DefaultRunner {
 }
 
 /// Runs one execution after the other, several side by side.
-async fn load(runner: &DefaultRunner, may_end: &Arc<AtomicBool>) {
+async fn load(runner: &Runner, may_end: &Arc<AtomicBool>) {
     let submitters: Vec<_> = (0..AT_ONCE)
         .map(|_| {
             let (runner, may_end) = (runner.clone(), Arc::clone(may_end));
@@ -139,7 +139,7 @@ async fn load(runner: &DefaultRunner, may_end: &Arc<AtomicBool>) {
 }
 
 /// Submits executions in transactions that leave a row for each, several side by side. Where it is to stay, each transaction does, before its end.
-async fn submit(runner: &DefaultRunner, may_end: &Arc<AtomicBool>) {
+async fn submit(runner: &Runner, may_end: &Arc<AtomicBool>) {
     let db = runner.data().unwrap();
     let submitters: Vec<_> = (0..AT_ONCE)
         .map(|_| {
@@ -172,7 +172,7 @@ async fn submit(runner: &DefaultRunner, may_end: &Arc<AtomicBool>) {
 }
 
 /// Works until nothing is left.
-async fn drain(runner: &DefaultRunner) {
+async fn drain(runner: &Runner) {
     while runner.list_executions().await.unwrap().iter().any(|execution| !execution.status.is_terminal()) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use cloacina::data::sea_orm::{self, EntityTrait, PaginatorTrait};
 use cloacina::data::{CredentialSource, Data, DataError, DataErrorKind, TenantDb, TenantLogin, TenantTx};
 use cloacina::database::{DatabaseAdmin, TenantConfig, TenantCredentials};
-use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
-use cloacina::{Context, PipelineStatus, Task, task};
+use cloacina::runner::{Runner, RunnerConfig};
+use cloacina::{Context, ExecutionStatus, Task, task};
 
 use crate::model::{data, member, new_member};
 use crate::support::{PATIENCE, administered, assert_says, workflow};
@@ -61,10 +61,10 @@ impl Operated {
         Self { operator, vault: Vault::default(), acme, globex, admin }
     }
 
-    async fn runner(&self, tenant: &str, data: &Data) -> DefaultRunner {
+    async fn runner(&self, tenant: &str, data: &Data) -> Runner {
         let steps = workflow("steps", [join.definition(), count.definition()]);
-        let config = DefaultRunnerConfig::builder().workflow(steps).workflow(bare()).build();
-        let builder = DefaultRunner::builder().database_url(&self.operator).tenant(tenant);
+        let config = RunnerConfig::builder().workflow(steps).workflow(bare()).build();
+        let builder = Runner::builder().database_url(&self.operator).tenant(tenant);
         builder.data(data).config(config).build().await.unwrap()
     }
 }
@@ -106,7 +106,7 @@ async fn tasks_on_an_operators_runner_work_with_the_tenants_own_login() {
         for tenant in ["acme", "globex"] {
             let runner = operated.runner(tenant, &data).await;
             let done = runner.execute("steps", Context::new()).await.unwrap();
-            assert_eq!(done.status, PipelineStatus::Completed, "{:?}", done.error_message);
+            assert_eq!(done.status, ExecutionStatus::Completed, "{:?}", done.error_message);
             assert_eq!(done.final_context.get::<String>("tenant").as_deref(), Some(tenant));
             assert_eq!(done.final_context.get::<u64>("members"), Some(2));
             let by_task: uuid::Uuid = done.final_context.get("submitted").unwrap();
@@ -114,7 +114,7 @@ async fn tasks_on_an_operators_runner_work_with_the_tenants_own_login() {
             let from_outside = db.run(async |tx| tx.submit("bare").send().await).await.unwrap();
             for submitted in [by_task, from_outside] {
                 let done = runner.execution(submitted).wait_for_completion().await.unwrap();
-                assert_eq!(done.status, PipelineStatus::Completed, "{:?}", done.error_message);
+                assert_eq!(done.status, ExecutionStatus::Completed, "{:?}", done.error_message);
             }
             runner.shutdown().await.unwrap();
         }
@@ -133,18 +133,18 @@ async fn without_a_source_such_work_is_left_to_the_tenants_own_runner() {
         // What asks for no data is done, also after it.
         for _ in 0..3 {
             let bare = runner.execute("bare", Context::new()).await.unwrap();
-            assert_eq!(bare.status, PipelineStatus::Completed);
+            assert_eq!(bare.status, ExecutionStatus::Completed);
         }
-        assert_eq!(waiting.get_status().await.unwrap(), PipelineStatus::Pending);
+        assert_eq!(waiting.get_status().await.unwrap(), ExecutionStatus::Pending);
         let error = members(&runner.data().unwrap()).await.unwrap_err();
         assert_says(&error, DataErrorKind::Configuration, "tenant `acme` has a login of its own");
 
         let steps = workflow("steps", [join.definition(), count.definition()]);
-        let config = DefaultRunnerConfig::builder().workflow(steps).workflow(bare()).build();
-        let own = DefaultRunner::builder().database_url(&operated.acme.connection_string).data(&data());
+        let config = RunnerConfig::builder().workflow(steps).workflow(bare()).build();
+        let own = Runner::builder().database_url(&operated.acme.connection_string).data(&data());
         let own = own.config(config).build().await.unwrap();
         let done = waiting.wait_for_completion().await.unwrap();
-        assert_eq!(done.status, PipelineStatus::Completed, "{:?}", done.error_message);
+        assert_eq!(done.status, ExecutionStatus::Completed, "{:?}", done.error_message);
         own.shutdown().await.unwrap();
         runner.shutdown().await.unwrap();
     })

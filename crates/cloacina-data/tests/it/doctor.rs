@@ -1,7 +1,7 @@
 //! A place that is not clean is not opened: each rule, by a fault that is planted, found, and mended.
 
 use cloacina::data::{DataError, DataErrorKind, TenantDb};
-use cloacina::runner::DefaultRunner;
+use cloacina::runner::Runner;
 use cloacina_testing::cluster::{Cluster, Server};
 use tokio_postgres::{Client, NoTls};
 
@@ -445,9 +445,9 @@ impl Sick {
     }
 
     /// The place as a process has it that has not used it yet.
-    async fn another_process(&self) -> DefaultRunner {
+    async fn another_process(&self) -> Runner {
         let data = data();
-        let builder = DefaultRunner::builder();
+        let builder = Runner::builder();
         let builder = match &self.told[..] {
             [url, username, password] => {
                 builder.database_url(url).tenant("acme").data(&data.app_login(username, password))

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use cloacina::data::sea_orm::{self, TransactionSession, TransactionTrait};
 use cloacina::data::{DataErrorKind, TenantDb, TenantTx};
-use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
-use cloacina::{Context, PipelineExecution, PipelineStatus, RetryPolicy, Task, TaskState, task};
+use cloacina::runner::{Runner, RunnerConfig};
+use cloacina::{Context, Execution, ExecutionStatus, RetryPolicy, Task, TaskState, task};
 use cloacina_core::store::{Liveness, Store};
 use cloacina_postgres::{PostgresOptions, PostgresStore};
 use cloacina_testing::proxy::Proxy;
@@ -65,14 +65,14 @@ async fn pay(context: &mut Context, tx: &TenantTx) -> Result<(), sea_orm::DbErr>
 struct World {
     place: Placement,
     url: String,
-    runner: DefaultRunner,
+    runner: Runner,
     gate: Arc<Gate>,
-    execution: PipelineExecution,
+    execution: Execution,
 }
 
 impl World {
     /// An execution whose task has entered its row and waits.
-    async fn new(configure: impl FnOnce(&mut DefaultRunnerConfig)) -> Self {
+    async fn new(configure: impl FnOnce(&mut RunnerConfig)) -> Self {
         let place = Placement::schema().await;
         let Placement::Schema(url) = &place else { unreachable!() };
         let url = url.clone();
@@ -104,21 +104,14 @@ impl World {
     }
 }
 
-async fn open(url: &str, configure: impl FnOnce(&mut DefaultRunnerConfig)) -> DefaultRunner {
-    let mut config = DefaultRunnerConfig::builder()
+async fn open(url: &str, configure: impl FnOnce(&mut RunnerConfig)) -> Runner {
+    let mut config = RunnerConfig::builder()
         .heartbeat_interval(Duration::from_millis(100))
         .cancel_grace(Duration::from_millis(20))
         .workflow(paying(pay.definition().retry(PATIENT)))
         .build();
     configure(&mut config);
-    DefaultRunner::builder()
-        .database_url(url)
-        .schema("acme")
-        .data(&data())
-        .config(config)
-        .build()
-        .await
-        .unwrap()
+    Runner::builder().database_url(url).schema("acme").data(&data()).config(config).build().await.unwrap()
 }
 
 struct Held(tokio_postgres::Client);
@@ -148,7 +141,7 @@ async fn a_timeout_that_passes_within_the_commit_comes_too_late() {
     comes(&world.gate.was_stopped).await;
     held.go_on().await;
     let result = world.execution.wait_for_completion().await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+    assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
     assert_eq!(world.shows().await, done(1));
     world.runner.shutdown().await.unwrap();
 }
@@ -162,7 +155,7 @@ async fn a_commit_that_is_given_up_after_the_timeout_is_tried_again() {
     held.is_given_up().await;
     held.go_on().await;
     let result = world.execution.wait_for_completion().await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+    assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
     let (task, attempt, rows) = world.shows().await;
     assert!(task == "completed" && attempt > 1 && rows == 1, "{task} {attempt} {rows}");
     world.runner.shutdown().await.unwrap();
@@ -182,7 +175,7 @@ async fn a_cancellation_within_the_commit_finds_the_task_completed() {
     held.go_on().await;
     cancelling.await.unwrap().unwrap();
     let result = world.execution.wait_for_completion().await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Cancelled, "{result:?}");
+    assert_eq!(result.status, ExecutionStatus::Cancelled, "{result:?}");
     assert_eq!(world.shows().await, done(1));
     world.runner.shutdown().await.unwrap();
 }
@@ -202,7 +195,7 @@ async fn a_shutdown_within_the_commit_returns_when_it_is_done() {
         assert_eq!(world.shows().await, done(1), "{patience:?}");
         let next = open(&world.url, |_| {}).await;
         let result = next.execution(world.execution.execution_id).wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+        assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
         next.shutdown().await.unwrap();
     }
 }
@@ -215,7 +208,7 @@ async fn a_task_whose_execution_was_cancelled_elsewhere_leaves_nothing() {
     other.execution(world.execution.execution_id).cancel().await.unwrap();
     world.gate.may_end.add_permits(1);
     let result = world.execution.wait_for_completion().await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Cancelled);
+    assert_eq!(result.status, ExecutionStatus::Cancelled);
     world.runner.shutdown().await.unwrap();
     let (task, _, rows) = world.shows().await;
     assert_eq!((task.as_str(), rows), ("cancelled", 0));
@@ -242,7 +235,7 @@ async fn a_task_that_was_rescued_meanwhile_leaves_nothing_and_its_successor_one_
     assert!(task != "completed" && attempt <= 2 && rows == 0, "{task} {attempt} {rows}");
     world.gate.may_end.add_permits(10);
     let result = world.execution.wait_for_completion().await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+    assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
     assert_eq!(world.shows().await, done(2));
     world.runner.shutdown().await.unwrap();
 }
@@ -253,10 +246,10 @@ async fn a_task_that_ends_in_a_paused_execution_is_recorded() {
     world.execution.pause().await.unwrap();
     world.gate.may_end.add_permits(1);
     until("it is recorded", async || (world.shows().await == done(1)).then_some(())).await;
-    assert_eq!(world.execution.get_status().await.unwrap(), PipelineStatus::Paused);
+    assert_eq!(world.execution.get_status().await.unwrap(), ExecutionStatus::Paused);
     world.execution.resume().await.unwrap();
     let result = world.execution.wait_for_completion().await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+    assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
     assert_eq!(world.shows().await, done(1));
     world.runner.shutdown().await.unwrap();
 }
@@ -309,11 +302,11 @@ in_files_and_schemas! {
         ];
         for (number, (task, words)) in cases.into_iter().enumerate() {
             let tenant = format!("tenant_{number}");
-            let config = DefaultRunnerConfig::builder().max_patch_bytes(10_000usize);
+            let config = RunnerConfig::builder().max_patch_bytes(10_000usize);
             let config = config.workflow(paying(task.retry(RetryPolicy::NEVER))).build();
             let runner = place.with(&tenant, &data(), config).await;
             let result = runner.execute("paying", Context::new()).await.unwrap();
-            assert_eq!(result.status, PipelineStatus::Failed, "{result:?}");
+            assert_eq!(result.status, ExecutionStatus::Failed, "{result:?}");
             assert_eq!(result.task_results[0].state, TaskState::Failed);
             let message = result.error_message.unwrap();
             assert!(message.contains(words), "`{words}` is not in: {message}");
@@ -325,7 +318,7 @@ in_files_and_schemas! {
 
     async fn a_timeout_or_a_shutdown_while_the_task_works_leaves_nothing(place: Placement) {
         let configured = |timeout: Option<Duration>, retry: RetryPolicy| {
-            let config = DefaultRunnerConfig::builder()
+            let config = RunnerConfig::builder()
                 .cancel_grace(Duration::from_millis(20))
                 .shutdown_timeout(Duration::from_millis(50))
                 .workflow(paying(pay.definition().retry(retry).timeout(timeout)));
@@ -335,7 +328,7 @@ in_files_and_schemas! {
         let config = configured(Some(Duration::from_millis(200)), RetryPolicy::NEVER);
         let runner = place.with("acme", &data(), config).await;
         let result = runner.execute("paying", input).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Failed, "{result:?}");
+        assert_eq!(result.status, ExecutionStatus::Failed, "{result:?}");
         runner.shutdown().await.unwrap();
         let all = entered(&place, "acme").await;
         assert!(all.len() == 1 && all[0].rows == 0, "{all:?}");
@@ -350,18 +343,18 @@ in_files_and_schemas! {
         gate.may_end.add_permits(1);
         let next = place.with("globex", &data(), configured(None, PATIENT)).await;
         let result = next.execution(execution.execution_id).wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+        assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
         let all = entered(&place, "globex").await;
         assert!(all.len() == 1 && all[0].agrees() && all[0].attempt == 2, "{all:?}");
         next.shutdown().await.unwrap();
     }
 
     async fn a_savepoint_that_is_given_up_is_no_part_of_what_is_committed(place: Placement) {
-        let config = DefaultRunnerConfig::builder();
+        let config = RunnerConfig::builder();
         let config = config.workflow(paying(pay_twice_and_take_one_back.definition().retry(RetryPolicy::NEVER))).build();
         let runner = place.with("acme", &data(), config).await;
         let result = runner.execute("paying", Context::new()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+        assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
         let all = entered(&place, "acme").await;
         assert!(all.len() == 1 && all[0].agrees(), "{all:?}");
         runner.shutdown().await.unwrap();

@@ -21,7 +21,7 @@ use cloacina::data::sea_orm::{
     SqlErr, Statement,
 };
 use cloacina::data::{DataError, DataErrorKind, TenantDb, TenantTx, sea_orm};
-use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
+use cloacina::runner::{Runner, RunnerConfig};
 use cloacina_testing::cluster::Cluster;
 use uuid::Uuid;
 
@@ -559,11 +559,11 @@ async fn case_6_in_the_servers_log_every_statement_carries_the_scope() {
 }
 
 /// Two tenants that have one connection between them.
-async fn one_connection(url: &str) -> ([DefaultRunner; 2], TenantDb, TenantDb) {
+async fn one_connection(url: &str) -> ([Runner; 2], TenantDb, TenantDb) {
     let data = data();
     let open = async |tenant: &str| {
-        let config = DefaultRunnerConfig::builder().submit_only(true).build();
-        let builder = DefaultRunner::builder().database_url(url).schema(tenant).data(&data).config(config);
+        let config = RunnerConfig::builder().submit_only(true).build();
+        let builder = Runner::builder().database_url(url).schema(tenant).data(&data).config(config);
         builder.db_pool_size(1).build().await.unwrap()
     };
     let (acme, globex) = (open("acme").await, open("globex").await);
@@ -693,7 +693,7 @@ async fn case_26_a_name_that_is_none_is_refused_before_anything_is_built_of_it()
         "a'b",
     ];
     for name in names {
-        let built = DefaultRunner::builder().database_url(&url).schema(name).data(&data()).build().await;
+        let built = Runner::builder().database_url(&url).schema(name).data(&data()).build().await;
         let error = built.map(drop).expect_err(name).to_string();
         assert!(error.contains("schema") || error.contains("name"), "{name:?}: {error}");
     }

@@ -16,8 +16,8 @@ use cloacina::data::{
     TenantTx, sea_orm,
 };
 use cloacina::database::{Database, DatabaseAdmin, TenantConfig};
-use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
-use cloacina::{Context, PipelineStatus, RetryPolicy, Task, Workflow, task};
+use cloacina::runner::{Runner, RunnerConfig};
+use cloacina::{Context, ExecutionStatus, RetryPolicy, Task, Workflow, task};
 use cloacina_testing::cluster::Cluster;
 use cloacina_testing::proxy::{Cut, Proxy};
 use uuid::Uuid;
@@ -246,9 +246,9 @@ in_files_and_schemas! {
     }
 
     async fn a_task_that_asks_a_runner_without_data_fails_and_says_how_to_give_it(place: Placement) {
-        let config = DefaultRunnerConfig::builder().workflow(paying(asks.definition().retry(RetryPolicy::NEVER)));
+        let config = RunnerConfig::builder().workflow(paying(asks.definition().retry(RetryPolicy::NEVER)));
         let config = config.workflow(Workflow::builder("asking").task(asks_for_a_handle.definition()).build()).build();
-        let builder = DefaultRunner::builder().config(config);
+        let builder = Runner::builder().config(config);
         let builder = match &place {
             Placement::Sqlite(directory) => builder.database_url(format!("sqlite://{}/acme.db", directory.path().display())),
             Placement::Schema(url) => builder.database_url(url).schema("acme"),
@@ -258,7 +258,7 @@ in_files_and_schemas! {
         assert_says(&runner.data().unwrap_err(), DataErrorKind::Configuration, "`acme` was opened without any");
         for (workflow, task) in [("paying", "asks"), ("asking", "asks_for_a_handle")] {
             let result = runner.execute(workflow, Context::new()).await.unwrap();
-            assert_eq!(result.status, PipelineStatus::Failed);
+            assert_eq!(result.status, ExecutionStatus::Failed);
             // It is no use to try again.
             assert_eq!(result.task_results[0].attempts, 1);
             let message = result.error_message.unwrap();
@@ -327,7 +327,7 @@ async fn a_deleted_log_is_noticed_before_anything_is_written_and_what_was_in_it_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_in_memory_has_no_data_and_says_so_when_it_is_opened() {
-    let built = DefaultRunner::builder().database_url("sqlite::memory:").data(&ledger::data()).build().await;
+    let built = Runner::builder().database_url("sqlite::memory:").data(&ledger::data()).build().await;
     let error = built.map(drop).unwrap_err().to_string();
     assert!(error.contains("in memory") && error.contains("use a file"), "{error}");
 }
@@ -339,7 +339,7 @@ async fn a_server_that_is_away_is_said_to_be_and_comes_back() {
     let away = Placement::Schema(url).runner("acme", &ledger::data(), vec![]).await;
     let elsewhere = Placement::sqlite();
     let other = elsewhere.runner("globex", &ledger::data(), vec![]).await;
-    let count = async |runner: &DefaultRunner| {
+    let count = async |runner: &Runner| {
         let db = runner.data().unwrap();
         db.read(async |tx| entry::Entity::find().count(tx).await.map_err(DataError::from)).await
     };
@@ -359,7 +359,7 @@ async fn connections_that_broke_while_nobody_used_them_cost_no_attempt() {
     let cluster = Cluster::start().unwrap();
     let url = cluster.fresh_database().await.unwrap();
     let config =
-        DefaultRunnerConfig::builder().workflow(paying(asks.definition().retry(RetryPolicy::NEVER))).build();
+        RunnerConfig::builder().workflow(paying(asks.definition().retry(RetryPolicy::NEVER))).build();
     let runner = Placement::Schema(url).with("acme", &ledger::data(), config).await;
     let db = runner.data().unwrap();
     // As many as there may be.
@@ -382,7 +382,7 @@ async fn connections_that_broke_while_nobody_used_them_cost_no_attempt() {
     }
     cluster.restart().unwrap();
     let result = runner.execute("paying", Context::new()).await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+    assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
     runner.shutdown().await.unwrap();
 }
 
@@ -391,7 +391,7 @@ async fn a_commit_whose_answer_is_lost_is_said_to_be_unknown() {
     let placement = Placement::schema().await;
     let Placement::Schema(url) = &placement else { unreachable!() };
     let proxy = Proxy::start(url).await.unwrap();
-    let config = DefaultRunnerConfig::builder()
+    let config = RunnerConfig::builder()
         .submit_only(true)
         .lease(Duration::from_secs(600))
         .heartbeat_interval(Duration::from_secs(60));
@@ -430,8 +430,8 @@ impl CredentialSource for Known {
 struct Managed {
     admin: DatabaseAdmin,
     username: String,
-    operator: DefaultRunner,
-    own: DefaultRunner,
+    operator: Runner,
+    own: Runner,
 }
 
 impl Managed {
@@ -449,13 +449,13 @@ impl Managed {
         let operator = data.credentials(Known(TenantLogin::new(&login.username, &login.password)));
         let operator = Placement::Schema(url).runner("acme", &operator, vec![]).await;
         used(&operator).await.unwrap();
-        let own = DefaultRunner::builder().database_url(login.connection_string).data(&crate::model::data());
+        let own = Runner::builder().database_url(login.connection_string).data(&crate::model::data());
         let own = own.build().await.unwrap();
         Self { admin, username, operator, own }
     }
 }
 
-async fn used(runner: &DefaultRunner) -> Result<u64, DataError> {
+async fn used(runner: &Runner) -> Result<u64, DataError> {
     let db = runner.data()?;
     db.run(async |tx| member::Entity::find().count(tx).await.map_err(DataError::from)).await
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use cloacina::data::sea_orm::{self, EntityTrait, PaginatorTrait};
 use cloacina::data::{CredentialSource, Data, DataError, Scope, TenantLogin, TenantTx};
 use cloacina::database::TenantConfig;
-use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
-use cloacina::{Context, ErrorKind, PipelineStatus, Task, task};
+use cloacina::runner::{Runner, RunnerConfig};
+use cloacina::{Context, ErrorKind, ExecutionStatus, Task, task};
 use cloacina_testing::cluster::Cluster;
 use cloacina_testing::pooler::Pooler;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
@@ -58,13 +58,13 @@ struct World {
     pooler: Pooler,
     /// How each login reaches the server without it.
     logins: Vec<String>,
-    acme: DefaultRunner,
-    globex: DefaultRunner,
+    acme: Runner,
+    globex: Runner,
 }
 
-fn config() -> DefaultRunnerConfig {
+fn config() -> RunnerConfig {
     let bare = cloacina::TaskDefinition::from_async("t", async |context| Ok::<_, DataError>(context));
-    let builder = DefaultRunnerConfig::builder().workflow(workflow("visiting", [visit.definition()]));
+    let builder = RunnerConfig::builder().workflow(workflow("visiting", [visit.definition()]));
     builder.workflow(workflow("bare", [bare])).build()
 }
 
@@ -74,8 +74,8 @@ async fn pooler(logins: &[String]) -> Pooler {
 }
 
 /// A runner through the pooler, which hears others on a session of its own.
-async fn by_name(pooler: &Pooler, url: &str, tenant: &str, data: &Data) -> DefaultRunner {
-    let builder = DefaultRunner::builder().database_url(pooler.url_with_direct(url)).tenant(tenant);
+async fn by_name(pooler: &Pooler, url: &str, tenant: &str, data: &Data) -> Runner {
+    let builder = Runner::builder().database_url(pooler.url_with_direct(url)).tenant(tenant);
     builder.data(data).config(config()).build().await.unwrap()
 }
 
@@ -87,7 +87,7 @@ impl World {
         let pooler = pooler(&logins).await;
         let data = data();
         let open = async |tenant: &str| {
-            let builder = DefaultRunner::builder().database_url(pooler.url_with_direct(&url)).schema(tenant);
+            let builder = Runner::builder().database_url(pooler.url_with_direct(&url)).schema(tenant);
             builder.data(&data).config(config()).build().await.unwrap()
         };
         let (acme, globex) = (open("acme").await, open("globex").await);
@@ -196,7 +196,7 @@ async fn answers(session: &Client, sql: &str) -> Vec<String> {
 }
 
 /// The transactions of one tenant. What fails does so because it has to; what is committed has its executions, what is not has none.
-async fn works(runner: &DefaultRunner, seed: u64, mut rng: fastrand::Rng) {
+async fn works(runner: &Runner, seed: u64, mut rng: fastrand::Rng) {
     let db = runner.data().unwrap();
     fill(&db).await;
     let (mut there, mut not_there, mut dropped) = (Vec::new(), Vec::new(), 0);
@@ -204,7 +204,7 @@ async fn works(runner: &DefaultRunner, seed: u64, mut rng: fastrand::Rng) {
         let hint = format!("seed {seed}, transaction {number} of {}", db.tenant());
         if number % 10 == 0 {
             let done = runner.execute("visiting", Context::new().with("number", number)).await.unwrap();
-            assert_eq!(done.status, PipelineStatus::Completed, "{hint}: {:?}", done.error_message);
+            assert_eq!(done.status, ExecutionStatus::Completed, "{hint}: {:?}", done.error_message);
             there.push(done.final_context.get::<Uuid>("submitted").unwrap());
             continue;
         }
@@ -239,7 +239,7 @@ async fn works(runner: &DefaultRunner, seed: u64, mut rng: fastrand::Rng) {
     assert!(dropped > 0 && not_there.len() > 3 && there.len() > 30, "seed {seed}");
     for execution in there {
         let done = runner.execution(execution).wait_for_completion().await.unwrap();
-        assert_eq!(done.status, PipelineStatus::Completed, "seed {seed}: {:?}", done.error_message);
+        assert_eq!(done.status, ExecutionStatus::Completed, "seed {seed}: {:?}", done.error_message);
     }
     for execution in not_there {
         let error = runner.get_execution_status(execution).await.unwrap_err();

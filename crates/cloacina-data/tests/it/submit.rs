@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use cloacina::data::sea_orm::{self, TransactionSession, TransactionTrait};
 use cloacina::data::{DataError, DataErrorKind, TenantDb, TenantTx};
-use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
-use cloacina::{Context, ErrorKind, PipelineError, PipelineStatus, Task, task};
+use cloacina::runner::{Runner, RunnerConfig};
+use cloacina::{Context, Error, ErrorKind, ExecutionStatus, Task, task};
 use cloacina_core::clock::{Clock as _, SystemClock};
 use cloacina_testing::proxy::{Cut, Proxy};
 use jiff::Timestamp;
@@ -37,7 +37,7 @@ async fn slow(_context: &mut Context, _tx: &TenantTx) -> Result<(), sea_orm::DbE
     Ok(())
 }
 
-async fn open(place: &Placement) -> DefaultRunner {
+async fn open(place: &Placement) -> Runner {
     let workflows = vec![
         paying(pay.definition().retry(PATIENT)),
         noting(),
@@ -46,11 +46,9 @@ async fn open(place: &Placement) -> DefaultRunner {
     place.runner("acme", &data(), workflows).await
 }
 
-async fn open_with(place: &Placement, configure: impl FnOnce(&mut DefaultRunnerConfig)) -> DefaultRunner {
-    let mut config = DefaultRunnerConfig::builder()
-        .workflow(paying(pay.definition().retry(PATIENT)))
-        .workflow(noting())
-        .build();
+async fn open_with(place: &Placement, configure: impl FnOnce(&mut RunnerConfig)) -> Runner {
+    let mut config =
+        RunnerConfig::builder().workflow(paying(pay.definition().retry(PATIENT))).workflow(noting()).build();
     configure(&mut config);
     place.with("acme", &data(), config).await
 }
@@ -63,12 +61,12 @@ async fn submit(db: &TenantDb, workflow: &str) -> Uuid {
     db.run(async |tx| tx.submit(workflow).send().await).await.unwrap()
 }
 
-async fn completes(runner: &DefaultRunner, execution: Uuid) {
+async fn completes(runner: &Runner, execution: Uuid) {
     let result = runner.execution(execution).wait_for_completion().await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+    assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
 }
 
-async fn ids(runner: &DefaultRunner) -> Vec<Uuid> {
+async fn ids(runner: &Runner) -> Vec<Uuid> {
     let mut ids: Vec<_> =
         runner.list_executions().await.unwrap().iter().map(|execution| execution.execution_id).collect();
     ids.sort_unstable();
@@ -118,7 +116,7 @@ in_each_placement! {
                 assert_eq!(tx.submit("noting").idempotency_key("").send().await.unwrap_err().kind(), ErrorKind::Configuration);
                 let large = Context::new().with("x", "x".repeat(2 << 20));
                 assert_eq!(tx.submit("noting").input(large).send().await.unwrap_err().kind(), ErrorKind::Context);
-                Ok::<_, PipelineError>((later, missed))
+                Ok::<_, Error>((later, missed))
             })
             .await
             .unwrap();
@@ -127,7 +125,7 @@ in_each_placement! {
         assert_eq!(ids(&runner).await, both);
         let worker = open(&place).await;
         let result = worker.execution(later).wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+        assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
         assert_eq!(result.final_context.get::<i64>("n"), Some(7));
         assert!(now() >= soon, "it began before its time");
         let result = worker.execution(missed).wait_for_completion().await.unwrap();
@@ -178,7 +176,7 @@ in_each_placement! {
     async fn a_transactional_task_that_is_tried_again_submits_once(place: Placement) {
         let runner = open(&place).await;
         let result = runner.execute("ordering", Context::new()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+        assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
         let payment: Uuid = result.final_context.get("payment").unwrap();
         completes(&runner, payment).await;
         let mut both = [result.execution_id, payment];
@@ -236,7 +234,7 @@ in_each_placement! {
                 assert_eq!(tx.submit("noting").idempotency_key("now").send().await.unwrap_err().kind(), ErrorKind::Conflict);
                 // A key is one of its workflow.
                 assert_ne!(tx.submit("paying").input(input()).idempotency_key("now").send().await?, now);
-                Ok::<_, PipelineError>(now)
+                Ok::<_, Error>(now)
             })
             .await
             .unwrap();
@@ -334,7 +332,7 @@ in_each_placement! {
             .run(async |acme| {
                 let of_acme = acme.submit("paying").idempotency_key("mine").send().await?;
                 let of_globex = g.run(async |globex| globex.submit("paying").idempotency_key("mine").send().await).await?;
-                Ok::<_, PipelineError>((of_acme, of_globex))
+                Ok::<_, Error>((of_acme, of_globex))
             })
             .await
             .unwrap();
@@ -379,7 +377,7 @@ in_each_placement! {
             tx.submit("noting").send().await?;
             // What was refused does not end the transaction.
             assert_eq!(tx.submit("noting").send().await.unwrap_err().kind(), ErrorKind::Limit);
-            Ok::<_, PipelineError>(())
+            Ok::<_, Error>(())
         })
         .await
         .unwrap();
@@ -444,7 +442,7 @@ in_each_placement! {
                 for n in 0..1_000 {
                     all.push(tx.submit("paying").input(Context::new().with("n", n)).send().await?);
                 }
-                Ok::<_, PipelineError>(all)
+                Ok::<_, Error>(all)
             })
             .await
             .unwrap();
@@ -545,8 +543,8 @@ async fn a_commit_whose_answer_is_lost_neither_loses_nor_doubles_an_execution() 
     make(&place).await;
     let proxy = Proxy::start(url).await.unwrap();
     let open = async |url: &str, submit_only| {
-        let config = DefaultRunnerConfig::builder().workflow(noting()).submit_only(submit_only).build();
-        let builder = DefaultRunner::builder().database_url(url).schema("acme").data(&data()).config(config);
+        let config = RunnerConfig::builder().workflow(noting()).submit_only(submit_only).build();
+        let builder = Runner::builder().database_url(url).schema("acme").data(&data()).config(config);
         builder.build().await.unwrap()
     };
     let (worker, runner) = (open(url, false).await, open(proxy.url(), true).await);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cloacina::data::{Data, DataError, TenantDb};
 use cloacina::database::{AdminErrorKind, Database, DatabaseAdmin, TenantConfig, TenantCredentials};
-use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
+use cloacina::runner::{Runner, RunnerConfig};
 use cloacina::{RetryPolicy, TaskDefinition, Workflow};
 use cloacina_testing::cluster::{Cluster, Server};
 use tempfile::TempDir;
@@ -257,8 +257,8 @@ impl Placement {
     }
 
     /// A runner for a tenant, with the declared tables.
-    pub(crate) async fn runner(&self, tenant: &str, data: &Data, workflows: Vec<Workflow>) -> DefaultRunner {
-        let mut config = DefaultRunnerConfig::builder();
+    pub(crate) async fn runner(&self, tenant: &str, data: &Data, workflows: Vec<Workflow>) -> Runner {
+        let mut config = RunnerConfig::builder();
         for workflow in workflows {
             config = config.workflow(workflow);
         }
@@ -266,8 +266,8 @@ impl Placement {
     }
 
     /// The same with other settings.
-    pub(crate) async fn with(&self, tenant: &str, data: &Data, config: DefaultRunnerConfig) -> DefaultRunner {
-        let builder = DefaultRunner::builder().config(config);
+    pub(crate) async fn with(&self, tenant: &str, data: &Data, config: RunnerConfig) -> Runner {
+        let builder = Runner::builder().config(config);
         let builder = match self {
             Self::Sqlite(directory) => builder
                 .data(data)
@@ -347,7 +347,7 @@ impl Placement {
 pub(crate) struct Two {
     pub(crate) acme: TenantDb,
     pub(crate) globex: TenantDb,
-    _runners: [DefaultRunner; 2],
+    _runners: [Runner; 2],
 }
 
 /// A workflow of these tasks, none of which is tried again.

@@ -3,7 +3,7 @@
 use cloacina::data::sea_orm::sea_query::{Expr, ExprTrait};
 use cloacina::data::sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use cloacina::data::{TenantDb, TenantTx, sea_orm};
-use cloacina::{Context, PipelineStatus, Task, task};
+use cloacina::{Context, ExecutionStatus, Task, task};
 
 use crate::model::{data, member, new_member};
 use crate::support::{in_each_placement, workflow};
@@ -53,7 +53,7 @@ in_each_placement! {
         let globex = place.runner("globex", &data, steps()).await;
         for (runner, tenant) in [(&acme, "acme"), (&globex, "globex")] {
             let result = runner.execute("steps", Context::new().with("name", "anna")).await.unwrap();
-            assert_eq!(result.status, PipelineStatus::Completed, "{:?}", result.error_message);
+            assert_eq!(result.status, ExecutionStatus::Completed, "{:?}", result.error_message);
             assert_eq!(result.final_context.get::<String>("tenant").as_deref(), Some(tenant));
             assert_eq!(result.final_context.get::<u64>("charged"), Some(1));
             assert_eq!(result.final_context.get::<u64>("members"), Some(1));
@@ -67,7 +67,7 @@ in_each_placement! {
         let data = data();
         let runner = place.runner("acme", &data, vec![workflow("fails", [fail.definition()])]).await;
         let result = runner.execute("fails", Context::new()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Failed);
+        assert_eq!(result.status, ExecutionStatus::Failed);
         assert!(result.error_message.unwrap().contains("it does not want to"));
         assert_eq!(cents(&runner.data().unwrap()).await, [0_i64; 0]);
         runner.shutdown().await.unwrap();

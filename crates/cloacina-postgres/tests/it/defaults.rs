@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cloacina_core::execution::PipelineStatus;
+use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::store::{PlaceName, Store};
 use cloacina_testing::conformance::Fixture;
 
@@ -78,6 +78,6 @@ async fn two_flushes_that_finish_the_last_two_tasks_of_an_execution_close_it() {
 
         let (left, right) = (left.await.unwrap().unwrap(), right.await.unwrap().unwrap());
         assert_eq!(left.closed.len() + right.closed.len(), 1, "{level}: {left:?} {right:?}");
-        assert_eq!(t.load(execution).await.header.status, PipelineStatus::Completed);
+        assert_eq!(t.load(execution).await.header.status, ExecutionStatus::Completed);
     }
 }

@@ -1,6 +1,6 @@
 //! Races, with the other transaction held open by hand.
 
-use cloacina_core::execution::{PipelineStatus, TaskState};
+use cloacina_core::execution::{ExecutionStatus, TaskState};
 use cloacina_core::store::{
     Control, Controlled, Flush, Liveness, Place, PlaceFlush, PlaceName, Store, StoreErrorKind,
 };
@@ -57,13 +57,13 @@ async fn of_a_cancel_and_the_last_outcome_the_first_wins() {
         let (flushed, cancelled) = (flush.await.unwrap().unwrap(), cancel.await.unwrap().unwrap());
         let record = t.load(execution).await;
         if cancel_first {
-            assert_eq!(cancelled, Controlled::Done(PipelineStatus::Cancelled));
+            assert_eq!(cancelled, Controlled::Done(ExecutionStatus::Cancelled));
             assert!(flushed.recorded.is_empty() && flushed.closed.is_empty(), "{flushed:?}");
             assert_eq!(record.tasks[0].state, TaskState::Cancelled);
         } else {
-            assert_eq!(cancelled, Controlled::Refused(PipelineStatus::Completed));
+            assert_eq!(cancelled, Controlled::Refused(ExecutionStatus::Completed));
             assert_eq!(flushed.closed.len(), 1, "{flushed:?}");
-            assert_eq!(record.header.status, PipelineStatus::Completed);
+            assert_eq!(record.header.status, ExecutionStatus::Completed);
         }
     }
 }
@@ -182,7 +182,7 @@ async fn a_flush_whose_connection_breaks_is_decided_when_it_returns() {
     t.beside.execute(kill, &[]).await.unwrap();
     assert_eq!(flush.await.unwrap().unwrap_err().kind(), StoreErrorKind::Unknown);
     t.commit().await;
-    assert_eq!(t.load(execution).await.header.status, PipelineStatus::Running);
+    assert_eq!(t.load(execution).await.header.status, ExecutionStatus::Running);
     // The lane has a new connection.
     assert_eq!(t.flush(vec![], vec![completed(execution, 0, &[])], 0).await.closed.len(), 1);
 }

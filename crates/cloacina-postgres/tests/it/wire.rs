@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cloacina_core::execution::PipelineStatus;
+use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::store::StoreErrorKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -138,5 +138,5 @@ async fn a_commit_whose_answer_is_lost_is_decided_and_can_be_read() {
     let error = t.start(0, vec![], vec![completed(execution, 0, &[])], 0).await.unwrap().unwrap_err();
     proxy.swallows_commits.store(false, Ordering::SeqCst);
     assert_eq!(error.kind(), StoreErrorKind::Unknown, "{error}");
-    assert_eq!(t.load(execution).await.header.status, PipelineStatus::Completed);
+    assert_eq!(t.load(execution).await.header.status, ExecutionStatus::Completed);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloacina_core::execution::{AttemptOutcome, PipelineStatus, SkipReason, TaskState};
+use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{
     Closed, Control, Controlled, ExecutionFilter, ExecutionList, Freed, Idempotency, Liveness, Outcome,
@@ -11,7 +11,7 @@ use cloacina_core::store::{
 
 use crate::support::{Handle, at, completed, failed, new_execution, retry, workflow};
 
-async fn states(handle: &Handle, execution: ExecutionId) -> (PipelineStatus, Vec<TaskState>) {
+async fn states(handle: &Handle, execution: ExecutionId) -> (ExecutionStatus, Vec<TaskState>) {
     let record = handle.load(execution).await;
     (record.header.status, record.tasks.iter().map(|task| task.state).collect())
 }
@@ -21,7 +21,7 @@ async fn a_claimed_task_runs_and_closes_its_execution() {
     let t = Handle::memory().await;
     let id = t.submit(1, new_execution(&[0], &[0])).await;
     let record = t.load(id).await;
-    assert_eq!(record.header.status, PipelineStatus::Running);
+    assert_eq!(record.header.status, ExecutionStatus::Running);
     assert_eq!((record.header.created_at, record.header.started_at), (at(1), Some(at(1))));
     assert_eq!((record.tasks[0].attempt, record.tasks[0].runner), (1, Some(t.runner)));
     assert_eq!(t.store.task_held(&t.place, t.runner).await.unwrap().len(), 1);
@@ -29,7 +29,7 @@ async fn a_claimed_task_runs_and_closes_its_execution() {
     let mut outcome = completed(id, 0, 1, &[]);
     outcome.outcome = TaskOutcome::Completed { patch: Some(r#"{"set":{"n":1}}"#.into()) };
     let flushed = t.record(2, vec![outcome]).await;
-    assert_eq!(flushed.closed, [Closed { execution: id, status: PipelineStatus::Completed }]);
+    assert_eq!(flushed.closed, [Closed { execution: id, status: ExecutionStatus::Completed }]);
     let record = t.load(id).await;
     assert_eq!(record.header.finished_at, Some(at(2)));
     assert_eq!(record.tasks[0].patch.as_deref(), Some(r#"{"set":{"n":1}}"#));
@@ -60,7 +60,10 @@ async fn an_outcome_of_another_attempt_changes_nothing() {
     let id = t.submit(1, new_execution(&[0, 1], &[0])).await;
     let flushed = t.record(2, vec![completed(id, 0, 2, &[(1, true)])]).await;
     assert_eq!((flushed.recorded.len(), flushed.freed.len()), (0, 0));
-    assert_eq!(states(&t, id).await, (PipelineStatus::Running, vec![TaskState::Running, TaskState::Waiting]));
+    assert_eq!(
+        states(&t, id).await,
+        (ExecutionStatus::Running, vec![TaskState::Running, TaskState::Waiting])
+    );
 }
 
 #[tokio::test]
@@ -71,7 +74,7 @@ async fn a_failure_fails_the_execution_unless_it_is_handled() {
         t.record(2, vec![failed(id, 1, &[(2, true)]), completed(id, 0, 1, &[])]).await;
         let handles = if handled { vec![1] } else { vec![] };
         let flushed = t.record(3, vec![Outcome { handles, ..completed(id, 2, 1, &[]) }]).await;
-        let status = if handled { PipelineStatus::Completed } else { PipelineStatus::Failed };
+        let status = if handled { ExecutionStatus::Completed } else { ExecutionStatus::Failed };
         assert_eq!(flushed.closed, [Closed { execution: id, status }]);
         let record = t.load(id).await;
         assert_eq!(record.header.error.as_deref(), (!handled).then_some("t1 broke"));
@@ -85,7 +88,7 @@ async fn a_skipped_task_has_a_reason_and_no_attempt() {
     let id = t.submit(1, new_execution(&[0], &[0])).await;
     let outcome = TaskOutcome::Skipped { reason: SkipReason::ByRule };
     let flushed = t.record(2, vec![Outcome { outcome, ..completed(id, 0, 1, &[]) }]).await;
-    assert_eq!(flushed.closed[0].status, PipelineStatus::Completed);
+    assert_eq!(flushed.closed[0].status, ExecutionStatus::Completed);
     assert_eq!(t.load(id).await.tasks[0].skip_reason, Some(SkipReason::ByRule));
     assert_eq!(t.store.attempt_list(&t.place, id).await.unwrap().unwrap(), []);
 }
@@ -164,22 +167,22 @@ async fn a_paused_execution_has_nothing_to_claim_until_it_is_resumed() {
     let t = Handle::memory().await;
     let id = t.submit(1, new_execution(&[0, 0, 1], &[0])).await;
     let control = |control| t.store.execution_control(&t.place, id, control, Some(at(2)));
-    assert_eq!(control(Control::Pause).await.unwrap(), Controlled::Done(PipelineStatus::Paused));
-    assert_eq!(control(Control::Pause).await.unwrap(), Controlled::Refused(PipelineStatus::Paused));
+    assert_eq!(control(Control::Pause).await.unwrap(), Controlled::Done(ExecutionStatus::Paused));
+    assert_eq!(control(Control::Pause).await.unwrap(), Controlled::Refused(ExecutionStatus::Paused));
     let notices = t.store.bell_due(Some(at(3))).await.unwrap().notices;
     assert_eq!(notices, [(t.place.tenant, id)]);
     let flushed = t.record(3, vec![completed(id, 0, 1, &[(2, true)])]).await;
     assert_eq!(flushed.freed, [Freed { execution: id, task: 2, claimed: None }]);
     assert_eq!(t.claim(4, 10).await, []);
-    assert_eq!(control(Control::Resume).await.unwrap(), Controlled::Done(PipelineStatus::Running));
+    assert_eq!(control(Control::Resume).await.unwrap(), Controlled::Done(ExecutionStatus::Running));
     let mut claimed = t.claim(5, 10).await;
     claimed.sort();
     assert_eq!(claimed, [(id, 1, 1), (id, 2, 1)]);
-    assert_eq!(control(Control::Pause).await.unwrap(), Controlled::Done(PipelineStatus::Paused));
+    assert_eq!(control(Control::Pause).await.unwrap(), Controlled::Done(ExecutionStatus::Paused));
     let flushed = t.record(6, vec![completed(id, 1, 1, &[]), completed(id, 2, 1, &[])]).await;
     assert_eq!((flushed.recorded.len(), flushed.closed.len()), (2, 0));
-    assert_eq!(control(Control::Resume).await.unwrap(), Controlled::Done(PipelineStatus::Completed));
-    assert_eq!(control(Control::Resume).await.unwrap(), Controlled::Refused(PipelineStatus::Completed));
+    assert_eq!(control(Control::Resume).await.unwrap(), Controlled::Done(ExecutionStatus::Completed));
+    assert_eq!(control(Control::Resume).await.unwrap(), Controlled::Refused(ExecutionStatus::Completed));
     let nobody = t.store.execution_control(&t.place, ExecutionId::new(), Control::Pause, None).await;
     assert_eq!(nobody.unwrap(), Controlled::NotFound);
 }
@@ -190,8 +193,8 @@ async fn a_cancelled_execution_takes_no_outcomes() {
     let id = t.submit(1, new_execution(&[0, 0, 1], &[0])).await;
     let cancel = Control::Cancel { reason: "changed my mind".into() };
     let done = t.store.execution_control(&t.place, id, cancel, Some(at(2))).await.unwrap();
-    assert_eq!(done, Controlled::Done(PipelineStatus::Cancelled));
-    assert_eq!(states(&t, id).await, (PipelineStatus::Cancelled, vec![TaskState::Cancelled; 3]));
+    assert_eq!(done, Controlled::Done(ExecutionStatus::Cancelled));
+    assert_eq!(states(&t, id).await, (ExecutionStatus::Cancelled, vec![TaskState::Cancelled; 3]));
     assert_eq!(t.record(3, vec![completed(id, 0, 1, &[(2, true)])]).await.recorded, []);
     assert_eq!(t.claim(4, 10).await, []);
     let attempts = t.store.attempt_list(&t.place, id).await.unwrap().unwrap();
@@ -216,7 +219,7 @@ async fn a_deadline_cancels_what_is_not_over() {
     assert_eq!(t.store.execution_expire(&t.place, Some(at(9))).await.unwrap(), []);
     assert_eq!(t.store.bell_due(Some(at(10))).await.unwrap().due.len(), 1);
     assert_eq!(t.store.execution_expire(&t.place, Some(at(10))).await.unwrap(), [late]);
-    assert_eq!(t.load(late).await.header.status, PipelineStatus::Cancelled);
+    assert_eq!(t.load(late).await.header.status, ExecutionStatus::Cancelled);
     let next = t.lower(Some(at(11))).await;
     assert_eq!((next.work, next.deadline), (None, None));
 }
@@ -294,9 +297,9 @@ async fn listing_pages_and_pruning_take_what_they_are_asked_for() {
     };
     assert_eq!(list(ExecutionFilter::all(), None, 2).await, [ids[5], ids[4]]);
     assert_eq!(list(ExecutionFilter::all(), Some(ids[1]), 2).await, [ids[0]]);
-    let running = ExecutionFilter::all().status(PipelineStatus::Running);
+    let running = ExecutionFilter::all().status(ExecutionStatus::Running);
     assert_eq!(list(running.clone(), None, 9).await, [ids[5], ids[4]]);
-    let ended = ExecutionFilter::all().status(PipelineStatus::Completed).status(PipelineStatus::Failed);
+    let ended = ExecutionFilter::all().status(ExecutionStatus::Completed).status(ExecutionStatus::Failed);
     assert_eq!(list(ended.workflow("etl"), Some(ids[2]), 9).await, [ids[1], ids[0]]);
     assert_eq!(list(running.workflow("other"), None, 9).await, []);
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use cloacina_core::execution::{PipelineStatus, TaskState};
+use cloacina_core::execution::{ExecutionStatus, TaskState};
 use cloacina_core::store::{Claimed, Fresh, NewExecution};
 
 use super::Fixture;
@@ -37,7 +37,7 @@ pub async fn a_claimed_task_runs(fixture: &impl Fixture) {
     };
     assert_eq!(runner.claim(10, at(7)).await, [expected]);
     let record = world.load(id).await;
-    assert_eq!((record.header.status, record.header.started_at), (PipelineStatus::Running, Some(at(7))));
+    assert_eq!((record.header.status, record.header.started_at), (ExecutionStatus::Running, Some(at(7))));
     let task = &record.tasks[0];
     assert_eq!((task.state, task.attempt, task.runner), (TaskState::Running, 1, Some(runner.id)));
     assert_eq!((task.started_at, task.finished_at), (Some(at(7)), None));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloacina_core::execution::{PipelineStatus, TaskState};
+use cloacina_core::execution::{ExecutionStatus, TaskState};
 use cloacina_core::store::{Closed, NewExecution, Outcome};
 
 use super::Fixture;
@@ -13,11 +13,11 @@ pub async fn an_execution_whose_tasks_completed_is_completed(fixture: &impl Fixt
     let runner = world.runner().await;
     let id = runner.submit(claimed_draft(2), at(0)).await;
     assert_eq!(runner.report(completed(id, 1), at(1)).await.closed, []);
-    assert_eq!(world.header(id).await.status, PipelineStatus::Running);
+    assert_eq!(world.header(id).await.status, ExecutionStatus::Running);
     let closed = runner.report(completed(id, 0), at(2)).await.closed;
-    assert_eq!(closed, [Closed { execution: id, status: PipelineStatus::Completed }]);
+    assert_eq!(closed, [Closed { execution: id, status: ExecutionStatus::Completed }]);
     let header = world.header(id).await;
-    assert_eq!((header.status, header.finished_at), (PipelineStatus::Completed, Some(at(2))));
+    assert_eq!((header.status, header.finished_at), (ExecutionStatus::Completed, Some(at(2))));
     assert_eq!(header.error, None);
 }
 
@@ -28,9 +28,9 @@ pub async fn an_unhandled_failure_fails_the_execution(fixture: &impl Fixture) {
     let first = runner.batch(at(1)).outcome(failed(id, 1, "the first")).outcome(completed(id, 0));
     assert_eq!(first.write().await.closed, [], "the others run on");
     let closed = runner.report(failed(id, 2, "the second"), at(2)).await.closed;
-    assert_eq!(closed, [Closed { execution: id, status: PipelineStatus::Failed }]);
+    assert_eq!(closed, [Closed { execution: id, status: ExecutionStatus::Failed }]);
     let header = world.header(id).await;
-    assert_eq!((header.status, header.finished_at), (PipelineStatus::Failed, Some(at(2))));
+    assert_eq!((header.status, header.finished_at), (ExecutionStatus::Failed, Some(at(2))));
     assert_eq!(header.error.as_deref(), Some("the first"));
 }
 
@@ -43,7 +43,7 @@ pub async fn a_handled_failure_does_not_fail_the_execution(fixture: &impl Fixtur
     runner.batch(at(1)).outcomes(ends).write().await;
     let handler = Outcome { handles: vec![1], ..completed(id, 2) };
     let closed = runner.report(handler, at(2)).await.closed;
-    assert_eq!(closed, [Closed { execution: id, status: PipelineStatus::Completed }]);
+    assert_eq!(closed, [Closed { execution: id, status: ExecutionStatus::Completed }]);
     let record = world.load(id).await;
     assert_eq!((record.header.error, record.tasks[1].state), (None, TaskState::Failed));
     let handled: Vec<_> = record.tasks.iter().map(|task| task.handled).collect();
@@ -58,7 +58,7 @@ pub async fn one_failure_left_unhandled_is_enough(fixture: &impl Fixture) {
     runner.batch(at(1)).outcome(handled).outcome(failed(id, 1, "left")).write().await;
     let handler = Outcome { handles: vec![0], ..completed(id, 2) };
     let closed = runner.report(handler, at(2)).await.closed;
-    assert_eq!(closed, [Closed { execution: id, status: PipelineStatus::Failed }]);
+    assert_eq!(closed, [Closed { execution: id, status: ExecutionStatus::Failed }]);
     assert_eq!(world.header(id).await.error.as_deref(), Some("left"));
 }
 
@@ -71,7 +71,7 @@ pub async fn news_handles_nothing(fixture: &impl Fixture) {
     runner.report(Outcome { handles: vec![0], attempt: 7, ..completed(id, 1) }, at(2)).await;
     assert!(!world.load(id).await.tasks[0].handled);
     let closed = runner.report(skipped(id, 1), at(3)).await.closed;
-    assert_eq!(closed, [Closed { execution: id, status: PipelineStatus::Failed }]);
+    assert_eq!(closed, [Closed { execution: id, status: ExecutionStatus::Failed }]);
 }
 
 pub async fn an_execution_whose_tasks_were_skipped_is_completed(fixture: &impl Fixture) {
@@ -79,7 +79,7 @@ pub async fn an_execution_whose_tasks_were_skipped_is_completed(fixture: &impl F
     let runner = world.runner().await;
     let id = runner.submit(claimed_draft(2), at(0)).await;
     let flushed = runner.batch(at(1)).outcome(skipped(id, 0)).outcome(skipped(id, 1)).write().await;
-    assert_eq!(flushed.closed, [Closed { execution: id, status: PipelineStatus::Completed }]);
+    assert_eq!(flushed.closed, [Closed { execution: id, status: ExecutionStatus::Completed }]);
 }
 
 pub async fn a_flush_may_close_many_executions(fixture: &impl Fixture) {
@@ -94,7 +94,7 @@ pub async fn a_flush_may_close_many_executions(fixture: &impl Fixture) {
     assert_eq!(closed.len(), 20);
     for Closed { execution, status } in closed {
         let number = ids.iter().position(|id| *id == execution).expect("it is one of ours");
-        let expected = if number % 2 == 0 { PipelineStatus::Completed } else { PipelineStatus::Failed };
+        let expected = if number % 2 == 0 { ExecutionStatus::Completed } else { ExecutionStatus::Failed };
         assert_eq!(status, expected);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloacina_core::execution::{AttemptOutcome, PipelineStatus, TaskState};
+use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, TaskState};
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{Control, Controlled, NewExecution, ORPHANED, Outcome, WorkflowKey};
 use cloacina_core::workflow::Fingerprint;
@@ -14,13 +14,13 @@ pub async fn pause_takes_the_ready_rows_and_resume_puts_them_back(fixture: &impl
     let world = World::new(fixture).await;
     let runner = world.runner().await;
     let id = runner.submit(NewExecution { claimed: vec![0], ..draft(&[0, 0, 2]) }, at(0)).await;
-    assert_eq!(world.pause(id, at(1)).await, Controlled::Done(PipelineStatus::Paused));
-    assert_eq!(world.header(id).await.status, PipelineStatus::Paused);
+    assert_eq!(world.pause(id, at(1)).await, Controlled::Done(ExecutionStatus::Paused));
+    assert_eq!(world.header(id).await.status, ExecutionStatus::Paused);
     assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Ready, TaskState::Waiting]);
     assert_eq!(runner.claim(10, at(2)).await, []);
     assert_eq!(world.lower(at(2)).await.work, None);
     assert!(!world.is_rung(at(2)).await);
-    assert_eq!(world.resume(id, at(3)).await, Controlled::Done(PipelineStatus::Running));
+    assert_eq!(world.resume(id, at(3)).await, Controlled::Done(ExecutionStatus::Running));
     assert!(world.is_rung(at(3)).await);
     assert_eq!(runner.claim(10, at(3)).await.len(), 1);
     assert_eq!(world.header(id).await.finished_at, None);
@@ -29,8 +29,8 @@ pub async fn pause_takes_the_ready_rows_and_resume_puts_them_back(fixture: &impl
 pub async fn a_pending_execution_is_pending_again_after_a_pause(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
     let id = world.submit(draft(&[0]), at(0)).await;
-    assert_eq!(world.pause(id, at(1)).await, Controlled::Done(PipelineStatus::Paused));
-    assert_eq!(world.resume(id, at(2)).await, Controlled::Done(PipelineStatus::Pending));
+    assert_eq!(world.pause(id, at(1)).await, Controlled::Done(ExecutionStatus::Paused));
+    assert_eq!(world.resume(id, at(2)).await, Controlled::Done(ExecutionStatus::Pending));
     assert_eq!(world.header(id).await.started_at, None);
 }
 
@@ -75,17 +75,17 @@ pub async fn a_task_given_back_in_a_paused_execution_waits_for_the_resume(fixtur
 pub async fn a_paused_execution_is_closed_by_its_resume(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
     let runner = world.runner().await;
-    for (end, status) in [(true, PipelineStatus::Completed), (false, PipelineStatus::Failed)] {
+    for (end, status) in [(true, ExecutionStatus::Completed), (false, ExecutionStatus::Failed)] {
         let id = runner.submit(claimed_draft(1), at(0)).await;
         world.pause(id, at(1)).await;
         let outcome = if end { completed(id, 0) } else { failed(id, 0, "no") };
         let flushed = runner.report(outcome, at(2)).await;
         assert_eq!((flushed.recorded.len(), flushed.closed.len()), (1, 0), "paused is not closed");
-        assert_eq!(world.header(id).await.status, PipelineStatus::Paused);
+        assert_eq!(world.header(id).await.status, ExecutionStatus::Paused);
         assert_eq!(world.resume(id, at(3)).await, Controlled::Done(status));
         let header = world.header(id).await;
         assert_eq!((header.status, header.finished_at), (status, Some(at(3))));
-        assert_eq!(header.error.is_some(), status == PipelineStatus::Failed);
+        assert_eq!(header.error.is_some(), status == ExecutionStatus::Failed);
     }
 }
 
@@ -97,9 +97,9 @@ pub async fn cancel_ends_an_execution_from_every_state(fixture: &impl Fixture) {
     let paused = world.submit(draft(&[0]), at(0)).await;
     world.pause(paused, at(0)).await;
     for id in [pending, running, paused] {
-        assert_eq!(world.cancel(id, at(1)).await, Controlled::Done(PipelineStatus::Cancelled));
+        assert_eq!(world.cancel(id, at(1)).await, Controlled::Done(ExecutionStatus::Cancelled));
         let record = world.load(id).await;
-        assert_eq!(record.header.status, PipelineStatus::Cancelled);
+        assert_eq!(record.header.status, ExecutionStatus::Cancelled);
         assert_eq!(record.header.finished_at, Some(at(1)));
         assert_eq!(record.header.error.as_deref(), Some("not wanted"));
         for task in &record.tasks {
@@ -131,7 +131,7 @@ pub async fn a_terminal_execution_stays_as_it_is(fixture: &impl Fixture) {
     runner.batch(at(0)).submit(done).submit(bad).submit(gone).write().await;
     runner.batch(at(1)).outcome(completed(ids[0], 0)).outcome(failed(ids[1], 0, "no")).write().await;
     world.cancel(ids[2], at(1)).await;
-    let statuses = [PipelineStatus::Completed, PipelineStatus::Failed, PipelineStatus::Cancelled];
+    let statuses = [ExecutionStatus::Completed, ExecutionStatus::Failed, ExecutionStatus::Cancelled];
     for (id, status) in ids.into_iter().zip(statuses) {
         let again = Control::Cancel { reason: "again".to_owned() };
         for control in [again, Control::Pause, Control::Resume] {
@@ -146,9 +146,9 @@ pub async fn a_terminal_execution_stays_as_it_is(fixture: &impl Fixture) {
 pub async fn what_cannot_be_done_is_refused(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
     let id = world.submit(draft(&[0]), at(0)).await;
-    assert_eq!(world.resume(id, at(1)).await, Controlled::Refused(PipelineStatus::Pending));
+    assert_eq!(world.resume(id, at(1)).await, Controlled::Refused(ExecutionStatus::Pending));
     world.pause(id, at(2)).await;
-    assert_eq!(world.pause(id, at(3)).await, Controlled::Refused(PipelineStatus::Paused));
+    assert_eq!(world.pause(id, at(3)).await, Controlled::Refused(ExecutionStatus::Paused));
     for control in [Control::Cancel { reason: String::new() }, Control::Pause, Control::Resume] {
         assert_eq!(world.control(ExecutionId::new(), control, at(4)).await, Controlled::NotFound);
     }
@@ -167,7 +167,7 @@ pub async fn an_outcome_after_a_cancel_is_news(fixture: &impl Fixture) {
         assert_eq!((flushed.closed, flushed.claimed), (vec![], vec![]));
     }
     let record = world.load(id).await;
-    assert_eq!(record.header.status, PipelineStatus::Cancelled);
+    assert_eq!(record.header.status, ExecutionStatus::Cancelled);
     assert!(record.tasks.iter().all(|task| task.state == TaskState::Cancelled && task.patch.is_none()));
 }
 
@@ -210,10 +210,10 @@ pub async fn a_cancel_and_a_last_outcome_do_not_both_win(fixture: &impl Fixture)
         let cancelled = cancel.await.expect("the cancel is answered");
         let status = world.header(id).await.status;
         match cancelled {
-            Controlled::Done(_) => assert_eq!((closed, status), (false, PipelineStatus::Cancelled)),
+            Controlled::Done(_) => assert_eq!((closed, status), (false, ExecutionStatus::Cancelled)),
             refused => {
-                assert_eq!(refused, Controlled::Refused(PipelineStatus::Completed));
-                assert_eq!((closed, status), (true, PipelineStatus::Completed));
+                assert_eq!(refused, Controlled::Refused(ExecutionStatus::Completed));
+                assert_eq!((closed, status), (true, ExecutionStatus::Completed));
             }
         }
     }
@@ -233,10 +233,10 @@ pub async fn a_pause_and_a_freed_task_leave_no_ready_row(fixture: &impl Fixture)
         let pause = tokio::spawn(async move { pauser.pause(id, at(1)).await });
         assert_eq!(report.await.expect("the report is written").recorded.len(), 1);
         let paused = pause.await.expect("the pause is answered");
-        assert_eq!(paused, Controlled::Done(PipelineStatus::Paused));
+        assert_eq!(paused, Controlled::Done(ExecutionStatus::Paused));
         assert_eq!(runner.claim(10, at(2)).await, []);
         assert_eq!(world.states(id).await, [TaskState::Completed, TaskState::Ready]);
-        assert_eq!(world.resume(id, at(3)).await, Controlled::Done(PipelineStatus::Running));
+        assert_eq!(world.resume(id, at(3)).await, Controlled::Done(ExecutionStatus::Running));
         assert_eq!(runner.claim(10, at(3)).await.len(), 1);
         assert_eq!(runner.report(completed(id, 1), at(4)).await.closed.len(), 1);
     }
@@ -250,7 +250,10 @@ pub async fn an_orphan_is_paused_with_its_reason_until_it_is_resumed(fixture: &i
     let orphan = world.submit(orphan, at(0)).await;
     let paused = world.submit(paused, at(0)).await;
     world.pause(paused, at(1)).await;
-    assert_eq!(world.control(orphan, Control::Orphan, at(1)).await, Controlled::Done(PipelineStatus::Paused));
+    assert_eq!(
+        world.control(orphan, Control::Orphan, at(1)).await,
+        Controlled::Done(ExecutionStatus::Paused)
+    );
     assert_eq!(world.header(orphan).await.error.as_deref(), Some(ORPHANED));
     assert_eq!(world.header(paused).await.error, None);
     let other = WorkflowKey { fingerprint: Fingerprint(key.fingerprint.0 + 1), ..key.clone() };
@@ -259,7 +262,7 @@ pub async fn an_orphan_is_paused_with_its_reason_until_it_is_resumed(fixture: &i
     assert_eq!(orphaned, [(orphan, key.clone())], "one that a caller paused is no orphan");
     assert!(world.repair(at(2)).await.is_empty());
     assert_eq!(runner.claim(10, at(2)).await, []);
-    assert_eq!(world.resume(orphan, at(3)).await, Controlled::Done(PipelineStatus::Pending));
+    assert_eq!(world.resume(orphan, at(3)).await, Controlled::Done(ExecutionStatus::Pending));
     assert_eq!(world.header(orphan).await.error, None);
     assert_eq!(world.orphaned(&[key]).await, []);
     assert_eq!(runner.claim(10, at(3)).await.len(), 1);

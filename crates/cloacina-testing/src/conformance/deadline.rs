@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use cloacina_core::execution::{PipelineStatus, TaskState};
+use cloacina_core::execution::{ExecutionStatus, TaskState};
 use cloacina_core::store::NewExecution;
 
 use super::Fixture;
@@ -25,7 +25,7 @@ pub async fn a_deadline_that_passed_cancels(fixture: &impl Fixture) {
     assert_eq!(expired, HashSet::from([running, pending, paused]));
     for id in [running, pending, paused] {
         let record = world.load(id).await;
-        assert_eq!(record.header.status, PipelineStatus::Cancelled);
+        assert_eq!(record.header.status, ExecutionStatus::Cancelled);
         assert_eq!(record.header.finished_at, Some(at(1_000)));
         assert!(record.header.error.is_some_and(|reason| reason.contains("deadline")), "it says why");
         assert!(record.tasks.iter().all(|task| task.state == TaskState::Cancelled));
@@ -33,7 +33,7 @@ pub async fn a_deadline_that_passed_cancels(fixture: &impl Fixture) {
     }
     assert_eq!(world.expire(at(1_001)).await, [], "nothing expires twice");
     for id in [later, never] {
-        assert_eq!(world.header(id).await.status, PipelineStatus::Pending);
+        assert_eq!(world.header(id).await.status, ExecutionStatus::Pending);
     }
     assert_eq!(runner.claim(10, at(1_001)).await.len(), 2, "the expired ones left no ready row");
 }
@@ -63,7 +63,7 @@ pub async fn an_execution_that_is_over_has_no_deadline(fixture: &impl Fixture) {
     world.resume(resumed, at(3)).await;
     assert_eq!(world.lower(at(3)).await.deadline, None);
     assert_eq!(world.expire(at(1_000)).await, []);
-    assert_eq!(world.header(done).await.status, PipelineStatus::Completed);
+    assert_eq!(world.header(done).await.status, ExecutionStatus::Completed);
     assert_eq!(world.header(done).await.deadline, deadline, "what it was is still told");
 }
 

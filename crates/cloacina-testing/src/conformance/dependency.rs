@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloacina_core::execution::{PipelineStatus, TaskState};
+use cloacina_core::execution::{ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::{Closed, Freed, NewExecution, Outcome};
 
@@ -115,7 +115,7 @@ pub async fn a_diamond_is_walked(fixture: &impl Fixture) {
     let right = Outcome { successors: vec![(3, true)], ..completed(id, 2) };
     assert_eq!(runner.report(right, at(3)).await.freed, [freed(id, 3, true)]);
     let flushed = runner.report(completed(id, 3), at(4)).await;
-    assert_eq!(flushed.closed, [Closed { execution: id, status: PipelineStatus::Completed }]);
+    assert_eq!(flushed.closed, [Closed { execution: id, status: ExecutionStatus::Completed }]);
     assert_eq!(world.header(id).await.finished_at, Some(at(4)));
 }
 
@@ -164,6 +164,6 @@ pub async fn executions_do_not_touch_each_other(fixture: &impl Fixture) {
         .write()
         .await;
     assert_eq!(flushed.freed, [freed(two, 1, true)]);
-    assert_eq!(flushed.closed, [Closed { execution: three, status: PipelineStatus::Completed }]);
+    assert_eq!(flushed.closed, [Closed { execution: three, status: ExecutionStatus::Completed }]);
     assert_eq!(world.states(one).await, [TaskState::Running, TaskState::Waiting]);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloacina_core::execution::{AttemptOutcome, PipelineStatus, SkipReason, TaskState};
+use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{NewExecution, Outcome, Recorded, TaskOutcome};
 
@@ -70,7 +70,7 @@ pub async fn news_does_not_spoil_the_rest_of_a_batch(fixture: &impl Fixture) {
     let mut recorded: Vec<_> = flushed.recorded.iter().map(|recorded| recorded.task).collect();
     recorded.sort_unstable();
     assert_eq!(recorded, [0, 2]);
-    assert_eq!(world.header(id).await.status, PipelineStatus::Completed);
+    assert_eq!(world.header(id).await.status, ExecutionStatus::Completed);
 }
 
 pub async fn a_failure_keeps_its_error(fixture: &impl Fixture) {

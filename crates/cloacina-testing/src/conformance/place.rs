@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloacina_core::execution::{PipelineStatus, TaskState};
+use cloacina_core::execution::{ExecutionStatus, TaskState};
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{
     Claim, Controlled, Flush, Idempotency, NewExecution, Outcome, Place, PlaceFlush, StoreErrorKind,
@@ -153,7 +153,7 @@ pub async fn places_do_not_see_each_other(fixture: &impl Fixture) {
     assert_eq!(runner.claim(10, at(1)).await, []);
     let theirs = two.submit(keyed(), at(1)).await;
     assert_ne!(theirs, id, "a key counts within its place");
-    assert_eq!(one.header(id).await.status, PipelineStatus::Pending);
+    assert_eq!(one.header(id).await.status, ExecutionStatus::Pending);
     assert_eq!(one.prune(at(1_000), 10).await, 0);
 }
 

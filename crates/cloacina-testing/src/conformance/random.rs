@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus, TaskState};
+use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus, TaskState};
 use cloacina_core::store::TaskRecord;
 use fastrand::Rng;
 
@@ -73,7 +73,7 @@ async fn check(history: &History, processes: &[Process]) {
         let status = record.header.status;
         assert_eq!(history.ended(plan.id), [status], "an execution ends once, and stays as it ended");
         let ending = plan.ending();
-        let cancelled = status == PipelineStatus::Cancelled;
+        let cancelled = status == ExecutionStatus::Cancelled;
         assert!(cancelled || status == ending.status, "{status} instead of {}", ending.status);
         assert!(record.header.finished_at.is_some());
         let attempts = process.attempts(plan.id).await.expect("the execution is there");

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloacina_core::execution::{AttemptOutcome, PipelineStatus, TaskState};
+use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, TaskState};
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{
     Control, ExecutionFilter, ExecutionList, Idempotency, MOST_EXECUTION_BYTES, NewExecution, NewTask,
@@ -158,8 +158,8 @@ pub async fn a_listing_is_filtered_by_what_is_set(fixture: &impl Fixture) {
     runner.batch(at(1)).outcome(completed(done, 0)).outcome(failed(bad, 0, "no")).write().await;
     let list = |filter| world.list(ExecutionList { filter, before: None, limit: 10 });
     assert_eq!(list(ExecutionFilter::all()).await, [bad, done, running, pending]);
-    assert_eq!(list(ExecutionFilter::all().status(PipelineStatus::Pending)).await, [pending]);
-    let ended = ExecutionFilter::all().status(PipelineStatus::Completed).status(PipelineStatus::Failed);
+    assert_eq!(list(ExecutionFilter::all().status(ExecutionStatus::Pending)).await, [pending]);
+    let ended = ExecutionFilter::all().status(ExecutionStatus::Completed).status(ExecutionStatus::Failed);
     assert_eq!(list(ended.clone()).await, [bad, done]);
     assert_eq!(list(ended.clone().workflow("billing")).await, [bad]);
     assert_eq!(list(ExecutionFilter::all().workflow(WORKFLOW)).await, [done, running, pending]);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use cloacina_core::execution::{AttemptOutcome, PipelineStatus, TaskState};
+use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, TaskState};
 use cloacina_core::id::RunnerId;
 use cloacina_core::lease::ProcessIdentity;
 use cloacina_core::store::{Claimed, Liveness, NewExecution, Outcome, RunnerRegistration, StoreErrorKind};
@@ -133,7 +133,7 @@ pub async fn a_rescue_returns_tasks_as_lost(fixture: &impl Fixture) {
     let record = world.load(id).await;
     assert_eq!(world.states(id).await, [TaskState::Completed, TaskState::Ready, TaskState::Waiting]);
     assert_eq!((record.tasks[1].lost, record.tasks[1].failures), (1, 0));
-    assert_eq!(record.header.status, PipelineStatus::Running);
+    assert_eq!(record.header.status, ExecutionStatus::Running);
     assert_eq!(world.endings(id).await, [AttemptOutcome::Completed, AttemptOutcome::Lost]);
     let attempts = world.attempts(id).await.expect("the execution is there");
     assert_eq!((attempts[1].runner_id, attempts[1].end_time), (dead.id.into(), Some(at(2))));
@@ -198,7 +198,7 @@ pub async fn a_rescue_respects_pause_and_cancel(fixture: &impl Fixture) {
     let heir = world.runner().await;
     assert_eq!(heir.claim(10, at(3)).await, []);
     let record = world.load(paused).await;
-    assert_eq!(record.header.status, PipelineStatus::Paused);
+    assert_eq!(record.header.status, ExecutionStatus::Paused);
     assert_eq!((record.tasks[0].state, record.tasks[0].lost), (TaskState::Ready, 1));
     assert_eq!(world.states(cancelled).await, [TaskState::Cancelled]);
     world.resume(paused, at(4)).await;

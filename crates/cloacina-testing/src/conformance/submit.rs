@@ -1,6 +1,6 @@
 //! New executions.
 
-use cloacina_core::execution::{PipelineStatus, TaskState};
+use cloacina_core::execution::{ExecutionStatus, TaskState};
 use cloacina_core::store::{Idempotency, NewExecution, WorkflowKey};
 
 use super::Fixture;
@@ -19,7 +19,7 @@ pub async fn a_submit_records_the_execution_and_its_tasks(fixture: &impl Fixture
     let record = world.load(id).await;
     assert_eq!(record.header.id, id);
     assert_eq!(record.header.workflow, key(WORKFLOW, 1));
-    assert_eq!(record.header.status, PipelineStatus::Pending);
+    assert_eq!(record.header.status, ExecutionStatus::Pending);
     assert_eq!(record.header.priority, 7);
     assert_eq!(record.header.created_at, at(0));
     assert_eq!((record.header.started_at, record.header.finished_at), (None, None));
@@ -41,7 +41,7 @@ pub async fn roots_are_claimed_with_the_submit_or_ready(fixture: &impl Fixture) 
     let id = runner.submit(NewExecution { claimed: vec![1], ..draft(&[0, 0, 2]) }, at(5)).await;
     let record = world.load(id).await;
     assert_eq!(world.states(id).await, [TaskState::Ready, TaskState::Running, TaskState::Waiting]);
-    assert_eq!(record.header.status, PipelineStatus::Running);
+    assert_eq!(record.header.status, ExecutionStatus::Running);
     assert_eq!(record.header.started_at, Some(at(5)));
     assert_eq!((record.tasks[1].attempt, record.tasks[1].runner), (1, Some(runner.id)));
     assert_eq!(record.tasks[1].started_at, Some(at(5)));
@@ -75,7 +75,7 @@ pub async fn a_start_time_holds_the_roots_back(fixture: &impl Fixture) {
     let id = world.submit(NewExecution { start_at: Some(at(1_000)), ..draft(&[0, 1]) }, at(0)).await;
     assert!(!world.is_rung(at(999)).await, "nothing is due before the start");
     assert_eq!(runner.claim(10, at(999)).await, []);
-    assert_eq!(world.header(id).await.status, PipelineStatus::Pending);
+    assert_eq!(world.header(id).await.status, ExecutionStatus::Pending);
     assert_eq!(world.lower(at(999)).await.work, Some(at(1_000)));
     assert!(world.is_rung(at(1_000)).await);
     assert_eq!(runner.claim(10, at(1_000)).await.len(), 1);

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloacina_core::execution::{AttemptOutcome, AttemptRecord, PipelineStatus, TaskState};
+use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, Claim, Claimed, Closed, Control, Controlled, ExecutionHeader, ExecutionList,
@@ -99,7 +99,7 @@ impl Execution {
         let task = self.task(index)?;
         task.claim(runner, now);
         let attempt = task.record.attempt;
-        self.header.status = PipelineStatus::Running;
+        self.header.status = ExecutionStatus::Running;
         self.header.started_at.get_or_insert(now);
         Some(attempt)
     }
@@ -198,7 +198,7 @@ impl PlaceRows {
             header: ExecutionHeader {
                 id: new.id,
                 workflow: new.workflow.clone(),
-                status: PipelineStatus::Pending,
+                status: ExecutionStatus::Pending,
                 priority: new.priority,
                 created_at: writer.now,
                 started_at: None,
@@ -281,7 +281,7 @@ impl PlaceRows {
         if !execution.task(outcome.task).is_some_and(|task| task.record.state.is_terminal()) {
             return;
         }
-        let paused = execution.header.status == PipelineStatus::Paused;
+        let paused = execution.header.status == ExecutionStatus::Paused;
         for (index, wanted) in &outcome.successors {
             let Some(task) = execution.task(*index) else {
                 continue;
@@ -299,10 +299,10 @@ impl PlaceRows {
     }
 
     /// How it ended, if it has nothing left.
-    fn close(&mut self, id: ExecutionId, now: Timestamp) -> Option<PipelineStatus> {
+    fn close(&mut self, id: ExecutionId, now: Timestamp) -> Option<ExecutionStatus> {
         let execution = self.executions.get_mut(&id)?;
         let over = execution.tasks.iter().all(|task| task.record.state.is_terminal());
-        if !over || execution.header.status != PipelineStatus::Running {
+        if !over || execution.header.status != ExecutionStatus::Running {
             return None;
         }
         let unhandled = execution
@@ -310,13 +310,13 @@ impl PlaceRows {
             .iter()
             .map(|task| &task.record)
             .find(|task| task.state == TaskState::Failed && !task.handled);
-        let status = if unhandled.is_some() { PipelineStatus::Failed } else { PipelineStatus::Completed };
+        let status = if unhandled.is_some() { ExecutionStatus::Failed } else { ExecutionStatus::Completed };
         execution.header.error = unhandled.and_then(|task| task.error.clone());
         self.end(id, status, now);
         Some(status)
     }
 
-    fn end(&mut self, id: ExecutionId, status: PipelineStatus, now: Timestamp) {
+    fn end(&mut self, id: ExecutionId, status: ExecutionStatus, now: Timestamp) {
         if let Some(execution) = self.executions.get_mut(&id) {
             execution.header.status = status;
             execution.header.finished_at = Some(now);
@@ -340,7 +340,7 @@ impl PlaceRows {
         for row in rows {
             self.ready.remove(&row);
             let execution = self.executions.get_mut(&row.execution).expect("a ready row has its execution");
-            let fresh = (execution.header.status == PipelineStatus::Pending)
+            let fresh = (execution.header.status == ExecutionStatus::Pending)
                 .then(|| Fresh { input: execution.input.clone(), created_at: execution.header.created_at });
             execution.claim(row.task, runner, now);
             claimed.extend(execution.claimed(row.task).map(|claimed| Claimed { fresh, ..claimed }));
@@ -353,7 +353,7 @@ impl PlaceRows {
         let Some(execution) = self.executions.get_mut(&id) else {
             return;
         };
-        let runs = matches!(execution.header.status, PipelineStatus::Pending | PipelineStatus::Running);
+        let runs = matches!(execution.header.status, ExecutionStatus::Pending | ExecutionStatus::Running);
         let priority = Reverse(execution.header.priority);
         let rows: BTreeSet<_> = (0..)
             .zip(&execution.tasks)
@@ -409,7 +409,7 @@ impl PlaceRows {
     pub(super) fn orphaned(&self) -> Vec<(ExecutionId, WorkflowKey)> {
         let headers = self.executions.values().map(|execution| &execution.header);
         let orphans = headers.filter(|header| {
-            header.status == PipelineStatus::Paused && header.error.as_deref() == Some(ORPHANED)
+            header.status == ExecutionStatus::Paused && header.error.as_deref() == Some(ORPHANED)
         });
         orphans.map(|header| (header.id, header.workflow.clone())).collect()
     }
@@ -420,18 +420,18 @@ impl PlaceRows {
         };
         let status = execution.header.status;
         let unpaused = if execution.header.started_at.is_some() {
-            PipelineStatus::Running
+            ExecutionStatus::Running
         } else {
-            PipelineStatus::Pending
+            ExecutionStatus::Pending
         };
         match (control, status) {
             (Control::Cancel { reason }, status) if !status.is_terminal() => self.cancel(id, reason, now),
-            (Control::Pause | Control::Orphan, PipelineStatus::Pending | PipelineStatus::Running) => {
-                execution.header.status = PipelineStatus::Paused;
+            (Control::Pause | Control::Orphan, ExecutionStatus::Pending | ExecutionStatus::Running) => {
+                execution.header.status = ExecutionStatus::Paused;
                 execution.header.error = (*control == Control::Orphan).then(|| ORPHANED.to_owned());
                 self.put_ready(id);
             }
-            (Control::Resume, PipelineStatus::Paused) => {
+            (Control::Resume, ExecutionStatus::Paused) => {
                 execution.header.status = unpaused;
                 execution.header.error = None;
                 self.put_ready(id);
@@ -453,7 +453,7 @@ impl PlaceRows {
             }
             task.end(TaskState::Cancelled, now);
         }
-        self.end(id, PipelineStatus::Cancelled, now);
+        self.end(id, ExecutionStatus::Cancelled, now);
         self.put_ready(id);
     }
 

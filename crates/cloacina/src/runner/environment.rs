@@ -2,16 +2,16 @@
 
 #[cfg(feature = "postgres")]
 use cloacina_core::store::PlaceName;
-use cloacina_core::{ErrorKind, PipelineError};
+use cloacina_core::{Error, ErrorKind};
 
 /// The place that is meant when no schema is given.
 #[cfg(feature = "postgres")]
-pub(super) fn default_place() -> Result<PlaceName, PipelineError> {
+pub(super) fn default_place() -> Result<PlaceName, Error> {
     Ok(variable("DEFAULT_SCHEMA")?.map_or(PlaceName::Default, PlaceName::Named))
 }
 
 /// A variable of the environment; an empty one counts as not set.
-pub(super) fn variable(name: &str) -> Result<Option<String>, PipelineError> {
+pub(super) fn variable(name: &str) -> Result<Option<String>, Error> {
     match std::env::var(name) {
         Ok(value) if value.is_empty() => Ok(None),
         Ok(value) => Ok(Some(value)),
@@ -21,7 +21,7 @@ pub(super) fn variable(name: &str) -> Result<Option<String>, PipelineError> {
 }
 
 /// A variable that is a number.
-pub(super) fn number<N: std::str::FromStr>(name: &str) -> Result<Option<N>, PipelineError> {
+pub(super) fn number<N: std::str::FromStr>(name: &str) -> Result<Option<N>, Error> {
     let Some(value) = variable(name)? else { return Ok(None) };
     match value.trim().parse() {
         Ok(number) => Ok(Some(number)),
@@ -33,6 +33,6 @@ pub(super) fn number<N: std::str::FromStr>(name: &str) -> Result<Option<N>, Pipe
 }
 
 /// A mistake in what the program or its environment says.
-pub(super) fn configuration(message: &str) -> PipelineError {
-    PipelineError::new(ErrorKind::Configuration, message)
+pub(super) fn configuration(message: &str) -> Error {
+    Error::new(ErrorKind::Configuration, message)
 }

@@ -10,7 +10,7 @@ use cloacina_core::id::TenantId;
 use cloacina_core::store::{PlaceName, Store};
 #[cfg(feature = "postgres")]
 use cloacina_core::store::{Placement, TenantState};
-use cloacina_core::{DefaultRunnerConfig, Hub, PipelineError};
+use cloacina_core::{Error, Hub, RunnerConfig};
 #[cfg(feature = "data")]
 use cloacina_data::{Data, Source};
 #[cfg(feature = "postgres")]
@@ -69,11 +69,7 @@ pub(super) enum Database {
 #[cfg(feature = "data")]
 impl Database {
     /// The tenants' own data there.
-    pub(super) fn source(
-        &self,
-        data: &Data,
-        config: &DefaultRunnerConfig,
-    ) -> Result<Arc<Source>, PipelineError> {
+    pub(super) fn source(&self, data: &Data, config: &RunnerConfig) -> Result<Arc<Source>, Error> {
         let source = match self {
             #[cfg(feature = "postgres")]
             Self::Postgres { address, own } => Source::postgres(data, address, config.max_connections, *own),
@@ -87,11 +83,7 @@ impl Database {
 static HUBS: LazyLock<Mutex<HashMap<Key, Slot>>> = LazyLock::new(Mutex::default);
 
 /// The hub of a database, and the place that is meant there.
-pub(super) async fn of(
-    url: &str,
-    schema: Option<&str>,
-    config: &DefaultRunnerConfig,
-) -> Result<Opened, PipelineError> {
+pub(super) async fn of(url: &str, schema: Option<&str>, config: &RunnerConfig) -> Result<Opened, Error> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     match scheme {
         #[cfg(feature = "sqlite")]
@@ -123,10 +115,7 @@ pub(super) async fn of(
 
 /// The hub of a SQLite file.
 #[cfg(feature = "sqlite")]
-pub(super) async fn of_file(
-    address: SqliteAddress,
-    config: &DefaultRunnerConfig,
-) -> Result<Opened, PipelineError> {
+pub(super) async fn of_file(address: SqliteAddress, config: &RunnerConfig) -> Result<Opened, Error> {
     let hub = open(Key::Sqlite(address.clone()), async |known: Option<&Open>| {
         if let Some(known) = known {
             return Ok(known.clone());
@@ -150,11 +139,7 @@ pub(super) async fn of_file(
 
 /// The hub of the database in which the tenant is that the operator calls so, and its place there.
 #[cfg(feature = "postgres")]
-pub(super) async fn of_tenant(
-    url: &str,
-    tenant: &str,
-    config: &DefaultRunnerConfig,
-) -> Result<Opened, PipelineError> {
+pub(super) async fn of_tenant(url: &str, tenant: &str, config: &RunnerConfig) -> Result<Opened, Error> {
     let (hub, store, address) = Box::pin(of_database(PostgresAddress::parse(url)?, config)).await?;
     let own = store.is_tenant_login();
     let found = if own { None } else { store.tenants_named(Some(tenant)).await?.pop() };
@@ -167,7 +152,7 @@ pub(super) async fn of_tenant(
         let message = format!(
             "the tenant `{tenant}` is being made; if that was cut short, `DatabaseAdmin::create_tenant_database` goes on with it"
         );
-        return Err(PipelineError::new(ErrorKind::Place, message));
+        return Err(Error::new(ErrorKind::Place, message));
     }
     let (hub, _, address) = Box::pin(of_database(address.with_database(&found.schema_name)?, config)).await?;
     let database = Database::Postgres { address: Box::new(address), own };
@@ -178,8 +163,8 @@ pub(super) async fn of_tenant(
 #[cfg(feature = "postgres")]
 async fn of_database(
     address: PostgresAddress,
-    config: &DefaultRunnerConfig,
-) -> Result<(Arc<Hub>, Arc<PostgresStore>, PostgresAddress), PipelineError> {
+    config: &RunnerConfig,
+) -> Result<(Arc<Hub>, Arc<PostgresStore>, PostgresAddress), Error> {
     let open = open(Key::Postgres(Box::new(address.clone())), async |known: Option<&Open>| {
         if let Some(open @ Open { postgres: Some((store, first)), .. }) = known {
             if !first.same_password(&address) {
@@ -202,19 +187,13 @@ async fn of_database(
 
 /// The store of a PostgreSQL database, as the runners of this process share it.
 #[cfg(feature = "postgres")]
-pub(crate) async fn postgres_store(
-    url: &str,
-    config: &DefaultRunnerConfig,
-) -> Result<Arc<PostgresStore>, PipelineError> {
+pub(crate) async fn postgres_store(url: &str, config: &RunnerConfig) -> Result<Arc<PostgresStore>, Error> {
     let (_, store, _) = Box::pin(of_database(PostgresAddress::parse(url)?, config)).await?;
     Ok(store)
 }
 
 /// The hub under a key; `make` is given the one that is there and says which it is from now on.
-async fn open(
-    key: Key,
-    make: impl AsyncFnOnce(Option<&Open>) -> Result<Open, PipelineError>,
-) -> Result<Open, PipelineError> {
+async fn open(key: Key, make: impl AsyncFnOnce(Option<&Open>) -> Result<Open, Error>) -> Result<Open, Error> {
     let slot = {
         let mut hubs = HUBS.lock();
         // Hubs that have closed since are forgotten here. A slot that is locked or shared is being used.
@@ -238,7 +217,7 @@ async fn open(
     }
 }
 
-fn unknown_scheme(scheme: &str) -> PipelineError {
+fn unknown_scheme(scheme: &str) -> Error {
     let mut known: Vec<&str> = Vec::new();
     if cfg!(feature = "sqlite") {
         known.push("`sqlite://path/to/file.db`");

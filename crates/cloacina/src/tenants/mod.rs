@@ -6,7 +6,7 @@
 //! ```
 //! # #[cfg(feature = "sqlite")]
 //! # #[tokio::main]
-//! # async fn main() -> Result<(), cloacina::PipelineError> {
+//! # async fn main() -> Result<(), cloacina::Error> {
 //! use cloacina::tenants::TenantManager;
 //! # let directory = tempfile::tempdir().unwrap();
 //! # let path = directory.path().join("tenants");
@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 
 pub use cloacina_core::TenantMetrics;
 pub use cloacina_core::store::{Placement, TenantLimits};
-use cloacina_core::{ErrorKind, PipelineError};
+use cloacina_core::{Error, ErrorKind};
 use parking_lot::{Mutex, MutexGuard};
 
 pub use name::TenantName;
@@ -50,7 +50,7 @@ pub use provisioned::Provisioned;
 use crate::data::Data;
 #[cfg(feature = "postgres")]
 use crate::database::{DatabaseAdmin, TenantCredentials};
-use crate::runner::{DefaultRunner, DefaultRunnerBuilder, DefaultRunnerConfig};
+use crate::runner::{Runner, RunnerBuilder, RunnerConfig};
 
 /// How often the manager looks after its tenants.
 const LOOK: Duration = Duration::from_secs(1);
@@ -76,7 +76,7 @@ struct Shared {
     backend: Backend,
     /// Where tenants are put of which nothing else is said.
     placement: Placement,
-    config: DefaultRunnerConfig,
+    config: RunnerConfig,
     #[cfg(feature = "data")]
     data: Option<Data>,
     idle_after: Duration,
@@ -89,7 +89,7 @@ struct Shared {
 /// A tenant that was asked for.
 struct Tenant {
     /// Locked while its runner is opened or shut down, so that one tenant that is slow holds nobody up but those who ask for it.
-    runner: tokio::sync::Mutex<Option<DefaultRunner>>,
+    runner: tokio::sync::Mutex<Option<Runner>>,
     used: Mutex<Instant>,
 }
 
@@ -107,7 +107,7 @@ enum Close {
 pub struct TenantManagerBuilder {
     place: Place,
     placement: Placement,
-    config: DefaultRunnerConfig,
+    config: RunnerConfig,
     #[cfg(feature = "data")]
     data: Option<Data>,
     idle_after: Duration,
@@ -143,8 +143,8 @@ impl TenantManager {
     /// # Errors
     ///
     /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::NotFound`] if there is no such tenant,
-    /// [`ErrorKind::ShutDown`] after [`shutdown_all`](Self::shutdown_all), and those of [`DefaultRunner::new`].
-    pub async fn runner(&self, tenant: &str) -> Result<DefaultRunner, PipelineError> {
+    /// [`ErrorKind::ShutDown`] after [`shutdown_all`](Self::shutdown_all), and those of [`Runner::new`].
+    pub async fn runner(&self, tenant: &str) -> Result<Runner, Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.runner(&name).await
     }
@@ -156,7 +156,7 @@ impl TenantManager {
     ///
     /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::Conflict`] if there is such a tenant, or one from which only the
     /// case of letters tells it apart, and what is wrong with the database.
-    pub async fn provision(&self, tenant: &str) -> Result<Provisioned, PipelineError> {
+    pub async fn provision(&self, tenant: &str) -> Result<Provisioned, Error> {
         self.provision_in(tenant, self.shared.placement).await
     }
 
@@ -172,11 +172,7 @@ impl TenantManager {
     ///
     /// As [`provision`](Self::provision), and [`ErrorKind::Configuration`] for a placement that this manager has not: without an
     /// [`administrator`](TenantManagerBuilder::administrator) there are only schemas.
-    pub async fn provision_in(
-        &self,
-        tenant: &str,
-        placement: Placement,
-    ) -> Result<Provisioned, PipelineError> {
+    pub async fn provision_in(&self, tenant: &str, placement: Placement) -> Result<Provisioned, Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
         match &self.shared.backend {
@@ -193,7 +189,7 @@ impl TenantManager {
     ///
     /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::NotFound`] if there is no such tenant, and what is wrong with the
     /// database.
-    pub async fn placement(&self, tenant: &str) -> Result<Placement, PipelineError> {
+    pub async fn placement(&self, tenant: &str) -> Result<Placement, Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
         match &self.shared.backend {
@@ -205,13 +201,13 @@ impl TenantManager {
     }
 
     /// Removes a tenant with everything that is its own. Its running tasks may end for the runner's
-    /// [`shutdown_timeout`](DefaultRunnerConfig::shutdown_timeout); whoever has its runner is shut out. False if there was none.
+    /// [`shutdown_timeout`](RunnerConfig::shutdown_timeout); whoever has its runner is shut out. False if there was none.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::Unavailable`] if somebody else uses it (another process has the
     /// file open), and what is wrong with the database. May be repeated.
-    pub async fn remove(&self, tenant: &str) -> Result<bool, PipelineError> {
+    pub async fn remove(&self, tenant: &str) -> Result<bool, Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
         let open = self.shared.tenant(&name);
@@ -240,7 +236,7 @@ impl TenantManager {
     /// [`ErrorKind::Configuration`] for a name that is none, for a file, which nobody can suspend for all processes that may open it, and for a
     /// tenant with a login of its own where the manager has no administrator; [`ErrorKind::NotFound`] if there is no such tenant; and what is
     /// wrong with the database.
-    pub async fn suspend(&self, tenant: &str) -> Result<(), PipelineError> {
+    pub async fn suspend(&self, tenant: &str) -> Result<(), Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
         match &self.shared.backend {
@@ -256,7 +252,7 @@ impl TenantManager {
     /// # Errors
     ///
     /// As [`suspend`](Self::suspend).
-    pub async fn resume(&self, tenant: &str) -> Result<(), PipelineError> {
+    pub async fn resume(&self, tenant: &str) -> Result<(), Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
         match &self.shared.backend {
@@ -273,7 +269,7 @@ impl TenantManager {
     /// # Errors
     ///
     /// As [`suspend`](Self::suspend), and [`ErrorKind::Configuration`] for a limit of 0.
-    pub async fn set_limits(&self, tenant: &str, limits: TenantLimits) -> Result<(), PipelineError> {
+    pub async fn set_limits(&self, tenant: &str, limits: TenantLimits) -> Result<(), Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
         match &self.shared.backend {
@@ -296,7 +292,7 @@ impl TenantManager {
     /// [`ErrorKind::Configuration`] for a name that is none, for a tenant without a login of its own, and where the manager has no
     /// administrator; [`ErrorKind::NotFound`] if there is no such tenant; and what is wrong with the database.
     #[cfg(feature = "postgres")]
-    pub async fn rotate(&self, tenant: &str) -> Result<TenantCredentials, PipelineError> {
+    pub async fn rotate(&self, tenant: &str) -> Result<TenantCredentials, Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
         match &self.shared.backend {
@@ -314,7 +310,7 @@ impl TenantManager {
     /// # Errors
     ///
     /// What is wrong with the database or the directory.
-    pub async fn list(&self) -> Result<Vec<String>, PipelineError> {
+    pub async fn list(&self) -> Result<Vec<String>, Error> {
         match &self.shared.backend {
             #[cfg(feature = "postgres")]
             Backend::Postgres(databases) => databases.list().await,
@@ -328,7 +324,7 @@ impl TenantManager {
     /// # Errors
     ///
     /// As [`runner`](Self::runner).
-    pub async fn metrics(&self, tenant: &str) -> Result<TenantMetrics, PipelineError> {
+    pub async fn metrics(&self, tenant: &str) -> Result<TenantMetrics, Error> {
         self.runner(tenant).await?.metrics().await
     }
 
@@ -349,7 +345,7 @@ impl TenantManager {
     /// # Errors
     ///
     /// None at present.
-    pub async fn shutdown_all(&self) -> Result<(), PipelineError> {
+    pub async fn shutdown_all(&self) -> Result<(), Error> {
         self.shared.shut.store(true, Ordering::Release);
         let tenants: Vec<_> = self.shared.lock().drain().map(|(_, tenant)| tenant).collect();
         let shutdowns: Vec<_> = tenants
@@ -365,7 +361,7 @@ impl TenantManager {
             .collect();
         for shutdown in shutdowns {
             shutdown.await.unwrap_or_else(|error| {
-                Err(PipelineError::new(ErrorKind::Internal, format!("a runner was not shut down: {error}")))
+                Err(Error::new(ErrorKind::Internal, format!("a runner was not shut down: {error}")))
             })?;
         }
         match &self.shared.backend {
@@ -382,7 +378,7 @@ impl TenantManagerBuilder {
         Self {
             place,
             placement,
-            config: DefaultRunnerConfig::default(),
+            config: RunnerConfig::default(),
             #[cfg(feature = "data")]
             data: None,
             idle_after: Duration::from_secs(60),
@@ -448,7 +444,7 @@ impl TenantManagerBuilder {
     }
 
     /// The configuration of every tenant's runner.
-    pub fn config(mut self, config: DefaultRunnerConfig) -> Self {
+    pub fn config(mut self, config: RunnerConfig) -> Self {
         self.config = config;
         self
     }
@@ -472,7 +468,7 @@ impl TenantManagerBuilder {
     ///
     /// [`ErrorKind::Configuration`] for what cannot be used, [`ErrorKind::Place`] and [`ErrorKind::Unavailable`] for what is wrong with the
     /// database or the directory.
-    pub async fn build(self) -> Result<TenantManager, PipelineError> {
+    pub async fn build(self) -> Result<TenantManager, Error> {
         self.config.validate()?;
         #[cfg(feature = "postgres")]
         let builder = runner_builder(
@@ -512,11 +508,8 @@ impl TenantManagerBuilder {
 }
 
 /// What all runners have in common.
-fn runner_builder(
-    config: &DefaultRunnerConfig,
-    #[cfg(feature = "data")] data: Option<&Data>,
-) -> DefaultRunnerBuilder {
-    let builder = DefaultRunner::builder().config(config.clone());
+fn runner_builder(config: &RunnerConfig, #[cfg(feature = "data")] data: Option<&Data>) -> RunnerBuilder {
+    let builder = Runner::builder().config(config.clone());
     #[cfg(feature = "data")]
     if let Some(data) = data {
         return builder.data(data);
@@ -525,7 +518,7 @@ fn runner_builder(
 }
 
 impl Shared {
-    fn builder(&self) -> DefaultRunnerBuilder {
+    fn builder(&self) -> RunnerBuilder {
         runner_builder(
             &self.config,
             #[cfg(feature = "data")]
@@ -537,9 +530,9 @@ impl Shared {
         self.tenants.lock()
     }
 
-    fn check_open(&self) -> Result<(), PipelineError> {
+    fn check_open(&self) -> Result<(), Error> {
         if self.shut.load(Ordering::Acquire) {
-            return Err(PipelineError::new(ErrorKind::ShutDown, "the tenant manager was shut down"));
+            return Err(Error::new(ErrorKind::ShutDown, "the tenant manager was shut down"));
         }
         Ok(())
     }
@@ -551,7 +544,7 @@ impl Shared {
         }))
     }
 
-    async fn runner(self: &Arc<Self>, name: &TenantName) -> Result<DefaultRunner, PipelineError> {
+    async fn runner(self: &Arc<Self>, name: &TenantName) -> Result<Runner, Error> {
         self.check_open()?;
         let tenant = self.tenant(name);
         let mut slot = tenant.runner.lock().await;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cloacina_core::{ErrorKind, PipelineError};
+use cloacina_core::{Error, ErrorKind};
 
 use super::Placement;
 
@@ -25,12 +25,12 @@ impl TenantName {
     /// # Errors
     ///
     /// [`ErrorKind::Configuration`], saying what is wrong with it.
-    pub fn parse(name: &str) -> Result<Self, PipelineError> {
+    pub fn parse(name: &str) -> Result<Self, Error> {
         let refuse = |why: &str| {
             // Only the beginning of it: it may be long.
             let shown: String = name.chars().take(LENGTH + 1).collect();
             let message = format!("{shown:?} cannot be the name of a tenant: {why}");
-            Err(PipelineError::new(ErrorKind::Configuration, message))
+            Err(Error::new(ErrorKind::Configuration, message))
         };
         if name.is_empty() || name.len() > LENGTH {
             return refuse("it must have 1 to 63 characters");
@@ -54,12 +54,12 @@ impl TenantName {
         &self.folded
     }
 
-    pub(super) fn not_found(&self) -> PipelineError {
-        PipelineError::new(ErrorKind::NotFound, format!("there is no tenant `{self}`; `provision` makes one"))
+    pub(super) fn not_found(&self) -> Error {
+        Error::new(ErrorKind::NotFound, format!("there is no tenant `{self}`; `provision` makes one"))
     }
 
-    pub(super) fn differs_from(&self, other: &str) -> PipelineError {
-        PipelineError::new(
+    pub(super) fn differs_from(&self, other: &str) -> Error {
+        Error::new(
             ErrorKind::NotFound,
             format!(
                 "there is no tenant `{self}`, only `{other}`, from which the case of letters tells it apart"
@@ -67,20 +67,20 @@ impl TenantName {
         )
     }
 
-    pub(super) fn cannot_be_put(&self, placement: Placement, why: &str) -> PipelineError {
+    pub(super) fn cannot_be_put(&self, placement: Placement, why: &str) -> Error {
         let message = format!("the tenant `{self}` cannot have {placement}: {why}");
-        PipelineError::new(ErrorKind::Configuration, message)
+        Error::new(ErrorKind::Configuration, message)
     }
 
     #[cfg(feature = "postgres")]
-    pub(super) fn has_no_login(&self) -> PipelineError {
+    pub(super) fn has_no_login(&self) -> Error {
         let message = format!(
             "the tenant `{self}` has no login of its own, and so no credentials; `own_roles` gives one to tenants that are made with it"
         );
-        PipelineError::new(ErrorKind::Configuration, message)
+        Error::new(ErrorKind::Configuration, message)
     }
 
-    pub(super) fn exists(&self, other: &str) -> PipelineError {
+    pub(super) fn exists(&self, other: &str) -> Error {
         let message = if other == self.as_str() {
             format!("there is a tenant `{self}` already; nothing was changed")
         } else {
@@ -88,7 +88,7 @@ impl TenantName {
                 "there is a tenant `{other}` already, from which only the case of letters tells `{self}` apart"
             )
         };
-        PipelineError::new(ErrorKind::Conflict, message)
+        Error::new(ErrorKind::Conflict, message)
     }
 }
 

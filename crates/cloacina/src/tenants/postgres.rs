@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{Store as _, TenantState};
 use cloacina_core::streak::{Streak, Whose};
-use cloacina_core::{ErrorKind, PipelineError};
+use cloacina_core::{Error, ErrorKind};
 use cloacina_postgres::{NamedTenant, PostgresStore, SchemaName};
 use parking_lot::Mutex;
 
@@ -16,7 +16,7 @@ use super::{Placement, Provisioned, TenantLimits, TenantName};
 #[cfg(feature = "data")]
 use crate::data::Data;
 use crate::database::{AdminError, AdminErrorKind, DatabaseAdmin, TenantConfig, TenantCredentials};
-use crate::runner::{DefaultRunner, DefaultRunnerBuilder, DefaultRunnerConfig, postgres_store};
+use crate::runner::{Runner, RunnerBuilder, RunnerConfig, postgres_store};
 
 /// How often the sizes of all tenants are looked at.
 const MEASURE: Duration = Duration::from_secs(3600);
@@ -35,7 +35,7 @@ pub(super) struct Databases {
     access: Access,
     store: Arc<PostgresStore>,
     /// Works for every tenant of the manager's own database that is not open.
-    server: DefaultRunner,
+    server: Runner,
     /// The tenants with databases of their own, which nobody else would work for while they are not open.
     kept_open: tokio::sync::Mutex<KeptOpen>,
     measured: Mutex<Option<Instant>>,
@@ -48,7 +48,7 @@ pub(super) struct Databases {
 
 #[derive(Default)]
 struct KeptOpen {
-    runners: HashMap<String, DefaultRunner>,
+    runners: HashMap<String, Runner>,
     aside: Aside<String>,
     looked: Option<Instant>,
 }
@@ -56,10 +56,10 @@ struct KeptOpen {
 impl Databases {
     pub(super) async fn open(
         access: Access,
-        builder: DefaultRunnerBuilder,
-        config: &DefaultRunnerConfig,
+        builder: RunnerBuilder,
+        config: &RunnerConfig,
         #[cfg(feature = "data")] data: Option<Data>,
-    ) -> Result<Self, PipelineError> {
+    ) -> Result<Self, Error> {
         if let Some(admin) = &access.admin {
             admin.create_operator_place().await.map_err(told)?;
         }
@@ -90,13 +90,13 @@ impl Databases {
         })
     }
 
-    async fn find(&self, name: &TenantName) -> Result<Option<NamedTenant>, PipelineError> {
+    async fn find(&self, name: &TenantName) -> Result<Option<NamedTenant>, Error> {
         let mut found = self.store.tenants_named(Some(name.as_str())).await?;
         Ok(found.pop())
     }
 
     /// A schema for a tenant. What it is called tells nothing, unless it is to be called as the tenant.
-    fn schema_for(&self, name: &TenantName) -> Result<SchemaName, PipelineError> {
+    fn schema_for(&self, name: &TenantName) -> Result<SchemaName, Error> {
         if self.access.plain_names {
             return Ok(name.as_str().parse()?);
         }
@@ -109,7 +109,7 @@ impl Databases {
         &self,
         name: &TenantName,
         placement: Placement,
-    ) -> Result<Provisioned, PipelineError> {
+    ) -> Result<Provisioned, Error> {
         if let Some(other) = self.find(name).await? {
             // One whose making was cut short is gone on with.
             let goes_on = placement == Placement::Database && other.state == TenantState::Creating;
@@ -160,17 +160,17 @@ impl Databases {
                     "the tenant `{name}` was made, but not the tables of its data: {error}; `Data::migrate_tenant` makes them, and `rotate` gives \
                      credentials if it has a login"
                 );
-                PipelineError::new(ErrorKind::Place, message).with_source(error)
+                Error::new(ErrorKind::Place, message).with_source(error)
             })?;
         }
         Ok(Provisioned { placement, place, credentials })
     }
 
-    pub(super) async fn placement(&self, name: &TenantName) -> Result<Placement, PipelineError> {
+    pub(super) async fn placement(&self, name: &TenantName) -> Result<Placement, Error> {
         Ok(self.existing(name).await?.placement)
     }
 
-    pub(super) async fn remove(&self, name: &TenantName, drain: Duration) -> Result<bool, PipelineError> {
+    pub(super) async fn remove(&self, name: &TenantName, drain: Duration) -> Result<bool, Error> {
         let Some(found) = self.find(name).await? else { return Ok(false) };
         if found.name != name.as_str() {
             return Err(name.differs_from(&found.name));
@@ -202,7 +202,7 @@ impl Databases {
     }
 
     /// A tenant that is there and is called exactly so.
-    async fn existing(&self, name: &TenantName) -> Result<NamedTenant, PipelineError> {
+    async fn existing(&self, name: &TenantName) -> Result<NamedTenant, Error> {
         let found = self.find(name).await?.ok_or_else(|| name.not_found())?;
         if found.name != name.as_str() {
             return Err(name.differs_from(&found.name));
@@ -214,10 +214,7 @@ impl Databases {
     }
 
     /// A tenant, and who decides about it: the administrator or, of one without a login, the manager's own login.
-    async fn decided_by(
-        &self,
-        name: &TenantName,
-    ) -> Result<(NamedTenant, Option<&DatabaseAdmin>), PipelineError> {
+    async fn decided_by(&self, name: &TenantName) -> Result<(NamedTenant, Option<&DatabaseAdmin>), Error> {
         let found = self.existing(name).await?;
         if self.access.admin.is_none() && is_administrators(&found) {
             return Err(needs_administrator(name));
@@ -225,32 +222,28 @@ impl Databases {
         Ok((found, self.access.admin.as_ref()))
     }
 
-    pub(super) async fn suspend(&self, name: &TenantName) -> Result<(), PipelineError> {
+    pub(super) async fn suspend(&self, name: &TenantName) -> Result<(), Error> {
         match self.decided_by(name).await? {
             (found, Some(admin)) => admin.suspend(called(&found)).await.map_err(told),
             (found, None) => Ok(self.store.place_suspend(&found.place()).await?),
         }
     }
 
-    pub(super) async fn resume(&self, name: &TenantName) -> Result<(), PipelineError> {
+    pub(super) async fn resume(&self, name: &TenantName) -> Result<(), Error> {
         match self.decided_by(name).await? {
             (found, Some(admin)) => admin.resume(called(&found)).await.map_err(told),
             (found, None) => Ok(self.store.place_resume(&found.place()).await?),
         }
     }
 
-    pub(super) async fn set_limits(
-        &self,
-        name: &TenantName,
-        limits: TenantLimits,
-    ) -> Result<(), PipelineError> {
+    pub(super) async fn set_limits(&self, name: &TenantName, limits: TenantLimits) -> Result<(), Error> {
         match self.decided_by(name).await? {
             (found, Some(admin)) => admin.set_limits(called(&found), limits).await.map_err(told),
             (found, None) => Ok(self.store.place_limit(&found.place(), limits).await?),
         }
     }
 
-    pub(super) async fn rotate(&self, name: &TenantName) -> Result<TenantCredentials, PipelineError> {
+    pub(super) async fn rotate(&self, name: &TenantName) -> Result<TenantCredentials, Error> {
         let (found, admin) = self.decided_by(name).await?;
         match admin {
             Some(admin) if found.placement == Placement::OwnRole => {
@@ -260,7 +253,7 @@ impl Databases {
         }
     }
 
-    pub(super) async fn list(&self) -> Result<Vec<String>, PipelineError> {
+    pub(super) async fn list(&self) -> Result<Vec<String>, Error> {
         let main = self.server.place();
         let tenants = self.store.tenants_named(None).await?.into_iter();
         Ok(tenants.filter(|tenant| tenant.schema_name != main).map(|tenant| tenant.name).collect())
@@ -269,14 +262,14 @@ impl Databases {
     pub(super) async fn open_runner(
         &self,
         name: &TenantName,
-        builder: DefaultRunnerBuilder,
-    ) -> Result<DefaultRunner, PipelineError> {
+        builder: RunnerBuilder,
+    ) -> Result<Runner, Error> {
         let found = self.existing(name).await?;
         builder.database_url(&self.access.url).tenant(&found.name).build().await
     }
 
     /// Ends sessions that last too long, and measures now and then.
-    pub(super) async fn look_after(&self, builder: DefaultRunnerBuilder) {
+    pub(super) async fn look_after(&self, builder: RunnerBuilder) {
         self.keep_databases_open(builder).await;
         let Some(admin) = &self.access.admin else { return };
         let whose = Whose::Database(self.store.label());
@@ -292,7 +285,7 @@ impl Databases {
     }
 
     /// Opens the tenants with databases of their own that were made since, and closes those that are gone.
-    async fn keep_databases_open(&self, builder: DefaultRunnerBuilder) {
+    async fn keep_databases_open(&self, builder: RunnerBuilder) {
         let mut kept = self.kept_open.lock().await;
         if kept.looked.is_some_and(|at| at.elapsed() < LOOK_FOR_DATABASES) {
             return;
@@ -302,7 +295,7 @@ impl Databases {
         self.looking.note(Whose::Database(self.store.label()), &names);
         let Ok(names) = names else { return };
         kept.aside.retain(|name| names.contains(name));
-        let gone: Vec<DefaultRunner> =
+        let gone: Vec<Runner> =
             kept.runners.extract_if(|name, _| !names.contains(name)).map(|(_, runner)| runner).collect();
         for runner in gone {
             if let Err(error) = runner.shutdown().await {
@@ -325,7 +318,7 @@ impl Databases {
         }
     }
 
-    pub(super) async fn shutdown(&self) -> Result<(), PipelineError> {
+    pub(super) async fn shutdown(&self) -> Result<(), Error> {
         let kept = std::mem::take(&mut self.kept_open.lock().await.runners);
         for runner in kept.into_values() {
             runner.shutdown().await?;
@@ -344,16 +337,16 @@ fn is_administrators(tenant: &NamedTenant) -> bool {
     matches!(tenant.placement, Placement::OwnRole | Placement::Database)
 }
 
-fn needs_administrator(name: &TenantName) -> PipelineError {
+fn needs_administrator(name: &TenantName) -> Error {
     let message = format!(
         "the tenant `{name}` has a login or a database of its own: what it may do and whether it stays is decided by a manager with an \
          `administrator`, or by `DatabaseAdmin`"
     );
-    PipelineError::new(ErrorKind::Configuration, message)
+    Error::new(ErrorKind::Configuration, message)
 }
 
 /// What an administrator is told, as users of runners are told it.
-fn told(error: AdminError) -> PipelineError {
+fn told(error: AdminError) -> Error {
     let kind = match error.kind() {
         AdminErrorKind::AlreadyExists => ErrorKind::Conflict,
         AdminErrorKind::NotFound => ErrorKind::NotFound,
@@ -365,5 +358,5 @@ fn told(error: AdminError) -> PipelineError {
         | AdminErrorKind::Version => ErrorKind::Place,
         _ => ErrorKind::Internal,
     };
-    PipelineError::new(kind, error.to_string()).with_source(error)
+    Error::new(kind, error.to_string()).with_source(error)
 }

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use cloacina_core::clock::Clock;
 use cloacina_core::streak::{Streak, Whose};
-use cloacina_core::{ErrorKind, PipelineError};
+use cloacina_core::{Error, ErrorKind};
 use cloacina_sqlite::{Directory, FileId};
 use parking_lot::Mutex;
 
 use super::aside::Aside;
 use super::{Placement, Provisioned, TenantName};
-use crate::runner::{DefaultRunner, DefaultRunnerBuilder};
+use crate::runner::{Runner, RunnerBuilder};
 
 /// How many tenants with work due are opened at one look.
 const OPENED_AT_ONCE: usize = 64;
@@ -24,7 +24,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) async fn open(directory: PathBuf) -> Result<Self, PipelineError> {
+    pub(super) async fn open(directory: PathBuf) -> Result<Self, Error> {
         Ok(Self {
             directory: Directory::open(directory).await?,
             aside: Mutex::default(),
@@ -39,7 +39,7 @@ impl Files {
         &self,
         name: &TenantName,
         placement: Placement,
-    ) -> Result<Provisioned, PipelineError> {
+    ) -> Result<Provisioned, Error> {
         if placement != Placement::File {
             return Err(name.cannot_be_put(placement, "in a directory every tenant is a file"));
         }
@@ -56,26 +56,26 @@ impl Files {
         })
     }
 
-    pub(super) async fn remove(&self, name: &TenantName) -> Result<bool, PipelineError> {
+    pub(super) async fn remove(&self, name: &TenantName) -> Result<bool, Error> {
         Ok(self.directory.delete(&FileId::parse(name.as_str())?).await?)
     }
 
-    pub(super) async fn list(&self) -> Result<Vec<String>, PipelineError> {
+    pub(super) async fn list(&self) -> Result<Vec<String>, Error> {
         Ok(self.directory.list().await?.iter().map(FileId::to_string).collect())
     }
 
     pub(super) async fn open_runner(
         &self,
         name: &TenantName,
-        builder: DefaultRunnerBuilder,
-    ) -> Result<DefaultRunner, PipelineError> {
+        builder: RunnerBuilder,
+    ) -> Result<Runner, Error> {
         // A runner would make the file.
         let id = self.must_be_there(name).await?;
         builder.file(self.directory.address(&id)?).build().await
     }
 
     /// The file of a tenant that there is.
-    pub(super) async fn must_be_there(&self, name: &TenantName) -> Result<FileId, PipelineError> {
+    pub(super) async fn must_be_there(&self, name: &TenantName) -> Result<FileId, Error> {
         let id = FileId::parse(name.as_str())?;
         if self.directory.exists(&id)? {
             return Ok(id);
@@ -87,17 +87,17 @@ impl Files {
     }
 
     /// Why nothing can be decided about a tenant that is there.
-    pub(super) async fn cannot_decide(&self, name: &TenantName) -> Result<(), PipelineError> {
+    pub(super) async fn cannot_decide(&self, name: &TenantName) -> Result<(), Error> {
         self.must_be_there(name).await?;
         let message = format!(
             "the tenant `{name}` is a file, which any process may open: nothing that is decided about it would bind them all; its runners' \
              configuration limits it, and to stop it, stop submitting or `remove` it"
         );
-        Err(PipelineError::new(ErrorKind::Configuration, message))
+        Err(Error::new(ErrorKind::Configuration, message))
     }
 
     /// The file of this name, whatever the case of its letters.
-    async fn same(&self, name: &TenantName) -> Result<Option<FileId>, PipelineError> {
+    async fn same(&self, name: &TenantName) -> Result<Option<FileId>, Error> {
         let ids = self.directory.list().await?;
         Ok(ids.into_iter().find(|id| id.as_str().eq_ignore_ascii_case(name.as_str())))
     }
@@ -116,7 +116,7 @@ impl Files {
     }
 
     /// Leaves a tenant alone for a while that could not be opened.
-    pub(super) fn put_aside(&self, id: &FileId, error: &PipelineError) {
+    pub(super) fn put_aside(&self, id: &FileId, error: &Error) {
         let pause = self.aside.lock().put(id.clone(), Instant::now());
         tracing::warn!(tenant = %id, %error, "a tenant with work due was not opened; will try again in {pause:?}");
     }

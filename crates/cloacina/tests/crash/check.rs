@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use cloacina::runner::Runner;
-use cloacina::{AttemptOutcome, ExecutionFilter, PipelineResult, PipelineStatus, TaskState};
+use cloacina::runner::PlaceRunner;
+use cloacina::{AttemptOutcome, ExecutionFilter, ExecutionResult, ExecutionStatus, TaskState};
 use uuid::Uuid;
 
 use crate::journal::Event;
@@ -25,7 +25,7 @@ pub(crate) struct Summary {
 ///   back.
 /// - No attempt started twice, none after the one that is recorded as completed, none before its dependencies were over.
 /// - The final context has the value of every task, and it is that of the completed attempt.
-pub(crate) async fn check(runner: &Runner, events: &[Event], hint: &str) -> Summary {
+pub(crate) async fn check(runner: &PlaceRunner, events: &[Event], hint: &str) -> Summary {
     let mut summary = Summary::default();
     let mut wrong = Vec::new();
     let mut by_execution: HashMap<Uuid, Vec<&Event>> = HashMap::new();
@@ -64,8 +64,8 @@ pub(crate) async fn check(runner: &Runner, events: &[Event], hint: &str) -> Summ
 }
 
 /// All executions, by pages.
-pub(crate) async fn everything(runner: &Runner) -> Vec<PipelineResult> {
-    let mut all: Vec<PipelineResult> = Vec::new();
+pub(crate) async fn everything(runner: &PlaceRunner) -> Vec<ExecutionResult> {
+    let mut all: Vec<ExecutionResult> = Vec::new();
     loop {
         let before = all.last().map(|result| result.execution_id);
         let page = runner.list(ExecutionFilter::all(), before, 1_000).await.expect("executions are listed");
@@ -77,12 +77,12 @@ pub(crate) async fn everything(runner: &Runner) -> Vec<PipelineResult> {
 }
 
 async fn check_execution(
-    runner: &Runner,
-    result: &PipelineResult,
+    runner: &PlaceRunner,
+    result: &ExecutionResult,
     events: &[&Event],
     wrong: &mut Vec<String>,
 ) -> usize {
-    if result.status != PipelineStatus::Completed {
+    if result.status != ExecutionStatus::Completed {
         wrong.push(format!("it is {}: {:?}", result.status, result.error_message));
     }
     let (_, tasks) =

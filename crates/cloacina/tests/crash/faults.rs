@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use cloacina::runner::Runner;
-use cloacina::{DefaultRunnerConfig, registered_workflows};
+use cloacina::runner::PlaceRunner;
+use cloacina::{RunnerConfig, registered_workflows};
 use cloacina_core::Hub;
 use cloacina_core::store::{Liveness, PlaceName, Store, StoreErrorKind};
 use cloacina_sqlite::SqliteStore;
@@ -90,8 +90,8 @@ impl Rates {
 }
 
 /// What a runner on a store that fails is started with: a lease that cannot end by itself.
-fn settings() -> DefaultRunnerConfig {
-    DefaultRunnerConfig::builder()
+fn settings() -> RunnerConfig {
+    RunnerConfig::builder()
         .lease(Duration::from_secs(60))
         .heartbeat_interval(Duration::from_millis(100))
         .cancel_grace(Duration::from_millis(500))
@@ -99,10 +99,10 @@ fn settings() -> DefaultRunnerConfig {
         .build()
 }
 
-async fn open(store: Arc<dyn Store>, settings: DefaultRunnerConfig) -> Runner {
+async fn open(store: Arc<dyn Store>, settings: RunnerConfig) -> PlaceRunner {
     let hub = Hub::start(store, &settings);
     let workflows = registered_workflows().unwrap();
-    Runner::open(hub, PlaceName::Default, settings, workflows).await.unwrap().expect("a new hub is open")
+    PlaceRunner::open(hub, PlaceName::Default, settings, workflows).await.unwrap().expect("a new hub is open")
 }
 
 /// Runs the mixed load over a store that fails as the seed says, then looks at what is in the database.
@@ -144,7 +144,7 @@ async fn round<S: AsyncFn() -> Arc<dyn Store>>(name: &str, seed: u64, connect: S
     assert!(took < Duration::from_secs(5), "the shutdown took {took:?}: something is still held ({hint})");
     let left = executioner.runner_list().await.unwrap();
     assert!(left.is_empty(), "a runner is left ({hint}): {left:?}");
-    let reader = open(connect().await, DefaultRunnerConfig::builder().submit_only(true).build()).await;
+    let reader = open(connect().await, RunnerConfig::builder().submit_only(true).build()).await;
     let summary = check(&reader, &noted(&ids), &hint).await;
     assert_eq!(summary.executions, 81, "executions were lost or doubled ({hint})");
     if rates.condemned == 0 {
@@ -219,7 +219,7 @@ async fn a_database_that_hangs_for_longer_than_a_lease_kills_nobody() {
     let database = MemoryDatabase::new();
     let thaw = Arc::new(Mutex::new(Instant::now()));
     let settings =
-        DefaultRunnerConfig::builder().lease(LEASE).heartbeat_interval(Duration::from_millis(100)).build();
+        RunnerConfig::builder().lease(LEASE).heartbeat_interval(Duration::from_millis(100)).build();
     let hook = |later: Duration| {
         let thaw = Arc::clone(&thaw);
         // In either direction: what is on its way arrives when it thaws.

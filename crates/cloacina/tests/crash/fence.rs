@@ -24,7 +24,7 @@ on_each_database! {
         let mut other = database.child(Role::Serve, 0, LEASE, None);
         database.until("another process takes them over", started_by(2, other.pid())).await;
         let reader = database.reader().await;
-        let is_open = |execution: &cloacina::PipelineResult| !execution.status.is_terminal();
+        let is_open = |execution: &cloacina::ExecutionResult| !execution.status.is_terminal();
         tokio::time::timeout(PATIENCE, async {
             while crate::check::everything(&reader).await.iter().any(is_open) {
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use cloacina::DefaultRunnerConfig;
-use cloacina::runner::DefaultRunner;
+use cloacina::RunnerConfig;
+use cloacina::runner::Runner;
 use cloacina_testing::cluster::Cluster;
 use cloacina_testing::proxy::{Cut, Proxy};
 
@@ -63,12 +63,12 @@ async fn a_connection_that_is_cut_around_a_commit_loses_nothing_and_does_nothing
     let server = Cluster::shared().expect("a server for tests starts");
     let database = Database::at(server.fresh_database().await.expect("a fresh database"));
     let proxy = Proxy::start(&database.url).await.unwrap();
-    let settings = DefaultRunnerConfig::builder()
+    let settings = RunnerConfig::builder()
         .lease(LONG)
         .heartbeat_interval(Duration::from_millis(100))
         .max_lost(1_000u32)
         .build();
-    let runner = DefaultRunner::with_config(proxy.url(), settings).await.unwrap();
+    let runner = Runner::with_config(proxy.url(), settings).await.unwrap();
     let mut commit = 0;
     for _ in 0..40 {
         commit += rng.u64(1..8);
@@ -95,12 +95,12 @@ async fn sessions_that_are_ended_again_and_again_leave_nothing_that_stands_still
         let mut rng = fastrand::Rng::with_seed(seed);
         let server = Cluster::shared().expect("a server for tests starts");
         let database = Database::at(server.fresh_database().await.expect("a fresh database"));
-        let settings = DefaultRunnerConfig::builder()
+        let settings = RunnerConfig::builder()
             .lease(LONG)
             .heartbeat_interval(Duration::from_millis(100))
             .max_lost(1_000u32)
             .build();
-        let runner = DefaultRunner::with_config(&database.url, settings).await.unwrap();
+        let runner = Runner::with_config(&database.url, settings).await.unwrap();
         let superuser = server.superuser_url_of(&database.url);
         let (beside, connection) = tokio_postgres::connect(&superuser, tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cloacina::runner::{DefaultRunner, Runner};
-use cloacina::{Context, DefaultRunnerConfig, registered_workflows};
+use cloacina::runner::{PlaceRunner, Runner};
+use cloacina::{Context, RunnerConfig, registered_workflows};
 use cloacina_core::Hub;
 use cloacina_core::store::{PlaceName, Store};
 use cloacina_sqlite::SqliteStore;
@@ -165,9 +165,9 @@ impl Database {
     }
 
     /// A runner that runs nothing.
-    pub(crate) async fn reader(&self) -> DefaultRunner {
-        let settings = DefaultRunnerConfig::builder().submit_only(true).build();
-        DefaultRunner::with_config(&self.url, settings).await.unwrap()
+    pub(crate) async fn reader(&self) -> Runner {
+        let settings = RunnerConfig::builder().submit_only(true).build();
+        Runner::with_config(&self.url, settings).await.unwrap()
     }
 
     /// Waits until the journal says what is wanted.
@@ -321,7 +321,7 @@ pub(crate) async fn join_all(futures: impl Iterator<Item = impl Future<Output = 
     .await;
 }
 
-async fn slow(runner: &Runner, milliseconds: u64) {
+async fn slow(runner: &PlaceRunner, milliseconds: u64) {
     let mut executions = Vec::new();
     for _ in 0..10 {
         let input = Context::new().with("milliseconds", milliseconds);
@@ -336,22 +336,22 @@ async fn slow(runner: &Runner, milliseconds: u64) {
     }
 }
 
-async fn open() -> (Runner, Option<DefaultRunner>) {
+async fn open() -> (PlaceRunner, Option<Runner>) {
     let url = setting(URL);
     let lease = Duration::from_millis(setting(LEASE).parse().unwrap());
-    let settings = DefaultRunnerConfig::builder()
+    let settings = RunnerConfig::builder()
         .lease(lease)
         .heartbeat_interval(Duration::from_millis(100))
         .cancel_grace(Duration::from_millis(100))
         .max_lost(1_000u32)
         .build();
     let Ok(point) = std::env::var(POINT) else {
-        let runner = DefaultRunner::with_config(&url, settings).await.unwrap();
+        let runner = Runner::with_config(&url, settings).await.unwrap();
         return ((*runner).clone(), Some(runner));
     };
     let store = FaultyStore::new(connect(&url).await, Point::parse(&point).hook());
     let hub = Hub::start(store, &settings);
-    let runner = Runner::open(hub, PlaceName::Default, settings, registered_workflows().unwrap()).await;
+    let runner = PlaceRunner::open(hub, PlaceName::Default, settings, registered_workflows().unwrap()).await;
     (runner.unwrap().expect("a new hub is open"), None)
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cloacina::runner::Runner;
-use cloacina::{Context, PipelineError, PipelineResult, TaskError, Workflow, task, workflow};
+use cloacina::runner::PlaceRunner;
+use cloacina::{Context, Error, ExecutionResult, TaskError, Workflow, task, workflow};
 use uuid::Uuid;
 
 use crate::journal::{Event, note};
@@ -177,7 +177,7 @@ fn crash_slow() -> Workflow {
 ///
 /// Numbers that end in 0 are run by `execute`. Every fourth has an idempotency key and is submitted twice; the others are
 /// submitted once and then waited for.
-pub(crate) async fn run_one(runner: &Runner, number: u64) -> Result<PipelineResult, PipelineError> {
+pub(crate) async fn run_one(runner: &PlaceRunner, number: u64) -> Result<ExecutionResult, Error> {
     let workflow = MIXED[(number / 7 % MIXED.len() as u64) as usize];
     let input = Context::new().with("number", number);
     if number.is_multiple_of(10) {
@@ -204,7 +204,7 @@ pub(crate) async fn run_one(runner: &Runner, number: u64) -> Result<PipelineResu
 
 /// Runs executions of these numbers, so many at once, until they are all over. Returns their ids.
 pub(crate) async fn run_many(
-    runner: &Runner,
+    runner: &PlaceRunner,
     numbers: std::ops::Range<u64>,
     at_once: usize,
 ) -> HashSet<Uuid> {

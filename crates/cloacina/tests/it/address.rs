@@ -1,13 +1,13 @@
 //! URLs and files that cannot be used.
 
-use cloacina::runner::DefaultRunner;
-use cloacina::{ErrorKind, PipelineError};
+use cloacina::runner::Runner;
+use cloacina::{Error, ErrorKind};
 
 use crate::support::{assert_error, in_full, in_time};
 
 /// The error, which holds no password in any form.
-async fn refused(url: &str) -> PipelineError {
-    let error = in_time(DefaultRunner::new(url)).await.unwrap_err();
+async fn refused(url: &str) -> Error {
+    let error = in_time(Runner::new(url)).await.unwrap_err();
     assert!(!in_full(&error).contains("s3cret"), "{error:?}");
     error
 }
@@ -26,13 +26,13 @@ async fn a_url_of_no_database_that_is_known_is_refused() {
         assert_eq!(error.kind(), ErrorKind::Configuration, "{url}: {error}");
         assert!(!error.is_transient());
     }
-    let error = DefaultRunner::builder().build().await.unwrap_err();
+    let error = Runner::builder().build().await.unwrap_err();
     assert_error(&error, ErrorKind::Configuration, "database_url");
 }
 
 #[test]
 fn a_builder_does_not_show_its_url() {
-    let builder = DefaultRunner::builder().database_url("postgres://user:s3cret@localhost/db");
+    let builder = Runner::builder().database_url("postgres://user:s3cret@localhost/db");
     assert!(!format!("{builder:?}").contains("s3cret"));
 }
 
@@ -62,7 +62,7 @@ mod sqlite {
     #[tokio::test]
     async fn a_file_has_no_schemas() {
         let database = Database::sqlite();
-        let error = DefaultRunner::with_schema(&database.url, "acme").await.unwrap_err();
+        let error = Runner::with_schema(&database.url, "acme").await.unwrap_err();
         assert_error(&error, ErrorKind::Configuration, "a file of its own");
         assert!(!database.path().unwrap().exists());
     }
@@ -74,7 +74,7 @@ mod sqlite {
         let (directory, name) = (path.parent().unwrap(), path.file_name().unwrap().to_str().unwrap());
         let runner = database.runner([workflow("w", [idle("t")])]).await;
         runner.execute("w", Context::new()).await.unwrap();
-        let other = DefaultRunner::new(&format!("sqlite://{}/./{name}", directory.display())).await.unwrap();
+        let other = Runner::new(&format!("sqlite://{}/./{name}", directory.display())).await.unwrap();
         assert_eq!(other.list_executions().await.unwrap().len(), 1);
         // One hub knows what the other opened.
         assert!(other.execute("w", Context::new()).await.unwrap().status.is_success());
@@ -233,7 +233,7 @@ mod postgres {
         assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Configuration), "{error:?}");
         assert!(error.to_string().contains("password"), "{error}");
         // Also when the right one is in use.
-        let runner = DefaultRunner::new(&database.url).await.unwrap();
+        let runner = Runner::new(&database.url).await.unwrap();
         let error = refused(&format!("{before}:s3cret@{place}")).await;
         assert!(error.to_string().contains("password"), "{error}");
         runner.shutdown().await.unwrap();

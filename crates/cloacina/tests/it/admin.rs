@@ -6,7 +6,7 @@ use cloacina::database::{
     AdminError, AdminErrorKind, Database, DatabaseAdmin, TenantConfig, TenantCredentials, TenantLimits,
     TenantState, blocking,
 };
-use cloacina::runner::DefaultRunner;
+use cloacina::runner::Runner;
 use cloacina::{Context, ErrorKind};
 use cloacina_testing::cluster::Cluster;
 use cloacina_testing::proxy::{Cut, Proxy};
@@ -99,8 +99,8 @@ macro_rules! under_each_admin {
 }
 
 /// A runner on a URL that knows a workflow which sets `of`.
-pub(crate) async fn runner(url: &str, schema: Option<&str>, of: &'static str) -> DefaultRunner {
-    let builder = DefaultRunner::builder().database_url(url).config(quick().build());
+pub(crate) async fn runner(url: &str, schema: Option<&str>, of: &'static str) -> Runner {
+    let builder = Runner::builder().database_url(url).config(quick().build());
     let builder = match schema {
         Some(schema) => builder.schema(schema),
         None => builder,
@@ -108,7 +108,7 @@ pub(crate) async fn runner(url: &str, schema: Option<&str>, of: &'static str) ->
     builder.workflow(workflow("w", [setting("t", "of", of)])).build().await.unwrap()
 }
 
-pub(crate) async fn works(runner: &DefaultRunner) -> String {
+pub(crate) async fn works(runner: &Runner) -> String {
     let result = runner.execute("w", Context::new()).await.unwrap();
     assert!(result.status.is_success(), "{result:?}");
     result.final_context.get("of").unwrap()
@@ -147,7 +147,7 @@ under_each_admin! {
         assert!(database.admin.list_tenants().await.unwrap().is_empty());
         let error = connect(&credentials.connection_string).await.unwrap_err();
         assert_eq!(error.code().unwrap().code(), "28P01", "{error:?}");
-        let error = DefaultRunner::with_schema(&database.url, "acme").await.unwrap_err();
+        let error = Runner::with_schema(&database.url, "acme").await.unwrap_err();
         assert_error(&error, ErrorKind::Place, "was removed");
 
         let again = database.tenant("acme").await;
@@ -456,7 +456,7 @@ under_each_admin! {
         let first = database.tenant("acme").await;
         let old = runner(&first.connection_string, None, "acme").await;
         let stop = std::sync::atomic::AtomicBool::new(false);
-        let load = |runner: DefaultRunner| {
+        let load = |runner: Runner| {
             let stop = &stop;
             async move {
                 let mut done = 0;
@@ -487,7 +487,7 @@ under_each_admin! {
         let acme = database.tenant("acme").await;
         database.tenant("globex").await;
         for schema in ["globex", "public", "cloacina_main", "nowhere", "Acme"] {
-            let error = DefaultRunner::with_schema(&acme.connection_string, schema).await.unwrap_err();
+            let error = Runner::with_schema(&acme.connection_string, schema).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
             assert!(error.to_string().contains("`acme`"), "{error}");
         }
@@ -497,7 +497,7 @@ under_each_admin! {
         let acme = database.tenant("acme").await;
         let gate = Gate::new();
         let open = async |url: &str| {
-            DefaultRunner::builder().database_url(url).schema("acme").config(quick().build())
+            Runner::builder().database_url(url).schema("acme").config(quick().build())
                 .workflow(workflow("w", [setting("t", "of", "acme")]))
                 .workflow(workflow("gated", [gate.task("t")]))
                 .build().await.unwrap()
@@ -582,7 +582,7 @@ under_each_admin! {
         let acme = database.tenant("acme").await;
         let gate = Gate::new();
         let open = async |url: &str| {
-            DefaultRunner::builder().database_url(url).schema("acme").config(quick().build())
+            Runner::builder().database_url(url).schema("acme").config(quick().build())
                 .workflow(workflow("w", [setting("t", "of", "acme")]))
                 .workflow(workflow("gated", [gate.task("t")]))
                 .build().await.unwrap()
@@ -598,12 +598,12 @@ under_each_admin! {
         gate.started().await;
         operator.execution(execution.execution_id).cancel().await.unwrap();
         let ended = execution.wait_for_completion().await.unwrap();
-        assert_eq!(ended.status, cloacina::PipelineStatus::Cancelled);
+        assert_eq!(ended.status, cloacina::ExecutionStatus::Cancelled);
         let execution = operator.execute_async("gated", Context::new()).await.unwrap();
         gate.started().await;
         own.execution(execution.execution_id).cancel().await.unwrap();
         let ended = execution.wait_for_completion().await.unwrap();
-        assert_eq!(ended.status, cloacina::PipelineStatus::Cancelled);
+        assert_eq!(ended.status, cloacina::ExecutionStatus::Cancelled);
         own.shutdown().await.unwrap();
         operator.shutdown().await.unwrap();
         let left = "SELECT coalesce(string_agg(state || ' of ' || coalesce(tenant_id::text, 'the operator'), ', '), '') FROM cloacina.runner";
@@ -700,7 +700,7 @@ async fn the_preflight_prints_what_is_missing_and_that_suffices() {
         // Another login of the operator is let in by name.
         superuser.batch_execute("CREATE ROLE app LOGIN PASSWORD 'app password'").await.unwrap();
         let app = cluster.url("app", "app password", &login);
-        let error = DefaultRunner::with_schema(&app, "acme").await.unwrap_err();
+        let error = Runner::with_schema(&app, "acme").await.unwrap_err();
         assert_error(&error, ErrorKind::Place, "GRANT cloacina_engine TO \"app\"");
         let error = admin.allow_operator("nobody").await.unwrap_err();
         assert_admin_error(&error, AdminErrorKind::Configuration, "nobody");

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use cloacina::{AttemptOutcome, Context, PipelineStatus, RetryPolicy, TaskBody, TaskDefinition, TaskError};
+use cloacina::{AttemptOutcome, Context, ExecutionStatus, RetryPolicy, TaskBody, TaskDefinition, TaskError};
 use tokio::sync::mpsc;
 
 use crate::support::{Database, idle, quick, reaches, task, workflow};
@@ -91,7 +91,7 @@ on_each_store! {
         for _ in 0..10 {
             assert!(runner.execute("async", Context::new()).await.unwrap().status.is_success());
         }
-        assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Running);
+        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Running);
         drop(let_go);
         assert!(execution.wait_for_completion().await.unwrap().status.is_success());
         runner.shutdown().await.unwrap();
@@ -131,8 +131,8 @@ on_each_store! {
         }
         let waiting = runner.execute_async("waiting", Context::new()).await.unwrap();
         // Another one with the same timeout runs out of it meanwhile.
-        assert_eq!(runner.execute("late", Context::new()).await.unwrap().status, PipelineStatus::Failed);
-        assert_eq!(waiting.get_status().await.unwrap(), PipelineStatus::Running);
+        assert_eq!(runner.execute("late", Context::new()).await.unwrap().status, ExecutionStatus::Failed);
+        assert_eq!(waiting.get_status().await.unwrap(), ExecutionStatus::Running);
         drop(let_go);
         assert!(waiting.wait_for_completion().await.unwrap().status.is_success());
         assert!(stuck.wait_for_completion().await.unwrap().status.is_success());
@@ -157,11 +157,11 @@ on_each_store! {
             starts.recv().await.unwrap();
         }
         let cancelled = runner.execute_async("waits", Context::new()).await.unwrap();
-        reaches(&cancelled, PipelineStatus::Running).await;
+        reaches(&cancelled, ExecutionStatus::Running).await;
         cancelled.cancel().await.unwrap();
         // Its slot is free at once, or the next one would not begin.
         let returned = runner.execute_async("waits", Context::new()).await.unwrap();
-        reaches(&returned, PipelineStatus::Running).await;
+        reaches(&returned, ExecutionStatus::Running).await;
         runner.shutdown().await.unwrap();
         drop(let_go);
         let next = database.runner(workflows()).await;
@@ -198,14 +198,14 @@ on_each_store! {
             workflow("next", [idle("t")]),
         ]).await;
         let result = runner.execute("stuck", Context::new()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Failed);
+        assert_eq!(result.status, ExecutionStatus::Failed);
         let history = runner.execution(result.execution_id).history().await.unwrap();
         assert_eq!(history[0].outcome, AttemptOutcome::TimedOut);
         cancellations.recv().await.unwrap();
         // It is recorded as over, but its thread is still taken.
         let next = runner.execute_async("next", Context::new()).await.unwrap();
         assert!(next.wait_for(Duration::from_millis(200)).await.unwrap().is_none());
-        assert_eq!(next.get_status().await.unwrap(), PipelineStatus::Pending);
+        assert_eq!(next.get_status().await.unwrap(), ExecutionStatus::Pending);
         drop(let_go);
         assert!(next.wait_for_completion().await.unwrap().status.is_success());
         runner.shutdown().await.unwrap();
@@ -225,7 +225,7 @@ on_each_store! {
         let cancelled = runner.execute_async("stuck", Context::new()).await.unwrap();
         starts.recv().await.unwrap();
         cancelled.cancel().await.unwrap();
-        assert_eq!(cancelled.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+        assert_eq!(cancelled.wait_for_completion().await.unwrap().status, ExecutionStatus::Cancelled);
         let next = runner.execute_async("next", Context::new()).await.unwrap();
         assert!(next.wait_for(Duration::from_millis(200)).await.unwrap().is_none());
         drop(let_go);

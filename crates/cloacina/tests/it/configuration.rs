@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use cloacina::executor::unified_executor::{UnifiedExecutor, UnifiedExecutorBuilder};
-use cloacina::runner::{DefaultRunner, DefaultRunnerBuilder, DefaultRunnerConfig};
+use cloacina::runner::{Runner, RunnerBuilder, RunnerConfig};
 use cloacina::{
-    Context, ErrorKind, ExecutionFilter, PipelineError, PipelineExecution, PipelineResult, PipelineStatus,
-    TaskError, Workflow,
+    Context, Error, ErrorKind, Execution, ExecutionFilter, ExecutionResult, ExecutionStatus, TaskError,
+    Workflow,
 };
 
 use crate::support::{Database, assert_error, idle, workflow};
 
 on_each_store! {
     async fn settings_that_cannot_work_are_refused_by_name(database: Database) {
-        let config = DefaultRunnerConfig::builder;
+        let config = RunnerConfig::builder;
         let zero = Duration::ZERO;
         for (config, name) in [
             (config().max_connections(0), "max_connections"),
@@ -42,7 +42,7 @@ on_each_store! {
     }
 
     async fn settings_at_the_edge_work(database: Database) {
-        let config = DefaultRunnerConfig::builder()
+        let config = RunnerConfig::builder()
             .max_connections(1)
             .max_concurrent_tasks(1)
             .task_timeout(None)
@@ -81,7 +81,7 @@ on_each_store! {
     async fn the_executor_is_the_runner(database: Database) {
         let builder: UnifiedExecutorBuilder = database.builder();
         let executor: UnifiedExecutor = builder.workflow(workflow("w", [idle("t")])).build().await.unwrap();
-        let runner: &DefaultRunner = &executor;
+        let runner: &Runner = &executor;
         assert!(runner.execute("w", Context::new()).await.unwrap().status.is_success());
         executor.shutdown().await.unwrap();
     }
@@ -120,22 +120,22 @@ fn the_types_can_be_shared() {
     fn shared<T: Clone + Send + Sync + 'static>() {}
     fn sendable<T: Clone + Send + std::fmt::Debug>() {}
     fn error<T: std::error::Error + Send + Sync + 'static>() {}
-    shared::<DefaultRunner>();
+    shared::<Runner>();
     shared::<UnifiedExecutor>();
-    shared::<DefaultRunnerBuilder>();
-    shared::<DefaultRunnerConfig>();
-    shared::<PipelineExecution>();
-    shared::<PipelineResult>();
-    shared::<PipelineStatus>();
+    shared::<RunnerBuilder>();
+    shared::<RunnerConfig>();
+    shared::<Execution>();
+    shared::<ExecutionResult>();
+    shared::<ExecutionStatus>();
     shared::<Workflow>();
     sendable::<Context<serde_json::Value>>();
-    error::<PipelineError>();
+    error::<Error>();
     error::<TaskError>();
 }
 
 #[test]
 fn states_say_whether_they_are_the_end() {
-    use PipelineStatus::{Cancelled, Completed, Failed, Paused, Pending, Running};
+    use ExecutionStatus::{Cancelled, Completed, Failed, Paused, Pending, Running};
     for state in [Pending, Running, Paused, Completed, Failed, Cancelled] {
         assert_eq!(state.is_terminal(), matches!(state, Completed | Failed | Cancelled));
         assert_eq!(state.is_success(), state == Completed);
@@ -145,7 +145,7 @@ fn states_say_whether_they_are_the_end() {
 
 #[test]
 fn a_runner_needs_a_tokio_runtime_and_says_so() {
-    let mut opening = std::pin::pin!(DefaultRunner::new("sqlite::memory:"));
+    let mut opening = std::pin::pin!(Runner::new("sqlite::memory:"));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let begun = std::time::Instant::now();
     let error = loop {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use cloacina::{Context, ContextError, ErrorKind, PipelineStatus, TaskState};
+use cloacina::{Context, ContextError, ErrorKind, ExecutionStatus, TaskState};
 use serde_json::{Value, json};
 
 use crate::support::{Database, Gate, assert_error, quick, setting, task, task_of, workflow};
@@ -180,7 +180,7 @@ on_each_store! {
         gate.started().await;
         gate.open(1);
         let result = runner.execution(execution).wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Failed);
+        assert_eq!(result.status, ExecutionStatus::Failed);
         let failed = task_of(&result, "d");
         assert_eq!(failed.attempts, 1);
         let error = failed.error_message.as_deref().unwrap();
@@ -210,7 +210,7 @@ on_each_store! {
                 [workflow("once", [task.clone()]), workflow("twice", [task.retry(crate::support::attempts(2))])],
             ).await;
             let result = runner.execute("once", Context::new().with("kept", 1)).await.unwrap();
-            assert_eq!(result.status, PipelineStatus::Failed);
+            assert_eq!(result.status, ExecutionStatus::Failed);
             assert!(result.error_message.as_deref().unwrap().contains(words), "{result:?}");
             assert!(task_of(&result, "t").error_message.as_deref().unwrap().contains(words));
             assert_eq!(result.final_context.to_value(), json!({"kept": 1}));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina::{
-    AttemptOutcome, Context, ErrorKind, PipelineStatus, RetryPolicy, TaskBody, TaskDefinition, TaskState,
+    AttemptOutcome, Context, ErrorKind, ExecutionStatus, RetryPolicy, TaskBody, TaskDefinition, TaskState,
 };
 use cloacina_core::clock::{Clock, SystemClock};
 use tokio::sync::mpsc;
@@ -30,12 +30,12 @@ on_each_store! {
         let info = gate.started().await;
         assert!(!info.cancellation().is_cancelled());
         execution.cancel().await.unwrap();
-        assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Cancelled);
+        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Cancelled);
         info.cancellation().cancelled().await;
         // After the grace period it is dropped, wherever it is.
         drops.recv().await.unwrap();
         let result = execution.wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Cancelled);
+        assert_eq!(result.status, ExecutionStatus::Cancelled);
         assert_eq!(result.error_message.as_deref(), Some("cancelled by request"));
         assert!(result.task_results.iter().all(|task| task.state == TaskState::Cancelled), "{result:?}");
         assert!(result.end_time.is_some());
@@ -65,10 +65,10 @@ on_each_store! {
         execution.cancel().await.unwrap();
         ends.recv().await.unwrap();
         let result = execution.wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Cancelled);
+        assert_eq!(result.status, ExecutionStatus::Cancelled);
         // What it changed after the end of the execution does not count.
         assert_eq!(runner.get_execution(execution.execution_id).await.unwrap().final_context, Context::new());
-        assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Cancelled);
+        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Cancelled);
         runner.shutdown().await.unwrap();
     }
 
@@ -89,7 +89,7 @@ on_each_store! {
         starts.recv().await.unwrap();
         execution.cancel().await.unwrap();
         ends.recv().await.unwrap();
-        assert_eq!(execution.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+        assert_eq!(execution.wait_for_completion().await.unwrap().status, ExecutionStatus::Cancelled);
         runner.shutdown().await.unwrap();
     }
 
@@ -101,10 +101,10 @@ on_each_store! {
         gate.started().await;
         let second = runner.execute_async("w", Context::new()).await.unwrap();
         let third = runner.execute_async("w", Context::new()).await.unwrap();
-        assert_eq!(second.get_status().await.unwrap(), PipelineStatus::Pending);
+        assert_eq!(second.get_status().await.unwrap(), ExecutionStatus::Pending);
         second.cancel().await.unwrap();
         let result = second.wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Cancelled);
+        assert_eq!(result.status, ExecutionStatus::Cancelled);
         assert_eq!((task_of(&result, "t").state, task_of(&result, "t").attempts), (TaskState::Cancelled, 0));
         gate.open(2);
         assert!(first.wait_for_completion().await.unwrap().status.is_success());
@@ -173,12 +173,12 @@ on_each_store! {
             cancel.await.unwrap().unwrap();
         }
         for execution in &executions {
-            assert_eq!(execution.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+            assert_eq!(execution.wait_for_completion().await.unwrap().status, ExecutionStatus::Cancelled);
         }
         gate.open(40);
         let listed = runner.list_executions().await.unwrap();
         assert_eq!(listed.len(), 40);
-        assert!(listed.iter().all(|execution| execution.status == PipelineStatus::Cancelled));
+        assert!(listed.iter().all(|execution| execution.status == ExecutionStatus::Cancelled));
         runner.shutdown().await.unwrap();
     }
 
@@ -189,10 +189,10 @@ on_each_store! {
             let cancelled = execution.cancel().await;
             let result = execution.wait_for_completion().await.unwrap();
             match cancelled {
-                Ok(()) => assert_eq!(result.status, PipelineStatus::Cancelled),
+                Ok(()) => assert_eq!(result.status, ExecutionStatus::Cancelled),
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::WrongState);
-                    assert_eq!(result.status, PipelineStatus::Completed);
+                    assert_eq!(result.status, ExecutionStatus::Completed);
                 }
             }
             let stored = runner.get_execution(execution.execution_id).await.unwrap();
@@ -210,7 +210,7 @@ on_each_store! {
         let execution = runner.execute_async("w", Context::new()).await.unwrap();
         assert_eq!(gate.started().await.task_id(), "a");
         execution.pause().await.unwrap();
-        assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Paused);
+        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Paused);
         // What runs goes on, and its end is recorded.
         gate.open(1);
         let id = execution.execution_id;
@@ -219,13 +219,13 @@ on_each_store! {
         // The engine is at work, but not on this.
         assert!(runner.execute("other", Context::new()).await.unwrap().status.is_success());
         assert!(execution.wait_for(Duration::from_millis(200)).await.unwrap().is_none());
-        assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Paused);
+        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Paused);
         assert_ne!(state("set").await, TaskState::Completed);
         execution.resume().await.unwrap();
         assert_eq!(gate.started().await.task_id(), "b");
         gate.open(1);
         let result = execution.wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         assert!(result.task_results.iter().all(|task| task.attempts == 1), "{result:?}");
         assert_eq!(result.final_context.get::<i32>("set"), Some(1));
         runner.shutdown().await.unwrap();
@@ -242,9 +242,9 @@ on_each_store! {
             let now = runner.get_execution(execution.execution_id).await.unwrap();
             task_of(&now, "t").state == TaskState::Completed
         }).await;
-        assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Paused);
+        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Paused);
         execution.resume().await.unwrap();
-        assert_eq!(execution.wait_for_completion().await.unwrap().status, PipelineStatus::Completed);
+        assert_eq!(execution.wait_for_completion().await.unwrap().status, ExecutionStatus::Completed);
         runner.shutdown().await.unwrap();
     }
 
@@ -260,7 +260,7 @@ on_each_store! {
         gate.open(3);
         assert!(first.wait_for_completion().await.unwrap().status.is_success());
         assert!(third.wait_for_completion().await.unwrap().status.is_success());
-        assert_eq!(paused.get_status().await.unwrap(), PipelineStatus::Paused);
+        assert_eq!(paused.get_status().await.unwrap(), ExecutionStatus::Paused);
         paused.resume().await.unwrap();
         assert!(paused.wait_for_completion().await.unwrap().status.is_success());
         runner.shutdown().await.unwrap();
@@ -275,7 +275,7 @@ on_each_store! {
         assert!(!info.cancellation().is_cancelled());
         execution.cancel().await.unwrap();
         info.cancellation().cancelled().await;
-        assert_eq!(execution.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+        assert_eq!(execution.wait_for_completion().await.unwrap().status, ExecutionStatus::Cancelled);
         runner.shutdown().await.unwrap();
     }
 
@@ -288,7 +288,7 @@ on_each_store! {
         assert!(!info.cancellation().is_cancelled());
         info.cancellation().cancelled().await;
         let result = execution.wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Cancelled);
+        assert_eq!(result.status, ExecutionStatus::Cancelled);
         assert!(result.error_message.as_deref().unwrap().contains("deadline"), "{result:?}");
         assert!(result.end_time.unwrap() >= deadline);
         runner.shutdown().await.unwrap();
@@ -303,7 +303,7 @@ on_each_store! {
         let deadline = SystemClock.now() + Duration::from_millis(200);
         let late = runner.submit("w").deadline(deadline).send().await.unwrap();
         let result = late.wait_for_completion().await.unwrap();
-        assert_eq!((result.status, task_of(&result, "t").attempts), (PipelineStatus::Cancelled, 0));
+        assert_eq!((result.status, task_of(&result, "t").attempts), (ExecutionStatus::Cancelled, 0));
         gate.open(1);
         assert!(first.wait_for_completion().await.unwrap().status.is_success());
         runner.shutdown().await.unwrap();
@@ -324,7 +324,7 @@ on_each_store! {
             let submit = || runner.submit("w").deadline(past).idempotency_key(format!("key {n}"));
             let execution = submit().send().await.unwrap();
             let result = execution.wait_for_completion().await.unwrap();
-            assert_eq!((result.status, task_of(&result, "t").attempts), (PipelineStatus::Cancelled, 0));
+            assert_eq!((result.status, task_of(&result, "t").attempts), (ExecutionStatus::Cancelled, 0));
             assert!(result.error_message.as_deref().unwrap().contains("deadline"), "{result:?}");
             // It is an execution like any other, so its key finds it.
             assert_eq!(submit().send().await.unwrap().execution_id, execution.execution_id);
@@ -343,7 +343,7 @@ on_each_store! {
         until(async || SystemClock.now() > start).await;
         let runner = database.runner([workflow("w", [idle("t")])]).await;
         let result = runner.execution(execution.execution_id).wait_for_completion().await.unwrap();
-        assert_eq!((result.status, task_of(&result, "t").attempts), (PipelineStatus::Cancelled, 0));
+        assert_eq!((result.status, task_of(&result, "t").attempts), (ExecutionStatus::Cancelled, 0));
         runner.shutdown().await.unwrap();
         submitter.shutdown().await.unwrap();
     }
@@ -356,11 +356,11 @@ on_each_store! {
         };
         let (_, cancelled) = submit(3_600_000).await;
         cancelled.cancel().await.unwrap();
-        assert_eq!(cancelled.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+        assert_eq!(cancelled.wait_for_completion().await.unwrap().status, ExecutionStatus::Cancelled);
         // A pause does not bring its start forward.
         let (at, paused) = submit(400).await;
         paused.pause().await.unwrap();
-        assert_eq!(paused.get_status().await.unwrap(), PipelineStatus::Paused);
+        assert_eq!(paused.get_status().await.unwrap(), ExecutionStatus::Paused);
         paused.resume().await.unwrap();
         let result = paused.wait_for_completion().await.unwrap();
         assert!(result.status.is_success() && result.start_time >= at, "{result:?}");
@@ -381,7 +381,7 @@ on_each_store! {
             }
         });
         let result = execution.wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         assert!(result.task_results.iter().all(|task| task.attempts == 1), "{result:?}");
         toggling.await.unwrap();
         runner.shutdown().await.unwrap();
@@ -393,7 +393,7 @@ on_each_store! {
         let execution = runner.submit("w").deadline(deadline).send().await.unwrap();
         assert!(execution.wait_for_completion().await.unwrap().status.is_success());
         until(async || SystemClock.now() > deadline + Duration::from_millis(100)).await;
-        assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Completed);
+        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Completed);
         runner.shutdown().await.unwrap();
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cloacina::database::{AdminErrorKind, Database as AdminDatabase, DatabaseAdmin, Placement, TenantState};
-use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
+use cloacina::runner::{Runner, RunnerConfig};
 use cloacina::{Context, ErrorKind};
 use cloacina_testing::cluster::Cluster;
 use cloacina_testing::proxy::{Cut, Proxy};
@@ -16,9 +16,9 @@ fn database_of(url: &str) -> &str {
     url.rsplit('/').next().unwrap()
 }
 
-async fn open(url: &str, tenant: &str) -> Result<DefaultRunner, cloacina::PipelineError> {
-    let config = DefaultRunnerConfig::builder().workflow(workflow("w", [idle("t")])).build();
-    DefaultRunner::builder().database_url(url).tenant(tenant).config(config).build().await
+async fn open(url: &str, tenant: &str) -> Result<Runner, cloacina::Error> {
+    let config = RunnerConfig::builder().workflow(workflow("w", [idle("t")])).build();
+    Runner::builder().database_url(url).tenant(tenant).config(config).build().await
 }
 
 /// The databases of the server that the registry of this database knows, and those of them that there are.
@@ -63,7 +63,7 @@ async fn an_operator_reaches_it_by_the_tenants_name_and_nobody_else_gets_in() {
         let acme = open(&operator, "acme").await.unwrap();
         assert_eq!(acme.place(), "acme");
         assert!(acme.execute("w", Context::new()).await.unwrap().status.is_success());
-        let by_schema = DefaultRunner::with_schema(&operator, &made).await.unwrap_err();
+        let by_schema = Runner::with_schema(&operator, &made).await.unwrap_err();
         assert_error(&by_schema, ErrorKind::Configuration, "has a database of its own");
 
         let nobody = cluster.ordinary_login(&database.url).await.unwrap();

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use cloacina::{Context, DefaultRunnerConfig, ErrorKind, PipelineStatus};
+use cloacina::{Context, ErrorKind, ExecutionStatus, RunnerConfig};
 use cloacina_core::store::{PlaceName, StoreErrorKind};
-use cloacina_core::{Hub, Runner};
+use cloacina_core::{Hub, PlaceRunner};
 use cloacina_testing::faulty::{FaultyStore, Method, Moment, Verdict};
 use cloacina_testing::memory::MemoryDatabase;
 
@@ -20,9 +20,10 @@ async fn a_panic_in_the_engine_is_told_to_all_who_wait_and_the_next_runner_goes_
             assert!(!(call.method == Method::Flush && broken.load(Ordering::Relaxed)), "a planted defect");
             Verdict::Pass
         });
-        let settings = DefaultRunnerConfig::builder().workflow(workflow("w", [idle("t")])).build();
+        let settings = RunnerConfig::builder().workflow(workflow("w", [idle("t")])).build();
         let hub = Hub::start(store, &settings);
-        let runner = Runner::open(Arc::clone(&hub), PlaceName::Default, settings, Vec::new()).await.unwrap();
+        let runner =
+            PlaceRunner::open(Arc::clone(&hub), PlaceName::Default, settings, Vec::new()).await.unwrap();
         (hub, runner.expect("a new hub is open"))
     };
     let (hub, first) = open(Arc::clone(&broken)).await;
@@ -43,7 +44,7 @@ async fn a_panic_in_the_engine_is_told_to_all_who_wait_and_the_next_runner_goes_
 
     let (_, second) = open(Arc::default()).await;
     let result = in_time(second.execute("w", Context::new())).await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Completed);
+    assert_eq!(result.status, ExecutionStatus::Completed);
     in_time(first.shutdown()).await.unwrap();
     second.shutdown().await.unwrap();
 }
@@ -70,13 +71,12 @@ async fn an_execution_that_may_have_been_recorded_is_not_refused() {
             _ => Verdict::Pass,
         }
     });
-    let settings =
-        DefaultRunnerConfig::builder().workflow(workflow("w", [idle("t")])).submit_only(true).build();
+    let settings = RunnerConfig::builder().workflow(workflow("w", [idle("t")])).submit_only(true).build();
     let hub = Hub::start(store, &settings);
-    let runner = Runner::open(hub, PlaceName::Default, settings, Vec::new()).await.unwrap().unwrap();
+    let runner = PlaceRunner::open(hub, PlaceName::Default, settings, Vec::new()).await.unwrap().unwrap();
     let execution = in_time(runner.execute_async("w", Context::new())).await.unwrap();
     assert_eq!(flushes.load(Ordering::Relaxed), 4);
-    assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Pending);
+    assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Pending);
     assert_eq!(runner.list_executions().await.unwrap().len(), 1);
     runner.shutdown().await.unwrap();
 }

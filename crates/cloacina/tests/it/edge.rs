@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloacina::{Context, ErrorKind, ExecutionFilter, PipelineStatus, RetryPolicy, TaskError};
+use cloacina::{Context, ErrorKind, ExecutionFilter, ExecutionStatus, RetryPolicy, TaskError};
 use cloacina_core::clock::{Clock, SystemClock};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ on_each_store! {
             let error = runner.execute("w", Context::new().with("deep", nested(depth))).await.unwrap_err();
             assert_error(&error, ErrorKind::Context, "`deep`");
             let result = runner.execute("deepens", Context::new().with("depth", depth)).await.unwrap();
-            assert_eq!(result.status, PipelineStatus::Failed);
+            assert_eq!(result.status, ExecutionStatus::Failed);
             assert!(result.error_message.unwrap().contains("`deep`"));
             runner.get_execution(result.execution_id).await.unwrap();
         }
@@ -69,9 +69,9 @@ on_each_store! {
                 let now = runner.get_execution(execution.execution_id).await.unwrap();
                 task_of(&now, "t").error_message.as_deref() == Some("never")
             }).await;
-            assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Running);
+            assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Running);
             execution.cancel().await.unwrap();
-            assert_eq!(execution.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+            assert_eq!(execution.wait_for_completion().await.unwrap().status, ExecutionStatus::Cancelled);
         }
         runner.shutdown().await.unwrap();
     }
@@ -79,14 +79,14 @@ on_each_store! {
     async fn starts_and_deadlines_may_be_any_time(database: Database) {
         let runner = database.runner([workflow("w", [idle("t")])]).await;
         let far = runner.submit("w").start_at(Timestamp::MAX).deadline(Timestamp::MAX).send().await.unwrap();
-        assert_eq!(far.get_status().await.unwrap(), PipelineStatus::Pending);
+        assert_eq!(far.get_status().await.unwrap(), ExecutionStatus::Pending);
         let long_ago = runner.submit("w").start_at(Timestamp::MIN).send().await.unwrap();
         assert!(long_ago.wait_for_completion().await.unwrap().status.is_success());
         let late = runner.submit("w").start_at(Timestamp::MAX).deadline(Timestamp::MIN).send().await.unwrap();
-        assert_eq!(late.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+        assert_eq!(late.wait_for_completion().await.unwrap().status, ExecutionStatus::Cancelled);
         let soon = SystemClock.now() + Duration::from_millis(100);
         let soon = runner.submit("w").start_at(Timestamp::MAX).deadline(soon).send().await.unwrap();
-        assert_eq!(soon.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+        assert_eq!(soon.wait_for_completion().await.unwrap().status, ExecutionStatus::Cancelled);
         // The others go on.
         assert!(runner.execute("w", Context::new()).await.unwrap().status.is_success());
         far.cancel().await.unwrap();

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina::executor::unified_executor::UnifiedExecutor;
-use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
-use cloacina::{Context, PipelineError, PipelineResult, PipelineStatus, task, workflow};
+use cloacina::runner::{Runner, RunnerConfig};
+use cloacina::{Context, Error, ExecutionResult, ExecutionStatus, task, workflow};
 use tokio::sync::RwLock;
 
 use crate::support::Database;
 
 #[task(id = "process_customer_data")]
-async fn process_customer_data(mut context: Context) -> Result<Context, PipelineError> {
+async fn process_customer_data(mut context: Context) -> Result<Context, Error> {
     let tenant_id = context.get::<String>("tenant_id").unwrap_or_default();
     let customer_name = context.get::<String>("customer_name").unwrap_or_default();
     let processed_records = match tenant_id.as_str() {
@@ -67,7 +67,7 @@ impl TenantManager {
         tenant_id: &str,
         workflow_name: &str,
         context: Context<serde_json::Value>,
-    ) -> Result<PipelineResult, Box<dyn std::error::Error>> {
+    ) -> Result<ExecutionResult, Box<dyn std::error::Error>> {
         let executor = self.get_executor(tenant_id).await?;
         let result = executor.execute(workflow_name, context).await?;
         Ok(result)
@@ -82,7 +82,7 @@ impl TenantManager {
         Ok(TenantMetrics {
             active_executions: executions
                 .iter()
-                .filter(|e| matches!(e.status, PipelineStatus::Running))
+                .filter(|e| matches!(e.status, ExecutionStatus::Running))
                 .count(),
             total_executions: total,
             avg_execution_time: avg_duration,
@@ -171,7 +171,7 @@ impl TenantConfig {
 
 /// Runs something for every tenant and shuts all of them down.
 async fn run_for_each(
-    runners: HashMap<String, DefaultRunner>,
+    runners: HashMap<String, Runner>,
 ) -> Result<HashMap<String, i32>, Box<dyn std::error::Error>> {
     let mut records = HashMap::new();
     for (tenant_id, runner) in &runners {
@@ -217,7 +217,7 @@ mod on_postgres {
         let database_url = database.url.as_str();
         let mut tenant_runners = HashMap::new();
         for tenant_id in &["acme_corp", "globex_inc", "initech"] {
-            let runner = DefaultRunner::with_schema(database_url, tenant_id).await.unwrap();
+            let runner = Runner::with_schema(database_url, tenant_id).await.unwrap();
             tenant_runners.insert(tenant_id.to_string(), runner);
         }
         let records = run_for_each(tenant_runners).await.unwrap();
@@ -281,12 +281,9 @@ mod on_postgres {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_runner_with_few_connections_works() {
         let database = Database::postgres().await;
-        let runner = DefaultRunner::with_config(
-            &database.url,
-            DefaultRunnerConfig::builder().max_connections(5).build(),
-        )
-        .await
-        .unwrap();
+        let runner = Runner::with_config(&database.url, RunnerConfig::builder().max_connections(5).build())
+            .await
+            .unwrap();
         let result = runner.execute("customer_processing", Context::new()).await.unwrap();
         assert!(result.status.is_success());
         runner.shutdown().await.unwrap();
@@ -371,10 +368,8 @@ mod on_sqlite {
     async fn two_files_are_two_tenants() {
         let directory = tempfile::tempdir().unwrap();
         let url = |tenant: &str| format!("sqlite://{}/{tenant}.db", directory.path().display());
-        let tenant_a =
-            DefaultRunner::with_config(&url("tenant_a"), DefaultRunnerConfig::default()).await.unwrap();
-        let tenant_b =
-            DefaultRunner::with_config(&url("tenant_b"), DefaultRunnerConfig::default()).await.unwrap();
+        let tenant_a = Runner::with_config(&url("tenant_a"), RunnerConfig::default()).await.unwrap();
+        let tenant_b = Runner::with_config(&url("tenant_b"), RunnerConfig::default()).await.unwrap();
         tenant_a.execute("customer_processing", Context::new()).await.unwrap();
         assert!(tenant_b.list_executions().await.unwrap().is_empty());
         tenant_a.shutdown().await.unwrap();

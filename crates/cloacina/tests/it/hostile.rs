@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use cloacina::runner::DefaultRunner;
-use cloacina::{Context, ExecutionFilter, PipelineStatus, RetryPolicy, TaskDefinition, Workflow};
+use cloacina::runner::Runner;
+use cloacina::{Context, ExecutionFilter, ExecutionStatus, RetryPolicy, TaskDefinition, Workflow};
 use uuid::Uuid;
 
 use crate::support::{Database, Gate, idle, in_time, quick, setting, task, until, workflow};
@@ -15,7 +15,7 @@ use crate::support::{Database, Gate, idle, in_time, quick, setting, task, until,
 #[derive(Debug, Clone, Copy)]
 enum End {
     /// It ends so, with these words in its error.
-    In(PipelineStatus, &'static str),
+    In(ExecutionStatus, &'static str),
     /// It is left where it is.
     Aside,
     /// That depends on the database, and on what comes first.
@@ -23,7 +23,7 @@ enum End {
 }
 
 use End::{Anyhow, Aside, In};
-use PipelineStatus::{Cancelled, Completed, Failed};
+use ExecutionStatus::{Cancelled, Completed, Failed};
 
 /// Which databases can express it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,8 +238,8 @@ const BEFORE: &[(&str, Where, &str, End)] = &[
 struct Tenants {
     /// The one that writes.
     database: Database,
-    runner: DefaultRunner,
-    other: DefaultRunner,
+    runner: Runner,
+    other: Runner,
     spoiled: Uuid,
     sound: Uuid,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cloacina::{Context, PipelineStatus, TaskDefinition};
+use cloacina::{Context, ExecutionStatus, TaskDefinition};
 
 use crate::support::{Database, Gate, quick, reaches, task, workflow};
 
@@ -108,7 +108,7 @@ on_each_store! {
         for _ in 0..5 {
             assert!(other.execute("w", Context::new()).await.unwrap().status.is_success());
         }
-        assert_eq!(second.get_status().await.unwrap(), PipelineStatus::Pending);
+        assert_eq!(second.get_status().await.unwrap(), ExecutionStatus::Pending);
         gate.open(2);
         assert!(first.wait_for_completion().await.unwrap().status.is_success());
         assert!(second.wait_for_completion().await.unwrap().status.is_success());
@@ -139,7 +139,7 @@ on_each_store! {
             gate.open(1);
         }
         assert_eq!(order, [9, 7, 5, 5, 2, 0]);
-        reaches(&first, PipelineStatus::Completed).await;
+        reaches(&first, ExecutionStatus::Completed).await;
         for (_, execution) in waiting {
             assert!(execution.wait_for_completion().await.unwrap().status.is_success());
         }

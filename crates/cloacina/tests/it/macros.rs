@@ -1,15 +1,13 @@
 //! What `#[task]` and `#[workflow]` make of functions.
 
-use cloacina::{
-    Context, ErrorKind, PipelineError, Task, TaskError, Workflow, registered_workflows, task, workflow,
-};
+use cloacina::{Context, Error, ErrorKind, Task, TaskError, Workflow, registered_workflows, task, workflow};
 
 type Result<T> = std::result::Result<T, TaskError>;
 
 #[task(id = "load")]
-async fn load(mut context: Context) -> std::result::Result<Context, PipelineError> {
+async fn load(mut context: Context) -> std::result::Result<Context, Error> {
     if context.get::<bool>("fail").unwrap_or_default() {
-        return Err(PipelineError::new(ErrorKind::Task, "no data"));
+        return Err(Error::new(ErrorKind::Task, "no data"));
     }
     context.set("n", 1);
     Ok(context)
@@ -81,7 +79,7 @@ async fn a_task_is_called_like_the_function_it_was() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn the_error_of_a_called_task_is_the_one_it_returned() {
-    let error: PipelineError = load(Context::new().with("fail", true)).await.unwrap_err();
+    let error: Error = load(Context::new().with("fail", true)).await.unwrap_err();
     assert_eq!(error.to_string(), "no data");
 }
 

@@ -27,6 +27,7 @@ mod limit;
 #[cfg(feature = "postgres")]
 mod login;
 mod macros;
+mod names;
 #[cfg(feature = "postgres")]
 mod neighbour;
 mod outcome;

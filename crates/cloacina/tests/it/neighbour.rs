@@ -1,6 +1,6 @@
 //! What becomes of tenants when another one is in trouble.
 
-use cloacina::{Context, DefaultRunner, PipelineStatus};
+use cloacina::{Context, ExecutionStatus, Runner};
 use cloacina_testing::cluster::Cluster;
 use tokio_postgres::{Client, NoTls};
 
@@ -13,9 +13,9 @@ async fn superuser(url: &str) -> Client {
     client
 }
 
-async fn completes(runner: &DefaultRunner) {
+async fn completes(runner: &Runner) {
     let result = in_time(runner.execute("w", Context::new())).await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Completed);
+    assert_eq!(result.status, ExecutionStatus::Completed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cloacina::{
-    AttemptOutcome, Backoff, Context, Jitter, PipelineResult, PipelineStatus, RetryPolicy, TaskBody,
+    AttemptOutcome, Backoff, Context, ExecutionResult, ExecutionStatus, Jitter, RetryPolicy, TaskBody,
     TaskDefinition, TaskError, TaskState,
 };
 use cloacina_testing::clock::ManualClock;
@@ -81,8 +81,8 @@ impl Drop for BadError {
 }
 
 #[track_caller]
-fn assert_failed(result: &PipelineResult, attempts: u32, words: &str) {
-    assert_eq!(result.status, PipelineStatus::Failed, "{result:?}");
+fn assert_failed(result: &ExecutionResult, attempts: u32, words: &str) {
+    assert_eq!(result.status, ExecutionStatus::Failed, "{result:?}");
     let task = task_of(result, "t");
     assert_eq!((task.state, task.attempts), (TaskState::Failed, attempts));
     assert!(result.error_message.as_deref().unwrap().contains(words), "{result:?}");
@@ -97,7 +97,7 @@ on_each_store! {
             workflow("once", [failing_until(2)]),
         ]).await;
         let result = runner.execute("in time", Context::new()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         assert_eq!(result.final_context.get::<u32>("attempt"), Some(3));
         assert_eq!(result.error_message, None);
         let history = runner.execution(result.execution_id).history().await.unwrap();
@@ -158,7 +158,7 @@ on_each_store! {
             clock.advance(Duration::from_secs(60));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(waiting.await.unwrap().status, PipelineStatus::Completed);
+        assert_eq!(waiting.await.unwrap().status, ExecutionStatus::Completed);
         let history = execution.history().await.unwrap();
         let waited = history[1].start_time.duration_since(history[0].end_time.unwrap());
         assert!(waited.as_secs() >= 3600, "{waited:?}");
@@ -181,7 +181,7 @@ on_each_store! {
         let policy = RetryPolicy { attempts: 2, base: Duration::from_secs(60), jitter: Jitter::None, ..RetryPolicy::DEFAULT };
         let runner = database.runner([workflow("w", [asking.retry(policy)])]).await;
         let result = runner.execute("w", Context::new()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         let history = runner.execution(result.execution_id).history().await.unwrap();
         assert_eq!(history[0].error_message.as_deref(), Some("the bank is closed"));
         let waited = history[1].start_time.duration_since(history[0].end_time.unwrap());
@@ -270,7 +270,7 @@ on_each_store! {
         let result = database.run(Context::new(), [task("t", |context| async move {
             if context.task().attempt() == 1 { burst("once") } else { Ok(context) }
         }).retry(attempts(2))]).await;
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         assert_eq!(task_of(&result, "t").attempts, 2);
     }
 
@@ -304,11 +304,11 @@ on_each_store! {
         ]).await;
         for name in ["timeout", "error"] {
             let result = runner.execute(name, Context::new()).await.unwrap();
-            assert_eq!((result.status, task_of(&result, "t").attempts), (PipelineStatus::Failed, 1), "{result:?}");
+            assert_eq!((result.status, task_of(&result, "t").attempts), (ExecutionStatus::Failed, 1), "{result:?}");
         }
         let cancelled = runner.execute_async("cancel", Context::new()).await.unwrap();
         cancelled.cancel().await.unwrap();
-        assert_eq!(cancelled.wait_for_completion().await.unwrap().status, PipelineStatus::Cancelled);
+        assert_eq!(cancelled.wait_for_completion().await.unwrap().status, ExecutionStatus::Cancelled);
         assert!(runner.execute("fine", Context::new()).await.unwrap().status.is_success());
         runner.shutdown().await.unwrap();
     }
@@ -385,7 +385,7 @@ on_each_store! {
         returns.recv().await.unwrap();
         assert!(next.wait_for_completion().await.unwrap().status.is_success());
         let now = runner.get_execution(result.execution_id).await.unwrap();
-        assert_eq!((now.status, now.final_context.get::<bool>("late")), (PipelineStatus::Failed, None));
+        assert_eq!((now.status, now.final_context.get::<bool>("late")), (ExecutionStatus::Failed, None));
         assert_eq!(execution.history().await.unwrap().len(), 1);
         runner.shutdown().await.unwrap();
     }
@@ -445,7 +445,7 @@ on_each_store! {
         assert!(execution.history().await.unwrap().iter().all(|attempt| attempt.attempt == 1));
         gate.add_permits(1);
         let result = execution.wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+        assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
         let context = &result.final_context;
         assert_eq!((context.get::<bool>("attempt 1"), context.get::<bool>("attempt 2")), (None, Some(true)));
         let outcomes: Vec<_> =
@@ -472,7 +472,7 @@ on_each_store! {
             workflow("once", [slow.timeout(Some(Duration::from_millis(50)))]),
         ]).await;
         let result = runner.execute("twice", Context::new()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         drops.recv().await.unwrap();
         let history = runner.execution(result.execution_id).history().await.unwrap();
         assert_eq!(history[0].outcome, AttemptOutcome::TimedOut);

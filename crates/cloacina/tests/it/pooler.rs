@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use cloacina::runner::DefaultRunner;
-use cloacina::{Context, DefaultRunnerConfig, RetryPolicy, Workflow};
+use cloacina::runner::Runner;
+use cloacina::{Context, RetryPolicy, RunnerConfig, Workflow};
 use cloacina_testing::pooler::Pooler;
 
 use crate::admin::Administered;
@@ -30,11 +30,11 @@ fn retrying(tenant: &'static str) -> Workflow {
     )
 }
 
-fn config(tenant: &'static str) -> DefaultRunnerConfig {
+fn config(tenant: &'static str) -> RunnerConfig {
     quick().workflow(retrying(tenant)).build()
 }
 
-async fn executes(runner: &DefaultRunner, tenant: &str, number: u64) {
+async fn executes(runner: &Runner, tenant: &str, number: u64) {
     let result = in_time(runner.execute("w", Context::new().with("number", number))).await.unwrap();
     assert!(result.status.is_success(), "{result:?}");
     assert_eq!(result.final_context.get("tenant"), Some(tenant.to_owned()));
@@ -51,11 +51,11 @@ async fn tenants_take_turns_behind_a_pooler_in_transaction_mode() {
 
     let url = pooler.url(&database.url);
     let open = |schema: &'static str| {
-        DefaultRunner::builder().database_url(&url).schema(schema).config(config(schema)).build()
+        Runner::builder().database_url(&url).schema(schema).config(config(schema)).build()
     };
     let (acme, globex) = (open("acme").await.unwrap(), open("globex").await.unwrap());
     // The tenant's login hears others on a session of its own.
-    let own = DefaultRunner::with_config(&pooler.url_with_direct(&own), config("own")).await.unwrap();
+    let own = Runner::with_config(&pooler.url_with_direct(&own), config("own")).await.unwrap();
     for number in 0..15 {
         tokio::join!(
             executes(&acme, "acme", number),
@@ -73,7 +73,7 @@ async fn executions_survive_the_end_of_the_poolers_connections() {
     let database = Administered::by_a_provisioner().await;
     let pooler = Pooler::start(&[&database.url], SERVER_CONNECTIONS).await.unwrap();
     let superuser = database.superuser().await;
-    let builder = DefaultRunner::builder().database_url(pooler.url(&database.url)).schema("acme");
+    let builder = Runner::builder().database_url(pooler.url(&database.url)).schema("acme");
     let runner = builder.config(config("acme")).build().await.unwrap();
     let cut = async {
         for _ in 0..5 {
@@ -99,8 +99,8 @@ async fn work_of_another_process_begins_long_before_anybody_would_look() {
     let pooler = Pooler::start(&[&database.url], SERVER_CONNECTIONS).await.unwrap();
     let gate = Gate::new();
     let url = pooler.url_with_direct(&database.url);
-    let open = |url: &str, config: DefaultRunnerConfig| {
-        DefaultRunner::builder().database_url(url).schema("acme").config(config).build()
+    let open = |url: &str, config: RunnerConfig| {
+        Runner::builder().database_url(url).schema("acme").config(config).build()
     };
     let config = || quick().workflow(workflow("w", [gate.task("t")]));
     let worker = open(&url, config().build()).await.unwrap();

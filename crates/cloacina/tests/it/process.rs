@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use cloacina::runner::{DefaultRunner, DefaultRunnerBuilder};
+use cloacina::runner::{Runner, RunnerBuilder};
 use cloacina::{
-    AttemptOutcome, Context, ErrorKind, PipelineStatus, TaskDefinition, TaskError, TaskState, Workflow,
+    AttemptOutcome, Context, ErrorKind, ExecutionStatus, TaskDefinition, TaskError, TaskState, Workflow,
 };
 use uuid::Uuid;
 
@@ -97,8 +97,8 @@ async fn told_to_go_on() {
     tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()).unwrap()).await.unwrap();
 }
 
-fn place() -> DefaultRunnerBuilder {
-    let builder = DefaultRunner::builder().database_url(std::env::var(URL).unwrap());
+fn place() -> RunnerBuilder {
+    let builder = Runner::builder().database_url(std::env::var(URL).unwrap());
     match std::env::var(SCHEMA) {
         Ok(schema) => builder.schema(schema),
         Err(_) => builder,
@@ -150,7 +150,7 @@ async fn control() {
     }
     assert!(matches!(
         execution.get_status().await.unwrap(),
-        PipelineStatus::Cancelled | PipelineStatus::Paused
+        ExecutionStatus::Cancelled | ExecutionStatus::Paused
     ));
     runner.shutdown().await.unwrap();
 }
@@ -247,7 +247,7 @@ on_each_store! {
         Other::start("control", &database, &format!("cancel {}", execution.execution_id)).end();
         in_time(info.cancellation().cancelled()).await;
         let result = execution.wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Cancelled);
+        assert_eq!(result.status, ExecutionStatus::Cancelled);
         assert_eq!(result.error_message.as_deref(), Some("cancelled by request"));
         assert_eq!(task_of(&result, "third").state, TaskState::Cancelled);
         runner.shutdown().await.unwrap();
@@ -266,7 +266,7 @@ on_each_store! {
         }).await;
         assert!(execution.wait_for(Duration::from_millis(200)).await.unwrap().is_none());
         let now = runner.get_execution(execution.execution_id).await.unwrap();
-        assert_eq!((now.status, task_of(&now, "third").attempts), (PipelineStatus::Paused, 0));
+        assert_eq!((now.status, task_of(&now, "third").attempts), (ExecutionStatus::Paused, 0));
         execution.resume().await.unwrap();
         assert!(execution.wait_for_completion().await.unwrap().status.is_success());
         runner.shutdown().await.unwrap();
@@ -278,7 +278,7 @@ on_each_store! {
         assert_eq!(other.says(), "ready");
         for _ in 0..3 {
             let result = runner.execute("steps", Context::new().with("n", 1)).await.unwrap();
-            assert_eq!(result.status, PipelineStatus::Completed);
+            assert_eq!(result.status, ExecutionStatus::Completed);
             assert_eq!(result.final_context.get::<i32>("n"), Some(1));
         }
         other.end();
@@ -293,7 +293,7 @@ on_each_store! {
         let listed = runner.list_executions().await.unwrap();
         let execution = runner.execution(listed[0].execution_id);
         let result = execution.wait_for(Duration::from_secs(20)).await.unwrap().unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         let history = execution.history().await.unwrap();
         let seen: Vec<_> = history.iter().map(|attempt| (attempt.task_id.as_str(), attempt.outcome)).collect();
         assert_eq!(seen, [
@@ -315,7 +315,7 @@ on_each_store! {
         let runner = database.runner([steps(idle("second"))]).await;
         let id = runner.list_executions().await.unwrap()[0].execution_id;
         let result = runner.execution(id).wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Failed);
+        assert_eq!(result.status, ExecutionStatus::Failed);
         assert!(result.error_message.as_deref().unwrap().contains("3 times"), "{result:?}");
         runner.shutdown().await.unwrap();
     }
@@ -362,7 +362,7 @@ on_each_store! {
         }).await.unwrap(), "done");
         let listed = runner.list_executions().await.unwrap();
         assert_eq!(listed.len(), 100);
-        assert!(listed.iter().all(|execution| execution.status == PipelineStatus::Completed));
+        assert!(listed.iter().all(|execution| execution.status == ExecutionStatus::Completed));
         let text = fs::read_to_string(&path).unwrap();
         let lines: HashSet<&str> = text.lines().collect();
         assert_eq!((lines.len(), text.lines().count()), (500, 500));
@@ -394,7 +394,7 @@ fn play(part: &str, database: &Database, variables: &[(&str, &str)]) {
 /// Opens what the environment names, and finds what the argument says: the name of the place, or words of an error.
 async fn environment() {
     let expected = argument();
-    match (DefaultRunner::from_env().await, expected.split_once(": ")) {
+    match (Runner::from_env().await, expected.split_once(": ")) {
         (Ok(runner), None) => {
             assert_eq!(runner.place(), expected);
             runner.shutdown().await.unwrap();
@@ -454,7 +454,7 @@ async fn the_environment_names_the_schema() {
 }
 
 async fn read_only() {
-    let error = DefaultRunner::new(&std::env::var(URL).unwrap()).await.unwrap_err();
+    let error = Runner::new(&std::env::var(URL).unwrap()).await.unwrap_err();
     assert_error(&error, ErrorKind::Place, "acme.db");
     assert_error(&error, ErrorKind::Place, "cannot be written");
 }
@@ -527,7 +527,7 @@ async fn a_full_disk_is_an_error_and_loses_nothing() {
     let runner = database.runner([steps(idle("second"))]).await;
     for id in accepted {
         let result = in_time(runner.execution(id.parse().unwrap()).wait_for_completion()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
     }
     runner.shutdown().await.unwrap();
 }
@@ -541,7 +541,7 @@ async fn process_limit() {
         let tasks = (0..10).map(|t| meter.with(mine).task(&format!("t{t}")));
         let config = quick().max_process_tasks(4).max_concurrent_tasks(n + 1).workflow(workflow("w", tasks));
         let url = format!("sqlite://{}/{n}.db", directory.path().display());
-        runners.push(DefaultRunner::with_config(&url, config.build()).await.unwrap());
+        runners.push(Runner::with_config(&url, config.build()).await.unwrap());
     }
     let mut executions = Vec::new();
     for _ in 0..5 {
@@ -619,7 +619,7 @@ async fn the_work_of_an_operators_process_that_died_is_taken_back_by_the_tenants
     let runner = own.runner([steps(idle("second"))]).await;
     until(async || {
         let ended = runner.list_executions().await.unwrap();
-        ended.iter().all(|execution| execution.status == PipelineStatus::Completed)
+        ended.iter().all(|execution| execution.status == ExecutionStatus::Completed)
     })
     .await;
     runner.shutdown().await.unwrap();

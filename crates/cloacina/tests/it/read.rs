@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cloacina::{Context, ErrorKind, ExecutionFilter, PipelineStatus, TaskState};
+use cloacina::{Context, ErrorKind, ExecutionFilter, ExecutionStatus, TaskState};
 use uuid::Uuid;
 
 use crate::support::{Database, Gate, assert_error, failing, idle, setting, workflow};
@@ -18,7 +18,7 @@ on_each_store! {
         let all = runner.list_executions().await.unwrap();
         assert_eq!(all.iter().map(|execution| execution.execution_id).collect::<Vec<_>>(), ids);
         for execution in &all {
-            assert_eq!((execution.workflow_name.as_str(), execution.status), ("w", PipelineStatus::Completed));
+            assert_eq!((execution.workflow_name.as_str(), execution.status), ("w", ExecutionStatus::Completed));
             assert!(execution.duration.is_some());
             assert!(execution.task_results.is_empty());
             assert_eq!(execution.final_context, Context::new());
@@ -51,12 +51,12 @@ on_each_store! {
         let count = async |filter| runner.list(filter, None, 100).await.unwrap().len();
         let all = ExecutionFilter::all;
         assert_eq!(count(all()).await, 4);
-        assert_eq!(count(all().status(PipelineStatus::Completed)).await, 2);
-        assert_eq!(count(all().status(PipelineStatus::Completed).status(PipelineStatus::Failed)).await, 3);
-        assert_eq!(count(all().status(PipelineStatus::Running)).await, 1);
-        assert_eq!(count(all().status(PipelineStatus::Paused)).await, 0);
+        assert_eq!(count(all().status(ExecutionStatus::Completed)).await, 2);
+        assert_eq!(count(all().status(ExecutionStatus::Completed).status(ExecutionStatus::Failed)).await, 3);
+        assert_eq!(count(all().status(ExecutionStatus::Running)).await, 1);
+        assert_eq!(count(all().status(ExecutionStatus::Paused)).await, 0);
         assert_eq!(count(all().workflow("ok")).await, 2);
-        assert_eq!(count(all().workflow("ok").status(PipelineStatus::Failed)).await, 0);
+        assert_eq!(count(all().workflow("ok").status(ExecutionStatus::Failed)).await, 0);
         assert_eq!(count(all().workflow("' OR 1 = 1 --")).await, 0);
         // Pages of a filtered listing fit together as well.
         let first = runner.list(all().workflow("ok"), None, 1).await.unwrap();
@@ -99,7 +99,7 @@ on_each_store! {
         let execution = runner.execute_async("w", Context::new().with("in", 1)).await.unwrap();
         gate.started().await;
         let now = runner.get_execution(execution.execution_id).await.unwrap();
-        assert_eq!((now.status, now.end_time, now.duration), (PipelineStatus::Running, None, None));
+        assert_eq!((now.status, now.end_time, now.duration), (ExecutionStatus::Running, None, None));
         assert_eq!(
             now.task_results.iter().map(|task| (task.task_id.as_str(), task.state)).collect::<Vec<_>>(),
             [("a", TaskState::Completed), ("b", TaskState::Running), ("c", TaskState::Waiting)]

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cloacina::runner::DefaultRunner;
-use cloacina::{Context, ErrorKind, Jitter, PipelineStatus, RetryPolicy, Workflow};
+use cloacina::runner::Runner;
+use cloacina::{Context, ErrorKind, ExecutionStatus, Jitter, RetryPolicy, Workflow};
 use cloacina_core::clock::SystemClock;
 use cloacina_core::store::{PlaceName, Store, StoreErrorKind};
-use cloacina_core::{Hub, Runner};
+use cloacina_core::{Hub, PlaceRunner};
 use cloacina_sqlite::{Directory, FileId, SqliteStore};
 use cloacina_testing::clock::ManualClock;
 use cloacina_testing::faulty::{FaultyStore, Method, Moment, Verdict};
@@ -57,7 +57,7 @@ fn looks(path: &Path) -> (std::time::SystemTime, u64, Vec<String>) {
 struct Moved {
     clock: ManualClock,
     path: PathBuf,
-    runner: DefaultRunner,
+    runner: Runner,
 }
 
 impl Moved {
@@ -197,7 +197,7 @@ pub(crate) async fn few_descriptors() {
     // All are at work now.
     gate.open(FILES);
     for execution in executions {
-        assert_eq!(execution.wait_for_completion().await.unwrap().status, PipelineStatus::Completed);
+        assert_eq!(execution.wait_for_completion().await.unwrap().status, ExecutionStatus::Completed);
     }
     for runner in runners {
         runner.shutdown().await.unwrap();
@@ -351,12 +351,15 @@ async fn what_another_store_submits_to_a_file_at_rest_is_run() {
         let store = SqliteStore::open(&database.url).await.unwrap();
         let hub = Hub::start(store, &settings);
         let other =
-            Runner::open(hub, PlaceName::Default, settings, workflows().into()).await.unwrap().unwrap();
+            PlaceRunner::open(hub, PlaceName::Default, settings, workflows().into()).await.unwrap().unwrap();
         let id = other.execute_async("w", Context::new()).await.unwrap().execution_id;
         assert_eq!(gate.started().await.execution_id(), id);
         gate.open(1);
         let execution = resting.runner.execution(id);
-        assert_eq!(in_time(execution.wait_for_completion()).await.unwrap().status, PipelineStatus::Completed);
+        assert_eq!(
+            in_time(execution.wait_for_completion()).await.unwrap().status,
+            ExecutionStatus::Completed
+        );
         drop(other);
     }
     resting.shutdown().await;
@@ -369,7 +372,8 @@ async fn two_runners_of_two_hubs_rest_once_both_are_done() {
     let one = Moved::new(&database, workflows()).await;
     let settings = quick().clock(Arc::new(one.clock.clone())).build();
     let hub = Hub::start(SqliteStore::open(&database.url).await.unwrap(), &settings);
-    let two = Runner::open(hub, PlaceName::Default, settings, workflows().into()).await.unwrap().unwrap();
+    let two =
+        PlaceRunner::open(hub, PlaceName::Default, settings, workflows().into()).await.unwrap().unwrap();
     for _ in 0..3 {
         one.rests().await;
         assert!(in_time(two.execute("w", Context::new())).await.unwrap().status.is_success());
@@ -400,7 +404,7 @@ async fn a_lost_answer_to_a_sign_off_or_a_registration_leaves_no_runner_behind()
     let settings = quick().clock(Arc::new(clock.clone())).build();
     let hub = Hub::start(store, &settings);
     let workflows = vec![workflow("w", [idle("t")])];
-    let runner = Runner::open(hub, PlaceName::Default, settings, workflows).await.unwrap().unwrap();
+    let runner = PlaceRunner::open(hub, PlaceName::Default, settings, workflows).await.unwrap().unwrap();
     let rests = || {
         until(async || {
             clock.advance(Duration::from_secs(1));
@@ -508,7 +512,7 @@ async fn whatever_meets_a_rest_is_run() {
                             }
                         }
                     };
-                    assert_eq!(result.status, PipelineStatus::Completed);
+                    assert_eq!(result.status, ExecutionStatus::Completed);
                     assert!(result.task_results.iter().all(|task| task.attempts == 1), "{result:?}");
                 }
             })
@@ -531,7 +535,7 @@ async fn work_of_a_tenant_that_nobody_has_opened_is_found_when_it_is_due() {
     let open = async |name: &str| {
         let address = directory.address(&FileId::parse(name).unwrap()).unwrap();
         let config = quick().workflow(workflow("w", [gate.task("t")])).build();
-        DefaultRunner::builder().file(address).config(config).build().await.unwrap()
+        Runner::builder().file(address).config(config).build().await.unwrap()
     };
     let now = cloacina_core::clock::Clock::now(&SystemClock);
     let later = now + Duration::from_secs(3600);

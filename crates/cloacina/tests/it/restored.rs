@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloacina::{Context, PipelineStatus, TaskDefinition, Workflow};
+use cloacina::{Context, ExecutionStatus, TaskDefinition, Workflow};
 
 use crate::support::{Database, Gate, idle, in_time, quick, until, workflow};
 
@@ -63,7 +63,7 @@ on_each_store! {
         assert_eq!(gate.started().await.attempt(), 2);
         gate.open(1);
         let result = in_time(runner.execution(execution).wait_for_completion()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         runner.shutdown().await.unwrap();
     }
 
@@ -94,7 +94,7 @@ on_each_store! {
         assert_eq!(again.await.attempt(), 2);
         gate.open(1);
         let result = in_time(runner.execution(execution).wait_for_completion()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         runner.shutdown().await.unwrap();
     }
 
@@ -113,7 +113,7 @@ on_each_store! {
 
         let runner = database.runner(gated(&gate)).await;
         let result = in_time(runner.execution(execution).wait_for_completion()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         runner.shutdown().await.unwrap();
     }
 
@@ -144,9 +144,9 @@ on_each_store! {
         let runner = database.runner([version(2)]).await;
         for execution in &ids[count..] {
             let result = in_time(runner.execution(*execution).wait_for_completion()).await.unwrap();
-            assert_eq!(result.status, PipelineStatus::Completed);
+            assert_eq!(result.status, ExecutionStatus::Completed);
         }
-        assert_eq!(runner.get_execution_status(ids[0]).await.unwrap(), PipelineStatus::Paused);
+        assert_eq!(runner.get_execution_status(ids[0]).await.unwrap(), ExecutionStatus::Paused);
         runner.shutdown().await.unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! Trigger rules, from end to end.
 
-use cloacina::{Context, PipelineStatus, SkipReason, TaskDefinition, TaskState, TriggerRule};
+use cloacina::{Context, ExecutionStatus, SkipReason, TaskDefinition, TaskState, TriggerRule};
 use tokio::sync::mpsc;
 
 use crate::support::{Database, failing, idle, setting, task, task_of, workflow};
@@ -109,7 +109,7 @@ on_each_store! {
             failing("charge"),
             setting("refund", "refunded", true).rule(AnyFailed).dependencies(["charge"]),
         ]).await;
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         assert_eq!(result.error_message, None);
         assert_eq!(result.final_context.get::<bool>("refunded"), Some(true));
         // It is handled, not forgotten.
@@ -122,7 +122,7 @@ on_each_store! {
             failing("charge"),
             failing("refund").rule(AnyFailed).dependencies(["charge"]),
         ]).await;
-        assert_eq!(result.status, PipelineStatus::Failed);
+        assert_eq!(result.status, ExecutionStatus::Failed);
         assert_eq!(result.error_message.as_deref(), Some("charge is broken"));
     }
 
@@ -132,7 +132,7 @@ on_each_store! {
             idle("refund").rule(AnyFailed).dependencies(["charge"]),
             failing("mail"),
         ]).await;
-        assert_eq!(result.status, PipelineStatus::Failed);
+        assert_eq!(result.status, ExecutionStatus::Failed);
         assert_eq!(result.error_message.as_deref(), Some("mail is broken"));
     }
 
@@ -141,14 +141,14 @@ on_each_store! {
             failing("work"),
             setting("clean_up", "clean", true).rule(AllDone).dependencies(["work"]),
         ]).await;
-        assert_eq!(result.status, PipelineStatus::Failed);
+        assert_eq!(result.status, ExecutionStatus::Failed);
         assert_eq!(result.error_message.as_deref(), Some("work is broken"));
         assert_eq!(result.final_context.get::<bool>("clean"), Some(true));
     }
 
     async fn an_execution_of_which_only_skips_are_left_completes(database: Database) {
         let result = database.run(Context::new(), skipped()).await;
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         assert_eq!(task_of(&result, "skipped").state, TaskState::Skipped);
     }
 }

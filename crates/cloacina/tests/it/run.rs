@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloacina::{Context, PipelineStatus, TaskDefinition, TaskState, task, workflow};
+use cloacina::{Context, ExecutionStatus, TaskDefinition, TaskState, task, workflow};
 use tokio::sync::Barrier;
 
 use crate::support::{Database, Gate, idle, quick, setting, task as define, workflow as define_workflow};
@@ -21,7 +21,7 @@ async fn change(context: &mut Context) -> Result<(), anyhow::Error> {
 }
 
 #[task(id = "block", dependencies = [change], blocking)]
-fn block(mut context: Context) -> Result<Context, cloacina::PipelineError> {
+fn block(mut context: Context) -> Result<Context, cloacina::Error> {
     context.set("blocked", context.get::<u32>("changed"));
     Ok(context)
 }
@@ -70,7 +70,7 @@ on_each_store! {
             Ok(context.with("greeting", format!("Salve, {name}!")))
         })])]).await;
         let result = runner.execute("greet", Context::new().with("name", "Marcus")).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         assert_eq!(result.workflow_name, "greet");
         assert_eq!(result.final_context.get::<String>("greeting").unwrap(), "Salve, Marcus!");
         assert_eq!(result.final_context.get::<String>("name").unwrap(), "Marcus");
@@ -176,14 +176,14 @@ on_each_store! {
         let info = gate.started().await;
         assert_eq!(info.execution_id(), execution.execution_id);
         assert_eq!((info.workflow(), info.task_id(), info.attempt()), ("w", "t", 1));
-        assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Running);
+        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Running);
         assert!(execution.wait_for(Duration::from_millis(20)).await.unwrap().is_none());
         // As many as like may wait for it.
         let waiting = [execution.clone(), runner.execution(execution.execution_id), execution.clone()]
             .map(|handle| tokio::spawn(async move { handle.wait_for_completion().await.unwrap() }));
         gate.open(1);
         for waiting in waiting {
-            assert_eq!(waiting.await.unwrap().status, PipelineStatus::Completed);
+            assert_eq!(waiting.await.unwrap().status, ExecutionStatus::Completed);
         }
         // And once more when it is over.
         assert!(execution.wait_for_completion().await.unwrap().status.is_success());
@@ -202,7 +202,7 @@ on_each_store! {
         };
         gate.open(1);
         let result = runner.execution(id).wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         runner.shutdown().await.unwrap();
     }
 

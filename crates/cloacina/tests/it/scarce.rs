@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloacina::{Context, PipelineStatus};
+use cloacina::{Context, ExecutionStatus};
 use cloacina_testing::cluster::{Cluster, Server};
 use tokio_postgres::{Client, NoTls};
 
@@ -36,7 +36,7 @@ async fn a_runner_works_with_as_many_connections_as_its_login_may_have() {
         let runner = database.runner([workflow("w", [idle("t")])]).await;
         let executions = (0..50).map(|_| runner.execute("w", Context::new()));
         for result in in_time(futures_util::future::join_all(executions)).await {
-            assert_eq!(result.unwrap().status, PipelineStatus::Completed, "with {limit} connections");
+            assert_eq!(result.unwrap().status, ExecutionStatus::Completed, "with {limit} connections");
         }
         assert_eq!(runner.list_executions().await.unwrap().len(), 50);
         runner.shutdown().await.unwrap();
@@ -64,7 +64,7 @@ async fn a_runner_opens_no_more_connections_than_it_is_told() {
         gate.open(20);
         for execution in executions {
             let result = in_time(execution.unwrap().wait_for_completion()).await.unwrap();
-            assert_eq!(result.status, PipelineStatus::Completed);
+            assert_eq!(result.status, ExecutionStatus::Completed);
         }
         runner.shutdown().await.unwrap();
     }
@@ -94,14 +94,14 @@ async fn a_login_whose_sessions_work_as_another_role_works_as_that_role() {
     beside.batch_execute(&make).await.unwrap();
     let runner = database.runner([workflow("w", [idle("t")])]).await;
     let result = in_time(runner.execute("w", Context::new())).await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Completed);
+    assert_eq!(result.status, ExecutionStatus::Completed);
     let owned = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'acme'";
     assert_eq!(beside.query_one(owned, &[]).await.unwrap().get::<_, String>(0), owner);
     // A commit whose answer is lost is decided by such a login as well.
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1";
     beside.execute(end, &[&login]).await.unwrap();
     let result = in_time(runner.execute("w", Context::new())).await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Completed);
+    assert_eq!(result.status, ExecutionStatus::Completed);
     runner.shutdown().await.unwrap();
 }
 
@@ -128,7 +128,7 @@ async fn an_execution_waits_for_a_server_that_can_only_be_read_for_a_while() {
     assert!(!submitted.is_finished());
     only_read("off").await;
     let result = in_time(submitted).await.unwrap().unwrap();
-    assert_eq!(result.status, PipelineStatus::Completed);
+    assert_eq!(result.status, ExecutionStatus::Completed);
     runner.shutdown().await.unwrap();
 }
 
@@ -164,7 +164,7 @@ async fn many_who_read_much_do_not_keep_the_engine_from_its_work() {
     assert_eq!(beside.query_one(runners, &[]).await.unwrap().get::<_, String>(0), before);
     gate.open(1);
     let result = in_time(execution.wait_for_completion()).await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Completed);
+    assert_eq!(result.status, ExecutionStatus::Completed);
     beside.batch_execute("COMMIT").await.unwrap();
     for reader in readers {
         in_time(reader).await.unwrap().unwrap_or_default();

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cloacina::{Context, DefaultRunnerConfig, PipelineStatus, RetryPolicy, Workflow};
+use cloacina::{Context, ExecutionStatus, RetryPolicy, RunnerConfig, Workflow};
 use cloacina_core::clock::{Clock, SystemClock};
 use cloacina_core::store::{PlaceName, StoreErrorKind};
-use cloacina_core::{Hub, Runner};
+use cloacina_core::{Hub, PlaceRunner};
 use cloacina_testing::clock::ManualClock;
 use cloacina_testing::faulty::{FaultyStore, Method, Moment, Verdict};
 use cloacina_testing::memory::MemoryDatabase;
@@ -26,12 +26,12 @@ impl World {
         Self { database: MemoryDatabase::new(), clock: ManualClock::new() }
     }
 
-    fn settings(&self, workflows: impl IntoIterator<Item = Workflow>) -> DefaultRunnerConfig {
+    fn settings(&self, workflows: impl IntoIterator<Item = Workflow>) -> RunnerConfig {
         let settings = quick().clock(Arc::new(self.clock.clone()));
         workflows.into_iter().fold(settings, |settings, workflow| settings.workflow(workflow)).build()
     }
 
-    fn hub(&self, settings: &DefaultRunnerConfig) -> Arc<Hub> {
+    fn hub(&self, settings: &RunnerConfig) -> Arc<Hub> {
         Hub::start(Arc::new(self.database.open()), settings)
     }
 
@@ -48,7 +48,7 @@ impl World {
     }
 
     /// How an execution stands, as another process sees it.
-    async fn status(&self, tenant: &str, id: uuid::Uuid) -> PipelineStatus {
+    async fn status(&self, tenant: &str, id: uuid::Uuid) -> ExecutionStatus {
         let mut settings = self.settings([]);
         settings.submit_only = true;
         let runner = open(&self.hub(&settings), tenant, &settings).await;
@@ -69,12 +69,12 @@ impl World {
     }
 }
 
-async fn open(hub: &Arc<Hub>, tenant: &str, settings: &DefaultRunnerConfig) -> Runner {
+async fn open(hub: &Arc<Hub>, tenant: &str, settings: &RunnerConfig) -> PlaceRunner {
     let name = PlaceName::Named(tenant.to_owned());
-    Runner::open(Arc::clone(hub), name, settings.clone(), Vec::new()).await.unwrap().unwrap()
+    PlaceRunner::open(Arc::clone(hub), name, settings.clone(), Vec::new()).await.unwrap().unwrap()
 }
 
-fn serving(mut settings: DefaultRunnerConfig) -> DefaultRunnerConfig {
+fn serving(mut settings: RunnerConfig) -> RunnerConfig {
     settings.serve_all_tenants = true;
     settings
 }
@@ -88,12 +88,12 @@ async fn a_place_is_opened_for_its_work_and_closed_when_nothing_is_due() {
     let settings = serving(world.settings(workflows()));
     let hub = world.hub(&settings);
     let server = open(&hub, "acme", &settings).await;
-    world.pass_until(async || world.status("globex", now).await == PipelineStatus::Completed).await;
-    assert_eq!(world.status("globex", later).await, PipelineStatus::Pending);
+    world.pass_until(async || world.status("globex", now).await == ExecutionStatus::Completed).await;
+    assert_eq!(world.status("globex", later).await, ExecutionStatus::Pending);
     world.pass_until(async || hub.open_places() == 1).await;
     // What comes later is in the bell.
     world.clock.advance(Duration::from_secs(3600));
-    world.pass_until(async || world.status("globex", later).await == PipelineStatus::Completed).await;
+    world.pass_until(async || world.status("globex", later).await == ExecutionStatus::Completed).await;
     world.pass_until(async || hub.open_places() == 1).await;
     in_time(server.shutdown()).await.unwrap();
     assert!(hub.is_closed());
@@ -195,7 +195,7 @@ async fn tenants_take_turns_where_few_places_may_be_open() {
     }
     assert_eq!(seen.len(), 6);
     for (tenant, id) in ids {
-        world.pass_until(async || world.status(&tenant, id).await == PipelineStatus::Completed).await;
+        world.pass_until(async || world.status(&tenant, id).await == ExecutionStatus::Completed).await;
     }
     in_time(server.shutdown()).await.unwrap();
 }
@@ -229,7 +229,7 @@ async fn a_place_that_cannot_be_opened_is_put_aside_and_disturbs_nobody() {
     let tried = *tries.lock().unwrap();
     assert!((4..=9).contains(&tried), "once, and then after 1, 2, 4, … 60 s: {tried}");
     broken.store(false, Ordering::Relaxed);
-    world.pass_until(async || world.status("globex", first).await == PipelineStatus::Completed).await;
+    world.pass_until(async || world.status("globex", first).await == ExecutionStatus::Completed).await;
     in_time(server.shutdown()).await.unwrap();
 }
 
@@ -246,14 +246,14 @@ async fn closing_a_handle_on_a_served_place_ends_nothing() {
     let info = gate.started().await;
     // A handle of its own shares what runs.
     let own = open(&hub, "globex", &world.settings(workflows())).await;
-    assert_eq!(own.get_execution_status(first).await.unwrap(), PipelineStatus::Running);
+    assert_eq!(own.get_execution_status(first).await.unwrap(), ExecutionStatus::Running);
     let second = own.execute_async("w", Context::new()).await.unwrap().execution_id;
     let other = gate.started().await;
     in_time(own.shutdown()).await.unwrap();
     assert!(!info.cancellation().is_cancelled() && !other.cancellation().is_cancelled());
     gate.open(2);
     for id in [first, second] {
-        until(async || world.status("globex", id).await == PipelineStatus::Completed).await;
+        until(async || world.status("globex", id).await == ExecutionStatus::Completed).await;
     }
     // With the runner that serves it ends.
     world.submit("globex", workflows(), Duration::ZERO).await;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use cloacina::database::{
     AdminErrorKind, Database as AdminDatabase, DatabaseAdmin, Placement, TenantLimits, TenantState,
 };
-use cloacina::runner::{DefaultRunner, DefaultRunnerConfig};
-use cloacina::{Context, ErrorKind, PipelineStatus};
+use cloacina::runner::{Runner, RunnerConfig};
+use cloacina::{Context, ErrorKind, ExecutionStatus};
 use cloacina_testing::cluster::Cluster;
 
 use crate::support::{assert_error, idle, until, workflow};
@@ -24,9 +24,9 @@ async fn shared() -> (DatabaseAdmin, String) {
     (admin, operator)
 }
 
-async fn runner(url: &str, tenant: &str) -> DefaultRunner {
-    let config = DefaultRunnerConfig::builder().workflow(workflow("w", [idle("t")])).build();
-    DefaultRunner::builder().database_url(url).tenant(tenant).config(config).build().await.unwrap()
+async fn runner(url: &str, tenant: &str) -> Runner {
+    let config = RunnerConfig::builder().workflow(workflow("w", [idle("t")])).build();
+    Runner::builder().database_url(url).tenant(tenant).config(config).build().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,10 +56,9 @@ async fn names_are_taken_once_and_unknown_ones_say_so() {
             "{name}: {error}"
         );
     }
-    let missing = DefaultRunner::builder().database_url(&url).tenant("nobody").build().await.unwrap_err();
+    let missing = Runner::builder().database_url(&url).tenant("nobody").build().await.unwrap_err();
     assert_error(&missing, ErrorKind::Place, "there is no tenant that is called `nobody`");
-    let both =
-        DefaultRunner::builder().database_url(&url).tenant("acme").schema("acme").build().await.unwrap_err();
+    let both = Runner::builder().database_url(&url).tenant("acme").schema("acme").build().await.unwrap_err();
     assert_error(&both, ErrorKind::Configuration, "name one of them");
 }
 
@@ -87,7 +86,7 @@ async fn an_administrator_limits_suspends_and_removes_one_of_them_alone() {
     assert!(globex.execute("w", Context::new()).await.unwrap().status.is_success());
     admin.resume("acme").await.unwrap();
     until(async || {
-        acme.execute("w", Context::new()).await.is_ok_and(|done| done.status == PipelineStatus::Completed)
+        acme.execute("w", Context::new()).await.is_ok_and(|done| done.status == ExecutionStatus::Completed)
     })
     .await;
     acme.shutdown().await.unwrap();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cloacina::runner::DefaultRunner;
-use cloacina::{AttemptOutcome, Context, ErrorKind, PipelineStatus, TaskDefinition, TaskState, Workflow};
+use cloacina::runner::Runner;
+use cloacina::{AttemptOutcome, Context, ErrorKind, ExecutionStatus, TaskDefinition, TaskState, Workflow};
 use cloacina_testing::clock::ManualClock;
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
@@ -61,7 +61,7 @@ async fn finished_by_the_next(database: &Database, stuck: &Stuck, id: uuid::Uuid
     stuck.release();
     let next = database.runner([stuck.workflow()]).await;
     let result = next.execution(id).wait_for_completion().await.unwrap();
-    assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+    assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
     assert_eq!(result.final_context.get::<bool>("finished"), Some(true));
     let history = next.execution(id).history().await.unwrap();
     let seen: Vec<_> =
@@ -95,11 +95,11 @@ on_each_store! {
         assert!(!closing.is_finished());
         assert!(!info.cancellation().is_cancelled());
         gate.open(1);
-        assert_eq!(waiting.await.unwrap().unwrap().status, PipelineStatus::Completed);
+        assert_eq!(waiting.await.unwrap().unwrap().status, ExecutionStatus::Completed);
         closing.await.unwrap().unwrap();
         // It was written, not only told.
         let next = database.runner([]).await;
-        assert_eq!(next.get_execution_status(info.execution_id()).await.unwrap(), PipelineStatus::Completed);
+        assert_eq!(next.get_execution_status(info.execution_id()).await.unwrap(), ExecutionStatus::Completed);
         next.shutdown().await.unwrap();
     }
 
@@ -122,7 +122,7 @@ on_each_store! {
         gate.open(1);
         for id in [running.execution_id, pending.execution_id] {
             let result = next.execution(id).wait_for_completion().await.unwrap();
-            assert_eq!(result.status, PipelineStatus::Completed);
+            assert_eq!(result.status, ExecutionStatus::Completed);
             assert!(result.task_results.iter().all(|task| task.attempts == 1), "{result:?}");
         }
         next.shutdown().await.unwrap();
@@ -180,12 +180,12 @@ on_each_store! {
         runner.shutdown().await.unwrap();
         let next = database.runner([]).await;
         let status = next.get_execution_status(execution.execution_id).await.unwrap();
-        assert_eq!(status, PipelineStatus::Completed);
+        assert_eq!(status, ExecutionStatus::Completed);
         next.shutdown().await.unwrap();
     }
 
     async fn a_task_may_shut_its_own_runner_down(database: Database) {
-        let place = Arc::new(std::sync::OnceLock::<DefaultRunner>::new());
+        let place = Arc::new(std::sync::OnceLock::<Runner>::new());
         let suicidal = task("t", {
             let place = Arc::clone(&place);
             move |context| {
@@ -211,7 +211,7 @@ on_each_store! {
     }
 
     async fn a_task_may_cancel_its_own_execution(database: Database) {
-        let place = Arc::new(std::sync::OnceLock::<DefaultRunner>::new());
+        let place = Arc::new(std::sync::OnceLock::<Runner>::new());
         let weary = task("t", {
             let place = Arc::clone(&place);
             move |context| {
@@ -225,7 +225,7 @@ on_each_store! {
         let runner = database.runner([workflow("w", [weary, idle("next").dependencies(["t"])])]).await;
         place.set(runner.clone()).unwrap();
         let result = runner.execute("w", Context::new()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Cancelled);
+        assert_eq!(result.status, ExecutionStatus::Cancelled);
         assert_eq!(task_of(&result, "next").state, TaskState::Cancelled);
         runner.shutdown().await.unwrap();
     }
@@ -295,7 +295,7 @@ on_each_store! {
         drop(runner);
         gate.open(1);
         let result = execution.wait_for_completion().await.unwrap();
-        assert_eq!((result.status, task_of(&result, "t").attempts), (PipelineStatus::Completed, 1));
+        assert_eq!((result.status, task_of(&result, "t").attempts), (ExecutionStatus::Completed, 1));
     }
 
     async fn work_of_a_runtime_that_ended_is_finished_by_the_next_runner(database: Database) {
@@ -325,7 +325,7 @@ on_each_store! {
         let execution = submitter.execute_async("w", Context::new()).await.unwrap();
         assert!(execution.wait_for(Duration::from_millis(300)).await.unwrap().is_none());
         let now = submitter.get_execution(execution.execution_id).await.unwrap();
-        assert_eq!((now.status, task_of(&now, "t").state), (PipelineStatus::Pending, TaskState::Ready));
+        assert_eq!((now.status, task_of(&now, "t").state), (ExecutionStatus::Pending, TaskState::Ready));
         submitter.shutdown().await.unwrap();
         let executor = database.runner(workflows()).await;
         let result = executor.execution(execution.execution_id).wait_for_completion().await.unwrap();
@@ -355,7 +355,7 @@ on_each_store! {
         executor.shutdown().await.unwrap();
         let execution = submitter.execute_async("w", Context::new()).await.unwrap();
         assert!(execution.wait_for(Duration::from_millis(300)).await.unwrap().is_none());
-        assert_eq!(execution.get_status().await.unwrap(), PipelineStatus::Pending);
+        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Pending);
         let executor = database.runner(workflows()).await;
         assert!(execution.wait_for_completion().await.unwrap().status.is_success());
         executor.shutdown().await.unwrap();
@@ -451,7 +451,7 @@ on_each_store! {
         let id = submitter.execute_async("old", Context::new()).await.unwrap().execution_id;
         submitter.shutdown().await.unwrap();
         let without = database.configured(config(), [workflow("new", [idle("t")])]).await;
-        until(async || without.get_execution_status(id).await.unwrap() == PipelineStatus::Paused).await;
+        until(async || without.get_execution_status(id).await.unwrap() == ExecutionStatus::Paused).await;
         assert!(without.execute("new", Context::new()).await.unwrap().status.is_success());
         without.shutdown().await.unwrap();
         let with = database.configured(config(), old()).await;
@@ -484,7 +484,7 @@ on_each_store! {
             matches!(over.get_status().await, Err(error) if error.kind() == ErrorKind::NotFound)
         }).await;
         // What is not over stays, however old it is, and the key is free again.
-        assert_eq!(running.get_status().await.unwrap(), PipelineStatus::Running);
+        assert_eq!(running.get_status().await.unwrap(), ExecutionStatus::Running);
         let anew = keyed().send().await.unwrap();
         assert_ne!(anew.execution_id, over.execution_id);
         anew.wait_for_completion().await.unwrap();
@@ -500,7 +500,7 @@ on_each_store! {
         // The same name, but another shape.
         let other = database.runner([workflow("w", [idle("t"), idle("u")])]).await;
         assert!(other.execute("w", Context::new()).await.unwrap().status.is_success());
-        assert_eq!(other.get_execution_status(id).await.unwrap(), PipelineStatus::Pending);
+        assert_eq!(other.get_execution_status(id).await.unwrap(), ExecutionStatus::Pending);
         assert_eq!(other.get_execution(id).await.unwrap().task_results.len(), 1);
         other.shutdown().await.unwrap();
         let right = database.runner([workflow("w", [setting("t", "done", 1)])]).await;
@@ -540,9 +540,8 @@ async fn only_the_file_is_left_when_its_last_runner_has_ended() {
 #[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn a_database_in_memory_is_gone_with_its_runner() {
-    let open = || {
-        DefaultRunner::builder().database_url("sqlite::memory:").workflow(workflow("w", [idle("t")])).build()
-    };
+    let open =
+        || Runner::builder().database_url("sqlite::memory:").workflow(workflow("w", [idle("t")])).build();
     let (first, second) = (open().await.unwrap(), open().await.unwrap());
     first.execute("w", Context::new()).await.unwrap();
     assert_eq!(first.list_executions().await.unwrap().len(), 1);

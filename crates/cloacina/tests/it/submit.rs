@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloacina::{Context, ErrorKind, PipelineStatus};
+use cloacina::{Context, ErrorKind, ExecutionStatus};
 use cloacina_core::clock::{Clock, SystemClock};
 
 use crate::support::{Database, assert_error, idle, setting, workflow};
@@ -106,7 +106,7 @@ on_each_store! {
         let status = later.get_status().await.unwrap();
         // On a machine that is busy enough its time has come by now.
         if SystemClock.now() < at {
-            assert_eq!(status, PipelineStatus::Pending);
+            assert_eq!(status, ExecutionStatus::Pending);
         }
         let result = later.wait_for_completion().await.unwrap();
         assert!(result.status.is_success());

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloacina::runner::{DefaultRunner, DefaultRunnerBuilder, DefaultRunnerConfigBuilder};
+use cloacina::runner::{Runner, RunnerBuilder, RunnerConfigBuilder};
 use cloacina::{
-    Context, DefaultRunnerConfig, ErrorKind, PipelineError, PipelineExecution, PipelineResult,
-    PipelineStatus, RetryPolicy, TaskDefinition, TaskError, TaskInfo, TaskResult, Workflow,
+    Context, Error, ErrorKind, Execution, ExecutionResult, ExecutionStatus, RetryPolicy, RunnerConfig,
+    TaskDefinition, TaskError, TaskInfo, TaskResult, Workflow,
 };
 use tempfile::TempDir;
 use tokio::sync::{Mutex, Semaphore, mpsc};
@@ -88,8 +88,8 @@ impl Database {
         self.directory.as_ref().map(|_| PathBuf::from(self.url.strip_prefix("sqlite://").unwrap()))
     }
 
-    pub(crate) fn builder(&self) -> DefaultRunnerBuilder {
-        let builder = DefaultRunner::builder().database_url(&self.url);
+    pub(crate) fn builder(&self) -> RunnerBuilder {
+        let builder = Runner::builder().database_url(&self.url);
         match &self.schema {
             Some(schema) => builder.schema(schema),
             None => builder,
@@ -97,17 +97,17 @@ impl Database {
     }
 
     /// A runner that knows these workflows.
-    pub(crate) async fn runner(&self, workflows: impl IntoIterator<Item = Workflow>) -> DefaultRunner {
+    pub(crate) async fn runner(&self, workflows: impl IntoIterator<Item = Workflow>) -> Runner {
         self.configured(quick(), workflows).await
     }
 
     /// A runner with these settings that knows these workflows.
     pub(crate) async fn configured(
         &self,
-        config: DefaultRunnerConfigBuilder,
+        config: RunnerConfigBuilder,
         workflows: impl IntoIterator<Item = Workflow>,
-    ) -> DefaultRunner {
-        let config = workflows.into_iter().fold(config, DefaultRunnerConfigBuilder::workflow);
+    ) -> Runner {
+        let config = workflows.into_iter().fold(config, RunnerConfigBuilder::workflow);
         self.builder().config(config.build()).build().await.unwrap()
     }
 
@@ -116,7 +116,7 @@ impl Database {
         &self,
         input: Context,
         tasks: impl IntoIterator<Item = TaskDefinition>,
-    ) -> PipelineResult {
+    ) -> ExecutionResult {
         let runner = self.runner([workflow("w", tasks)]).await;
         let result = runner.execute("w", input).await.unwrap();
         runner.shutdown().await.unwrap();
@@ -125,8 +125,8 @@ impl Database {
 }
 
 /// Settings under which nobody waits for long.
-pub(crate) fn quick() -> DefaultRunnerConfigBuilder {
-    DefaultRunnerConfig::builder().cancel_grace(Duration::from_millis(50))
+pub(crate) fn quick() -> RunnerConfigBuilder {
+    RunnerConfig::builder().cancel_grace(Duration::from_millis(50))
 }
 
 pub(crate) fn workflow(name: &str, tasks: impl IntoIterator<Item = TaskDefinition>) -> Workflow {
@@ -233,25 +233,25 @@ pub(crate) async fn until<Fut: Future<Output = bool>>(mut holds: impl FnMut() ->
 }
 
 /// Waits until an execution is in this state.
-pub(crate) async fn reaches(execution: &PipelineExecution, status: PipelineStatus) {
+pub(crate) async fn reaches(execution: &Execution, status: ExecutionStatus) {
     until(async || execution.get_status().await.unwrap() == status).await;
 }
 
 #[track_caller]
-pub(crate) fn task_of<'a>(result: &'a PipelineResult, id: &str) -> &'a TaskResult {
+pub(crate) fn task_of<'a>(result: &'a ExecutionResult, id: &str) -> &'a TaskResult {
     result.task_results.iter().find(|task| task.task_id == id).unwrap()
 }
 
 /// The kind and the words of an error, which never holds a password.
 #[track_caller]
-pub(crate) fn assert_error(error: &PipelineError, kind: ErrorKind, words: &str) {
+pub(crate) fn assert_error(error: &Error, kind: ErrorKind, words: &str) {
     let text = in_full(error);
     assert_eq!(error.kind(), kind, "{text}");
     assert!(error.to_string().contains(words), "`{words}` is not in: {text}");
 }
 
 /// Everything that an error says, in any way.
-pub(crate) fn in_full(error: &PipelineError) -> String {
+pub(crate) fn in_full(error: &Error) -> String {
     let mut text = format!("{error} / {error:?}");
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cloacina::{Context, DefaultRunnerConfig, ErrorKind, PipelineStatus, Workflow};
+use cloacina::{Context, ErrorKind, ExecutionStatus, RunnerConfig, Workflow};
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{PlaceName, Store, TenantLimits, TenantState, TenantStatus};
-use cloacina_core::{Hub, Runner};
+use cloacina_core::{Hub, PlaceRunner};
 use cloacina_testing::faulty::{FaultyStore, Method, Moment, Verdict};
 use cloacina_testing::memory::MemoryDatabase;
 
@@ -18,11 +18,11 @@ struct World {
     acme: TenantId,
     counts: Arc<AtomicUsize>,
     hub: Arc<Hub>,
-    settings: DefaultRunnerConfig,
+    settings: RunnerConfig,
 }
 
 impl World {
-    async fn new(settings: DefaultRunnerConfig) -> Self {
+    async fn new(settings: RunnerConfig) -> Self {
         let database = MemoryDatabase::new();
         let acme = database.open().place_open(&PlaceName::Named("acme".to_owned())).await.unwrap().tenant;
         let counts = Arc::new(AtomicUsize::new(0));
@@ -37,9 +37,12 @@ impl World {
         Self { database, acme, counts, hub, settings }
     }
 
-    async fn open(&self, tenant: &str) -> Runner {
+    async fn open(&self, tenant: &str) -> PlaceRunner {
         let name = PlaceName::Named(tenant.to_owned());
-        Runner::open(Arc::clone(&self.hub), name, self.settings.clone(), Vec::new()).await.unwrap().unwrap()
+        PlaceRunner::open(Arc::clone(&self.hub), name, self.settings.clone(), Vec::new())
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     fn decide(&self, state: TenantState) {
@@ -53,12 +56,12 @@ impl World {
     }
 }
 
-fn settings(workflows: impl IntoIterator<Item = Workflow>) -> DefaultRunnerConfig {
+fn settings(workflows: impl IntoIterator<Item = Workflow>) -> RunnerConfig {
     workflows.into_iter().fold(quick(), |settings, workflow| settings.workflow(workflow)).build()
 }
 
 /// Submits so many at once and says how many were recorded; the others were refused for the limit.
-async fn burst(runner: &Runner, count: usize) -> usize {
+async fn burst(runner: &PlaceRunner, count: usize) -> usize {
     let submits: Vec<_> = (0..count)
         .map(|_| {
             let runner = runner.clone();
@@ -102,7 +105,7 @@ async fn a_suspended_tenant_stops_and_goes_on_by_itself_when_it_is_active_again(
     })
     .await;
     assert_eq!(acme.list_executions().await.unwrap().len(), 2);
-    assert_eq!(ready.get_status().await.unwrap(), PipelineStatus::Pending);
+    assert_eq!(ready.get_status().await.unwrap(), ExecutionStatus::Pending);
     for _ in 0..5 {
         assert!(in_time(globex.execute("free", Context::new())).await.unwrap().status.is_success());
     }
@@ -110,8 +113,8 @@ async fn a_suspended_tenant_stops_and_goes_on_by_itself_when_it_is_active_again(
     world.decide(TenantState::Active);
     gate.started().await;
     gate.open(2);
-    assert_eq!(in_time(waiting).await.unwrap().unwrap().status, PipelineStatus::Completed);
-    assert_eq!(in_time(ready.wait_for_completion()).await.unwrap().status, PipelineStatus::Completed);
+    assert_eq!(in_time(waiting).await.unwrap().unwrap().status, ExecutionStatus::Completed);
+    assert_eq!(in_time(ready.wait_for_completion()).await.unwrap().status, ExecutionStatus::Completed);
     for runner in [acme, globex] {
         in_time(runner.shutdown()).await.unwrap();
     }
@@ -173,12 +176,12 @@ async fn a_tenant_that_is_served_is_left_alone_while_it_is_suspended() {
     settings.submit_only = true;
     let submits = Hub::start(Arc::new(world.database.open()), &settings);
     let name = PlaceName::Named("acme".to_owned());
-    let acme = Runner::open(submits, name, settings.clone(), Vec::new()).await.unwrap().unwrap();
+    let acme = PlaceRunner::open(submits, name, settings.clone(), Vec::new()).await.unwrap().unwrap();
     let execution = acme.execute_async("w", Context::new()).await.unwrap();
     world.decide(TenantState::Suspended);
     settings.submit_only = false;
     settings.serve_all_tenants = true;
-    let server = Runner::open(Arc::clone(&world.hub), PlaceName::Default, settings, Vec::new())
+    let server = PlaceRunner::open(Arc::clone(&world.hub), PlaceName::Default, settings, Vec::new())
         .await
         .unwrap()
         .unwrap();
@@ -232,8 +235,10 @@ async fn no_more_executions_are_recorded_than_a_tenant_may_have() {
     let other = Hub::start(Arc::new(world.database.open()), &world.settings);
     let mut submits = world.settings.clone();
     submits.submit_only = true;
-    let other =
-        Runner::open(other, PlaceName::Named("acme".to_owned()), submits, Vec::new()).await.unwrap().unwrap();
+    let other = PlaceRunner::open(other, PlaceName::Named("acme".to_owned()), submits, Vec::new())
+        .await
+        .unwrap()
+        .unwrap();
     for open in other.list_executions().await.unwrap().iter().filter(|one| !one.status.is_terminal()).take(5)
     {
         other.execution(open.execution_id).cancel().await.unwrap();
@@ -354,7 +359,7 @@ mod postgres {
                  (SELECT fingerprint FROM acme.workflow_executions WHERE workflow = 'w') WHERE execution_id = '{disguised}'"
         )).await;
         let result = in_time(acme.execution(disguised).wait_for_completion()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Cancelled);
+        assert_eq!(result.status, ExecutionStatus::Cancelled);
         assert!(result.error_message.unwrap().contains("for the operator only"));
         let state = format!("SELECT state FROM acme.workflow_executions WHERE id = '{written}'");
         assert_eq!(query(&database.url, &state).await, "pending");

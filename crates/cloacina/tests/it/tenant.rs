@@ -1,6 +1,6 @@
 //! Tenants side by side.
 
-use cloacina::{Context, PipelineStatus};
+use cloacina::{Context, ExecutionStatus};
 
 use crate::support::{Database, Gate, idle, setting, workflow};
 
@@ -55,7 +55,7 @@ on_each_store! {
         })).collect();
         for (n, execution) in executions.into_iter().enumerate() {
             let result = execution.await.unwrap().unwrap();
-            assert_eq!(result.status, PipelineStatus::Completed);
+            assert_eq!(result.status, ExecutionStatus::Completed);
             assert_eq!(result.final_context.get::<usize>("a"), Some(n / 5));
         }
         for runner in &runners {
@@ -81,7 +81,7 @@ on_each_store! {
 #[cfg(feature = "postgres")]
 pub(crate) mod schemas {
     use cloacina::ErrorKind;
-    use cloacina::runner::DefaultRunner;
+    use cloacina::runner::Runner;
 
     use super::*;
     use crate::support::{assert_error, in_full, in_time, quick, until};
@@ -136,7 +136,7 @@ pub(crate) mod schemas {
     async fn a_schema_is_made_on_first_use_and_kept_as_it_was_given() {
         let database = Database::postgres().await;
         for name in ["a", "Acme_Corp", "0", "_", "select", &"x".repeat(63), "public"] {
-            let runner = DefaultRunner::with_schema(&database.url, name).await.unwrap();
+            let runner = Runner::with_schema(&database.url, name).await.unwrap();
             assert_eq!(runner.place(), name);
             assert!(runner.list_executions().await.unwrap().is_empty());
             runner.shutdown().await.unwrap();
@@ -177,7 +177,7 @@ pub(crate) mod schemas {
             &long,
             "\"; DROP SCHEMA public; --",
         ] {
-            let error = DefaultRunner::with_schema(&database.url, name).await.unwrap_err();
+            let error = Runner::with_schema(&database.url, name).await.unwrap_err();
             assert_error(&error, ErrorKind::Configuration, "");
             assert!(error.to_string().contains(&format!("{name:?}")), "{name:?}: {error}");
             assert!(!in_full(&error).contains("password"), "{error:?}");
@@ -187,8 +187,8 @@ pub(crate) mod schemas {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_name_that_differs_from_another_only_in_case_is_refused_with_both() {
         let database = Database::postgres().await;
-        let runner = DefaultRunner::with_schema(&database.url, "acme").await.unwrap();
-        let error = DefaultRunner::with_schema(&database.url, "Acme").await.unwrap_err();
+        let runner = Runner::with_schema(&database.url, "acme").await.unwrap();
+        let error = Runner::with_schema(&database.url, "Acme").await.unwrap_err();
         assert_error(&error, ErrorKind::Configuration, "`Acme`");
         assert_error(&error, ErrorKind::Configuration, "`acme`");
         runner.shutdown().await.unwrap();
@@ -197,7 +197,7 @@ pub(crate) mod schemas {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn without_a_schema_the_place_is_never_public() {
         let database = Database::postgres().await;
-        let runner = DefaultRunner::new(&database.url).await.unwrap();
+        let runner = Runner::new(&database.url).await.unwrap();
         assert_eq!(runner.place(), "cloacina_main");
         let tables = "SELECT count(*)::text FROM pg_tables WHERE schemaname = 'public'";
         assert_eq!(query(&database.url, tables).await, "0");
@@ -276,7 +276,10 @@ pub(crate) mod schemas {
         client.batch_execute(&set("off")).await.unwrap();
 
         let runner = database.runner(workflows()).await;
-        assert_eq!(runner.get_execution_status(first.execution_id).await.unwrap(), PipelineStatus::Completed);
+        assert_eq!(
+            runner.get_execution_status(first.execution_id).await.unwrap(),
+            ExecutionStatus::Completed
+        );
         assert!(runner.execute("w", Context::new()).await.unwrap().status.is_success());
         runner.shutdown().await.unwrap();
     }
@@ -329,7 +332,7 @@ pub(crate) mod schemas {
         let count = executions.len();
         for execution in executions {
             let result = in_time(execution).await.unwrap().unwrap();
-            assert_eq!(result.status, PipelineStatus::Completed);
+            assert_eq!(result.status, ExecutionStatus::Completed);
             assert_eq!(result.final_context.to_value(), serde_json::json!({"a": 1, "b": 2}));
             let history = loop {
                 // Reading is not repeated by itself.
@@ -353,7 +356,7 @@ pub(crate) mod schemas {
             tokio::task::spawn_blocking(cloacina_testing::cluster::Cluster::start).await.unwrap().unwrap();
         let url = cluster.fresh_database().await.unwrap();
         let gate = Gate::new();
-        let runner = DefaultRunner::builder()
+        let runner = Runner::builder()
             .database_url(url)
             .schema("acme")
             .workflow(workflow("w", [gate.task("a"), setting("b", "b", 1).dependencies(["a"])]))
@@ -384,9 +387,9 @@ pub(crate) mod schemas {
         .await
         .unwrap();
         let result = in_time(running.wait_for_completion()).await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         assert!(result.task_results.iter().all(|task| task.attempts == 1), "{result:?}");
-        assert_eq!(in_time(submitted).await.unwrap().unwrap().status, PipelineStatus::Completed);
+        assert_eq!(in_time(submitted).await.unwrap().unwrap().status, ExecutionStatus::Completed);
         in_time(runner.shutdown()).await.unwrap();
         tokio::task::spawn_blocking(move || drop(cluster)).await.unwrap();
     }

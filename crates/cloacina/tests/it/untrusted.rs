@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cloacina::{Context, DefaultRunnerConfig, ErrorKind, Workflow};
+use cloacina::{Context, ErrorKind, RunnerConfig, Workflow};
 use cloacina_core::clock::Clock as _;
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{PlaceName, Store, StoreErrorKind, TenantState, TenantStatus};
-use cloacina_core::{Hub, Runner};
+use cloacina_core::{Hub, PlaceRunner};
 use cloacina_testing::faulty::{FaultyStore, Method, Moment, Verdict};
 use cloacina_testing::memory::MemoryDatabase;
 
@@ -22,13 +22,13 @@ async fn with_a_login() -> (MemoryDatabase, TenantId) {
     (database, acme.tenant)
 }
 
-fn settings(workflows: impl IntoIterator<Item = Workflow>) -> DefaultRunnerConfig {
+fn settings(workflows: impl IntoIterator<Item = Workflow>) -> RunnerConfig {
     workflows.into_iter().fold(quick(), |settings, workflow| settings.workflow(workflow)).build()
 }
 
-async fn open(hub: &Arc<Hub>, tenant: &str, settings: &DefaultRunnerConfig) -> Runner {
+async fn open(hub: &Arc<Hub>, tenant: &str, settings: &RunnerConfig) -> PlaceRunner {
     let name = PlaceName::Named(tenant.to_owned());
-    Runner::open(Arc::clone(hub), name, settings.clone(), Vec::new()).await.unwrap().unwrap()
+    PlaceRunner::open(Arc::clone(hub), name, settings.clone(), Vec::new()).await.unwrap().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -238,7 +238,7 @@ async fn a_tenant_that_locks_its_tables_waits_alone() {
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_tenants_own_runner_can_run_counts_for_that_tenant_alone() {
-    use cloacina::PipelineStatus;
+    use cloacina::ExecutionStatus;
     use cloacina_testing::clock::ManualClock;
 
     use crate::support::Database;
@@ -273,10 +273,10 @@ async fn what_a_tenants_own_runner_can_run_counts_for_that_tenant_alone() {
     .await;
     let acme = database.configured(config(), [workflow("new", [idle("t")])]).await;
     let globex = database.of("globex").configured(config(), [workflow("new", [idle("t")])]).await;
-    until(async || globex.get_execution_status(waiting[1]).await.unwrap() == PipelineStatus::Paused).await;
+    until(async || globex.get_execution_status(waiting[1]).await.unwrap() == ExecutionStatus::Paused).await;
     let later = clock.monotonic() + Duration::from_secs(600);
     until(async || clock.monotonic() > later).await;
-    assert_eq!(acme.get_execution_status(waiting[0]).await.unwrap(), PipelineStatus::Pending);
+    assert_eq!(acme.get_execution_status(waiting[0]).await.unwrap(), ExecutionStatus::Pending);
     for runner in [acme, globex] {
         in_time(runner.shutdown()).await.unwrap();
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina::{
-    Context, DefaultRunnerConfig, Jitter, PipelineStatus, RetryPolicy, TaskBody, TaskDefinition, TaskError,
+    Context, ExecutionStatus, Jitter, RetryPolicy, RunnerConfig, TaskBody, TaskDefinition, TaskError,
     TriggerRule,
 };
 use cloacina_core::store::PlaceName;
-use cloacina_core::{Hub, Runner};
+use cloacina_core::{Hub, PlaceRunner};
 use cloacina_testing::memory::MemoryDatabase;
 use tokio::sync::Notify;
 use tracing::{Level, info};
@@ -60,7 +60,7 @@ on_each_store! {
     async fn an_attempt_that_failed_and_is_tried_again_is_a_warning(database: Database) {
         let (place, tenant) = tenant_of(&database);
         let result = place.run(Context::new(), [patient("wait", 2, Duration::from_millis(7))]).await;
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         let warnings = all(|said| said.is(Level::WARN, &tenant, "an attempt failed"));
         let [said] = &warnings[..] else { panic!("{warnings:?}") };
         let expected = ["w", &result.execution_id.to_string(), "wait", "1", "the postman has not come", "7ms"];
@@ -73,7 +73,7 @@ on_each_store! {
         let (place, tenant) = tenant_of(&database);
         let again = failing("pack").retry(attempts(3));
         let result = place.run(Context::new(), [again, idle("ship").dependencies(["pack"])]).await;
-        assert_eq!(result.status, PipelineStatus::Failed);
+        assert_eq!(result.status, ExecutionStatus::Failed);
         assert_eq!(all(|said| said.is(Level::WARN, &tenant, "an attempt failed")).len(), 2);
         let errors = all(|said| said.is(Level::ERROR, &tenant, ""));
         let [said] = &errors[..] else { panic!("{errors:?}") };
@@ -86,7 +86,7 @@ on_each_store! {
         let (place, tenant) = tenant_of(&database);
         let caught = idle("catch").dependencies(["pack"]).rule(TriggerRule::AnyFailed);
         let result = place.run(Context::new(), [failing("pack"), caught]).await;
-        assert_eq!(result.status, PipelineStatus::Completed);
+        assert_eq!(result.status, ExecutionStatus::Completed);
         assert!(all(|said| said.is(Level::ERROR, &tenant, "")).is_empty());
     }
 
@@ -127,13 +127,13 @@ async fn the_process_that_closes_an_execution_says_what_failed_elsewhere() {
                 Err("a is broken".into())
             }
         });
-        let settings = DefaultRunnerConfig::builder()
+        let settings = RunnerConfig::builder()
             .max_concurrent_tasks(1)
             .workflow(workflow("w", [broken, ends.task("b")]))
             .build();
         let hub = Hub::start(Arc::new(database.open()), &settings);
         let place = PlaceName::Named(tenant.clone());
-        let runner = Runner::open(Arc::clone(&hub), place, settings, Vec::new()).await.unwrap();
+        let runner = PlaceRunner::open(Arc::clone(&hub), place, settings, Vec::new()).await.unwrap();
         runner.expect("a new hub is open")
     };
     let (first, second) = (open().await, open().await);

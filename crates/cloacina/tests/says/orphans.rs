@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use cloacina::{Context, DefaultRunnerConfig, TaskDefinition};
+use cloacina::{Context, RunnerConfig, TaskDefinition};
 use cloacina_core::store::PlaceName;
-use cloacina_core::{Hub, Runner};
+use cloacina_core::{Hub, PlaceRunner};
 use cloacina_testing::memory::MemoryDatabase;
 use tracing::Level;
 use uuid::Uuid;
@@ -42,10 +42,10 @@ async fn work_that_another_runner_has_the_code_of_is_no_warning() {
     let tenant = format!("t{}", Uuid::now_v7().simple());
     let open = async |name: &str, task: TaskDefinition| {
         let settings =
-            DefaultRunnerConfig::builder().max_concurrent_tasks(1).workflow(workflow(name, [task])).build();
+            RunnerConfig::builder().max_concurrent_tasks(1).workflow(workflow(name, [task])).build();
         let hub = Hub::start(Arc::new(database.open()), &settings);
         let place = PlaceName::Named(tenant.clone());
-        Runner::open(hub, place, settings, Vec::new()).await.unwrap().expect("a new hub is open")
+        PlaceRunner::open(hub, place, settings, Vec::new()).await.unwrap().expect("a new hub is open")
     };
     let gate = Gate::new();
     let first = open("w", gate.task("t")).await;

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use cloacina::runner::DefaultRunner;
+use cloacina::runner::Runner;
 
 use crate::support::{Database, Gate, quick, workflow};
 
@@ -56,7 +56,7 @@ async fn another_process() {
     let Ok(url) = std::env::var(URL) else { return };
     let gate = Gate::new();
     let config = quick().workflow(workflow("w", ["a", "b", "c"].map(|id| gate.task(id)))).build();
-    let builder = DefaultRunner::builder().database_url(url).config(config);
+    let builder = Runner::builder().database_url(url).config(config);
     let builder = match std::env::var(SCHEMA) {
         Ok(schema) => builder.schema(schema),
         Err(_) => builder,

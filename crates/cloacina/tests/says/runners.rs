@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloacina::{DefaultRunnerConfig, TaskDefinition};
+use cloacina::{RunnerConfig, TaskDefinition};
 use cloacina_core::store::{PlaceName, StoreErrorKind};
-use cloacina_core::{Hub, Runner};
+use cloacina_core::{Hub, PlaceRunner};
 use cloacina_testing::faulty::{FaultyStore, Method, Verdict};
 use cloacina_testing::memory::MemoryDatabase;
 use tracing::Level;
@@ -75,7 +75,7 @@ async fn a_rescue_says_for_how_long_a_heartbeat_stood_still() {
         let store = FaultyStore::new(Arc::new(database.open()), move |call| {
             if call.method == Method::RunnerHeartbeat { verdict } else { Verdict::Pass }
         });
-        let settings = DefaultRunnerConfig::builder()
+        let settings = RunnerConfig::builder()
             .lease(lease)
             .heartbeat_interval(lease / 6)
             .cancel_grace(Duration::ZERO)
@@ -83,7 +83,7 @@ async fn a_rescue_says_for_how_long_a_heartbeat_stood_still() {
             .build();
         let hub = Hub::start(store, &settings);
         let place = PlaceName::Named(tenant.clone());
-        Runner::open(hub, place, settings, Vec::new()).await.unwrap().expect("a new hub is open")
+        PlaceRunner::open(hub, place, settings, Vec::new()).await.unwrap().expect("a new hub is open")
     };
     let gate = Gate::new();
     let silent = open(Verdict::Fail(StoreErrorKind::Transient), gate.task("t")).await;

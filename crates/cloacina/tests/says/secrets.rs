@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloacina::{Context, PipelineStatus, TaskError};
+use cloacina::{Context, ExecutionStatus, TaskError};
 use tracing::Level;
 use uuid::Uuid;
 
@@ -31,7 +31,7 @@ on_each_store! {
         let with = || Context::new().with("given", input.clone());
         let submitted = runner.submit("w").input(with()).idempotency_key(&key).send().await.unwrap();
         let result = submitted.wait_for_completion().await.unwrap();
-        assert_eq!(result.status, PipelineStatus::Completed, "{result:?}");
+        assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
         assert_eq!(result.final_context.get::<String>("kept"), Some(patch.clone()));
         let waiting = runner.submit("w").input(with()).start_at(jiff::Timestamp::MAX).send().await.unwrap();
         waiting.cancel().await.unwrap();

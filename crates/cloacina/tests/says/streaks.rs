@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cloacina::DefaultRunnerConfig;
+use cloacina::RunnerConfig;
 use cloacina_core::store::{PlaceName, StoreErrorKind};
-use cloacina_core::{Hub, Runner};
+use cloacina_core::{Hub, PlaceRunner};
 use cloacina_testing::faulty::{FaultyStore, Method, Verdict};
 use cloacina_testing::memory::MemoryDatabase;
 use tokio::sync::watch;
@@ -34,12 +34,12 @@ async fn what_fails_twice_in_a_row_is_one_warning_and_its_end_is_told() {
             failed.send_modify(|calls| *calls += 1);
             Verdict::Fail(StoreErrorKind::Transient)
         });
-        let settings = DefaultRunnerConfig::builder()
+        let settings = RunnerConfig::builder()
             .heartbeat_interval(Duration::from_millis(20))
             .workflow(workflow("w", [idle("t")]))
             .build();
         let hub = Hub::start(store, &settings);
-        let runner = Runner::open(hub, PlaceName::Default, settings, Vec::new()).await.unwrap().unwrap();
+        let runner = PlaceRunner::open(hub, PlaceName::Default, settings, Vec::new()).await.unwrap().unwrap();
         is_broken.store(true, Ordering::Relaxed);
         let execution = tokio::spawn({
             let runner = runner.clone();

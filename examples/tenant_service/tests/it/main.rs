@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use cloacina::DefaultRunnerConfig;
+use cloacina::RunnerConfig;
 use cloacina::database::{Database, DatabaseAdmin};
 use cloacina::tenants::TenantManager;
 use cloacina_testing::cluster::Cluster;
@@ -39,7 +39,7 @@ impl Test {
         Self { manager, router, acme, globex, _directory: directory }
     }
 
-    async fn on_sqlite(config: DefaultRunnerConfig, patience: Duration) -> Self {
+    async fn on_sqlite(config: RunnerConfig, patience: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let manager =
             TenantManager::sqlite(directory.path().join("tenants")).config(config).build().await.unwrap();
@@ -168,7 +168,7 @@ async fn it_serves(test: Test) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_serves_tenants_in_files() {
-    Box::pin(it_serves(Test::on_sqlite(DefaultRunnerConfig::default(), PATIENCE).await)).await;
+    Box::pin(it_serves(Test::on_sqlite(RunnerConfig::default(), PATIENCE).await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +179,7 @@ async fn it_serves_tenants_in_schemas() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_with_too_much_under_way_is_told_to_wait_and_others_are_not() {
     // Nothing ends, because nothing is run.
-    let config = DefaultRunnerConfig::builder().submit_only(true).max_queue_length(1).build();
+    let config = RunnerConfig::builder().submit_only(true).max_queue_length(1).build();
     let test = Test::on_sqlite(config, Duration::from_millis(1)).await;
     let (status, body) = test.run(&test.acme, "acme").await;
     assert_eq!((status, &body["status"]), (StatusCode::ACCEPTED, &json!("Pending")), "{body}");

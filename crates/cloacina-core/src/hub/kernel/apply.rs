@@ -10,7 +10,7 @@ use super::super::transition::{Ending, Submit, SubmitReply};
 use super::effects::{Effects, Moment, Recorded, Start};
 use super::report::Report;
 use crate::context::values_from_json;
-use crate::execution::{PipelineStatus, TaskState};
+use crate::execution::{ExecutionStatus, TaskState};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::slots::Permit;
 use crate::store::{Claimed, Closed, Freed, Fresh, PlaceFlushed, TaskOutcome};
@@ -234,7 +234,7 @@ impl PlaceState {
 
     fn apply_closed(&mut self, Closed { execution, status }: Closed, moment: Moment, effects: &mut Effects) {
         let live = self.work.live.remove(&execution);
-        if status == PipelineStatus::Failed {
+        if status == ExecutionStatus::Failed {
             effects.counts.failed += 1;
             effects.reports.push(Report::of_failure(execution, live.as_ref()));
         } else {

@@ -12,8 +12,8 @@ use super::super::stop::Stop;
 use super::super::transition::Submit;
 use super::report::Report;
 use crate::context::{Patch, Values};
-use crate::error::PipelineError;
-use crate::execution::PipelineResult;
+use crate::error::Error;
+use crate::execution::ExecutionResult;
 use crate::id::{ExecutionId, SubmitterId, TaskIndex};
 use crate::slots::Permit;
 use crate::store::TaskOutcome;
@@ -39,7 +39,7 @@ pub(crate) struct Effects {
     /// counted.
     pub(crate) unresolved: Vec<(Submit, bool)>,
     /// Those who waited for executions that are over.
-    pub(crate) finished: Vec<(Waiter, Result<PipelineResult, PipelineError>)>,
+    pub(crate) finished: Vec<(Waiter, Result<ExecutionResult, Error>)>,
     /// Executions that cannot be run as they are stored, and why: they are cancelled.
     pub(crate) abandoned: Vec<(ExecutionId, String)>,
     pub(crate) runs: Vec<Run>,
@@ -79,7 +79,7 @@ pub(crate) struct Counts {
 /// A new execution that is recorded. What counted it while it was on its way goes with it.
 pub(crate) struct Recorded {
     pub(crate) id: ExecutionId,
-    pub(crate) reply: Option<oneshot::Sender<Result<ExecutionId, PipelineError>>>,
+    pub(crate) reply: Option<oneshot::Sender<Result<ExecutionId, Error>>>,
     pub(crate) admitted: Option<Admitted>,
     pub(crate) _under_way: Submitting,
 }

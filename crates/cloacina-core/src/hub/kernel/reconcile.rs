@@ -11,8 +11,8 @@ use super::super::live::{Live, is_ours, result_of};
 use super::super::place::{Ended, PlaceState};
 use super::effects::{Effects, Moment, Start};
 use super::plan::for_the_operator;
-use crate::error::{ErrorKind, PipelineError};
-use crate::execution::{PipelineResult, TaskState};
+use crate::error::{Error, ErrorKind};
+use crate::execution::{ExecutionResult, TaskState};
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
 use crate::store::{ExecutionRecord, StoreError, TaskOutcome, TaskRecord};
 
@@ -52,7 +52,7 @@ impl PlaceState {
             self.drop_held(missing, |_, _| true, &mut effects);
             let message =
                 format!("there is no execution {missing} in the place of tenant `{}`", self.place.name);
-            self.finish(missing, Err(PipelineError::new(ErrorKind::NotFound, message)), &mut effects);
+            self.finish(missing, Err(Error::new(ErrorKind::NotFound, message)), &mut effects);
         }
         self.cannot_be_read(loaded.unreadable, &mut effects);
         self.plan(starts, &mut effects);
@@ -226,7 +226,7 @@ impl PlaceState {
             let held = self.work.holds(execution);
             let message =
                 format!("execution {execution} of tenant `{}` cannot be read: {error}", self.place.name);
-            self.finish(execution, Err(PipelineError::new(ErrorKind::Context, message)), effects);
+            self.finish(execution, Err(Error::new(ErrorKind::Context, message)), effects);
             if held {
                 self.abandon(execution, format!("it cannot be read: {error}"), effects);
             }
@@ -258,7 +258,7 @@ impl PlaceState {
     pub(super) fn finish(
         &mut self,
         execution: ExecutionId,
-        result: Result<PipelineResult, PipelineError>,
+        result: Result<ExecutionResult, Error>,
         effects: &mut Effects,
     ) {
         self.work.live.remove(&execution);
@@ -267,7 +267,7 @@ impl PlaceState {
         for waiter in waiters {
             let copy = match &result {
                 Ok(result) => Ok(result.clone()),
-                Err(error) => Err(PipelineError::new(error.kind(), error.to_string())),
+                Err(error) => Err(Error::new(error.kind(), error.to_string())),
             };
             effects.finished.push((waiter, copy));
         }

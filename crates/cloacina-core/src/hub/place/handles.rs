@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::workflows::WorkflowSet;
-use crate::config::DefaultRunnerConfig;
+use crate::config::RunnerConfig;
 
 /// Tells the handles on one place apart.
 pub(crate) type HandleNumber = u64;
@@ -22,7 +22,7 @@ pub(crate) struct Handles {
     /// The open handles that run tasks, each with the runtime that it was opened on, the newest last: tasks
     /// run there. Those whose runtime has ended are taken out; nothing is claimed if none is left.
     pub(crate) executors: Vec<(HandleNumber, Handle)>,
-    pub(crate) settings: Arc<DefaultRunnerConfig>,
+    pub(crate) settings: Arc<RunnerConfig>,
     pub(crate) workflows: Arc<WorkflowSet>,
     /// Whether the runner is registered, without which nothing is claimed.
     pub(crate) registered: bool,
@@ -37,14 +37,14 @@ pub(crate) struct Handles {
 pub(crate) struct Served {
     pub(crate) handle: HandleNumber,
     /// Those of the runner.
-    pub(crate) settings: Arc<DefaultRunnerConfig>,
+    pub(crate) settings: Arc<RunnerConfig>,
     pub(crate) since: Duration,
     /// Whether it makes room for others as soon as nothing runs here.
     pub(crate) yields: bool,
 }
 
 impl Handles {
-    pub(crate) fn new(settings: Arc<DefaultRunnerConfig>) -> Self {
+    pub(crate) fn new(settings: Arc<RunnerConfig>) -> Self {
         Self {
             count: 0,
             next: 0,

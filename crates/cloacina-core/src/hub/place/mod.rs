@@ -16,8 +16,8 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, RwLock};
 
 use super::troubles::PlaceTroubles;
-use crate::config::DefaultRunnerConfig;
-use crate::error::{ErrorKind, PipelineError};
+use crate::config::RunnerConfig;
+use crate::error::{Error, ErrorKind};
 use crate::slots::{QueuePermit, TenantSlots};
 use crate::store::{Place, TenantState, TenantStatus, WorkflowKey};
 use crate::streak::Whose;
@@ -98,7 +98,7 @@ impl OpenPlace {
     pub(crate) fn new(
         place: Place,
         slots: Arc<TenantSlots>,
-        settings: Arc<DefaultRunnerConfig>,
+        settings: Arc<RunnerConfig>,
         status: TenantStatus,
     ) -> Self {
         let place = Arc::new(place);
@@ -160,7 +160,7 @@ impl OpenPlace {
 }
 
 impl PlaceState {
-    pub(crate) fn new(place: Arc<Place>, settings: Arc<DefaultRunnerConfig>, status: TenantStatus) -> Self {
+    pub(crate) fn new(place: Arc<Place>, settings: Arc<RunnerConfig>, status: TenantStatus) -> Self {
         Self {
             place,
             work: Work::default(),
@@ -224,7 +224,7 @@ impl PlaceState {
     }
 
     /// The error for what may not be done while the tenant may not work.
-    pub(crate) fn check_active(&self) -> Result<(), PipelineError> {
+    pub(crate) fn check_active(&self) -> Result<(), Error> {
         let (tenant, state) = (&self.place.name, self.standing.status.state);
         let todo = match state {
             TenantState::Active => return Ok(()),
@@ -235,7 +235,7 @@ impl PlaceState {
         };
         let message =
             format!("tenant `{tenant}` is {state}, so nothing is submitted or changed there: {todo}");
-        Err(PipelineError::new(ErrorKind::Suspended, message))
+        Err(Error::new(ErrorKind::Suspended, message))
     }
 }
 

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::super::live::Live;
-use crate::error::PipelineError;
-use crate::execution::{PipelineResult, PipelineStatus};
+use crate::error::Error;
+use crate::execution::{ExecutionResult, ExecutionStatus};
 use crate::id::ExecutionId;
 
 /// How long to wait before asking for an execution that runs elsewhere: at first, and at most.
@@ -19,7 +19,7 @@ const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 /// commit.
 const RARELY: Duration = Duration::from_secs(30);
 
-pub(crate) type Waiter = oneshot::Sender<Result<PipelineResult, PipelineError>>;
+pub(crate) type Waiter = oneshot::Sender<Result<ExecutionResult, Error>>;
 
 /// Who waits for which execution. Written by handles, by the [kernel](super::super::kernel) and by whoever
 /// asks the database.
@@ -54,9 +54,9 @@ pub(crate) struct Poll {
 #[derive(Debug)]
 pub(crate) enum Ended {
     /// By what this process knows of it.
-    Known(Box<Live>, PipelineStatus, Timestamp),
+    Known(Box<Live>, ExecutionStatus, Timestamp),
     /// As it was read.
-    Read(Box<PipelineResult>),
+    Read(Box<ExecutionResult>),
 }
 
 /// What it is to be asked for, and how.
@@ -95,10 +95,10 @@ impl Poll {
 }
 
 impl Ended {
-    pub(crate) fn result(&self) -> Option<PipelineResult> {
+    pub(crate) fn result(&self) -> Option<ExecutionResult> {
         match self {
             Self::Known(live, status, finished_at) => live.result(*status, *finished_at),
-            Self::Read(result) => Some(PipelineResult::clone(result)),
+            Self::Read(result) => Some(ExecutionResult::clone(result)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::error::{ErrorKind, PipelineError};
+use crate::error::{Error, ErrorKind};
 use crate::store::WorkflowKey;
 use crate::workflow::Workflow;
 
@@ -23,14 +23,14 @@ impl WorkflowSet {
     pub(crate) fn new(
         base: &Self,
         workflows: impl IntoIterator<Item = Arc<Workflow>>,
-    ) -> Result<Self, PipelineError> {
+    ) -> Result<Self, Error> {
         let mut by_name = base.by_name.clone();
         for workflow in workflows {
             let fingerprint = workflow.fingerprint()?;
             if let Some(known) = by_name.get(workflow.name())
                 && known.fingerprint()? != fingerprint
             {
-                return Err(PipelineError::new(
+                return Err(Error::new(
                     ErrorKind::Workflow,
                     format!(
                         "two different workflows have the name `{}`: give one another name",

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cloacina_core::execution::{AttemptOutcome, PipelineStatus, SkipReason};
+use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, SkipReason};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
     Claim, Controlled, Flush, Liveness, NewExecution, Outcome, PlaceFlush, PlaceFlushed, StoreErrorKind,
@@ -35,7 +35,7 @@ pub(super) struct History {
 #[derive(Default)]
 struct Told {
     unsubmitted: Vec<ExecutionId>,
-    ended: BTreeMap<ExecutionId, Vec<PipelineStatus>>,
+    ended: BTreeMap<ExecutionId, Vec<ExecutionStatus>>,
     recorded: BTreeMap<(ExecutionId, TaskIndex), usize>,
     /// Runners whose work somebody has to take back.
     crashed: Vec<RunnerId>,
@@ -64,7 +64,7 @@ impl History {
     }
 
     /// How an execution was said to have ended.
-    pub(super) fn ended(&self, id: ExecutionId) -> Vec<PipelineStatus> {
+    pub(super) fn ended(&self, id: ExecutionId) -> Vec<ExecutionStatus> {
         self.tell(|told| told.ended.get(&id).cloned().unwrap_or_default())
     }
 
@@ -91,7 +91,7 @@ impl History {
         self.tell(|told| told.ended.len() == self.plans.len())
     }
 
-    fn end(&self, id: ExecutionId, status: PipelineStatus) {
+    fn end(&self, id: ExecutionId, status: ExecutionStatus) {
         self.tell(|told| {
             told.ended.entry(id).or_default().push(status);
             told.idle.fill(0);
@@ -258,7 +258,7 @@ impl Engine {
     async fn expire(&mut self) {
         let now = self.now();
         for id in self.process.expire(now).await {
-            self.history.end(id, PipelineStatus::Cancelled);
+            self.history.end(id, ExecutionStatus::Cancelled);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Random executions, and how they must end.
 
-use cloacina_core::execution::{PipelineStatus, SkipReason, TaskState};
+use cloacina_core::execution::{ExecutionStatus, SkipReason, TaskState};
 use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::NewExecution;
 use fastrand::Rng;
@@ -33,7 +33,7 @@ pub(super) struct PlannedTask {
 
 /// How an execution ends that nobody cancels.
 pub(super) struct Ending {
-    pub(super) status: PipelineStatus,
+    pub(super) status: ExecutionStatus,
     pub(super) tasks: Vec<Seen>,
     pub(super) handled: Vec<bool>,
 }
@@ -128,7 +128,7 @@ impl Plan {
         }
         let left =
             tasks.iter().zip(&handled).any(|((state, _), handled)| *state == TaskState::Failed && !handled);
-        let status = if left { PipelineStatus::Failed } else { PipelineStatus::Completed };
+        let status = if left { ExecutionStatus::Failed } else { ExecutionStatus::Completed };
         Ending { status, tasks, handled }
     }
 }

@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 #![deny(warnings, missing_docs, unreachable_pub, rust_2018_idioms, unused_qualifications)]
 
-use cloacina::{Context, PipelineError, TaskError, Workflow, task, workflow};
+use cloacina::{Context, Error, TaskError, Workflow, task, workflow};
 
 /// A result of one's own.
 type Outcome<T = Context, E = TaskError> = Result<T, E>;
 
 #[task]
-async fn plain(context: Context) -> Result<Context, PipelineError> {
+async fn plain(context: Context) -> Result<Context, Error> {
     Ok(context)
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use fastrand::Rng;
 
 use super::world::{Process, World, outcome};
-use crate::execution::PipelineStatus;
+use crate::execution::ExecutionStatus;
 use crate::id::ExecutionId;
 use crate::store::Control;
 
@@ -144,7 +144,7 @@ fn calm(world: &mut World, processes: &mut [Process], executions: &[ExecutionId]
             idle &= process.waiting.is_empty() || process.waiting.len() == 1;
             idle &= process.place.state().work.is_idle() && process.place.state().waiters.is_empty();
         }
-        let over = |id: &ExecutionId| world.status(*id).is_none_or(PipelineStatus::is_terminal);
+        let over = |id: &ExecutionId| world.status(*id).is_none_or(ExecutionStatus::is_terminal);
         if idle && executions.iter().all(over) {
             for process in processes.iter_mut() {
                 // The first flush may find that its runner was declared dead.
@@ -160,7 +160,7 @@ fn calm(world: &mut World, processes: &mut [Process], executions: &[ExecutionId]
 fn check(world: &World, processes: &mut [Process], executions: &[ExecutionId]) {
     for execution in executions {
         // One that was not recorded was on its way in a process that was killed.
-        assert!(world.status(*execution).is_none_or(PipelineStatus::is_terminal));
+        assert!(world.status(*execution).is_none_or(ExecutionStatus::is_terminal));
     }
     for process in processes {
         {

@@ -1,7 +1,7 @@
 //! Single decisions of the kernel.
 
 use super::world::{Process, World, at};
-use crate::execution::PipelineStatus;
+use crate::execution::ExecutionStatus;
 use crate::store::{Control, TaskOutcome};
 
 /// A process that knows of no work.
@@ -88,6 +88,6 @@ fn a_handle_remembers_an_end_that_nobody_waited_for() {
     }
     process.commit(&mut world);
     let result = process.handles[0].1.get().and_then(|ended| ended.result()).expect("it is remembered");
-    assert_eq!(result.status, PipelineStatus::Completed);
+    assert_eq!(result.status, ExecutionStatus::Completed);
     assert!(process.place.state().work.live.is_empty(), "only the handle keeps it");
 }

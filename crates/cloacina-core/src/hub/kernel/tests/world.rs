@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use super::super::effects::{Effects, Moment, Start};
 use super::super::reconcile::Loaded;
 use super::rows::{PlaceRows, Writer};
-use crate::config::DefaultRunnerConfig;
+use crate::config::RunnerConfig;
 use crate::context::Values;
-use crate::error::PipelineError;
-use crate::execution::{AttemptOutcome, PipelineResult, PipelineStatus};
+use crate::error::Error;
+use crate::execution::{AttemptOutcome, ExecutionResult, ExecutionStatus};
 use crate::hub::batch::PlaceBatch;
 use crate::hub::place::{Ended, OpenPlace, Poll, Submitting, WorkflowSet};
 use crate::hub::stop::StopReason;
@@ -68,11 +68,11 @@ pub(super) struct Process {
 /// Somebody who waits for an execution.
 pub(super) struct Waits {
     pub(super) execution: ExecutionId,
-    receiver: oneshot::Receiver<Result<PipelineResult, PipelineError>>,
+    receiver: oneshot::Receiver<Result<ExecutionResult, Error>>,
 }
 
 impl Waits {
-    pub(super) fn result(&mut self) -> Option<PipelineResult> {
+    pub(super) fn result(&mut self) -> Option<ExecutionResult> {
         let answer = (&mut self.receiver).now_or_never()?;
         Some(answer.expect("whoever waits is told").expect("the execution is there"))
     }
@@ -128,7 +128,7 @@ impl World {
     }
 
     pub(super) fn process(&self) -> Process {
-        let settings = DefaultRunnerConfig::builder().max_concurrent_tasks(8).build();
+        let settings = RunnerConfig::builder().max_concurrent_tasks(8).build();
         let slots = TenantSlots::new(8, Arc::default());
         let place = Arc::new(OpenPlace::new(
             self.rows.place.clone(),
@@ -187,7 +187,7 @@ impl World {
         loaded
     }
 
-    pub(super) fn status(&self, execution: ExecutionId) -> Option<PipelineStatus> {
+    pub(super) fn status(&self, execution: ExecutionId) -> Option<ExecutionStatus> {
         self.rows.header(execution).map(|header| header.status)
     }
 }
