@@ -61,6 +61,10 @@ mod guides {
     struct Recovery;
     #[doc = include_str!("../../../docs/guides/placement.md")]
     struct Placement;
+    #[doc = include_str!("../../../docs/guides/tasks.md")]
+    struct Tasks;
+    #[doc = include_str!("../../../docs/guides/testing.md")]
+    struct Testing;
     #[cfg(feature = "data")]
     #[doc = include_str!("../../../docs/guides/tenant-data.md")]
     struct TenantData;
