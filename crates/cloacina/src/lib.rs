@@ -32,6 +32,13 @@ pub use cloacina_core::{
     Backoff, Context, ContextError, Error, ErrorKind, Execution, Jitter, RetryPolicy, Submission, TaskError,
     TriggerRule, Workflow,
 };
+/// A point in time: when something began or ended, or is to start.
+#[doc(no_inline)]
+pub use jiff::Timestamp;
+/// The id of an execution, or an idempotency token.
+#[doc(no_inline)]
+pub use uuid::Uuid;
+
 #[cfg(feature = "macros")]
 pub use cloacina_macros::{task, workflow};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

@@ -2,11 +2,11 @@
 
 mod environment;
 mod hubs;
+mod methods;
 #[cfg(feature = "postgres")]
 pub(crate) use hubs::postgres_store;
 
 use std::fmt;
-use std::ops::Deref;
 #[cfg(feature = "data")]
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub type DefaultRunnerConfig = RunnerConfig;
 /// Runs workflows for one tenant, in a database.
 ///
 /// A handle: clones share one runner, and all runners of a process that use one database share its connections, its
-/// scheduler and its lease. What it can do is told by [`PlaceRunner`], to which it dereferences.
+/// scheduler and its lease.
 ///
 /// ```
 /// use cloacina::runner::Runner;
@@ -149,14 +149,6 @@ impl Runner {
     /// As [`new`](Self::new), and [`ErrorKind::Configuration`] for a variable that is missing or makes no sense.
     pub async fn from_env() -> Result<Self, Error> {
         RunnerBuilder::from_env()?.build().await
-    }
-}
-
-impl Deref for Runner {
-    type Target = PlaceRunner;
-
-    fn deref(&self) -> &PlaceRunner {
-        &self.runner
     }
 }
 
