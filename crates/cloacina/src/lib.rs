@@ -3,8 +3,14 @@
 //! Tasks are async functions, workflows are DAGs of them, and every step survives a crash in a database that you already run:
 //! a SQLite file, or PostgreSQL. Start with [`runner::Runner`].
 //!
-//! Features: `sqlite`, `postgres` and `macros`, all on by default; `data` for tenants' own tables, on SeaORM. Without a database there is no runner, only what workflows are
-//! made of.
+//! | feature | what it brings | on by default |
+//! |---|---|---|
+//! | `sqlite` | places in SQLite files | yes |
+//! | `macros` | [`#[task]`](macro@task) and [`#[workflow]`](macro@workflow) | yes |
+//! | `postgres` | places in PostgreSQL databases, tenants with logins of their own; it brings TLS along | no |
+//! | `data` | tenants' own tables, on SeaORM | no |
+//!
+//! Without a database there is no runner, only what workflows are made of.
 
 #[doc(hidden)]
 pub mod __private;
