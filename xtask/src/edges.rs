@@ -26,6 +26,12 @@ const RULES: &[Rule] = &[
         reason: "who does not ask for the data layer does not pay for it",
     },
     Rule {
+        package: "cloacina",
+        all_features: false,
+        forbidden: &["cloacina-postgres", "tokio-postgres", "rustls", "ring"],
+        reason: "who has a SQLite file compiles no PostgreSQL and no TLS",
+    },
+    Rule {
         package: "xtask",
         all_features: true,
         forbidden: &["tokio", "cloacina-core"],

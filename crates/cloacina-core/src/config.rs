@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::resources::Resources;
+use crate::state::State;
 use crate::workflow::Workflow;
 
 /// How a runner behaves. Checked when the runner starts.
@@ -128,6 +129,8 @@ pub struct RunnerConfig {
     /// What tasks may ask for beside their context.
     #[doc(hidden)]
     pub resources: Option<Arc<dyn Resources>>,
+    /// What the program gives its tasks, by type; see [`state`](RunnerConfigBuilder::state).
+    pub state: State,
     /// Workflows besides those that `#[workflow]` registered.
     pub workflows: Vec<Workflow>,
     /// Where time comes from; for tests.
@@ -161,6 +164,7 @@ impl Default for RunnerConfig {
             serve_all_tenants: false,
             max_served_places: 1_000,
             resources: None,
+            state: State::default(),
             workflows: Vec::new(),
             clock: Arc::new(SystemClock),
         }
@@ -272,6 +276,22 @@ impl RunnerConfigBuilder {
     #[must_use]
     pub fn workflow(mut self, workflow: Workflow) -> Self {
         self.config.workflows.push(workflow);
+        self
+    }
+
+    /// Gives tasks a value, which they ask for by its type: `mailer: &Mailer`. One for each type; the last one given holds.
+    ///
+    /// A runner that lacks what a task of its workflows asks for does not start.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.config.state.insert(value);
+        self
+    }
+
+    /// Gives tasks of one tenant another value than [`state`](Self::state) gives to those of all.
+    #[must_use]
+    pub fn state_for<T: Send + Sync + 'static>(mut self, tenant: impl Into<String>, value: T) -> Self {
+        self.config.state.insert_for(tenant, value);
         self
     }
 

@@ -1,5 +1,6 @@
 //! The JSON object that flows through an execution.
 
+use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, TaskError};
 use crate::execution::TaskInfo;
 use crate::json::{self, MAX_DEPTH};
+use crate::state::Shared;
 use crate::store::Payload;
 use crate::workflow::StableHash;
 
@@ -162,8 +164,10 @@ impl Context {
     /// [`ContextError::Missing`] if there is none, [`ContextError::WrongType`] if it does not fit.
     pub fn try_get<V: DeserializeOwned>(&self, key: &str) -> Result<V, ContextError> {
         let value = self.value(key).ok_or_else(|| ContextError::Missing { key: key.to_owned() })?;
-        V::deserialize(value)
-            .map_err(|source| ContextError::WrongType { key: key.to_owned(), reason: source.to_string() })
+        V::deserialize(value).map_err(|source| ContextError::WrongType {
+            key: key.to_owned(),
+            reason: json::mismatch(&source),
+        })
     }
 
     /// The value of `key` as it is.
@@ -194,16 +198,43 @@ impl Context {
     ///
     /// # Panics
     ///
-    /// Outside a task, where there is nothing to tell; [`try_task`](Self::try_task) does not.
+    /// Outside a task, where there is nothing to tell; [`try_task`](Self::try_task) does not. A unit test tells something by
+    /// [`in_task`](Self::in_task).
     #[must_use]
     pub fn task(&self) -> &TaskInfo {
-        self.try_task().expect("Context::task is for code that the engine runs as a task")
+        self.try_task().expect("Context::task is for code that runs as a task: in a unit test, call `context.in_task(TaskInfo::for_test(…))` before")
     }
 
     /// What runs this context, if a task does.
     #[must_use]
     pub fn try_task(&self) -> Option<&TaskInfo> {
         self.task.as_deref()
+    }
+
+    /// This context as that of a task, for unit tests of tasks that ask [`task`](Self::task): see [`TaskInfo::for_test`].
+    #[must_use]
+    pub fn in_task(mut self, task: TaskInfo) -> Self {
+        self.task = Some(Arc::new(task));
+        self
+    }
+
+    /// What a task asks for as `&T`.
+    ///
+    /// # Errors
+    ///
+    /// A fatal one if its runner was not given a value of this type.
+    #[doc(hidden)]
+    pub fn lent<T: Shared>(&self) -> Result<Arc<T>, TaskError> {
+        let task = self.task.as_ref().ok_or_else(|| TaskError::fatal("the context is no running task's"))?;
+        if let Ok(task) = (Arc::clone(task) as Arc<dyn Any + Send + Sync>).downcast() {
+            return Ok(task);
+        }
+        task.state.get(&task.place.name).ok_or_else(|| {
+            let (task, tenant, name) = (&task.task_id, &task.place.name, type_name::<T>());
+            TaskError::fatal(format!(
+                "task `{task}` asks for a `{name}`, which the runner of tenant `{tenant}` was not given: add `.state(…)` where it is built"
+            ))
+        })
     }
 
     /// The values with all changes applied.
@@ -464,7 +495,7 @@ pub enum ContextError {
     WrongType {
         /// The key asked for.
         key: String,
-        /// What serde said.
+        /// What serde said, without the value.
         reason: String,
     },
     /// A value that not every database can keep.
@@ -498,12 +529,6 @@ pub enum ContextError {
 impl From<ContextError> for Error {
     fn from(error: ContextError) -> Self {
         Self::new(ErrorKind::Context, error.to_string())
-    }
-}
-
-impl From<ContextError> for TaskError {
-    fn from(error: ContextError) -> Self {
-        Self::new(error)
     }
 }
 

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+/// What any error becomes.
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// What a caller can branch on.
@@ -104,23 +105,26 @@ impl StdError for Error {
 
 /// What a task returns when it cannot do its work: an error, and what the engine should make of it.
 ///
-/// Any error that a task returns becomes one that is retried as the task's policy says. Return a `TaskError` to say
-/// something else.
+/// `?` makes one of any error that is `Send + Sync`, of a database or of `anyhow` too, and of a text: it is retried as the task's
+/// policy says. Return a `TaskError` made by hand to say something else.
 ///
 /// ```
 /// use std::time::Duration;
 /// use cloacina_core::{Context, TaskError};
 ///
-/// async fn charge(context: Context) -> Result<Context, TaskError> {
-///     let Some(card) = context.get::<String>("card") else {
-///         return Err(TaskError::fatal("no card"));
-///     };
+/// async fn charge(context: &mut Context) -> Result<(), TaskError> {
+///     let card: String = context.get("card").ok_or_else(|| TaskError::fatal("no card"))?;
 ///     if card.is_empty() {
 ///         return Err(TaskError::retry_after(Duration::from_secs(90), "the bank is closed"));
 ///     }
-///     Ok(context)
+///     let number: u64 = card.parse()?;
+///     std::fs::write("last card", format!("{}", number % 10_000))?;
+///     Ok(())
 /// }
 /// ```
+///
+/// Because it takes in every error, it cannot be one itself: it does not implement [`std::error::Error`]. Where one is needed,
+/// [`get_ref`](Self::get_ref) and [`into_inner`](Self::into_inner) have it.
 #[derive(Debug)]
 pub struct TaskError {
     advice: Advice,
@@ -139,12 +143,11 @@ pub(crate) enum Advice {
 }
 
 impl TaskError {
-    /// An error that is retried as the task's policy says. A `TaskError` inside the box keeps its own advice.
+    /// An error that is retried as the task's policy says: what `?` makes.
     pub fn new(error: impl Into<BoxError>) -> Self {
-        match error.into().downcast::<Self>() {
-            Ok(error) => *error,
-            Err(error) => Self { advice: Advice::Retry, error },
-        }
+        let error = error.into();
+        let advice = Carried::within(&*error).map_or(Advice::Retry, |carried| carried.0.advice);
+        Self { advice, error }
     }
 
     /// An error after which the next attempt waits for `delay`, whatever the backoff says. It counts as a failure: when no
@@ -156,6 +159,34 @@ impl TaskError {
     /// An error that another attempt would not mend: the task fails at once.
     pub fn fatal(error: impl Into<BoxError>) -> Self {
         Self { advice: Advice::Fatal, error: error.into() }
+    }
+
+    /// Whether no further attempt is made, for tests.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        self.advice == Advice::Fatal
+    }
+
+    /// The error, without what the engine should make of it.
+    #[must_use]
+    pub fn get_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        &*self.error
+    }
+
+    /// The same by value.
+    #[must_use]
+    pub fn into_inner(self) -> BoxError {
+        self.error
+    }
+
+    /// The error, if it is to be retried as the task's policy says.
+    ///
+    /// # Errors
+    ///
+    /// Itself, if it says something else.
+    #[doc(hidden)]
+    pub fn into_plain(self) -> Result<BoxError, Self> {
+        if self.advice == Advice::Retry { Ok(self.error) } else { Err(self) }
     }
 
     pub(crate) fn advice(&self) -> Advice {
@@ -184,26 +215,39 @@ impl fmt::Display for TaskError {
     }
 }
 
-impl StdError for TaskError {
+// Sound only because `TaskError` is no `Error` and becomes no box of one.
+impl<E: Into<BoxError>> From<E> for TaskError {
+    fn from(error: E) -> Self {
+        Self::new(error)
+    }
+}
+
+/// A task's error within another one, on its way through code that knows of no tasks: what it says of retries counts for the whole.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Carried(pub TaskError);
+
+impl Carried {
+    fn within<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(carried) = error.downcast_ref() {
+                return Some(carried);
+            }
+            next = error.source();
+        }
+        None
+    }
+}
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Carried {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.error.source()
-    }
-}
-
-impl From<Error> for TaskError {
-    fn from(error: Error) -> Self {
-        Self::new(error)
-    }
-}
-
-impl From<String> for TaskError {
-    fn from(error: String) -> Self {
-        Self::new(error)
-    }
-}
-
-impl From<&str> for TaskError {
-    fn from(error: &str) -> Self {
-        Self::new(error)
+        Some(&*self.0.error)
     }
 }

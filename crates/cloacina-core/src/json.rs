@@ -18,6 +18,21 @@ pub(crate) fn to_value(value: &(impl Serialize + ?Sized)) -> Result<Value, Error
     value.serialize(Strict { to: serde_json::value::Serializer, depth: 0 })
 }
 
+/// Why a value could not be read as a type, without the value: it may be a secret.
+pub(crate) fn mismatch(error: &Error) -> String {
+    let text = error.to_string();
+    let quotes_a_value =
+        ["invalid type: ", "invalid value: ", "unknown variant "].iter().any(|start| text.starts_with(start));
+    // What was expected comes last, whatever is in the value.
+    match text.rsplit_once(", expected ") {
+        Some((found, expected)) if quotes_a_value => {
+            let kind = found.split(['`', '"']).next().unwrap_or_default().trim_end();
+            format!("{kind}, expected {expected}")
+        }
+        _ => text,
+    }
+}
+
 /// Whether a value is nested deeper than it can be stored. Takes no more stack than a value that is not.
 pub(crate) fn is_too_deep(value: &Value) -> bool {
     fn beyond(value: &Value, depth: usize) -> bool {

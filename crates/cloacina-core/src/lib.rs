@@ -26,6 +26,7 @@ mod retry;
 mod rule;
 mod runner;
 mod slots;
+mod state;
 pub mod store;
 pub mod streak;
 mod submission;
@@ -34,6 +35,8 @@ pub mod workflow;
 
 pub use config::{RunnerConfig, RunnerConfigBuilder};
 pub use context::{Context, ContextError, Values};
+#[doc(hidden)]
+pub use error::Carried;
 pub use error::{Error, ErrorKind, TaskError};
 pub use hub::{Completion, Deferred, Hub, Prepared, Recording, Submitter, Writing};
 pub use metrics::TenantMetrics;
@@ -41,5 +44,6 @@ pub use resources::Resources;
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use rule::TriggerRule;
 pub use runner::{Execution, PlaceRunner};
+pub use state::{Shared, State};
 pub use submission::{Described, Destination, Submission};
 pub use workflow::Workflow;

@@ -79,6 +79,12 @@ impl PlaceRunner {
             Err(_) if hub.is_closed() => return Ok(None),
             place => place?,
         };
+        if !settings.submit_only {
+            // Tasks of a runner that serves every tenant run for whom it has nothing of its own, too.
+            let tenant = (!settings.serve_all_tenants).then_some(place.name.as_str());
+            let given = workflows.into_iter().map(|workflow| workflow.given(&settings.state, tenant));
+            workflows = given.collect::<Result<_, _>>()?;
+        }
         let Some((place, number)) = hub.open(place, Arc::clone(&settings), workflows, runtime).await? else {
             return Ok(None);
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 #[cfg(feature = "postgres")]
 use cloacina_core::store::Place;
 use cloacina_core::store::StoreError;
-use cloacina_core::{Error, ErrorKind};
+use cloacina_core::{Carried, Error, ErrorKind, TaskError};
 use sea_orm::{DbErr, RuntimeErr};
 
 use crate::gate::Refusal;
@@ -17,6 +17,8 @@ pub struct DataError {
     kind: DataErrorKind,
     message: String,
     source: Option<DbErr>,
+    /// What the work of a transaction ended it with.
+    aborted: Option<Arc<Carried>>,
 }
 
 /// What to do about a [`DataError`].
@@ -39,6 +41,8 @@ pub enum DataErrorKind {
     Over,
     /// The tenant's place cannot be used: it is not there, or its tables are older or newer than this program.
     Place,
+    /// The work of the transaction ended it with an error of its own, which is the [source](std::error::Error::source); nothing was written.
+    Aborted,
     /// The declaration of tables and migrations, or the way the program is put together, cannot work.
     Configuration,
 }
@@ -61,7 +65,7 @@ impl From<sqlx::Error> for FlushError {
 
 impl DataError {
     pub(crate) fn new(kind: DataErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), source: None, aborted: None }
     }
 
     pub(crate) fn configuration(message: impl Into<String>) -> Self {
@@ -90,7 +94,23 @@ impl DataError {
         let kind = kind_of(&error);
         let error = Arc::new(error);
         let message = format!("tenant `{tenant}`: failed to {doing}");
-        Self { kind, message, source: Some(DbErr::Query(RuntimeErr::SqlxError(error))) }
+        Self { kind, message, source: Some(DbErr::Query(RuntimeErr::SqlxError(error))), aborted: None }
+    }
+
+    /// What the work of a transaction ended it with: an error of this crate or of SeaORM is what it was.
+    pub(crate) fn aborted(error: TaskError) -> Self {
+        let error = match error.into_plain() {
+            Ok(plain) => match plain.downcast::<Self>() {
+                Ok(error) => return *error,
+                Err(plain) => match plain.downcast::<DbErr>() {
+                    Ok(error) => return (*error).into(),
+                    Err(plain) => TaskError::new(plain),
+                },
+            },
+            Err(advised) => advised,
+        };
+        let message = error.to_string();
+        Self { kind: DataErrorKind::Aborted, message, source: None, aborted: Some(Arc::new(Carried(error))) }
     }
 
     /// The same, where the answer to a commit is what did not come.
@@ -105,6 +125,12 @@ impl DataError {
     #[must_use]
     pub fn kind(&self) -> DataErrorKind {
         self.kind
+    }
+
+    /// What the work of a transaction ended it with, if that is an `E`: see [`DataErrorKind::Aborted`].
+    #[must_use]
+    pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        self.aborted.as_ref()?.0.get_ref().downcast_ref()
     }
 
     /// What the database said, if it said something: [`DbErr::sql_err`] tells a violated unique or foreign key from the rest.
@@ -158,7 +184,11 @@ impl fmt::Display for DataError {
     }
 }
 
-impl std::error::Error for DataError {}
+impl std::error::Error for DataError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.aborted.as_deref().map(|aborted| aborted as _)
+    }
+}
 
 /// For closures and functions that speak SeaORM: what the database said stays as it was. Anything else is carried whole, and is what it was once it
 /// is a [`DataError`] again; SeaORM's only error with room for another is that of a conversion.
@@ -181,7 +211,12 @@ impl From<DbErr> for DataError {
         {
             return carried.clone();
         }
-        Self { kind: kind_of_orm(&error), message: "a statement or its rows".to_owned(), source: Some(error) }
+        Self {
+            kind: kind_of_orm(&error),
+            message: "a statement or its rows".to_owned(),
+            source: Some(error),
+            aborted: None,
+        }
     }
 }
 
@@ -197,7 +232,13 @@ fn kind_of_orm(error: &DbErr) -> DataErrorKind {
 
 impl From<DataError> for Error {
     fn from(error: DataError) -> Self {
+        let of_the_engine = error
+            .aborted
+            .as_ref()
+            .and_then(|aborted| aborted.0.get_ref().downcast_ref::<Self>())
+            .map(Self::kind);
         let kind = match error.kind {
+            DataErrorKind::Aborted => of_the_engine.unwrap_or(ErrorKind::Task),
             DataErrorKind::Transient | DataErrorKind::Unavailable | DataErrorKind::Unknown => {
                 ErrorKind::Unavailable
             }

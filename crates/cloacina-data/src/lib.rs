@@ -44,7 +44,7 @@ pub use sea_orm;
 #[doc(hidden)]
 pub use source::{Source, TaskData};
 #[doc(hidden)]
-pub use task::{TaskCall, in_transaction, with_db};
+pub use task::{TaskCall, db_of, in_transaction};
 pub use tx::TenantTx;
 
 /// The error of a runner that was opened without data.

@@ -6,26 +6,18 @@ use cloacina_core::{Context, Recording, TaskError};
 
 use crate::access::Access;
 use crate::db::TenantDb;
-use crate::error::DataError;
 use crate::tx::TenantTx;
 
 /// What a transactional task's call is, for as long as its transaction is open.
 pub type TaskCall<'tx> = Pin<Box<dyn Future<Output = Result<Context, TaskError>> + Send + 'tx>>;
 
-/// Runs a task that asks for its tenant's data.
+/// The data of the tenant that a task runs for.
 ///
 /// # Errors
 ///
-/// The task's, and a fatal one if its runner was given no data.
-pub async fn with_db<F>(
-    context: Context,
-    task: impl FnOnce(Context, TenantDb) -> F,
-) -> Result<Context, TaskError>
-where
-    F: Future<Output = Result<Context, TaskError>>,
-{
-    let db = TenantDb::of(&context).map_err(fatal)?;
-    task(context, db).await
+/// A fatal one if its runner was given no data.
+pub fn db_of(context: &Context) -> Result<TenantDb, TaskError> {
+    TenantDb::of(context).map_err(TaskError::fatal)
 }
 
 /// Runs a task in a transaction that also records that it is done: either both happened or neither.
@@ -37,7 +29,7 @@ pub async fn in_transaction(
     context: Context,
     task: impl for<'tx> FnOnce(Context, &'tx TenantTx) -> TaskCall<'tx>,
 ) -> Result<Context, TaskError> {
-    let db = TenantDb::of(&context).map_err(fatal)?;
+    let db = db_of(&context)?;
     let recording = Recording::of(context.task())?.clone();
     let tx = db.begin(Access::Write).await.map_err(TaskError::new)?;
     match task(context, &tx).await {
@@ -52,8 +44,4 @@ pub async fn in_transaction(
             Err(error)
         }
     }
-}
-
-fn fatal(error: DataError) -> TaskError {
-    TaskError::fatal(error)
 }

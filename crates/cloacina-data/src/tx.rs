@@ -121,7 +121,7 @@ impl TenantTx {
     /// let shipping = db
     ///     .run(async |tx| {
     ///         // … what the order changes …
-    ///         tx.submit("ship").input(Context::new().with("order", 7)).idempotency_key("order 7").send().await
+    ///         Ok(tx.submit("ship").input(Context::new().with("order", 7)).idempotency_key("order 7").send().await?)
     ///     })
     ///     .await?;
     /// println!("shipped by execution {shipping}");

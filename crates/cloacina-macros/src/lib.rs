@@ -11,19 +11,19 @@ use proc_macro::TokenStream;
 /// Makes a function a task.
 ///
 /// ```
-/// use cloacina::{Context, Error, task};
+/// use cloacina::{Context, TaskError, task};
 ///
 /// /// Adds up the amounts.
 /// #[task(id = "sum", retry(attempts = 5, base = "500ms"), timeout = "30s")]
-/// async fn sum(mut context: Context) -> Result<Context, Error> {
+/// async fn sum(context: &mut Context) -> Result<(), TaskError> {
 ///     let amounts: Vec<i64> = context.get("amounts").unwrap_or_default();
 ///     context.set("sum", amounts.iter().sum::<i64>());
-///     Ok(context)
+///     Ok(())
 /// }
 ///
 /// /// Tells the sum.
 /// #[task(dependencies = [sum])]
-/// async fn tell(context: &mut Context) -> Result<(), String> {
+/// async fn tell(context: &mut Context) -> Result<(), TaskError> {
 ///     let total: i64 = context.get("sum").ok_or("no sum")?;
 ///     context.set("text", format!("the sum is {total}"));
 ///     Ok(())
@@ -34,33 +34,81 @@ use proc_macro::TokenStream;
 ///
 /// | | |
 /// |---|---|
-/// | `async fn f(context: Context) -> Result<Context, E>` | takes the context and returns it, or another |
 /// | `async fn f(context: &mut Context) -> Result<(), E>` | changes the context in place |
+/// | `async fn f(context: Context) -> Result<Context, E>` | takes the context and returns it, or another |
+/// | `async fn f(input: Charge) -> Result<Receipt, E>` | takes and returns types of your own, see below |
 /// | the same without `async`, with `blocking` | runs on a thread where it may block |
 ///
-/// `E` is an error that is `Send + Sync`, or anything that becomes one: `Error`, `TaskError`, `anyhow::Error`,
-/// `String`; its type has to be as visible as the task. Any error is retried as the task's policy says; a `TaskError` can say otherwise.
+/// `E` is `TaskError`, into which `?` turns any error that is `Send + Sync`, of a database and of `anyhow` too, and texts; or whatever
+/// becomes one: `anyhow::Error`, `std::io::Error`, `String`. Its type has to be as visible as the task. Any error is retried as the task's
+/// policy says; `TaskError::fatal` and `TaskError::retry_after` say otherwise.
+///
+/// After that it may have any number of these, in any order:
+///
+/// | parameter | what it is |
+/// |---|---|
+/// | `mailer: &Mailer` | what the runner was given by `.state(mailer)`, whatever its type; a runner without it does not start |
+/// | `task: &TaskInfo` | the execution, the attempt, the idempotency token, the cancellation |
+/// | `db: TenantDb`, `tx: &TenantTx` | the tenant's data, and a transaction in which the task is recorded as done; not in blocking tasks |
+///
+/// # Types of your own
+///
+/// ```
+/// use cloacina::{TaskError, TaskInfo, task};
+/// # use serde::{Deserialize, Serialize};
+///
+/// #[derive(Deserialize)]
+/// struct Charge { card: String, cents: u32 }
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Receipt { number: String }
+///
+/// #[task]
+/// async fn charge(input: Charge, task: &TaskInfo) -> Result<Receipt, TaskError> {
+///     Ok(Receipt { number: format!("{}-{}", input.card, task.idempotency_token()) })
+/// }
+///
+/// /// What `charge` returned is under its id.
+/// #[derive(Deserialize)]
+/// struct Confirm { charge: Receipt }
+///
+/// #[task(dependencies = [charge])]
+/// async fn confirm(input: Confirm) -> Result<(), TaskError> {
+///     println!("paid: {}", input.charge.number);
+///     Ok(())
+/// }
+/// ```
+///
+/// - The input is made of the whole context: its keys are the fields. Keys that it does not know are left out. If it does not fit, the task
+///   fails at once, without another attempt, with an error that names the task and the field.
+/// - What is returned is stored in the context under the task's id. A value that stood there is replaced; for `()` nothing is stored, and of
+///   a `Context` what it was changed. A task that takes `&mut Context` may return a value as well.
+/// - Later tasks read it as a field of that name, or by `context.get::<Receipt>("charge")`.
+///
+/// # Tests
 ///
 /// The function keeps its name, its visibility and its documentation, and a unit test calls it as it would any other:
 ///
 /// ```
-/// # use cloacina::{Context, task};
+/// # use cloacina::{Context, TaskInfo, task};
 /// # #[task]
 /// # async fn sum(context: Context) -> Result<Context, String> { Ok(context.with("sum", 3)) }
 /// # #[task]
-/// # async fn tell(context: &mut Context) -> Result<(), String> { Ok(context.set("text", "the sum is 3")) }
+/// # async fn tell(context: &mut Context) -> Result<(), String> { Ok(context.set("by", context.task().task_id().to_owned())) }
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), String> {
-/// let mut context = sum(Context::new().with("amounts", [1, 2])).await?;
+/// let context = sum(Context::new().with("amounts", [1, 2])).await?;
+/// // One that asks `context.task()` is told something.
+/// let mut context = context.in_task(TaskInfo::for_test("tell"));
 /// tell(&mut context).await?;
-/// assert_eq!(context.get::<String>("text").as_deref(), Some("the sum is 3"));
+/// assert_eq!(context.get::<String>("by").as_deref(), Some("tell"));
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// What bears its name is a unit struct, which implements `Task` and dereferences to a pointer to the function. Hence a
-/// variable in its scope cannot have the same name: the compiler takes the `sum` of `let sum = …` for the struct. Nor can
-/// it stand in an `impl`.
+/// What bears its name is a unit struct, which implements `Task` and dereferences to a pointer to the function. Hence a variable in its scope
+/// cannot have the same name: the compiler takes the `sum` of `let sum = …` for the struct, says so, and proposes `let other_sum = …`. In a module
+/// that does not import the task (`steps::sum(context)`) the name is free. Nor can a task stand in an `impl`.
 ///
 /// # The arguments
 ///

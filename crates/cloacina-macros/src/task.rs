@@ -19,35 +19,44 @@ use syn::{Attribute, Error, FnArg, Ident, ItemFn, LitStr, ReturnType, Type};
 use crate::arguments::{Arguments, Dependency};
 use crate::function::{self, Errors};
 
-/// How a task takes the context.
-enum Parameter {
+/// What a task takes first.
+enum First {
+    /// A context, or what is made of it.
     ByValue(Type),
-    /// What the reference refers to.
+    /// The context, to be changed; what the reference refers to.
     InPlace(Type),
+    Nothing,
 }
 
-/// What a task asks for beside its context.
-enum Data {
-    /// The handle on its tenant's data, by value.
-    Db(Type),
-    /// A transaction of its tenant's; what the reference refers to.
-    Tx(Type),
+/// What a task asks for beside that.
+enum Asked {
+    /// By reference: state, a transaction, or the task itself; what the reference refers to.
+    Lent(Type),
+    /// By value: its tenant's data.
+    Handed(Type),
 }
 
-impl Data {
+impl Asked {
     /// The type of the parameter.
     fn parameter(&self) -> TokenStream {
         match self {
-            Self::Db(ty) => quote!(#ty),
-            Self::Tx(ty) => quote!(&'call #ty),
+            Self::Lent(ty) => quote!(&'call #ty),
+            Self::Handed(ty) => quote!(#ty),
+        }
+    }
+
+    fn lent(&self) -> Option<&Type> {
+        match self {
+            Self::Lent(ty) => Some(ty),
+            Self::Handed(_) => None,
         }
     }
 }
 
 /// What a function takes and returns.
 struct Signature {
-    context: Parameter,
-    data: Option<Data>,
+    first: First,
+    asked: Vec<Asked>,
     result: Type,
 }
 
@@ -112,30 +121,25 @@ fn check(function: &ItemFn, arguments: &Arguments, errors: &mut Errors) -> Optio
         )),
         _ => {}
     }
-    let parameter = match parameter(function) {
-        Ok(parameter) => Some(parameter),
+    let parameters = match parameters(function) {
+        Ok(parameters) => Some(parameters),
         Err(error) => {
             errors.add(error);
             None
         }
     };
-    let data = match data(function) {
-        Ok(data) => data,
-        Err(error) => {
-            errors.add(error);
-            None
-        }
-    };
-    if let (Some(_), Some(keyword)) = (&data, &arguments.blocking) {
+    let handed = parameters.iter().flat_map(|(_, asked)| asked).find(|asked| asked.lent().is_none());
+    if let (Some(_), Some(keyword)) = (handed, &arguments.blocking) {
         errors.add(Error::new_spanned(
             keyword,
             "a task that works on its tenant's data awaits it: make it an `async fn` without `blocking`",
         ));
     }
     let ReturnType::Type(_, result) = &signature.output else {
-        let result = match parameter {
-            Some(Parameter::InPlace(_)) => "Result<(), E>",
-            _ => "Result<Context, E>",
+        let result = match parameters {
+            Some((First::InPlace(_), _)) => "Result<(), E>",
+            Some((First::ByValue(ty), _)) if ends_with(&ty, "Context") => "Result<Context, E>",
+            _ => "Result<T, E>",
         };
         errors.add(Error::new(
             signature.paren_token.span.close(),
@@ -146,66 +150,56 @@ fn check(function: &ItemFn, arguments: &Arguments, errors: &mut Errors) -> Optio
     if let Type::ImplTrait(_) = &**result {
         errors.add(Error::new_spanned(
             result,
-            "a task returns `Result<Context, E>` or `Result<(), E>` with one type `E`",
+            "a task returns a `Result<T, E>` with one type `T` and one type `E`",
         ));
     }
-    parameter.map(|context| Signature { context, data, result: (**result).clone() })
+    parameters.map(|(first, asked)| Signature { first, asked, result: (**result).clone() })
 }
 
-fn parameter(function: &ItemFn) -> Result<Parameter, Error> {
-    const FORMS: &str = "a task has the parameter `context: Context` or `context: &mut Context`, and may have a second, `db: TenantDb` or \
-                         `tx: &TenantTx`, for its tenant's data";
-    let inputs = &function.sig.inputs;
-    let Some(FnArg::Typed(argument)) = inputs.first() else {
-        return Err(Error::new(function.sig.paren_token.span.join(), FORMS));
-    };
-    if let Some(third) = inputs.iter().nth(2) {
-        return Err(Error::new_spanned(
-            third,
-            format!("{FORMS}; other input is a value in the context: `context.get::<…>(\"…\")`"),
-        ));
-    }
-    if let Some(attribute) = argument.attrs.first() {
-        return Err(Error::new_spanned(attribute, "the parameter of a task has no attributes"));
-    }
-    match plain(&argument.ty) {
-        Type::Reference(reference) if reference.mutability.is_none() => {
-            Err(Error::new_spanned(reference, FORMS))
+const FORMS: &str = "a task first takes `context: Context`, `context: &mut Context`, or a type of your own that is made of the context; beside that it \
+                     may ask for what the runner was given with `.state(…)`, `mailer: &Mailer`, for `task: &TaskInfo`, and for its tenant's data, \
+                     `db: TenantDb` or `tx: &TenantTx`";
+
+fn parameters(function: &ItemFn) -> Result<(First, Vec<Asked>), Error> {
+    let mut first = First::Nothing;
+    let mut asked = Vec::new();
+    for (place, input) in function.sig.inputs.iter().enumerate() {
+        let FnArg::Typed(argument) = input else { return Err(Error::new_spanned(input, FORMS)) };
+        if let Some(attribute) = argument.attrs.first() {
+            return Err(Error::new_spanned(attribute, "the parameter of a task has no attributes"));
         }
-        Type::Reference(reference) => match &reference.lifetime {
-            Some(lifetime) if lifetime.ident != "_" => {
-                Err(Error::new_spanned(lifetime, "the context is borrowed for one call: remove the lifetime"))
+        match plain(&argument.ty) {
+            Type::Reference(reference) => {
+                if let Some(lifetime) = reference.lifetime.as_ref().filter(|lifetime| lifetime.ident != "_") {
+                    return Err(Error::new_spanned(
+                        lifetime,
+                        "what a task takes by reference is borrowed for one call: remove the lifetime",
+                    ));
+                }
+                if let Type::TraitObject(_) = plain(&reference.elem) {
+                    return Err(Error::new_spanned(
+                        reference,
+                        "a trait object is given to the runner as an `Arc<dyn …>`, and asked for as `&Arc<dyn …>`",
+                    ));
+                }
+                let referred = (*reference.elem).clone();
+                match (reference.mutability, place) {
+                    (Some(_), 0) => first = First::InPlace(referred),
+                    (Some(_), _) => return Err(Error::new_spanned(reference, FORMS)),
+                    (None, _) => asked.push(Asked::Lent(referred)),
+                }
             }
-            _ => Ok(Parameter::InPlace((*reference.elem).clone())),
-        },
-        Type::ImplTrait(_) => Err(Error::new_spanned(&argument.ty, FORMS)),
-        plain => Ok(Parameter::ByValue(plain.clone())),
+            Type::ImplTrait(_) => return Err(Error::new_spanned(&argument.ty, FORMS)),
+            plain if place == 0 => first = First::ByValue(plain.clone()),
+            plain => asked.push(Asked::Handed(plain.clone())),
+        }
     }
+    Ok((first, asked))
 }
 
-/// The second parameter.
-fn data(function: &ItemFn) -> Result<Option<Data>, Error> {
-    const FORMS: &str = "beside its context a task may ask for its tenant's data: for a handle, `db: TenantDb`, or for the transaction in \
-                         which it is recorded as done, `tx: &TenantTx`";
-    let Some(input) = function.sig.inputs.iter().nth(1) else { return Ok(None) };
-    let FnArg::Typed(argument) = input else { return Err(Error::new_spanned(input, FORMS)) };
-    if let Some(attribute) = argument.attrs.first() {
-        return Err(Error::new_spanned(attribute, "the parameter of a task has no attributes"));
-    }
-    match plain(&argument.ty) {
-        Type::Reference(reference) if reference.mutability.is_some() => {
-            Err(Error::new_spanned(reference, FORMS))
-        }
-        Type::Reference(reference) => match &reference.lifetime {
-            Some(lifetime) if lifetime.ident != "_" => Err(Error::new_spanned(
-                lifetime,
-                "the transaction is borrowed for one call: remove the lifetime",
-            )),
-            _ => Ok(Some(Data::Tx((*reference.elem).clone()))),
-        },
-        Type::ImplTrait(_) => Err(Error::new_spanned(&argument.ty, FORMS)),
-        plain => Ok(Some(Data::Db(plain.clone()))),
-    }
+/// Whether this is a type of this name, as far as it can be seen.
+fn ends_with(ty: &Type, name: &str) -> bool {
+    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == name))
 }
 
 /// The type without parentheses, and without the invisible ones that `macro_rules!` leaves.
@@ -217,85 +211,50 @@ fn plain(ty: &Type) -> &Type {
     }
 }
 
-fn output(function: &ItemFn, arguments: &Arguments, asked: &Signature) -> TokenStream {
-    let Signature { context: parameter, data, result } = asked;
+fn output(function: &ItemFn, arguments: &Arguments, signature: &Signature) -> TokenStream {
+    let Signature { first, asked, result } = signature;
     let name = &function.sig.ident;
     let Attributes { on_struct, on_function, is_deprecated } = Attributes::of(function);
-    let ItemFn { sig: signature, block, .. } = function;
+    let ItemFn { sig: original, block, .. } = function;
     let allow_deprecated = is_deprecated.then(|| quote!(#[allow(deprecated)]));
     let structure = structure(function, &on_struct);
-
-    // Of this macro, since the name of the function may come from another one, with other variables.
-    let context = Ident::new("context", Span::mixed_site());
-    let more: Vec<Ident> = data.iter().map(|_| Ident::new("data", Span::mixed_site())).collect();
-    let more_types: Vec<TokenStream> = data.iter().map(Data::parameter).collect();
-    // At the name, so that the compiler points there if the future is not `Send`.
-    let boxed = quote_spanned!(name.span()=> ::cloacina::__private::Box::pin(#name(#context #(, #more)*)));
-    let future = quote!(::cloacina::__private::BoxFuture);
-    // A future that borrows anything lives as long as that.
-    let (ty, context_type, lifetime) = match (parameter, data) {
-        (Parameter::ByValue(ty), None | Some(Data::Db(_))) => (ty, quote!(#ty), quote!('static)),
-        (Parameter::ByValue(ty), Some(Data::Tx(_))) => (ty, quote!(#ty), quote!('call)),
-        (Parameter::InPlace(ty), _) => (ty, quote!(&'call mut #ty), quote!('call)),
-    };
-    let form = match parameter {
-        Parameter::ByValue(_) => "by_value",
-        Parameter::InPlace(_) => "in_place",
-    };
-    let constructor = |form: &str| {
-        let form = Ident::new(form, Span::mixed_site());
-        match data {
-            None => quote!(#form::<#ty, #result>),
-            Some(Data::Db(data) | Data::Tx(data)) => quote!(data::#form::<#ty, #data, #result>),
-        }
-    };
-    let (target, pointer, constructor) = if arguments.blocking.is_some() {
-        let context_type = match parameter {
-            Parameter::ByValue(ty) => quote!(#ty),
-            Parameter::InPlace(ty) => quote!(&mut #ty),
-        };
-        (
-            quote!(fn(#context_type) -> #result),
-            quote!(&(#name as _)),
-            constructor(&format!("blocking_{form}")),
-        )
-    } else {
-        let borrows = lifetime.to_string() != quote!('static).to_string();
-        let binder = borrows.then(|| quote!(for<'call>));
-        let generics = borrows.then(|| quote!(<'call>));
-        let suffix = match data {
-            None => "",
-            Some(Data::Db(_)) => "_with_db",
-            Some(Data::Tx(_)) => "_with_tx",
-        };
-        (
-            quote!(#binder fn(#context_type #(, #more_types)*) -> #future<#lifetime, #result>),
-            quote!({
-                fn call #generics(#context: #context_type #(, #more: #more_types)*) -> #future<#lifetime, #result> { #boxed }
-                &(call as _)
-            }),
-            constructor(&format!("{form}{suffix}")),
-        )
-    };
+    let (target, pointer) = pointer(function, arguments, signature);
     // At the return type, so that the compiler points there if its error is less visible than the task.
     let target = quote_spanned!(result.span()=> type Target = #target;);
+    let body = body(arguments, signature);
     let retry = arguments.retry.as_ref().map(|retry| quote!(.retry(#retry)));
     let timeout = arguments.timeout.as_ref().map(|timeout| quote!(.timeout(#timeout)));
     let rule = arguments.rule.as_ref().map(|rule| quote!(.rule(::cloacina::TriggerRule::#rule)));
-    let asks = data.as_ref().map(|_| quote!(.asks_for_resources()));
+    let lent: Vec<&Type> = asked.iter().filter_map(Asked::lent).collect();
+    let handed = (lent.len() < asked.len()).then(|| quote!(.asks_for_resources()));
     let definition = quote!({
-        let body = ::cloacina::__private::#constructor(*self);
-        ::cloacina::__private::TaskDefinition::new(<Self as ::cloacina::__private::Task>::ID, body)
+        #[allow(unused_imports)]
+        use ::cloacina::__private::Ordinary as _;
+        let body = #body;
+        let task = ::cloacina::__private::TaskDefinition::new(<Self as ::cloacina::__private::Task>::ID, body)
             .dependencies(<Self as ::cloacina::__private::Task>::DEPENDENCIES.iter().copied())
-            #retry #timeout #rule #asks
+            #retry #timeout #rule #handed;
+        #(let task = ::cloacina::__private::Type::<#lent>::IS.asked::<#lent>(task);)*
+        task
     });
     let implementation = implementation(function, arguments, &definition);
+    let is_blocking = arguments.blocking.is_some();
+    let returned = matches!(first, First::InPlace(_)).then_some(result);
+    let checks = lent.iter().copied().chain(returned).map(|ty| {
+        quote_spanned!(ty.span()=> const _: () = {
+            #[allow(unused_imports)]
+            use ::cloacina::__private::Ordinary as _;
+            ::cloacina::__private::Type::<#ty>::IS.check(#is_blocking)
+        };)
+    });
     quote! {
         #structure
         #allow_deprecated
         const _: () = {
+            // What is made of the context is the task's own, whether it needs that or not.
+            #[allow(clippy::needless_pass_by_value)]
             #(#on_function)*
-            #signature #block
+            #original #block
 
             #[automatically_derived]
             impl ::cloacina::__private::Deref for #name {
@@ -303,8 +262,102 @@ fn output(function: &ItemFn, arguments: &Arguments, asked: &Signature) -> TokenS
                 fn deref(&self) -> &Self::Target { #pointer }
             }
             #implementation
+            #(#checks)*
         };
     }
+}
+
+/// The type of the pointer to the function that a task dereferences to, and the pointer.
+fn pointer(function: &ItemFn, arguments: &Arguments, signature: &Signature) -> (TokenStream, TokenStream) {
+    let Signature { first, asked, result } = signature;
+    let name = &function.sig.ident;
+    // What borrows anything lives as long as that.
+    let borrows = matches!(first, First::InPlace(_)) || asked.iter().any(|asked| asked.lent().is_some());
+    let first = match first {
+        First::ByValue(ty) => Some(quote!(#ty)),
+        First::InPlace(ty) => Some(quote!(&'call mut #ty)),
+        First::Nothing => None,
+    };
+    let types: Vec<TokenStream> = first.into_iter().chain(asked.iter().map(Asked::parameter)).collect();
+    let binder = borrows.then(|| quote!(for<'call>));
+    if arguments.blocking.is_some() {
+        return (quote!(#binder fn(#(#types),*) -> #result), quote!(&(#name as _)));
+    }
+    // Of this macro, since the name of the function may come from another one, with other variables.
+    let names: Vec<Ident> = (0..types.len()).map(|place| variable("given", place)).collect();
+    // At the name, so that the compiler points there if the future is not `Send`.
+    let boxed = quote_spanned!(name.span()=> ::cloacina::__private::Box::pin(#name(#(#names),*)));
+    let (generics, lifetime) =
+        if borrows { (quote!(<'call>), quote!('call)) } else { (quote!(), quote!('static)) };
+    let future = quote!(::cloacina::__private::BoxFuture<#lifetime, #result>);
+    let call = quote!({
+        fn call #generics(#(#names: #types),*) -> #future { #boxed }
+        &(call as _)
+    });
+    (quote!(#binder fn(#(#types),*) -> #future), call)
+}
+
+/// The code that finds what the function takes, calls it, and makes a context of what it returned.
+fn body(arguments: &Arguments, signature: &Signature) -> TokenStream {
+    let Signature { first, asked, result } = signature;
+    let names: Vec<Ident> = (0..asked.len()).map(|place| variable("asked", place)).collect();
+    let finds = asked.iter().zip(&names).map(|(asked, name)| match asked {
+        Asked::Lent(ty) => quote!(let #name = given.lent::<#ty>(&context)?;),
+        Asked::Handed(ty) => quote!(let #name = <#ty as ::cloacina::__private::Handed>::of(&context)?;),
+    });
+    let hands = asked.iter().zip(&names).map(|(asked, name)| match asked {
+        Asked::Lent(_) => quote!(&*#name),
+        Asked::Handed(_) => quote!(#name),
+    });
+    let id = quote!(<Self as ::cloacina::__private::Task>::ID);
+    let (take, input, put) = match first {
+        First::ByValue(ty) => (
+            quote!(let input = <#ty as ::cloacina::__private::Input>::take(context, #id)?;),
+            Some(quote!(input)),
+            quote!(<#result as ::cloacina::__private::Output<#ty>>::put(result, #id)),
+        ),
+        First::InPlace(ty) => (
+            quote!(let mut input = <#ty as ::cloacina::__private::InPlace>::from_context(context);),
+            Some(quote!(&mut input)),
+            quote!(<#result as ::cloacina::__private::OutputInPlace>::put_in(
+                result, #id, <#ty as ::cloacina::__private::InPlace>::into_context(input)
+            )),
+        ),
+        First::Nothing => {
+            (quote!(), None, quote!(<#result as ::cloacina::__private::Output<()>>::put(result, #id)))
+        }
+    };
+    let hands = input.into_iter().chain(hands);
+    if arguments.blocking.is_some() {
+        quote!({
+            let code = *self;
+            ::cloacina::__private::blocking(move |context, given| {
+                let _ = (&context, &given);
+                #(#finds)*
+                #take
+                let result = code(#(#hands),*);
+                #put
+            })
+        })
+    } else {
+        let lent = asked.iter().filter_map(Asked::lent);
+        quote!({
+            let code = *self;
+            let in_transaction = false #(|| ::cloacina::__private::Type::<#lent>::IS.transaction())*;
+            ::cloacina::__private::asynchronous(in_transaction, move |context, given| ::cloacina::__private::Box::pin(async move {
+                let _ = (&context, &given);
+                #(#finds)*
+                #take
+                let result = code(#(#hands),*).await;
+                #put
+            }))
+        })
+    }
+}
+
+/// A variable that no code of the user sees.
+fn variable(name: &str, place: usize) -> Ident {
+    Ident::new(&format!("{name}_{place}"), Span::mixed_site())
 }
 
 /// The output for a function that cannot be a task: what other code refers to, and the function as it is, so that there

@@ -5,7 +5,7 @@
 //! # mod example {
 //! use cloacina::data::sea_orm::entity::prelude::*;
 //! use cloacina::data::sea_orm::sea_query::{ColumnDef, ExprTrait, Table};
-//! use cloacina::data::{Data, DataError, Migration, TenantTx, sea_orm};
+//! use cloacina::data::{Data, Migration, TenantTx, sea_orm};
 //! use cloacina::runner::Runner;
 //! use cloacina::{Context, Error, task};
 //!
@@ -51,7 +51,7 @@
 //!     .build()?;
 //! let runner = Runner::builder().database_url("sqlite://./acme.db").data(&data).build().await?;
 //! let db = runner.data()?;
-//! let all = db.read(async |tx| account::Entity::find().all(tx).await.map_err(DataError::from)).await?;
+//! let all = db.read(async |tx| Ok(account::Entity::find().all(tx).await?)).await?;
 //! # Ok(())
 //! # }
 //! # }

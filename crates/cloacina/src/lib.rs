@@ -3,8 +3,14 @@
 //! Tasks are async functions, workflows are DAGs of them, and every step survives a crash in a database that you already run:
 //! a SQLite file, or PostgreSQL. Start with [`runner::Runner`].
 //!
-//! Features: `sqlite`, `postgres` and `macros`, all on by default; `data` for tenants' own tables, on SeaORM. Without a database there is no runner, only what workflows are
-//! made of.
+//! | feature | what it brings | on by default |
+//! |---|---|---|
+//! | `sqlite` | places in SQLite files | yes |
+//! | `macros` | [`#[task]`](macro@task) and [`#[workflow]`](macro@workflow) | yes |
+//! | `postgres` | places in PostgreSQL databases, tenants with logins of their own; it brings TLS along | no |
+//! | `data` | tenants' own tables, on SeaORM | no |
+//!
+//! Without a database there is no runner, only what workflows are made of.
 
 #[doc(hidden)]
 pub mod __private;
@@ -32,6 +38,13 @@ pub use cloacina_core::{
     Backoff, Context, ContextError, Error, ErrorKind, Execution, Jitter, RetryPolicy, Submission, TaskError,
     TriggerRule, Workflow,
 };
+/// A point in time: when something began or ended, or is to start.
+#[doc(no_inline)]
+pub use jiff::Timestamp;
+/// The id of an execution, or an idempotency token.
+#[doc(no_inline)]
+pub use uuid::Uuid;
+
 #[cfg(feature = "macros")]
 pub use cloacina_macros::{task, workflow};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -61,6 +74,10 @@ mod guides {
     struct Recovery;
     #[doc = include_str!("../../../docs/guides/placement.md")]
     struct Placement;
+    #[doc = include_str!("../../../docs/guides/tasks.md")]
+    struct Tasks;
+    #[doc = include_str!("../../../docs/guides/testing.md")]
+    struct Testing;
     #[cfg(feature = "data")]
     #[doc = include_str!("../../../docs/guides/tenant-data.md")]
     struct TenantData;

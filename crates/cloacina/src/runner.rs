@@ -2,11 +2,11 @@
 
 mod environment;
 mod hubs;
+mod methods;
 #[cfg(feature = "postgres")]
 pub(crate) use hubs::postgres_store;
 
 use std::fmt;
-use std::ops::Deref;
 #[cfg(feature = "data")]
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use cloacina_core::ErrorKind;
 use cloacina_core::workflow::registered;
 use cloacina_core::{Error, Workflow};
-pub use cloacina_core::{Execution, PlaceRunner, RunnerConfig, RunnerConfigBuilder, Submission};
+pub use cloacina_core::{Execution, PlaceRunner, RunnerConfig, RunnerConfigBuilder, State, Submission};
 #[cfg(feature = "data")]
 use cloacina_data::{Data, TaskData, TenantDb};
 #[cfg(feature = "sqlite")]
@@ -33,14 +33,14 @@ pub type DefaultRunnerConfig = RunnerConfig;
 /// Runs workflows for one tenant, in a database.
 ///
 /// A handle: clones share one runner, and all runners of a process that use one database share its connections, its
-/// scheduler and its lease. What it can do is told by [`PlaceRunner`], to which it dereferences.
+/// scheduler and its lease.
 ///
 /// ```
 /// use cloacina::runner::Runner;
-/// use cloacina::{Context, Error, Workflow, task, workflow};
+/// use cloacina::{Context, Error, TaskError, Workflow, task, workflow};
 ///
 /// #[task(id = "greet")]
-/// async fn greet(context: &mut Context) -> Result<(), Error> {
+/// async fn greet(context: &mut Context) -> Result<(), TaskError> {
 ///     let name = context.get::<String>("name").unwrap_or_default();
 ///     context.set("greeting", format!("Salve, {name}!"));
 ///     Ok(())
@@ -149,14 +149,6 @@ impl Runner {
     /// As [`new`](Self::new), and [`ErrorKind::Configuration`] for a variable that is missing or makes no sense.
     pub async fn from_env() -> Result<Self, Error> {
         RunnerBuilder::from_env()?.build().await
-    }
-}
-
-impl Deref for Runner {
-    type Target = PlaceRunner;
-
-    fn deref(&self) -> &PlaceRunner {
-        &self.runner
     }
 }
 
@@ -273,6 +265,45 @@ impl RunnerBuilder {
     /// Adds a workflow to those that `#[workflow]` registered.
     pub fn workflow(mut self, workflow: Workflow) -> Self {
         self.config.workflows.push(workflow);
+        self
+    }
+
+    /// Gives tasks a value, which they ask for by its type: a client, a configuration. One for each type; the last one given holds.
+    ///
+    /// ```
+    /// use cloacina::{Context, Runner, TaskError, Workflow, task};
+    ///
+    /// struct Mailer {
+    ///     from: &'static str,
+    /// }
+    ///
+    /// #[task]
+    /// async fn mail(context: &mut Context, mailer: &Mailer) -> Result<(), TaskError> {
+    ///     context.set("sent by", mailer.from);
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[cfg(feature = "sqlite")]
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), cloacina::Error> {
+    /// let runner = Runner::builder()
+    ///     .database_url("sqlite::memory:")
+    ///     .workflow(Workflow::builder("mail").task(mail).build())
+    ///     .state(Mailer { from: "acme" })
+    ///     .build()
+    ///     .await?;
+    /// let result = runner.execute("mail", Context::new()).await?;
+    /// assert_eq!(result.final_context.get::<String>("sent by").as_deref(), Some("acme"));
+    /// # runner.shutdown().await
+    /// # }
+    /// # #[cfg(not(feature = "sqlite"))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// A trait object is given as an `Arc<dyn Mailer>`, and asked for as `&Arc<dyn Mailer>`. A runner that lacks what a task of its
+    /// workflows asks for does not start, unless it only submits.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.config.state.insert(value);
         self
     }
 

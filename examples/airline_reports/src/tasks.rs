@@ -121,8 +121,7 @@ fn join_figures(context: &mut Context) -> Result<(), TaskError> {
 #[task(id = "write_json", dependencies = ["join_figures"], blocking)]
 fn write_json(context: &mut Context) -> Result<(), TaskError> {
     step(context, "write_json", "json", |input, context| {
-        let path =
-            report::write_json(&input.out, &from::<Report>(context, "report")?).map_err(TaskError::new)?;
+        let path = report::write_json(&input.out, &from::<Report>(context, "report")?)?;
         let told = path.display().to_string();
         Ok((path, told))
     })
@@ -132,8 +131,7 @@ fn write_json(context: &mut Context) -> Result<(), TaskError> {
 #[task(id = "write_page", dependencies = ["join_figures"], blocking)]
 fn write_page(context: &mut Context) -> Result<(), TaskError> {
     step(context, "write_page", "page", |input, context| {
-        let path =
-            report::write_page(&input.out, &from::<Report>(context, "report")?).map_err(TaskError::new)?;
+        let path = report::write_page(&input.out, &from::<Report>(context, "report")?)?;
         let told = path.display().to_string();
         Ok((path, told))
     })
@@ -154,7 +152,7 @@ fn step<T: Serialize>(
     });
     match &worked {
         Ok(told) => progress::finished(&input.carrier, task, started.elapsed(), told),
-        Err(error) => progress::failed(&input.carrier, task, started.elapsed(), error),
+        Err(error) => progress::failed(&input.carrier, task, started.elapsed(), error.get_ref()),
     }
     worked.map(drop)
 }

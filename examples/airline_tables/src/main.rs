@@ -130,7 +130,7 @@ async fn figures(runner: &Runner, carrier: &str, path: &Path) -> Result<Figures>
     completed(&runner.execution(report)).await?;
     let by_hour = runner
         .data()?
-        .read(async |tx| figure::Entity::find().filter(figure::Column::Kind.eq("hour")).all(tx).await)
+        .read(async |tx| Ok(figure::Entity::find().filter(figure::Column::Kind.eq("hour")).all(tx).await?))
         .await?;
     let mut figures = Figures::default();
     by_hour.iter().for_each(|hour| figures.count(hour));

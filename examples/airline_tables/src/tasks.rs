@@ -48,10 +48,10 @@ async fn load_flights(context: &mut Context, tx: &TenantTx) -> Result<(), TaskEr
     let (carrier, path) = (needed(context, "carrier")?, needed(context, "path")?);
     // Another attempt would find the same file.
     let flights = read(Path::new(&path), &carrier).map_err(TaskError::fatal)?;
-    flight::Entity::delete_many().exec(tx).await.map_err(TaskError::new)?;
+    flight::Entity::delete_many().exec(tx).await?;
     for batch in flights.chunks(BATCH) {
         let rows = batch.iter().cloned().map(flight::ActiveModel::from);
-        flight::Entity::insert_many(rows).exec_without_returning(tx).await.map_err(TaskError::new)?;
+        flight::Entity::insert_many(rows).exec_without_returning(tx).await?;
     }
     let report = tx.submit("report").input(Context::new().with("carrier", &carrier)).send().await?;
     context.set("report", report);
@@ -60,17 +60,17 @@ async fn load_flights(context: &mut Context, tx: &TenantTx) -> Result<(), TaskEr
 }
 
 #[task(id = "by_month")]
-async fn by_month(context: &mut Context, tx: &TenantTx) -> Result<()> {
+async fn by_month(context: &mut Context, tx: &TenantTx) -> Result<(), TaskError> {
     count::<i32>(context, tx, "month", flight::Column::Month).await
 }
 
 #[task(id = "by_hour")]
-async fn by_hour(context: &mut Context, tx: &TenantTx) -> Result<()> {
+async fn by_hour(context: &mut Context, tx: &TenantTx) -> Result<(), TaskError> {
     count::<i32>(context, tx, "hour", flight::Column::Hour).await
 }
 
 #[task(id = "by_destination")]
-async fn by_destination(context: &mut Context, tx: &TenantTx) -> Result<()> {
+async fn by_destination(context: &mut Context, tx: &TenantTx) -> Result<(), TaskError> {
     count::<String>(context, tx, "destination", flight::Column::Dest).await
 }
 
@@ -80,7 +80,7 @@ async fn check(_context: &mut Context, db: TenantDb) -> Result<()> {
     let (flights, figures) = db
         .read(async |tx| {
             let flights = flight::Entity::find().count(tx).await?;
-            anyhow::Ok((flights, figure::Entity::find().all(tx).await?))
+            Ok((flights, figure::Entity::find().all(tx).await?))
         })
         .await?;
     for kind in ["month", "hour", "destination"] {
@@ -104,7 +104,12 @@ struct Counted<K: TryGetable> {
     delay_minutes: Option<i64>,
 }
 
-async fn count<K>(context: &Context, tx: &TenantTx, kind: &str, column: flight::Column) -> Result<()>
+async fn count<K>(
+    context: &Context,
+    tx: &TenantTx,
+    kind: &str,
+    column: flight::Column,
+) -> Result<(), TaskError>
 where
     K: TryGetable + ToString + Send + Sync + 'static,
 {

@@ -3,7 +3,6 @@
 
 use anyhow::{Context as _, Result, ensure};
 use cloacina::ErrorKind;
-use cloacina::data::DataError;
 use cloacina::data::sea_orm::{ActiveValue::Set, EntityTrait};
 use cloacina::tenants::{Placement, TenantManager};
 use uuid::Uuid;
@@ -60,7 +59,7 @@ pub(crate) async fn show(url: &str, admin_url: &str) -> Result<()> {
         db.run(async |tx| {
             user::Entity::delete_many().exec(tx).await?;
             user::Entity::insert(only).exec(tx).await?;
-            Ok::<_, DataError>(())
+            Ok(())
         })
         .await?;
     }
@@ -69,7 +68,7 @@ pub(crate) async fn show(url: &str, admin_url: &str) -> Result<()> {
         let found = tenants.placement(&name).await?;
         ensure!(found == placement(size), "{name} has {found}");
         let db = tenants.runner(&name).await?.data()?;
-        let users = db.read(async |tx| user::Entity::find().all(tx).await.map_err(DataError::from)).await?;
+        let users = db.read(async |tx| Ok(user::Entity::find().all(tx).await?)).await?;
         let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
         ensure!(names == [format!("The user of {name}")], "{name} sees {names:?}");
         match size {

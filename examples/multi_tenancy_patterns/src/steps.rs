@@ -7,7 +7,7 @@ use cloacina::data::sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, JoinType, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect, RelationTrait, TransactionTrait,
 };
-use cloacina::data::{DataError, TenantDb, TenantTx};
+use cloacina::data::{TenantDb, TenantTx};
 use uuid::Uuid;
 
 use crate::model::{document, user};
@@ -64,7 +64,7 @@ pub(crate) async fn run(acme: &Tenant, widget: &Tenant) -> Result<()> {
 
     println!("\n--- Example 6: COUNT (Tenant-Scoped) ---");
     for tenant in both {
-        let users = tenant.db.read(async |tx| user::Entity::find().count(tx).await).await?;
+        let users = tenant.db.read(async |tx| Ok(user::Entity::find().count(tx).await?)).await?;
         println!("[{}] Total users: {users}", tenant.label);
         ensure!(users == 1, "{} counts {users} users and has 1", tenant.label);
     }
@@ -87,7 +87,7 @@ async fn clear(tenant: &Tenant) -> Result<()> {
     let cleared = tenant.db.run(async |tx| {
         document::Entity::delete_many().exec(tx).await?;
         user::Entity::delete_many().exec(tx).await?;
-        Ok::<_, DataError>(())
+        Ok(())
     });
     cleared.await.with_context(|| format!("{}: its tables cannot be cleared", tenant.label))
 }
@@ -100,14 +100,14 @@ async fn insert_user(tenant: &Tenant) -> Result<Uuid> {
         email: Set(tenant.email.to_owned()),
         role: NotSet,
     };
-    let user = tenant.db.run(async |tx| user::Entity::insert(row).exec_with_returning(tx).await).await?;
+    let user = tenant.db.run(async |tx| Ok(user::Entity::insert(row).exec_with_returning(tx).await?)).await?;
     ensure!(user.id == id && user.role == "user", "{}: another row came back: {user:?}", tenant.label);
     println!("[{}] Created user: {} ({})", tenant.label, user.name, user.email);
     Ok(id)
 }
 
 async fn select_users(tenant: &Tenant) -> Result<()> {
-    let users = tenant.db.read(async |tx| user::Entity::find().all(tx).await).await?;
+    let users = tenant.db.read(async |tx| Ok(user::Entity::find().all(tx).await?)).await?;
     println!("[{}] Found {} users:", tenant.label, users.len());
     for user in &users {
         println!("  - {} ({})", user.name, user.email);
@@ -126,13 +126,13 @@ async fn insert_document(tenant: &Tenant, owner: Uuid) -> Result<Uuid> {
         is_public: NotSet,
     };
     let document =
-        tenant.db.run(async |tx| document::Entity::insert(row).exec_with_returning(tx).await).await?;
+        tenant.db.run(async |tx| Ok(document::Entity::insert(row).exec_with_returning(tx).await?)).await?;
     println!("[{}] Created document: {}", tenant.label, document.title);
     Ok(document.id)
 }
 
 async fn select_documents(tenant: &Tenant) -> Result<()> {
-    let documents = tenant.db.read(async |tx| document::Entity::find().all(tx).await).await?;
+    let documents = tenant.db.read(async |tx| Ok(document::Entity::find().all(tx).await?)).await?;
     println!("[{}] Found {} documents:", tenant.label, documents.len());
     for document in &documents {
         println!("  - {}", document.title);
@@ -147,16 +147,16 @@ async fn update(acme: &Tenant, widget: &Tenant) -> Result<()> {
     let updated = acme
         .db
         .run(async |tx| {
-            user::Entity::update_many()
+            Ok(user::Entity::update_many()
                 .col_expr(user::Column::Role, Expr::value("super_admin"))
                 .exec(tx)
-                .await
+                .await?)
         })
         .await?;
     println!("[Acme] Updated {} user(s) to super_admin", updated.rows_affected);
     ensure!(updated.rows_affected == 1, "Acme updated {} users and has 1", updated.rows_affected);
     for (tenant, role) in [(acme, "super_admin"), (widget, "user")] {
-        let users = tenant.db.read(async |tx| user::Entity::find().all(tx).await).await?;
+        let users = tenant.db.read(async |tx| Ok(user::Entity::find().all(tx).await?)).await?;
         ensure!(users.iter().all(|user| user.role == role), "{} has {users:?}", tenant.label);
     }
     Ok(())
@@ -166,7 +166,7 @@ async fn update(acme: &Tenant, widget: &Tenant) -> Result<()> {
 async fn verify(tenant: &Tenant, (their_user, their_document): (Uuid, Uuid)) -> Result<()> {
     let label = tenant.label;
     let db = &tenant.db;
-    db.read(async |tx| not_seen(tx, label, their_user, their_document).await).await?;
+    db.read(async |tx| Ok(not_seen(tx, label, their_user, their_document).await?)).await?;
 
     // Within a transaction that is rolled back, whatever it does.
     let touched = db
@@ -178,7 +178,7 @@ async fn verify(tenant: &Tenant, (their_user, their_document): (Uuid, Uuid)) -> 
                 .exec(tx)
                 .await?;
             let everything = document::Entity::delete_many().exec(tx).await?;
-            Err::<(), anyhow::Error>(
+            Err::<(), _>(
                 Undone([user.rows_affected, document.rows_affected, everything.rows_affected]).into(),
             )
         })
@@ -195,8 +195,7 @@ async fn verify(tenant: &Tenant, (their_user, their_document): (Uuid, Uuid)) -> 
         owner_id: Set(their_user),
         is_public: NotSet,
     };
-    let foreign =
-        db.run(async |tx| document::Entity::insert(row).exec(tx).await.map_err(DataError::from)).await;
+    let foreign = db.run(async |tx| Ok(document::Entity::insert(row).exec(tx).await?)).await;
     ensure!(foreign.is_err(), "{label} gave a document to another tenant's user");
 
     // The tenant is no column that a statement may name, and no other place a table to be looked for in.
@@ -207,7 +206,7 @@ async fn verify(tenant: &Tenant, (their_user, their_document): (Uuid, Uuid)) -> 
         ("SELECT id FROM workflow_executions", "is no declared table"),
         ("SET ROLE cloacina_owner", "is no such statement"),
     ] {
-        let answer = db.run(async |tx| tx.execute_unprepared(text).await).await;
+        let answer = db.run(async |tx| Ok(tx.execute_unprepared(text).await?)).await;
         match answer {
             Err(error) if error.to_string().contains(words) => {}
             Err(error) => bail!("{label}: `{text}` failed in another way: {error}"),

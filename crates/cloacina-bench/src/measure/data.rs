@@ -61,9 +61,9 @@ pub(super) async fn data(kind: Kind, scale: Scale) -> Result<Vec<Row>> {
     }
     let mut rows = Vec::new();
     for (name, (runner, db)) in ours {
-        db.run(async |tx| fill(tx).await).await?;
+        db.run_as(async |tx| fill(tx).await).await?;
         rows.push(five_statements(name, &db, &plain, scale).await?);
-        db.run(async |tx| item::Entity::delete_many().filter(item::Column::Id.gte(ROWS)).exec(tx).await)
+        db.run_as(async |tx| item::Entity::delete_many().filter(item::Column::Id.gte(ROWS)).exec(tx).await)
             .await?;
         item::Entity::delete_many().filter(item::Column::Id.gte(ROWS)).exec(&plain).await?;
         rows.extend(one_by_one(name, &db, &plain, scale).await?);
@@ -98,15 +98,16 @@ async fn one_by_one(name: &str, db: &TenantDb, plain: &DatabaseConnection, scale
             plain.begin().await?.commit().await?;
             theirs.push(begun.elapsed());
             let begun = Instant::now();
-            db.run(async |_| Ok::<_, DbErr>(())).await?;
+            db.run_as(async |_| Ok::<_, DbErr>(())).await?;
             ours.push(begun.elapsed());
         }
         let nothing = (p50(&mut ours), p50(&mut theirs));
         let transaction = plain.begin().await?;
         let theirs = (read_known(&transaction).await?, read_new(&transaction, &mut new).await?);
         transaction.commit().await?;
-        let ours =
-            db.run(async |tx| Ok::<_, DbErr>((read_known(tx).await?, read_new(tx, &mut new).await?))).await?;
+        let ours = db
+            .run_as(async |tx| Ok::<_, DbErr>((read_known(tx).await?, read_new(tx, &mut new).await?)))
+            .await?;
         // The first is to warm up.
         if run > 0 {
             empty.push(nothing);
@@ -270,7 +271,7 @@ async fn by_tenant(db: &TenantDb, next: &mut i64, times: usize) -> Result<Vec<Du
     for _ in 0..times {
         let begun = Instant::now();
         let id = *next;
-        db.run(async |tx| work(tx, id).await).await?;
+        db.run_as(async |tx| work(tx, id).await).await?;
         latencies.push(begun.elapsed());
         *next += 1;
     }

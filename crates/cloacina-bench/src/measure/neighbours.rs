@@ -17,6 +17,7 @@ use cloacina_core::clock::{Clock as _, SystemClock};
 use cloacina_testing::cluster::Cluster;
 use futures_util::future::try_join_all;
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
@@ -153,7 +154,10 @@ impl World {
     async fn schemas() -> Result<Self> {
         let server = Cluster::shared()?;
         let url = server.fresh_database().await?;
-        has_run_for_a_while(&connect(&server.superuser_url_of(&url)).await?).await?;
+        static HAS_RUN: OnceCell<()> = OnceCell::const_new();
+        let superuser = server.superuser_url_of(&url);
+        let client = connect(&superuser).await?;
+        HAS_RUN.get_or_try_init(|| has_run_for_a_while(&client)).await?;
         server.make_administrator(&url).await?;
         let name = url.rsplit('/').next().context("the URL names no database")?.to_owned();
         let admin = DatabaseAdmin::new(AdminDatabase::new(&url, &name, 4));
@@ -161,9 +165,8 @@ impl World {
         let login = operator.split("://").nth(1).and_then(|rest| rest.split(':').next());
         let login = login.context("the URL names no login")?;
         admin.allow_operator(login).await?;
-        let superuser = server.superuser_url_of(&url);
         let make = format!("GRANT CREATE ON DATABASE \"{name}\" TO \"{login}\"");
-        connect(&superuser).await?.batch_execute(&make).await?;
+        client.batch_execute(&make).await?;
         let suffix = &name[name.len().saturating_sub(8)..];
         let with_login = async |tenant: &str| {
             let made = admin.create_tenant(TenantConfig {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::id::TaskIndex;
+use crate::id::{TaskIndex, TenantId};
 use crate::resources::Resources;
+use crate::state::State;
 use crate::store::Place;
 
 /// What runs: which task of which execution, for which time.
@@ -22,11 +23,84 @@ pub struct TaskInfo {
     pub(crate) cancellation: Cancellation,
     pub(crate) place: Arc<Place>,
     pub(crate) resources: Option<Arc<dyn Resources>>,
+    pub(crate) state: State,
     /// What the engine that runs it needs to know of it.
     pub(crate) engine: Arc<dyn Any + Send + Sync>,
 }
 
 impl TaskInfo {
+    /// What a task is told in a unit test: the first attempt of a task with this id, of an execution with a made-up id, which nobody cancels.
+    ///
+    /// A task that asks for `task: &TaskInfo` is called with it; [`Context::in_task`](crate::Context::in_task) puts it into a context.
+    ///
+    /// ```
+    /// use cloacina_core::Context;
+    /// use cloacina_core::execution::TaskInfo;
+    ///
+    /// let task = TaskInfo::for_test("charge").with_attempt(2);
+    /// let context = Context::new().with("cents", 5).in_task(task.clone());
+    /// assert_eq!(context.task().attempt(), 2);
+    /// assert_eq!(context.task().idempotency_token(), task.idempotency_token());
+    /// ```
+    #[must_use]
+    pub fn for_test(task_id: impl Into<String>) -> Self {
+        let place = Place {
+            tenant: TenantId(Uuid::nil()),
+            name: "test".to_owned(),
+            schema: String::new(),
+            epoch: 0,
+            shared: false,
+        };
+        Self {
+            execution_id: Uuid::now_v7(),
+            workflow: "test".to_owned(),
+            task_id: task_id.into(),
+            attempt: 1,
+            position: 0,
+            cancellation: Cancellation::default(),
+            place: Arc::new(place),
+            resources: None,
+            state: State::default(),
+            engine: Arc::new(()),
+        }
+    }
+
+    /// The same of this workflow, for tests.
+    #[must_use]
+    pub fn with_workflow(mut self, workflow: impl Into<String>) -> Self {
+        self.workflow = workflow.into();
+        self
+    }
+
+    /// The same of this execution, for tests.
+    #[must_use]
+    pub fn with_execution_id(mut self, execution_id: Uuid) -> Self {
+        self.execution_id = execution_id;
+        self
+    }
+
+    /// The same of this attempt, for tests; the first is 1.
+    #[must_use]
+    pub fn with_attempt(mut self, attempt: u32) -> Self {
+        self.attempt = attempt;
+        self
+    }
+
+    /// The same with a function that cancels it, for tests.
+    ///
+    /// ```
+    /// # use cloacina_core::execution::TaskInfo;
+    /// let (task, cancel) = TaskInfo::for_test("copy").cancellable();
+    /// assert!(!task.cancellation().is_cancelled());
+    /// cancel();
+    /// assert!(task.cancellation().is_cancelled());
+    /// ```
+    pub fn cancellable(mut self) -> (Self, impl FnOnce() + Send + 'static) {
+        let token = CancellationToken::new();
+        self.cancellation = Cancellation { token: token.clone() };
+        (self, move || token.cancel())
+    }
+
     /// The execution this task belongs to.
     #[must_use]
     pub fn execution_id(&self) -> Uuid {

@@ -200,6 +200,7 @@ impl Attempt {
             cancellation: Cancellation { token: running.stop.token.clone() },
             place: Arc::clone(&running.place.place),
             resources: running.place.state().handles.settings.resources.clone(),
+            state: running.workflow.state().cloned().unwrap_or_default(),
             engine: Arc::new(running.recording.recording()),
         };
         Context::for_task(values, Arc::new(info))

@@ -6,6 +6,7 @@
 
 pub mod check;
 mod fingerprint;
+pub mod form;
 mod graph;
 mod registry;
 mod task;
@@ -20,6 +21,9 @@ pub use registry::{WorkflowRegistration, registered};
 pub(crate) use task::TaskTimeout;
 pub use task::{Task, TaskBody, TaskDefinition, TaskFuture};
 
+use crate::error::{Error, ErrorKind};
+use crate::state::State;
+
 /// A DAG of tasks with a name.
 #[derive(Debug, Clone)]
 pub struct Workflow {
@@ -28,6 +32,8 @@ pub struct Workflow {
     operator_only: bool,
     tasks: Arc<[TaskDefinition]>,
     graph: Result<Arc<Graph>, WorkflowError>,
+    /// What its tasks are given; `None` until a runner that runs it is opened.
+    state: Option<State>,
 }
 
 impl Workflow {
@@ -85,6 +91,33 @@ impl Workflow {
         self.graph.as_ref().map(|graph| graph.fingerprint()).map_err(Clone::clone)
     }
 
+    /// With what its tasks are given on the runner of this tenant; for every tenant if none is named.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] if a task asks for more.
+    pub(crate) fn given(mut self, state: &State, tenant: Option<&str>) -> Result<Self, Error> {
+        let mut asked = self.tasks.iter().flat_map(|task| task.state.iter().map(move |asked| (task, asked)));
+        if let Some((task, lacked)) = asked.find(|(_, asked)| !state.has(**asked, tenant)) {
+            let whose = tenant.map_or("every tenant".to_owned(), |tenant| format!("tenant `{tenant}`"));
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!(
+                    "task `{}` of workflow `{}` asks for a `{}`, which the runner of {whose} was not given: add `.state(…)` \
+                     where it is built",
+                    task.id, self.name, lacked.name,
+                ),
+            ));
+        }
+        self.state = Some(state.clone());
+        Ok(self)
+    }
+
+    /// What its tasks are given.
+    pub(crate) fn state(&self) -> Option<&State> {
+        self.state.as_ref()
+    }
+
     pub(crate) fn graph(&self) -> Result<&Arc<Graph>, WorkflowError> {
         self.graph.as_ref().map_err(Clone::clone)
     }
@@ -136,6 +169,7 @@ impl WorkflowBuilder {
             operator_only: self.operator_only,
             tasks: self.tasks.into(),
             graph,
+            state: None,
         }
     }
 

@@ -9,8 +9,10 @@ use std::time::Duration;
 use crate::contained::Contained;
 use crate::context::Context;
 use crate::error::TaskError;
+use crate::execution::TaskInfo;
 use crate::retry::RetryPolicy;
 use crate::rule::TriggerRule;
+use crate::state::{Shared, StateType};
 
 /// What a call of an async task is.
 pub type TaskFuture = Pin<Box<dyn Future<Output = Result<Context, TaskError>> + Send>>;
@@ -41,6 +43,8 @@ pub struct TaskDefinition {
     pub(crate) rule: TriggerRule,
     pub(crate) body: Contained<TaskBody>,
     pub(crate) asks_for_resources: bool,
+    /// The types of the state that its body asks for.
+    pub(crate) state: Vec<StateType>,
 }
 
 /// How long one attempt may take.
@@ -73,6 +77,7 @@ impl TaskDefinition {
             rule: TriggerRule::default(),
             body: Contained::new(body),
             asks_for_resources: false,
+            state: Vec::new(),
         }
     }
 
@@ -81,13 +86,13 @@ impl TaskDefinition {
     where
         F: Fn(Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Context, E>> + Send + 'static,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        E: Into<TaskError>,
     {
         Self::new(
             id,
             TaskBody::Async(Arc::new(move |context| {
                 let future = code(context);
-                Box::pin(async move { future.await.map_err(TaskError::new) })
+                Box::pin(async move { future.await.map_err(Into::into) })
             })),
         )
     }
@@ -126,6 +131,17 @@ impl TaskDefinition {
     #[must_use]
     pub fn asks_for_resources(mut self) -> Self {
         self.asks_for_resources = true;
+        self
+    }
+
+    /// As one whose body asks for a `&T`.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn asks_for<T: Shared>(mut self) -> Self {
+        let asked = StateType::of::<T>();
+        if asked != StateType::of::<TaskInfo>() {
+            self.state.push(asked);
+        }
         self
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use cloacina_core::TaskError;
+
 use super::TenantTx;
 use crate::access::Access;
 use crate::db::TenantDb;
@@ -14,16 +16,17 @@ impl TenantDb {
     /// [`verify`](Self::verify). In a SQLite file the
     /// transaction is the only one that writes, the engine's own included, from its beginning to its end: keep it short.
     ///
+    /// In it, `?` takes every error. Return a [`TaskError`] by hand to say what a task that runs this should make of it.
+    ///
     /// # Errors
     ///
-    /// What `work` returns; a [`DataError`] if the transaction could not be begun or committed. A transaction that met an error is
-    /// rolled back, even if `work` made up for it.
-    pub async fn run<T, E, W>(&self, work: W) -> Result<T, E>
+    /// The [`DataError`] or the error of SeaORM that `work` met, and any other one of `work` as [`DataErrorKind::Aborted`](crate::DataErrorKind::Aborted);
+    /// what kept the transaction from its begin or its commit. A transaction that met an error is rolled back, even if `work` made up for it.
+    pub async fn run<T, W>(&self, work: W) -> Result<T>
     where
-        E: From<DataError>,
-        W: AsyncFnOnce(&TenantTx) -> Result<T, E>,
+        W: AsyncFnOnce(&TenantTx) -> Result<T, TaskError>,
     {
-        self.transaction(Access::Write, work).await
+        self.transaction(Access::Write, work).await.map_err(DataError::aborted)
     }
 
     /// The same for work that only reads: it waits for no writer, and sees one state of the data from beginning to end.
@@ -31,7 +34,33 @@ impl TenantDb {
     /// # Errors
     ///
     /// As [`run`](Self::run); a statement that writes is an error of the database.
-    pub async fn read<T, E, W>(&self, work: W) -> Result<T, E>
+    pub async fn read<T, W>(&self, work: W) -> Result<T>
+    where
+        W: AsyncFnOnce(&TenantTx) -> Result<T, TaskError>,
+    {
+        self.transaction(Access::Read, work).await.map_err(DataError::aborted)
+    }
+
+    /// As [`run`](Self::run), with an error of your own, which `work` has to name: it ends with `Ok::<_, MyError>(…)`, or is a
+    /// function.
+    ///
+    /// # Errors
+    ///
+    /// What `work` returns, and what was made of a [`DataError`].
+    pub async fn run_as<T, E, W>(&self, work: W) -> Result<T, E>
+    where
+        E: From<DataError>,
+        W: AsyncFnOnce(&TenantTx) -> Result<T, E>,
+    {
+        self.transaction(Access::Write, work).await
+    }
+
+    /// As [`read`](Self::read), with an error of your own; see [`run_as`](Self::run_as).
+    ///
+    /// # Errors
+    ///
+    /// As [`run_as`](Self::run_as).
+    pub async fn read_as<T, E, W>(&self, work: W) -> Result<T, E>
     where
         E: From<DataError>,
         W: AsyncFnOnce(&TenantTx) -> Result<T, E>,

@@ -58,7 +58,7 @@ async fn count(place: Placement, snapshotter: &Snapshotter) {
     // From outside, in a transaction, and in the transaction of a task.
     runner.execute("noting", Context::new()).await.unwrap();
     let submit = async |tx: &TenantTx| tx.submit("noting").send().await;
-    let mut submitted = vec![db.run(submit).await.unwrap()];
+    let mut submitted = vec![db.run_as(submit).await.unwrap()];
     let ordered = runner.execute("ordering", Context::new()).await.unwrap();
     assert_eq!(ordered.status, ExecutionStatus::Completed, "{ordered:?}");
     submitted.push(ordered.final_context.get("payment").unwrap());
@@ -72,7 +72,7 @@ async fn count(place: Placement, snapshotter: &Snapshotter) {
         keyed.wait_for_completion().await.unwrap();
     }
     let rolled_back: anyhow::Result<()> = db
-        .run(async |tx| {
+        .run_as(async |tx| {
             tx.submit("noting").send().await?;
             anyhow::bail!("it changed its mind")
         })

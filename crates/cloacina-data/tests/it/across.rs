@@ -35,7 +35,7 @@ impl World {
                 }
                 Ok::<_, sea_orm::DbErr>(())
             };
-            runner.data().unwrap().run(fill).await.unwrap();
+            runner.data().unwrap().run_as(fill).await.unwrap();
         }
         let Placement::Shared(shared) = place else { unreachable!("it is shared") };
         let database = shared.admin_url.rsplit('/').next().unwrap();

@@ -78,7 +78,7 @@ fn a_child_does_what_its_parent_says() {
                 let log = format!("{}-wal", place.split_once("sqlite://").unwrap().1);
                 until("the file rests", async || (!Path::new(&log).exists()).then_some(())).await;
                 let db = only_submits.data().unwrap();
-                db.run(async |tx| tx.submit("noting").send().await).await.unwrap();
+                db.run_as(async |tx| tx.submit("noting").send().await).await.unwrap();
                 std::process::abort();
             }
             "one" => drop(runner.execute("paying", Context::new()).await.unwrap()),
@@ -147,7 +147,7 @@ async fn submit(runner: &Runner, may_end: &Arc<AtomicBool>) {
             tokio::spawn(async move {
                 while !may_end.load(Ordering::Relaxed) {
                     let submitted = db
-                        .run(async |tx| {
+                        .run_as(async |tx| {
                             let execution = tx.submit("noting").send().await?;
                             mark(tx, execution).await?;
                             if let Some(reached) = STAYS.get() {
@@ -241,7 +241,7 @@ pub(crate) async fn named(place: &Placement) -> String {
 pub(crate) async fn make(place: &Placement) {
     let runner = place.runner("acme", &data(), vec![]).await;
     let db = runner.data().unwrap();
-    db.read(async |_| Ok::<_, cloacina::data::DataError>(())).await.unwrap();
+    db.read_as(async |_| Ok::<_, cloacina::data::DataError>(())).await.unwrap();
     runner.shutdown().await.unwrap();
 }
 

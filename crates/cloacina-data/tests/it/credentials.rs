@@ -76,7 +76,7 @@ fn bare() -> cloacina::Workflow {
 
 #[task(id = "join")]
 async fn join(context: Context, db: TenantDb) -> Result<Context, sea_orm::DbErr> {
-    db.run(async |tx| member::Entity::insert(new_member("anna", "anna")).exec(tx).await).await?;
+    db.run_as(async |tx| member::Entity::insert(new_member("anna", "anna")).exec(tx).await).await?;
     Ok(context.with("tenant", db.tenant()))
 }
 
@@ -89,7 +89,7 @@ async fn count(context: &mut Context, tx: &TenantTx) -> anyhow::Result<()> {
 }
 
 async fn members(db: &TenantDb) -> Result<u64, DataError> {
-    db.run(async |tx| member::Entity::find().count(tx).await.map_err(DataError::from)).await
+    db.run_as(async |tx| member::Entity::find().count(tx).await.map_err(DataError::from)).await
 }
 
 async fn in_time(test: impl Future<Output = ()>) {
@@ -111,7 +111,7 @@ async fn tasks_on_an_operators_runner_work_with_the_tenants_own_login() {
             assert_eq!(done.final_context.get::<u64>("members"), Some(2));
             let by_task: uuid::Uuid = done.final_context.get("submitted").unwrap();
             let db = runner.data().unwrap();
-            let from_outside = db.run(async |tx| tx.submit("bare").send().await).await.unwrap();
+            let from_outside = db.run_as(async |tx| tx.submit("bare").send().await).await.unwrap();
             for submitted in [by_task, from_outside] {
                 let done = runner.execution(submitted).wait_for_completion().await.unwrap();
                 assert_eq!(done.status, ExecutionStatus::Completed, "{:?}", done.error_message);

@@ -364,7 +364,7 @@ in_each_placement! {
 
 /// Opens the place as a process that has not seen it before.
 async fn opened(db: &TenantDb) -> Result<(), DataError> {
-    db.read(async |_| Ok(())).await
+    db.read_as(async |_| Ok(())).await
 }
 
 /// What the letters in a fault stand for.

@@ -78,7 +78,7 @@ impl World {
         let url = url.clone();
         let runner = open(&url, configure).await;
         // Its first use makes the tables.
-        runner.data().unwrap().read(async |_| Ok::<_, cloacina::data::DataError>(())).await.unwrap();
+        runner.data().unwrap().read_as(async |_| Ok::<_, cloacina::data::DataError>(())).await.unwrap();
         set_traps(&url).await;
         let (gate, input) = Gate::new();
         let execution = runner.execute_async("paying", input).await.unwrap();
@@ -365,7 +365,7 @@ in_files_and_schemas! {
         let db: TenantDb = runner.data().unwrap();
         let mut kept = None;
         let ended = db
-            .run(async |tx| {
+            .run_as(async |tx| {
                 let inner = tx.begin().await?;
                 drop(sea_orm::ConnectionTrait::execute_unprepared(&inner, "SELECT nonsense FROM ledger").await);
                 kept = Some(inner);

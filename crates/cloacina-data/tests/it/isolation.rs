@@ -43,7 +43,7 @@ fn new_letter(mark: &str, member_id: i32) -> letter::ActiveModel {
 /// The same addresses and ids in both; the last member has no letter.
 pub(crate) async fn fill(db: &TenantDb) {
     let mark = db.tenant().to_owned();
-    db.run(async |tx| {
+    db.run_as(async |tx| {
         for name in NAMES {
             let one = member::Entity::insert(new_member(name, &format!("{mark} {name}"))).exec(tx).await?;
             if name != "dora" {
@@ -67,7 +67,7 @@ async fn filled(place: &Placement) -> Two {
 
 /// Everything of a tenant, as the tenant sees it.
 pub(crate) async fn everything(db: &TenantDb) -> (Vec<member::Model>, Vec<letter::Model>) {
-    db.read(async |tx| {
+    db.read_as(async |tx| {
         let members = member::Entity::find().order_by_asc(member::Column::Id).all(tx).await?;
         Ok::<_, sea_orm::DbErr>((
             members,
@@ -103,10 +103,10 @@ in_each_placement! {
         let before = (everything(&two.acme).await, everything(&two.globex).await);
         let mut wrong = Vec::new();
         for (number, hostile) in lines(include_str!("hostile.txt")) {
-            let executed = two.acme.run(async |tx| tx.execute_unprepared(hostile).await.map(drop)).await;
+            let executed = two.acme.run_as(async |tx| tx.execute_unprepared(hostile).await.map(drop)).await;
             let queried = two
                 .acme
-                .run(async |tx| tx.query_all_raw(statement(ConnectionTrait::get_database_backend(tx), hostile)).await.map(drop))
+                .run_as(async |tx| tx.query_all_raw(statement(ConnectionTrait::get_database_backend(tx), hostile)).await.map(drop))
                 .await;
             for ended in [executed, queried] {
                 match ended {
@@ -133,7 +133,7 @@ in_each_placement! {
         for (number, scoped) in lines(include_str!("scoped.txt")) {
             let rows = two
                 .acme
-                .run(async |tx| tx.query_all_raw(statement(ConnectionTrait::get_database_backend(tx), scoped)).await)
+                .run_as(async |tx| tx.query_all_raw(statement(ConnectionTrait::get_database_backend(tx), scoped)).await)
                 .await;
             match rows {
                 Ok(rows) => {
@@ -157,7 +157,7 @@ in_each_placement! {
         let before = everything(&two.globex).await;
         let any = || Condition::any().add(Expr::val(true)).add(member::Column::Cents.eq(1));
         two.acme
-            .run(async |tx| {
+            .run_as(async |tx| {
                 let found = member::Entity::find().filter(any()).all(tx).await?;
                 assert!(found.len() == 4 && found.iter().all(|member| member.name.starts_with("acme")));
                 let changed = member::Entity::update_many()
@@ -177,7 +177,7 @@ in_each_placement! {
     async fn case_2_a_condition_of_text_cannot_break_out_of_its_parentheses(place: Placement) {
         let two = filled(&place).await;
         for text in ["1=1) OR (1=1", "true) UNION SELECT * FROM member WHERE (true", "1=1); DELETE FROM member WHERE (1=1"] {
-            let found = two.acme.run(async |tx| member::Entity::find().filter(Expr::cust(text)).all(tx).await).await;
+            let found = two.acme.run_as(async |tx| member::Entity::find().filter(Expr::cust(text)).all(tx).await).await;
             match found {
                 Ok(found) => assert!(found.iter().all(|member| member.name.starts_with("acme")), "{text}"),
                 Err(error) => assert!(error.to_string().contains("tenant `acme`"), "{text}: {error}"),
@@ -189,7 +189,7 @@ in_each_placement! {
     async fn case_3_joins_keep_the_outer_rows_and_add_none(place: Placement) {
         let two = filled(&place).await;
         two.acme
-            .read(async |tx| {
+            .read_as(async |tx| {
                 for (join, rows) in [(JoinType::LeftJoin, 4), (JoinType::InnerJoin, 3), (JoinType::RightJoin, 3)] {
                     let found: Vec<(Option<String>, Option<String>)> = member::Entity::find()
                         .select_only()
@@ -212,7 +212,7 @@ in_each_placement! {
     async fn case_6_loaders_and_related_rows_are_the_tenants(place: Placement) {
         let two = filled(&place).await;
         two.acme
-            .read(async |tx| {
+            .read_as(async |tx| {
                 let members = member::Entity::find().order_by_asc(member::Column::Id).all(tx).await?;
                 let letters = members.load_many(letter::Entity, tx).await?;
                 assert_eq!(letters.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1, 0]);
@@ -233,14 +233,14 @@ in_each_placement! {
     async fn case_9_an_upsert_of_what_only_the_other_has_makes_an_own_row(place: Placement) {
         let two = filled(&place).await;
         two.globex
-            .run(async |tx| member::Entity::insert(new_member("only theirs", "globex only")).exec(tx).await)
+            .run_as(async |tx| member::Entity::insert(new_member("only theirs", "globex only")).exec(tx).await)
             .await
             .unwrap();
         let before = everything(&two.globex).await;
         let letter = before.1[0].id;
         let member = everything(&two.acme).await.0[0].id;
         two.acme
-            .run(async |tx| {
+            .run_as(async |tx| {
                 let by_address = OnConflict::column(member::Column::Email).update_column(member::Column::Name).to_owned();
                 member::Entity::insert(new_member("only theirs", "acme own")).on_conflict(by_address).exec(tx).await?;
                 let mut same_id = new_letter("acme", member);
@@ -260,7 +260,7 @@ in_each_placement! {
     async fn case_10_the_same_id_and_address_in_both_are_no_conflict(place: Placement) {
         let two = place.two(&data()).await;
         for db in [&two.acme, &two.globex] {
-            db.run(async |tx| {
+            db.run_as(async |tx| {
                 let mut one = new_member("same", db.tenant());
                 one.id = Set(7);
                 member::Entity::insert(one).exec_without_returning(tx).await
@@ -269,7 +269,7 @@ in_each_placement! {
             .unwrap();
         }
         for db in [&two.acme, &two.globex] {
-            let found = db.read(async |tx| member::Entity::find_by_id(7).one(tx).await).await.unwrap();
+            let found = db.read_as(async |tx| member::Entity::find_by_id(7).one(tx).await).await.unwrap();
             assert_eq!(found.unwrap().name, db.tenant());
         }
     }
@@ -278,11 +278,11 @@ in_each_placement! {
         let two = filled(&place).await;
         let theirs = two
             .globex
-            .run(async |tx| member::Entity::insert(new_member("only theirs", "globex only")).exec(tx).await)
+            .run_as(async |tx| member::Entity::insert(new_member("only theirs", "globex only")).exec(tx).await)
             .await
             .unwrap()
             .last_insert_id;
-        let ended = two.acme.run(async |tx| letter::Entity::insert(new_letter("acme", theirs)).exec_without_returning(tx).await).await;
+        let ended = two.acme.run_as(async |tx| letter::Entity::insert(new_letter("acme", theirs)).exec_without_returning(tx).await).await;
         let error = ended.unwrap_err();
         assert!(matches!(error.sql_err(), Some(SqlErr::ForeignKeyConstraintViolation(_))), "{error}");
     }
@@ -290,7 +290,7 @@ in_each_placement! {
     async fn case_12_counts_and_pages_are_of_what_can_be_listed(place: Placement) {
         let two = filled(&place).await;
         two.acme
-            .read(async |tx| {
+            .read_as(async |tx| {
                 assert_eq!(member::Entity::find().count(tx).await?, 4);
                 assert_eq!(member::Entity::find().distinct().count(tx).await?, 4);
                 assert_eq!(member::Entity::find().inner_join(letter::Entity).count(tx).await?, 3);
@@ -316,7 +316,7 @@ in_each_placement! {
         let two = filled(&place).await;
         let before = everything(&two.acme).await;
         for polls in 0..40 {
-            let mut write = Box::pin(two.acme.run(async |tx| {
+            let mut write = Box::pin(two.acme.run_as(async |tx| {
                 member::Entity::update_many().col_expr(member::Column::Name, Expr::value("acme lost")).exec(tx).await?;
                 member::Entity::insert(new_member("more", "acme more")).exec(tx).await?;
                 std::future::pending::<()>().await;
@@ -346,7 +346,7 @@ async fn random_queries(place: Placement) {
         let is_write = kind >= 8;
         let before = if is_write && number % 4 == 0 { Some(everything(other).await) } else { None };
         let mut own = rng.fork();
-        match mine.run(async |tx| random(kind, tx, &mut own).await).await {
+        match mine.run_as(async |tx| random(kind, tx, &mut own).await).await {
             Ok(texts) => {
                 kinds[kind] += 1;
                 assert!(texts.iter().all(|text| text.starts_with(mine.tenant())), "{hint}: {texts:?}");
@@ -524,7 +524,7 @@ async fn case_6_in_the_servers_log_every_statement_carries_the_scope() {
         .unwrap();
     let two = filled(&Placement::Schema(url)).await;
     two.acme
-        .run(async |tx| {
+        .run_as(async |tx| {
             let members = member::Entity::find().all(tx).await?;
             let letters: Vec<_> =
                 members.load_many(letter::Entity, tx).await?.into_iter().flatten().collect();
@@ -585,7 +585,7 @@ async fn case_14_one_connection_that_changes_hands_shows_nobody_the_others_rows(
     for number in 0..count("CLOACINA_SWITCHES", 10_000) {
         let db = if number % 2 == 0 { &acme } else { &globex };
         let kind = rng.u32(0..16);
-        let work = db.run(async |tx| switched(kind, number, tx).await);
+        let work = db.run_as(async |tx| switched(kind, number, tx).await);
         let ended = match rng.u32(0..5) {
             0 => tokio::time::timeout(Duration::from_micros(rng.u64(0..3_000)), work).await,
             _ => Ok(work.await),
@@ -604,7 +604,7 @@ async fn case_14_one_connection_that_changes_hands_shows_nobody_the_others_rows(
     let disturbed = disturbing.await.unwrap();
     // The last disturbance may still be on its way.
     until("the connection is left alone", async || {
-        acme.read(async |tx| member::Entity::find().count(tx).await).await.ok()
+        acme.read_as(async |tx| member::Entity::find().count(tx).await).await.ok()
     })
     .await;
     println!("seed {seed}: {done} done, {failed} failed, {dropped} dropped, {disturbed} times disturbed");
@@ -714,7 +714,7 @@ async fn case_16_values_beyond_the_statements_own_do_not_stand_for_the_tenant() 
     let two = filled(&place).await;
     let more = two
         .acme
-        .run(async |tx| {
+        .run_as(async |tx| {
             let backend = ConnectionTrait::get_database_backend(tx);
             let query =
                 Statement::from_sql_and_values(backend, "SELECT name FROM member", [Uuid::nil().into()]);

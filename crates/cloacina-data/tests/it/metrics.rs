@@ -21,7 +21,7 @@ in_each_placement! {
         assert_eq!(two.acme.metrics(), Default::default());
         let names = ["anna", "bea", "carla"];
         two.acme
-            .run(async |tx| {
+            .run_as(async |tx| {
                 member::Entity::insert_many(names.map(|name| new_member(name, name))).exec(tx).await?;
                 assert_eq!(two.acme.metrics().open_transactions, 1);
                 member::Entity::find().all(tx).await.map(drop)
@@ -40,14 +40,14 @@ in_each_placement! {
     async fn what_goes_wrong_is_counted(place: Placement) {
         let two = place.two(&data()).await;
         let insert = async |tx: &TenantTx| member::Entity::insert(new_member("anna", "anna")).exec(tx).await;
-        two.acme.run(async |tx| insert(tx).await).await.unwrap();
-        two.acme.run(async |tx| insert(tx).await).await.unwrap_err();
+        two.acme.run_as(async |tx| insert(tx).await).await.unwrap();
+        two.acme.run_as(async |tx| insert(tx).await).await.unwrap_err();
         let refused = async |tx: &TenantTx| {
             sea_orm::ConnectionTrait::execute_unprepared(tx, "DROP TABLE member").await
         };
-        two.acme.run(async |tx| refused(tx).await).await.unwrap_err();
+        two.acme.run_as(async |tx| refused(tx).await).await.unwrap_err();
         {
-            let mut dropped = Box::pin(two.acme.run(async |tx| {
+            let mut dropped = Box::pin(two.acme.run_as(async |tx| {
                 member::Entity::find().count(tx).await?;
                 std::future::pending::<Result<(), DataError>>().await
             }));
@@ -64,12 +64,12 @@ in_each_placement! {
     async fn a_stream_counts_the_rows_that_were_read(place: Placement) {
         let two = place.two(&data()).await;
         let names = ["anna", "bea", "carla"];
-        two.acme.run(async |tx| {
+        two.acme.run_as(async |tx| {
             member::Entity::insert_many(names.map(|name| new_member(name, name))).exec(tx).await
         }).await.unwrap();
         let before = two.acme.metrics();
         two.acme
-            .read(async |tx| {
+            .read_as(async |tx| {
                 let rows = sea_orm::QueryTrait::build(&member::Entity::find(), StreamTrait::get_database_backend(tx));
                 let mut rows = tx.stream_raw(rows).await?;
                 for _ in 0..2 {
@@ -104,7 +104,7 @@ mod all {
             let two = place.two(&data).await;
             for (db, times) in [(&two.acme, 1_u64), (&two.globex, 2)] {
                 for _ in 0..times {
-                    db.read(async |tx| member::Entity::find().count(tx).await).await.unwrap();
+                    db.read_as(async |tx| member::Entity::find().count(tx).await).await.unwrap();
                 }
             }
             let committed: Vec<_> = data.metrics().into_iter().map(|(tenant, counted)| (tenant, counted.committed)).collect();

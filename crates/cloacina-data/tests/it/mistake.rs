@@ -180,7 +180,7 @@ fn declared(migrations: impl IntoIterator<Item = Migration>) -> Data {
 
 /// Uses the data for the first time.
 async fn opened(db: &TenantDb) -> Result<u64, DataError> {
-    db.read(async |tx| note::Entity::find().count(tx).await.map_err(DataError::from)).await
+    db.read_as(async |tx| note::Entity::find().count(tx).await.map_err(DataError::from)).await
 }
 
 in_files_and_schemas! {
@@ -222,7 +222,7 @@ in_files_and_schemas! {
         let right = declared([first(), Migration::new(2, "countries").create(countries()).fill(fill(["it", "fr"]))]);
         let runner = place.runner("acme", &right, vec![]).await;
         opened(&runner.data().unwrap()).await.unwrap();
-        let count = runner.data().unwrap().read(async |tx| country::Entity::find().count(tx).await).await;
+        let count = runner.data().unwrap().read_as(async |tx| country::Entity::find().count(tx).await).await;
         assert_eq!(count.unwrap(), 2);
         runner.shutdown().await.unwrap();
     }
@@ -231,17 +231,17 @@ in_files_and_schemas! {
         let data = crate::model::data();
         let two = place.two(&data).await;
         for db in [&two.acme, &two.globex] {
-            db.run(async |tx| member::Entity::insert(new_member("anna", "anna")).exec(tx).await).await.unwrap();
+            db.run_as(async |tx| member::Entity::insert(new_member("anna", "anna")).exec(tx).await).await.unwrap();
         }
         match &place {
             Placement::Sqlite(directory) => std::fs::remove_file(directory.path().join("acme.db")).unwrap(),
             Placement::Schema(url) => connect(url, "acme").await.batch_execute("DROP SCHEMA acme CASCADE").await.unwrap(),
             _ => unreachable!("only files and schemas are looked at"),
         }
-        let ended = two.acme.run(async |tx| member::Entity::find().count(tx).await.map_err(DataError::from)).await;
+        let ended = two.acme.run_as(async |tx| member::Entity::find().count(tx).await.map_err(DataError::from)).await;
         let error = ended.unwrap_err();
         assert_eq!(error.kind(), DataErrorKind::Place, "{error}");
-        let count = two.globex.run(async |tx| member::Entity::find().count(tx).await).await;
+        let count = two.globex.run_as(async |tx| member::Entity::find().count(tx).await).await;
         assert_eq!(count.unwrap(), 1);
     }
 
@@ -285,7 +285,7 @@ async fn a_file_that_was_replaced_by_another_tenants_is_neither_read_nor_written
     let Placement::Sqlite(directory) = &place else { unreachable!() };
     let two = place.two(&crate::model::data()).await;
     for db in [&two.acme, &two.globex] {
-        db.run(async |tx| member::Entity::insert(new_member("anna", db.tenant())).exec(tx).await)
+        db.run_as(async |tx| member::Entity::insert(new_member("anna", db.tenant())).exec(tx).await)
             .await
             .unwrap();
     }
@@ -298,7 +298,7 @@ async fn a_file_that_was_replaced_by_another_tenants_is_neither_read_nor_written
     std::fs::rename(&replacement, directory.path().join("acme.db")).unwrap();
     for _ in 0..3 {
         let ended =
-            two.acme.run(async |tx| member::Entity::find().all(tx).await.map_err(DataError::from)).await;
+            two.acme.run_as(async |tx| member::Entity::find().all(tx).await.map_err(DataError::from)).await;
         assert_says(&ended.unwrap_err(), DataErrorKind::Place, "replaced");
     }
 }
@@ -311,7 +311,7 @@ async fn a_deleted_log_is_noticed_before_anything_is_written_and_what_was_in_it_
     let two = place.two(&crate::model::data()).await;
     let db = &two.acme;
     let insert = async |name| {
-        db.run(async |tx| member::Entity::insert(new_member(name, db.tenant())).exec(tx).await).await
+        db.run_as(async |tx| member::Entity::insert(new_member(name, db.tenant())).exec(tx).await).await
     };
     insert("anna").await.unwrap();
     std::fs::remove_file(directory.path().join("acme.db-wal")).unwrap();
@@ -341,7 +341,7 @@ async fn a_server_that_is_away_is_said_to_be_and_comes_back() {
     let other = elsewhere.runner("globex", &ledger::data(), vec![]).await;
     let count = async |runner: &Runner| {
         let db = runner.data().unwrap();
-        db.read(async |tx| entry::Entity::find().count(tx).await.map_err(DataError::from)).await
+        db.read_as(async |tx| entry::Entity::find().count(tx).await.map_err(DataError::from)).await
     };
     assert_eq!(count(&away).await.unwrap(), 0);
     cluster.stop().unwrap();
@@ -368,7 +368,7 @@ async fn connections_that_broke_while_nobody_used_them_cost_no_attempt() {
         .map(|_| {
             let (db, barrier) = (db.clone(), Arc::clone(&barrier));
             tokio::spawn(async move {
-                db.read(async |tx| {
+                db.read_as(async |tx| {
                     entry::Entity::find().count(tx).await?;
                     barrier.wait().await;
                     Ok::<_, DataError>(())
@@ -401,7 +401,7 @@ async fn a_commit_whose_answer_is_lost_is_said_to_be_unknown() {
     let enter = async || {
         let row =
             entry::ActiveModel { execution: Set(Uuid::now_v7()), attempt: Set(1), ..Default::default() };
-        db.run(async |tx| {
+        db.run_as(async |tx| {
             entry::Entity::insert(row).exec_without_returning(tx).await.map(drop).map_err(DataError::from)
         })
         .await
@@ -412,7 +412,7 @@ async fn a_commit_whose_answer_is_lost_is_said_to_be_unknown() {
         assert_says(&enter().await.unwrap_err(), DataErrorKind::Unknown, "tenant `acme`: failed to commit");
     }
     // The first was not written, the second was.
-    let rows = db.read(async |tx| entry::Entity::find().count(tx).await).await.unwrap();
+    let rows = db.read_as(async |tx| entry::Entity::find().count(tx).await).await.unwrap();
     assert_eq!(rows, 2);
     runner.shutdown().await.unwrap();
 }
@@ -457,7 +457,7 @@ impl Managed {
 
 async fn used(runner: &Runner) -> Result<u64, DataError> {
     let db = runner.data()?;
-    db.run(async |tx| member::Entity::find().count(tx).await.map_err(DataError::from)).await
+    db.run_as(async |tx| member::Entity::find().count(tx).await.map_err(DataError::from)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -135,7 +135,7 @@ fn data() -> Data {
 /// An author with two books and their tags, saved as one model.
 async fn write(db: &TenantDb) {
     let mark = db.tenant().to_owned();
-    db.run(async |tx| {
+    db.run_as(async |tx| {
         let shared = tag::ActiveModel::builder().set_word(format!("{mark} both")).save(tx).await?;
         author::ActiveModel::builder()
             .set_name(format!("{mark} author"))
@@ -156,7 +156,7 @@ async fn write(db: &TenantDb) {
 
 /// All that is loaded from the authors, and from the tags.
 async fn read(db: &TenantDb) -> (Vec<author::ModelEx>, Vec<tag::ModelEx>) {
-    db.read(async |tx| {
+    db.read_as(async |tx| {
         let authors = author::Entity::load()
             .with((book::Entity, tag::Entity))
             .order_by_asc(author::Column::Id)
@@ -188,7 +188,7 @@ in_each_placement! {
 
         let before = read(&two.globex).await;
         two.acme
-            .run(async |tx| {
+            .run_as(async |tx| {
                 let first = book::Entity::find().order_by_asc(book::Column::Id).one(tx).await?.unwrap();
                 let related = first.find_related(tag::Entity).all(tx).await?;
                 assert_eq!(related.len(), 2);
@@ -203,7 +203,7 @@ in_each_placement! {
         assert_eq!(read(&two.globex).await, before);
         let (authors, _) = read(&two.acme).await;
         assert_eq!((&authors[0].name[..], authors[0].books.len()), ("acme renamed", 1));
-        let links = two.acme.read(async |tx| book_tag::Entity::find().filter(book_tag::Column::TagId.gt(0)).count(tx).await);
+        let links = two.acme.read_as(async |tx| book_tag::Entity::find().filter(book_tag::Column::TagId.gt(0)).count(tx).await);
         assert_eq!(links.await.unwrap(), 1, "links to what was deleted are gone, and no others");
     }
 }

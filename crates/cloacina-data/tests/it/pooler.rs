@@ -210,7 +210,7 @@ async fn works(runner: &Runner, seed: u64, mut rng: fastrand::Rng) {
         }
         let (kind, submits) = (rng.u32(0..10), rng.u32(0..4) == 0);
         let mut submitted = None;
-        let work = db.run(async |tx| {
+        let work = db.run_as(async |tx| {
             if submits {
                 submitted = Some(tx.submit("bare").send().await?);
             }

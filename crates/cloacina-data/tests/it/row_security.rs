@@ -24,7 +24,7 @@ impl Attack {
         let place = Placement::shared().await;
         let two = place.two(&data()).await;
         for (db, name) in [(&two.acme, "anna"), (&two.globex, "gaia")] {
-            db.run(async |tx| member::Entity::insert(new_member(name, name)).exec(tx).await.map(drop))
+            db.run_as(async |tx| member::Entity::insert(new_member(name, name)).exec(tx).await.map(drop))
                 .await
                 .unwrap_or_else(|error: sea_orm::DbErr| panic!("{error}"));
         }
@@ -180,7 +180,7 @@ async fn what_another_session_of_the_login_shows_opens_nothing() {
     let two = place.two(&data()).await;
     let texts = two
         .acme
-        .run(async |_| {
+        .run_as(async |_| {
             let texts = "SELECT query FROM pg_stat_activity WHERE application_name = 'cloacina data' AND usename = session_user \
                          AND state = 'idle in transaction'";
             let rows = attack.session.query(texts, &[]).await.unwrap();

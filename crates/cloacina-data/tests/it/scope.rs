@@ -15,7 +15,7 @@ use crate::support::{assert_says, in_each_placement};
 
 /// Members with the same names and ids in both, and a letter each.
 async fn fill(db: &TenantDb, mark: &str) {
-    db.run(async |tx| {
+    db.run_as(async |tx| {
         for name in ["anna", "bea", "carla"] {
             let one = member::Entity::insert(new_member(name, &format!("{mark} {name}"))).exec(tx).await?;
             let letter = letter::ActiveModel {
@@ -34,7 +34,7 @@ async fn fill(db: &TenantDb, mark: &str) {
 
 async fn names(db: &TenantDb) -> Vec<String> {
     let members = db
-        .read(async |tx| member::Entity::find().order_by_asc(member::Column::Email).all(tx).await)
+        .read_as(async |tx| member::Entity::find().order_by_asc(member::Column::Email).all(tx).await)
         .await
         .unwrap();
     members.into_iter().map(|member| member.name).collect()
@@ -47,7 +47,7 @@ in_each_placement! {
         fill(&two.globex, "globex").await;
         assert_eq!(names(&two.acme).await, ["acme anna", "acme bea", "acme carla"]);
         assert_eq!(names(&two.globex).await, ["globex anna", "globex bea", "globex carla"]);
-        let twice = two.acme.run(async |tx| member::Entity::insert(new_member("anna", "again")).exec(tx).await).await;
+        let twice = two.acme.run_as(async |tx| member::Entity::insert(new_member("anna", "again")).exec(tx).await).await;
         let error = twice.unwrap_err();
         assert!(matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_))), "{error}");
     }
@@ -58,7 +58,7 @@ in_each_placement! {
         fill(&two.globex, "globex").await;
         let found = two
             .acme
-            .run(async |tx| {
+            .run_as(async |tx| {
                 let any = Condition::any().add(member::Column::Cents.eq(-1)).add(Expr::val(true));
                 let all = member::Entity::find().filter(any.clone()).all(tx).await?;
                 let count = member::Entity::find().filter(any.clone()).count(tx).await?;
@@ -76,7 +76,7 @@ in_each_placement! {
         assert_eq!(found, (3, 3, 1, 3, 3));
         let untouched = two
             .globex
-            .read(async |tx| {
+            .read_as(async |tx| {
                 let members = member::Entity::find().filter(member::Column::Cents.eq(100)).count(tx).await?;
                 Ok::<_, sea_orm::DbErr>((members, letter::Entity::find().count(tx).await?))
             })
@@ -90,7 +90,7 @@ in_each_placement! {
         fill(&two.acme, "acme").await;
         fill(&two.globex, "globex").await;
         two.acme
-            .read(async |tx| {
+            .read_as(async |tx| {
                 let pairs = member::Entity::find().find_also_related(letter::Entity).all(tx).await?;
                 assert_eq!(pairs.len(), 3);
                 assert!(pairs.iter().all(|(_, letter)| letter.as_ref().unwrap().title.starts_with("acme")));
@@ -117,7 +117,7 @@ in_each_placement! {
         fill(&two.acme, "acme").await;
         fill(&two.globex, "globex").await;
         two.acme
-            .read(async |tx| {
+            .read_as(async |tx| {
                 let sum = letter::Entity::find()
                     .select_only()
                     .column_as(letter::Column::Id.count(), "letters")
@@ -157,10 +157,10 @@ in_each_placement! {
 
     async fn an_upsert_meets_only_rows_of_the_tenant(place: Placement) {
         let two = place.two(&data()).await;
-        two.globex.run(async |tx| member::Entity::insert(new_member("anna", "globex anna")).exec(tx).await).await.unwrap();
+        two.globex.run_as(async |tx| member::Entity::insert(new_member("anna", "globex anna")).exec(tx).await).await.unwrap();
         for name in ["acme anna", "acme anna, again"] {
             two.acme
-                .run(async |tx| {
+                .run_as(async |tx| {
                     member::Entity::insert(new_member("anna", name))
                         .on_conflict(OnConflict::column(member::Column::Email).update_column(member::Column::Name).to_owned())
                         .exec(tx)
@@ -177,7 +177,7 @@ in_each_placement! {
         let two = place.two(&data()).await;
         let theirs = two
             .globex
-            .run(async |tx| {
+            .run_as(async |tx| {
                 for name in ["anna", "bea"] {
                     member::Entity::insert(new_member(name, name)).exec(tx).await?;
                 }
@@ -192,7 +192,7 @@ in_each_placement! {
             title: Set("to somebody else's".to_owned()),
             sent: Set(false),
         };
-        let written = two.acme.run(async |tx| letter::Entity::insert(letter).exec_without_returning(tx).await).await;
+        let written = two.acme.run_as(async |tx| letter::Entity::insert(letter).exec_without_returning(tx).await).await;
         let error = written.unwrap_err();
         assert!(matches!(error.sql_err(), Some(sea_orm::SqlErr::ForeignKeyConstraintViolation(_))), "{error}");
     }
@@ -201,7 +201,7 @@ in_each_placement! {
         let two = place.two(&data()).await;
         let column = two
             .acme
-            .run(async |tx| member::Entity::find().filter(Expr::col(Alias::new("tenant_id")).is_not_null()).all(tx).await.map_err(cloacina::data::DataError::from))
+            .run_as(async |tx| member::Entity::find().filter(Expr::col(Alias::new("tenant_id")).is_not_null()).all(tx).await.map_err(cloacina::data::DataError::from))
             .await;
         assert!(column.unwrap_err().to_string().contains("tenant_id"));
         for statement in [
@@ -212,12 +212,12 @@ in_each_placement! {
             "INSERT INTO country (code, name) VALUES ('xx', 'Nowhere')",
         ] {
             use sea_orm::ConnectionTrait as _;
-            let refused = two.acme.run(async |tx| tx.execute_unprepared(statement).await).await;
+            let refused = two.acme.run_as(async |tx| tx.execute_unprepared(statement).await).await;
             let error = refused.unwrap_err();
             assert!(error.to_string().contains("acme"), "{statement}: {error}");
         }
         assert_says(
-            &two.acme.run(async |tx| {
+            &two.acme.run_as(async |tx| {
                 use sea_orm::ConnectionTrait as _;
                 drop(tx.execute_unprepared("SELECT 1 FROM nothing").await);
                 Ok::<_, cloacina::data::DataError>(())
@@ -230,7 +230,7 @@ in_each_placement! {
     async fn reference_rows_are_everybodys(place: Placement) {
         let two = place.two(&data()).await;
         for db in [&two.acme, &two.globex] {
-            let countries = db.read(async |tx| country::Entity::find().count(tx).await).await.unwrap();
+            let countries = db.read_as(async |tx| country::Entity::find().count(tx).await).await.unwrap();
             assert_eq!(countries, 2);
         }
     }

@@ -58,7 +58,7 @@ fn now() -> Timestamp {
 }
 
 async fn submit(db: &TenantDb, workflow: &str) -> Uuid {
-    db.run(async |tx| tx.submit(workflow).send().await).await.unwrap()
+    db.run_as(async |tx| tx.submit(workflow).send().await).await.unwrap()
 }
 
 async fn completes(runner: &Runner, execution: Uuid) {
@@ -107,7 +107,7 @@ in_each_placement! {
         let db = runner.data().unwrap();
         let soon = now() + Duration::from_secs(2);
         let (later, missed) = db
-            .run(async |tx| {
+            .run_as(async |tx| {
                 let input = Context::new().with("n", 7);
                 let later = tx.submit("noting").input(input).priority(8).start_at(soon).send().await?;
                 let missed = tx.submit("noting").deadline(now()).send().await?;
@@ -139,14 +139,14 @@ in_each_placement! {
         let db = runner.data().unwrap();
         let mut gone = Vec::new();
         let failed = db
-            .run(async |tx| {
+            .run_as(async |tx| {
                 gone.push(tx.submit("paying").send().await?);
                 Err::<(), _>(anyhow::anyhow!("changed its mind"))
             })
             .await;
         assert_eq!(failed.unwrap_err().to_string(), "changed its mind");
         let poisoned = db
-            .run(async |tx| {
+            .run_as(async |tx| {
                 gone.push(tx.submit("paying").send().await.unwrap());
                 drop(sea_orm::ConnectionTrait::execute_unprepared(tx, "SELECT nonsense FROM ledger").await);
                 let refused = tx.submit("paying").send().await.unwrap_err();
@@ -155,7 +155,7 @@ in_each_placement! {
             })
             .await;
         assert_eq!(poisoned.unwrap_err().kind(), DataErrorKind::Poisoned);
-        let dropped = db.run(async |tx| {
+        let dropped = db.run_as(async |tx| {
             gone.push(tx.submit("paying").send().await.unwrap());
             std::future::pending::<()>().await;
             Ok::<_, DataError>(())
@@ -191,7 +191,7 @@ in_each_placement! {
         let runner = open_with(&place, |config| config.submit_only = true).await;
         let db = runner.data().unwrap();
         let mut kept = db
-            .run(async |tx| {
+            .run_as(async |tx| {
                 let first = tx.submit("noting").send().await?;
                 let inner = tx.begin().await?;
                 inner.submit("noting").send().await?;
@@ -224,7 +224,7 @@ in_each_placement! {
         let input = || Context::new().with("n", 1);
         let before = runner.submit("noting").input(input()).idempotency_key("before").send().await.unwrap().execution_id;
         let now = db
-            .run(async |tx| {
+            .run_as(async |tx| {
                 let again = tx.submit("noting").input(input()).idempotency_key("before").send().await?;
                 assert_eq!(again, before);
                 let conflict = tx.submit("noting").idempotency_key("before").send().await.unwrap_err();
@@ -254,7 +254,7 @@ in_each_placement! {
         let key = "the same";
         let mut first = None;
         let work = db
-            .run(async |tx| {
+            .run_as(async |tx| {
                 let id = tx.submit("noting").idempotency_key(key).send().await?;
                 mark(tx, id).await?;
                 // Nobody waits for a key that is not written yet.
@@ -264,7 +264,7 @@ in_each_placement! {
             .await;
         let error = work.unwrap_err().downcast::<DataError>().unwrap();
         assert_says(&error, DataErrorKind::Transient, "`the same` at the same time");
-        let found = db.run(async |tx| tx.submit("noting").idempotency_key(key).send().await).await.unwrap();
+        let found = db.run_as(async |tx| tx.submit("noting").idempotency_key(key).send().await).await.unwrap();
         assert_eq!(Some(found), first);
         assert_eq!(ids(&runner).await, [found]);
         let all = entered(&place, "acme").await;
@@ -276,7 +276,7 @@ in_each_placement! {
         let runner = open(&place).await;
         let db = runner.data().unwrap();
         // Its first use makes the tables.
-        db.read(async |_| Ok::<_, DataError>(())).await.unwrap();
+        db.read_as(async |_| Ok::<_, DataError>(())).await.unwrap();
         let workers: Vec<_> = (0..6_u64)
             .map(|worker| {
                 let (runner, db) = (runner.clone(), db.clone());
@@ -293,7 +293,7 @@ in_each_placement! {
                         }
                         loop {
                             let recorded = db
-                                .run(async |tx| {
+                                .run_as(async |tx| {
                                     for key in &keys {
                                         tx.submit("paying").idempotency_key(key).send().await?;
                                     }
@@ -329,9 +329,9 @@ in_each_placement! {
         let (a, g) = (acme.data().unwrap(), globex.data().unwrap());
         // Transactions of both, open at once.
         let (of_acme, of_globex) = a
-            .run(async |acme| {
+            .run_as(async |acme| {
                 let of_acme = acme.submit("paying").idempotency_key("mine").send().await?;
-                let of_globex = g.run(async |globex| globex.submit("paying").idempotency_key("mine").send().await).await?;
+                let of_globex = g.run_as(async |globex| globex.submit("paying").idempotency_key("mine").send().await).await?;
                 Ok::<_, Error>((of_acme, of_globex))
             })
             .await
@@ -362,7 +362,7 @@ in_each_placement! {
         submit(&db, "noting").await;
         for _ in 0..2 {
             let rolled_back = db
-                .run(async |tx| {
+                .run_as(async |tx| {
                     tx.submit("noting").send().await?;
                     tx.submit("noting").send().await?;
                     let error = tx.submit("noting").send().await.unwrap_err();
@@ -372,7 +372,7 @@ in_each_placement! {
                 .await;
             assert_eq!(rolled_back.unwrap_err().kind(), ErrorKind::Limit);
         }
-        db.run(async |tx| {
+        db.run_as(async |tx| {
             tx.submit("noting").send().await?;
             tx.submit("noting").send().await?;
             // What was refused does not end the transaction.
@@ -388,7 +388,7 @@ in_each_placement! {
 
     async fn a_transaction_that_only_reads_submits_nothing(place: Placement) {
         let runner = open(&place).await;
-        let error = runner.data().unwrap().read(async |tx| tx.submit("noting").send().await).await.unwrap_err();
+        let error = runner.data().unwrap().read_as(async |tx| tx.submit("noting").send().await).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
         assert!(error.to_string().contains("tenant `acme`") && error.to_string().contains("only reads"), "{error}");
         runner.shutdown().await.unwrap();
@@ -399,7 +399,7 @@ in_each_placement! {
         let db = runner.data().unwrap();
         runner.shutdown().await.unwrap();
         let next = open(&place).await;
-        let error = db.run(async |tx| tx.submit("noting").send().await).await.unwrap_err();
+        let error = db.run_as(async |tx| tx.submit("noting").send().await).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ShutDown, "{error}");
         completes(&next, submit(&next.data().unwrap(), "noting").await).await;
         next.shutdown().await.unwrap();
@@ -413,7 +413,7 @@ in_each_placement! {
         let runner = open(&place).await;
         let db = runner.data().unwrap();
         let last = db
-            .run(async |tx| {
+            .run_as(async |tx| {
                 let one = tx.submit("paying").idempotency_key("long").send().await?;
                 mark(tx, one).await?;
                 let begun = Instant::now();
@@ -437,7 +437,7 @@ in_each_placement! {
         let runner = open_with(&place, |config| config.submit_only = true).await;
         let db = runner.data().unwrap();
         let mut all = db
-            .run(async |tx| {
+            .run_as(async |tx| {
                 let mut all = Vec::new();
                 for n in 0..1_000 {
                     all.push(tx.submit("paying").input(Context::new().with("n", n)).send().await?);
@@ -518,7 +518,7 @@ async fn what_a_tenant_submits_and_commits_after_its_suspension_is_refused() {
     let runner = open_with(&place, |config| config.submit_only = true).await;
     let db = runner.data().unwrap();
     let suspended = db
-        .run(async |tx| {
+        .run_as(async |tx| {
             tx.submit("noting").send().await?;
             place.suspend("acme").await;
             let error =
@@ -530,7 +530,8 @@ async fn what_a_tenant_submits_and_commits_after_its_suspension_is_refused() {
     let error = suspended.unwrap_err().downcast::<DataError>().unwrap();
     assert_says(&error, DataErrorKind::Place, "nothing of the transaction was written");
     place.resume("acme").await;
-    until("it may work again", async || db.run(async |tx| tx.submit("noting").send().await).await.ok()).await;
+    until("it may work again", async || db.run_as(async |tx| tx.submit("noting").send().await).await.ok())
+        .await;
     assert_eq!(ids(&runner).await.len(), 1);
     runner.shutdown().await.unwrap();
 }
@@ -553,7 +554,7 @@ async fn a_commit_whose_answer_is_lost_neither_loses_nor_doubles_an_execution() 
     for round in 0..30 {
         let cut = [None, Some(Cut::BeforeReply), Some(Cut::BeforeCommit)][round % 3];
         let submitted = db
-            .run(async |tx| {
+            .run_as(async |tx| {
                 let id = tx.submit("noting").send().await?;
                 mark(tx, id).await?;
                 if let Some(cut) = cut {
@@ -615,7 +616,7 @@ async fn what_is_submitted_to_a_file_follows_what_was_recorded_in_it_before() {
     let runner = open(&place).await;
     let db = runner.data().unwrap();
     let start_at = now() + jiff::SignedDuration::from_mins(10);
-    let id = db.run(async |tx| tx.submit("paying").start_at(start_at).send().await).await.unwrap();
+    let id = db.run_as(async |tx| tx.submit("paying").start_at(start_at).send().await).await.unwrap();
     let (created, due): (i64, i64) = file
         .query_row(
             "SELECT created_at, due_at FROM workflow_executions JOIN ready_tasks ON execution_id = id WHERE id = ?",

@@ -11,7 +11,7 @@ use crate::model::{data, member, new_member};
 use crate::support::{Placement, assert_says, in_each_placement};
 
 async fn count(db: &TenantDb) -> u64 {
-    db.read(async |tx| member::Entity::find().count(tx).await).await.unwrap()
+    db.read_as(async |tx| member::Entity::find().count(tx).await).await.unwrap()
 }
 
 in_each_placement! {
@@ -19,7 +19,7 @@ in_each_placement! {
         let two = place.two(&data()).await;
         let failed = two
             .acme
-            .run(async |tx| {
+            .run_as(async |tx| {
                 member::Entity::insert(new_member("anna", "anna")).exec(tx).await?;
                 Err::<(), _>(anyhow::anyhow!("changed its mind"))
             })
@@ -32,7 +32,7 @@ in_each_placement! {
         let two = place.two(&data()).await;
         let passed_over = two
             .acme
-            .run(async |tx| {
+            .run_as(async |tx| {
                 member::Entity::insert(new_member("anna", "anna")).exec(tx).await?;
                 drop(member::Entity::insert(new_member("anna", "twice")).exec(tx).await);
                 Ok::<_, DataError>(())
@@ -45,8 +45,8 @@ in_each_placement! {
     async fn a_refused_statement_is_one_also_to_whoever_speaks_sea_orm(place: Placement) {
         let two = place.two(&data()).await;
         let several = async |tx: &TenantTx| tx.execute_unprepared("SELECT 1; SELECT 2").await.map(drop);
-        let orms: Result<(), sea_orm::DbErr> = two.acme.run(async |tx| several(tx).await).await;
-        let ours: Result<(), DataError> = two.acme.run(async |tx| Ok(several(tx).await?)).await;
+        let orms: Result<(), sea_orm::DbErr> = two.acme.run_as(async |tx| several(tx).await).await;
+        let ours: Result<(), DataError> = two.acme.run_as(async |tx| Ok(several(tx).await?)).await;
         for error in [DataError::from(orms.unwrap_err()), ours.unwrap_err()] {
             assert_says(&error, DataErrorKind::Refused, "tenant `acme`");
         }
@@ -55,7 +55,7 @@ in_each_placement! {
     async fn a_value_that_would_be_stored_as_null_is_refused(place: Placement) {
         let two = place.two(&data()).await;
         let search = |number: f64| {
-            two.acme.run(async move |tx| {
+            two.acme.run_as(async move |tx| {
                 let backend = tx.get_database_backend();
                 let text = match backend {
                     sea_orm::DbBackend::Sqlite => "SELECT name FROM member WHERE cents = ? AND cents < ?",
@@ -79,7 +79,7 @@ in_each_placement! {
     async fn a_savepoint_is_undone_alone(place: Placement) {
         let two = place.two(&data()).await;
         two.acme
-            .run(async |tx| {
+            .run_as(async |tx| {
                 member::Entity::insert(new_member("anna", "anna")).exec(tx).await?;
                 let inner = tx.begin().await?;
                 member::Entity::insert(new_member("bea", "bea")).exec(&inner).await?;
@@ -104,7 +104,7 @@ in_each_placement! {
         let two = place.two(&data()).await;
         let smuggled = Arc::new(Mutex::new(None));
         two.acme
-            .run(async |tx| {
+            .run_as(async |tx| {
                 *smuggled.lock().unwrap() = Some(tx.begin().await?);
                 Ok::<_, sea_orm::DbErr>(())
             })
@@ -118,7 +118,7 @@ in_each_placement! {
     async fn a_future_that_is_dropped_leaves_nothing_and_the_next_tenant_sees_its_own(place: Placement) {
         let two = place.two(&data()).await;
         for _ in 0..20 {
-            let work = two.acme.run(async |tx| {
+            let work = two.acme.run_as(async |tx| {
                 member::Entity::insert(new_member("anna", "anna")).exec(tx).await?;
                 std::future::pending::<()>().await;
                 Ok::<_, sea_orm::DbErr>(())
@@ -131,7 +131,7 @@ in_each_placement! {
 
     async fn a_transaction_that_only_reads_cannot_write(place: Placement) {
         let two = place.two(&data()).await;
-        let written = two.acme.read(async |tx| member::Entity::insert(new_member("anna", "anna")).exec(tx).await).await;
+        let written = two.acme.read_as(async |tx| member::Entity::insert(new_member("anna", "anna")).exec(tx).await).await;
         assert!(written.is_err());
         assert_eq!(count(&two.acme).await, 0);
     }

@@ -6,8 +6,8 @@ async fn exclusive(_context: &mut Context, _tx: &mut TenantTx) -> Result<(), Tas
     Ok(())
 }
 
-#[task]
-async fn both(_context: &mut Context, _db: TenantDb, _tx: &TenantTx) -> Result<(), TaskError> {
+#[task(blocking)]
+fn blocks_in_a_transaction(_context: &mut Context, _tx: &TenantTx) -> Result<(), TaskError> {
     Ok(())
 }
 

@@ -3,7 +3,7 @@ use cloacina::data::{DataError, TenantDb, TenantTx};
 async fn kept(db: &TenantDb) {
     let mut kept: Option<&TenantTx> = None;
     let _ = db
-        .run(async |tx| {
+        .run_as(async |tx| {
             kept = Some(tx);
             Ok::<_, DataError>(())
         })
@@ -12,12 +12,12 @@ async fn kept(db: &TenantDb) {
 }
 
 async fn returned(db: &TenantDb) {
-    let _ = db.run(async |tx| Ok::<_, DataError>(tx)).await;
+    let _ = db.run_as(async |tx| Ok::<_, DataError>(tx)).await;
 }
 
 async fn ended(db: &TenantDb) {
     use cloacina::data::sea_orm::TransactionSession;
-    let _ = db.run(async |tx| tx.commit().await.map_err(DataError::from)).await;
+    let _ = db.run_as(async |tx| tx.commit().await.map_err(DataError::from)).await;
 }
 
 fn main() {}

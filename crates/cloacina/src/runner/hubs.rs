@@ -225,6 +225,11 @@ fn unknown_scheme(scheme: &str) -> Error {
     if cfg!(feature = "postgres") {
         known.push("`postgresql://user:password@host/database`");
     }
+    if cfg!(not(feature = "postgres")) && matches!(scheme, "postgres" | "postgresql") {
+        return configuration(
+            "this program was built without PostgreSQL: turn on the feature `postgres` of the crate `cloacina`",
+        );
+    }
     let plausible = scheme.len() <= 20 && scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+');
     // Whatever stands before the first colon of something that is no URL may be part of a secret.
     let scheme = if plausible && !scheme.is_empty() { format!("`{scheme}:`") } else { "that".to_owned() };

@@ -449,6 +449,20 @@ impl TenantManagerBuilder {
         self
     }
 
+    /// Gives the tasks of all tenants a value, which they ask for by its type; see [`RunnerBuilder::state`].
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.config.state.insert(value);
+        self
+    }
+
+    /// Gives the tasks of one tenant another value than [`state`](Self::state) gives to those of all.
+    ///
+    /// On PostgreSQL there has to be one for all as well, because one runner does the work that becomes due of every tenant.
+    pub fn state_for<T: Send + Sync + 'static>(mut self, tenant: impl Into<String>, value: T) -> Self {
+        self.config.state.insert_for(tenant, value);
+        self
+    }
+
     /// After how long a runner that nobody holds, and on which nothing is under way, is shut down. Defaults to 60 seconds.
     pub fn idle_after(mut self, idle_after: Duration) -> Self {
         self.idle_after = idle_after;

@@ -26,7 +26,7 @@ on_each_database! {
         let reader = database.reader().await;
         let is_open = |execution: &cloacina::ExecutionResult| !execution.status.is_terminal();
         tokio::time::timeout(PATIENCE, async {
-            while crate::check::everything(&reader).await.iter().any(is_open) {
+            while crate::check::everything(reader.place_runner()).await.iter().any(is_open) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })

@@ -74,7 +74,7 @@ async fn a_connection_that_is_cut_around_a_commit_loses_nothing_and_does_nothing
         commit += rng.u64(1..8);
         proxy.cut_at_commit(commit, if rng.bool() { Cut::BeforeReply } else { Cut::BeforeCommit });
     }
-    let work = run_many(&runner, 0..300, 8);
+    let work = run_many(runner.place_runner(), 0..300, 8);
     let ids = tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
         panic!("it does not come to an end (seed {seed}, {:?})", proxy.counts());
     });
@@ -82,7 +82,7 @@ async fn a_connection_that_is_cut_around_a_commit_loses_nothing_and_does_nothing
     let counts = proxy.counts();
     assert!(counts.cuts >= 30, "hardly anything was cut (seed {seed}): {counts:?}");
     let reader = database.reader().await;
-    let summary = check(&reader, &noted(&ids), &format!("seed {seed}, {counts:?}")).await;
+    let summary = check(reader.place_runner(), &noted(&ids), &format!("seed {seed}, {counts:?}")).await;
     reader.shutdown().await.unwrap();
     assert_eq!((summary.executions, summary.lost), (300, 0), "seed {seed}, {counts:?}");
 }
@@ -114,7 +114,7 @@ async fn sessions_that_are_ended_again_and_again_leave_nothing_that_stands_still
         };
         let work = tokio::spawn({
             let runner = runner.clone();
-            async move { run_many(&runner, 0..2_000, 64).await }
+            async move { run_many(runner.place_runner(), 0..2_000, 64).await }
         });
         storm.await;
         let ids = tokio::time::timeout(Duration::from_secs(90), work).await.unwrap_or_else(|_| {
@@ -122,7 +122,7 @@ async fn sessions_that_are_ended_again_and_again_leave_nothing_that_stands_still
         });
         runner.shutdown().await.unwrap();
         let reader = database.reader().await;
-        let summary = check(&reader, &noted(&ids.unwrap()), &format!("seed {seed}")).await;
+        let summary = check(reader.place_runner(), &noted(&ids.unwrap()), &format!("seed {seed}")).await;
         reader.shutdown().await.unwrap();
         assert_eq!((summary.executions, summary.lost), (2_000, 0), "round {round}, seed {seed}");
     }

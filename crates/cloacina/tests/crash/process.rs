@@ -159,7 +159,7 @@ impl Database {
     /// Checks the place against the journal.
     pub(crate) async fn check(&self, hint: &str) -> Summary {
         let reader = self.reader().await;
-        let summary = check(&reader, &self.events(), hint).await;
+        let summary = check(reader.place_runner(), &self.events(), hint).await;
         reader.shutdown().await.unwrap();
         summary
     }
@@ -347,7 +347,7 @@ async fn open() -> (PlaceRunner, Option<Runner>) {
         .build();
     let Ok(point) = std::env::var(POINT) else {
         let runner = Runner::with_config(&url, settings).await.unwrap();
-        return ((*runner).clone(), Some(runner));
+        return (runner.place_runner().clone(), Some(runner));
     };
     let store = FaultyStore::new(connect(&url).await, Point::parse(&point).hook());
     let hub = Hub::start(store, &settings);

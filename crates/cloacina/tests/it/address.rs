@@ -252,7 +252,7 @@ mod postgres {
         let password = database.url.rsplit_once('@').unwrap().0.rsplit_once(':').unwrap().1.to_owned();
         let runner = database.runner([]).await;
         assert!(!format!("{runner:?}").contains(&password));
-        assert!(!format!("{:?}", &*runner).contains(&password));
+        assert!(!format!("{:?}", runner.place_runner()).contains(&password));
         assert!(!format!("{:?}", runner.execution(uuid::Uuid::nil())).contains(&password));
         let error = runner.execute("none", cloacina::Context::new()).await.unwrap_err();
         assert!(!in_full(&error).contains(&password));

@@ -120,6 +120,10 @@ fn the_types_can_be_shared() {
     fn shared<T: Clone + Send + Sync + 'static>() {}
     fn sendable<T: Clone + Send + std::fmt::Debug>() {}
     fn error<T: std::error::Error + Send + Sync + 'static>() {}
+    fn task_error<
+        T: std::fmt::Debug + std::fmt::Display + Send + Sync + From<Error> + From<std::io::Error>,
+    >() {
+    }
     shared::<Runner>();
     shared::<UnifiedExecutor>();
     shared::<RunnerBuilder>();
@@ -130,7 +134,7 @@ fn the_types_can_be_shared() {
     shared::<Workflow>();
     sendable::<Context<serde_json::Value>>();
     error::<Error>();
-    error::<TaskError>();
+    task_error::<TaskError>();
 }
 
 #[test]

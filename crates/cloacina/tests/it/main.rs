@@ -21,6 +21,7 @@ mod control;
 mod database;
 mod defect;
 mod edge;
+mod given;
 mod guide;
 mod hostile;
 mod limit;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use cloacina::tenants::{Placement, TenantLimits, TenantManager, TenantManagerBuilder};
-use cloacina::{Context, ErrorKind, RetryPolicy, TaskError};
+use cloacina::{Context, ErrorKind, RetryPolicy, Task as _, TaskError};
 use cloacina_core::clock::{Clock as _, SystemClock};
 
+use crate::given::Mailer;
 use crate::support::{Gate, assert_error, in_time, quick, setting, task, until, workflow};
 
 /// A place for a manager's tenants, which several managers may use.
@@ -118,6 +119,19 @@ in_each_home! {
         tenants.shutdown_all().await.unwrap();
         tenants.shutdown_all().await.unwrap();
         assert_eq!(tenants.runner("acme").await.unwrap_err().kind(), ErrorKind::ShutDown);
+    }
+
+    async fn a_manager_gives_state_to_all_tenants_and_other_state_to_one(home: Home) {
+        let config = quick().workflow(workflow("w", [crate::given::mail.definition()])).build();
+        let (all, acme) = (Mailer { from: "all" }, Mailer { from: "acme" });
+        let builder = home.builder().config(config).state(all).state_for("acme", acme);
+        let tenants = builder.build().await.unwrap();
+        for (name, from) in [("acme", "acme"), ("globex", "all")] {
+            tenants.provision(name).await.unwrap();
+            let result = tenants.runner(name).await.unwrap().execute("w", Context::new()).await.unwrap();
+            assert_eq!(result.final_context.get::<String>("from").as_deref(), Some(from), "{:?}", result.error_message);
+        }
+        tenants.shutdown_all().await.unwrap();
     }
 
     async fn a_name_that_is_none_never_reaches_a_path_or_a_connection(home: Home) {

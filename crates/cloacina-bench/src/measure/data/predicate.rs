@@ -60,7 +60,7 @@ pub(in crate::measure) async fn predicates(scale: Scale) -> Result<Vec<Row>> {
         ("shared tables", shared_db, "cloacina_shared", &superuser),
     ] {
         // The place is looked at before the rows are there, as they are made by hand.
-        db.run(async |_| Ok::<_, DbErr>(())).await?;
+        db.run_as(async |_| Ok::<_, DbErr>(())).await?;
         let table = format!("{schema}.item");
         let of = "(SELECT tenant_id FROM cloacina.tenant WHERE name = 'tenant')";
         let mut fill = format!(
@@ -81,7 +81,7 @@ pub(in crate::measure) async fn predicates(scale: Scale) -> Result<Vec<Row>> {
                 let mut latencies = Vec::new();
                 for _ in 0..once {
                     let begun = Instant::now();
-                    let found = db.run(async |tx| find(tx, &condition).await).await?;
+                    let found = db.run_as(async |tx| find(tx, &condition).await).await?;
                     latencies.push(begun.elapsed());
                     assert!(!found.is_empty(), "{what} finds something");
                 }

@@ -38,7 +38,10 @@ impl WorkflowSet {
                     ),
                 ));
             }
-            by_name.insert(workflow.name().to_owned(), workflow);
+            // A runner that only submits has nothing for tasks: one that runs them had.
+            if workflow.state().is_some() || !by_name.contains_key(workflow.name()) {
+                by_name.insert(workflow.name().to_owned(), workflow);
+            }
         }
         let mut keys: Vec<WorkflowKey> = Vec::with_capacity(by_name.len());
         for workflow in by_name.values() {

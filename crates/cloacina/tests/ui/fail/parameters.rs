@@ -1,7 +1,7 @@
 use cloacina::{Context, TaskError, task};
 
 #[task]
-async fn none() -> Result<(), TaskError> {
+async fn changed(_context: &mut Context, _number: &mut u32) -> Result<(), TaskError> {
     Ok(())
 }
 

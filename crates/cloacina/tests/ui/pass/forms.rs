@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 #![deny(warnings, missing_docs, unreachable_pub, rust_2018_idioms, unused_qualifications)]
 
-use cloacina::{Context, Error, TaskError, Workflow, task, workflow};
+use cloacina::{Context, Error, TaskError, TaskInfo, Workflow, task, workflow};
 
 /// A result of one's own.
 type Outcome<T = Context, E = TaskError> = Result<T, E>;
@@ -53,6 +53,90 @@ fn blocking_in_place(context: &mut Context) -> Result<(), std::io::Error> {
     Ok(())
 }
 
+/// What tasks share.
+pub struct Mailer;
+
+/// What a task takes.
+#[derive(serde::Deserialize)]
+pub struct Charge {
+    cents: u32,
+}
+
+/// What a task returns.
+#[derive(serde::Serialize, Debug, PartialEq)]
+pub struct Receipt {
+    number: u32,
+}
+
+#[task]
+async fn with_state(context: &mut Context, _: &Mailer, names: &Vec<String>, task: &TaskInfo) -> Result<(), TaskError> {
+    context.set(task.task_id(), names);
+    Ok(())
+}
+
+#[task]
+async fn with_state_by_value(context: Context, mailer: &Mailer) -> Result<Context, TaskError> {
+    let _ = mailer;
+    Ok(context)
+}
+
+#[task(blocking)]
+fn blocking_with_state(context: &mut Context, mailer: &'_ Mailer) -> Result<(), TaskError> {
+    let _ = (context, mailer);
+    Ok(())
+}
+
+#[task]
+async fn typed(input: Charge) -> Result<Receipt, std::io::Error> {
+    Ok(Receipt { number: input.cents })
+}
+
+#[task(blocking)]
+fn blocking_typed(input: Charge, _: &Mailer, _: &std::sync::Arc<dyn Fn() + Send + Sync>) -> anyhow::Result<()> {
+    anyhow::ensure!(input.cents > 0);
+    Ok(())
+}
+
+#[task]
+async fn typed_and_untyped(context: &mut Context) -> Result<Receipt, TaskError> {
+    Ok(Receipt { number: context.try_get("cents")? })
+}
+
+#[task]
+async fn changes_of_a_typed(input: Charge) -> Result<Context, TaskError> {
+    Ok(Context::new().with("twice", input.cents * 2))
+}
+
+#[task]
+async fn without_input() -> Result<u32, TaskError> {
+    Ok(1)
+}
+
+#[task]
+async fn only_state(_: &Mailer) -> Outcome<()> {
+    Err("no mail")?;
+    Err("no mail".parse::<u32>().unwrap_err())?;
+    Err(anyhow::anyhow!("no mail"))?;
+    Err(std::io::Error::other("no mail"))?;
+    Err(Box::<dyn std::error::Error + Send + Sync>::from("no mail"))?;
+    Err(TaskError::fatal("no mail"))
+}
+
+#[workflow]
+fn with_types() -> Workflow {
+    Workflow::builder("with types")
+        .task(with_state)
+        .task(with_state_by_value)
+        .task(blocking_with_state)
+        .task(typed)
+        .task(blocking_typed)
+        .task(typed_and_untyped)
+        .task(changes_of_a_typed)
+        .task(without_input)
+        .task(only_state)
+        .build()
+}
+
 #[workflow]
 fn all() -> Workflow {
     Workflow::builder("all")
@@ -72,11 +156,18 @@ async fn main() -> anyhow::Result<()> {
     let context = plain(Context::new()).await?;
     let mut context = changed(context).await.map_err(anyhow::Error::msg)?;
     in_place(&mut context).await.map_err(anyhow::Error::from_boxed)?;
-    elided(&mut context).await?;
+    elided(&mut context).await.map_err(TaskError::into_inner).map_err(anyhow::Error::from_boxed)?;
     context = returned_by_name(context).await?;
     blocking_in_place(&mut context)?;
     assert_eq!(context.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["blocking", "changed", "elided", "in place"]);
-    assert_eq!(alias(blocking(context).map_err(anyhow::Error::msg)?).await?, Context::new());
-    assert_eq!(cloacina::registered_workflows()?.len(), 1);
+    assert_eq!(alias(blocking(context).map_err(anyhow::Error::msg)?).await.unwrap(), Context::new());
+    let context = with_state_by_value(Context::new(), &Mailer).await.unwrap();
+    blocking_with_state(&mut Context::new(), &Mailer).unwrap();
+    assert_eq!(typed(Charge { cents: 5 }).await?, Receipt { number: 5 });
+    blocking_typed(Charge { cents: 5 }, &Mailer, &(std::sync::Arc::new(|| ()) as _))?;
+    assert_eq!(typed_and_untyped(&mut context.with("cents", 7)).await.unwrap(), Receipt { number: 7 });
+    assert_eq!(without_input().await.unwrap(), 1);
+    assert!(!only_state(&Mailer).await.unwrap_err().is_fatal());
+    assert_eq!(cloacina::registered_workflows()?.len(), 2);
     Ok(())
 }

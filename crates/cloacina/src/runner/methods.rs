@@ -1,0 +1,134 @@
+//! What a runner does, by the one of its place that the hub knows.
+
+use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
+use cloacina_core::store::ExecutionFilter;
+use cloacina_core::{Context, Error, Execution, PlaceRunner, Submission, TenantMetrics};
+use uuid::Uuid;
+
+use super::Runner;
+
+/// Every method runs to its end in the background once it was called, also if its future is dropped: dropping the future of
+/// [`execute`](Self::execute) does not cancel the execution, it only stops waiting for it.
+impl Runner {
+    /// The name of the tenant's place: the PostgreSQL schema, or the name of the SQLite file without its extension.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        self.runner.place()
+    }
+
+    /// The runner of its place, as the hub knows it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn place_runner(&self) -> &PlaceRunner {
+        &self.runner
+    }
+
+    /// Runs a workflow and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// An execution that failed or was cancelled is `Ok`, with that status. An error means that the engine could not record the execution
+    /// ([`ErrorKind::Workflow`](crate::ErrorKind::Workflow), [`Context`](crate::ErrorKind::Context),
+    /// [`Unavailable`](crate::ErrorKind::Unavailable), [`Place`](crate::ErrorKind::Place)) or could not learn how it ended
+    /// ([`ShutDown`](crate::ErrorKind::ShutDown)).
+    pub async fn execute(&self, workflow: &str, context: Context) -> Result<ExecutionResult, Error> {
+        self.runner.execute(workflow, context).await
+    }
+
+    /// Records an execution and returns a handle on it at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute), as far as recording goes.
+    pub async fn execute_async(&self, workflow: &str, context: Context) -> Result<Execution, Error> {
+        self.runner.execute_async(workflow, context).await
+    }
+
+    /// Starts to describe an execution: its input, and what else can be said about it. `send()` records it.
+    pub fn submit(&self, workflow: impl Into<String>) -> Submission<PlaceRunner> {
+        self.runner.submit(workflow)
+    }
+
+    /// A handle on an execution of this tenant. Whether there is one is found out when it is used.
+    #[must_use]
+    pub fn execution(&self, id: Uuid) -> Execution {
+        self.runner.execution(id)
+    }
+
+    /// The state of an execution.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if this tenant has no such execution.
+    pub async fn get_execution_status(&self, id: Uuid) -> Result<ExecutionStatus, Error> {
+        self.runner.get_execution_status(id).await
+    }
+
+    /// An execution as it is now, with its tasks and the context as far as it is known.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if this tenant has no such execution.
+    pub async fn get_execution(&self, id: Uuid) -> Result<ExecutionResult, Error> {
+        self.runner.get_execution(id).await
+    }
+
+    /// The newest 10,000 executions, newest first. Their contexts are not merged and their tasks not read; ask
+    /// [`get_execution`](Self::get_execution) for one.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn list_executions(&self) -> Result<Vec<ExecutionResult>, Error> {
+        self.runner.list_executions().await
+    }
+
+    /// A page of executions, newest first: at most `limit`, all older than `before`, which is the last one of the page before.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn list(
+        &self,
+        filter: ExecutionFilter,
+        before: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Vec<ExecutionResult>, Error> {
+        self.runner.list(filter, before, limit).await
+    }
+
+    /// How this tenant does, in numbers. It counts rows, so it is for a look now and then.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Place`](crate::ErrorKind::Place) and [`Unavailable`](crate::ErrorKind::Unavailable) for what is wrong with the database.
+    pub async fn metrics(&self) -> Result<TenantMetrics, Error> {
+        self.runner.metrics().await
+    }
+
+    /// Whether nothing of this tenant is under way in this process, and nobody but the caller has this runner: it could be shut down
+    /// without anybody noticing.
+    #[must_use]
+    pub fn is_unused(&self) -> bool {
+        self.runner.is_unused()
+    }
+
+    /// Whether it was shut down.
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
+        self.runner.is_shut_down()
+    }
+
+    /// Stops this runner: nothing more is claimed, running tasks may finish for
+    /// [`shutdown_timeout`](crate::RunnerConfig::shutdown_timeout), the rest is given back; returns when everything is written.
+    ///
+    /// Clones share one runner, so this ends it for all of them; later calls give [`ErrorKind::ShutDown`](crate::ErrorKind::ShutDown). A second
+    /// shutdown waits for the first, and is Ok. Other runners that were opened on the same place go on, and with them the tasks.
+    ///
+    /// # Errors
+    ///
+    /// None at present.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        self.runner.shutdown().await
+    }
+}
