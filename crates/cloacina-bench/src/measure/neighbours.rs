@@ -46,6 +46,22 @@ pub(crate) const TROUBLES: [(&str, &str); 8] = [
     ("flood", "a login floods notices, bells and runners"),
 ];
 
+/// Has a server write its log into files that are there, as one does that has run for a while.
+///
+/// A new server makes a file of 16 MB for every 16 MB of log, and everybody who commits waits for that: 20 to 40 ms, several
+/// times a second beside a backlog. That would be measured here, and nothing else.
+async fn has_run_for_a_while(superuser: &Client) -> Result<()> {
+    for setting in ["min_wal_size = '2GB'", "max_wal_size = '4GB'"] {
+        superuser.batch_execute(&format!("ALTER SYSTEM SET {setting}")).await?;
+    }
+    let log = "SELECT pg_reload_conf(); CHECKPOINT; \
+               SELECT count(pg_logical_emit_message(false, 'log', repeat('x', 16000000))) FROM generate_series(1, 70); CHECKPOINT";
+    for statement in log.split("; ") {
+        superuser.batch_execute(statement).await?;
+    }
+    Ok(())
+}
+
 /// A tenant, and how it is placed.
 struct Tenant {
     placement: &'static str,
@@ -137,6 +153,7 @@ impl World {
     async fn schemas() -> Result<Self> {
         let server = Cluster::shared()?;
         let url = server.fresh_database().await?;
+        has_run_for_a_while(&connect(&server.superuser_url_of(&url)).await?).await?;
         server.make_administrator(&url).await?;
         let name = url.rsplit('/').next().context("the URL names no database")?.to_owned();
         let admin = DatabaseAdmin::new(AdminDatabase::new(&url, &name, 4));
