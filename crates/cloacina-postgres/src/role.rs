@@ -35,7 +35,7 @@ pub(crate) fn granted_by_the_owner() -> String {
 }
 
 /// The tables of a place that the engine works with.
-const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, task_attempts";
+const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, due_rows, task_attempts";
 
 /// Lets the operator's logins, and a tenant's group, work in a place; for a transaction that is in its
 /// schema.
@@ -74,7 +74,7 @@ pub(crate) fn shared_security() -> String {
          GRANT INSERT (tenant_id, id, workflow, fingerprint, state, priority, input, created_at, started_at, deadline, idempotency_key, input_hash, submitter) \
          ON workflow_executions TO {APP}; \
          GRANT INSERT (tenant_id, execution_id, task, name, state, waiting_on, attempt, runner_id, due_at, started_at) \
-         ON task_executions TO {APP}; GRANT INSERT, DELETE ON ready_tasks TO {APP}; GRANT INSERT ON task_attempts TO {APP}"
+         ON task_executions TO {APP}; GRANT INSERT, DELETE ON ready_tasks, due_rows TO {APP}; GRANT INSERT ON task_attempts TO {APP}"
     ));
     text
 }

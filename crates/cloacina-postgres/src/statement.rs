@@ -100,11 +100,12 @@ statements! {
     CLOCK "clock";
     EXECUTION_INSERT "execution_insert";
     TASK_INSERT "task_insert";
-    DEADLINE_INSERT "deadline_insert";
+    DUE_INSERT "due_insert";
     EXECUTION_LOCK "execution_lock";
     TASK_RECORD "task_record";
     TASK_END "task_end";
     EXECUTION_CLOSE "execution_close";
+    DUE_DROP "due_drop";
     TASK_CLAIM "task_claim";
     EXECUTION_CANCEL "execution_cancel";
     EXECUTION_PAUSE "execution_pause";
@@ -116,8 +117,7 @@ statements! {
     EXECUTION_COUNT "execution_count";
     PLACE_FIGURES "place_figures";
     EXECUTION_STATE "execution_state";
-    DEADLINE_DUE "deadline_due";
-    DEADLINE_DROP "deadline_drop";
+    DUE_TAKE "due_take";
     EXECUTION_LOAD "execution_load";
     EXECUTION_HEADERS "execution_headers";
     EXECUTION_FIND "execution_find";

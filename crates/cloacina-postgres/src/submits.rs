@@ -15,8 +15,8 @@ use crate::value::{Texts, Value};
 pub(crate) struct Submits<'a> {
     pub(crate) executions: Executions<'a>,
     pub(crate) tasks: Tasks<'a>,
-    /// The tenants and executions.
-    pub(crate) deadlines: Vec<(Uuid, Uuid)>,
+    /// The tenants, executions and times.
+    pub(crate) deadlines: Vec<(Uuid, Uuid, Timestamp)>,
 }
 
 #[derive(Default)]
@@ -67,6 +67,11 @@ impl<'a> Submits<'a> {
         leaves_work
     }
 
+    /// When the earliest of the tenant's due rows is due.
+    pub(crate) fn earliest_due(&self, tenant: Uuid) -> Option<Timestamp> {
+        self.deadlines.iter().filter(|(whose, ..)| *whose == tenant).map(|(.., deadline)| *deadline).min()
+    }
+
     fn push(&mut self, tenant: Uuid, submit: &'a NewExecution) -> bool {
         let mut leaves_work = false;
         let id = Uuid::from(submit.id);
@@ -94,8 +99,8 @@ impl<'a> Submits<'a> {
             self.tasks.claimed.push(claimed);
             self.tasks.start_at.push(submit.start_at);
         }
-        if submit.deadline.is_some() {
-            self.deadlines.push((tenant, id));
+        if let Some(deadline) = submit.deadline {
+            self.deadlines.push((tenant, id, deadline));
             leaves_work = true;
         }
         leaves_work

@@ -29,6 +29,7 @@ mod connect;
 mod descriptors;
 mod directory;
 mod doorbell;
+mod due;
 mod error;
 mod execution;
 mod files;

@@ -6,6 +6,7 @@
 //!        │ result              kernel└── endings ── attempts    on the caller's runtime
 //!        └────────── perform ────┴── starts ─────────►
 //!   claims      grants slots, claims ready work, waits for due times
+//!   due         does what the engine itself has to do at a time, without slots
 //!   heartbeat   renews the lease          rescue      takes back the work of runners that died
 //!   doorbell    looks for due work        elsewhere   asks for executions that are waited for and run elsewhere
 //!   orphans     executions whose code nobody has       retention   mends, and deletes what is old
@@ -36,6 +37,7 @@ mod batch;
 mod claims;
 mod deferred;
 mod doorbell;
+mod due;
 mod elsewhere;
 mod heartbeat;
 mod kernel;

@@ -8,10 +8,10 @@
 //! 3. *Lock* the executions that have outcomes, in the order of ids, in a statement of its own.
 //! 4. *Record* the outcomes whose row is still running under this runner and attempt; count their successors down; a successor
 //!    that has nothing left to wait for becomes running if it is wanted, otherwise ready.
-//! 5. *Close* the executions that have nothing left.
+//! 5. *Close* the executions that have nothing left, and drop their due rows.
 //! 6. *Claim* ready work.
 //!
-//! Whatever leaves a row in the ready table rings the place's bell.
+//! Whatever leaves a ready or a due row rings the place's bell.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub struct PlaceFlush {
     pub submits: Vec<Arc<NewExecution>>,
     /// What became of tasks that this runner holds; no task stands here twice.
     pub outcomes: Vec<Arc<Outcome>>,
+    /// The executions among those of `outcomes` that may have [due rows](super::DueKind): these go when the execution is closed.
+    pub timed: Vec<ExecutionId>,
     /// What to claim from the ready table.
     pub claim: Option<Claim>,
 }
@@ -244,4 +246,6 @@ pub struct Fresh {
     pub input: Payload,
     /// When it was recorded.
     pub created_at: Timestamp,
+    /// Whether it may have [due rows](super::DueKind).
+    pub timed: bool,
 }

@@ -20,6 +20,7 @@ mod control;
 #[cfg(feature = "postgres")]
 mod database;
 mod defect;
+mod due;
 mod edge;
 mod guide;
 mod hostile;

@@ -79,7 +79,7 @@ impl PlaceState {
                 continue;
             }
             if let Some(deadline) = execution.deadline {
-                effects.deadline_in(moment.until(deadline));
+                effects.due_in(moment.until(deadline));
             }
             let roots = execution.tasks.iter().filter(|task| task.waiting_on == 0).count();
             match execution.start_at {
@@ -104,7 +104,8 @@ impl PlaceState {
             if !known && (waiter.is_some() || !execution.claimed.is_empty()) {
                 let graph = Arc::clone(workflow.graph().expect("a workflow that is submitted was checked"));
                 let input = (input, execution.input.len());
-                let live = Live::new(id, workflow, graph, execution.priority, input, moment.now);
+                let about = (execution.priority, execution.deadline.is_some());
+                let live = Live::new(id, workflow, graph, about, input, moment.now);
                 self.work.live.insert(id, live);
             }
             if let Some(waiter) = waiter {
@@ -229,7 +230,8 @@ impl PlaceState {
         let workflow = Arc::clone(self.runnable(&claimed.workflow)?);
         let graph = Arc::clone(workflow.graph().ok()?);
         let input = (Arc::new(values_from_json(&fresh.input).ok()?), fresh.input.len());
-        Some(Live::new(claimed.execution, workflow, graph, claimed.priority, input, fresh.created_at))
+        let about = (claimed.priority, fresh.timed);
+        Some(Live::new(claimed.execution, workflow, graph, about, input, fresh.created_at))
     }
 
     fn apply_closed(&mut self, Closed { execution, status }: Closed, moment: Moment, effects: &mut Effects) {
