@@ -26,6 +26,7 @@ pub struct Submission<To> {
 #[derive(Debug, Clone)]
 pub struct Described {
     pub(crate) workflow: String,
+    pub(crate) by_name: bool,
     pub(crate) input: Context,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) start_at: Option<Timestamp>,
@@ -48,6 +49,7 @@ impl<To> Submission<To> {
     pub fn new(to: To, workflow: impl Into<String>) -> Self {
         let described = Described {
             workflow: workflow.into(),
+            by_name: false,
             input: Context::new(),
             idempotency_key: None,
             start_at: None,
@@ -59,6 +61,17 @@ impl<To> Submission<To> {
 
     pub(crate) fn into_parts(self) -> (To, Described) {
         (self.to, self.described)
+    }
+
+    /// Records the execution also if this process does not have the workflow, for one that has: the first runner that has a workflow of this
+    /// name makes it an execution of its version.
+    ///
+    /// Until then it has no tasks, and whether the name is right cannot be known. If no live runner has a workflow of this name, the log says
+    /// so, and after [`orphan_grace`](crate::RunnerConfig::orphan_grace) the execution is paused until one is started. A process that has the
+    /// workflow submits as without this.
+    pub fn by_name(mut self) -> Self {
+        self.described.by_name = true;
+        self
     }
 
     /// The context that the first tasks are given. Defaults to an empty one.
@@ -107,7 +120,8 @@ impl<To: Destination> Submission<To> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Workflow`] for an unknown workflow, [`ErrorKind::Context`] for an input that cannot be
+    /// [`ErrorKind::Workflow`] for a workflow that this process does not have, unless it is submitted
+    /// [by name](Self::by_name), [`ErrorKind::Context`] for an input that cannot be
     /// stored, [`ErrorKind::Configuration`] for a priority above 9 or an unusable key,
     /// [`ErrorKind::Conflict`] as said at [`idempotency_key`](Self::idempotency_key), [`ErrorKind::Limit`] if
     /// there are as many executions as may be, [`ErrorKind::Suspended`] if the tenant may not work, and what

@@ -22,12 +22,16 @@ CREATE TABLE workflow_executions (
     input_hash      bigint,
     -- The process that is told when it ends.
     submitter       uuid,
+    -- When it starts, as long as it has no tasks: it was submitted by name, and whoever has the workflow gives it those, and the version.
+    -- Until then one ready row, of task 0 and version 0, is its only one.
+    expands_at      timestamptz CHECK (expands_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00'),
     -- Why it was cancelled, or the error of the first unhandled failure.
     error           text,
     PRIMARY KEY (tenant_id, id),
     CHECK ((state IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
     CHECK (state NOT IN ('running', 'completed', 'failed') OR started_at IS NOT NULL),
-    CHECK ((idempotency_key IS NULL) = (input_hash IS NULL))
+    CHECK ((idempotency_key IS NULL) = (input_hash IS NULL)),
+    CHECK (expands_at IS NULL OR (fingerprint = 0 AND started_at IS NULL))
 ) WITH (
     fillfactor = 85,
     -- An execution that ends leaves a dead entry in the index `listed`. Looks for running executions pass over dead

@@ -20,4 +20,5 @@ SELECT coalesce($2::timestamptz, now()) AS now,
         ) AS first
     ) AS work,
     (SELECT min(earliest.due_at) FILTER (WHERE earliest.kind = ANY ($3::smallint[])) FROM earliest) AS due,
-    (SELECT min(earliest.due_at) FILTER (WHERE earliest.kind <> ALL ($3)) FROM earliest) AS unknown
+    (SELECT min(earliest.due_at) FILTER (WHERE earliest.kind <> ALL ($3)) FROM earliest) AS unknown,
+    EXISTS (SELECT FROM ready_tasks AS ready WHERE ready.tenant_id = $1 AND ready.fingerprint = 0) AS unexpanded

@@ -9,7 +9,7 @@ cancelled AS (
         OFFSET 0
     ) AS open, clock
     WHERE execution.ctid = open.ctid
-    RETURNING execution.id, execution.priority, execution.deadline
+    RETURNING execution.id, execution.priority, execution.deadline, execution.expands_at
 ),
 ended AS (
     UPDATE task_executions AS task SET
@@ -35,6 +35,17 @@ taken AS (
         OFFSET 0
     ) AS waiting
     WHERE ended.due_at IS NOT NULL AND ready.ctid = waiting.ctid
+),
+unexpanded AS (
+    DELETE FROM ready_tasks AS ready
+    USING cancelled
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM ready_tasks AS waiting
+        WHERE waiting.tenant_id = $1 AND waiting.priority = cancelled.priority AND waiting.due_at = cancelled.expands_at
+          AND waiting.execution_id = cancelled.id AND waiting.task = 0
+        OFFSET 0
+    ) AS waiting
+    WHERE cancelled.expands_at IS NOT NULL AND ready.ctid = waiting.ctid
 ),
 deadline AS (
     -- If it was taken as a due row, it is gone already.

@@ -95,7 +95,13 @@ pub(crate) async fn lower(
     let rows = side.begin(inner.scope(first.tenant, &schema), &look).await.map_err(failed)?;
     let of = |row: &Row| -> Result<NextDue> {
         let of = |name| column(row, name, &named);
-        Ok(NextDue { now: row.get("now"), work: of("work")?, due: of("due")?, unknown: of("unknown")? })
+        Ok(NextDue {
+            now: row.get("now"),
+            work: of("work")?,
+            due: of("due")?,
+            unknown: of("unknown")?,
+            unexpanded: row.get("unexpanded"),
+        })
     };
     let next: HashMap<Uuid, NextDue> = match tenants[..] {
         [tenant] => rows[1].iter().map(|row| Ok((tenant, of(row)?))).collect::<Result<_>>()?,

@@ -243,11 +243,17 @@ fn push_group<'a>(
         push(Rows::Nothing, whose, Step::of(insert, vec![Value::Uuid(runner), tenants_of(first_claims)]));
     }
     if !submits.executions.is_empty() {
-        let Submits { executions, tasks, deadlines } = submits;
+        let Submits { executions, tasks, deadlines, unexpanded } = submits;
         let insert = whose.of(sql::EXECUTION_INSERT, sql::MANY_EXECUTION_INSERT);
         push(Rows::Submitted, whose, Step::of(insert, executions.values(tenants_of, now.clone())));
-        let insert = whose.of(sql::TASK_INSERT, sql::MANY_TASK_INSERT);
-        push(Rows::Nothing, whose, Step::of(insert, tasks.values(tenants_of, now.clone(), runner)));
+        if !tasks.is_empty() {
+            let insert = whose.of(sql::TASK_INSERT, sql::MANY_TASK_INSERT);
+            push(Rows::Nothing, whose, Step::of(insert, tasks.values(tenants_of, now.clone(), runner)));
+        }
+        for of_tenant in unexpanded.chunk_by(|one, other| one.0 == other.0) {
+            let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();
+            push(Rows::Nothing, whose, Step::Run(sql::EXPAND_INSERT, params![of_tenant[0].0, ids]));
+        }
         for of_tenant in deadlines.chunk_by(|one, other| one.0 == other.0) {
             let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id, _)| *id).collect();
             push(Rows::Nothing, whose, Step::Run(sql::DUE_INSERT, params![of_tenant[0].0, ids]));

@@ -89,12 +89,19 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
         let mut submits = Submits::default();
         leaves_work |= submits.add(place.place.tenant.into(), &place.submits);
         due = submits.earliest_due(place.place.tenant.into());
-        let Submits { executions, tasks, deadlines } = submits;
+        let Submits { executions, tasks, deadlines, unexpanded } = submits;
         let values = executions.values(|_| tenant.clone(), Value::Now);
         steps.push(step(sql::EXECUTION_INSERT, values, Answer::Submitted));
         // Nothing is claimed, so there is no runner.
-        let values = tasks.values(|_| tenant.clone(), Value::Now, Uuid::nil());
-        steps.push(step(sql::TASK_INSERT, values, Answer::Nothing));
+        if !tasks.is_empty() {
+            let values = tasks.values(|_| tenant.clone(), Value::Now, Uuid::nil());
+            steps.push(step(sql::TASK_INSERT, values, Answer::Nothing));
+        }
+        if !unexpanded.is_empty() {
+            let ids = unexpanded.into_iter().map(|(_, execution)| execution).collect();
+            let values = vec![tenant.clone(), Value::Uuids(ids)];
+            steps.push(step(sql::EXPAND_INSERT, values, Answer::Nothing));
+        }
         if !deadlines.is_empty() {
             let ids = deadlines.into_iter().map(|(_, execution, _)| execution).collect();
             let values = vec![tenant.clone(), Value::Uuids(ids)];

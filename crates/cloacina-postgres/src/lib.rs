@@ -17,6 +17,7 @@ mod doorbell;
 mod due;
 mod error;
 mod execution;
+mod expand;
 mod flight;
 mod flush;
 pub mod guest;
@@ -48,7 +49,7 @@ use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Flush, Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired,
+    ExecutionRecord, Expansion, Flush, Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired,
     RescuedPlace, Result, RunnerRecord, RunnerRegistration, Settled, Store, StoreError, StoreErrorKind,
     TenantLimits, TenantState, TenantStatus, WorkflowKey,
 };
@@ -354,6 +355,17 @@ impl Store for PostgresStore {
 
     async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {
         self.run(execution::count(Arc::clone(&self.inner), place.clone(), at_most)).await
+    }
+
+    async fn execution_expand(
+        &self,
+        place: &Place,
+        workflows: &Arc<[Expansion]>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
+        let workflows = Arc::clone(workflows);
+        self.run(expand::expand(Arc::clone(&self.inner), place.clone(), workflows, limit, now)).await
     }
 
     async fn due_settle(

@@ -108,6 +108,9 @@ statements! {
     DUE_DROP "due_drop";
     TASK_CLAIM "task_claim";
     EXECUTION_CANCEL "execution_cancel";
+    EXPAND_INSERT "expand_insert";
+    EXPAND_TAKE "expand_take";
+    EXECUTION_EXPAND "execution_expand";
     EXECUTION_PAUSE "execution_pause";
     EXECUTION_RESUME "execution_resume";
     EXECUTION_OVERDUE "execution_overdue";

@@ -65,13 +65,17 @@ CREATE TABLE workflow_executions (
     deadline        INTEGER,
     idempotency_key TEXT,
     input_hash      INTEGER,
+    -- When it starts, as long as it has no tasks: it was submitted by name, and whoever has the workflow gives it those, and the version.
+    -- Until then one ready row, of task 0 and version 0, is its only one.
+    expands_at      INTEGER CHECK (expands_at BETWEEN 0 AND 253370764800000000),
     error           TEXT,
     input           TEXT    NOT NULL,
     PRIMARY KEY (tenant_id, id),
     CHECK ((finished_at IS NOT NULL) = (state IN ('completed', 'failed', 'cancelled'))),
     CHECK (state <> 'pending' OR started_at IS NULL),
     CHECK (state <> 'running' OR started_at IS NOT NULL),
-    CHECK ((idempotency_key IS NULL) = (input_hash IS NULL))
+    CHECK ((idempotency_key IS NULL) = (input_hash IS NULL)),
+    CHECK (expands_at IS NULL OR (fingerprint = 0 AND started_at IS NULL))
 ) STRICT;
 
 -- What is listed, and what is open: the state comes first, so that what runs, waits or is paused is found without what does not, and in it the
@@ -80,6 +84,9 @@ CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state
 
 -- What is pruned: the oldest end first. A commit in which something ends writes one more page for it.
 CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, finished_at) WHERE finished_at IS NOT NULL;
+
+-- What is to be expanded: almost always none.
+CREATE INDEX workflow_executions_unexpanded ON workflow_executions (tenant_id, expands_at) WHERE expands_at IS NOT NULL;
 
 CREATE UNIQUE INDEX workflow_executions_idempotency ON workflow_executions (tenant_id, workflow, idempotency_key)
     WHERE idempotency_key IS NOT NULL;

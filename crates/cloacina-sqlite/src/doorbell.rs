@@ -13,6 +13,7 @@ use crate::row::{optional_timestamp, timestamp};
 const BELL_DUE: &str = include_str!("../sql/bell_due.sql");
 const BELL_DUE_NEXT: &str = include_str!("../sql/bell_due_next.sql");
 const DUE_NEXT: &str = include_str!("../sql/due_next.sql");
+const EXPAND_ANY: &str = include_str!("../sql/expand_any.sql");
 const NOTICE_INSERT: &str = include_str!("../sql/notice_insert.sql");
 const NOTICE_PRUNE: &str = include_str!("../sql/notice_prune.sql");
 const NOTICE_RECENT: &str = include_str!("../sql/notice_recent.sql");
@@ -54,6 +55,7 @@ pub(crate) fn next(
         work: optional_timestamp(work)?,
         due: optional_timestamp(due)?,
         unknown: optional_timestamp(unknown)?,
+        unexpanded: connection.prepare_cached(EXPAND_ANY)?.query_row([tenant.0], |row| row.get(0))?,
     })
 }
 

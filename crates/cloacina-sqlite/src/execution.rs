@@ -85,7 +85,7 @@ pub(crate) fn cancel(
     if changed == 0 {
         return Ok(None);
     }
-    for (task, due) in ready_of(connection, tenant, execution)? {
+    for (task, due) in ready_of(connection, tenant, execution, known)? {
         ready_delete(connection, tenant, execution, task, known.priority, due)?;
     }
     if let Some(deadline) = known.deadline {
@@ -105,7 +105,7 @@ fn pause(
     if connection.prepare_cached(EXECUTION_PAUSE)?.execute(params![tenant.0, execution.0, reason])? == 0 {
         return Ok(None);
     }
-    for (task, due) in ready_of(connection, tenant, execution)? {
+    for (task, due) in ready_of(connection, tenant, execution, known)? {
         ready_delete(connection, tenant, execution, task, known.priority, due)?;
     }
     Ok(Some(ExecutionStatus::Paused))
@@ -126,19 +126,23 @@ fn resume(
             None => return Ok(None),
         }
     };
-    for (task, due) in ready_of(connection, tenant, execution)? {
+    for (task, due) in ready_of(connection, tenant, execution, known)? {
         let workflow = (&*known.workflow, known.fingerprint);
         ready_insert(connection, tenant, execution, task, known.priority, due, workflow)?;
     }
     Ok(Some(execution_close(connection, tenant, execution, now)?.unwrap_or(status)))
 }
 
-/// The ready tasks of an execution and when they are due.
+/// The ready tasks of an execution and when they are due; of one that is not expanded, what stands for them.
 fn ready_of(
     connection: &Connection,
     tenant: TenantId,
     execution: ExecutionId,
+    known: &Known,
 ) -> Result<Vec<(TaskIndex, i64)>, Failure> {
+    if let Some(due) = known.expands {
+        return Ok(vec![(0, due)]);
+    }
     let mut statement = connection.prepare_cached(TASK_READY)?;
     let rows = statement.query_map(params![tenant.0, execution.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -28,7 +28,7 @@ const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
 const EXECUTION_LOCK: &str = include_str!("../sql/execution_lock.sql");
 const EXECUTION_START: &str = include_str!("../sql/execution_start.sql");
 const EXECUTION_CLOSE: &str = include_str!("../sql/execution_close.sql");
-const TASK_INSERT: &str = include_str!("../sql/task_insert.sql");
+pub(crate) const TASK_INSERT: &str = include_str!("../sql/task_insert.sql");
 const TASK_FINISH: &str = include_str!("../sql/task_finish.sql");
 const TASK_RETURN: &str = include_str!("../sql/task_return.sql");
 const TASK_FREE: &str = include_str!("../sql/task_free.sql");
@@ -52,6 +52,8 @@ pub(crate) struct Known {
     pub(crate) workflow: Arc<str>,
     pub(crate) fingerprint: i64,
     pub(crate) deadline: Option<i64>,
+    /// When it starts, as long as it is not expanded.
+    pub(crate) expands: Option<i64>,
 }
 
 /// Writes a batch, in the transaction that is open on `connection`. `ahead` is by how much `now` is ahead of the wall clock.
@@ -127,6 +129,8 @@ impl Steps<'_> {
             let claims = self.runner.is_some() && !new.claimed.is_empty();
             let status = if claims { ExecutionStatus::Running } else { ExecutionStatus::Pending };
             let deadline = new.deadline.map(|deadline| self.at_the_wall(deadline));
+            let due = new.start_at.map_or(self.now, |start_at| self.at_the_wall(start_at).max(self.now));
+            let expands = (!new.is_expanded()).then_some(due);
             let inserted = insert.execute(params![
                 self.tenant.0,
                 new.id.0,
@@ -139,10 +143,15 @@ impl Steps<'_> {
                 deadline,
                 new.idempotency.as_ref().map(|idempotency| &idempotency.key),
                 new.idempotency.as_ref().map(|idempotency| idempotency.input_hash),
+                expands,
                 &*new.input,
             ])?;
             if inserted == 1 {
-                self.submit_tasks(new, &mut insert_task)?;
+                let workflow = (&*new.workflow.name, new.workflow.fingerprint.0);
+                match expands {
+                    Some(due) => self.ready(new.id, 0, new.priority, due, workflow)?,
+                    None => self.submit_tasks(new, due, &mut insert_task)?,
+                }
                 if let Some(deadline) = deadline {
                     due_insert(self.connection, self.tenant, DueKind::Deadline, deadline, new.id)?;
                 }
@@ -154,8 +163,12 @@ impl Steps<'_> {
         Ok(())
     }
 
-    fn submit_tasks(&self, new: &NewExecution, insert: &mut CachedStatement<'_>) -> Result<(), Failure> {
-        let due = new.start_at.map_or(self.now, |start_at| self.at_the_wall(start_at).max(self.now));
+    fn submit_tasks(
+        &self,
+        new: &NewExecution,
+        due: i64,
+        insert: &mut CachedStatement<'_>,
+    ) -> Result<(), Failure> {
         let workflow = (&*new.workflow.name, new.workflow.fingerprint.0);
         for (position, task) in (0..).zip(new.tasks.iter()) {
             let (state, runner) = match self.runner {
@@ -487,6 +500,7 @@ pub(crate) fn execution_lock(
         workflow: row.get(2)?,
         fingerprint: row.get(3)?,
         deadline: row.get(4)?,
+        expands: row.get(5)?,
     }))
 }
 

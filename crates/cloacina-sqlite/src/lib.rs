@@ -32,6 +32,7 @@ mod doorbell;
 mod due;
 mod error;
 mod execution;
+mod expand;
 mod files;
 mod flush;
 #[cfg(target_os = "linux")]

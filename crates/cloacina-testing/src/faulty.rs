@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Flush, Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired,
+    ExecutionRecord, Expansion, Flush, Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired,
     RescuedPlace, Result, RunnerRecord, RunnerRegistration, Settled, Store, StoreError, StoreErrorKind,
     TenantStatus, WorkflowKey,
 };
@@ -61,6 +61,7 @@ methods! {
     Flush = "flush",
     ExecutionControl = "execution_control",
     DueSettle = "due_settle",
+    ExecutionExpand = "execution_expand",
     ExecutionLoad = "execution_load",
     ExecutionHeaders = "execution_headers",
     ExecutionFind = "execution_find",
@@ -261,6 +262,17 @@ impl Store for FaultyStore {
     ) -> Result<Controlled> {
         let work = self.inner.execution_control(place, execution, control, now);
         self.through(Method::ExecutionControl, work).await
+    }
+
+    async fn execution_expand(
+        &self,
+        place: &Place,
+        workflows: &Arc<[Expansion]>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
+        let work = self.inner.execution_expand(place, workflows, limit, now);
+        self.through(Method::ExecutionExpand, work).await
     }
 
     async fn due_settle(

@@ -18,9 +18,9 @@ use cloacina_core::clock::{Clock, SystemClock};
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, Due, DueKind, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Flush, Flushed, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NextDue,
-    Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    Settled, Store, StoreError, StoreErrorKind, TenantState, TenantStatus, WorkflowKey,
+    ExecutionRecord, Expansion, Flush, Flushed, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES,
+    NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, Settled, Store, StoreError, StoreErrorKind, TenantState, TenantStatus, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -260,6 +260,19 @@ impl Store for MemoryStore {
         orphaned.retain(|(_, workflow)| known.contains(workflow));
         orphaned.truncate(MANY);
         Ok(orphaned)
+    }
+
+    async fn execution_expand(
+        &self,
+        place: &Place,
+        workflows: &Arc<[Expansion]>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
+        let mut tables = self.shared.lock();
+        let expanded = tables.place(place)?.expand(workflows, limit, or_system(now));
+        tables.hint(self.number);
+        Ok(expanded)
     }
 
     async fn place_repair(&self, _: &Place, _: Option<Timestamp>) -> Result<Repaired> {

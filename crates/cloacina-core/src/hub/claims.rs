@@ -203,6 +203,9 @@ impl Hub {
                 None
             }
         };
+        if next.unexpanded && is_due(next.work) {
+            self.expand(place);
+        }
         if let Some(patience) = patience {
             self.set_timer(tenant, Timer::Work, patience);
             if is_due(next.work) {

@@ -25,6 +25,7 @@ pub(crate) struct PlaceTroubles {
     pub(crate) pruning: Streak,
     pub(crate) lowering: Streak,
     pub(crate) settling: Streak,
+    pub(crate) expanding: Streak,
     pub(crate) status: Streak,
     pub(crate) audit: Streak,
     pub(crate) loading: Streak,
@@ -91,6 +92,10 @@ impl Default for PlaceTroubles {
             settling: Streak::new(
                 "do what is due",
                 "executions whose deadline has passed go on until that succeeds",
+            ),
+            expanding: Streak::new(
+                "expand executions that were submitted by name",
+                "they wait until that succeeds",
             ),
             status: Streak::new(
                 "read what was decided about this tenant",

@@ -77,12 +77,30 @@ pub struct NewExecution {
     pub start_at: Option<Timestamp>,
     /// Cancelled if it is not over by then.
     pub deadline: Option<Timestamp>,
-    /// Its tasks by position. Those that wait for nothing are ready.
+    /// Its tasks by position; none if it is [not expanded](Self::is_expanded). Those that wait for nothing are ready.
     pub tasks: Arc<[NewTask]>,
     /// The ready ones that the runner of the flush has claimed, for attempt 1.
     pub claimed: Vec<TaskIndex>,
     /// Who is told when it ends.
     pub submitter: Option<SubmitterId>,
+}
+
+impl NewExecution {
+    /// Whether it has its tasks. One that was submitted by name has none until somebody who has the workflow gives it those, see
+    /// [`execution_expand`](super::Store::execution_expand); until then one ready row of task 0 says when it starts.
+    #[must_use]
+    pub fn is_expanded(&self) -> bool {
+        self.workflow.fingerprint != Fingerprint::UNKNOWN
+    }
+}
+
+/// What an execution becomes that was submitted by the name of a workflow.
+#[derive(Debug, Clone)]
+pub struct Expansion {
+    /// Its version.
+    pub workflow: WorkflowKey,
+    /// Its tasks by position.
+    pub tasks: Arc<[NewTask]>,
 }
 
 /// A task of a new execution.

@@ -33,8 +33,8 @@ pub use execution::{
     ORPHANED, PlaceFigures, TaskRecord,
 };
 pub use flush::{
-    Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, Idempotency, NewExecution, NewTask, Outcome,
-    PlaceFlush, PlaceFlushed, Recorded, TaskOutcome, WorkflowKey,
+    Claim, Claimed, Closed, Expansion, Flush, Flushed, Freed, Fresh, Idempotency, NewExecution, NewTask,
+    Outcome, PlaceFlush, PlaceFlushed, Recorded, TaskOutcome, WorkflowKey,
 };
 pub use payload::Payload;
 pub use place::{Place, PlaceName};
@@ -76,6 +76,8 @@ pub struct NextDue {
     pub due: Option<Timestamp>,
     /// When the earliest due row is due of any other kind.
     pub unknown: Option<Timestamp>,
+    /// Whether executions wait that are [not expanded](NewExecution::is_expanded).
+    pub unexpanded: bool,
 }
 
 impl NextDue {
@@ -205,6 +207,16 @@ pub trait Store: Send + Sync + 'static {
         place: &Place,
         known: &Arc<[WorkflowKey]>,
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>>;
+
+    /// Gives executions that were submitted by these names and whose start is due the tasks of the workflow, at most `limit` of them, in one
+    /// transaction. From then on they are as if they had been submitted with it. What somebody else has locked stays. Returns how many.
+    async fn execution_expand(
+        &self,
+        place: &Place,
+        workflows: &Arc<[Expansion]>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize>;
 
     /// Looks for what no transaction of ours leaves behind, and mends it: tasks that run under runners of which there is no row, as in
     /// a place that was put back from a backup, are ready again; running executions in which nothing is left to be done are closed.

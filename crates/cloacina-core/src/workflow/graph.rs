@@ -131,10 +131,11 @@ fn fingerprint(tasks: &[TaskDefinition], nodes: &[Node]) -> Fingerprint {
         let hash = hash.text(&task.id).text(task.rule.name()).number(dependencies.len());
         dependencies.iter().fold(hash, |hash, dependency| hash.number(*dependency as usize))
     });
-    Fingerprint(hash.finish())
+    // One in 2^64 would be taken for an execution that is not expanded.
+    Fingerprint(if hash.finish() == Fingerprint::UNKNOWN.0 { 1 } else { hash.finish() })
 }
 
-fn check_name(name: &str) -> Result<(), &'static str> {
+pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() {
         return Err("is empty");
     }

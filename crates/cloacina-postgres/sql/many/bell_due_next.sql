@@ -9,7 +9,8 @@ SELECT wanted.tenant_id, coalesce($2::timestamptz, now()) AS now,
             ORDER BY ready.due_at, ready.execution_id, ready.task LIMIT 1
         ) AS first
     ) AS work,
-    due.due, due.unknown
+    due.due, due.unknown,
+    EXISTS (SELECT FROM ready_tasks AS ready WHERE ready.tenant_id = wanted.tenant_id AND ready.fingerprint = 0) AS unexpanded
 FROM unnest($1::uuid[]) AS wanted (tenant_id)
 CROSS JOIN LATERAL (
     SELECT min(first.due_at) FILTER (WHERE all_kinds.kind = ANY ($3::smallint[])) AS due,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Flush, Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired,
+    ExecutionRecord, Expansion, Flush, Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired,
     RescuedPlace, Result, RunnerRecord, RunnerRegistration, Settled, Store, WorkflowKey,
 };
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::{Durability, SqliteStore};
 use crate::error::Failure;
-use crate::{doorbell, due, execution, flush, runner};
+use crate::{doorbell, due, execution, expand, flush, runner};
 
 /// How many executions are deleted in one transaction: whoever else wants to write waits for it.
 const PRUNE_CHUNK: usize = 100;
@@ -135,6 +135,20 @@ impl Store for SqliteStore {
     async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {
         self.own(place)?;
         self.read(|connection| execution::count(connection, place.tenant, at_most)).await
+    }
+
+    async fn execution_expand(
+        &self,
+        place: &Place,
+        workflows: &Arc<[Expansion]>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            expand::expand(connection, place.tenant, workflows, limit, self.micros(now))
+        })
+        .await
     }
 
     async fn due_settle(

@@ -12,9 +12,9 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, SkipReason, TaskSt
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     Bells, Claim, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList, ExecutionRecord,
-    Flush, Flushed, Liveness, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush, PlaceFlushed,
-    PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, Settled, Store,
-    StoreErrorKind, TaskOutcome, TenantStatus, WorkflowKey,
+    Expansion, Flush, Flushed, Liveness, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush,
+    PlaceFlushed, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, Settled,
+    Store, StoreErrorKind, TaskOutcome, TenantStatus, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -302,6 +302,22 @@ impl Process {
         self.call(|store| async move { store.due_settle(&place, DueKind::ALL, Some(now)).await })
             .await
             .expired
+    }
+
+    /// How many executions were given the tasks of a workflow of this version; each task waits for so many.
+    pub(in crate::conformance) async fn expand(
+        &self,
+        workflow: &WorkflowKey,
+        waiting_on: &[i16],
+        limit: usize,
+        now: Timestamp,
+    ) -> usize {
+        let tasks = draft(waiting_on).tasks;
+        let (place, expansions) =
+            (Arc::clone(&self.place), [Expansion { workflow: workflow.clone(), tasks }]);
+        let expansions: Arc<[Expansion]> = expansions.into();
+        self.call(|store| async move { store.execution_expand(&place, &expansions, limit, Some(now)).await })
+            .await
     }
 
     /// Takes due rows, as a program that knows these kinds.

@@ -7,8 +7,8 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus, T
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, Claim, Claimed, Closed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Freed, Fresh, NewExecution, NextDue, ORPHANED, Outcome, Payload, Place, PlaceFigures,
-    PlaceFlush, PlaceFlushed, Recorded, Settled, TaskOutcome, TaskRecord, WorkflowKey,
+    ExecutionRecord, Expansion, Freed, Fresh, NewExecution, NewTask, NextDue, ORPHANED, Outcome, Payload,
+    Place, PlaceFigures, PlaceFlush, PlaceFlushed, Recorded, Settled, TaskOutcome, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 
@@ -45,6 +45,8 @@ pub(super) struct PlaceRows {
 struct Execution {
     header: ExecutionHeader,
     input: Payload,
+    /// When it starts, as long as it has no tasks.
+    expands: Option<Timestamp>,
     tasks: Vec<Task>,
     /// Its rows that were put into the ready table and may still be there.
     listed: BTreeSet<ReadyRow>,
@@ -59,6 +61,24 @@ struct Task {
 }
 
 impl Task {
+    fn new(new: &NewTask, due: Timestamp) -> Self {
+        let record = TaskRecord {
+            name: new.name.clone(),
+            state: if new.waiting_on == 0 { TaskState::Ready } else { TaskState::Waiting },
+            attempt: 0,
+            failures: 0,
+            lost: 0,
+            runner: None,
+            started_at: None,
+            finished_at: None,
+            patch: None,
+            error: None,
+            skip_reason: None,
+            handled: false,
+        };
+        Self { record, waiting_on: new.waiting_on, due, attempts: Vec::new() }
+    }
+
     fn claim(&mut self, runner: RunnerId, now: Timestamp) {
         self.record.state = TaskState::Running;
         self.record.attempt += 1;
@@ -181,25 +201,7 @@ impl PlaceRows {
             self.keys.insert(key, (new.id, idempotency.input_hash));
         }
         let due = new.start_at.map_or(writer.now, |at| at.max(writer.now));
-        let tasks = new.tasks.iter().map(|task| Task {
-            record: TaskRecord {
-                name: task.name.clone(),
-                state: if task.waiting_on == 0 { TaskState::Ready } else { TaskState::Waiting },
-                attempt: 0,
-                failures: 0,
-                lost: 0,
-                runner: None,
-                started_at: None,
-                finished_at: None,
-                patch: None,
-                error: None,
-                skip_reason: None,
-                handled: false,
-            },
-            waiting_on: task.waiting_on,
-            due,
-            attempts: Vec::new(),
-        });
+        let tasks = new.tasks.iter().map(|task| Task::new(task, due));
         let mut execution = Execution {
             header: ExecutionHeader {
                 id: new.id,
@@ -213,6 +215,7 @@ impl PlaceRows {
                 error: None,
             },
             input: new.input.clone(),
+            expands: (!new.is_expanded()).then_some(due),
             tasks: tasks.collect(),
             listed: BTreeSet::new(),
         };
@@ -371,7 +374,9 @@ impl PlaceRows {
         let rows: BTreeSet<_> = (0..)
             .zip(&execution.tasks)
             .filter(|(_, task)| runs && task.record.state == TaskState::Ready)
-            .map(|(index, task)| ReadyRow { priority, due: task.due, execution: id, task: index })
+            .map(|(index, task)| (index, task.due))
+            .chain(execution.expands.filter(|_| runs).map(|due| (0, due)))
+            .map(|(task, due)| ReadyRow { priority, due, execution: id, task })
             .collect();
         for row in &execution.listed {
             self.ready.remove(row);
@@ -393,9 +398,28 @@ impl PlaceRows {
         let is_known = |row: &&DueRow| kinds.iter().any(|kind| kind.number() == row.0);
         let due = self.due.iter().filter(is_known).map(|(_, at, _)| *at).min();
         let unknown = self.due.iter().filter(|row| !is_known(row)).map(|(_, at, _)| *at).min();
-        let next = NextDue { now, work, due, unknown };
+        let unexpanded = self.ready.iter().any(|row| self.executions[&row.execution].expands.is_some());
+        let next = NextDue { now, work, due, unknown, unexpanded };
         self.bell = next.earliest();
         next
+    }
+
+    pub(super) fn expand(&mut self, workflows: &[Expansion], limit: usize, now: Timestamp) -> usize {
+        let expansion = |row: &ReadyRow| {
+            let execution = &self.executions[&row.execution];
+            let of_name = |known: &&Expansion| known.workflow.name == execution.header.workflow.name;
+            execution.expands.filter(|due| *due <= now)?;
+            Some((row.execution, workflows.iter().find(of_name)?))
+        };
+        let due: Vec<_> = self.ready.iter().filter_map(expansion).take(limit).collect();
+        for (id, expansion) in &due {
+            let execution = self.executions.get_mut(id).expect("a ready row has its execution");
+            execution.header.workflow = expansion.workflow.clone();
+            execution.expands = None;
+            execution.tasks = expansion.tasks.iter().map(|task| Task::new(task, now)).collect();
+            self.put_ready(*id);
+        }
+        due.len()
     }
 
     pub(super) fn overdue(&self, before: Timestamp) -> Vec<(ExecutionId, WorkflowKey)> {

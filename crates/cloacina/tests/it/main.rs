@@ -14,6 +14,7 @@ mod admin;
 #[cfg(feature = "postgres")]
 mod attack;
 mod blocking;
+mod by_name;
 mod configuration;
 mod context;
 mod control;

@@ -84,7 +84,9 @@ impl PlaceState {
             let roots = execution.tasks.iter().filter(|task| task.waiting_on == 0).count();
             match execution.start_at {
                 Some(start_at) if start_at > moment.now => effects.work_in(moment.until(start_at)),
-                _ if execution.claimed.len() < roots => self.claiming.note_backlog(execution.priority),
+                _ if execution.claimed.len() < roots || !execution.is_expanded() => {
+                    self.claiming.note_backlog(execution.priority)
+                }
                 _ => {}
             }
             let Submit { workflow, input, permits, reply, under_way, admitted, .. } = submit;
@@ -101,7 +103,10 @@ impl PlaceState {
             effects.recorded.push(Recorded { id, reply, admitted, _under_way: under_way });
             // Another lane may have claimed it since this one committed, and been quicker to say so.
             let known = self.work.live.contains_key(&id);
-            if !known && (waiter.is_some() || !execution.claimed.is_empty()) {
+            if let Some(workflow) = workflow
+                && !known
+                && (waiter.is_some() || !execution.claimed.is_empty())
+            {
                 let graph = Arc::clone(workflow.graph().expect("a workflow that is submitted was checked"));
                 let input = (input, execution.input.len());
                 let about = (execution.priority, execution.deadline.is_some());

@@ -22,6 +22,8 @@ pub(crate) struct Claiming {
     pub(crate) patience: Option<Duration>,
     /// When it was last looked what is due, by lowering the bell.
     pub(crate) due_looked: Duration,
+    /// Whether executions are being expanded.
+    pub(crate) expanding: bool,
     /// How long to wait before due rows are taken again, when none could be.
     due_patience: Option<Duration>,
     /// When it was last looked whether the work that is due is nobody's.

@@ -261,7 +261,7 @@ impl Process {
         self.waiting.submits.push(Submit {
             place: Arc::clone(&self.place),
             execution: Arc::new(execution),
-            workflow,
+            workflow: Some(workflow),
             input: Arc::new(Values::default()),
             permits,
             reply,
