@@ -7,6 +7,15 @@
 --   runner_place  where a runner may hold claims, so that a rescue knows where to look
 --   migration     what was applied, with the checksum of its text
 
+-- What columns of the tenants' tables may hold.
+CREATE DOMAIN execution_state AS text
+    CHECK (VALUE IN ('pending', 'running', 'paused', 'completed', 'failed', 'cancelled'));
+CREATE DOMAIN task_state AS text
+    CHECK (VALUE IN ('waiting', 'ready', 'running', 'completed', 'failed', 'skipped', 'cancelled'));
+CREATE DOMAIN attempt_outcome AS text
+    CHECK (VALUE IN ('completed', 'failed', 'panicked', 'timed_out', 'lost', 'released', 'cancelled'));
+CREATE DOMAIN skip_reason AS text CHECK (VALUE IN ('by_rule', 'upstream_failed'));
+
 CREATE TABLE migration (
     -- `control` for this schema, `place` for the tenants' schemas.
     scope      text        NOT NULL CHECK (scope IN ('control', 'place')),

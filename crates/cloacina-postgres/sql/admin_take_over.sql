@@ -9,6 +9,9 @@ BEGIN
         FOR object IN SELECT relname FROM pg_class WHERE relnamespace = 'cloacina'::regnamespace AND relkind = 'r' LOOP
             EXECUTE format('ALTER TABLE cloacina.%I OWNER TO cloacina_owner', object.relname);
         END LOOP;
+        FOR object IN SELECT typname FROM pg_type WHERE typnamespace = 'cloacina'::regnamespace AND typtype = 'd' LOOP
+            EXECUTE format('ALTER DOMAIN cloacina.%I OWNER TO cloacina_owner', object.typname);
+        END LOOP;
         FOR object IN SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = 'cloacina'::regnamespace LOOP
             EXECUTE format('ALTER FUNCTION %s OWNER TO cloacina_owner', object.name);
         END LOOP;

@@ -1,19 +1,23 @@
 //! A connection, and transactions that travel in one flight.
 //!
-//! Everything of a transaction is written at once: `BEGIN` with its settings, the statements, `COMMIT`. So it costs one round
-//! trip. What the client pays for it is that it cannot branch: when a statement fails, the server refuses the rest and turns
-//! the `COMMIT` that is on its way into a rollback. That `COMMIT` answers without an error, so **its answer means nothing:
-//! success is that every statement of the flight succeeded**.
+//! Everything of a transaction is written at once: `BEGIN` with its settings, the statements, `COMMIT`. So it
+//! costs one round trip. What the client pays for it is that it cannot branch: when a statement fails, the
+//! server refuses the rest and turns the `COMMIT` that is on its way into a rollback. That `COMMIT` answers
+//! without an error, so **its answer means nothing: success is that every statement of the flight
+//! succeeded**.
 //!
-//! A statement may also be cancelled, by an administrator or by a timeout, at the very moment at which it would have begun or ended the
-//! transaction. Where `BEGIN` is cancelled, what follows it in the same write would be done statement by statement. So our sessions can only
-//! read, and each transaction says that it writes: what comes without one is refused. It is the only setting that outlives a transaction, and
-//! is made only on a session that is ours alone; on any other the rest is sent when `BEGIN` has been answered, which is a second round trip.
-//! Where `COMMIT` is cancelled, the transaction stays open, as one that failed, and the connection is closed.
+//! A statement may also be cancelled, by an administrator or by a timeout, at the very moment at which it
+//! would have begun or ended the transaction. Where `BEGIN` is cancelled, what follows it in the same write
+//! would be done statement by statement. So our sessions can only read, and each transaction says that it
+//! writes: what comes without one is refused. This setting, and how statements are planned, outlive a
+//! transaction, and are made only on a session that is ours alone; on any other the rest is sent when `BEGIN`
+//! has been answered, which is a second round trip. Where `COMMIT` is cancelled, the transaction stays open,
+//! as one that failed, and the connection is closed.
 //!
-//! No other setting outlives its transaction, so a pooler in transaction mode cannot mix tenants. Behind one no statement has a name: each is sent
-//! with its text and the types of its parameters, since the next transaction may be another server process's. Nor is it known which one
-//! works on a transaction, so each carries a mark in its `application_name`, by which it is found while it lasts.
+//! No other setting outlives its transaction, so a pooler in transaction mode cannot mix tenants. Behind one
+//! no statement has a name: each is sent with its text and the types of its parameters, since the next
+//! transaction may be another server process's. Nor is it known which one works on a transaction, so each
+//! carries a mark in its `application_name`, by which it is found while it lasts.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -35,28 +39,42 @@ use crate::error::{Failure, describe, is_lost, refused, spoils_connection};
 use crate::flight::{Scope, Step, Use};
 use crate::statement::{Login, Statement};
 
-/// The longest that a flight may take before the connection counts as lost. Longer than `statement_timeout`, so the server
-/// ends what is merely slow.
+/// The longest that a flight may take before the connection counts as lost. Longer than `statement_timeout`,
+/// so the server ends what is merely slow.
 const FLIGHT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A backend caches what it knows of every table it has touched, some 40 kB for a place, and never forgets: after this many
-/// places its connection is replaced.
+/// A backend caches what it knows of every table it has touched, some 40 kB for a place, and never forgets:
+/// after this many places its connection is replaced.
 const PLACES_PER_CONNECTION: usize = 1000;
 
 /// How often a transaction must not be found behind a pooler before it counts as ended: over a second in all.
 const POOLER_LOOKS: u32 = 12;
 
-/// Set in the message of every `BEGIN`, beside the scope's timeouts.
+/// How statements are planned: set once for a session that is ours alone, else in the message of every
+/// `BEGIN`.
 ///
-/// Every statement walks indexes from the rows that it was sent, whatever the statistics of a young or a hurriedly filled table
-/// say: anything but nested loops over index scans can only be a mistake. Where there is no other way than one that is switched off, the
-/// planner counts it as dearer than everything, and a server that has `jit` on compiles such a plan to machine code: on PostgreSQL 15
-/// for 0.2 to 0.3 s when a place or a tenant is looked up, and for 3 s when a tenant is verified.
-const SETTINGS: &str = "SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
-    SET LOCAL enable_mergejoin = off";
+/// Every statement walks indexes from the rows that it was sent, whatever the statistics of a young or a
+/// hurriedly filled table say: anything but nested loops over index scans can only be a mistake. Where there
+/// is no other way than one that is switched off, the planner counts it as dearer than everything, and a
+/// server that has `jit` on compiles such a plan to machine code: on PostgreSQL 15 for 0.2 to 0.3 s when a
+/// place or a tenant is looked up, and for 3 s when a tenant is verified.
+const SETTINGS: [&str; 5] = [
+    "jit = off",
+    "enable_seqscan = off",
+    "enable_bitmapscan = off",
+    "enable_hashjoin = off",
+    "enable_mergejoin = off",
+];
 
-/// How each transaction begins: a flush relies on every statement seeing what was committed before it, whatever the
-/// database, the role or the URL sets as `default_transaction_isolation`.
+/// What a flush does with plans.
+///
+/// Its statements are written so that there is only one plan to be made; making it anew costs more than
+/// running it. Anything else is planned for each run, with the sizes that the tables have then.
+const PLANS_OF_A_FLUSH: &str = "plan_cache_mode = force_generic_plan";
+const OTHER_PLANS: &str = "plan_cache_mode = force_custom_plan";
+
+/// How each transaction begins: a flush relies on every statement seeing what was committed before it,
+/// whatever the database, the role or the URL sets as `default_transaction_isolation`.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const BEGIN_WRITING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE";
 
@@ -166,7 +184,10 @@ impl Connection {
         let session = session.filter(|_| !address.pooled);
         let begin = match &session {
             Some(session) if crate::key::process(&client).await == Some(session.get(0)) => {
-                client.batch_execute("SET default_transaction_read_only = on").await.map_err(dialled)?;
+                let settings =
+                    SETTINGS.iter().chain([&PLANS_OF_A_FLUSH]).map(|setting| format!("SET {setting}; "));
+                let text = settings.collect::<String>() + "SET default_transaction_read_only = on";
+                client.batch_execute(&text).await.map_err(dialled)?;
                 // What was read-only before is a standby, or was closed to writing.
                 let is_closed = session.get::<_, &str>(2) == "on";
                 Begin::Along(if is_closed { BEGIN } else { BEGIN_WRITING })
@@ -230,6 +251,16 @@ impl Connection {
         format!("SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout = {statement}")
     }
 
+    /// What a transaction says of plans that its session does not have.
+    fn planning(&self) -> String {
+        let plans = if self.used_for.is_flush() { PLANS_OF_A_FLUSH } else { OTHER_PLANS };
+        let (settings, plans) = match self.begin {
+            Begin::Along(_) => (&[][..], Some(plans).filter(|plans| *plans != PLANS_OF_A_FLUSH)),
+            Begin::Alone => (&SETTINGS[..], Some(plans)),
+        };
+        settings.iter().copied().chain(plans).map(|setting| format!("; SET LOCAL {setting}")).collect()
+    }
+
     fn is_pooled(&self) -> bool {
         matches!(self.backend, Backend::Marked(_))
     }
@@ -238,7 +269,8 @@ impl Connection {
         self.places.insert(tenant);
     }
 
-    /// A transaction of these steps, in one round trip where the session is ours. The rows of each step, in their order.
+    /// A transaction of these steps, in one round trip where the session is ours. The rows of each step, in
+    /// their order.
     pub(crate) async fn transaction(
         &mut self,
         scope: Scope<'_>,
@@ -248,8 +280,8 @@ impl Connection {
         self.fly(Some(scope), steps, End::Commit).await
     }
 
-    /// The first half of a transaction in which the client has to look at what it found. It must be ended by [`finish`](Self::finish);
-    /// a connection that is put away without it is closed.
+    /// The first half of a transaction in which the client has to look at what it found. It must be ended by
+    /// [`finish`](Self::finish); a connection that is put away without it is closed.
     pub(crate) async fn begin(
         &mut self,
         scope: Scope<'_>,
@@ -270,8 +302,8 @@ impl Connection {
         if self.missing(steps).is_empty() {
             return Ok(());
         }
-        // Names are looked up while a statement is prepared, so this needs the search path too. It may outlive a failed
-        // transaction, which is why it is not done in the one that needs it.
+        // Names are looked up while a statement is prepared, so this needs the search path too. It may
+        // outlive a failed transaction, which is why it is not done in the one that needs it.
         let first_scope = steps
             .iter()
             .find_map(|step| if let Step::Enter(scope) = step { Some(*scope) } else { None })
@@ -373,10 +405,10 @@ impl Connection {
         steps: &[Step<'_>],
         end: End,
     ) -> Vec<Result<Vec<Row>, tokio_postgres::Error>> {
-        // A transaction that stays open while the client looks must not hold its locks if the client never comes back.
+        // A transaction that stays open while the client looks must not hold its locks if the client never
+        // comes back.
         let idle =
             if end == End::Open { "; SET LOCAL idle_in_transaction_session_timeout = '10s'" } else { "" };
-        let plans = self.used_for.plans();
         let mark = match &self.backend {
             Backend::Process { .. } => String::new(),
             Backend::Marked(name) => format!("; SET LOCAL application_name = '{name}'"),
@@ -384,7 +416,7 @@ impl Connection {
         let begin = begin.map(|scope| {
             let (begin, search_path, timeouts) =
                 (self.begin.text(), scope.search_path(), self.timeouts(scope));
-            format!("{begin}{mark}; {search_path}; {timeouts}; {SETTINGS}; {plans}{idle}")
+            format!("{begin}{mark}; {search_path}; {timeouts}{}{idle}", self.planning())
         });
         let scopes: Vec<_> = steps
             .iter()
@@ -437,7 +469,8 @@ impl Connection {
         self.client.batch_execute(text).await.map(|()| Vec::new())
     }
 
-    /// Ends a server process and returns once it is gone, and with it whatever transaction it was in: then that is decided.
+    /// Ends a server process and returns once it is gone, and with it whatever transaction it was in: then
+    /// that is decided.
     pub(crate) async fn end_backend(&self, backend: &Backend) -> Result<(), tokio_postgres::Error> {
         let mut pause = Backoff::new(Duration::from_millis(1), Duration::from_millis(200));
         let mut looks = 0;
@@ -489,7 +522,8 @@ async fn identity(client: &Client) -> Result<Option<Row>, tokio_postgres::Error>
     Ok(as_login(client, text, &[]).await?.pop())
 }
 
-/// Asks as the login itself: where its sessions work as another role, that one is told nothing of them and may not end them.
+/// Asks as the login itself: where its sessions work as another role, that one is told nothing of them and
+/// may not end them.
 async fn as_login(
     client: &Client,
     text: &str,
@@ -510,8 +544,8 @@ fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> Boxed<'a, T> {
     Box::pin(future)
 }
 
-/// Polls every future once in order, which is what sends its message, and so puts all of them into one write. Answers come in
-/// the same order, so waiting for one after the other loses nothing.
+/// Polls every future once in order, which is what sends its message, and so puts all of them into one write.
+/// Answers come in the same order, so waiting for one after the other loses nothing.
 async fn in_order<T>(mut futures: Vec<Boxed<'_, T>>) -> Vec<T> {
     let mut early: Vec<Option<T>> = std::future::poll_fn(|context| {
         Poll::Ready(

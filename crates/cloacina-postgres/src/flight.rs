@@ -35,15 +35,8 @@ impl Use {
         }
     }
 
-    /// What a transaction does with plans.
-    ///
-    /// The statements of a flush are written so that there is only one plan to be made; making it anew costs
-    /// more than running it. Anything else is planned for each run, with the sizes that the tables have then.
-    pub(crate) fn plans(self) -> &'static str {
-        match self {
-            Self::Lane(_) | Self::Aside => "SET LOCAL plan_cache_mode = force_generic_plan",
-            Self::Engine | Self::Work | Self::Read => "SET LOCAL plan_cache_mode = force_custom_plan",
-        }
+    pub(crate) fn is_flush(self) -> bool {
+        matches!(self, Self::Lane(_) | Self::Aside)
     }
 }
 

@@ -103,6 +103,7 @@ impl Admin {
             Step::Enter(Scope::Schema(schema)),
         ];
         steps.extend(migrate::place_steps(&self.inner, tenant, 0));
+        steps.push(Step::Batch(role::PLACE_GUARDS.to_owned()));
         steps.push(Step::Batch(role::engine_grants(schema, Some(&group))));
         steps.push(Step::Run(sql::TENANT_BIND, params![Uuid::from(tenant), group.as_str()]));
         steps.push(Step::Run(sql::LOGIN_INSERT, params![Uuid::from(tenant), login.as_str()]));

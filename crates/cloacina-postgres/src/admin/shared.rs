@@ -135,6 +135,7 @@ impl Admin {
             Step::Enter(Scope::Schema(&shared)),
         ];
         steps.extend(migrate::place_steps(&self.inner, host, 0));
+        steps.push(Step::Batch(role::PLACE_GUARDS.to_owned()));
         steps.push(Step::Batch(role::engine_grants(&shared, None)));
         steps.push(Step::Batch(role::shared_security()));
         steps.push(self.audit("share_tables", host, shared.as_str(), None));
