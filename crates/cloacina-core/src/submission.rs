@@ -6,6 +6,7 @@ use crate::context::{Context, Values, hash_of};
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
 use crate::store::{Idempotency, NewExecution};
+use crate::workflow::RESERVED;
 
 /// The priority that an execution has unless it is said.
 const DEFAULT_PRIORITY: u8 = 5;
@@ -85,7 +86,8 @@ impl<To> Submission<To> {
     /// not matter; `1` and `1.0` are two inputs.
     ///
     /// A key lives as long as its execution is kept: see
-    /// [`retention`](crate::RunnerConfig::retention). At most 500 bytes.
+    /// [`retention`](crate::RunnerConfig::retention). At most 500 bytes; keys that begin with `cloacina/` are the
+    /// engine's.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.described.idempotency_key = Some(key.into());
         self
@@ -140,6 +142,9 @@ pub(crate) fn idempotency(key: String, input: &Values) -> Result<Idempotency, Er
     }
     if key.len() > MAX_KEY {
         return refuse("is longer than 500 bytes: use a hash of it");
+    }
+    if key.starts_with(RESERVED) {
+        return refuse("begins with `cloacina/`, as only keys of the engine do: begin it otherwise");
     }
     if key.contains('\0') {
         return refuse("contains the character \\u0000, which cannot be stored");

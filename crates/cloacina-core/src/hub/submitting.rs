@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
 use crate::store::{NewExecution, WorkflowKey};
 use crate::submission::{Described, idempotency};
-use crate::workflow::{Fingerprint, check_name};
+use crate::workflow::{Fingerprint, check_workflow_name};
 
 /// The priority that is claimed first.
 const MAX_PRIORITY: u8 = 9;
@@ -62,7 +62,7 @@ impl Hub {
                 if !by_name {
                     return Err(unknown_workflow(&name, &state.handles.workflows.names()));
                 }
-                check_name(&name).map_err(|reason| {
+                check_workflow_name(&name).map_err(|reason| {
                     let message = format!("the name of a workflow {reason}: `{}`", name.escape_debug());
                     Error::new(ErrorKind::Workflow, message)
                 })?;

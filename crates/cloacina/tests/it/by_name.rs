@@ -58,10 +58,26 @@ on_each_store! {
         let runner = database.runner(report()).await;
         let error = runner.submit("raport").send().await.unwrap_err();
         assert_error(&error, ErrorKind::Workflow, "submit it with `by_name`");
-        for name in ["", "a\nb", &"x".repeat(201)] {
+        for name in ["", "a\nb", &"x".repeat(201), "cloacina/bulk"] {
             let error = runner.submit(name).by_name().send().await.unwrap_err();
             assert_error(&error, ErrorKind::Workflow, "the name of a workflow");
         }
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn names_and_keys_of_the_engine_are_refused(database: Database) {
+        let words = "begins with `cloacina/`";
+        let error = Workflow::builder("cloacina/bulk").task(idle("t")).try_build().unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        let config = quick().workflow(workflow("cloacina/bulk", [idle("t")])).build();
+        let error = database.builder().config(config).build().await.unwrap_err();
+        assert_error(&error, ErrorKind::Workflow, words);
+        let runner = database.runner(report()).await;
+        for submission in [runner.submit("report"), runner.submit("elsewhere").by_name()] {
+            let error = submission.idempotency_key("cloacina/schedule/7").send().await.unwrap_err();
+            assert_error(&error, ErrorKind::Configuration, words);
+        }
+        runner.submit("report").idempotency_key("cloacina").send().await.unwrap();
         runner.shutdown().await.unwrap();
     }
 
