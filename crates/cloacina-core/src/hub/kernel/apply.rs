@@ -85,7 +85,7 @@ impl PlaceState {
             match execution.start_at {
                 Some(start_at) if start_at > moment.now => effects.work_in(moment.until(start_at)),
                 _ if execution.claimed.len() < roots || !execution.is_expanded() => {
-                    self.claiming.note_backlog(execution.priority)
+                    self.claiming.note_backlog(execution.priority);
                 }
                 _ => {}
             }
