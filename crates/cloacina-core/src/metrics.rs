@@ -11,6 +11,7 @@ pub struct TenantMetrics {
     /// The executions that are not over.
     pub active_executions: usize,
     /// The executions that are kept, the finished ones included: see [`retention`](crate::RunnerConfig::retention).
+    /// A place with more than a million says a million.
     pub total_executions: u64,
     /// How long the latest 1,000 executions that completed or failed took, from their first task to their end, on average.
     pub avg_execution_time: Duration,

@@ -38,8 +38,9 @@ pub(crate) fn columns(workflows: &[WorkflowKey]) -> (Vec<&str>, Vec<i64>) {
     workflows.iter().map(|key| (&*key.name, key.fingerprint.0)).unzip()
 }
 
-/// A transaction in a place that may take long, for which only others of its kind wait.
+/// A transaction in a place that may take long, for which only others of its kind wait, and of those first the tenant's own.
 pub(crate) async fn long_in_place(inner: &Inner, place: &Place, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
+    let _turn = inner.reading.take(place.tenant, inner.pool.reads() / 2).await;
     in_place_for(Use::Read, inner, place, steps).await
 }
 

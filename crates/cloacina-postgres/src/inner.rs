@@ -19,12 +19,15 @@ use crate::migrations::{Migration, Migrations};
 use crate::pool::Pool;
 use crate::schema::SchemaName;
 use crate::statement::Login;
+use crate::turns::Turns;
 
 pub(crate) struct Inner {
     pub(crate) pool: Arc<Pool>,
     pub(crate) migrations: Migrations,
     /// Whether the schema `cloacina` was found, or made, as this program needs it.
     pub(crate) control_ready: tokio::sync::Mutex<bool>,
+    /// Whose reads are under way.
+    pub(crate) reading: Turns,
     /// What this process tells others, and hears from them.
     pub(crate) hints: Arc<Hints>,
     runtime: Handle,
@@ -44,6 +47,7 @@ impl Inner {
             pool,
             migrations: Migrations::with_places(further_migrations),
             control_ready: tokio::sync::Mutex::default(),
+            reading: Turns::default(),
             hints: Arc::default(),
             runtime,
             own: Mutex::default(),

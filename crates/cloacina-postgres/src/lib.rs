@@ -38,6 +38,7 @@ mod statement;
 mod submits;
 mod tenant;
 mod tls;
+mod turns;
 mod value;
 
 use std::fmt;

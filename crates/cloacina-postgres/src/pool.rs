@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cloacina_core::backoff::Backoff;
@@ -55,6 +56,8 @@ pub(crate) struct Pool {
     work: Arc<Semaphore>,
     aside: Arc<Semaphore>,
     read: Arc<Semaphore>,
+    /// How many permits of `read` there are, taken or not.
+    reads: AtomicUsize,
     state: Mutex<State>,
     /// Told when the listener has to give its connection up.
     few: Notify,
@@ -143,6 +146,7 @@ impl Pool {
             work: permits(work),
             aside: permits(1),
             read: permits(read),
+            reads: AtomicUsize::new(read as usize),
             state: Mutex::new(State {
                 wanted,
                 most: wanted,
@@ -166,6 +170,11 @@ impl Pool {
         self.lanes.len()
     }
 
+    /// How many connections may be used for reads at once.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+
     /// Raises the number of connections; it is never lowered.
     pub(crate) fn ensure(&self, max_connections: u32) {
         let mut state = self.state();
@@ -179,6 +188,7 @@ impl Pool {
         }
         self.work.add_permits(more.div_ceil(2) as usize);
         self.read.add_permits(more as usize / 2);
+        self.reads.fetch_add(more as usize / 2, Ordering::Relaxed);
     }
 
     /// Takes over a connection that was made before the pool.

@@ -1,5 +1,5 @@
--- What there is in a place, in numbers.
-SELECT (SELECT count(*) FROM workflow_executions WHERE tenant_id = ?1),
+-- What there is in a place, in numbers. It stops counting what is over at a million.
+SELECT (SELECT count(*) FROM (SELECT 1 FROM workflow_executions WHERE tenant_id = ?1 LIMIT 1000000)),
        (SELECT count(*) FROM workflow_executions INDEXED BY workflow_executions_listed
         WHERE tenant_id = ?1 AND state IN ('pending', 'running', 'paused')),
        count(*), min(due_at)

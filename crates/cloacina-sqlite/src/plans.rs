@@ -13,7 +13,7 @@ fn no_statement_reads_a_whole_table() {
     migrate(&connection, ":memory:", MIGRATIONS, 0).unwrap();
     for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql")).unwrap() {
         let path = file.unwrap().path();
-        // It counts all executions of a tenant, which is said where it is offered.
+        // It counts the executions of a tenant, up to a million.
         if path.ends_with("place_figures.sql") {
             continue;
         }

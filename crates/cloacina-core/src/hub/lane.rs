@@ -462,10 +462,13 @@ impl Hub {
         let tenant = place.place.tenant.0.as_u128();
         let busy = place.slots.used().max(place.on_their_way.load(Ordering::Relaxed));
         let wanted = 1 + busy / TASKS_PER_LANE;
-        // What is large takes one lane, however much there is of it.
-        if (wanted > 1 || weight > TASKS_PER_LANE) && lanes > 1 {
+        let is_large = weight > TASKS_PER_LANE;
+        if (wanted > 1 || is_large) && lanes > 1 {
             let shared = lanes - usize::from(!slots::is_one_tenant());
-            let nth = execution.map_or(0, |execution| pick(execution.0.as_u128(), wanted.min(shared)));
+            // What is large takes one lane, however much there is of it: each of its flushes keeps a core of
+            // the server busy for milliseconds.
+            let among = if is_large { 1 } else { wanted.min(shared) };
+            let nth = execution.map_or(0, |execution| pick(execution.0.as_u128(), among));
             return (pick(tenant, shared) + nth) % shared;
         }
         let own = pick(tenant, lanes);

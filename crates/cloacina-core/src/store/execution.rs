@@ -166,7 +166,7 @@ pub struct ExecutionList {
 /// What there is in a place, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PlaceFigures {
-    /// The executions that are kept, the finished ones included.
+    /// The executions that are kept, the finished ones included: a million if there are more.
     pub executions: u64,
     /// Those that are not over.
     pub open: u64,

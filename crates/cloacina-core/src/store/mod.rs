@@ -225,7 +225,7 @@ pub trait Store: Send + Sync + 'static {
     /// How many executions of a place are not over; not counted further than `at_most`.
     async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize>;
 
-    /// What there is in a place, in numbers. It counts rows, which takes its time where there are many.
+    /// What there is in a place, in numbers. It counts rows, those that are over up to a million.
     async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures>;
 
     /// The executions of these ids with all their tasks. Those that are not there are left out.
