@@ -294,6 +294,9 @@ impl PlaceRunner {
         let Handle { hub, place, settings, .. } = &*self.handle;
         let (submit, max_queue_length) = hub.check(described, place, settings, Roots::Claimed, reply)?;
         let id = submit.execution.id;
+        if !submit.execution.is_expanded() {
+            hub.look_for_name(place, &submit.execution.workflow.name);
+        }
         hub.admit(Box::new(submit), max_queue_length);
         Ok(id)
     }

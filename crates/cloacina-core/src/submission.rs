@@ -6,6 +6,7 @@ use crate::context::{Context, Values, hash_of};
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
 use crate::store::{Idempotency, NewExecution};
+use crate::workflow::RESERVED;
 
 /// The priority that an execution has unless it is said.
 const DEFAULT_PRIORITY: u8 = 5;
@@ -26,6 +27,7 @@ pub struct Submission<To> {
 #[derive(Debug, Clone)]
 pub struct Described {
     pub(crate) workflow: String,
+    pub(crate) by_name: bool,
     pub(crate) input: Context,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) start_at: Option<Timestamp>,
@@ -48,6 +50,7 @@ impl<To> Submission<To> {
     pub fn new(to: To, workflow: impl Into<String>) -> Self {
         let described = Described {
             workflow: workflow.into(),
+            by_name: false,
             input: Context::new(),
             idempotency_key: None,
             start_at: None,
@@ -61,6 +64,17 @@ impl<To> Submission<To> {
         (self.to, self.described)
     }
 
+    /// Records the execution also if this process does not have the workflow, for one that has: the first runner that has a workflow of this
+    /// name makes it an execution of its version.
+    ///
+    /// Until then it has no tasks, and whether the name is right cannot be known. If no live runner has a workflow of this name, the log says
+    /// so, and after [`orphan_grace`](crate::RunnerConfig::orphan_grace) the execution is paused until one is started. A process that has the
+    /// workflow submits as without this.
+    pub fn by_name(mut self) -> Self {
+        self.described.by_name = true;
+        self
+    }
+
     /// The context that the first tasks are given. Defaults to an empty one.
     pub fn input(mut self, input: Context) -> Self {
         self.described.input = input;
@@ -72,7 +86,8 @@ impl<To> Submission<To> {
     /// not matter; `1` and `1.0` are two inputs.
     ///
     /// A key lives as long as its execution is kept: see
-    /// [`retention`](crate::RunnerConfig::retention). At most 500 bytes.
+    /// [`retention`](crate::RunnerConfig::retention). At most 500 bytes; keys that begin with `cloacina/` are the
+    /// engine's.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.described.idempotency_key = Some(key.into());
         self
@@ -107,7 +122,8 @@ impl<To: Destination> Submission<To> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Workflow`] for an unknown workflow, [`ErrorKind::Context`] for an input that cannot be
+    /// [`ErrorKind::Workflow`] for a workflow that this process does not have, unless it is submitted
+    /// [by name](Self::by_name), [`ErrorKind::Context`] for an input that cannot be
     /// stored, [`ErrorKind::Configuration`] for a priority above 9 or an unusable key,
     /// [`ErrorKind::Conflict`] as said at [`idempotency_key`](Self::idempotency_key), [`ErrorKind::Limit`] if
     /// there are as many executions as may be, [`ErrorKind::Suspended`] if the tenant may not work, and what
@@ -126,6 +142,9 @@ pub(crate) fn idempotency(key: String, input: &Values) -> Result<Idempotency, Er
     }
     if key.len() > MAX_KEY {
         return refuse("is longer than 500 bytes: use a hash of it");
+    }
+    if key.starts_with(RESERVED) {
+        return refuse("begins with `cloacina/`, as only keys of the engine do: begin it otherwise");
     }
     if key.contains('\0') {
         return refuse("contains the character \\u0000, which cannot be stored");

@@ -389,6 +389,11 @@ impl TenantTx {
             first_claim: false,
             submits: submitted.iter().map(|deferred| Arc::clone(deferred.execution())).collect(),
             outcomes: completion.iter().map(|completion| Arc::clone(&completion.outcome)).collect(),
+            timed: completion
+                .iter()
+                .filter(|completion| completion.timed)
+                .map(|completion| completion.outcome.execution)
+                .collect(),
             claim: None,
         };
         let now = match completion {

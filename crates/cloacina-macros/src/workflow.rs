@@ -96,6 +96,12 @@ fn graph(function: &ItemFn) -> Result<TokenStream, Error> {
         return Err(Error::new(last, "this workflow has no tasks: add one with `.task(…)`"));
     }
     let number = tasks.len();
+    if name.value().starts_with("cloacina/") {
+        return Err(Error::new(
+            name.span(),
+            "the name of a workflow may not begin with `cloacina/`: such names are the engine's",
+        ));
+    }
     let ids = tasks.iter().map(|task| quote_spanned!(task.span()=> ::cloacina::__private::check::id(&#task)));
     let dependencies = tasks
         .iter()

@@ -1,4 +1,4 @@
--- A tenant's place: four tables, because every backend caches every table that it has touched.
+-- A tenant's place: few tables, because every backend caches every table that it has touched.
 --
 -- `tenant_id` comes first in every key, so that the same statements work and rows can move wherever a tenant
 -- is placed. There are no foreign keys: every transaction that changes the tasks of an execution holds the
@@ -25,6 +25,9 @@ CREATE TABLE workflow_executions (
     input_hash      bigint,
     -- The process that is told when it ends.
     submitter       uuid,
+    -- When it starts, as long as it has no tasks: it was submitted by name, and whoever has the workflow gives it those, and the version.
+    -- Until then one ready row, of task 0 and version 0, is its only one.
+    expands_at      timestamptz,
     -- Why it was cancelled, or the error of the first unhandled failure.
     error           text,
     PRIMARY KEY (tenant_id, id)
@@ -84,14 +87,12 @@ CREATE TABLE task_executions (
 ) WITH (fillfactor = 70);
 
 -- Work that anybody may claim: narrow, its rows live briefly, and its key is the order of the claim.
--- Deadlines wait here too, as rows of task -1 under priority -1: no claim ever looks there, and the earliest
--- of either kind is the first row of its priority.
 CREATE TABLE ready_tasks (
     tenant_id    uuid        NOT NULL,
-    priority     smallint    NOT NULL CHECK (priority BETWEEN -1 AND 9),
+    priority     smallint    NOT NULL CHECK (priority BETWEEN 0 AND 9),
     due_at       timestamptz NOT NULL,
     execution_id uuid        NOT NULL,
-    task         smallint    NOT NULL CHECK ((task = -1) = (priority = -1)),
+    task         smallint    NOT NULL CHECK (task >= 0),
     workflow     text        NOT NULL,
     fingerprint  bigint      NOT NULL,
     PRIMARY KEY (tenant_id, priority, due_at, execution_id, task)
@@ -101,6 +102,21 @@ CREATE TABLE ready_tasks (
 -- What a claim looks at where nothing near the front is for anybody here: it never walks the rows of versions
 -- that nobody has.
 CREATE INDEX ready_tasks_version ON ready_tasks (tenant_id, fingerprint, workflow, priority, due_at);
+
+-- What the engine itself has to do at a time, to or with an execution: the subject. The kinds are numbered in the
+-- code; 0 is a deadline. The cause tells apart two rows about one subject at one time. All columns are its key, in the
+-- order in which rows are taken. An execution without a deadline touches this table in no statement.
+--
+-- A tenant's own login writes here too: a time is one that can be waited for, and of few kinds the earliest is found
+-- at once, however many rows there are.
+CREATE TABLE due_rows (
+    tenant_id uuid        NOT NULL,
+    kind      smallint    NOT NULL CHECK (kind BETWEEN 0 AND 15),
+    due_at    timestamptz NOT NULL CHECK (due_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00'),
+    subject   uuid        NOT NULL,
+    cause     text        NOT NULL CHECK (octet_length(cause) <= 200),
+    PRIMARY KEY (tenant_id, kind, due_at, subject, cause)
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
 
 -- Attempts that are over and were followed by another one, or will be.
 CREATE TABLE task_attempts (

@@ -1,4 +1,5 @@
--- The last step of whatever leaves rows in the ready table: sets the bell to the earliest of them if it is set later.
+-- The last step of whatever leaves ready or due rows: sets the bell to the earliest of them if it is set later. Of the due rows the
+-- caller says the earliest that it inserted (`$3`), or null: those that were there before have rung.
 --
 -- The bell's row is locked FOR KEY SHARE first: ringers do not queue behind each other, and who lowers the bell (FOR UPDATE)
 -- either sees these rows or waits until they can be seen. The decision is made on the row as it was locked (`bell`), not as
@@ -7,8 +8,8 @@ WITH bell AS MATERIALIZED (
     SELECT tenant_id, due_at FROM cloacina.doorbell WHERE tenant_id = $1::uuid FOR KEY SHARE
 ),
 earliest AS MATERIALIZED (
-    SELECT min(first.due_at) AS due_at
-    FROM generate_series(-1, 9) AS level (priority)
+    SELECT least(min(first.due_at), $3::timestamptz) AS due_at
+    FROM generate_series(0, 9) AS level (priority)
     CROSS JOIN LATERAL (
         SELECT ready.due_at FROM ready_tasks AS ready
         WHERE ready.tenant_id = $1 AND ready.priority = level.priority

@@ -2,7 +2,7 @@
 WITH paused AS (
     UPDATE workflow_executions AS execution SET state = 'paused', error = $3::text
     WHERE execution.tenant_id = $1::uuid AND execution.id = $2::uuid AND execution.state IN ('pending', 'running')
-    RETURNING execution.id, execution.priority
+    RETURNING execution.id, execution.priority, execution.expands_at
 ),
 taken AS (
     DELETE FROM ready_tasks AS ready
@@ -10,5 +10,12 @@ taken AS (
     WHERE task.tenant_id = $1 AND task.execution_id = paused.id AND task.state = 'ready'
       AND ready.tenant_id = $1 AND ready.priority = paused.priority AND ready.due_at = task.due_at
       AND ready.execution_id = paused.id AND ready.task = task.task
+),
+unexpanded AS (
+    DELETE FROM ready_tasks AS ready
+    USING paused
+    WHERE paused.expands_at IS NOT NULL
+      AND ready.tenant_id = $1 AND ready.priority = paused.priority AND ready.due_at = paused.expands_at
+      AND ready.execution_id = paused.id AND ready.task = 0
 )
 SELECT id FROM paused

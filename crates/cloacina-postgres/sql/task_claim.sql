@@ -28,7 +28,7 @@ near AS MATERIALIZED (
         LIMIT $4 + 1000
     ) AS front
     CROSS JOIN LATERAL (
-        SELECT state, created_at,
+        SELECT state, created_at, deadline IS NOT NULL AS timed,
                -- A larger one is read, and looked at, by itself. One that is compressed may be 255 times as large.
                CASE WHEN state = 'pending' AND pg_column_size(input) <= CASE WHEN pg_column_compression(input) IS NULL THEN 65536 ELSE 8192 END THEN input END AS input
         FROM workflow_executions
@@ -77,7 +77,7 @@ far AS MATERIALIZED (
         LIMIT $4 + 1000
     ) AS front
     CROSS JOIN LATERAL (
-        SELECT state, created_at,
+        SELECT state, created_at, deadline IS NOT NULL AS timed,
                CASE WHEN state = 'pending' AND pg_column_size(input) <= CASE WHEN pg_column_compression(input) IS NULL THEN 65536 ELSE 8192 END THEN input END AS input
         FROM workflow_executions
         WHERE tenant_id = $1 AND id = front.execution_id
@@ -134,4 +134,4 @@ CROSS JOIN LATERAL (
 ) AS ready, clock
 WHERE task.ctid = ready.ctid
 RETURNING task.execution_id, task.task, picked.workflow, picked.fingerprint, picked.priority, task.attempt, task.failures,
-          task.lost, picked.input::text, picked.created_at
+          task.lost, picked.input::text, picked.created_at, picked.timed

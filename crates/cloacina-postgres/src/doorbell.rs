@@ -1,7 +1,7 @@
 //! Who has work due, and how other processes learn of it.
 //!
-//! The bell of a tenant lies in one small table, so that one indexed query a second sees all tenants. Whoever leaves rows in a
-//! ready table rings; whoever finds a due bell with nothing behind it lowers it.
+//! The bell of a tenant lies in one small table, so that one indexed query a second sees all tenants. Whoever leaves ready or
+//! due rows rings; whoever finds a due bell with nothing behind it lowers it.
 //!
 //! *Ringing* takes the bell's row FOR KEY SHARE; *lowering* takes it FOR UPDATE SKIP LOCKED and only then, in a new statement,
 //! looks for the earliest due row. Either the ringer committed before that look, and the look sees its rows; or it holds the
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use cloacina_core::backoff::Backoff;
 use cloacina_core::id::{ExecutionId, TenantId};
-use cloacina_core::store::{Bells, Due, NextDue, Place, Result};
+use cloacina_core::store::{Bells, Due, DueKind, NextDue, Place, Result};
 use cloacina_core::streak::{Streak, Whose};
 use jiff::Timestamp;
 use tokio_postgres::{AsyncMessage, Row};
@@ -38,7 +38,7 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(10);
 
 /// The step that rings the bell of a place if rows are left in its ready table.
 pub(crate) fn ring<'a>(tenant: TenantId, now: Option<Timestamp>) -> Step<'a> {
-    Step::Run(sql::BELL_RING, params![Uuid::from(tenant), now])
+    Step::Run(sql::BELL_RING, params![Uuid::from(tenant), now, None::<Timestamp>])
 }
 
 /// Whether there is work that another process could do now.
@@ -70,10 +70,12 @@ pub(crate) async fn due(inner: Arc<Inner>, now: Option<Timestamp>) -> Result<Bel
 pub(crate) async fn lower(
     inner: Arc<Inner>,
     places: Vec<Arc<Place>>,
+    kinds: &'static [DueKind],
     now: Option<Timestamp>,
 ) -> Result<Vec<NextDue>> {
     let Some(first) = places.first() else { return Ok(Vec::new()) };
     let schema = SchemaName::of(first)?;
+    let kinds: Vec<i16> = kinds.iter().map(|kind| kind.number()).collect();
     let tenants: Vec<Uuid> = places.iter().map(|place| place.tenant.into()).collect();
     let named = if places.len() == 1 { crate::error::named(first) } else { schema.to_string() };
     let failed = |failure: crate::error::Failure| failure.into_error(&named);
@@ -82,17 +84,24 @@ pub(crate) async fn lower(
     // The look is a statement after the lock, in the same flight.
     let look = match tenants[..] {
         [tenant] => {
-            [Step::Run(sql::BELL_LOCK, params![tenant]), Step::Run(sql::BELL_DUE_NEXT, params![tenant, now])]
+            let look = Step::Run(sql::BELL_DUE_NEXT, params![tenant, now, kinds.clone()]);
+            [Step::Run(sql::BELL_LOCK, params![tenant]), look]
         }
         _ => [
             Step::Run(sql::MANY_BELL_LOCK, params![tenants.clone()]),
-            Step::Run(sql::MANY_BELL_DUE_NEXT, params![tenants.clone(), now]),
+            Step::Run(sql::MANY_BELL_DUE_NEXT, params![tenants.clone(), now, kinds]),
         ],
     };
     let rows = side.begin(inner.scope(first.tenant, &schema), &look).await.map_err(failed)?;
     let of = |row: &Row| -> Result<NextDue> {
-        let (work, deadline) = (column(row, "work", &named)?, column(row, "deadline", &named)?);
-        Ok(NextDue { now: row.get("now"), work, deadline })
+        let of = |name| column(row, name, &named);
+        Ok(NextDue {
+            now: row.get("now"),
+            work: of("work")?,
+            due: of("due")?,
+            unknown: of("unknown")?,
+            unexpanded: row.get("unexpanded"),
+        })
     };
     let next: HashMap<Uuid, NextDue> = match tenants[..] {
         [tenant] => rows[1].iter().map(|row| Ok((tenant, of(row)?))).collect::<Result<_>>()?,
@@ -104,8 +113,7 @@ pub(crate) async fn lower(
         .iter()
         .map(|row| {
             let tenant: Uuid = row.get("tenant_id");
-            let next = &next[&tenant];
-            (tenant, [next.work, next.deadline].into_iter().flatten().min())
+            (tenant, next[&tenant].earliest())
         })
         .unzip();
     match (&locked[..], &tenants[..]) {

@@ -28,8 +28,6 @@ use crate::statement as sql;
 /// The limit on the context of an execution, as a parameter.
 const MOST_BYTES: i64 = MOST_EXECUTION_BYTES as i64;
 
-const DEADLINE_PASSED: &str = "the deadline has passed";
-
 /// A transaction in a place.
 pub(crate) async fn in_place(inner: &Inner, place: &Place, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
     in_place_for(Use::Work, inner, place, steps).await
@@ -91,6 +89,7 @@ pub(crate) async fn control(
         Control::Resume => {
             steps.push(Step::Run(sql::EXECUTION_RESUME, params![tenant, id]));
             steps.push(Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, vec![id]]));
+            steps.push(Step::Run(sql::DUE_DROP, params![tenant, vec![id]]));
             steps.push(doorbell::ring(place.tenant, now));
         }
     }
@@ -102,32 +101,6 @@ pub(crate) async fn control(
     };
     inner.hints.tell_of_work();
     Ok(Controlled::Done(parse(get(after, "state", &place)?, &place.name)?))
-}
-
-pub(crate) async fn expire(
-    inner: Arc<Inner>,
-    place: Place,
-    now: Option<Timestamp>,
-) -> Result<Vec<ExecutionId>> {
-    let tenant = Uuid::from(place.tenant);
-    let due = in_place(&inner, &place, &[Step::Run(sql::DEADLINE_DUE, params![tenant, now])]).await?;
-    let ids: Vec<Uuid> = readable(&due[0], &place.name, |row| get(row, "execution_id", &place));
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    // An execution has one deadline for life, so what was due is due whoever else did what in between.
-    let steps = [
-        Step::Run(sql::EXECUTION_LOCK, params![tenant, ids.clone()]),
-        Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, ids.clone(), DEADLINE_PASSED]),
-        Step::Run(sql::NOTICE_INSERT, params![tenant, now, ids.clone()]),
-        Step::Run(sql::DEADLINE_DROP, params![tenant, now, ids]),
-    ];
-    let rows = in_place(&inner, &place, &steps).await?;
-    let expired = readable(&rows[1], &place.name, |row| get(row, "id", &place).map(ExecutionId));
-    if !expired.is_empty() {
-        inner.hints.tell_of_work();
-    }
-    Ok(expired)
 }
 
 pub(crate) async fn overdue(

@@ -46,6 +46,7 @@ impl From<&Flush> for OwnedFlush {
             first_claim: place.first_claim,
             submits: place.submits.clone(),
             outcomes: place.outcomes.clone(),
+            timed: place.timed.clone(),
             claim: place.claim.clone(),
         });
         Self { runner: flush.runner, now: flush.now, places: places.collect() }
@@ -208,7 +209,7 @@ fn push_group<'a>(
     let runner = flush.runner.map_or(Uuid::nil(), Uuid::from);
     let (mut submits, mut ends) = (Submits::default(), Outcomes::none());
     let (mut first_claims, mut more, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
-    let mut locked = Vec::new();
+    let (mut locked, mut timed) = (Vec::new(), Vec::<(Uuid, Uuid)>::new());
     for index in group {
         let place = &flush.places[*index];
         let tenant = Uuid::from(place.place.tenant);
@@ -224,6 +225,8 @@ fn push_group<'a>(
         let outcomes = Outcomes::of(tenant, &place.outcomes);
         may_leave_work |= outcomes.leaves_work;
         locked.extend_from_slice(&outcomes.locked);
+        let is_timed = |id: &Uuid| place.timed.iter().any(|timed| timed.0 == *id);
+        timed.extend(outcomes.closable.iter().filter(|(_, id)| is_timed(id)));
         if outcomes.only_ends {
             ends.absorb(outcomes);
         } else {
@@ -233,20 +236,27 @@ fn push_group<'a>(
             leaving.push(tenant);
         }
     }
+    let due: Vec<Option<Timestamp>> = leaving.iter().map(|tenant| submits.earliest_due(*tenant)).collect();
 
     if !first_claims.is_empty() {
         let insert = whose.of(sql::RUNNER_PLACE_INSERT, sql::MANY_RUNNER_PLACE_INSERT);
         push(Rows::Nothing, whose, Step::of(insert, vec![Value::Uuid(runner), tenants_of(first_claims)]));
     }
     if !submits.executions.is_empty() {
-        let Submits { executions, tasks, deadlines } = submits;
+        let Submits { executions, tasks, deadlines, unexpanded } = submits;
         let insert = whose.of(sql::EXECUTION_INSERT, sql::MANY_EXECUTION_INSERT);
         push(Rows::Submitted, whose, Step::of(insert, executions.values(tenants_of, now.clone())));
-        let insert = whose.of(sql::TASK_INSERT, sql::MANY_TASK_INSERT);
-        push(Rows::Nothing, whose, Step::of(insert, tasks.values(tenants_of, now.clone(), runner)));
-        for of_tenant in deadlines.chunk_by(|one, other| one.0 == other.0) {
+        if !tasks.is_empty() {
+            let insert = whose.of(sql::TASK_INSERT, sql::MANY_TASK_INSERT);
+            push(Rows::Nothing, whose, Step::of(insert, tasks.values(tenants_of, now.clone(), runner)));
+        }
+        for of_tenant in unexpanded.chunk_by(|one, other| one.0 == other.0) {
             let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();
-            push(Rows::Nothing, whose, Step::Run(sql::DEADLINE_INSERT, params![of_tenant[0].0, ids]));
+            push(Rows::Nothing, whose, Step::Run(sql::EXPAND_INSERT, params![of_tenant[0].0, ids]));
+        }
+        for of_tenant in deadlines.chunk_by(|one, other| one.0 == other.0) {
+            let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id, _)| *id).collect();
+            push(Rows::Nothing, whose, Step::Run(sql::DUE_INSERT, params![of_tenant[0].0, ids]));
         }
     }
     if !locked.is_empty() {
@@ -271,6 +281,10 @@ fn push_group<'a>(
             let values = vec![tenants_of(tenants), now.clone(), Value::Uuids(ids)];
             push(Rows::Closed, whose, Step::of(close, values));
         }
+        for of_tenant in timed.chunk_by(|one, other| one.0 == other.0) {
+            let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();
+            push(Rows::Nothing, whose, Step::Run(sql::DUE_DROP, params![of_tenant[0].0, ids]));
+        }
     }
     let mut claims: Vec<(usize, &Claim)> =
         group.iter().filter_map(|index| Some((*index, flush.places[*index].claim.as_ref()?))).collect();
@@ -283,7 +297,11 @@ fn push_group<'a>(
     }
     if !leaving.is_empty() {
         let ring = whose.of(sql::BELL_RING, sql::MANY_BELL_RING);
-        push(Rows::Rang, whose, Step::of(ring, vec![tenants_of(leaving), now]));
+        let due = match whose {
+            Whose::One(_) => Value::Timestamp(due[0]),
+            Whose::Several(_) => Value::Timestamps(due),
+        };
+        push(Rows::Rang, whose, Step::of(ring, vec![tenants_of(leaving), now, due]));
     }
     Ok(())
 }
@@ -359,6 +377,9 @@ fn claimed_now(row: &Row, place: &str) -> Result<Claimed> {
     // What cannot be read is for whoever reads the execution, and says why.
     let input: Option<&str> = row.try_get("input").ok().flatten();
     let created_at: Option<Timestamp> = row.try_get("created_at").ok();
-    let fresh = input.zip(created_at).map(|(input, created_at)| Fresh { input: input.into(), created_at });
+    // What is not known is taken for yes.
+    let timed = row.try_get("timed").unwrap_or(true);
+    let fresh =
+        input.zip(created_at).map(|(input, created_at)| Fresh { input: input.into(), created_at, timed });
     Ok(Claimed { fresh, ..claimed(row, place)? })
 }

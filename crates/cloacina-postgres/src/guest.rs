@@ -84,20 +84,28 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
         Some(runner) => step(sql::FENCE, vec![Value::Uuid(runner.into()), overridden], Answer::Clock),
         None => GuestStep { text: CLOCK, values: vec![overridden], answer: Answer::Clock },
     }];
-    let mut leaves_work = false;
+    let (mut leaves_work, mut due) = (false, None);
     if !place.submits.is_empty() {
         let mut submits = Submits::default();
         leaves_work |= submits.add(place.place.tenant.into(), &place.submits);
-        let Submits { executions, tasks, deadlines } = submits;
+        due = submits.earliest_due(place.place.tenant.into());
+        let Submits { executions, tasks, deadlines, unexpanded } = submits;
         let values = executions.values(|_| tenant.clone(), Value::Now);
         steps.push(step(sql::EXECUTION_INSERT, values, Answer::Submitted));
         // Nothing is claimed, so there is no runner.
-        let values = tasks.values(|_| tenant.clone(), Value::Now, Uuid::nil());
-        steps.push(step(sql::TASK_INSERT, values, Answer::Nothing));
-        if !deadlines.is_empty() {
-            let ids = deadlines.into_iter().map(|(_, execution)| execution).collect();
+        if !tasks.is_empty() {
+            let values = tasks.values(|_| tenant.clone(), Value::Now, Uuid::nil());
+            steps.push(step(sql::TASK_INSERT, values, Answer::Nothing));
+        }
+        if !unexpanded.is_empty() {
+            let ids = unexpanded.into_iter().map(|(_, execution)| execution).collect();
             let values = vec![tenant.clone(), Value::Uuids(ids)];
-            steps.push(step(sql::DEADLINE_INSERT, values, Answer::Nothing));
+            steps.push(step(sql::EXPAND_INSERT, values, Answer::Nothing));
+        }
+        if !deadlines.is_empty() {
+            let ids = deadlines.into_iter().map(|(_, execution, _)| execution).collect();
+            let values = vec![tenant.clone(), Value::Uuids(ids)];
+            steps.push(step(sql::DUE_INSERT, values, Answer::Nothing));
         }
     }
     let mut executions: Vec<Uuid> = place.outcomes.iter().map(|outcome| outcome.execution.into()).collect();
@@ -120,9 +128,14 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
     for outcome in place.outcomes.iter().filter(|outcome| outcome.successors.is_empty()) {
         let values = vec![tenant.clone(), Value::Now, Value::Uuids(vec![outcome.execution.into()])];
         steps.push(step(sql::EXECUTION_CLOSE, values, Answer::Closed));
+        if place.timed.contains(&outcome.execution) {
+            let values = vec![tenant.clone(), Value::Uuids(vec![outcome.execution.into()])];
+            steps.push(step(sql::DUE_DROP, values, Answer::Nothing));
+        }
     }
     if leaves_work {
-        steps.push(step(sql::BELL_RING, vec![tenant, Value::Now], Answer::Nothing));
+        let values = vec![tenant, Value::Now, Value::Timestamp(due)];
+        steps.push(step(sql::BELL_RING, values, Answer::Nothing));
     }
     steps
 }

@@ -14,8 +14,10 @@ mod address;
 pub mod admin;
 mod connect;
 mod doorbell;
+mod due;
 mod error;
 mod execution;
+mod expand;
 mod flight;
 mod flush;
 pub mod guest;
@@ -47,10 +49,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
-    Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus,
-    WorkflowKey,
+    AttemptList, Bells, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
+    ExecutionRecord, Expansion, Flush, Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired,
+    RescuedPlace, Result, RunnerRecord, RunnerRegistration, Settled, Store, StoreError, StoreErrorKind,
+    TenantLimits, TenantState, TenantStatus, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -356,8 +358,24 @@ impl Store for PostgresStore {
         self.run(execution::count(Arc::clone(&self.inner), place.clone(), at_most)).await
     }
 
-    async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
-        self.run(execution::expire(Arc::clone(&self.inner), place.clone(), now)).await
+    async fn execution_expand(
+        &self,
+        place: &Place,
+        workflows: &Arc<[Expansion]>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
+        let workflows = Arc::clone(workflows);
+        self.run(expand::expand(Arc::clone(&self.inner), place.clone(), workflows, limit, now)).await
+    }
+
+    async fn due_settle(
+        &self,
+        place: &Place,
+        kinds: &'static [DueKind],
+        now: Option<Timestamp>,
+    ) -> Result<Settled> {
+        self.run(due::settle(Arc::clone(&self.inner), place.clone(), kinds, now)).await
     }
 
     async fn execution_load(
@@ -412,8 +430,13 @@ impl Store for PostgresStore {
         self.run(doorbell::due(Arc::clone(&self.inner), now)).await
     }
 
-    async fn bell_lower(&self, places: &[Arc<Place>], now: Option<Timestamp>) -> Result<Vec<NextDue>> {
-        self.run(doorbell::lower(Arc::clone(&self.inner), places.to_vec(), now)).await
+    async fn bell_lower(
+        &self,
+        places: &[Arc<Place>],
+        kinds: &'static [DueKind],
+        now: Option<Timestamp>,
+    ) -> Result<Vec<NextDue>> {
+        self.run(doorbell::lower(Arc::clone(&self.inner), places.to_vec(), kinds, now)).await
     }
 
     async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()> {

@@ -187,7 +187,8 @@ pub(crate) async fn repair(inner: Arc<Inner>, place: Place, now: Option<Timestam
     if !stuck.is_empty() {
         let steps = [
             Step::Run(sql::EXECUTION_LOCK, params![tenant, stuck.clone()]),
-            Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, stuck]),
+            Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, stuck.clone()]),
+            Step::Run(sql::DUE_DROP, params![tenant, stuck]),
         ];
         let rows = in_place(&inner, &place, &steps).await?;
         repaired.closed = rows[1].iter().map(|row| ExecutionId(row.get("id"))).collect();

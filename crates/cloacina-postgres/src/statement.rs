@@ -100,13 +100,17 @@ statements! {
     CLOCK "clock";
     EXECUTION_INSERT "execution_insert";
     TASK_INSERT "task_insert";
-    DEADLINE_INSERT "deadline_insert";
+    DUE_INSERT "due_insert";
     EXECUTION_LOCK "execution_lock";
     TASK_RECORD "task_record";
     TASK_END "task_end";
     EXECUTION_CLOSE "execution_close";
+    DUE_DROP "due_drop";
     TASK_CLAIM "task_claim";
     EXECUTION_CANCEL "execution_cancel";
+    EXPAND_INSERT "expand_insert";
+    EXPAND_TAKE "expand_take";
+    EXECUTION_EXPAND "execution_expand";
     EXECUTION_PAUSE "execution_pause";
     EXECUTION_RESUME "execution_resume";
     EXECUTION_OVERDUE "execution_overdue";
@@ -116,8 +120,7 @@ statements! {
     EXECUTION_COUNT "execution_count";
     PLACE_FIGURES "place_figures";
     EXECUTION_STATE "execution_state";
-    DEADLINE_DUE "deadline_due";
-    DEADLINE_DROP "deadline_drop";
+    DUE_TAKE "due_take";
     EXECUTION_LOAD "execution_load";
     EXECUTION_HEADERS "execution_headers";
     EXECUTION_FIND "execution_find";

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use cloacina_core::id::TaskIndex;
-use cloacina_core::store::NewExecution;
+use cloacina_core::store::{NewExecution, NewTask};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -15,8 +15,10 @@ use crate::value::{Texts, Value};
 pub(crate) struct Submits<'a> {
     pub(crate) executions: Executions<'a>,
     pub(crate) tasks: Tasks<'a>,
-    /// The tenants and executions.
-    pub(crate) deadlines: Vec<(Uuid, Uuid)>,
+    /// The tenants, executions and times.
+    pub(crate) deadlines: Vec<(Uuid, Uuid, Timestamp)>,
+    /// The tenants and executions of those that are not expanded.
+    pub(crate) unexpanded: Vec<(Uuid, Uuid)>,
 }
 
 #[derive(Default)]
@@ -32,6 +34,7 @@ pub(crate) struct Executions<'a> {
     input_hash: Vec<Option<i64>>,
     claimed: Vec<bool>,
     submitter: Vec<Option<Uuid>>,
+    start_at: Vec<Option<Timestamp>>,
 }
 
 impl Executions<'_> {
@@ -67,6 +70,11 @@ impl<'a> Submits<'a> {
         leaves_work
     }
 
+    /// When the earliest of the tenant's due rows is due.
+    pub(crate) fn earliest_due(&self, tenant: Uuid) -> Option<Timestamp> {
+        self.deadlines.iter().filter(|(whose, ..)| *whose == tenant).map(|(.., deadline)| *deadline).min()
+    }
+
     fn push(&mut self, tenant: Uuid, submit: &'a NewExecution) -> bool {
         let mut leaves_work = false;
         let id = Uuid::from(submit.id);
@@ -83,19 +91,18 @@ impl<'a> Submits<'a> {
         executions.input_hash.push(idempotency.map(|idempotency| idempotency.input_hash));
         executions.claimed.push(!submit.claimed.is_empty());
         executions.submitter.push(submit.submitter.map(Uuid::from));
+        executions.start_at.push(submit.start_at);
+        if !submit.is_expanded() {
+            self.unexpanded.push((tenant, id));
+            leaves_work = true;
+        }
         for (position, task) in (0..).zip(submit.tasks.iter()) {
             let claimed = submit.claimed.contains(&position);
             leaves_work |= task.waiting_on == 0 && !claimed;
-            self.tasks.tenant.push(tenant);
-            self.tasks.execution.push(id);
-            self.tasks.task.push(position);
-            self.tasks.name.push(Some(Cow::Borrowed(&task.name)));
-            self.tasks.waiting_on.push(task.waiting_on);
-            self.tasks.claimed.push(claimed);
-            self.tasks.start_at.push(submit.start_at);
+            self.tasks.push(tenant, id, (position, task), claimed, submit.start_at);
         }
-        if submit.deadline.is_some() {
-            self.deadlines.push((tenant, id));
+        if let Some(deadline) = submit.deadline {
+            self.deadlines.push((tenant, id, deadline));
             leaves_work = true;
         }
         leaves_work
@@ -118,11 +125,40 @@ impl<'a> Executions<'a> {
             Value::BigInts(self.input_hash),
             Value::Booleans(self.claimed),
             Value::OptionalUuids(self.submitter),
+            Value::Timestamps(self.start_at),
         ]
     }
 }
 
 impl<'a> Tasks<'a> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.task.is_empty()
+    }
+
+    /// Adds the tasks of an execution that was recorded without.
+    pub(crate) fn add(&mut self, tenant: Uuid, execution: Uuid, tasks: &'a [NewTask]) {
+        for (position, task) in (0..).zip(tasks) {
+            self.push(tenant, execution, (position, task), false, None);
+        }
+    }
+
+    fn push(
+        &mut self,
+        tenant: Uuid,
+        execution: Uuid,
+        (position, task): (TaskIndex, &'a NewTask),
+        claimed: bool,
+        start_at: Option<Timestamp>,
+    ) {
+        self.tenant.push(tenant);
+        self.execution.push(execution);
+        self.task.push(position);
+        self.name.push(Some(Cow::Borrowed(&task.name)));
+        self.waiting_on.push(task.waiting_on);
+        self.claimed.push(claimed);
+        self.start_at.push(start_at);
+    }
+
     /// The parameters of `task_insert`.
     pub(crate) fn values(
         self,

@@ -142,8 +142,14 @@ impl Subject {
     }
 
     fn flush(&self, submits: Vec<Arc<NewExecution>>, outcomes: Vec<Arc<Outcome>>) -> Result<(), Failure> {
-        let place =
-            PlaceFlush { place: self.place.clone(), first_claim: false, submits, outcomes, claim: None };
+        let place = PlaceFlush {
+            place: self.place.clone(),
+            first_claim: false,
+            submits,
+            outcomes,
+            timed: Vec::new(),
+            claim: None,
+        };
         let flush = Flush { runner: Some(self.runner), now: None, places: vec![place] };
         black_box(self.store.runtime().block_on(self.store.flush(0, &flush))?);
         Ok(())

@@ -1,7 +1,7 @@
 -- The tables of one SQLite file: the place of one tenant.
 --
 -- Ids are UUIDs as 16 bytes, times are microseconds since 1970 in UTC, contexts are JSON. `tenant_id` comes first in every key of the
--- four tables of work, although a file has one tenant, so that the statements and the rows are those of every other placement.
+-- tables of work, although a file has one tenant, so that the statements and the rows are those of every other placement.
 --
 -- The two tables that hold contexts have a rowid. Without one, SQLite keeps rows above a quarter of a page on overflow pages of their own:
 -- with contexts of 1 kB the file was three times as large and a batch took 1.6 times as long; with small ones the rowid costs 3 %. The
@@ -65,13 +65,17 @@ CREATE TABLE workflow_executions (
     deadline        INTEGER,
     idempotency_key TEXT,
     input_hash      INTEGER,
+    -- When it starts, as long as it has no tasks: it was submitted by name, and whoever has the workflow gives it those, and the version.
+    -- Until then one ready row, of task 0 and version 0, is its only one.
+    expands_at      INTEGER CHECK (expands_at BETWEEN 0 AND 253370764800000000),
     error           TEXT,
     input           TEXT    NOT NULL,
     PRIMARY KEY (tenant_id, id),
     CHECK ((finished_at IS NOT NULL) = (state IN ('completed', 'failed', 'cancelled'))),
     CHECK (state <> 'pending' OR started_at IS NULL),
     CHECK (state <> 'running' OR started_at IS NOT NULL),
-    CHECK ((idempotency_key IS NULL) = (input_hash IS NULL))
+    CHECK ((idempotency_key IS NULL) = (input_hash IS NULL)),
+    CHECK (expands_at IS NULL OR (fingerprint = 0 AND started_at IS NULL))
 ) STRICT;
 
 -- What is listed, and what is open: the state comes first, so that what runs, waits or is paused is found without what does not, and in it the
@@ -80,6 +84,9 @@ CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state
 
 -- What is pruned: the oldest end first. A commit in which something ends writes one more page for it.
 CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, finished_at) WHERE finished_at IS NOT NULL;
+
+-- What is to be expanded: almost always none.
+CREATE INDEX workflow_executions_unexpanded ON workflow_executions (tenant_id, expands_at) WHERE expands_at IS NOT NULL;
 
 CREATE UNIQUE INDEX workflow_executions_idempotency ON workflow_executions (tenant_id, workflow, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
@@ -114,18 +121,28 @@ CREATE TABLE task_executions (
     CHECK ((skip_reason IS NOT NULL) = (state = 'skipped'))
 ) STRICT;
 
--- What may be claimed, and when: the tasks that are `ready` in executions that are not paused. Besides them one row of priority -1 and
--- task -1 for each open execution with a deadline; it is never claimed, and its own priority keeps it out of the way of those that are.
+-- What may be claimed, and when: the tasks that are `ready` in executions that are not paused.
 CREATE TABLE ready_tasks (
     tenant_id    BLOB    NOT NULL,
-    priority     INTEGER NOT NULL CHECK (priority BETWEEN -1 AND 9),
+    priority     INTEGER NOT NULL CHECK (priority BETWEEN 0 AND 9),
     due_at       INTEGER NOT NULL,
     execution_id BLOB    NOT NULL,
-    task         INTEGER NOT NULL,
+    task         INTEGER NOT NULL CHECK (task >= 0),
     workflow     TEXT    NOT NULL,
     fingerprint  INTEGER NOT NULL,
-    PRIMARY KEY (tenant_id, priority, due_at, execution_id, task),
-    CHECK ((priority = -1) = (task = -1))
+    PRIMARY KEY (tenant_id, priority, due_at, execution_id, task)
+) STRICT, WITHOUT ROWID;
+
+-- What the engine itself has to do at a time, to or with an execution: the subject. The kinds are numbered in the code; 0 is a deadline. The
+-- cause tells apart two rows about one subject at one time.
+CREATE TABLE due_rows (
+    tenant_id BLOB    NOT NULL,
+    kind      INTEGER NOT NULL CHECK (kind BETWEEN 0 AND 15),
+    -- From 1970 to 9999.
+    due_at    INTEGER NOT NULL CHECK (due_at BETWEEN 0 AND 253370764800000000),
+    subject   BLOB    NOT NULL CHECK (length(subject) = 16),
+    cause     TEXT    NOT NULL CHECK (length(cause) <= 200),
+    PRIMARY KEY (tenant_id, kind, due_at, subject, cause)
 ) STRICT, WITHOUT ROWID;
 
 -- The attempts that are over and were followed, or are to be followed, by another one.

@@ -10,7 +10,7 @@ SET (state, error) = (
         WHERE tenant_id = ?1 AND execution_id = ?2 AND state = 'failed' AND handled = 0
     ),
     finished_at = ?3
-WHERE tenant_id = ?1 AND id = ?2 AND state IN ('pending', 'running') AND (
+WHERE tenant_id = ?1 AND id = ?2 AND state IN ('pending', 'running') AND expands_at IS NULL AND (
     SELECT task FROM task_executions
     WHERE tenant_id = ?1 AND execution_id = ?2 AND finished_at IS NULL
     ORDER BY task DESC LIMIT 1

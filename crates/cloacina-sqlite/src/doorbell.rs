@@ -1,10 +1,10 @@
 //! When work is due, and what runners should look at again.
 //!
-//! A file has one tenant, so its bell is the ready table itself: the earliest due time is one seek for each priority, and there is nothing
-//! to ring or to lower.
+//! A file has one tenant, so its bell is the ready and the due rows themselves: the earliest is one seek for each priority and each kind,
+//! and there is nothing to ring or to lower.
 
 use cloacina_core::id::{ExecutionId, TenantId};
-use cloacina_core::store::{Bells, Due, NextDue};
+use cloacina_core::store::{Bells, Due, DueKind, NextDue};
 use rusqlite::{Connection, params};
 
 use crate::error::Failure;
@@ -12,6 +12,8 @@ use crate::row::{optional_timestamp, timestamp};
 
 const BELL_DUE: &str = include_str!("../sql/bell_due.sql");
 const BELL_DUE_NEXT: &str = include_str!("../sql/bell_due_next.sql");
+const DUE_NEXT: &str = include_str!("../sql/due_next.sql");
+const EXPAND_ANY: &str = include_str!("../sql/expand_any.sql");
 const NOTICE_INSERT: &str = include_str!("../sql/notice_insert.sql");
 const NOTICE_PRUNE: &str = include_str!("../sql/notice_prune.sql");
 const NOTICE_RECENT: &str = include_str!("../sql/notice_recent.sql");
@@ -32,14 +34,28 @@ pub(crate) fn due(connection: &Connection, tenant: TenantId, now: i64) -> Result
     Ok(Bells { due, notices, changed: Vec::new() })
 }
 
-pub(crate) fn next(connection: &Connection, tenant: TenantId, now: i64) -> Result<NextDue, Failure> {
-    let (work, deadline) = connection
-        .prepare_cached(BELL_DUE_NEXT)?
-        .query_row([tenant.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+pub(crate) fn next(
+    connection: &Connection,
+    tenant: TenantId,
+    kinds: &[DueKind],
+    now: i64,
+) -> Result<NextDue, Failure> {
+    let work = connection.prepare_cached(BELL_DUE_NEXT)?.query_row([tenant.0], |row| row.get(0))?;
+    let (mut due, mut unknown): (Option<i64>, Option<i64>) = (None, None);
+    let mut first_of_kinds = connection.prepare_cached(DUE_NEXT)?;
+    let mut rows = first_of_kinds.query([tenant.0])?;
+    while let Some(row) = rows.next()? {
+        let (kind, first): (i16, i64) = (row.get(0)?, row.get(1)?);
+        let is_known = kinds.iter().any(|known| known.number() == kind);
+        let earliest = if is_known { &mut due } else { &mut unknown };
+        *earliest = Some(earliest.map_or(first, |other| other.min(first)));
+    }
     Ok(NextDue {
         now: timestamp(now)?,
         work: optional_timestamp(work)?,
-        deadline: optional_timestamp(deadline)?,
+        due: optional_timestamp(due)?,
+        unknown: optional_timestamp(unknown)?,
+        unexpanded: connection.prepare_cached(EXPAND_ANY)?.query_row([tenant.0], |row| row.get(0))?,
     })
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use cloacina_core::execution::{AttemptRecord, ExecutionStatus};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
-    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, MANY,
-    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, ORPHANED, PlaceFigures, StoreError, StoreErrorKind, TaskRecord,
-    WorkflowKey,
+    AttemptList, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList, ExecutionRecord,
+    MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, ORPHANED, PlaceFigures, StoreError, StoreErrorKind,
+    TaskRecord, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -16,7 +16,9 @@ use uuid::Uuid;
 
 use crate::doorbell;
 use crate::error::Failure;
-use crate::flush::{DEADLINE, Known, execution_close, execution_lock, ready_delete, ready_insert};
+use crate::flush::{
+    Known, NO_CAUSE, due_delete, execution_close, execution_lock, ready_delete, ready_insert,
+};
 use crate::row::{optional_timestamp, state, timestamp, workflows_to_json};
 
 const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
@@ -42,17 +44,10 @@ const TASK_READY: &str = include_str!("../sql/task_ready.sql");
 const TASK_LOAD: &str = include_str!("../sql/task_load.sql");
 const TASK_HELD: &str = include_str!("../sql/task_held.sql");
 const ATTEMPT_LIST: &str = include_str!("../sql/attempt_list.sql");
-const DEADLINE_DUE: &str = include_str!("../sql/deadline_due.sql");
 const PRUNE_PICK: &str = include_str!("../sql/prune_pick.sql");
 const PRUNE_ATTEMPTS: &str = include_str!("../sql/prune_attempts.sql");
 const PRUNE_TASKS: &str = include_str!("../sql/prune_tasks.sql");
 const PRUNE_EXECUTION: &str = include_str!("../sql/prune_execution.sql");
-
-/// The error of an execution whose deadline passed.
-const DEADLINE_PASSED: &str = "the deadline has passed";
-
-/// The most executions that one `execution_expire` cancels.
-const EXPIRE_LIMIT: i64 = 1_000;
 
 pub(crate) fn control(
     connection: &Connection,
@@ -77,7 +72,7 @@ pub(crate) fn control(
     Ok(Controlled::Done(status))
 }
 
-fn cancel(
+pub(crate) fn cancel(
     connection: &Connection,
     tenant: TenantId,
     execution: ExecutionId,
@@ -90,12 +85,11 @@ fn cancel(
     if changed == 0 {
         return Ok(None);
     }
-    for (task, due) in ready_of(connection, tenant, execution)? {
+    for (task, due) in ready_of(connection, tenant, execution, known)? {
         ready_delete(connection, tenant, execution, task, known.priority, due)?;
     }
     if let Some(deadline) = known.deadline {
-        let (priority, task) = DEADLINE;
-        ready_delete(connection, tenant, execution, task, priority, deadline)?;
+        due_delete(connection, tenant, DueKind::Deadline, deadline, execution, NO_CAUSE)?;
     }
     connection.prepare_cached(TASK_CANCEL)?.execute(params![tenant.0, execution.0, now])?;
     Ok(Some(ExecutionStatus::Cancelled))
@@ -111,7 +105,7 @@ fn pause(
     if connection.prepare_cached(EXECUTION_PAUSE)?.execute(params![tenant.0, execution.0, reason])? == 0 {
         return Ok(None);
     }
-    for (task, due) in ready_of(connection, tenant, execution)? {
+    for (task, due) in ready_of(connection, tenant, execution, known)? {
         ready_delete(connection, tenant, execution, task, known.priority, due)?;
     }
     Ok(Some(ExecutionStatus::Paused))
@@ -132,47 +126,26 @@ fn resume(
             None => return Ok(None),
         }
     };
-    for (task, due) in ready_of(connection, tenant, execution)? {
+    for (task, due) in ready_of(connection, tenant, execution, known)? {
         let workflow = (&*known.workflow, known.fingerprint);
         ready_insert(connection, tenant, execution, task, known.priority, due, workflow)?;
     }
     Ok(Some(execution_close(connection, tenant, execution, now)?.unwrap_or(status)))
 }
 
-/// The ready tasks of an execution and when they are due.
+/// The ready tasks of an execution and when they are due; of one that is not expanded, what stands for them.
 fn ready_of(
     connection: &Connection,
     tenant: TenantId,
     execution: ExecutionId,
+    known: &Known,
 ) -> Result<Vec<(TaskIndex, i64)>, Failure> {
+    if let Some(due) = known.expands {
+        return Ok(vec![(0, due)]);
+    }
     let mut statement = connection.prepare_cached(TASK_READY)?;
     let rows = statement.query_map(params![tenant.0, execution.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-pub(crate) fn expire(
-    connection: &Connection,
-    tenant: TenantId,
-    now: i64,
-) -> Result<Vec<ExecutionId>, Failure> {
-    let due: Vec<(i64, Uuid)> = connection
-        .prepare_cached(DEADLINE_DUE)?
-        .query_map(params![tenant.0, now, EXPIRE_LIMIT], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<_, _>>()?;
-    let mut expired = Vec::new();
-    for (deadline, id) in due {
-        let execution = ExecutionId(id);
-        let (priority, task) = DEADLINE;
-        ready_delete(connection, tenant, execution, task, priority, deadline)?;
-        let Some(known) = execution_lock(connection, tenant, execution)? else {
-            continue;
-        };
-        if cancel(connection, tenant, execution, &known, DEADLINE_PASSED, now)?.is_some() {
-            doorbell::notice(connection, tenant, execution, now)?;
-            expired.push(execution);
-        }
-    }
-    Ok(expired)
 }
 
 pub(crate) fn overdue(

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
-    Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, NewExecution, Outcome, PlaceFlush, PlaceFlushed,
-    Recorded, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
+    Claim, Claimed, Closed, DueKind, Flush, Flushed, Freed, Fresh, NewExecution, Outcome, PlaceFlush,
+    PlaceFlushed, Recorded, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -28,7 +28,7 @@ const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
 const EXECUTION_LOCK: &str = include_str!("../sql/execution_lock.sql");
 const EXECUTION_START: &str = include_str!("../sql/execution_start.sql");
 const EXECUTION_CLOSE: &str = include_str!("../sql/execution_close.sql");
-const TASK_INSERT: &str = include_str!("../sql/task_insert.sql");
+pub(crate) const TASK_INSERT: &str = include_str!("../sql/task_insert.sql");
 const TASK_FINISH: &str = include_str!("../sql/task_finish.sql");
 const TASK_RETURN: &str = include_str!("../sql/task_return.sql");
 const TASK_FREE: &str = include_str!("../sql/task_free.sql");
@@ -38,9 +38,11 @@ const ATTEMPT_INSERT: &str = include_str!("../sql/attempt_insert.sql");
 const READY_INSERT: &str = include_str!("../sql/ready_insert.sql");
 const READY_DELETE: &str = include_str!("../sql/ready_delete.sql");
 const READY_PICK: &str = include_str!("../sql/ready_pick.sql");
+const DUE_INSERT: &str = include_str!("../sql/due_insert.sql");
+const DUE_DELETE: &str = include_str!("../sql/due_delete.sql");
 
-/// Where the deadlines lie in the ready table.
-pub(crate) const DEADLINE: (i16, TaskIndex) = (-1, -1);
+/// Two due rows of one kind about one subject at one time have causes that tell them apart. A deadline has none.
+pub(crate) const NO_CAUSE: &str = "";
 
 /// What the steps need to know of an execution.
 #[derive(Debug, Clone)]
@@ -50,6 +52,8 @@ pub(crate) struct Known {
     pub(crate) workflow: Arc<str>,
     pub(crate) fingerprint: i64,
     pub(crate) deadline: Option<i64>,
+    /// When it starts, as long as it is not expanded.
+    pub(crate) expands: Option<i64>,
 }
 
 /// Writes a batch, in the transaction that is open on `connection`. `ahead` is by how much `now` is ahead of the wall clock.
@@ -125,6 +129,8 @@ impl Steps<'_> {
             let claims = self.runner.is_some() && !new.claimed.is_empty();
             let status = if claims { ExecutionStatus::Running } else { ExecutionStatus::Pending };
             let deadline = new.deadline.map(|deadline| self.at_the_wall(deadline));
+            let due = new.start_at.map_or(self.now, |start_at| self.at_the_wall(start_at).max(self.now));
+            let expands = (!new.is_expanded()).then_some(due);
             let inserted = insert.execute(params![
                 self.tenant.0,
                 new.id.0,
@@ -137,14 +143,17 @@ impl Steps<'_> {
                 deadline,
                 new.idempotency.as_ref().map(|idempotency| &idempotency.key),
                 new.idempotency.as_ref().map(|idempotency| idempotency.input_hash),
+                expands,
                 &*new.input,
             ])?;
             if inserted == 1 {
-                self.submit_tasks(new, &mut insert_task)?;
+                let workflow = (&*new.workflow.name, new.workflow.fingerprint.0);
+                match expands {
+                    Some(due) => self.ready(new.id, 0, new.priority, due, workflow)?,
+                    None => self.submit_tasks(new, due, &mut insert_task)?,
+                }
                 if let Some(deadline) = deadline {
-                    let (priority, task) = DEADLINE;
-                    let workflow = (&*new.workflow.name, new.workflow.fingerprint.0);
-                    self.ready(new.id, task, priority, deadline, workflow)?;
+                    due_insert(self.connection, self.tenant, DueKind::Deadline, deadline, new.id)?;
                 }
             } else if !self.exists(new.id)? {
                 continue;
@@ -154,8 +163,12 @@ impl Steps<'_> {
         Ok(())
     }
 
-    fn submit_tasks(&self, new: &NewExecution, insert: &mut CachedStatement<'_>) -> Result<(), Failure> {
-        let due = new.start_at.map_or(self.now, |start_at| self.at_the_wall(start_at).max(self.now));
+    fn submit_tasks(
+        &self,
+        new: &NewExecution,
+        due: i64,
+        insert: &mut CachedStatement<'_>,
+    ) -> Result<(), Failure> {
         let workflow = (&*new.workflow.name, new.workflow.fingerprint.0);
         for (position, task) in (0..).zip(new.tasks.iter()) {
             let (state, runner) = match self.runner {
@@ -351,12 +364,12 @@ impl Steps<'_> {
             };
             let fresh = start
                 .query_row(params![self.tenant.0, execution.0, self.now], |row| {
-                    Ok((row.get::<_, Option<String>>(0)?, row.get(1)?))
+                    Ok((row.get::<_, Option<String>>(0)?, row.get(1)?, row.get(2)?))
                 })
                 .optional()?
                 // A time that cannot be read is for whoever reads the execution, and says why.
-                .and_then(|(input, created_at)| {
-                    Some(Fresh { input: input?.into(), created_at: timestamp(created_at).ok()? })
+                .and_then(|(input, created_at, timed)| {
+                    Some(Fresh { input: input?.into(), created_at: timestamp(created_at).ok()?, timed })
                 });
             self.done.claimed.push(Claimed {
                 execution,
@@ -487,6 +500,7 @@ pub(crate) fn execution_lock(
         workflow: row.get(2)?,
         fingerprint: row.get(3)?,
         deadline: row.get(4)?,
+        expands: row.get(5)?,
     }))
 }
 
@@ -523,6 +537,31 @@ pub(crate) fn ready_delete(
     Ok(())
 }
 
+fn due_insert(
+    connection: &Connection,
+    tenant: TenantId,
+    kind: DueKind,
+    due: i64,
+    subject: ExecutionId,
+) -> Result<(), Failure> {
+    let values = params![tenant.0, kind.number(), due, subject.0, NO_CAUSE];
+    connection.prepare_cached(DUE_INSERT)?.execute(values)?;
+    Ok(())
+}
+
+pub(crate) fn due_delete(
+    connection: &Connection,
+    tenant: TenantId,
+    kind: DueKind,
+    due: i64,
+    subject: ExecutionId,
+    cause: &str,
+) -> Result<(), Failure> {
+    let values = params![tenant.0, kind.number(), due, subject.0, cause];
+    connection.prepare_cached(DUE_DELETE)?.execute(values)?;
+    Ok(())
+}
+
 /// Ends an execution that has nothing left; not one that is paused.
 pub(crate) fn execution_close(
     connection: &Connection,
@@ -539,8 +578,7 @@ pub(crate) fn execution_close(
         }
     };
     if let Some(deadline) = deadline {
-        let (priority, task) = DEADLINE;
-        ready_delete(connection, tenant, execution, task, priority, deadline)?;
+        due_delete(connection, tenant, DueKind::Deadline, deadline, execution, NO_CAUSE)?;
     }
     Ok(Some(status))
 }

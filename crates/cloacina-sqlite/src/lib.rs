@@ -29,8 +29,10 @@ mod connect;
 mod descriptors;
 mod directory;
 mod doorbell;
+mod due;
 mod error;
 mod execution;
+mod expand;
 mod files;
 mod flush;
 #[cfg(target_os = "linux")]

@@ -112,6 +112,7 @@ pub(crate) fn rescue(
             workflow: claimed.workflow.name,
             fingerprint: claimed.workflow.fingerprint.0,
             deadline: None,
+            expands: None,
         };
         let ended = Ended {
             execution: claimed.execution,

@@ -18,6 +18,7 @@ pub mod close;
 pub mod control;
 pub mod deadline;
 pub mod dependency;
+pub mod expand;
 pub mod outcome;
 pub mod place;
 mod process;
@@ -126,8 +127,19 @@ macro_rules! store_conformance {
             deadline {
                 a_deadline_that_passed_cancels
                 a_deadline_rings_the_bell
+                a_claim_says_whether_the_execution_may_have_due_rows
                 an_execution_that_is_over_has_no_deadline
-                at_most_a_thousand_deadlines_pass_at_once
+                ten_thousand_deadlines_of_one_moment_pass_in_batches
+                two_processes_take_each_due_row_once
+                a_kind_that_is_not_known_stays_and_rings
+                a_deadline_of_an_execution_that_is_over_or_gone_is_nothing
+            }
+            expand {
+                an_execution_that_was_submitted_by_name_gets_its_tasks_and_runs
+                only_what_is_due_and_of_a_known_name_is_expanded
+                an_execution_without_tasks_is_not_over
+                an_execution_without_tasks_is_cancelled_with_its_ready_row
+                several_processes_expand_each_execution_once
             }
             claim {
                 a_claim_takes_exactly_its_limit

@@ -18,9 +18,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
-    Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, Store, StoreError, StoreErrorKind, TenantStatus, WorkflowKey,
+    AttemptList, Bells, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
+    ExecutionRecord, Expansion, Flush, Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired,
+    RescuedPlace, Result, RunnerRecord, RunnerRegistration, Settled, Store, StoreError, StoreErrorKind,
+    TenantStatus, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -59,7 +60,8 @@ methods! {
     TenantStatus = "tenant_status",
     Flush = "flush",
     ExecutionControl = "execution_control",
-    ExecutionExpire = "execution_expire",
+    DueSettle = "due_settle",
+    ExecutionExpand = "execution_expand",
     ExecutionLoad = "execution_load",
     ExecutionHeaders = "execution_headers",
     ExecutionFind = "execution_find",
@@ -262,8 +264,24 @@ impl Store for FaultyStore {
         self.through(Method::ExecutionControl, work).await
     }
 
-    async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
-        self.through(Method::ExecutionExpire, self.inner.execution_expire(place, now)).await
+    async fn execution_expand(
+        &self,
+        place: &Place,
+        workflows: &Arc<[Expansion]>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
+        let work = self.inner.execution_expand(place, workflows, limit, now);
+        self.through(Method::ExecutionExpand, work).await
+    }
+
+    async fn due_settle(
+        &self,
+        place: &Place,
+        kinds: &'static [DueKind],
+        now: Option<Timestamp>,
+    ) -> Result<Settled> {
+        self.through(Method::DueSettle, self.inner.due_settle(place, kinds, now)).await
     }
 
     async fn execution_load(
@@ -347,8 +365,13 @@ impl Store for FaultyStore {
         self.through(Method::BellDue, self.inner.bell_due(now)).await
     }
 
-    async fn bell_lower(&self, places: &[Arc<Place>], now: Option<Timestamp>) -> Result<Vec<NextDue>> {
-        self.through(Method::BellLower, self.inner.bell_lower(places, now)).await
+    async fn bell_lower(
+        &self,
+        places: &[Arc<Place>],
+        kinds: &'static [DueKind],
+        now: Option<Timestamp>,
+    ) -> Result<Vec<NextDue>> {
+        self.through(Method::BellLower, self.inner.bell_lower(places, kinds, now)).await
     }
 
     async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()> {

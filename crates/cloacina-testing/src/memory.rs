@@ -17,10 +17,10 @@ use async_trait::async_trait;
 use cloacina_core::clock::{Clock, SystemClock};
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, Due, ExecutionHeader, ExecutionList, ExecutionRecord,
-    Flush, Flushed, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NextDue, Place, PlaceFigures,
-    PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, Store, StoreError,
-    StoreErrorKind, TenantState, TenantStatus, WorkflowKey,
+    AttemptList, Bells, Claimed, Control, Controlled, Due, DueKind, ExecutionHeader, ExecutionList,
+    ExecutionRecord, Expansion, Flush, Flushed, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES,
+    NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, Settled, Store, StoreError, StoreErrorKind, TenantState, TenantStatus, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -262,6 +262,19 @@ impl Store for MemoryStore {
         Ok(orphaned)
     }
 
+    async fn execution_expand(
+        &self,
+        place: &Place,
+        workflows: &Arc<[Expansion]>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
+        let mut tables = self.shared.lock();
+        let expanded = tables.place(place)?.expand(workflows, limit, or_system(now));
+        tables.hint(self.number);
+        Ok(expanded)
+    }
+
     async fn place_repair(&self, _: &Place, _: Option<Timestamp>) -> Result<Repaired> {
         // Nobody puts a place of this store back from a backup.
         Ok(Repaired::default())
@@ -275,15 +288,20 @@ impl Store for MemoryStore {
         Ok(self.shared.lock().place(place)?.count(at_most))
     }
 
-    async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
+    async fn due_settle(
+        &self,
+        place: &Place,
+        kinds: &'static [DueKind],
+        now: Option<Timestamp>,
+    ) -> Result<Settled> {
         let now = or_system(now);
         let mut tables = self.shared.lock();
-        let expired = tables.place(place)?.expire(now, 1_000);
-        for execution in &expired {
+        let settled = tables.place(place)?.settle_due(kinds, now, MANY);
+        for execution in &settled.expired {
             tables.notice(place, *execution, now);
         }
         tables.hint(self.number);
-        Ok(expired)
+        Ok(settled)
     }
 
     async fn execution_load(
@@ -358,9 +376,14 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn bell_lower(&self, places: &[Arc<Place>], now: Option<Timestamp>) -> Result<Vec<NextDue>> {
+    async fn bell_lower(
+        &self,
+        places: &[Arc<Place>],
+        kinds: &'static [DueKind],
+        now: Option<Timestamp>,
+    ) -> Result<Vec<NextDue>> {
         let mut tables = self.shared.lock();
-        places.iter().map(|place| Ok(tables.place(place)?.lower(or_system(now)))).collect()
+        places.iter().map(|place| Ok(tables.place(place)?.lower(kinds, or_system(now)))).collect()
     }
 
     async fn runner_register(&self, runner: &RunnerRegistration, _now: Option<Timestamp>) -> Result<()> {

@@ -7,18 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::debug;
-
-use super::place::{OpenPlace, PATIENCE};
-use super::report::count_ended;
-use super::shared::{Audit, Hub};
+use super::place::OpenPlace;
+use super::shared::Hub;
 use super::timers::Timer;
 use super::transition::{ClaimRequest, Transition};
 use crate::clock::LONGEST_WAIT;
-use crate::execution::ExecutionStatus;
 use crate::id::TenantId;
 use crate::slots;
-use crate::store::NextDue;
+use crate::store::{DueKind, NextDue};
 
 /// The most tasks that one claim asks for, and how few are worth a statement. Where places share tables,
 /// their claims share one.
@@ -86,7 +82,7 @@ impl Hub {
                     self.look(&place);
                 }
                 Timer::Poll => self.ask_elsewhere(&place),
-                Timer::Deadline => self.spawn(Arc::clone(self).expire(place)),
+                Timer::Due => self.spawn(Arc::clone(self).settle_due(place)),
             }
         }
     }
@@ -143,15 +139,15 @@ impl Hub {
         }
     }
 
-    /// Lowers the bell of a place that had nothing more for us, and sets the timers for what comes next,
-    /// deadlines not before `deadlines_after`. Those of places that share tables are lowered together: while
+    /// Lowers the bell of a place that had nothing more for us, and sets the timers for what comes next, due
+    /// rows not before `due_after`. Those of places that share tables are lowered together: while
     /// some are, others gather.
-    pub(super) fn lower(self: &Arc<Self>, place: Arc<OpenPlace>, deadlines_after: Duration) {
+    pub(super) fn lower(self: &Arc<Self>, place: Arc<OpenPlace>, due_after: Duration) {
         if !place.place.shared {
-            self.spawn(Arc::clone(self).lower_now(vec![(place, deadlines_after)]));
+            self.spawn(Arc::clone(self).lower_now(vec![(place, due_after)]));
             return;
         }
-        if self.lowering.add(place, deadlines_after) {
+        if self.lowering.add(place, due_after) {
             self.spawn(Arc::clone(self).lower_shared());
         }
     }
@@ -172,12 +168,12 @@ impl Hub {
         let _turn = self.turn_in(first).await;
         let (store, now) = (Arc::clone(&self.store), self.clock.database_now());
         let of: Vec<_> = places.iter().map(|(place, _)| Arc::clone(&place.place)).collect();
-        let lowered = self.ask(async move { store.bell_lower(&of, now).await }).await;
+        let lowered = self.ask(async move { store.bell_lower(&of, DueKind::ALL, now).await }).await;
         first.troubles.lowering.note(first.whose(), &lowered);
         match lowered {
             Ok(next) => {
-                for ((place, deadlines_after), next) in places.iter().zip(next) {
-                    self.wait_for(place, next, *deadlines_after);
+                for ((place, due_after), next) in places.iter().zip(next) {
+                    self.wait_for(place, next, *due_after);
                 }
             }
             Err(_) => {
@@ -188,63 +184,39 @@ impl Hub {
         }
     }
 
-    pub(super) fn wait_for(
-        self: &Arc<Self>,
-        place: &Arc<OpenPlace>,
-        next: NextDue,
-        deadlines_after: Duration,
-    ) {
+    pub(super) fn wait_for(self: &Arc<Self>, place: &Arc<OpenPlace>, next: NextDue, due_after: Duration) {
         let tenant = place.place.tenant;
         let until = |due: jiff::Timestamp| due.duration_since(next.now).try_into().unwrap_or(Duration::ZERO);
-        if let Some(due) = next.work {
-            let delay: Duration = until(due);
-            if delay.is_zero() {
-                // Due, but locked by another runner or of a workflow that we do not have.
-                let patience = place.state().claiming.lose_patience();
-                self.set_timer(tenant, Timer::Work, patience);
-                self.look_for_orphans(place);
+        let is_due = |due: Option<jiff::Timestamp>| due.is_some_and(|due| due <= next.now);
+        let patience = {
+            let mut state = place.state();
+            state.claiming.due_looked = self.clock.monotonic();
+            // Due, but locked by another runner or of a workflow, or a kind, that we do not have.
+            let is_foreign = is_due(next.work) || is_due(next.unknown);
+            if state.claiming.has_backlog() {
+                // It waits for slots, and is claimed when there is one.
+                None
+            } else if is_foreign {
+                Some(state.claiming.lose_patience())
             } else {
-                place.state().claiming.patience = None;
-                self.set_timer(tenant, Timer::Work, delay);
+                state.claiming.patience = None;
+                None
             }
-        } else {
-            place.state().claiming.patience = None;
-        }
-        if let Some(due) = next.deadline {
-            self.set_timer(tenant, Timer::Deadline, until(due).max(deadlines_after));
-        }
-    }
-
-    /// Cancels the executions of a place whose deadline has passed.
-    async fn expire(self: Arc<Self>, place: Arc<OpenPlace>) {
-        if !place.state().standing.is_active() {
-            // The look that follows when it is active again tells the deadlines.
-            return;
-        }
-        let (store, inner, now) =
-            (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
-        let answer = {
-            let _turn = self.turn_in(&place).await;
-            self.ask(async move { store.execution_expire(&inner, now).await }).await
         };
-        place.troubles.deadlines.note(place.whose(), &answer);
-        match answer {
-            Ok(expired) => {
-                debug!(
-                    tenant = place.place.name,
-                    executions = expired.len(),
-                    "cancelled executions whose deadline has passed"
-                );
-                // A deadline that is due and ends nothing has no execution.
-                let deadlines_after = if expired.is_empty() { PATIENCE.1 } else { Duration::ZERO };
-                place.queue.left(expired.len());
-                count_ended(ExecutionStatus::Cancelled, expired.len());
-                for execution in expired {
-                    self.request_audit(Audit::Execution(Arc::clone(&place), execution));
-                }
-                self.lower(place, deadlines_after);
+        if next.unexpanded && is_due(next.work) {
+            self.expand(place);
+        }
+        if let Some(patience) = patience {
+            self.set_timer(tenant, Timer::Work, patience);
+            if is_due(next.work) {
+                self.look_for_orphans(place);
             }
-            Err(_) => self.set_timer(place.place.tenant, Timer::Deadline, Duration::from_secs(1)),
+        }
+        if let Some(due) = next.work.filter(|due| *due > next.now) {
+            self.set_timer(tenant, Timer::Work, until(due));
+        }
+        if let Some(due) = next.due {
+            self.set_timer(tenant, Timer::Due, until(due).max(due_after));
         }
     }
 }

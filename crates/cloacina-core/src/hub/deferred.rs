@@ -79,6 +79,9 @@ impl Submitter {
         let settings = settings.clone().unwrap_or_else(|| Arc::clone(&place.state().handles.settings));
         let reply = SubmitReply::Recorded(oneshot::channel().0, Arc::default());
         let (submit, limit) = hub.check(described, place, &settings, Roots::Left, reply)?;
+        if !submit.execution.is_expanded() {
+            hub.look_for_name(place, &submit.execution.workflow.name);
+        }
         Ok(Prepared { submit: Box::new(submit), limit })
     }
 

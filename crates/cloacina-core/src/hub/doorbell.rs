@@ -50,6 +50,7 @@ impl Hub {
             }
             self.statuses_changed(&bells.changed);
             self.serve(&bells.due);
+            let mut waiting = Vec::new();
             for due in bells.due {
                 let place = self.open_place(due.tenant);
                 if let Some(place) = place {
@@ -60,6 +61,8 @@ impl Hub {
                             || state.claiming.under_way
                             || state.claiming.patience.is_some()
                         {
+                            drop(state);
+                            waiting.push(place);
                             continue;
                         }
                         state.claiming.note_any();
@@ -67,6 +70,7 @@ impl Hub {
                     self.look(&place);
                 }
             }
+            self.look_without_slots(waiting);
             for (tenant, execution) in bells.notices {
                 let place = self.open_place(tenant);
                 if let Some(place) = place {

@@ -339,9 +339,11 @@ impl Lane {
         let places = batches
             .iter()
             .map(|batch| {
-                let (noted, workflows) = {
+                let (noted, workflows, timed) = {
                     let state = batch.place.state();
-                    (state.standing.noted == runner, Arc::clone(state.claimable()))
+                    let ended = batch.endings.iter().map(|ending| ending.outcome.execution);
+                    let timed = state.work.timed(ended);
+                    (state.standing.noted == runner, Arc::clone(state.claimable()), timed)
                 };
                 let claims = !batch.permits.is_empty()
                     || batch.submits.iter().any(|submit| !submit.execution.claimed.is_empty());
@@ -350,6 +352,7 @@ impl Lane {
                     first_claim: claims && !noted,
                     submits: batch.submits.iter().map(|submit| Arc::clone(&submit.execution)).collect(),
                     outcomes: batch.endings.iter().map(|ending| Arc::clone(&ending.outcome)).collect(),
+                    timed,
                     claim: (!batch.permits.is_empty())
                         .then_some(Claim { limit: batch.permits.len(), workflows }),
                 }

@@ -22,6 +22,8 @@ pub(crate) struct Live {
     pub(crate) workflow: Arc<Workflow>,
     pub(crate) graph: Arc<Graph>,
     pub(crate) priority: i16,
+    /// Whether it may have due rows.
+    pub(crate) timed: bool,
     pub(crate) input: Arc<Values>,
     /// The size of the input as JSON.
     pub(crate) input_bytes: usize,
@@ -81,7 +83,7 @@ impl Live {
         id: ExecutionId,
         workflow: Arc<Workflow>,
         graph: Arc<Graph>,
-        priority: i16,
+        (priority, timed): (i16, bool),
         (input, input_bytes): (Arc<Values>, usize),
         created_at: Timestamp,
     ) -> Self {
@@ -90,7 +92,7 @@ impl Live {
             .take(workflow.tasks().len())
             .map(|task| LiveTask::new(if root(task) { TaskState::Ready } else { TaskState::Waiting }))
             .collect();
-        Self { id, workflow, graph, priority, input, input_bytes, created_at, started_at: None, tasks }
+        Self { id, workflow, graph, priority, timed, input, input_bytes, created_at, started_at: None, tasks }
     }
 
     /// An execution as it was read. Its rows must be those of the workflow: everything here goes by their
@@ -122,6 +124,7 @@ impl Live {
             workflow,
             graph,
             priority: header.priority,
+            timed: header.deadline.is_some(),
             input,
             input_bytes: record.input.len(),
             created_at: header.created_at,

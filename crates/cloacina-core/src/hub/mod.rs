@@ -6,8 +6,10 @@
 //!        │ result              kernel└── endings ── attempts    on the caller's runtime
 //!        └────────── perform ────┴── starts ─────────►
 //!   claims      grants slots, claims ready work, waits for due times
+//!   due         does what the engine itself has to do at a time, without slots
 //!   heartbeat   renews the lease          rescue      takes back the work of runners that died
 //!   doorbell    looks for due work        elsewhere   asks for executions that are waited for and run elsewhere
+//!   expand      gives executions that were submitted by name their tasks
 //!   orphans     executions whose code nobody has       retention   mends, and deletes what is old
 //!   serving     opens the places of tenants that nobody opened here and that have work due, and closes them again
 //!   status      puts into force what the operator decided about a tenant
@@ -36,7 +38,9 @@ mod batch;
 mod claims;
 mod deferred;
 mod doorbell;
+mod due;
 mod elsewhere;
+mod expand;
 mod heartbeat;
 mod kernel;
 mod lane;

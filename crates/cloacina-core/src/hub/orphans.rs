@@ -13,6 +13,7 @@ use crate::backoff::Backoff;
 use crate::clock::LONGEST_WAIT;
 use crate::id::{ExecutionId, TenantId};
 use crate::store::{Control, Controlled, Liveness, MANY, StoreError, WorkflowKey};
+use crate::workflow::Fingerprint;
 
 /// How often places with work that is not for us are looked at for executions that nobody has the code of.
 const ORPHANS: Duration = Duration::from_secs(30);
@@ -140,6 +141,36 @@ impl Hub {
         Ok(())
     }
 
+    /// Says it if no live runner has a workflow of the name that something is submitted by: the name may be
+    /// wrong. Looked for once in a while for each name.
+    pub(crate) fn look_for_name(self: &Arc<Self>, place: &Arc<OpenPlace>, name: &Arc<str>) {
+        let now = self.clock.monotonic();
+        {
+            let mut looked = self.names_looked.lock();
+            let key = (place.place.tenant, Arc::clone(name));
+            if looked.get(&key).is_some_and(|at| now < *at + ORPHANS) {
+                return;
+            }
+            if looked.len() >= ORPHANS_TOLD {
+                looked.clear();
+            }
+            looked.insert(key, now);
+        }
+        let (hub, place, name) = (Arc::clone(self), Arc::clone(place), Arc::clone(name));
+        self.spawn(async move {
+            let announced = hub.announced_by_all().await;
+            hub.troubles.announced.note(hub.whose(), &announced);
+            let Ok(announced) = announced else { return };
+            if !known_to(&announced, &place).iter().any(|key| key.name == name) {
+                warn!(
+                    tenant = place.place.name, workflow = %name.escape_debug(),
+                    "an execution is submitted by name, and no live runner has a workflow of this name: it waits until one is started; if \
+                     the name is wrong, cancel it"
+                );
+            }
+        });
+    }
+
     /// Resumes the executions of a place that were paused because nobody had the code that this process has.
     pub(super) async fn resume_orphans(self: Arc<Self>, place: Arc<OpenPlace>) {
         let known: Arc<[WorkflowKey]> = {
@@ -147,7 +178,8 @@ impl Hub {
             if !state.standing.is_active() {
                 return;
             }
-            Arc::clone(state.handles.workflows.keys())
+            let keys = state.handles.workflows.keys();
+            keys.iter().flat_map(|key| [key.clone(), by_name(key)]).collect()
         };
         let mut backoff = Backoff::new(RESUME.0, RESUME.1);
         loop {
@@ -210,5 +242,11 @@ type Announced = HashMap<Option<TenantId>, HashSet<WorkflowKey>>;
 /// What runners have that may work in a place.
 fn known_to(announced: &Announced, place: &OpenPlace) -> HashSet<WorkflowKey> {
     let runners = [None, Some(place.place.tenant)];
-    runners.iter().filter_map(|whose| announced.get(whose)).flatten().cloned().collect()
+    let keys = runners.iter().filter_map(|whose| announced.get(whose)).flatten();
+    keys.flat_map(|key| [key.clone(), by_name(key)]).collect()
+}
+
+/// What stands for executions that were submitted by the name of a workflow.
+fn by_name(key: &WorkflowKey) -> WorkflowKey {
+    WorkflowKey { name: Arc::clone(&key.name), fingerprint: Fingerprint::UNKNOWN }
 }

@@ -42,7 +42,7 @@ impl Hub {
             loads,
             audits,
             work_in,
-            deadline_in,
+            due_in,
             poll_at,
             reports,
             counts,
@@ -109,8 +109,8 @@ impl Hub {
         if let Some(delay) = work_in {
             self.set_timer(tenant, Timer::Work, delay);
         }
-        if let Some(delay) = deadline_in {
-            self.set_timer(tenant, Timer::Deadline, delay);
+        if let Some(delay) = due_in {
+            self.set_timer(tenant, Timer::Due, delay);
         }
         if let Some(at) = poll_at {
             self.set_timer_at(tenant, Timer::Poll, at);

@@ -67,6 +67,8 @@ pub struct Completion {
     pub place: Arc<Place>,
     /// What became of it. Its successors go to the ready table.
     pub outcome: Arc<Outcome>,
+    /// Whether its execution may have due rows.
+    pub timed: bool,
     /// The time, if the clock of a test overrides the database's.
     pub now: Option<Timestamp>,
 }
@@ -199,7 +201,9 @@ impl Recording {
         if !attempt.open() {
             return Err(over());
         }
+        let timed = !place.state().work.timed(std::iter::once(attempt.execution)).is_empty();
         let completion = Completion {
+            timed,
             runner: attempt.incarnation.id,
             place: Arc::clone(&place.place),
             outcome: Arc::new(attempt.outcome(json)),

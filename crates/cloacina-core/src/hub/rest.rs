@@ -31,7 +31,7 @@ use super::place::OpenPlace;
 use super::shared::Hub;
 use super::timers::Timer;
 use super::transition::Incarnation;
-use crate::store::StoreError;
+use crate::store::{DueKind, StoreError};
 
 /// How long nothing has to happen.
 const REST: Duration = Duration::from_secs(5);
@@ -112,7 +112,7 @@ impl Hub {
                 return Ok(false);
             }
             let this = std::slice::from_ref(&place.place);
-            for next in self.store.bell_lower(this, self.clock.database_now()).await? {
+            for next in self.store.bell_lower(this, DueKind::ALL, self.clock.database_now()).await? {
                 self.wait_for(&place, next, Duration::ZERO);
             }
         }

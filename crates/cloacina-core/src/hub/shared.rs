@@ -1,6 +1,6 @@
 //! What all runners of one process that use one database share.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -76,6 +76,8 @@ pub struct Hub {
     untrusted: Semaphore,
     /// Of which work the log has said that nobody has its code.
     pub(super) orphans_told: Mutex<HashSet<(TenantId, WorkflowKey)>>,
+    /// When it was last looked whether somebody has a workflow of a name that something was submitted by.
+    pub(super) names_looked: Mutex<HashMap<(TenantId, Arc<str>), Duration>>,
     pub(super) troubles: Troubles,
     /// Whether no other runner was seen at the last look.
     pub(super) alone: AtomicBool,
@@ -120,6 +122,7 @@ impl Hub {
             openings: Semaphore::new(OPENING),
             untrusted: Semaphore::new(UNTRUSTED_CALLS),
             orphans_told: Mutex::default(),
+            names_looked: Mutex::default(),
             troubles: Troubles::default(),
             alone: AtomicBool::new(false),
             rest: Awake::default(),

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::place::{OpenPlace, Submitting, smaller};
+use super::place::{OpenPlace, Submitting, key_and_tasks, smaller};
 use super::shared::Hub;
 use super::transition::{Submit, SubmitReply};
 use crate::config::RunnerConfig;
 use crate::context::{ContextError, values_to_json};
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
-use crate::store::{NewExecution, NewTask, WorkflowKey};
+use crate::store::{NewExecution, WorkflowKey};
 use crate::submission::{Described, idempotency};
+use crate::workflow::{Fingerprint, check_workflow_name};
 
 /// The priority that is claimed first.
 const MAX_PRIORITY: u8 = 9;
@@ -40,7 +41,8 @@ impl Hub {
         roots: Roots,
         reply: SubmitReply,
     ) -> Result<(Submit, Option<usize>), Error> {
-        let Described { workflow: name, input, idempotency_key, start_at, deadline, priority } = described;
+        let Described { workflow: name, by_name, input, idempotency_key, start_at, deadline, priority } =
+            described;
         let tenant = &place.place.name;
         // Before the look at the state, so that the hub does not go to rest between the two.
         let under_way = Submitting::new(place).map_err(|there_are| too_many(there_are, tenant))?;
@@ -55,10 +57,17 @@ impl Hub {
                 settings.max_queue_length.unwrap_or(usize::MAX),
                 state.standing.status.limits.max_queue_length,
             );
-            let Some(workflow) = state.handles.workflows.get(&name) else {
-                return Err(unknown_workflow(&name, &state.handles.workflows.names()));
-            };
-            if state.forbids(workflow) {
+            let workflow = state.handles.workflows.get(&name);
+            if workflow.is_none() {
+                if !by_name {
+                    return Err(unknown_workflow(&name, &state.handles.workflows.names()));
+                }
+                check_workflow_name(&name).map_err(|reason| {
+                    let message = format!("the name of a workflow {reason}: `{}`", name.escape_debug());
+                    Error::new(ErrorKind::Workflow, message)
+                })?;
+            }
+            if workflow.is_some_and(|workflow| state.forbids(workflow)) {
                 let message = format!(
                     "workflow `{}` is for the operator only and was not submitted: tenant `{tenant}` has a database login of its own; submit it \
                      in a place without one",
@@ -70,10 +79,14 @@ impl Hub {
             let direct = roots == Roots::Claimed
                 && state.claims()
                 && !state.claiming.has_backlog()
-                && state.may_start(workflow);
-            (Arc::clone(workflow), direct, max_context_bytes, max_queue_length)
+                && workflow.is_some_and(|workflow| state.may_start(workflow));
+            (workflow.cloned(), direct, max_context_bytes, max_queue_length)
         };
-        let graph = workflow.graph()?;
+        let (key, tasks) = match &workflow {
+            Some(workflow) => key_and_tasks(workflow)?,
+            // Whoever has the code says which version it is, and which tasks it has.
+            None => (WorkflowKey { name: name.into(), fingerprint: Fingerprint::UNKNOWN }, Arc::default()),
+        };
         if priority > MAX_PRIORITY {
             let message = format!("priority {priority} is above {MAX_PRIORITY}, the highest");
             return Err(Error::new(ErrorKind::Configuration, message));
@@ -95,30 +108,18 @@ impl Hub {
         };
         direct = direct && start_at.is_none();
         let first: Vec<i16> =
-            (0..).take(workflow.tasks().len()).filter(|task| graph.dependencies(*task).is_empty()).collect();
+            (0..).zip(&*tasks).filter(|(_, task)| task.waiting_on == 0).map(|(task, _)| task).collect();
         let permits = if direct { place.slots.take(first.len()) } else { Vec::new() };
         let claimed = first[..permits.len()].to_vec();
         let execution = NewExecution {
             id: ExecutionId::new(),
-            workflow: WorkflowKey {
-                name: Arc::clone(workflow.shared_name()),
-                fingerprint: graph.fingerprint(),
-            },
+            workflow: key,
             priority: i16::from(priority),
             input: json.into(),
             idempotency,
             start_at: start_at.map(within_reach),
             deadline: deadline.map(within_reach),
-            tasks: workflow
-                .tasks()
-                .iter()
-                .zip(0..)
-                .map(|(task, position)| NewTask {
-                    name: task.id().to_owned(),
-                    waiting_on: i16::try_from(graph.dependencies(position).len())
-                        .expect("a workflow has at most 10,000 tasks"),
-                })
-                .collect(),
+            tasks,
             claimed,
             submitter: self.store.submitter(),
         };
@@ -159,5 +160,9 @@ fn unknown_workflow(name: &str, known: &[&str]) -> Error {
             known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
         ),
     };
-    Error::new(ErrorKind::Workflow, format!("there is no workflow `{}`; {known}", name.escape_debug()))
+    let name = name.escape_debug();
+    let message = format!(
+        "there is no workflow `{name}`; {known}; if another program has it, submit it with `by_name`"
+    );
+    Error::new(ErrorKind::Workflow, message)
 }

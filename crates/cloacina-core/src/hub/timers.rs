@@ -10,8 +10,8 @@ use crate::id::TenantId;
 pub(crate) enum Timer {
     /// Work that can be claimed.
     Work,
-    /// Executions whose deadline has passed.
-    Deadline,
+    /// What the engine itself has to do.
+    Due,
     /// Executions that are waited for here and run elsewhere.
     Poll,
 }
@@ -41,7 +41,7 @@ impl Timers {
     /// When a place is to be looked at next for what its database holds.
     pub(super) fn next(&self, tenant: TenantId) -> Option<Duration> {
         let of = |timer| self.by_place.get(&(tenant, timer)).copied();
-        of(Timer::Work).into_iter().chain(of(Timer::Deadline)).min()
+        of(Timer::Work).into_iter().chain(of(Timer::Due)).min()
     }
 
     /// The places with executions that are waited for and may run elsewhere.
@@ -51,7 +51,7 @@ impl Timers {
     }
 
     pub(super) fn forget(&mut self, tenant: TenantId) {
-        for timer in [Timer::Work, Timer::Deadline, Timer::Poll] {
+        for timer in [Timer::Work, Timer::Due, Timer::Poll] {
             if let Some(due) = self.by_place.remove(&(tenant, timer)) {
                 self.by_time.remove(&(due, tenant, timer));
             }
@@ -82,7 +82,7 @@ mod tests {
         assert!(timers.set(tenant, Timer::Work, at(5)));
         assert!(timers.set(tenant, Timer::Work, at(3)));
         assert!(!timers.set(tenant, Timer::Work, at(4)));
-        assert!(!timers.set(tenant, Timer::Deadline, at(9)));
+        assert!(!timers.set(tenant, Timer::Due, at(9)));
         assert_eq!(timers.pop(at(2)), Err(Some(at(3))));
         assert_eq!(timers.pop(at(3)), Ok((tenant, Timer::Work)));
         assert_eq!(timers.pop(at(3)), Err(Some(at(9))));

@@ -44,7 +44,8 @@ pub(crate) enum Transition {
 pub(crate) struct Submit {
     pub(crate) place: Arc<OpenPlace>,
     pub(crate) execution: Arc<NewExecution>,
-    pub(crate) workflow: Arc<Workflow>,
+    /// None if it is not expanded.
+    pub(crate) workflow: Option<Arc<Workflow>>,
     pub(crate) input: Arc<Values>,
     /// One for each claimed root.
     pub(crate) permits: Vec<Permit>,

@@ -24,7 +24,8 @@ pub(crate) struct PlaceTroubles {
     pub(crate) repair: Streak,
     pub(crate) pruning: Streak,
     pub(crate) lowering: Streak,
-    pub(crate) deadlines: Streak,
+    pub(crate) settling: Streak,
+    pub(crate) expanding: Streak,
     pub(crate) status: Streak,
     pub(crate) audit: Streak,
     pub(crate) loading: Streak,
@@ -88,9 +89,13 @@ impl Default for PlaceTroubles {
                 "lower the bell",
                 "the place is looked at once a second until that succeeds",
             ),
-            deadlines: Streak::new(
-                "cancel executions whose deadline has passed",
-                "they go on until that succeeds",
+            settling: Streak::new(
+                "do what is due",
+                "executions whose deadline has passed go on until that succeeds",
+            ),
+            expanding: Streak::new(
+                "expand executions that were submitted by name",
+                "they wait until that succeeds",
             ),
             status: Streak::new(
                 "read what was decided about this tenant",

@@ -16,7 +16,7 @@ const LOWERED_TOGETHER: usize = 256;
 pub(super) struct Turns(Mutex<VecDeque<Arc<OpenPlace>>>);
 
 /// The places that share tables and whose bells are to be lowered, each with the time before which its
-/// deadlines are not to be looked at. While some are lowered, others gather.
+/// due rows are not to be looked at. While some are lowered, others gather.
 #[derive(Debug, Default)]
 pub(super) struct Lowering(Mutex<Gathered>);
 
@@ -43,9 +43,9 @@ impl Turns {
 
 impl Lowering {
     /// True if nobody is lowering at the moment.
-    pub(super) fn add(&self, place: Arc<OpenPlace>, deadlines_after: Duration) -> bool {
+    pub(super) fn add(&self, place: Arc<OpenPlace>, due_after: Duration) -> bool {
         let mut gathered = self.0.lock();
-        gathered.waiting.push((place, deadlines_after));
+        gathered.waiting.push((place, due_after));
         !std::mem::replace(&mut gathered.under_way, true)
     }
 

@@ -8,10 +8,10 @@
 //! 3. *Lock* the executions that have outcomes, in the order of ids, in a statement of its own.
 //! 4. *Record* the outcomes whose row is still running under this runner and attempt; count their successors down; a successor
 //!    that has nothing left to wait for becomes running if it is wanted, otherwise ready.
-//! 5. *Close* the executions that have nothing left.
+//! 5. *Close* the executions that have nothing left, and drop their due rows.
 //! 6. *Claim* ready work.
 //!
-//! Whatever leaves a row in the ready table rings the place's bell.
+//! Whatever leaves a ready or a due row rings the place's bell.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub struct PlaceFlush {
     pub submits: Vec<Arc<NewExecution>>,
     /// What became of tasks that this runner holds; no task stands here twice.
     pub outcomes: Vec<Arc<Outcome>>,
+    /// The executions among those of `outcomes` that may have [due rows](super::DueKind): these go when the execution is closed.
+    pub timed: Vec<ExecutionId>,
     /// What to claim from the ready table.
     pub claim: Option<Claim>,
 }
@@ -75,12 +77,30 @@ pub struct NewExecution {
     pub start_at: Option<Timestamp>,
     /// Cancelled if it is not over by then.
     pub deadline: Option<Timestamp>,
-    /// Its tasks by position. Those that wait for nothing are ready.
+    /// Its tasks by position; none if it is [not expanded](Self::is_expanded). Those that wait for nothing are ready.
     pub tasks: Arc<[NewTask]>,
     /// The ready ones that the runner of the flush has claimed, for attempt 1.
     pub claimed: Vec<TaskIndex>,
     /// Who is told when it ends.
     pub submitter: Option<SubmitterId>,
+}
+
+impl NewExecution {
+    /// Whether it has its tasks. One that was submitted by name has none until somebody who has the workflow gives it those, see
+    /// [`execution_expand`](super::Store::execution_expand); until then one ready row of task 0 says when it starts.
+    #[must_use]
+    pub fn is_expanded(&self) -> bool {
+        self.workflow.fingerprint != Fingerprint::UNKNOWN
+    }
+}
+
+/// What an execution becomes that was submitted by the name of a workflow.
+#[derive(Debug, Clone)]
+pub struct Expansion {
+    /// Its version.
+    pub workflow: WorkflowKey,
+    /// Its tasks by position.
+    pub tasks: Arc<[NewTask]>,
 }
 
 /// A task of a new execution.
@@ -244,4 +264,6 @@ pub struct Fresh {
     pub input: Payload,
     /// When it was recorded.
     pub created_at: Timestamp,
+    /// Whether it may have [due rows](super::DueKind).
+    pub timed: bool,
 }

@@ -5,10 +5,11 @@
 //! *SQL counts, core decides*: trigger rules, retries and who may run how much are decided by the engine, the store only
 //! moves rows from a state that the caller names to another. A write that finds another state changes nothing and says so.
 //!
-//! The order of locks is the same everywhere: tenant, execution, task, bell. Every transaction that changes the tasks of an
+//! The order of locks is the same everywhere: tenant, execution, due row, task, bell. Every transaction that changes the tasks of an
 //! execution locks the execution first, in a statement of its own, so that the next statement's snapshot sees what the
 //! previous holder of the lock wrote.
 
+mod due;
 mod error;
 mod execution;
 mod flush;
@@ -25,14 +26,15 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+pub use due::{DueKind, Settled};
 pub use error::{StoreError, StoreErrorKind};
 pub use execution::{
     AttemptList, Control, Controlled, ExecutionFilter, ExecutionHeader, ExecutionList, ExecutionRecord,
     ORPHANED, PlaceFigures, TaskRecord,
 };
 pub use flush::{
-    Claim, Claimed, Closed, Flush, Flushed, Freed, Fresh, Idempotency, NewExecution, NewTask, Outcome,
-    PlaceFlush, PlaceFlushed, Recorded, TaskOutcome, WorkflowKey,
+    Claim, Claimed, Closed, Expansion, Flush, Flushed, Freed, Fresh, Idempotency, NewExecution, NewTask,
+    Outcome, PlaceFlush, PlaceFlushed, Recorded, TaskOutcome, WorkflowKey,
 };
 pub use payload::Payload;
 pub use place::{Place, PlaceName};
@@ -70,8 +72,20 @@ pub struct NextDue {
     pub now: Timestamp,
     /// When the earliest ready task is due.
     pub work: Option<Timestamp>,
-    /// When the earliest deadline is due.
-    pub deadline: Option<Timestamp>,
+    /// When the earliest due row is due of those kinds that were asked for.
+    pub due: Option<Timestamp>,
+    /// When the earliest due row is due of any other kind.
+    pub unknown: Option<Timestamp>,
+    /// Whether executions wait that are [not expanded](NewExecution::is_expanded).
+    pub unexpanded: bool,
+}
+
+impl NextDue {
+    /// The earliest of all: what the bell is set to.
+    #[must_use]
+    pub fn earliest(&self) -> Option<Timestamp> {
+        [self.work, self.due, self.unknown].into_iter().flatten().min()
+    }
 }
 
 /// What a repair changed in a place.
@@ -168,8 +182,14 @@ pub trait Store: Send + Sync + 'static {
         now: Option<Timestamp>,
     ) -> Result<Controlled>;
 
-    /// Cancels the executions whose deadline has passed, at most 1,000 of them, and leaves notices.
-    async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>>;
+    /// Takes rows of these [kinds](DueKind) that are due, at most [`MANY`] of each, and does what they ask for, in one transaction for each kind.
+    /// What somebody else has locked at this moment stays. A deadline cancels its execution, and leaves a notice.
+    async fn due_settle(
+        &self,
+        place: &Place,
+        kinds: &'static [DueKind],
+        now: Option<Timestamp>,
+    ) -> Result<Settled>;
 
     /// The executions of other workflows than these with a task that has been ready to be claimed for at least `grace`, and what they
     /// run; at most [`MANY`].
@@ -187,6 +207,16 @@ pub trait Store: Send + Sync + 'static {
         place: &Place,
         known: &Arc<[WorkflowKey]>,
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>>;
+
+    /// Gives executions that were submitted by these names and whose start is due the tasks of the workflow, at most `limit` of them, in one
+    /// transaction. From then on they are as if they had been submitted with it. What somebody else has locked stays. Returns how many.
+    async fn execution_expand(
+        &self,
+        place: &Place,
+        workflows: &Arc<[Expansion]>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize>;
 
     /// Looks for what no transaction of ours leaves behind, and mends it: tasks that run under runners of which there is no row, as in
     /// a place that was put back from a backup, are ready again; running executions in which nothing is left to be done are closed.
@@ -244,9 +274,14 @@ pub trait Store: Send + Sync + 'static {
     /// The tenants with work due, and recent notices. One statement, whatever the number of tenants.
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells>;
 
-    /// Sets the bells of places to their earliest due rows, and says what those are, in the order of the places. Several are given only if they
-    /// share tables.
-    async fn bell_lower(&self, places: &[Arc<Place>], now: Option<Timestamp>) -> Result<Vec<NextDue>>;
+    /// Sets the bells of places to their earliest ready or due rows, of whatever kind, and says when those are due, in the order of the places.
+    /// The caller knows these kinds. Several places are given only if they share tables.
+    async fn bell_lower(
+        &self,
+        places: &[Arc<Place>],
+        kinds: &'static [DueKind],
+        now: Option<Timestamp>,
+    ) -> Result<Vec<NextDue>>;
 
     /// Records a new runner as live. Repeated after a lost answer, it changes nothing.
     async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()>;

@@ -10,6 +10,12 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub i64);
 
+impl Fingerprint {
+    /// That of an execution that was submitted by name and has no tasks yet: whoever expands it decides which version it is of. No workflow
+    /// has it.
+    pub const UNKNOWN: Self = Self(0);
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

@@ -31,7 +31,8 @@ struct Node {
 impl Graph {
     pub(crate) fn new(workflow: &str, tasks: &[TaskDefinition]) -> Result<Self, WorkflowError> {
         let fail = |problem| WorkflowError { workflow: workflow.to_owned(), problem };
-        check_name(workflow).map_err(|reason| fail(Problem::Name { what: "name".into(), reason }))?;
+        check_workflow_name(workflow)
+            .map_err(|reason| fail(Problem::Name { what: "name".into(), reason }))?;
         if tasks.is_empty() {
             return Err(fail(Problem::Empty));
         }
@@ -131,7 +132,19 @@ fn fingerprint(tasks: &[TaskDefinition], nodes: &[Node]) -> Fingerprint {
         let hash = hash.text(&task.id).text(task.rule.name()).number(dependencies.len());
         dependencies.iter().fold(hash, |hash, dependency| hash.number(*dependency as usize))
     });
-    Fingerprint(hash.finish())
+    // One in 2^64 would be taken for an execution that is not expanded.
+    Fingerprint(if hash.finish() == Fingerprint::UNKNOWN.0 { 1 } else { hash.finish() })
+}
+
+/// How names and keys begin that are the engine's own.
+pub(crate) const RESERVED: &str = "cloacina/";
+
+pub(crate) fn check_workflow_name(name: &str) -> Result<(), &'static str> {
+    check_name(name)?;
+    if name.starts_with(RESERVED) {
+        return Err("begins with `cloacina/`, as only names of the engine do");
+    }
+    Ok(())
 }
 
 fn check_name(name: &str) -> Result<(), &'static str> {

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::StableHash;
-pub(crate) use graph::Graph;
 pub use graph::WorkflowError;
+pub(crate) use graph::{Graph, RESERVED, check_workflow_name};
 pub use registry::{WorkflowRegistration, registered};
 pub(crate) use task::TaskTimeout;
 pub use task::{Task, TaskBody, TaskDefinition, TaskFuture};

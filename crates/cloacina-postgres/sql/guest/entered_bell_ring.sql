@@ -1,8 +1,8 @@
 -- The bell is rung by a function, for the tenant that was entered.
 SELECT coalesce(earliest.due_at <= coalesce($2::timestamptz, now()), false) AS due, cloacina.entered_ring(earliest.due_at) AS known
 FROM (
-    SELECT min(first.due_at) AS due_at
-    FROM generate_series(-1, 9) AS level (priority)
+    SELECT least(min(first.due_at), $3::timestamptz) AS due_at
+    FROM generate_series(0, 9) AS level (priority)
     CROSS JOIN LATERAL (
         SELECT ready.due_at FROM ready_tasks AS ready
         WHERE ready.tenant_id = $1::uuid AND ready.priority = level.priority

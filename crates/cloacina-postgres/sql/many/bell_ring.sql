@@ -9,11 +9,11 @@ WITH bell AS MATERIALIZED (
     ) AS doorbell
 ),
 earliest AS MATERIALIZED (
-    SELECT wanted.tenant_id, first.due_at
-    FROM unnest($1) AS wanted (tenant_id)
+    SELECT wanted.tenant_id, least(first.due_at, wanted.due_at) AS due_at
+    FROM unnest($1, $3::timestamptz[]) AS wanted (tenant_id, due_at)
     CROSS JOIN LATERAL (
         SELECT min(first.due_at) AS due_at
-        FROM generate_series(-1, 9) AS level (priority)
+        FROM generate_series(0, 9) AS level (priority)
         CROSS JOIN LATERAL (
             SELECT ready.due_at FROM ready_tasks AS ready
             WHERE ready.tenant_id = wanted.tenant_id AND ready.priority = level.priority

@@ -24,17 +24,6 @@ WITH closed AS (
         LIMIT 1
     ) AS failure ON true
     WHERE execution.ctid = open.ctid
-    RETURNING execution.tenant_id, execution.id, execution.state, execution.deadline, execution.submitter
-),
-deadline AS (
-    DELETE FROM ready_tasks AS ready
-    USING closed
-    CROSS JOIN LATERAL (
-        SELECT ctid FROM ready_tasks AS waiting
-        WHERE waiting.tenant_id = closed.tenant_id AND waiting.priority = -1 AND waiting.due_at = closed.deadline
-          AND waiting.execution_id = closed.id AND waiting.task = -1
-        OFFSET 0
-    ) AS waiting
-    WHERE closed.deadline IS NOT NULL AND ready.ctid = waiting.ctid
+    RETURNING execution.tenant_id, execution.id, execution.state, execution.submitter
 )
 SELECT tenant_id, id, state, submitter FROM closed

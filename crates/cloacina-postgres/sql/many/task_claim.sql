@@ -10,7 +10,7 @@ picked AS MATERIALIZED (
             SELECT ready.ctid, ready.priority, ready.execution_id, ready.task, ready.workflow, ready.fingerprint, execution.*
             FROM ready_tasks AS ready
             CROSS JOIN LATERAL (
-                SELECT state, created_at,
+                SELECT state, created_at, deadline IS NOT NULL AS timed,
                        CASE WHEN state = 'pending' AND pg_column_size(input) <= CASE WHEN pg_column_compression(input) IS NULL THEN 65536 ELSE 8192 END THEN input END AS input
                 FROM workflow_executions
                 WHERE tenant_id = wanted.tenant_id AND id = ready.execution_id
@@ -55,4 +55,4 @@ CROSS JOIN LATERAL (
 ) AS ready, clock
 WHERE task.ctid = ready.ctid
 RETURNING task.tenant_id, task.execution_id, task.task, picked.workflow, picked.fingerprint, picked.priority, task.attempt,
-          task.failures, task.lost, picked.input::text, picked.created_at
+          task.failures, task.lost, picked.input::text, picked.created_at, picked.timed

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
-    Claim, Claimed, Control, ExecutionFilter, ExecutionHeader, ExecutionList, Flush, Idempotency,
+    Claim, Claimed, Control, DueKind, ExecutionFilter, ExecutionHeader, ExecutionList, Flush, Idempotency,
     NewExecution, NewTask, Outcome, Payload, Place, PlaceFlush, PlaceFlushed, PlaceName, RunnerRegistration,
     Store, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
 };
@@ -274,7 +274,8 @@ impl Alternation {
         // Whatever its name: a claim takes what lies in the place.
         let claim = Claim { limit: self.rng.usize(1..4), workflows: workflows() };
         let place = Arc::clone(&self.tenants[tenant].place);
-        PlaceFlush { place, first_claim: true, submits, outcomes, claim: Some(claim) }
+        let timed = Vec::new();
+        PlaceFlush { place, first_claim: true, submits, outcomes, timed, claim: Some(claim) }
     }
 
     fn new_execution(&mut self, tenant: usize) -> NewExecution {
@@ -330,6 +331,7 @@ impl Alternation {
             first_claim: false,
             submits: vec![Arc::new(new)],
             outcomes: vec![],
+            timed: vec![],
             claim: None,
         };
         let mut places = vec![place_flush(&self.tenants[tenant], broken)];
@@ -451,7 +453,8 @@ impl Alternation {
 
     async fn lower(&mut self, tenant: usize) {
         let (store, place, _) = self.question(tenant);
-        let lowered = self.call(tenant, async move { store.bell_lower(&[place], None).await }).await;
+        let lowered =
+            self.call(tenant, async move { store.bell_lower(&[place], DueKind::ALL, None).await }).await;
         for next in lowered.got().into_iter().flatten() {
             assert!(next.work.is_none() || !self.tenants[tenant].sent.is_empty());
         }

@@ -6,6 +6,7 @@ mod address;
 mod alternate;
 mod cancelled;
 mod defaults;
+mod due;
 mod migrate;
 mod plan;
 mod pooler;

@@ -35,13 +35,17 @@ async fn the_statements_of_a_flush_walk_indexes_by_their_keys_even_if_planned_on
     for name in [
         "execution_insert",
         "task_insert",
-        "deadline_insert",
+        "due_insert",
+        "due_take",
+        "due_drop",
         "execution_lock",
         "task_record",
         "task_end",
         "execution_close",
         "task_claim",
+        "execution_cancel",
         "bell_ring",
+        "bell_due_next",
         "many/bell_lock",
         "many/bell_due_next",
         "many/bell_lower",
@@ -61,12 +65,26 @@ async fn the_statements_of_a_flush_walk_indexes_by_their_keys_even_if_planned_on
                 "(execution_id = "
             } else if line.contains("ready_tasks_pkey") {
                 "(priority = "
+            } else if line.contains("due_rows_pkey") {
+                "(kind = "
             } else {
                 continue;
             };
             assert!(next.contains("Index Cond") && next.contains(key), "{name}: {plan}");
         }
     }
+}
+
+#[tokio::test]
+async fn nothing_that_an_execution_without_a_deadline_needs_touches_the_due_rows() {
+    let t = Handle::new().await;
+    t.beside.batch_execute("ALTER TABLE due_rows RENAME TO away").await.unwrap();
+    let execution = t.submit(new_execution(&[0, 1], &[])).await;
+    let claimed = t.flush(vec![], vec![], 10).await.claimed;
+    assert_eq!(claimed.len(), 1);
+    t.flush(vec![], vec![completed(execution, 0, &[(1, true)])], 0).await;
+    let closed = t.flush(vec![], vec![completed(execution, 1, &[])], 10).await.closed;
+    assert_eq!(closed.len(), 1);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cloacina_core::clock::{Clock as _, SystemClock};
-use cloacina_core::store::{Flush, NewExecution, PlaceFlush, PlaceName, Store};
+use cloacina_core::store::{DueKind, Flush, NewExecution, PlaceFlush, PlaceName, Store};
 use cloacina_postgres::admin::{Database, DatabaseAdmin};
 use cloacina_testing::cluster::Cluster;
 use cloacina_testing::conformance::Fixture;
@@ -60,6 +60,7 @@ async fn bells_of_several_tenants_are_lowered_together_but_for_one_that_is_being
                 first_claim: false,
                 submits: vec![Arc::new(new)],
                 outcomes: Vec::new(),
+                timed: Vec::new(),
                 claim: None,
             };
             store.flush(0, &Flush { runner: None, now: None, places: vec![of] }).await.unwrap();
@@ -76,13 +77,13 @@ async fn bells_of_several_tenants_are_lowered_together_but_for_one_that_is_being
     beside.batch_execute("BEGIN").await.unwrap();
     let ring = "SELECT FROM cloacina.doorbell WHERE tenant_id = $1 FOR KEY SHARE";
     beside.query_one(ring, &[&rung.0]).await.unwrap();
-    let next = store.bell_lower(&places, None).await.unwrap();
+    let next = store.bell_lower(&places, DueKind::ALL, None).await.unwrap();
     assert!(next.len() == 2 && next.iter().all(|next| next.work > Some(next.now)), "{next:?}");
     assert_eq!(due().await, [rung]);
     beside.batch_execute("COMMIT").await.unwrap();
 
     let earliest: Vec<_> =
-        store.bell_lower(&places, None).await.unwrap().iter().map(|next| next.work).collect();
+        store.bell_lower(&places, DueKind::ALL, None).await.unwrap().iter().map(|next| next.work).collect();
     assert_eq!(due().await, []);
     let bells = "SELECT due_at FROM cloacina.doorbell WHERE due_at IS NOT NULL ORDER BY due_at";
     let bells: Vec<Option<Timestamp>> =

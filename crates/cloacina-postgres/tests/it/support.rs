@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
-    Claim, ExecutionRecord, Flush, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush, PlaceFlushed,
-    PlaceName, RunnerRegistration, Store, StoreError, TaskOutcome, WorkflowKey,
+    Claim, DueKind, ExecutionRecord, Flush, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush,
+    PlaceFlushed, PlaceName, RunnerRegistration, Store, StoreError, TaskOutcome, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use cloacina_postgres::{PostgresOptions, PostgresStore};
@@ -134,6 +134,8 @@ impl Handle {
                 place: Arc::clone(&self.place),
                 first_claim: true,
                 submits: submits.into_iter().map(Arc::new).collect(),
+                // None of these has a deadline.
+                timed: Vec::new(),
                 outcomes: outcomes.into_iter().map(Arc::new).collect(),
                 claim: (limit > 0).then(|| Claim { limit, workflows: Arc::new([workflow()]) }),
             }],
@@ -154,7 +156,7 @@ impl Handle {
 
     /// Lowers the bell of the place.
     pub(crate) async fn lower(&self, now: Option<Timestamp>) -> NextDue {
-        self.store.bell_lower(std::slice::from_ref(&self.place), now).await.unwrap().remove(0)
+        self.store.bell_lower(std::slice::from_ref(&self.place), DueKind::ALL, now).await.unwrap().remove(0)
     }
 
     pub(crate) async fn submit(&self, new: NewExecution) -> ExecutionId {

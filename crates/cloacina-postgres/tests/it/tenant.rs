@@ -111,6 +111,10 @@ mod alone {
         deadline {
             a_deadline_that_passed_cancels
             a_deadline_rings_the_bell
+            a_claim_says_whether_the_execution_may_have_due_rows
+            two_processes_take_each_due_row_once
+            a_kind_that_is_not_known_stays_and_rings
+            a_deadline_of_an_execution_that_is_over_or_gone_is_nothing
         }
         claim {
             a_claim_takes_exactly_its_limit

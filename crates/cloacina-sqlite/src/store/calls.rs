@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
-    Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, Store, WorkflowKey,
+    AttemptList, Bells, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
+    ExecutionRecord, Expansion, Flush, Flushed, Liveness, NextDue, Place, PlaceFigures, PlaceName, Repaired,
+    RescuedPlace, Result, RunnerRecord, RunnerRegistration, Settled, Store, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::{Durability, SqliteStore};
 use crate::error::Failure;
-use crate::{doorbell, execution, flush, runner};
+use crate::{doorbell, due, execution, expand, flush, runner};
 
 /// How many executions are deleted in one transaction: whoever else wants to write waits for it.
 const PRUNE_CHUNK: usize = 100;
@@ -137,10 +137,29 @@ impl Store for SqliteStore {
         self.read(|connection| execution::count(connection, place.tenant, at_most)).await
     }
 
-    async fn execution_expire(&self, place: &Place, now: Option<Timestamp>) -> Result<Vec<ExecutionId>> {
+    async fn execution_expand(
+        &self,
+        place: &Place,
+        workflows: &Arc<[Expansion]>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<usize> {
         self.own(place)?;
         self.write(Durability::Full, |connection| {
-            execution::expire(connection, place.tenant, self.micros(now))
+            expand::expand(connection, place.tenant, workflows, limit, self.micros(now))
+        })
+        .await
+    }
+
+    async fn due_settle(
+        &self,
+        place: &Place,
+        kinds: &'static [DueKind],
+        now: Option<Timestamp>,
+    ) -> Result<Settled> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            due::settle(connection, place.tenant, kinds, self.micros(now))
         })
         .await
     }
@@ -226,13 +245,18 @@ impl Store for SqliteStore {
         self.glance(|connection| doorbell::due(connection, self.place.tenant, self.micros(now))).await
     }
 
-    async fn bell_lower(&self, places: &[Arc<Place>], now: Option<Timestamp>) -> Result<Vec<NextDue>> {
+    async fn bell_lower(
+        &self,
+        places: &[Arc<Place>],
+        kinds: &'static [DueKind],
+        now: Option<Timestamp>,
+    ) -> Result<Vec<NextDue>> {
         let mut next = Vec::with_capacity(places.len());
         for place in places {
             self.own(place)?;
-            next.push(
-                self.glance(|connection| doorbell::next(connection, place.tenant, self.micros(now))).await?,
-            );
+            let glance =
+                self.glance(|connection| doorbell::next(connection, place.tenant, kinds, self.micros(now)));
+            next.push(glance.await?);
         }
         Ok(next)
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cloacina_core::store;
+use cloacina_core::store::{self, DueKind};
 use rusqlite::config::DbConfig;
 
 use super::{OpenWriter, Reader, SqliteStore, Writer, fold};
@@ -114,11 +114,10 @@ impl SqliteStore {
         if !runner::list(connection)?.is_empty() || execution::has_orphans(connection, self.place.tenant)? {
             return Ok(Some(0));
         }
-        let next = doorbell::next(connection, self.place.tenant, 0)?;
+        let next = doorbell::next(connection, self.place.tenant, DueKind::ALL, 0)?;
         // The registry goes by the wall clock.
         let ahead = self.clock.now_and_ahead().1;
-        let next = next.work.into_iter().chain(next.deadline).min();
-        Ok(next.map(|next| next.as_microsecond().saturating_sub(ahead)))
+        Ok(next.earliest().map(|next| next.as_microsecond().saturating_sub(ahead)))
     }
 
     /// Notes in the registry that this store is gone, and what it leaves. What fails stays noted as open, and

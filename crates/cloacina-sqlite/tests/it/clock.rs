@@ -24,6 +24,7 @@ async fn flush(
             first_claim: false,
             submits: submits.into_iter().map(Into::into).collect(),
             outcomes: outcomes.into_iter().map(Into::into).collect(),
+            timed: Vec::new(),
             claim: Some(Claim { limit: 10, workflows: [workflow()].into() }),
         }],
     };

@@ -5,8 +5,8 @@ use std::time::Duration;
 use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{
-    Closed, Control, Controlled, ExecutionFilter, ExecutionList, Freed, Idempotency, Liveness, Outcome,
-    RunnerRegistration, Store, StoreErrorKind, TaskOutcome,
+    Closed, Control, Controlled, DueKind, ExecutionFilter, ExecutionList, Freed, Idempotency, Liveness,
+    Outcome, RunnerRegistration, Store, StoreErrorKind, TaskOutcome,
 };
 
 use crate::support::{Handle, at, completed, failed, new_execution, retry, workflow};
@@ -100,7 +100,7 @@ async fn a_retry_is_due_later_and_keeps_its_attempt() {
     t.record(2, vec![retry(id, 0, 1, Duration::from_secs(10))]).await;
     assert_eq!(t.claim(11, 1).await, []);
     let next = t.lower(Some(at(11))).await;
-    assert_eq!((next.now, next.work, next.deadline), (at(11), Some(at(12)), None));
+    assert_eq!((next.now, next.work, next.due), (at(11), Some(at(12)), None));
     assert!(t.store.bell_due(Some(at(11))).await.unwrap().due.is_empty());
     assert_eq!(t.store.bell_due(Some(at(12))).await.unwrap().due.len(), 1);
     let flushed = t.flush(12, vec![], vec![], 1).await.unwrap();
@@ -214,14 +214,14 @@ async fn a_deadline_cancels_what_is_not_over() {
     let late = t.submit(1, with_deadline(&[])).await;
     let done = t.submit(1, with_deadline(&[0])).await;
     t.record(2, vec![completed(done, 0, 1, &[])]).await;
-    assert_eq!(t.lower(Some(at(2))).await.deadline, Some(at(10)));
+    assert_eq!(t.lower(Some(at(2))).await.due, Some(at(10)));
     t.store.execution_control(&t.place, late, Control::Pause, Some(at(3))).await.unwrap();
-    assert_eq!(t.store.execution_expire(&t.place, Some(at(9))).await.unwrap(), []);
+    assert_eq!(t.store.due_settle(&t.place, DueKind::ALL, Some(at(9))).await.unwrap().expired, []);
     assert_eq!(t.store.bell_due(Some(at(10))).await.unwrap().due.len(), 1);
-    assert_eq!(t.store.execution_expire(&t.place, Some(at(10))).await.unwrap(), [late]);
+    assert_eq!(t.store.due_settle(&t.place, DueKind::ALL, Some(at(10))).await.unwrap().expired, [late]);
     assert_eq!(t.load(late).await.header.status, ExecutionStatus::Cancelled);
     let next = t.lower(Some(at(11))).await;
-    assert_eq!((next.work, next.deadline), (None, None));
+    assert_eq!((next.work, next.due), (None, None));
 }
 
 #[tokio::test]

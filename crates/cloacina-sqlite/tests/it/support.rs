@@ -6,8 +6,8 @@ use std::time::Duration;
 use cloacina_core::execution::AttemptOutcome;
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
-    Claim, ExecutionRecord, Flush, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush, PlaceFlushed,
-    PlaceName, RunnerRegistration, Store, StoreError, TaskOutcome, WorkflowKey,
+    Claim, DueKind, ExecutionRecord, Flush, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush,
+    PlaceFlushed, PlaceName, RunnerRegistration, Store, StoreError, TaskOutcome, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use cloacina_sqlite::SqliteStore;
@@ -140,6 +140,7 @@ impl Handle {
                 place: self.place.clone(),
                 first_claim: false,
                 submits: submits.into_iter().map(Arc::new).collect(),
+                timed: outcomes.iter().map(|outcome| outcome.execution).collect(),
                 outcomes: outcomes.into_iter().map(Arc::new).collect(),
                 claim: (limit > 0).then(|| Claim { limit, workflows: Arc::new([workflow()]) }),
             }],
@@ -151,7 +152,7 @@ impl Handle {
 
     /// Lowers the bell of the place.
     pub(crate) async fn lower(&self, now: Option<Timestamp>) -> NextDue {
-        self.store.bell_lower(std::slice::from_ref(&self.place), now).await.unwrap().remove(0)
+        self.store.bell_lower(std::slice::from_ref(&self.place), DueKind::ALL, now).await.unwrap().remove(0)
     }
 
     pub(crate) async fn submit(&self, now: i64, new: NewExecution) -> ExecutionId {

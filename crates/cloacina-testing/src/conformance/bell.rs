@@ -9,7 +9,10 @@ use super::process::{World, at, claimed_draft, draft, key};
 
 pub async fn a_place_without_work_has_a_silent_bell(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
-    assert_eq!(world.lower(at(0)).await, NextDue { now: at(0), work: None, deadline: None });
+    assert_eq!(
+        world.lower(at(0)).await,
+        NextDue { now: at(0), work: None, due: None, unknown: None, unexpanded: false }
+    );
     let bells = world.bells(at(1_000_000)).await;
     assert!(bells.due.is_empty() && bells.notices.is_empty());
 }
@@ -20,7 +23,8 @@ pub async fn lowering_tells_the_earliest_work_and_deadline(fixture: &impl Fixtur
         let new = NewExecution { start_at: Some(at(start)), deadline, ..draft(&[0, 0]) };
         world.submit(new, at(0)).await;
     }
-    let expected = NextDue { now: at(1), work: Some(at(100)), deadline: Some(at(4_000)) };
+    let expected =
+        NextDue { now: at(1), work: Some(at(100)), due: Some(at(4_000)), unknown: None, unexpanded: false };
     assert_eq!(world.lower(at(1)).await, expected);
     assert!(!world.is_rung(at(99)).await);
     assert!(world.is_rung(at(100)).await);

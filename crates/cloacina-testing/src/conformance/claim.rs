@@ -33,7 +33,7 @@ pub async fn a_claimed_task_runs(fixture: &impl Fixture) {
         attempt: 1,
         failures: 0,
         lost: 0,
-        fresh: Some(Fresh { input: "{}".into(), created_at: at(0) }),
+        fresh: Some(Fresh { input: "{}".into(), created_at: at(0), timed: false }),
     };
     assert_eq!(runner.claim(10, at(7)).await, [expected]);
     let record = world.load(id).await;
@@ -48,7 +48,7 @@ pub async fn only_the_first_claim_of_an_execution_brings_its_input(fixture: &imp
     let runner = world.runner().await;
     let id = world.submit(NewExecution { input: r#"{"n":1.0}"#.into(), ..draft(&[0, 0]) }, at(0)).await;
     let first = runner.claim(1, at(1)).await.remove(0);
-    assert_eq!(first.fresh, Some(Fresh { input: r#"{"n":1.0}"#.into(), created_at: at(0) }));
+    assert_eq!(first.fresh, Some(Fresh { input: r#"{"n":1.0}"#.into(), created_at: at(0), timed: false }));
     assert_eq!(runner.claim(1, at(2)).await.remove(0).fresh, None);
     assert!(world.held(runner.id).await.iter().all(|held| held.fresh.is_none()));
     let outcome = released(id, first.task);

@@ -11,10 +11,10 @@ use std::time::Duration;
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, SkipReason, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
-    Bells, Claim, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, Flush,
-    Flushed, Liveness, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush, PlaceFlushed, PlaceName,
-    Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, Store, StoreErrorKind, TaskOutcome,
-    TenantStatus, WorkflowKey,
+    Bells, Claim, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList, ExecutionRecord,
+    Expansion, Flush, Flushed, Liveness, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush,
+    PlaceFlushed, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, Settled,
+    Store, StoreErrorKind, TaskOutcome, TenantStatus, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -299,7 +299,31 @@ impl Process {
 
     pub(in crate::conformance) async fn expire(&self, now: Timestamp) -> Vec<ExecutionId> {
         let place = Arc::clone(&self.place);
-        self.call(|store| async move { store.execution_expire(&place, Some(now)).await }).await
+        self.call(|store| async move { store.due_settle(&place, DueKind::ALL, Some(now)).await })
+            .await
+            .expired
+    }
+
+    /// How many executions were given the tasks of a workflow of this version; each task waits for so many.
+    pub(in crate::conformance) async fn expand(
+        &self,
+        workflow: &WorkflowKey,
+        waiting_on: &[i16],
+        limit: usize,
+        now: Timestamp,
+    ) -> usize {
+        let tasks = draft(waiting_on).tasks;
+        let (place, expansions) =
+            (Arc::clone(&self.place), [Expansion { workflow: workflow.clone(), tasks }]);
+        let expansions: Arc<[Expansion]> = expansions.into();
+        self.call(|store| async move { store.execution_expand(&place, &expansions, limit, Some(now)).await })
+            .await
+    }
+
+    /// Takes due rows, as a program that knows these kinds.
+    pub(in crate::conformance) async fn settle(&self, kinds: &'static [DueKind], now: Timestamp) -> Settled {
+        let place = Arc::clone(&self.place);
+        self.call(|store| async move { store.due_settle(&place, kinds, Some(now)).await }).await
     }
 
     pub(in crate::conformance) async fn count(&self, at_most: usize) -> usize {
@@ -405,8 +429,17 @@ impl Process {
     }
 
     pub(in crate::conformance) async fn lower(&self, now: Timestamp) -> NextDue {
+        self.lower_knowing(DueKind::ALL, now).await
+    }
+
+    /// Lowers the bell, as a program that knows these kinds of due rows.
+    pub(in crate::conformance) async fn lower_knowing(
+        &self,
+        kinds: &'static [DueKind],
+        now: Timestamp,
+    ) -> NextDue {
         let place = Arc::clone(&self.place);
-        self.call(|store| async move { store.bell_lower(&[place], Some(now)).await }).await.remove(0)
+        self.call(|store| async move { store.bell_lower(&[place], kinds, Some(now)).await }).await.remove(0)
     }
 }
 
@@ -477,6 +510,7 @@ impl Batch {
             first_claim: runner.is_some_and(|runner| !runner.claims.before.load(Ordering::Relaxed)),
             submits: Vec::new(),
             outcomes: Vec::new(),
+            timed: Vec::new(),
             claim: None,
         };
         Self { process, runner: runner.cloned(), now, part }
@@ -496,6 +530,7 @@ impl Batch {
     }
 
     pub(in crate::conformance) fn outcome(mut self, outcome: Outcome) -> Self {
+        self.part.timed.push(outcome.execution);
         self.part.outcomes.push(Arc::new(outcome));
         self
     }
@@ -513,6 +548,12 @@ impl Batch {
 
     pub(in crate::conformance) async fn write(self) -> PlaceFlushed {
         self.send(ATTEMPTS).await.expect("the flush succeeds")
+    }
+
+    /// As somebody who has forgotten which executions have due rows.
+    pub(in crate::conformance) async fn write_untimed(mut self) -> PlaceFlushed {
+        self.part.timed.clear();
+        self.write().await
     }
 
     pub(in crate::conformance) async fn try_write(self) -> Result<PlaceFlushed> {

@@ -107,7 +107,7 @@ async fn check(history: &History, processes: &[Process]) {
     }
     assert_eq!(process.runners().await.len(), 0, "every runner is gone");
     let next = process.lower(now).await;
-    assert_eq!((next.work, next.deadline), (None, None), "nothing is left to do");
+    assert_eq!((next.work, next.due), (None, None), "nothing is left to do");
     assert!(!process.is_rung(now).await);
 }
 

@@ -278,7 +278,7 @@ pub async fn times_are_kept_to_the_microsecond(fixture: &impl Fixture) {
     assert_eq!(world.expire(micros(2_000_002)).await, []);
     runner.report(retried(id, 0, "again", Duration::from_micros(7)), micros(1_000_009)).await;
     let next = world.lower(micros(1_000_010)).await;
-    assert_eq!((next.work, next.deadline), (Some(micros(1_000_016)), deadline));
+    assert_eq!((next.work, next.due), (Some(micros(1_000_016)), deadline));
     runner.claim(1, micros(1_000_016)).await;
     runner.report(Outcome { attempt: 2, ..completed(id, 0) }, micros(1_000_017)).await;
     let header = world.header(id).await;

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
-    AttemptList, Claim, Claimed, Closed, Control, Controlled, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Freed, Fresh, NewExecution, NextDue, ORPHANED, Outcome, Payload, Place, PlaceFigures,
-    PlaceFlush, PlaceFlushed, Recorded, TaskOutcome, TaskRecord, WorkflowKey,
+    AttemptList, Claim, Claimed, Closed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
+    ExecutionRecord, Expansion, Freed, Fresh, NewExecution, NewTask, NextDue, ORPHANED, Outcome, Payload,
+    Place, PlaceFigures, PlaceFlush, PlaceFlushed, Recorded, Settled, TaskOutcome, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 
@@ -28,13 +28,16 @@ struct ReadyRow {
     task: TaskIndex,
 }
 
+/// Kind, time and subject.
+type DueRow = (i16, Timestamp, ExecutionId);
+
 pub(super) struct PlaceRows {
     pub(super) place: Place,
-    /// Never later than the earliest row of `ready` and `deadlines`.
+    /// Never later than the earliest row of `ready` and `due`.
     pub(super) bell: Option<Timestamp>,
     executions: BTreeMap<ExecutionId, Execution>,
     ready: BTreeSet<ReadyRow>,
-    deadlines: BTreeSet<(Timestamp, ExecutionId)>,
+    due: BTreeSet<DueRow>,
     /// Workflow and idempotency key to the execution and the hash of its input.
     keys: BTreeMap<(String, String), (ExecutionId, i64)>,
 }
@@ -42,6 +45,8 @@ pub(super) struct PlaceRows {
 struct Execution {
     header: ExecutionHeader,
     input: Payload,
+    /// When it starts, as long as it has no tasks.
+    expands: Option<Timestamp>,
     tasks: Vec<Task>,
     /// Its rows that were put into the ready table and may still be there.
     listed: BTreeSet<ReadyRow>,
@@ -56,6 +61,24 @@ struct Task {
 }
 
 impl Task {
+    fn new(new: &NewTask, due: Timestamp) -> Self {
+        let record = TaskRecord {
+            name: new.name.clone(),
+            state: if new.waiting_on == 0 { TaskState::Ready } else { TaskState::Waiting },
+            attempt: 0,
+            failures: 0,
+            lost: 0,
+            runner: None,
+            started_at: None,
+            finished_at: None,
+            patch: None,
+            error: None,
+            skip_reason: None,
+            handled: false,
+        };
+        Self { record, waiting_on: new.waiting_on, due, attempts: Vec::new() }
+    }
+
     fn claim(&mut self, runner: RunnerId, now: Timestamp) {
         self.record.state = TaskState::Running;
         self.record.attempt += 1;
@@ -126,7 +149,7 @@ impl PlaceRows {
             bell: None,
             executions: BTreeMap::new(),
             ready: BTreeSet::new(),
-            deadlines: BTreeSet::new(),
+            due: BTreeSet::new(),
             keys: BTreeMap::new(),
         }
     }
@@ -154,6 +177,9 @@ impl PlaceRows {
                 if let Some(status) = self.close(execution, writer.now) {
                     done.closed.push(Closed { execution, status });
                 }
+                if flush.timed.contains(&execution) {
+                    self.drop_due(execution);
+                }
             }
             if let Some(claim) = &flush.claim {
                 done.claimed = self.claim(runner, writer.now, claim);
@@ -175,25 +201,7 @@ impl PlaceRows {
             self.keys.insert(key, (new.id, idempotency.input_hash));
         }
         let due = new.start_at.map_or(writer.now, |at| at.max(writer.now));
-        let tasks = new.tasks.iter().map(|task| Task {
-            record: TaskRecord {
-                name: task.name.clone(),
-                state: if task.waiting_on == 0 { TaskState::Ready } else { TaskState::Waiting },
-                attempt: 0,
-                failures: 0,
-                lost: 0,
-                runner: None,
-                started_at: None,
-                finished_at: None,
-                patch: None,
-                error: None,
-                skip_reason: None,
-                handled: false,
-            },
-            waiting_on: task.waiting_on,
-            due,
-            attempts: Vec::new(),
-        });
+        let tasks = new.tasks.iter().map(|task| Task::new(task, due));
         let mut execution = Execution {
             header: ExecutionHeader {
                 id: new.id,
@@ -207,6 +215,7 @@ impl PlaceRows {
                 error: None,
             },
             input: new.input.clone(),
+            expands: (!new.is_expanded()).then_some(due),
             tasks: tasks.collect(),
             listed: BTreeSet::new(),
         };
@@ -216,7 +225,7 @@ impl PlaceRows {
         }
         self.executions.insert(new.id, execution);
         if let Some(deadline) = new.deadline {
-            self.deadlines.insert((deadline, new.id));
+            self.due.insert((DueKind::Deadline.number(), deadline, new.id));
             self.ring(deadline);
         }
         self.put_ready(new.id);
@@ -320,9 +329,13 @@ impl PlaceRows {
         if let Some(execution) = self.executions.get_mut(&id) {
             execution.header.status = status;
             execution.header.finished_at = Some(now);
-            if let Some(deadline) = execution.header.deadline {
-                self.deadlines.remove(&(deadline, id));
-            }
+        }
+    }
+
+    fn drop_due(&mut self, id: ExecutionId) {
+        let over = self.executions.get(&id).filter(|execution| execution.header.finished_at.is_some());
+        if let Some(deadline) = over.and_then(|execution| execution.header.deadline) {
+            self.due.remove(&(DueKind::Deadline.number(), deadline, id));
         }
     }
 
@@ -340,8 +353,11 @@ impl PlaceRows {
         for row in rows {
             self.ready.remove(&row);
             let execution = self.executions.get_mut(&row.execution).expect("a ready row has its execution");
-            let fresh = (execution.header.status == ExecutionStatus::Pending)
-                .then(|| Fresh { input: execution.input.clone(), created_at: execution.header.created_at });
+            let fresh = (execution.header.status == ExecutionStatus::Pending).then(|| Fresh {
+                input: execution.input.clone(),
+                created_at: execution.header.created_at,
+                timed: execution.header.deadline.is_some(),
+            });
             execution.claim(row.task, runner, now);
             claimed.extend(execution.claimed(row.task).map(|claimed| Claimed { fresh, ..claimed }));
         }
@@ -358,7 +374,9 @@ impl PlaceRows {
         let rows: BTreeSet<_> = (0..)
             .zip(&execution.tasks)
             .filter(|(_, task)| runs && task.record.state == TaskState::Ready)
-            .map(|(index, task)| ReadyRow { priority, due: task.due, execution: id, task: index })
+            .map(|(index, task)| (index, task.due))
+            .chain(execution.expands.filter(|_| runs).map(|due| (0, due)))
+            .map(|(task, due)| ReadyRow { priority, due, execution: id, task })
             .collect();
         for row in &execution.listed {
             self.ready.remove(row);
@@ -375,11 +393,33 @@ impl PlaceRows {
         self.bell = Some(self.bell.map_or(at, |bell| bell.min(at)));
     }
 
-    pub(super) fn lower(&mut self, now: Timestamp) -> NextDue {
+    pub(super) fn lower(&mut self, kinds: &[DueKind], now: Timestamp) -> NextDue {
         let work = self.ready.iter().map(|row| row.due).min();
-        let deadline = self.deadlines.first().map(|(at, _)| *at);
-        self.bell = work.into_iter().chain(deadline).min();
-        NextDue { now, work, deadline }
+        let is_known = |row: &&DueRow| kinds.iter().any(|kind| kind.number() == row.0);
+        let due = self.due.iter().filter(is_known).map(|(_, at, _)| *at).min();
+        let unknown = self.due.iter().filter(|row| !is_known(row)).map(|(_, at, _)| *at).min();
+        let unexpanded = self.ready.iter().any(|row| self.executions[&row.execution].expands.is_some());
+        let next = NextDue { now, work, due, unknown, unexpanded };
+        self.bell = next.earliest();
+        next
+    }
+
+    pub(super) fn expand(&mut self, workflows: &[Expansion], limit: usize, now: Timestamp) -> usize {
+        let expansion = |row: &ReadyRow| {
+            let execution = &self.executions[&row.execution];
+            let of_name = |known: &&Expansion| known.workflow.name == execution.header.workflow.name;
+            execution.expands.filter(|due| *due <= now)?;
+            Some((row.execution, workflows.iter().find(of_name)?))
+        };
+        let due: Vec<_> = self.ready.iter().filter_map(expansion).take(limit).collect();
+        for (id, expansion) in &due {
+            let execution = self.executions.get_mut(id).expect("a ready row has its execution");
+            execution.header.workflow = expansion.workflow.clone();
+            execution.expands = None;
+            execution.tasks = expansion.tasks.iter().map(|task| Task::new(task, now)).collect();
+            self.put_ready(*id);
+        }
+        due.len()
     }
 
     pub(super) fn overdue(&self, before: Timestamp) -> Vec<(ExecutionId, WorkflowKey)> {
@@ -436,6 +476,7 @@ impl PlaceRows {
                 execution.header.error = None;
                 self.put_ready(id);
                 self.close(id, now);
+                self.drop_due(id);
             }
             _ => return Controlled::Refused(status),
         }
@@ -454,16 +495,34 @@ impl PlaceRows {
             task.end(TaskState::Cancelled, now);
         }
         self.end(id, ExecutionStatus::Cancelled, now);
+        self.drop_due(id);
         self.put_ready(id);
     }
 
-    pub(super) fn expire(&mut self, now: Timestamp, limit: usize) -> Vec<ExecutionId> {
-        let expired = self.deadlines.iter().take_while(|(at, _)| *at <= now).take(limit);
-        let expired: Vec<_> = expired.map(|(_, id)| *id).collect();
-        for id in &expired {
-            self.cancel(*id, "the deadline passed", now);
+    /// Takes due rows of these kinds, at most `limit` of each, and does what they ask for.
+    pub(super) fn settle_due(&mut self, kinds: &[DueKind], now: Timestamp, limit: usize) -> Settled {
+        let mut settled = Settled::default();
+        for kind in kinds {
+            let due = self.due.iter().filter(|(of, at, _)| *of == kind.number() && *at <= now).take(limit);
+            for row in due.copied().collect::<Vec<_>>() {
+                self.due.remove(&row);
+                settled.taken += 1;
+                let id = row.2;
+                match kind {
+                    DueKind::Deadline => {
+                        let header = self.executions.get(&id).map(|execution| &execution.header);
+                        let fits = |header: &&ExecutionHeader| {
+                            !header.status.is_terminal() && header.deadline.is_some_and(|at| at <= now)
+                        };
+                        if header.filter(fits).is_some() {
+                            self.cancel(id, "the deadline passed", now);
+                            settled.expired.push(id);
+                        }
+                    }
+                }
+            }
         }
-        expired
+        settled
     }
 
     pub(super) fn rescue(&mut self, runner: RunnerId, now: Timestamp) -> (Vec<ExecutionId>, usize) {

@@ -177,8 +177,31 @@ const BEFORE: &[(&str, Where, &str, End)] = &[
     (
         "deadlines have no execution",
         Both,
-        "INSERT INTO ready_tasks (tenant_id, priority, due_at, execution_id, task, workflow, fingerprint)
-             SELECT tenant_id, -1, due_at, tenant_id, -1, workflow, fingerprint FROM ready_tasks WHERE workflow = 'spoiled'",
+        "INSERT INTO due_rows (tenant_id, kind, due_at, subject, cause)
+             SELECT tenant_id, 0, due_at, tenant_id, '' FROM ready_tasks WHERE workflow = 'spoiled'",
+        In(Completed, ""),
+    ),
+    (
+        "a deadline has passed that it does not have",
+        Both,
+        "INSERT INTO due_rows (tenant_id, kind, due_at, subject, cause)
+             SELECT tenant_id, 0, created_at, id, 'planted' FROM workflow_executions WHERE workflow = 'spoiled'",
+        In(Completed, ""),
+    ),
+    (
+        "something is due that nobody here knows",
+        Both,
+        "INSERT INTO due_rows (tenant_id, kind, due_at, subject, cause)
+             SELECT tenant_id, 7, created_at, id, 'planted' FROM workflow_executions WHERE workflow = 'spoiled'",
+        In(Completed, ""),
+    ),
+    #[cfg(feature = "postgres")]
+    (
+        "there are many deadlines without an execution",
+        Postgres,
+        "INSERT INTO due_rows (tenant_id, kind, due_at, subject, cause)
+             SELECT tenant_id, 0, created_at, gen_random_uuid(), '' FROM workflow_executions, generate_series(1, 5000)
+             WHERE workflow = 'spoiled'",
         In(Completed, ""),
     ),
     (

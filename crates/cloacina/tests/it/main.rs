@@ -14,12 +14,14 @@ mod admin;
 #[cfg(feature = "postgres")]
 mod attack;
 mod blocking;
+mod by_name;
 mod configuration;
 mod context;
 mod control;
 #[cfg(feature = "postgres")]
 mod database;
 mod defect;
+mod due;
 mod edge;
 mod given;
 mod guide;

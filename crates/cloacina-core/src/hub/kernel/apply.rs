@@ -79,12 +79,14 @@ impl PlaceState {
                 continue;
             }
             if let Some(deadline) = execution.deadline {
-                effects.deadline_in(moment.until(deadline));
+                effects.due_in(moment.until(deadline));
             }
             let roots = execution.tasks.iter().filter(|task| task.waiting_on == 0).count();
             match execution.start_at {
                 Some(start_at) if start_at > moment.now => effects.work_in(moment.until(start_at)),
-                _ if execution.claimed.len() < roots => self.claiming.note_backlog(execution.priority),
+                _ if execution.claimed.len() < roots || !execution.is_expanded() => {
+                    self.claiming.note_backlog(execution.priority);
+                }
                 _ => {}
             }
             let Submit { workflow, input, permits, reply, under_way, admitted, .. } = submit;
@@ -101,10 +103,14 @@ impl PlaceState {
             effects.recorded.push(Recorded { id, reply, admitted, _under_way: under_way });
             // Another lane may have claimed it since this one committed, and been quicker to say so.
             let known = self.work.live.contains_key(&id);
-            if !known && (waiter.is_some() || !execution.claimed.is_empty()) {
+            if let Some(workflow) = workflow
+                && !known
+                && (waiter.is_some() || !execution.claimed.is_empty())
+            {
                 let graph = Arc::clone(workflow.graph().expect("a workflow that is submitted was checked"));
                 let input = (input, execution.input.len());
-                let live = Live::new(id, workflow, graph, execution.priority, input, moment.now);
+                let about = (execution.priority, execution.deadline.is_some());
+                let live = Live::new(id, workflow, graph, about, input, moment.now);
                 self.work.live.insert(id, live);
             }
             if let Some(waiter) = waiter {
@@ -229,7 +235,8 @@ impl PlaceState {
         let workflow = Arc::clone(self.runnable(&claimed.workflow)?);
         let graph = Arc::clone(workflow.graph().ok()?);
         let input = (Arc::new(values_from_json(&fresh.input).ok()?), fresh.input.len());
-        Some(Live::new(claimed.execution, workflow, graph, claimed.priority, input, fresh.created_at))
+        let about = (claimed.priority, fresh.timed);
+        Some(Live::new(claimed.execution, workflow, graph, about, input, fresh.created_at))
     }
 
     fn apply_closed(&mut self, Closed { execution, status }: Closed, moment: Moment, effects: &mut Effects) {

@@ -49,9 +49,9 @@ pub(crate) struct Effects {
     pub(crate) loads: Vec<Start>,
     /// Executions that have to be compared with the database.
     pub(crate) audits: Vec<ExecutionId>,
-    /// When there is work that cannot be claimed yet, and when a deadline passes.
+    /// When there is work that cannot be claimed yet, and when the engine itself has something to do.
     pub(crate) work_in: Option<Duration>,
-    pub(crate) deadline_in: Option<Duration>,
+    pub(crate) due_in: Option<Duration>,
     /// When the database is to be asked for executions that run elsewhere.
     pub(crate) poll_at: Option<Duration>,
     pub(crate) reports: Vec<Report>,
@@ -121,8 +121,9 @@ impl Effects {
         self.work_in = Some(self.work_in.map_or(delay, |known| known.min(delay)));
     }
 
-    pub(crate) fn deadline_in(&mut self, delay: Duration) {
-        self.deadline_in = Some(self.deadline_in.map_or(delay, |known| known.min(delay)));
+    /// A due row is recorded that is due after `delay`.
+    pub(crate) fn due_in(&mut self, delay: Duration) {
+        self.due_in = Some(self.due_in.map_or(delay, |known| known.min(delay)));
     }
 }
 

@@ -20,6 +20,12 @@ pub(crate) struct Claiming {
     pub(crate) under_way: bool,
     /// How long to wait before looking again, when work was due but none of it for us.
     pub(crate) patience: Option<Duration>,
+    /// When it was last looked what is due, by lowering the bell.
+    pub(crate) due_looked: Duration,
+    /// Whether executions are being expanded.
+    pub(crate) expanding: bool,
+    /// How long to wait before due rows are taken again, when none could be.
+    due_patience: Option<Duration>,
     /// When it was last looked whether the work that is due is nobody's.
     pub(crate) orphans_looked: Option<Duration>,
 }
@@ -69,14 +75,36 @@ impl Claiming {
 
     /// Work is due, but none of it is for us: how long to wait before the next look.
     pub(crate) fn lose_patience(&mut self) -> Duration {
-        let patience = self.patience.map_or(PATIENCE.0, |patience| (patience * 2).min(PATIENCE.1));
-        *self.patience.insert(patience)
+        lose(&mut self.patience)
     }
+
+    /// So many due rows were taken: how long to wait before the next ones.
+    pub(crate) fn due_taken(&mut self, rows: usize) -> Duration {
+        if rows == 0 {
+            return lose(&mut self.due_patience);
+        }
+        self.due_patience = None;
+        Duration::ZERO
+    }
+}
+
+fn lose(patience: &mut Option<Duration>) -> Duration {
+    let longer = patience.map_or(PATIENCE.0, |patience| (patience * 2).min(PATIENCE.1));
+    *patience.insert(longer)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn due_rows_that_cannot_be_taken_are_tried_again_after_longer_and_longer_pauses() {
+        let mut claiming = Claiming::default();
+        let pauses: Vec<_> = (0..8).map(|_| claiming.due_taken(0).as_millis()).collect();
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1_600, 2_000, 2_000]);
+        assert_eq!(claiming.due_taken(3), Duration::ZERO);
+        assert_eq!(claiming.due_taken(0), PATIENCE.0);
+    }
 
     #[test]
     fn a_claim_that_gets_less_than_it_asked_for_ends_the_backlog() {

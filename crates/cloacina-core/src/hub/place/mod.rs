@@ -19,7 +19,7 @@ use super::troubles::PlaceTroubles;
 use crate::config::RunnerConfig;
 use crate::error::{Error, ErrorKind};
 use crate::slots::{QueuePermit, TenantSlots};
-use crate::store::{Place, TenantState, TenantStatus, WorkflowKey};
+use crate::store::{Expansion, Place, TenantState, TenantStatus, WorkflowKey};
 use crate::streak::Whose;
 use crate::workflow::Workflow;
 
@@ -30,7 +30,7 @@ pub(crate) use queue::{Admitted, Queue};
 pub(crate) use standing::{Failures, Standing};
 pub(crate) use waiters::{Due, Ended, Poll, Waiter, Waiters};
 pub(crate) use work::Work;
-pub(crate) use workflows::WorkflowSet;
+pub(crate) use workflows::{WorkflowSet, key_and_tasks};
 
 /// A tenant's place as this process has it open, shared by all handles on it.
 #[derive(Debug)]
@@ -211,6 +211,14 @@ impl PlaceState {
     /// Whether tasks of the workflow may be started here.
     pub(crate) fn may_start(&self, workflow: &Workflow) -> bool {
         !(workflow.asks_for_resources() && self.lacks_resources())
+    }
+
+    /// What executions that were submitted by name may become here.
+    pub(crate) fn expansions(&self) -> Vec<Expansion> {
+        let workflows = self.handles.workflows.all();
+        let usable = workflows.filter(|workflow| !self.forbids(workflow) && self.may_start(workflow));
+        let parts = usable.filter_map(|workflow| key_and_tasks(workflow).ok());
+        parts.map(|(workflow, tasks)| Expansion { workflow, tasks }).collect()
     }
 
     /// Whether the workflow is for the operator only, and the tenant can write executions itself.

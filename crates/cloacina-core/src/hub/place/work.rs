@@ -62,6 +62,11 @@ impl Work {
             .map(|((_, task), held)| (*task, held))
     }
 
+    /// Those of these executions that may have due rows: all of which it is not known that they have none.
+    pub(crate) fn timed(&self, executions: impl Iterator<Item = ExecutionId>) -> Vec<ExecutionId> {
+        executions.filter(|id| self.live.get(id).is_none_or(|live| live.timed)).collect()
+    }
+
     pub(crate) fn hold(&mut self, execution: ExecutionId, task: TaskIndex, attempt: i32) {
         self.held.insert((execution, task), Held { attempt, stop: Arc::default() });
     }

@@ -4,8 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
-use crate::store::WorkflowKey;
-use crate::workflow::Workflow;
+use crate::store::{NewTask, WorkflowKey};
+use crate::workflow::{Workflow, WorkflowError};
+
+/// What an execution of a workflow is made of.
+pub(crate) fn key_and_tasks(workflow: &Workflow) -> Result<(WorkflowKey, Arc<[NewTask]>), WorkflowError> {
+    let graph = workflow.graph()?;
+    let tasks = workflow.tasks().iter().zip(0..).map(|(task, position)| NewTask {
+        name: task.id().to_owned(),
+        waiting_on: i16::try_from(graph.dependencies(position).len())
+            .expect("a workflow has at most 10,000 tasks"),
+    });
+    let key = WorkflowKey { name: Arc::clone(workflow.shared_name()), fingerprint: graph.fingerprint() };
+    Ok((key, tasks.collect()))
+}
 
 /// The workflows that a place can run, by name.
 #[derive(Debug, Default)]

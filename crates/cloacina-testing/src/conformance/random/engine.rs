@@ -306,6 +306,7 @@ impl Engine {
             place: Arc::clone(&self.process.place),
             first_claim: !self.claimed_before,
             submits: submits.clone(),
+            timed: outcomes.iter().map(|outcome| outcome.execution).collect(),
             outcomes,
             claim: looks.then(|| Claim { limit, workflows: [key(WORKFLOW, 1)].into() }),
         };

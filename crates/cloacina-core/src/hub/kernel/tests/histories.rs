@@ -1,5 +1,5 @@
-//! Random histories: processes submit, claim, run, lose answers, are declared dead, and cancel each other's
-//! executions.
+//! Random histories: processes submit, claim, run, lose answers, are declared dead, cancel each other's
+//! executions, and those whose deadline has passed.
 //!
 //! A usual run plays 2,000 histories; `CLOACINA_HISTORIES` says how many, or which (`17..18`).
 
@@ -7,10 +7,10 @@ use std::ops::Range;
 
 use fastrand::Rng;
 
-use super::world::{Process, World, outcome};
+use super::world::{Process, World, at, outcome};
 use crate::execution::ExecutionStatus;
 use crate::id::ExecutionId;
-use crate::store::Control;
+use crate::store::{Control, DueKind};
 
 /// How many steps of trouble a history has.
 const TROUBLE: usize = 60;
@@ -54,7 +54,9 @@ fn play(seed: u64) {
         match rng.u32(0..24) {
             0..=3 if executions.len() < 8 => {
                 let workflow = rng.usize(0..world.workflows.len());
-                executions.push(process.submit(&world, workflow, rng.bool(), rng.bool()));
+                let how = (rng.bool(), rng.bool());
+                let deadline = (rng.u32(0..4) == 0).then(|| world.now + rng.i64(0..12));
+                executions.push(process.submit_until(&world, workflow, how, deadline));
             }
             4 => world.now += 1,
             5 => process.lose_the_answer(&mut world),
@@ -71,6 +73,7 @@ fn play(seed: u64) {
                     }
                 }
             }
+            10 => settle_due(&mut world, &mut processes, number),
             9 => {
                 let recorded = executions.iter().copied().filter(|id| world.status(*id).is_some());
                 if let Some(execution) = rng.choice(recorded.collect::<Vec<_>>()) {
@@ -109,6 +112,12 @@ fn step(world: &mut World, process: &mut Process, rng: &mut Rng) {
     }
 }
 
+/// A process takes due rows, and the others hear of it.
+fn settle_due(world: &mut World, processes: &mut [Process], number: usize) {
+    let expired = processes[number].settle_due(world);
+    processes.iter_mut().for_each(|process| process.notices.extend(&expired));
+}
+
 /// A process is killed; another is started in its place, and takes its work back.
 fn crash(world: &mut World, processes: &mut [Process], number: usize) {
     let runner = processes[number].runner();
@@ -125,6 +134,7 @@ fn calm(world: &mut World, processes: &mut [Process], executions: &[ExecutionId]
     }
     for _ in 0..PATIENCE {
         world.now += 1;
+        settle_due(world, processes, rng.usize(0..processes.len()));
         let mut idle = true;
         for process in processes.iter_mut() {
             process.flush(world);
@@ -146,6 +156,8 @@ fn calm(world: &mut World, processes: &mut [Process], executions: &[ExecutionId]
         }
         let over = |id: &ExecutionId| world.status(*id).is_none_or(ExecutionStatus::is_terminal);
         if idle && executions.iter().all(over) {
+            let next = world.rows.lower(DueKind::ALL, at(world.now));
+            assert_eq!(next.due, None, "what is over has nothing due");
             for process in processes.iter_mut() {
                 // The first flush may find that its runner was declared dead.
                 (0..2).for_each(|_| process.flush(world));

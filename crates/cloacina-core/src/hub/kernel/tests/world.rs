@@ -25,8 +25,8 @@ use crate::retry::RetryPolicy;
 use crate::rule::TriggerRule;
 use crate::slots::{Permit, TenantSlots};
 use crate::store::{
-    Claim, Control, Controlled, NewExecution, NewTask, Outcome, Place, PlaceFlush, PlaceFlushed, TaskOutcome,
-    TenantStatus, WorkflowKey,
+    Claim, Control, Controlled, DueKind, NewExecution, NewTask, Outcome, Place, PlaceFlush, PlaceFlushed,
+    TaskOutcome, TenantStatus, WorkflowKey,
 };
 use crate::workflow::{TaskDefinition, Workflow};
 
@@ -205,6 +205,17 @@ impl Process {
         direct: bool,
         waits: bool,
     ) -> ExecutionId {
+        self.submit_until(world, workflow, (direct, waits), None)
+    }
+
+    /// The same with a deadline.
+    pub(super) fn submit_until(
+        &mut self,
+        world: &World,
+        workflow: usize,
+        (direct, waits): (bool, bool),
+        deadline: Option<i64>,
+    ) -> ExecutionId {
         let workflow = Arc::new(world.workflows[workflow].clone());
         let graph = Arc::clone(workflow.graph().expect("the workflow is sound"));
         let under_way = Submitting::new(&self.place).expect("few are on their way");
@@ -229,7 +240,7 @@ impl Process {
             input: "{}".to_owned().into(),
             idempotency: None,
             start_at: None,
-            deadline: None,
+            deadline: deadline.map(at),
             claimed: roots[..permits.len()].to_vec(),
             submitter: None,
             tasks,
@@ -250,7 +261,7 @@ impl Process {
         self.waiting.submits.push(Submit {
             place: Arc::clone(&self.place),
             execution: Arc::new(execution),
-            workflow,
+            workflow: Some(workflow),
             input: Arc::new(Values::default()),
             permits,
             reply,
@@ -292,6 +303,14 @@ impl Process {
         });
     }
 
+    /// Takes due rows; the executions that were cancelled.
+    pub(super) fn settle_due(&mut self, world: &mut World) -> Vec<ExecutionId> {
+        let settled = world.rows.settle_due(DueKind::ALL, at(world.now), 4);
+        assert_eq!(settled.taken, settled.expired.len(), "whatever is over has nothing due");
+        self.audits.extend(&settled.expired);
+        settled.expired
+    }
+
     /// Claims ready work, if some is known and a slot is free.
     pub(super) fn claim(&mut self, most: usize) {
         let may = {
@@ -316,12 +335,17 @@ impl Process {
             self.waiting = batch;
             return self.renew(world);
         }
-        let workflows = Arc::clone(self.place.state().claimable());
+        let (workflows, timed) = {
+            let state = self.place.state();
+            let ended = batch.endings.iter().map(|ending| ending.outcome.execution);
+            (Arc::clone(state.claimable()), state.work.timed(ended))
+        };
         let flush = PlaceFlush {
             place: Arc::clone(&self.place.place),
             first_claim: false,
             submits: batch.submits.iter().map(|submit| Arc::clone(&submit.execution)).collect(),
             outcomes: batch.endings.iter().map(|ending| Arc::clone(&ending.outcome)).collect(),
+            timed,
             claim: (!batch.permits.is_empty()).then_some(Claim { limit: batch.permits.len(), workflows }),
         };
         let writer = Writer { runner: Some(self.runner()), now: at(world.now) };

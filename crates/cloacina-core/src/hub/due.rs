@@ -1,0 +1,58 @@
+//! Does what the engine itself has to do at a time, without slots.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::place::{OpenPlace, PATIENCE};
+use super::report::count_ended;
+use super::shared::{Audit, Hub};
+use super::timers::Timer;
+use crate::execution::ExecutionStatus;
+use crate::store::DueKind;
+
+/// How many places that wait for slots are looked at in one look at the doorbell.
+const LOOKED_AT: usize = 256;
+
+impl Hub {
+    /// Takes the due rows of a place.
+    pub(super) async fn settle_due(self: Arc<Self>, place: Arc<OpenPlace>) {
+        if !place.state().standing.is_active() {
+            // The look that follows when it is active again tells what is due.
+            return;
+        }
+        let (store, inner, now) =
+            (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
+        let answer = {
+            let _turn = self.turn_in(&place).await;
+            self.ask(async move { store.due_settle(&inner, DueKind::ALL, now).await }).await
+        };
+        place.troubles.settling.note(place.whose(), &answer);
+        let Ok(settled) = answer else {
+            self.set_timer(place.place.tenant, Timer::Due, Duration::from_secs(1));
+            return;
+        };
+        let expired = settled.expired.len();
+        debug!(tenant = place.place.name, rows = settled.taken, executions = expired, "took due rows");
+        // What is due and cannot be taken is locked by somebody else.
+        let due_after = place.state().claiming.due_taken(settled.taken);
+        place.queue.left(expired);
+        count_ended(ExecutionStatus::Cancelled, expired);
+        for execution in settled.expired {
+            self.request_audit(Audit::Execution(Arc::clone(&place), execution));
+        }
+        self.lower(place, due_after);
+    }
+
+    /// Looks at places that wait for slots and have not been looked at lately: what is due there needs none.
+    pub(super) fn look_without_slots(self: &Arc<Self>, mut places: Vec<Arc<OpenPlace>>) {
+        let now = self.clock.monotonic();
+        places.retain(|place| now.saturating_sub(place.state().claiming.due_looked) >= PATIENCE.1);
+        places.sort_by_key(|place| place.state().claiming.due_looked);
+        for place in places.into_iter().take(LOOKED_AT) {
+            place.state().claiming.due_looked = now;
+            self.lower(place, Duration::ZERO);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What the engine itself has to do at a time.
+//!
+//! A row of the ready table says that user code may run; a *due row* says that the engine has something to do. It is taken without a slot,
+//! together with its subject, and is gone when its effect is committed. A program takes the kinds that it knows and leaves the others.
+
+use crate::id::ExecutionId;
+
+/// What a due row asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DueKind {
+    /// The subject, an execution, is cancelled.
+    Deadline,
+}
+
+impl DueKind {
+    /// All that this program knows.
+    pub const ALL: &'static [Self] = &[Self::Deadline];
+
+    /// How it is stored: from 0 to 15.
+    #[must_use]
+    pub const fn number(self) -> i16 {
+        match self {
+            Self::Deadline => 0,
+        }
+    }
+}
+
+/// What came of due rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// How many rows were taken, with those that nothing came of.
+    pub taken: usize,
+    /// The executions that were cancelled because their deadline has passed.
+    pub expired: Vec<ExecutionId>,
+}

@@ -1,0 +1,9 @@
+-- Makes executions that are locked already those of a version; their tasks come in the next statement. On the ctids see `task_record`.
+UPDATE workflow_executions AS execution SET fingerprint = new.fingerprint, expands_at = NULL
+FROM unnest($2::uuid[], $3::bigint[]) AS new (id, fingerprint)
+CROSS JOIN LATERAL (
+    SELECT ctid FROM workflow_executions AS locked
+    WHERE locked.tenant_id = $1::uuid AND locked.id = new.id AND locked.expands_at IS NOT NULL
+    OFFSET 0
+) AS locked
+WHERE execution.ctid = locked.ctid

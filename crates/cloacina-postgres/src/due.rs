@@ -1,0 +1,85 @@
+//! What the engine itself has to do at a time: due rows are taken, and have their effect in the same transaction.
+
+use std::sync::Arc;
+
+use cloacina_core::id::ExecutionId;
+use cloacina_core::store::{DueKind, MANY, Place, Result, Settled};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::error::Failure;
+use crate::flight::{Step, params};
+use crate::inner::Inner;
+use crate::row::{column, readable};
+use crate::schema::SchemaName;
+use crate::statement as sql;
+
+const DEADLINE_PASSED: &str = "the deadline has passed";
+
+pub(crate) async fn settle(
+    inner: Arc<Inner>,
+    place: Place,
+    kinds: &'static [DueKind],
+    now: Option<Timestamp>,
+) -> Result<Settled> {
+    let mut settled = Settled::default();
+    for kind in kinds {
+        settle_kind(&inner, &place, *kind, now, &mut settled).await?;
+    }
+    if !settled.expired.is_empty() {
+        inner.hints.tell_of_work();
+    }
+    Ok(settled)
+}
+
+async fn settle_kind(
+    inner: &Inner,
+    place: &Place,
+    kind: DueKind,
+    now: Option<Timestamp>,
+    settled: &mut Settled,
+) -> Result<()> {
+    let (tenant, schema) = (Uuid::from(place.tenant), SchemaName::of(place)?);
+    let failed = |failure: Failure| failure.into_error(&crate::error::named(place));
+    let mut side = inner.pool.side().await?;
+    side.touch(place.tenant);
+    // A flight of its own: it locks the subjects, and what is done about them goes by what its answer names.
+    let take = [Step::Run(sql::DUE_TAKE, params![tenant, now, kind.number(), MANY as i64])];
+    let taken = side.begin(inner.scope(place.tenant, &schema), &take).await.map_err(failed)?;
+    let (mut subjects, mut spoiled) = (Vec::new(), 0_usize);
+    for row in &taken[0] {
+        match (column::<Uuid>(row, "subject", &place.name), column(row, "fits", &place.name)) {
+            (Ok(subject), Ok(true)) => subjects.push(subject),
+            _ => spoiled += 1,
+        }
+    }
+    let steps = if subjects.is_empty() { Vec::new() } else { effect(kind, tenant, now, subjects) };
+    let rows = side.finish(&steps).await.map_err(failed)?;
+    settled.taken += taken[0].len();
+    if spoiled > 0 {
+        tracing::warn!(
+            tenant = place.name,
+            rows = spoiled,
+            "due rows are left out, because their executions are over, not there, or not due"
+        );
+    }
+    match kind {
+        DueKind::Deadline => {
+            let cancelled = rows.first().map_or(&[][..], Vec::as_slice);
+            settled.expired.extend(readable(cancelled, &place.name, |row| {
+                column(row, "id", &place.name).map(ExecutionId)
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// What is done about executions, under the locks that taking their rows left.
+fn effect<'a>(kind: DueKind, tenant: Uuid, now: Option<Timestamp>, subjects: Vec<Uuid>) -> Vec<Step<'a>> {
+    match kind {
+        DueKind::Deadline => vec![
+            Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, subjects.clone(), DEADLINE_PASSED]),
+            Step::Run(sql::NOTICE_INSERT, params![tenant, now, subjects]),
+        ],
+    }
+}

@@ -1,0 +1,72 @@
+//! Executions that were submitted by name get their tasks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cloacina_core::store::{Expansion, Place, Result};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::doorbell;
+use crate::error::Failure;
+use crate::flight::{Step, params};
+use crate::inner::Inner;
+use crate::row::column;
+use crate::schema::SchemaName;
+use crate::statement as sql;
+use crate::submits::Tasks;
+use crate::value::Value;
+
+pub(crate) async fn expand(
+    inner: Arc<Inner>,
+    place: Place,
+    workflows: Arc<[Expansion]>,
+    limit: usize,
+    now: Option<Timestamp>,
+) -> Result<usize> {
+    let (tenant, schema) = (Uuid::from(place.tenant), SchemaName::of(&place)?);
+    let failed = |failure: Failure| failure.into_error(&crate::error::named(&place));
+    let by_name: HashMap<&str, &Expansion> =
+        workflows.iter().map(|expansion| (&*expansion.workflow.name, expansion)).collect();
+    let names: Vec<&str> = by_name.keys().copied().collect();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut side = inner.pool.side().await?;
+    side.touch(place.tenant);
+    // A flight of its own: it locks the executions, and what is done about them goes by what its answer names.
+    let take = [Step::Run(sql::EXPAND_TAKE, params![tenant, now, names, limit])];
+    let taken = side.begin(inner.scope(place.tenant, &schema), &take).await.map_err(failed)?;
+    let (mut ids, mut fingerprints, mut spoiled) = (Vec::new(), Vec::new(), 0_usize);
+    let mut tasks = Tasks::default();
+    for row in &taken[0] {
+        let of = (column::<Uuid>(row, "id", &place.name), column::<&str>(row, "workflow", &place.name));
+        let fits = column(row, "fits", &place.name).unwrap_or(false);
+        let (Ok(id), Ok(name)) = of else { continue };
+        let Some(expansion) = by_name.get(name).filter(|_| fits) else {
+            spoiled += 1;
+            continue;
+        };
+        ids.push(id);
+        fingerprints.push(expansion.workflow.fingerprint.0);
+        tasks.add(tenant, id, &expansion.tasks);
+    }
+    let expanded = ids.len();
+    let mut steps = Vec::new();
+    if expanded > 0 {
+        steps.push(Step::Run(sql::EXECUTION_EXPAND, params![tenant, ids, fingerprints]));
+        let values = tasks.values(|_| Value::Uuid(tenant), Value::Timestamp(now), Uuid::nil());
+        steps.push(Step::of(sql::TASK_INSERT, values));
+        steps.push(doorbell::ring(place.tenant, now));
+    }
+    side.finish(&steps).await.map_err(failed)?;
+    if spoiled > 0 {
+        tracing::warn!(
+            tenant = place.name,
+            rows = spoiled,
+            "ready rows are left out, because their executions have tasks already, or are over or paused"
+        );
+    }
+    if expanded > 0 {
+        inner.hints.tell_of_work();
+    }
+    Ok(expanded)
+}
