@@ -8,7 +8,7 @@ use syn::{Error, Expr, ExprLit, ItemFn, Lit, LitStr, Path, ReturnType, Stmt};
 use crate::function::{self, Errors};
 
 /// The calls that a chain may consist of for its tasks to be known. Others, of an extension trait, may add tasks.
-const METHODS: &[&str] = &["description", "task", "build"];
+const METHODS: &[&str] = &["description", "version", "operator_only", "task", "build"];
 
 pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {
     let function = match function::parse("workflow", item.clone()) {

@@ -29,10 +29,17 @@ struct Node {
 }
 
 impl Graph {
-    pub(crate) fn new(workflow: &str, tasks: &[TaskDefinition]) -> Result<Self, WorkflowError> {
+    pub(crate) fn new(
+        workflow: &str,
+        version: Option<&str>,
+        tasks: &[TaskDefinition],
+    ) -> Result<Self, WorkflowError> {
         let fail = |problem| WorkflowError { workflow: workflow.to_owned(), problem };
         check_workflow_name(workflow)
             .map_err(|reason| fail(Problem::Name { what: "name".into(), reason }))?;
+        if let Some(version) = version {
+            check_name(version).map_err(|reason| fail(Problem::Name { what: "version".into(), reason }))?;
+        }
         if tasks.is_empty() {
             return Err(fail(Problem::Empty));
         }
@@ -67,7 +74,7 @@ impl Graph {
             }
         }
         rank(&mut nodes).map_err(|stuck| fail(Problem::Cycle { task: tasks[stuck].id.clone() }))?;
-        let fingerprint = fingerprint(tasks, &nodes);
+        let fingerprint = fingerprint(version, tasks, &nodes);
         Ok(Self { nodes, fingerprint })
     }
 
@@ -125,13 +132,15 @@ fn rank(nodes: &mut [Node]) -> Result<(), usize> {
     }
 }
 
-fn fingerprint(tasks: &[TaskDefinition], nodes: &[Node]) -> Fingerprint {
+fn fingerprint(version: Option<&str>, tasks: &[TaskDefinition], nodes: &[Node]) -> Fingerprint {
     let hash = tasks.iter().zip(nodes).fold(StableHash::new().number(tasks.len()), |hash, (task, node)| {
         let mut dependencies = node.dependencies.clone();
         dependencies.sort_unstable();
         let hash = hash.text(&task.id).text(task.rule.name()).number(dependencies.len());
         dependencies.iter().fold(hash, |hash, dependency| hash.number(*dependency as usize))
     });
+    // Only where there is one, so that a workflow without it has the fingerprint that it always had.
+    let hash = version.into_iter().fold(hash, |hash, version| hash.text("version").text(version));
     // One in 2^64 would be taken for an execution that is not expanded.
     Fingerprint(if hash.finish() == Fingerprint::UNKNOWN.0 { 1 } else { hash.finish() })
 }
@@ -202,7 +211,9 @@ enum Problem {
         "has a task `{task}` with a retry policy of no attempts: the first try counts, so use at least 1"
     )]
     NoAttempts { task: String },
-    #[error("is registered twice, by {first} and by {second}: give one of them another name")]
+    #[error(
+        "is registered twice, by {first} and by {second}: give one of them another name, or another version"
+    )]
     RegisteredTwice { first: String, second: String },
 }
 

@@ -10,6 +10,7 @@ pub mod form;
 mod graph;
 mod registry;
 mod task;
+mod version;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub(crate) use graph::{Graph, RESERVED, check_workflow_name};
 pub use registry::{WorkflowRegistration, registered};
 pub(crate) use task::TaskTimeout;
 pub use task::{Task, TaskBody, TaskDefinition, TaskFuture};
+pub(crate) use version::by_age;
 
 use crate::error::{Error, ErrorKind};
 use crate::state::State;
@@ -28,6 +30,7 @@ use crate::state::State;
 #[derive(Debug, Clone)]
 pub struct Workflow {
     name: Arc<str>,
+    version: Option<Arc<str>>,
     description: String,
     operator_only: bool,
     tasks: Arc<[TaskDefinition]>,
@@ -42,6 +45,7 @@ impl Workflow {
     pub fn builder(name: impl Into<String>) -> WorkflowBuilder {
         WorkflowBuilder {
             name: name.into(),
+            version: None,
             description: String::new(),
             operator_only: false,
             tasks: Vec::new(),
@@ -56,6 +60,12 @@ impl Workflow {
 
     pub(crate) fn shared_name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Its [version](WorkflowBuilder::version), if it was given one.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// What it is for, in words.
@@ -81,7 +91,7 @@ impl Workflow {
         &self.tasks
     }
 
-    /// A hash over task ids, edges and rules: two workflows of one name and one fingerprint are the same to the
+    /// A hash over task ids, edges, rules, and the version if there is one: two workflows of one name and one fingerprint are the same to the
     /// engine. Retry policies, timeouts and code do not change it.
     ///
     /// # Errors
@@ -127,6 +137,7 @@ impl Workflow {
 #[derive(Debug, Clone)]
 pub struct WorkflowBuilder {
     name: String,
+    version: Option<String>,
     description: String,
     operator_only: bool,
     tasks: Vec<TaskDefinition>,
@@ -137,6 +148,20 @@ impl WorkflowBuilder {
     #[must_use]
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.description = description.into();
+        self
+    }
+
+    /// Says which version of the workflow this is: 1 to 200 bytes, without control characters.
+    ///
+    /// A program may have several versions of a workflow. New executions take the newest; each goes on with the one that it began with, and
+    /// can end as long as some process has that. So code that means something else than before gets a new version, and the one before stays
+    /// until its executions are over. Without a call, what tells versions apart is the graph alone: see [`fingerprint`](Workflow::fingerprint).
+    ///
+    /// Which is the newest is found from left to right: digits compare as a number, everything else as text, and what has no version is the
+    /// oldest. So `10` is newer than `9`, `1.10` newer than `1.9`, and `2026-11-30` newer than `2026-02-01`.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
         self
     }
 
@@ -162,9 +187,10 @@ impl WorkflowBuilder {
     /// The workflow. What is wrong with it is told when a runner starts.
     #[must_use]
     pub fn build(self) -> Workflow {
-        let graph = Graph::new(&self.name, &self.tasks).map(Arc::new);
+        let graph = Graph::new(&self.name, self.version.as_deref(), &self.tasks).map(Arc::new);
         Workflow {
             name: self.name.into(),
+            version: self.version.map(Into::into),
             description: self.description,
             operator_only: self.operator_only,
             tasks: self.tasks.into(),
@@ -177,7 +203,7 @@ impl WorkflowBuilder {
     ///
     /// # Errors
     ///
-    /// A name or task id that is empty, too long or contains a control character; no task or more than 10,000;
+    /// A name, version or task id that is empty, too long or contains a control character; no task or more than 10,000;
     /// two tasks of one id; a dependency that is not in the workflow or named twice; a cycle; a retry policy without attempts.
     pub fn try_build(self) -> Result<Workflow, WorkflowError> {
         let workflow = self.build();

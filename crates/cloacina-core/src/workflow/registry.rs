@@ -32,7 +32,7 @@ inventory::collect!(WorkflowRegistration);
 ///
 /// # Errors
 ///
-/// Two of them have one name.
+/// Two of them have one name and the same version, or both none.
 pub fn registered() -> Result<Vec<Workflow>, WorkflowError> {
     collect(inventory::iter::<WorkflowRegistration>)
 }
@@ -44,12 +44,12 @@ fn collect<'a>(
         registrations.into_iter().map(|registration| ((registration.make)(), registration)).collect();
     // The linker's order is arbitrary: the place decides between equals, so that the error is always the same.
     found.sort_by(|(left, left_at), (right, right_at)| {
-        let left = (left.name(), left_at.file, left_at.line);
-        left.cmp(&(right.name(), right_at.file, right_at.line))
+        let left = (left.name(), left.version(), left_at.file, left_at.line);
+        left.cmp(&(right.name(), right.version(), right_at.file, right_at.line))
     });
     for pair in found.windows(2) {
         let [(one, one_at), (other, other_at)] = pair else { unreachable!("windows of two") };
-        if one.name() == other.name() {
+        if (one.name(), one.version()) == (other.name(), other.version()) {
             return Err(WorkflowError::registered_twice(one.name(), one_at.place(), other_at.place()));
         }
     }
@@ -74,12 +74,23 @@ mod tests {
     }
 
     #[test]
+    fn versions_of_a_workflow_stand_side_by_side() {
+        const NEW_A: WorkflowRegistration =
+            WorkflowRegistration::new("billing::a2", "src/billing.rs", 19, || {
+                Workflow::builder("a").version("2").build()
+            });
+        let found = collect(&[NEW_A, A]).unwrap();
+        assert_eq!(found.iter().map(Workflow::version).collect::<Vec<_>>(), [None, Some("2")]);
+        collect(&[NEW_A, A, NEW_A]).unwrap_err();
+    }
+
+    #[test]
     fn two_workflows_of_one_name_are_refused_with_both_places() {
         let error = collect(&[A, B, SECOND_A]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "workflow `a` is registered twice, by `billing::a` (src/billing.rs:9) and by `reports::a` \
-             (src/reports.rs:7): give one of them another name"
+             (src/reports.rs:7): give one of them another name, or another version"
         );
         assert_eq!(collect(&[SECOND_A, B, A]).unwrap_err(), error);
     }

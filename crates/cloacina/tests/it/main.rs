@@ -58,3 +58,4 @@ mod tenants;
 #[cfg(feature = "data")]
 mod ui;
 mod untrusted;
+mod version;

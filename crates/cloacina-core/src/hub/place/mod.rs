@@ -215,7 +215,7 @@ impl PlaceState {
 
     /// What executions that were submitted by name may become here.
     pub(crate) fn expansions(&self) -> Vec<Expansion> {
-        let workflows = self.handles.workflows.all();
+        let workflows = self.handles.workflows.newest();
         let usable = workflows.filter(|workflow| !self.forbids(workflow) && self.may_start(workflow));
         let parts = usable.filter_map(|workflow| key_and_tasks(workflow).ok());
         parts.map(|(workflow, tasks)| Expansion { workflow, tasks }).collect()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
 use crate::store::{NewTask, WorkflowKey};
-use crate::workflow::{Workflow, WorkflowError};
+use crate::workflow::{Workflow, WorkflowError, by_age};
 
 /// What an execution of a workflow is made of.
 pub(crate) fn key_and_tasks(workflow: &Workflow) -> Result<(WorkflowKey, Arc<[NewTask]>), WorkflowError> {
@@ -19,10 +19,11 @@ pub(crate) fn key_and_tasks(workflow: &Workflow) -> Result<(WorkflowKey, Arc<[Ne
     Ok((key, tasks.collect()))
 }
 
-/// The workflows that a place can run, by name.
+/// The workflows that a place can run.
 #[derive(Debug, Default)]
 pub(crate) struct WorkflowSet {
-    by_name: HashMap<String, Arc<Workflow>>,
+    /// The versions of each name, the newest last.
+    by_name: HashMap<String, Vec<Arc<Workflow>>>,
     keys: Arc<[WorkflowKey]>,
     /// Those that are not for the operator alone.
     open_keys: Arc<[WorkflowKey]>,
@@ -38,48 +39,42 @@ impl WorkflowSet {
     ) -> Result<Self, Error> {
         let mut by_name = base.by_name.clone();
         for workflow in workflows {
-            let fingerprint = workflow.fingerprint()?;
-            if let Some(known) = by_name.get(workflow.name())
-                && known.fingerprint()? != fingerprint
-            {
-                return Err(Error::new(
-                    ErrorKind::Workflow,
-                    format!(
-                        "two different workflows have the name `{}`: give one another name",
-                        workflow.name()
-                    ),
-                ));
-            }
-            // A runner that only submits has nothing for tasks: one that runs them had.
-            if workflow.state().is_some() || !by_name.contains_key(workflow.name()) {
-                by_name.insert(workflow.name().to_owned(), workflow);
+            let versions = by_name.entry(workflow.name().to_owned()).or_default();
+            match versions.binary_search_by(|known| by_age(known.version(), workflow.version())) {
+                Err(at) => versions.insert(at, workflow),
+                Ok(at) if versions[at].fingerprint()? != workflow.fingerprint()? => {
+                    return Err(two_of_one_version(&workflow));
+                }
+                // A runner that only submits has nothing for tasks: one that runs them had.
+                Ok(at) if workflow.state().is_some() => versions[at] = workflow,
+                Ok(_) => {}
             }
         }
-        let mut keys: Vec<WorkflowKey> = Vec::with_capacity(by_name.len());
-        for workflow in by_name.values() {
-            keys.push(WorkflowKey {
-                name: Arc::clone(workflow.shared_name()),
-                fingerprint: workflow.fingerprint()?,
-            });
+        let mut keyed = Vec::with_capacity(by_name.len());
+        for workflow in by_name.values().flatten() {
+            let (name, fingerprint) = (Arc::clone(workflow.shared_name()), workflow.fingerprint()?);
+            keyed.push((WorkflowKey { name, fingerprint }, workflow));
         }
-        keys.sort_unstable();
+        keyed.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let keys_of = |holds: fn(&Workflow) -> bool| -> Arc<[WorkflowKey]> {
-            let held = |key: &&WorkflowKey| by_name.get(&*key.name).is_some_and(|workflow| holds(workflow));
-            keys.iter().filter(held).cloned().collect()
+            keyed.iter().filter(|(_, workflow)| holds(workflow)).map(|(key, _)| key.clone()).collect()
         };
+        let keys = keys_of(|_| true);
         let open_keys = keys_of(|workflow| !workflow.is_operator_only());
         let bare_keys = keys_of(|workflow| !workflow.is_operator_only() && !workflow.asks_for_resources());
-        Ok(Self { by_name, keys: keys.into(), open_keys, bare_keys })
+        Ok(Self { by_name, keys, open_keys, bare_keys })
     }
 
+    /// The newest version of a workflow.
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Workflow>> {
-        self.by_name.get(name)
+        self.by_name.get(name)?.last()
     }
 
     /// The workflow, if it is this very version.
     pub(crate) fn version(&self, key: &WorkflowKey) -> Option<&Arc<Workflow>> {
-        self.get(&key.name)
-            .filter(|workflow| workflow.fingerprint().is_ok_and(|fingerprint| fingerprint == key.fingerprint))
+        let mut versions = self.by_name.get(&*key.name)?.iter();
+        versions
+            .find(|workflow| workflow.fingerprint().is_ok_and(|fingerprint| fingerprint == key.fingerprint))
     }
 
     pub(crate) fn names(&self) -> Vec<&str> {
@@ -88,8 +83,14 @@ impl WorkflowSet {
         names
     }
 
+    /// All of them, in all versions.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Workflow>> {
-        self.by_name.values()
+        self.by_name.values().flatten()
+    }
+
+    /// The newest version of each.
+    pub(crate) fn newest(&self) -> impl Iterator<Item = &Arc<Workflow>> {
+        self.by_name.values().filter_map(|versions| versions.last())
     }
 
     pub(crate) fn keys(&self) -> &Arc<[WorkflowKey]> {
@@ -105,4 +106,17 @@ impl WorkflowSet {
             (true, true) => &self.bare_keys,
         }
     }
+}
+
+fn two_of_one_version(workflow: &Workflow) -> Error {
+    let name = workflow.name();
+    let message = match workflow.version() {
+        None => {
+            format!("two different workflows have the name `{name}`: give one another name, or a version")
+        }
+        Some(version) => format!(
+            "two different workflows have the name `{name}` and the version `{version}`: give one another version"
+        ),
+    };
+    Error::new(ErrorKind::Workflow, message)
 }
