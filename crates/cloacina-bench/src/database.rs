@@ -45,7 +45,8 @@ impl Database {
 
     /// A runner for the `number`th tenant.
     pub(crate) async fn runner(&self, number: usize) -> Result<Runner> {
-        // Room for all that the measures have in flight: what is measured is the way of an execution, not the wait for a slot.
+        // Room for all that the measures have in flight: what is measured is the way of an execution, not the
+        // wait for a slot.
         let config = RunnerConfig::builder()
             .max_concurrent_tasks(2048)
             .max_process_tasks(2048)
@@ -111,7 +112,8 @@ impl Database {
         }
     }
 
-    /// The process that the server's other processes are children of, where it runs on this machine and we may know.
+    /// The process that the server's other processes are children of, where it runs on this machine and we
+    /// may know.
     pub(crate) async fn server_process(&self) -> Result<Option<u32>> {
         let Self::Postgres { .. } = self else { return Ok(None) };
         let client = hand::postgres::connect(&Cluster::shared()?.superuser_url("postgres")).await?;

@@ -12,7 +12,8 @@ use crate::shape::{Shape, input};
 /// The latencies of executions one after another.
 pub(crate) async fn alone(runner: &Runner, shape: Shape, count: usize) -> Result<Vec<Duration>> {
     let runner = runner.clone();
-    // On a worker of the runtime, where a service would call: what runs on the main thread is woken by another one each time.
+    // On a worker of the runtime, where a service would call: what runs on the main thread is woken by
+    // another one each time.
     let work = tokio::spawn(async move {
         let mut latencies = Vec::with_capacity(count);
         for _ in 0..count {

@@ -1,8 +1,10 @@
-//! What the engine costs beside the same work written by hand, in ratios of one run on one machine: `cargo xtask bench help`.
+//! What the engine costs beside the same work written by hand, in ratios of one run on one machine: `cargo
+//! xtask bench help`.
 //!
-//! Every figure of the engine stands beside its limit, measured in turns with it: the same rows by the same statements in the same flights over
-//! the same driver, without an engine around them ([`hand`]), and bare commits. Absolute figures from a shared machine mean nothing, so each is the
-//! median of several runs and is printed with the smallest and the largest.
+//! Every figure of the engine stands beside its limit, measured in turns with it: the same rows by the same
+//! statements in the same flights over the same driver, without an engine around them ([`hand`]), and bare
+//! commits. Absolute figures from a shared machine mean nothing, so each is the median of several runs and is
+//! printed with the smallest and the largest.
 
 mod database;
 mod engine;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The median of several runs with the smallest and the largest. A mean would carry every hiccup of a shared machine.
+/// The median of several runs with the smallest and the largest. A mean would carry every hiccup of a shared
+/// machine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) median: f64,

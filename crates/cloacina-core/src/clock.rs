@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-/// Longer than anybody waits, and short enough that no time that is computed with it leaves the range of any database: what is given
-/// as a longer wait, `Duration::MAX` say, is this one.
+/// Longer than anybody waits, and short enough that no time that is computed with it leaves the range of any
+/// database: what is given as a longer wait, `Duration::MAX` say, is this one.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// A source of wall-clock time, monotonic time and waits.

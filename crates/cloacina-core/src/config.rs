@@ -11,8 +11,8 @@ use crate::workflow::Workflow;
 
 /// How a runner behaves. Checked when the runner starts.
 ///
-/// What concerns the whole database in this process (connections, lease, heartbeat) is taken from the first runner that
-/// is opened on it; the connection pool grows to the largest size asked for.
+/// What concerns the whole database in this process (connections, lease, heartbeat) is taken from the first
+/// runner that is opened on it; the connection pool grows to the largest size asked for.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RunnerConfig {
@@ -28,34 +28,37 @@ pub struct RunnerConfig {
     ///
     /// Defaults to 1,024 (`None` leaves what was set before).
     pub max_process_tasks: Option<usize>,
-    /// How many executions of this tenant may be under way, that is recorded and not over, before another one is refused with
-    /// [`ErrorKind::Limit`]; `None` for no limit. If the operator set one for the tenant, the smaller one counts.
+    /// How many executions of this tenant may be under way, that is recorded and not over, before another one
+    /// is refused with [`ErrorKind::Limit`]; `None` for no limit. If the operator set one for the tenant, the
+    /// smaller one counts.
     ///
-    /// It costs nothing while there are clearly fewer. This process never passes it, but learns of what others submit only once a
-    /// second. At the limit a submission under an idempotency key that was used before is refused as well.
+    /// It costs nothing while there are clearly fewer. This process never passes it, but learns of what
+    /// others submit only once a second. At the limit a submission under an idempotency key that was used
+    /// before is refused as well.
     ///
     /// Defaults to `None`.
     pub max_queue_length: Option<usize>,
-    /// How many executions of all tenants together may be on their way from this process to a database before another one is refused
-    /// with [`ErrorKind::Limit`]. The value given last holds.
+    /// How many executions of all tenants together may be on their way from this process to a database before
+    /// another one is refused with [`ErrorKind::Limit`]. The value given last holds.
     ///
-    /// They are kept in memory, each with its input, and pile up when a database is slow or away: too many and the process runs out of
-    /// memory, too few and callers are refused in a burst.
+    /// They are kept in memory, each with its input, and pile up when a database is slow or away: too many
+    /// and the process runs out of memory, too few and callers are refused in a burst.
     ///
     /// Defaults to 100,000 (`None` leaves what was set before).
     pub max_process_queue: Option<usize>,
     /// How long one attempt of a task may take if the task does not say so itself; `None` for no limit.
     ///
-    /// When it has passed, the task is told to end and has [`cancel_grace`](Self::cancel_grace) for that; then the attempt is recorded as
-    /// timed out. The time that a blocking task waits for a thread does not count.
+    /// When it has passed, the task is told to end and has [`cancel_grace`](Self::cancel_grace) for that;
+    /// then the attempt is recorded as timed out. The time that a blocking task waits for a thread does not
+    /// count.
     ///
     /// Defaults to 300 seconds.
     pub task_timeout: Option<Duration>,
     /// How long claimed work stays ours without a heartbeat.
     ///
-    /// Too short and a runner that was held up loses its work to another; too long and the work of a machine that is gone
-    /// waits. (The work of a process that died on this machine is taken back at once.) At least three times
-    /// [`heartbeat_interval`](Self::heartbeat_interval).
+    /// Too short and a runner that was held up loses its work to another; too long and the work of a machine
+    /// that is gone waits. (The work of a process that died on this machine is taken back at once.) At least
+    /// three times [`heartbeat_interval`](Self::heartbeat_interval).
     ///
     /// Defaults to 30 seconds.
     pub lease: Duration,
@@ -67,11 +70,13 @@ pub struct RunnerConfig {
     ///
     /// Defaults to 30 seconds.
     pub shutdown_timeout: Duration,
-    /// How long a task that was told to end may go on: because its execution was cancelled, its timeout passed or the runner shuts down.
+    /// How long a task that was told to end may go on: because its execution was cancelled, its timeout
+    /// passed or the runner shuts down.
     ///
-    /// Then an async task is dropped. A task that blocks its thread cannot be stopped: its attempt is recorded without it (after a timeout
-    /// it is waited for at most a second), and its slot stays taken until it returns. Too short and tasks are cut off while they clean up; too long and a retry waits for a task that does
-    /// not look at its [cancellation](crate::execution::Cancellation).
+    /// Then an async task is dropped. A task that blocks its thread cannot be stopped: its attempt is
+    /// recorded without it (after a timeout it is waited for at most a second), and its slot stays taken
+    /// until it returns. Too short and tasks are cut off while they clean up; too long and a retry waits for
+    /// a task that does not look at its [cancellation](crate::execution::Cancellation).
     ///
     /// Defaults to 5 seconds.
     pub cancel_grace: Duration,
@@ -83,21 +88,25 @@ pub struct RunnerConfig {
     ///
     /// Defaults to 1 MiB.
     pub max_patch_bytes: usize,
-    /// The largest context of an execution, in bytes of JSON: its input and the changes that all its tasks made, those that were overwritten
-    /// included.
+    /// The largest context of an execution, in bytes of JSON: its input and the changes that all its tasks
+    /// made, those that were overwritten included.
     ///
-    /// A task whose change would exceed it fails, and is not tried again. Until an execution is pruned, each of its readers fetches all of
-    /// this. At most 48 MiB, so that what was accepted can always be read again.
+    /// A task whose change would exceed it fails, and is not tried again. Until an execution is pruned, each
+    /// of its readers fetches all of this. At most 48 MiB, so that what was accepted can always be read
+    /// again.
     ///
     /// Defaults to 32 MiB.
     pub max_execution_bytes: usize,
-    /// After how many attempts that were lost with their runner a task fails: it may be what kills the process.
+    /// After how many attempts that were lost with their runner a task fails: it may be what kills the
+    /// process.
     ///
     /// Defaults to 3.
     pub max_lost: u32,
-    /// How long work may wait for a process that has its version of its workflow, before its execution is paused.
+    /// How long work may wait for a process that has its version of its workflow, before its execution is
+    /// paused.
     ///
-    /// It resumes by itself when such a process is started. Longer than a rolling deploy takes, so that one pauses nothing.
+    /// It resumes by itself when such a process is started. Longer than a rolling deploy takes, so that one
+    /// pauses nothing.
     ///
     /// Defaults to 5 minutes.
     pub orphan_grace: Duration,
@@ -105,24 +114,28 @@ pub struct RunnerConfig {
     ///
     /// Defaults to 30 days.
     pub retention: Option<Duration>,
-    /// Whether this runner only submits: it records executions of the workflows it knows and runs none of them.
+    /// Whether this runner only submits: it records executions of the workflows it knows and runs none of
+    /// them.
     ///
     /// Defaults to false.
     pub submit_only: bool,
-    /// Whether this runner also works for every other tenant of the database, those nobody opened in this process included.
+    /// Whether this runner also works for every other tenant of the database, those nobody opened in this
+    /// process included.
     ///
-    /// A tenant's place is opened when work of this runner's workflows is due there, with the settings of this runner, and closed when
-    /// nothing has been due for some seconds; a tenant without work costs nothing, however many there are. Without it a process works
-    /// only for the tenants it has opened, and what it recorded for the others, a retry say, waits until somebody opens them. It goes on
-    /// until this runner is shut down, whoever opens and closes the same places in the meantime. What is opened for a tenant by a
-    /// handle of its own has the settings of that handle for as long.
+    /// A tenant's place is opened when work of this runner's workflows is due there, with the settings of
+    /// this runner, and closed when nothing has been due for some seconds; a tenant without work costs
+    /// nothing, however many there are. Without it a process works only for the tenants it has opened, and
+    /// what it recorded for the others, a retry say, waits until somebody opens them. It goes on until this
+    /// runner is shut down, whoever opens and closes the same places in the meantime. What is opened for a
+    /// tenant by a handle of its own has the settings of that handle for as long.
     ///
     /// Of PostgreSQL; a SQLite file has one tenant. Defaults to false.
     pub serve_all_tenants: bool,
     /// How many places [`serve_all_tenants`](Self::serve_all_tenants) keeps open at once.
     ///
-    /// If more tenants have work at the same time, they take turns of some seconds, so too few cost time for opening them again and
-    /// again; each takes a few kilobytes here, and what the server's processes remember of its tables.
+    /// If more tenants have work at the same time, they take turns of some seconds, so too few cost time for
+    /// opening them again and again; each takes a few kilobytes here, and what the server's processes
+    /// remember of its tables.
     ///
     /// Defaults to 1,000.
     pub max_served_places: usize,
@@ -279,7 +292,8 @@ impl RunnerConfigBuilder {
         self
     }
 
-    /// Gives tasks a value, which they ask for by its type: `mailer: &Mailer`. One for each type; the last one given holds.
+    /// Gives tasks a value, which they ask for by its type: `mailer: &Mailer`. One for each type; the last
+    /// one given holds.
     ///
     /// A runner that lacks what a task of its workflows asks for does not start.
     #[must_use]

@@ -1,7 +1,7 @@
 //! Panics of code that is not the engine's.
 //!
-//! What a task leaves behind is its code as well: the payload of its panic, its error, its future and what the closure holds. Each may
-//! panic when it is dropped, and so may the payload of that panic.
+//! What a task leaves behind is its code as well: the payload of its panic, its error, its future and what
+//! the closure holds. Each may panic when it is dropped, and so may the payload of that panic.
 
 use std::any::Any;
 use std::ops::{Deref, DerefMut};

@@ -198,8 +198,8 @@ impl Context {
     ///
     /// # Panics
     ///
-    /// Outside a task, where there is nothing to tell; [`try_task`](Self::try_task) does not. A unit test tells something by
-    /// [`in_task`](Self::in_task).
+    /// Outside a task, where there is nothing to tell; [`try_task`](Self::try_task) does not. A unit test
+    /// tells something by [`in_task`](Self::in_task).
     #[must_use]
     pub fn task(&self) -> &TaskInfo {
         self.try_task().expect("Context::task is for code that runs as a task: in a unit test, call `context.in_task(TaskInfo::for_test(…))` before")
@@ -211,7 +211,8 @@ impl Context {
         self.task.as_deref()
     }
 
-    /// This context as that of a task, for unit tests of tasks that ask [`task`](Self::task): see [`TaskInfo::for_test`].
+    /// This context as that of a task, for unit tests of tasks that ask [`task`](Self::task): see
+    /// [`TaskInfo::for_test`].
     #[must_use]
     pub fn in_task(mut self, task: TaskInfo) -> Self {
         self.task = Some(Arc::new(task));

@@ -11,7 +11,8 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The configuration, a URL or a name cannot be used, or the database does not accept the login or its password.
+    /// The configuration, a URL or a name cannot be used, or the database does not accept the login or its
+    /// password.
     Configuration,
     /// No such workflow in this program, or its graph is wrong.
     Workflow,
@@ -25,13 +26,16 @@ pub enum ErrorKind {
     WrongState,
     /// The operator decided that the tenant may not work: it is suspended, being moved, or removed.
     Suspended,
-    /// As many executions are under way as may be: of the tenant, or of this process on their way to the database.
+    /// As many executions are under way as may be: of the tenant, or of this process on their way to the
+    /// database.
     Limit,
     /// The runner was shut down.
     ShutDown,
-    /// The database could not be reached, or has no room for us at the moment. The same call may succeed later.
+    /// The database could not be reached, or has no room for us at the moment. The same call may succeed
+    /// later.
     Unavailable,
-    /// The tenant's place is missing, damaged, read-only, full, or of a version that this program does not know.
+    /// The tenant's place is missing, damaged, read-only, full, or of a version that this program does not
+    /// know.
     Place,
     /// Something a task did; only inside tasks.
     Task,
@@ -41,8 +45,8 @@ pub enum ErrorKind {
 
 /// What went wrong, to which tenant and execution, and what to do about it.
 ///
-/// [`kind`](Self::kind) is for branching; `Display` tells this level, and [`source`](StdError::source) what lies beneath it.
-/// No password and no connection string is ever in it.
+/// [`kind`](Self::kind) is for branching; `Display` tells this level, and [`source`](StdError::source) what
+/// lies beneath it. No password and no connection string is ever in it.
 pub struct Error {
     inner: Box<Inner>,
 }
@@ -105,8 +109,8 @@ impl StdError for Error {
 
 /// What a task returns when it cannot do its work: an error, and what the engine should make of it.
 ///
-/// `?` makes one of any error that is `Send + Sync`, of a database or of `anyhow` too, and of a text: it is retried as the task's
-/// policy says. Return a `TaskError` made by hand to say something else.
+/// `?` makes one of any error that is `Send + Sync`, of a database or of `anyhow` too, and of a text: it is
+/// retried as the task's policy says. Return a `TaskError` made by hand to say something else.
 ///
 /// ```
 /// use std::time::Duration;
@@ -123,8 +127,8 @@ impl StdError for Error {
 /// }
 /// ```
 ///
-/// Because it takes in every error, it cannot be one itself: it does not implement [`std::error::Error`]. Where one is needed,
-/// [`get_ref`](Self::get_ref) and [`into_inner`](Self::into_inner) have it.
+/// Because it takes in every error, it cannot be one itself: it does not implement [`std::error::Error`].
+/// Where one is needed, [`get_ref`](Self::get_ref) and [`into_inner`](Self::into_inner) have it.
 #[derive(Debug)]
 pub struct TaskError {
     advice: Advice,
@@ -150,8 +154,8 @@ impl TaskError {
         Self { advice, error }
     }
 
-    /// An error after which the next attempt waits for `delay`, whatever the backoff says. It counts as a failure: when no
-    /// attempt is left, the task fails.
+    /// An error after which the next attempt waits for `delay`, whatever the backoff says. It counts as a
+    /// failure: when no attempt is left, the task fails.
     pub fn retry_after(delay: Duration, error: impl Into<BoxError>) -> Self {
         Self { advice: Advice::RetryAfter(delay), error: error.into() }
     }
@@ -222,7 +226,8 @@ impl<E: Into<BoxError>> From<E> for TaskError {
     }
 }
 
-/// A task's error within another one, on its way through code that knows of no tasks: what it says of retries counts for the whole.
+/// A task's error within another one, on its way through code that knows of no tasks: what it says of retries
+/// counts for the whole.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Carried(pub TaskError);

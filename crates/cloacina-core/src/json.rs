@@ -1,5 +1,5 @@
-//! Values as JSON, without a loss: what has no JSON form is refused where serde_json writes `null`, and nothing is nested deeper than it
-//! can be read again.
+//! Values as JSON, without a loss: what has no JSON form is refused where serde_json writes `null`, and
+//! nothing is nested deeper than it can be read again.
 
 use serde::Serialize;
 use serde::ser::{
@@ -8,7 +8,8 @@ use serde::ser::{
 };
 use serde_json::{Error, Value};
 
-/// How deep a value may be nested. serde_json reads 127 levels, of which the stored form of a patch takes two.
+/// How deep a value may be nested. serde_json reads 127 levels, of which the stored form of a patch takes
+/// two.
 pub(crate) const MAX_DEPTH: usize = 100;
 
 pub(crate) const TOO_DEEP: &str = "arrays or objects nested more than 100 levels deep";
@@ -46,7 +47,8 @@ pub(crate) fn is_too_deep(value: &Value) -> bool {
     beyond(value, 0)
 }
 
-/// Drops a value level by level: dropped as a whole, one that is nested very deep takes more stack than there is.
+/// Drops a value level by level: dropped as a whole, one that is nested very deep takes more stack than there
+/// is.
 pub(crate) fn dismantle(value: Value) {
     let mut left = vec![value];
     while let Some(value) = left.pop() {

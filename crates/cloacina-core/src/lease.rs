@@ -2,22 +2,23 @@
 
 /// What tells one operating-system process from every other one that ever ran on this host.
 ///
-/// Two processes can only be compared if [`host`](Self::host) is the same: it stands for the boot of the machine and for the
-/// namespaces that process ids and the time since the boot are counted in, so a container never mistakes another's process for one of
-/// its own.
+/// Two processes can only be compared if [`host`](Self::host) is the same: it stands for the boot of the
+/// machine and for the namespaces that process ids and the time since the boot are counted in, so a container
+/// never mistakes another's process for one of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessIdentity {
     /// The boot and the namespaces.
     pub host: String,
     /// The process id.
     pub pid: i32,
-    /// When the process was started, in clock ticks since the boot; a process id that was used again has another.
+    /// When the process was started, in clock ticks since the boot; a process id that was used again has
+    /// another.
     pub started: i64,
 }
 
 impl ProcessIdentity {
-    /// This process; `None` where the system does not tell (anything but Linux with `/proc`), or where `/proc` is that of another
-    /// namespace.
+    /// This process; `None` where the system does not tell (anything but Linux with `/proc`), or where
+    /// `/proc` is that of another namespace.
     #[must_use]
     pub fn current() -> Option<Self> {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
@@ -44,7 +45,8 @@ impl ProcessIdentity {
 /// The longest name of a host that is recorded, in characters.
 const HOST_NAME: usize = 255;
 
-/// What people call this host; `None` where the system does not tell. It identifies nothing: two hosts may have one name.
+/// What people call this host; `None` where the system does not tell. It identifies nothing: two hosts may
+/// have one name.
 #[must_use]
 pub fn host_name() -> Option<String> {
     let name: String =
@@ -59,8 +61,9 @@ enum Seen {
     Ended,
 }
 
-/// Only what was seen is a proof. That `/proc/<pid>` cannot be read is none: it may hide the processes of other users (`hidepid`,
-/// `ProtectProc`), or this process may have no file descriptor left. Then the system is asked whether anybody has the process id.
+/// Only what was seen is a proof. That `/proc/<pid>` cannot be read is none: it may hide the processes of
+/// other users (`hidepid`, `ProtectProc`), or this process may have no file descriptor left. Then the system
+/// is asked whether anybody has the process id.
 fn is_proven_gone(process: &ProcessIdentity, stat: Option<&str>, is_no_process: impl Fn() -> bool) -> bool {
     match stat.and_then(seen) {
         Some(Seen::Alive { started }) => started != process.started,
@@ -85,7 +88,8 @@ fn is_no_process(_: i32) -> bool {
     false
 }
 
-/// What a line of `/proc/<pid>/stat` says (see proc_pid_stat(5)): field 3 is the state, 20 the number of threads, 22 the time of the start.
+/// What a line of `/proc/<pid>/stat` says (see proc_pid_stat(5)): field 3 is the state, 20 the number of
+/// threads, 22 the time of the start.
 fn seen(stat: &str) -> Option<Seen> {
     // The second field is the name in parentheses, and may itself contain blanks and parentheses.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();

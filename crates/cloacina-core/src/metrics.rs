@@ -10,10 +10,11 @@ use crate::store::{ExecutionHeader, PlaceFigures};
 pub struct TenantMetrics {
     /// The executions that are not over.
     pub active_executions: usize,
-    /// The executions that are kept, the finished ones included: see [`retention`](crate::RunnerConfig::retention).
-    /// A place with more than a million says a million.
+    /// The executions that are kept, the finished ones included: see
+    /// [`retention`](crate::RunnerConfig::retention). A place with more than a million says a million.
     pub total_executions: u64,
-    /// How long the latest 1,000 executions that completed or failed took, from their first task to their end, on average.
+    /// How long the latest 1,000 executions that completed or failed took, from their first task to their
+    /// end, on average.
     pub avg_execution_time: Duration,
     /// Half of them took no longer.
     pub p50_execution_time: Duration,

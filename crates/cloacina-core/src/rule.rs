@@ -6,8 +6,8 @@ use crate::execution::{SkipReason, TaskState};
 
 /// What the dependencies of a task must have come to for it to run.
 ///
-/// A rule is decided when *all* dependencies are over. A dependency *succeeded* if it completed, *failed* if it
-/// failed or was skipped because something before it failed, and was *skipped* if its own rule said so.
+/// A rule is decided when *all* dependencies are over. A dependency *succeeded* if it completed, *failed* if
+/// it failed or was skipped because something before it failed, and was *skipped* if its own rule said so.
 ///
 /// | dependencies | `all_success` | `all_done` | `any_success` | `any_failed` | `none_failed` |
 /// |---|---|---|---|---|---|

@@ -7,8 +7,8 @@ use tracing::{debug, info, warn};
 
 /// How often in a row some work has failed that goes on by itself.
 ///
-/// One failure may be a moment's, so it is only a detail. The second in a row is a warning, once for the whole streak, with what follows from
-/// it; when the work succeeds again, the log says so.
+/// One failure may be a moment's, so it is only a detail. The second in a row is a warning, once for the
+/// whole streak, with what follows from it; when the work succeeds again, the log says so.
 #[derive(Debug)]
 pub struct Streak {
     work: &'static str,

@@ -64,12 +64,12 @@ impl<To> Submission<To> {
         (self.to, self.described)
     }
 
-    /// Records the execution also if this process does not have the workflow, for one that has: the first runner that has a workflow of this
-    /// name makes it an execution of its version.
+    /// Records the execution also if this process does not have the workflow, for one that has: the first
+    /// runner that has a workflow of this name makes it an execution of its version.
     ///
-    /// Until then it has no tasks, and whether the name is right cannot be known. If no live runner has a workflow of this name, the log says
-    /// so, and after [`orphan_grace`](crate::RunnerConfig::orphan_grace) the execution is paused until one is started. A process that has the
-    /// workflow submits as without this.
+    /// Until then it has no tasks, and whether the name is right cannot be known. If no live runner has a
+    /// workflow of this name, the log says so, and after [`orphan_grace`](crate::RunnerConfig::orphan_grace)
+    /// the execution is paused until one is started. A process that has the workflow submits as without this.
     pub fn by_name(mut self) -> Self {
         self.described.by_name = true;
         self
@@ -85,9 +85,8 @@ impl<To> Submission<To> {
     /// `send` returns that one, or [`ErrorKind::Conflict`] if its input was another. The order of fields does
     /// not matter; `1` and `1.0` are two inputs.
     ///
-    /// A key lives as long as its execution is kept: see
-    /// [`retention`](crate::RunnerConfig::retention). At most 500 bytes; keys that begin with `cloacina/` are the
-    /// engine's.
+    /// A key lives as long as its execution is kept: see [`retention`](crate::RunnerConfig::retention). At
+    /// most 500 bytes; keys that begin with `cloacina/` are the engine's.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.described.idempotency_key = Some(key.into());
         self

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-/// Wakes the one task that waits on it. One that is woken only [if armed](Self::wake_if_armed) costs the callers next to nothing
-/// while nobody wants to know.
+/// Wakes the one task that waits on it. One that is woken only [if armed](Self::wake_if_armed) costs the
+/// callers next to nothing while nobody wants to know.
 #[derive(Debug, Default)]
 pub(crate) struct Wake {
     armed: AtomicBool,

@@ -21,7 +21,8 @@ WITH RECURSIVE login AS MATERIALIZED (
 kept AS MATERIALIZED (SELECT * FROM login WHERE $2 <> 'schema'),
 ours AS MATERIALIZED (SELECT oid FROM kept UNION ALL SELECT working FROM kept WHERE working IS NOT NULL),
 member AS MATERIALIZED (
-    -- Before version 16 a membership always inherits. Since then whoever makes a role is its administrator without being in it.
+    -- Before version 16 a membership always inherits. Since then whoever makes a role is its administrator
+    -- without being in it.
     SELECT roleid, member FROM pg_auth_members
     WHERE coalesce((to_jsonb(pg_auth_members) ->> 'inherit_option')::boolean, true) OR coalesce((to_jsonb(pg_auth_members) ->> 'set_option')::boolean, true)
 ),
@@ -31,13 +32,15 @@ acting (oid) AS (
     UNION
     SELECT roleid FROM acting JOIN pg_auth_members ON member = acting.oid
 ),
--- The roles of tenants with logins of their own. What one of them grants of what it has is a matter of its own place.
+-- The roles of tenants with logins of their own. What one of them grants of what it has is a matter of its
+-- own place.
 tenant (oid) AS (
     SELECT member FROM pg_auth_members WHERE roleid = to_regrole('cloacina_tenant') AND EXISTS (SELECT FROM kept)
     UNION
     SELECT member FROM tenant JOIN pg_auth_members ON roleid = tenant.oid
 ),
--- The schemas that the login can use, or make objects in. Asked of each by name, the server would keep every one of them in memory.
+-- The schemas that the login can use, or make objects in. Asked of each by name, the server would keep every
+-- one of them in memory.
 usable AS MATERIALIZED (
     SELECT pg_namespace.oid, nspname, bool_or(privilege_type = 'USAGE') AS is_usable, bool_or(privilege_type = 'CREATE') AS is_open,
            bool_or(privilege_type = 'CREATE' AND grantee = 0) AS is_open_to_all

@@ -1,4 +1,5 @@
--- What is not clean in the tables of a place. Reads catalogs only, by their indexes, so that it costs the same among ten thousand places as alone.
+-- What is not clean in the tables of a place. Reads catalogs only, by their indexes, so that it costs the
+-- same among ten thousand places as alone.
 --
 --   $1  the schema                      $5  whose its rows are
 --   $2  `schema`, `login` or `shared`   $6  the tables that the migrations leave
@@ -102,7 +103,8 @@ finding (fatal, what, remedy) AS (
            'remove it, or declare it with `function` or `value_type`'
     FROM object, place
     WHERE classid NOT IN ('pg_class'::regclass, 'pg_statistic_ext'::regclass)
-      -- Who makes an extension may make schemas in the database: no tenant. What a login can do with it is asked elsewhere.
+      -- Who makes an extension may make schemas in the database: no tenant. What a login can do with it is
+      -- asked elsewhere.
       AND classid <> 'pg_extension'::regclass
       AND NOT EXISTS (
         SELECT FROM pg_depend AS member WHERE member.classid = object.classid AND member.objid = object.objid AND member.deptype = 'e'
@@ -218,7 +220,8 @@ finding (fatal, what, remedy) AS (
               ) ELSE '' END
     FROM granted, place
     WHERE is_grantable AND $2 <> 'schema' OR NOT coalesce(CASE
-        -- What the operator does with its own schemas is for it to say, but for what lets others put code or rows there.
+        -- What the operator does with its own schemas is for it to say, but for what lets others put code or
+        -- rows there.
         WHEN $2 = 'schema' THEN grantee <> 0 AND (
             privilege_type IN ('SELECT', 'USAGE') OR kind = 'engine' AND grantee = engine AND privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
             OR pg_has_role(to_regrole(quote_ident($11)), grantee, 'MEMBER'))
@@ -247,7 +250,8 @@ finding (fatal, what, remedy) AS (
            'take them back with ALTER DEFAULT PRIVILEGES'
     FROM pg_default_acl, aclexplode(defaclacl) AS acl, place
     WHERE acl.grantee <> defaclrole AND $2 <> 'schema' AND (defaclrole = owner OR defaclnamespace = schema_oid OR acl.grantee IN (working, reader))
-      -- Those of a tenant with a login are about what it makes itself, which is nothing, and are told where its own login is looked at.
+      -- Those of a tenant with a login are about what it makes itself, which is nothing, and are told where
+      -- its own login is looked at.
       AND NOT EXISTS (
           SELECT FROM pg_auth_members AS of_login JOIN pg_auth_members AS of_group ON of_group.member = of_login.roleid
           WHERE of_login.member = defaclrole AND of_group.roleid = to_regrole('cloacina_tenant') AND defaclrole IS DISTINCT FROM to_regrole(quote_ident($11))

@@ -5,8 +5,9 @@
 //! reader     BEGIN READ ONLY; presents the grant for one tenant; reads through the gate; COMMIT     once for each tenant
 //! ```
 //!
-//! One tenant in each transaction: a statement is scoped to it as everywhere, the result needs no column that says whose a row is, and keys, which are
-//! unique within a tenant, cannot be mistaken for each other in a join. What is wanted of all of them is put together by the caller.
+//! One tenant in each transaction: a statement is scoped to it as everywhere, the result needs no column that
+//! says whose a row is, and keys, which are unique within a tenant, cannot be mistaken for each other in a
+//! join. What is wanted of all of them is put together by the caller.
 
 use std::fmt;
 use std::future::Future;
@@ -41,7 +42,8 @@ pub enum Scope<'a> {
     Only(&'a [&'a str]),
 }
 
-/// The reading of several tenants' data, as it was granted and put down in the audit. It can be used for a quarter of an hour.
+/// The reading of several tenants' data, as it was granted and put down in the audit. It can be used for a
+/// quarter of an hour.
 pub struct Across {
     source: Arc<Source>,
     server: Arc<Server>,
@@ -51,22 +53,25 @@ pub struct Across {
 
 /// A transaction that reads one tenant's data, among others: what SeaORM's queries run on.
 ///
-/// It is no [`TenantTx`], so that what was written to work for one tenant cannot be given it by mistake. The database takes no write on it.
+/// It is no [`TenantTx`], so that what was written to work for one tenant cannot be given it by mistake. The
+/// database takes no write on it.
 pub struct ReadTx {
     inner: TenantTx,
 }
 
 impl Data {
-    /// Reading the data of several tenants that share tables, for a `reason` that whoever reads the audit understands.
+    /// Reading the data of several tenants that share tables, for a `reason` that whoever reads the audit
+    /// understands.
     ///
-    /// The operator grants it in a transaction that writes a row to the audit for each tenant, and is committed before this returns; then the
-    /// reader's login sees one tenant after the other, and can write nothing. On PostgreSQL, in shared tables only: of other tenants each is
-    /// opened, and read as its own.
+    /// The operator grants it in a transaction that writes a row to the audit for each tenant, and is
+    /// committed before this returns; then the reader's login sees one tenant after the other, and can write
+    /// nothing. On PostgreSQL, in shared tables only: of other tenants each is opened, and read as its own.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::DataErrorKind::Configuration) without a reader's login, without a reason, or for another database;
-    /// [`Place`](crate::DataErrorKind::Place) for a tenant that does not share tables, or tables that are not clean; and what the database says.
+    /// [`Configuration`](crate::DataErrorKind::Configuration) without a reader's login, without a reason, or
+    /// for another database; [`Place`](crate::DataErrorKind::Place) for a tenant that does not share tables,
+    /// or tables that are not clean; and what the database says.
     pub async fn across(&self, operator_url: &str, reason: &str, scope: Scope<'_>) -> Result<Across> {
         Across::grant(self, operator_url, reason, scope).await
     }
@@ -131,8 +136,8 @@ impl Across {
     ///
     /// # Errors
     ///
-    /// What `work` returns; [`Place`](DataErrorKind::Place) for a tenant that was not granted, or after the grant has ended; a [`DataError`] if
-    /// the transaction could not be begun.
+    /// What `work` returns; [`Place`](DataErrorKind::Place) for a tenant that was not granted, or after the
+    /// grant has ended; a [`DataError`] if the transaction could not be begun.
     pub async fn read<T, E, W>(&self, tenant: &str, work: W) -> Result<T, E>
     where
         E: From<DataError>,
@@ -160,8 +165,8 @@ impl Across {
         }
     }
 
-    /// Runs `work` for each tenant in turn, in the order of their names, and returns what it made of each. Every tenant is read as it is when its
-    /// turn comes.
+    /// Runs `work` for each tenant in turn, in the order of their names, and returns what it made of each.
+    /// Every tenant is read as it is when its turn comes.
     ///
     /// # Errors
     ///

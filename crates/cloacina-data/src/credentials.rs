@@ -40,8 +40,8 @@ impl fmt::Debug for TenantLogin {
 
 /// Knows the passwords of tenants' logins: a vault, say. The engine keeps none.
 ///
-/// It is asked when a tenant's data is first used in a process, and again when the database does not accept what it said: so a login may be rotated
-/// at any time. See [`Data::credentials`](crate::Data::credentials).
+/// It is asked when a tenant's data is first used in a process, and again when the database does not accept
+/// what it said: so a login may be rotated at any time. See [`Data::credentials`](crate::Data::credentials).
 ///
 /// ```
 /// use cloacina_data::{CredentialSource, TenantLogin};
@@ -61,7 +61,8 @@ pub trait CredentialSource: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What keeps the source from saying it. It is passed on to whoever wanted the data, so it holds no secret.
+    /// What keeps the source from saying it. It is passed on to whoever wanted the data, so it holds no
+    /// secret.
     fn login(
         &self,
         tenant: &str,

@@ -80,16 +80,19 @@ impl TenantDb {
         &self.source
     }
 
-    /// What this process did on the tenant's data since it first used it. [`Data::metrics`](crate::Data::metrics) has those of all tenants.
+    /// What this process did on the tenant's data since it first used it.
+    /// [`Data::metrics`](crate::Data::metrics) has those of all tenants.
     ///
-    /// To each of the statements there is an event besides, `ran a statement` of the target `cloacina::data`, at the level `DEBUG`.
+    /// To each of the statements there is an event besides, `ran a statement` of the target `cloacina::data`,
+    /// at the level `DEBUG`.
     #[must_use]
     pub fn metrics(&self) -> DataMetrics {
         self.counters().read()
     }
 
-    /// Looks at the tenant's place as it is now: its tables with their columns, keys, policies and rights, and what the login can do besides. Reads
-    /// catalogs only, and changes nothing: of a place that was never used, the tables are missing.
+    /// Looks at the tenant's place as it is now: its tables with their columns, keys, policies and rights,
+    /// and what the login can do besides. Reads catalogs only, and changes nothing: of a place that was never
+    /// used, the tables are missing.
     ///
     /// The same happens once in a process before a place is opened; one with a fatal finding is not.
     ///

@@ -18,7 +18,8 @@ use crate::migration::Migration;
 use crate::name::{TENANT_ID, check_name, check_table};
 use crate::source::{Backend, Key, Source};
 
-/// The declared tables of an application, with their migrations: what every tenant's place holds beside the engine's tables.
+/// The declared tables of an application, with their migrations: what every tenant's place holds beside the
+/// engine's tables.
 ///
 /// Made once, and given to each runner. A clone is the same declaration.
 #[derive(Clone)]
@@ -68,8 +69,9 @@ impl Data {
         Self { reader: Some(reader), ..self.clone() }
     }
 
-    /// Looks at every place of a database as it is now, without opening one: a SQLite file, or a PostgreSQL database as an operator or an administrator
-    /// sees it. For a check before a program is deployed; see [`TenantDb::verify`](crate::TenantDb::verify).
+    /// Looks at every place of a database as it is now, without opening one: a SQLite file, or a PostgreSQL
+    /// database as an operator or an administrator sees it. For a check before a program is deployed; see
+    /// [`TenantDb::verify`](crate::TenantDb::verify).
     ///
     /// # Errors
     ///
@@ -91,21 +93,23 @@ impl Data {
         Err(DataError::configuration("no database is known by this URL: use `sqlite://` or `postgres://`"))
     }
 
-    /// The same for a database in which tenants have logins of their own: the operator's runners work on their data as these logins, whose passwords they
-    /// ask this source for.
+    /// The same for a database in which tenants have logins of their own: the operator's runners work on
+    /// their data as these logins, whose passwords they ask this source for.
     ///
-    /// Without it, an operator's runner leaves workflows whose tasks ask for data to the tenants' own runners.
+    /// Without it, an operator's runner leaves workflows whose tasks ask for data to the tenants' own
+    /// runners.
     #[cfg(feature = "postgres")]
     #[must_use]
     pub fn credentials(&self, source: impl CredentialSource) -> Self {
         Self { credentials: Some(Arc::new(source)), sources: Arc::default(), ..self.clone() }
     }
 
-    /// What this process did on the data of each tenant that it used, in the order of their names: for whoever collects such figures. The counts of a
-    /// tenant begin anew when all runners on its database were closed in between.
+    /// What this process did on the data of each tenant that it used, in the order of their names: for
+    /// whoever collects such figures. The counts of a tenant begin anew when all runners on its database were
+    /// closed in between.
     ///
-    /// Tenants of several databases are all there, under the names that messages give them. Reading [`across`](Self::across) tenants is not counted:
-    /// it has its audit.
+    /// Tenants of several databases are all there, under the names that messages give them. Reading
+    /// [`across`](Self::across) tenants is not counted: it has its audit.
     #[must_use]
     pub fn metrics(&self) -> Vec<(String, DataMetrics)> {
         let sources: Vec<_> = {
@@ -117,13 +121,15 @@ impl Data {
         metrics
     }
 
-    /// Makes or changes the tables of all tenants that have logins or databases of their own, with what may be done with them, as an administrator of the database.
-    /// One after the other, each in a transaction; returns how many tenants there are. Safe to repeat, and to be called for new tenants.
+    /// Makes or changes the tables of all tenants that have logins or databases of their own, with what may
+    /// be done with them, as an administrator of the database. One after the other, each in a transaction;
+    /// returns how many tenants there are. Safe to repeat, and to be called for new tenants.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::DataErrorKind::Configuration) for a URL that cannot be used, [`Place`](crate::DataErrorKind::Place) for a tenant whose tables a newer
-    /// program changed, and what the database says. Those before it in the order of their schemas are done.
+    /// [`Configuration`](crate::DataErrorKind::Configuration) for a URL that cannot be used,
+    /// [`Place`](crate::DataErrorKind::Place) for a tenant whose tables a newer program changed, and what the
+    /// database says. Those before it in the order of their schemas are done.
     #[cfg(feature = "postgres")]
     pub async fn migrate_tenants(&self, admin_url: &str) -> Result<usize> {
         let address = cloacina_postgres::PostgresAddress::parse(admin_url)
@@ -131,8 +137,9 @@ impl Data {
         crate::postgres::migrate_tenants(&address, &self.declared, None).await
     }
 
-    /// As [`migrate_tenants`](Self::migrate_tenants), for the tenant that the operator calls so; of one that shares tables it makes or changes those.
-    /// Nothing for a tenant whose schema the operator's login uses: its tables are made when it is first used.
+    /// As [`migrate_tenants`](Self::migrate_tenants), for the tenant that the operator calls so; of one that
+    /// shares tables it makes or changes those. Nothing for a tenant whose schema the operator's login uses:
+    /// its tables are made when it is first used.
     ///
     /// # Errors
     ///
@@ -147,12 +154,14 @@ impl Data {
         crate::postgres::migrate_tenants(&address, &self.declared, Some(name)).await.map(drop)
     }
 
-    /// Makes or changes the tables that tenants share, with their keys, policies and grants, as an administrator of the database. Safe to repeat.
+    /// Makes or changes the tables that tenants share, with their keys, policies and grants, as an
+    /// administrator of the database. Safe to repeat.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::DataErrorKind::Configuration) for a URL that cannot be used, [`Place`](crate::DataErrorKind::Place) if no tenants share
-    /// tables there or a newer program changed them, and what the database says.
+    /// [`Configuration`](crate::DataErrorKind::Configuration) for a URL that cannot be used,
+    /// [`Place`](crate::DataErrorKind::Place) if no tenants share tables there or a newer program changed
+    /// them, and what the database says.
     #[cfg(feature = "postgres")]
     pub async fn migrate_shared(&self, admin_url: &str) -> Result<()> {
         let address = cloacina_postgres::PostgresAddress::parse(admin_url)
@@ -210,7 +219,8 @@ impl fmt::Debug for Data {
 }
 
 impl DataBuilder {
-    /// A table whose rows belong to tenants. Its model has no `tenant_id`: the database fills it in, and no statement may name it.
+    /// A table whose rows belong to tenants. Its model has no `tenant_id`: the database fills it in, and no
+    /// statement may name it.
     pub fn tenant<E: EntityTrait>(self, entity: E) -> Self {
         self.table(entity, Kind::Tenant)
     }
@@ -227,13 +237,15 @@ impl DataBuilder {
         self
     }
 
-    /// The next migration. They are applied in this order in each tenant's place, all that it does not have in one transaction.
+    /// The next migration. They are applied in this order in each tenant's place, all that it does not have
+    /// in one transaction.
     pub fn migration(mut self, migration: Migration) -> Self {
         self.migrations.push(migration);
         self
     }
 
-    /// A function that statements may call beside the usual ones: of an extension, say. It must touch nothing but its arguments.
+    /// A function that statements may call beside the usual ones: of an extension, say. It must touch nothing
+    /// but its arguments.
     pub fn function(mut self, name: &str) -> Self {
         self.functions.push(name.to_ascii_lowercase());
         self
@@ -249,8 +261,9 @@ impl DataBuilder {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::DataErrorKind::Configuration): a table that is declared twice, has a schema, a name that cannot be used,
-    /// or a model with a `tenant_id`; a migration of a table that is not declared; migrations that are not numbered 1, 2, 3, ….
+    /// [`Configuration`](crate::DataErrorKind::Configuration): a table that is declared twice, has a schema,
+    /// a name that cannot be used, or a model with a `tenant_id`; a migration of a table that is not
+    /// declared; migrations that are not numbered 1, 2, 3, ….
     pub fn build(self) -> Result<Data> {
         let mut kinds = BTreeMap::new();
         let mut model = Vec::new();

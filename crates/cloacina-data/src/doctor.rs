@@ -1,8 +1,9 @@
 //! The doctor: looks at a place before it is opened, and opens none that is not clean.
 //!
-//! The gate relies on what the database was told: that declared tables have the tenant's column with its default, and keys led by it. The
-//! second line is what the database was told: policies, rights, and a login that can get around neither. A change by hand undoes either of them
-//! without a sign, so both are read from the catalogs, once in a process for each place.
+//! The gate relies on what the database was told: that declared tables have the tenant's column with its
+//! default, and keys led by it. The second line is what the database was told: policies, rights, and a login
+//! that can get around neither. A change by hand undoes either of them without a sign, so both are read from
+//! the catalogs, once in a process for each place.
 //!
 //! | placement | what is looked at |
 //! |---|---|

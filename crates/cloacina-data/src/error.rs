@@ -11,7 +11,8 @@ use sea_orm::{DbErr, RuntimeErr};
 
 use crate::gate::Refusal;
 
-/// Something that failed, for which tenant, and what to do about it. Never holds a value of a row, a password or a connection string.
+/// Something that failed, for which tenant, and what to do about it. Never holds a value of a row, a password
+/// or a connection string.
 #[derive(Debug, Clone)]
 pub struct DataError {
     kind: DataErrorKind,
@@ -29,7 +30,8 @@ pub enum DataErrorKind {
     Refused,
     /// The database refused a statement: a constraint, a value, a right. Look at the source.
     Database,
-    /// Nothing was written, and the same transaction may succeed when it is run again: a deadlock, a lock timeout, a busy file.
+    /// Nothing was written, and the same transaction may succeed when it is run again: a deadlock, a lock
+    /// timeout, a busy file.
     Transient,
     /// The database cannot be reached. Try again later.
     Unavailable,
@@ -39,9 +41,11 @@ pub enum DataErrorKind {
     Poisoned,
     /// The transaction is over.
     Over,
-    /// The tenant's place cannot be used: it is not there, or its tables are older or newer than this program.
+    /// The tenant's place cannot be used: it is not there, or its tables are older or newer than this
+    /// program.
     Place,
-    /// The work of the transaction ended it with an error of its own, which is the [source](std::error::Error::source); nothing was written.
+    /// The work of the transaction ended it with an error of its own, which is the
+    /// [source](std::error::Error::source); nothing was written.
     Aborted,
     /// The declaration of tables and migrations, or the way the program is put together, cannot work.
     Configuration,
@@ -133,7 +137,8 @@ impl DataError {
         self.aborted.as_ref()?.0.get_ref().downcast_ref()
     }
 
-    /// What the database said, if it said something: [`DbErr::sql_err`] tells a violated unique or foreign key from the rest.
+    /// What the database said, if it said something: [`DbErr::sql_err`] tells a violated unique or foreign
+    /// key from the rest.
     #[must_use]
     pub fn database(&self) -> Option<&DbErr> {
         self.source.as_ref()
@@ -162,7 +167,8 @@ fn kind_of(error: &sqlx::Error) -> DataErrorKind {
     }
 }
 
-/// By the code of SQLite: what it is in the lower byte, the details above (<https://www.sqlite.org/rescode.html>).
+/// By the code of SQLite: what it is in the lower byte, the details above
+/// (<https://www.sqlite.org/rescode.html>).
 fn kind_of_file(code: &str) -> DataErrorKind {
     match code.parse::<u32>().map(|code| code & 0xff) {
         // Busy, locked.
@@ -190,8 +196,9 @@ impl std::error::Error for DataError {
     }
 }
 
-/// For closures and functions that speak SeaORM: what the database said stays as it was. Anything else is carried whole, and is what it was once it
-/// is a [`DataError`] again; SeaORM's only error with room for another is that of a conversion.
+/// For closures and functions that speak SeaORM: what the database said stays as it was. Anything else is
+/// carried whole, and is what it was once it is a [`DataError`] again; SeaORM's only error with room for
+/// another is that of a conversion.
 impl From<DataError> for DbErr {
     fn from(error: DataError) -> Self {
         match error.source {
@@ -203,7 +210,8 @@ impl From<DataError> for DbErr {
     }
 }
 
-/// An error that SeaORM made of a row or a model, or that of a statement, which says what it was for in the log.
+/// An error that SeaORM made of a row or a model, or that of a statement, which says what it was for in the
+/// log.
 impl From<DbErr> for DataError {
     fn from(error: DbErr) -> Self {
         if let DbErr::TryIntoErr { source, .. } = &error

@@ -1,4 +1,5 @@
-//! The first line: every statement is parsed, refused unless it is understood, and rewritten so that it sees the rows of one tenant.
+//! The first line: every statement is parsed, refused unless it is understood, and rewritten so that it sees
+//! the rows of one tenant.
 //!
 //! ```text
 //! text ── text.rs ──> tree ── statement.rs, query.rs, from.rs, write.rs, expression.rs ──> scoped tree ──> text for the database
@@ -7,21 +8,23 @@
 //!
 //! What holds for a statement that is admitted:
 //!
-//! - The database receives the rendered tree, never the text that came in. Whatever the walk has not looked at is not in that
-//!   tree: structs are taken apart without `..`, and of enums only the variants that are named are accepted.
-//! - A tenant's table stands in FROM only as `(SELECT * FROM "t" WHERE "t"."tenant_id" = $k) AS "alias"`; an UPDATE or DELETE of it
-//!   carries `"alias"."tenant_id" = $k` before everything the caller wrote. `$k` comes after the caller's parameters, which have no
-//!   gaps, so no statement can name it.
-//! - No identifier is `tenant_id`. INSERT therefore takes the column's default, which the database fills with the tenant of the
-//!   transaction, and UPDATE cannot move a row.
-//! - Every name is rendered quoted, but for those of allowed functions and types: none can be a keyword to the database.
+//! - The database receives the rendered tree, never the text that came in. Whatever the walk has not looked
+//!   at is not in that tree: structs are taken apart without `..`, and of enums only the variants that are
+//!   named are accepted.
+//! - A tenant's table stands in FROM only as `(SELECT * FROM "t" WHERE "t"."tenant_id" = $k) AS "alias"`; an
+//!   UPDATE or DELETE of it carries `"alias"."tenant_id" = $k` before everything the caller wrote. `$k` comes
+//!   after the caller's parameters, which have no gaps, so no statement can name it.
+//! - No identifier is `tenant_id`. INSERT therefore takes the column's default, which the database fills with
+//!   the tenant of the transaction, and UPDATE cannot move a row.
+//! - Every name is rendered quoted, but for those of allowed functions and types: none can be a keyword to
+//!   the database.
 //!
-//! What it leaves to the database: that declared tables have the column, its default, and keys led by it; and that a condition of the
-//! caller's that can fail (`name::int > 0` fails with the name in its message) is not tried on other tenants' rows first. PostgreSQL
-//! promises that order for row security only.
+//! What it leaves to the database: that declared tables have the column, its default, and keys led by it; and
+//! that a condition of the caller's that can fail (`name::int > 0` fails with the name in its message) is not
+//! tried on other tenants' rows first. PostgreSQL promises that order for row security only.
 //!
-//! Whoever sends an admitted statement must compare [`Admitted::parameters`] with the number of values first: one value too many would
-//! take the place of the tenant's id ([`Admitted::fits`]).
+//! Whoever sends an admitted statement must compare [`Admitted::parameters`] with the number of values first:
+//! one value too many would take the place of the tenant's id ([`Admitted::fits`]).
 
 mod admitted;
 mod allowed;
@@ -55,7 +58,8 @@ use statement::Walk;
 pub(crate) use tables::{Kind, Tables};
 use text::Text;
 
-/// Enough for the deepest tree that `text.rs` lets through, in a build without optimisation; a thread of tokio's has 2 MiB.
+/// Enough for the deepest tree that `text.rs` lets through, in a build without optimisation; a thread of
+/// tokio's has 2 MiB.
 const STACK: usize = 16 * 1024 * 1024;
 
 /// Admits statements that touch declared tables, one tenant's rows of them.
@@ -70,8 +74,8 @@ impl Gate {
         Self { rules, cache: Cache::default() }
     }
 
-    /// Functions of the operator's that touch nothing but their arguments, by their lower-case names. A name that would need quotes is
-    /// left out.
+    /// Functions of the operator's that touch nothing but their arguments, by their lower-case names. A name
+    /// that would need quotes is left out.
     pub(crate) fn with_functions<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
         self.rules.functions.extend(names.into_iter().map(Into::into).filter(|name| allowed::is_plain(name)));
         self

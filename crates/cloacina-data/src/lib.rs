@@ -1,4 +1,5 @@
-//! A tenant's own data: what its tasks read and write, reachable only in a transaction that belongs to that tenant.
+//! A tenant's own data: what its tasks read and write, reachable only in a transaction that belongs to that
+//! tenant.
 
 // Without a database there is nothing to be reached.
 #![cfg(any(feature = "sqlite", feature = "postgres"))]

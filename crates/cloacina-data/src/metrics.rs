@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What this process did on one tenant's data since it first used it. See [`TenantDb::metrics`](crate::TenantDb::metrics).
+/// What this process did on one tenant's data since it first used it. See
+/// [`TenantDb::metrics`](crate::TenantDb::metrics).
 ///
-/// All of them but [`open_transactions`](Self::open_transactions) only grow. Read while transactions run, they may be one apart from each other.
+/// All of them but [`open_transactions`](Self::open_transactions) only grow. Read while transactions run,
+/// they may be one apart from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DataMetrics {
@@ -17,18 +19,20 @@ pub struct DataMetrics {
     pub rolled_back: u64,
     /// The transactions whose commit was not answered, so that nobody here knows whether they were committed.
     pub unknown: u64,
-    /// The statements that the database ran, of transactions that were rolled back as well. Savepoints, and what begins and ends a transaction, are not
-    /// counted.
+    /// The statements that the database ran, of transactions that were rolled back as well. Savepoints, and
+    /// what begins and ends a transaction, are not counted.
     pub statements: u64,
     /// The rows that they returned or changed.
     pub rows: u64,
     /// The statements that were refused before they reached the database.
     pub refused: u64,
-    /// What the database, or the way to it, answered with an error: transactions that could not be begun, statements, and commits.
+    /// What the database, or the way to it, answered with an error: transactions that could not be begun,
+    /// statements, and commits.
     pub failed: u64,
     /// How long the statements took. Divided by [`statements`](Self::statements): on average.
     pub statement_time: Duration,
-    /// How long transactions waited to begin: for a connection, for the database's answer, and in a SQLite file for those that write before them.
+    /// How long transactions waited to begin: for a connection, for the database's answer, and in a SQLite
+    /// file for those that write before them.
     pub begin_time: Duration,
 }
 
@@ -85,7 +89,8 @@ impl Counters {
 
     pub(crate) fn read(&self) -> DataMetrics {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        // What ends is read before what begins, and a transaction is committed before it ends: no difference is less than nothing for long.
+        // What ends is read before what begins, and a transaction is committed before it ends: no difference
+        // is less than nothing for long.
         let (ended, committed, unknown) = (of(&self.ended), of(&self.committed), of(&self.unknown));
         DataMetrics {
             open_transactions: of(&self.begun).saturating_sub(ended),

@@ -1,8 +1,8 @@
 //! How tenants' tables come to be and change: written once, applied in each tenant's place.
 //!
-//! What a migration creates is described as everywhere with SeaORM; the column that says whose a row is, and its place at the head of
-//! every key, is added here, so that nobody writes it by hand. In a SQLite file a key that counts up has to stand alone, so there the pair
-//! is a unique key beside it.
+//! What a migration creates is described as everywhere with SeaORM; the column that says whose a row is, and
+//! its place at the head of every key, is added here, so that nobody writes it by hand. In a SQLite file a
+//! key that counts up has to stand alone, so there the pair is a unique key beside it.
 //!
 //! | written | PostgreSQL | SQLite |
 //! |---|---|---|
@@ -12,11 +12,13 @@
 //! | foreign key `(a)` to `t (b)` | `(tenant_id, a)` to `t (tenant_id, b)` | the same |
 //! | index `(a)` | `(tenant_id, a)` | the same |
 //!
-//! In tables that tenants share, `tenant_id` is by default the tenant that the transaction has entered, and row security and policies are added
-//! too; there, and for a tenant with logins of its own, also the rights of those who work with the tables.
+//! In tables that tenants share, `tenant_id` is by default the tenant that the transaction has entered, and
+//! row security and policies are added too; there, and for a tenant with logins of its own, also the rights
+//! of those who work with the tables.
 //!
-//! A foreign key to a reference table stays as it is. What happens to the row when what it refers to is deleted may be `CASCADE`,
-//! `RESTRICT` and `NO ACTION`: setting the columns to null or their default would set `tenant_id`.
+//! A foreign key to a reference table stays as it is. What happens to the row when what it refers to is
+//! deleted may be `CASCADE`, `RESTRICT` and `NO ACTION`: setting the columns to null or their default would
+//! set `tenant_id`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,7 +56,8 @@ impl Whose<'_> {
     }
 }
 
-/// One step in the life of the declared tables. See the [table](crate#migrations) of what is added to what is written.
+/// One step in the life of the declared tables. See the [table](crate#migrations) of what is added to what is
+/// written.
 #[derive(Debug, Clone)]
 pub struct Migration {
     number: i32,
@@ -160,7 +163,8 @@ impl Migration {
         self.change(Change::DropIndex { table: table.into(), columns, unique: true })
     }
 
-    /// Removes a table with all that is in it. It stays declared for as long as there is a migration that creates it.
+    /// Removes a table with all that is in it. It stays declared for as long as there is a migration that
+    /// creates it.
     #[must_use]
     pub fn drop_table(self, table: impl Into<String>) -> Self {
         self.change(Change::DropTable { table: table.into() })
@@ -536,7 +540,8 @@ impl Render<'_> {
     }
 }
 
-/// The column without what belongs to keys, which are made of the whole table; with its own key if it is to keep that.
+/// The column without what belongs to keys, which are made of the whole table; with its own key if it is to
+/// keep that.
 fn keyless(written: &ColumnDef, keeps_key: bool) -> ColumnDef {
     let spec = written.get_column_spec();
     let mut column = ColumnDef::new_with_type(

@@ -1,8 +1,9 @@
 //! A PostgreSQL database.
 //!
-//! A pooler in transaction mode gives each transaction the server process that is free. So nothing may be left in one, neither a setting nor a role nor a
-//! prepared statement, and everything runs in a transaction, a single question too: the driver sends a statement's text and its values one after
-//! the other, and only a transaction keeps them together.
+//! A pooler in transaction mode gives each transaction the server process that is free. So nothing may be
+//! left in one, neither a setting nor a role nor a prepared statement, and everything runs in a transaction,
+//! a single question too: the driver sends a statement's text and its values one after the other, and only a
+//! transaction keeps them together.
 
 mod administration;
 mod doctor;
@@ -38,7 +39,8 @@ pub(crate) use administration::{grant, is_shared, migrate_shared, migrate_tenant
 use doctor::Placed;
 pub(crate) use open::Open;
 
-/// How long a transaction waits for a connection, a statement for a lock, a statement for its end, and a transaction for its next statement.
+/// How long a transaction waits for a connection, a statement for a lock, a statement for its end, and a
+/// transaction for its next statement.
 const ACQUIRE: Duration = Duration::from_secs(10);
 const TIMEOUTS: &str = "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '30s'; \
                         SET LOCAL idle_in_transaction_session_timeout = '60s'";
@@ -70,7 +72,8 @@ struct Tenants {
 #[derive(Clone)]
 struct Pool {
     connections: PgPool,
-    /// Whether the next transaction of a connection is on the same server process, so that a statement that was prepared is there.
+    /// Whether the next transaction of a connection is on the same server process, so that a statement that
+    /// was prepared is there.
     keeps_statements: bool,
 }
 
@@ -111,7 +114,8 @@ enum Entry {
 struct App {
     pool: Pool,
     name: String,
-    /// What its sessions know and nobody sees, so that a token may stand in a text. Behind a pooler there are no sessions.
+    /// What its sessions know and nobody sees, so that a token may stand in a text. Behind a pooler there are
+    /// no sessions.
     secret: Option<String>,
     /// Read with the operator's login when it is first needed.
     key: OnceCell<Key>,
@@ -227,7 +231,8 @@ impl Server {
             Entry::Follows(token) => then = Some(token),
         }
         let mut open = match begun(&reached.pool, place, &begin, reached.written_as).await {
-            // The login was rotated, or was never this tenant's: the source is asked again, at once or the next time.
+            // The login was rotated, or was never this tenant's: the source is asked again, at once or the
+            // next time.
             Err(error) if by_source && error.kind() == DataErrorKind::Place => {
                 self.tenants.forget(place);
                 if !is_not_let_in(&error) {
@@ -363,7 +368,8 @@ impl Tenants {
     }
 }
 
-/// Whether the server does not accept the login: neither its name nor its password, or it may not log in any more.
+/// Whether the server does not accept the login: neither its name nor its password, or it may not log in any
+/// more.
 fn is_not_let_in(error: &DataError) -> bool {
     let code = match error.database() {
         Some(DbErr::Query(RuntimeErr::SqlxError(error))) => {
@@ -376,8 +382,8 @@ fn is_not_let_in(error: &DataError) -> bool {
 
 const BEGINNING: &str = "begin a transaction";
 
-/// After a restart of the server all connections that nobody used are broken, and each says so when it is first used. Nothing has begun by
-/// then, so another one is taken.
+/// After a restart of the server all connections that nobody used are broken, and each says so when it is
+/// first used. Nothing has begun by then, so another one is taken.
 async fn begun(pool: &Pool, place: &Place, begin: &str, written_as: WrittenAs) -> Result<Open> {
     let Pool { connections, keeps_statements } = pool;
     let mut perhaps_broken = connections.num_idle();
@@ -489,7 +495,8 @@ fn pool_options(max_connections: u32) -> PgPoolOptions {
         .max_connections(max_connections.max(1))
         .acquire_timeout(ACQUIRE)
         .idle_timeout(IDLE)
-        // A connection that broke says so with the first statement; to ask each time costs as much as a statement.
+        // A connection that broke says so with the first statement; to ask each time costs as much as a
+        // statement.
         .test_before_acquire(false)
 }
 
@@ -533,7 +540,8 @@ fn options(address: &PostgresAddress) -> Result<PgConnectOptions> {
         .username(address.user())
         .database(address.database())
         .application_name("cloacina data")
-        // A pooler of whatever mode refuses a session that begins with it. It is about numbers as text; ours go over in binary.
+        // A pooler of whatever mode refuses a session that begins with it. It is about numbers as text; ours
+        // go over in binary.
         .extra_float_digits(None)
         .ssl_mode(match parts.ssl_mode {
             "disable" => PgSslMode::Disable,

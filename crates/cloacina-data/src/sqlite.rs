@@ -1,7 +1,7 @@
 //! A SQLite file.
 //!
-//! Each transaction has a connection of its own; a few that nobody uses are kept, over all files of the process, because a new one costs
-//! as much as a transaction.
+//! Each transaction has a connection of its own; a few that nobody uses are kept, over all files of the
+//! process, because a new one costs as much as a transaction.
 
 mod doctor;
 mod open;
@@ -27,8 +27,8 @@ use crate::migration::Whose;
 pub(crate) use open::Open;
 use open::{Kept, kept, release};
 
-/// How long a transaction that writes waits for its turn in this process, and then for whoever else writes: the engine, or another process. SQLite
-/// does not queue those who wait, so of many one might wait for ever.
+/// How long a transaction that writes waits for its turn in this process, and then for whoever else writes:
+/// the engine, or another process. SQLite does not queue those who wait, so of many one might wait for ever.
 const TURN: Duration = Duration::from_secs(30);
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -69,8 +69,8 @@ impl File {
                 None => break self.connect(place).await?,
             }
         };
-        // A transaction that only reads and one that may write: the second takes its turn now, so that it never finds, half done, that
-        // another one was faster.
+        // A transaction that only reads and one that may write: the second takes its turn now, so that it
+        // never finds, half done, that another one was faster.
         let begin = match access {
             Access::Read => "PRAGMA query_only = true; BEGIN DEFERRED",
             Access::Write => "PRAGMA query_only = false; BEGIN IMMEDIATE",
@@ -79,8 +79,8 @@ impl File {
         Ok(Open { path: self.path.clone(), opened, connection, _turn: turn })
     }
 
-    /// The error of a file whose log was deleted while a connection to it was kept. What was committed is written into the file, and nothing of
-    /// it stays open here.
+    /// The error of a file whose log was deleted while a connection to it was kept. What was committed is
+    /// written into the file, and nothing of it stays open here.
     async fn without_log(&self, place: &Place, first: Kept) -> DataError {
         let mut is_rescued = false;
         let mut next = Some(first);

@@ -24,7 +24,8 @@ pub fn db_of(context: &Context) -> Result<TenantDb, TaskError> {
 ///
 /// # Errors
 ///
-/// The task's, and what kept the transaction from its commit; then nothing of it is written, and the attempt has failed.
+/// The task's, and what kept the transaction from its commit; then nothing of it is written, and the attempt
+/// has failed.
 pub async fn in_transaction(
     context: Context,
     task: impl for<'tx> FnOnce(Context, &'tx TenantTx) -> TaskCall<'tx>,

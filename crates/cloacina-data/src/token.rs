@@ -1,7 +1,8 @@
 //! What lets a transaction of the application's login be a tenant's: a token that the operator signs.
 //!
-//! The key is the database's own and stays in it, but for the operator, who may read it. A token is HMAC-SHA-256 (RFC 2104) over the tenant, the login,
-//! the second until which it is good, and a secret of the sessions that may use it.
+//! The key is the database's own and stays in it, but for the operator, who may read it. A token is
+//! HMAC-SHA-256 (RFC 2104) over the tenant, the login, the second until which it is good, and a secret of the
+//! sessions that may use it.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -42,7 +43,8 @@ impl Key {
         let (then, at) = self.read_at;
         let until =
             then + i64::try_from(at.elapsed().as_secs()).unwrap_or(i64::MAX - then - GOOD_FOR) + GOOD_FOR;
-        // The length tells where the login ends: what follows it is a setting, in which any SQL can write what it likes.
+        // The length tells where the login ends: what follows it is a setting, in which any SQL can write
+        // what it likes.
         let length = login.chars().count();
         let code = self.sign(&format!("enter {tenant} {until} {length} {login} {secret}"));
         Token { key: self.id, until, code }
@@ -61,7 +63,8 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    /// The statement that makes the transaction the tenant's, in the message that begins it. Others of the login may see the text.
+    /// The statement that makes the transaction the tenant's, in the message that begins it. Others of the
+    /// login may see the text.
     pub(crate) fn text(&self, place: &Place) -> String {
         let Self { key, until, code } = self;
         let code = code.iter().fold(String::new(), |mut hex, byte| {

@@ -26,9 +26,9 @@ use crate::gate::{Admitted, Dialect};
 
 /// A transaction of one tenant: what SeaORM's queries run on.
 ///
-/// Every statement is parsed, refused if a part of it is not understood, and rewritten so that it sees and touches only the rows of the
-/// tenant. After an error nothing more is accepted, as PostgreSQL has it, and nothing is committed; what may fail goes into a transaction of
-/// its own within this one, a savepoint.
+/// Every statement is parsed, refused if a part of it is not understood, and rewritten so that it sees and
+/// touches only the rows of the tenant. After an error nothing more is accepted, as PostgreSQL has it, and
+/// nothing is committed; what may fail goes into a transaction of its own within this one, a savepoint.
 ///
 /// It lives as long as the closure that is given it; what is kept of it beyond that takes no statement.
 pub struct TenantTx {
@@ -50,13 +50,14 @@ struct Shared {
     savepoints: AtomicU32,
     /// Whether its end was counted.
     ended: AtomicBool,
-    /// How many savepoints met an error and have not come to their end: what is open in the database then is none of what was asked for.
+    /// How many savepoints met an error and have not come to their end: what is open in the database then is
+    /// none of what was asked for.
     failed: AtomicU32,
-    /// The first of the savepoints that were dropped without an end, and how many executions had been submitted when it was set: they are
-    /// rolled back before anything else is done.
+    /// The first of the savepoints that were dropped without an end, and how many executions had been
+    /// submitted when it was set: they are rolled back before anything else is done.
     dropped: Mutex<Option<(u32, usize)>>,
-    /// The executions that were submitted, in that order. Changed under the lock of the connection, so that they are rolled back to a savepoint
-    /// like the statements between which they were submitted.
+    /// The executions that were submitted, in that order. Changed under the lock of the connection, so that
+    /// they are rolled back to a savepoint like the statements between which they were submitted.
     submitted: Mutex<Vec<Deferred>>,
 }
 
@@ -102,16 +103,19 @@ impl TenantTx {
         self.shared.db.tenant()
     }
 
-    /// Starts to describe an execution of this tenant that exists exactly if the transaction is committed: like
-    /// [`PlaceRunner::submit`](cloacina_core::PlaceRunner::submit), with everything that applies there, but `send` returns its id.
+    /// Starts to describe an execution of this tenant that exists exactly if the transaction is committed:
+    /// like [`PlaceRunner::submit`](cloacina_core::PlaceRunner::submit), with everything that applies there,
+    /// but `send` returns its id.
     ///
-    /// It is written right before the commit, so until then nobody sees it, not even who asks for that id, and it holds no locks. One that is
-    /// submitted in a savepoint is rolled back with it. A submission that is refused leaves the transaction as it was.
+    /// It is written right before the commit, so until then nobody sees it, not even who asks for that id,
+    /// and it holds no locks. One that is submitted in a savepoint is rolled back with it. A submission that
+    /// is refused leaves the transaction as it was.
     ///
-    /// Under an [idempotency key](Submission::idempotency_key) that was used before, the id of that execution is returned, and it does not depend on
-    /// this transaction. If another transaction uses the key at the same time, this one fails at its commit with
-    /// [`DataErrorKind::Transient`]; run it again. If the answer to the commit is lost ([`DataErrorKind::Unknown`]), the execution exists if and only if
-    /// the rest of the transaction does; with a key, the whole can be repeated without a second execution.
+    /// Under an [idempotency key](Submission::idempotency_key) that was used before, the id of that execution
+    /// is returned, and it does not depend on this transaction. If another transaction uses the key at the
+    /// same time, this one fails at its commit with [`DataErrorKind::Transient`]; run it again. If the answer
+    /// to the commit is lost ([`DataErrorKind::Unknown`]), the execution exists if and only if the rest of
+    /// the transaction does; with a key, the whole can be repeated without a second execution.
     ///
     /// ```no_run
     /// use cloacina_core::{Context, Error};
@@ -222,7 +226,8 @@ impl TenantTx {
         self.shared.submitted.lock()
     }
 
-    /// The execution that was submitted under the same idempotency key before, and the hash of its input: in this transaction, or committed.
+    /// The execution that was submitted under the same idempotency key before, and the hash of its input: in
+    /// this transaction, or committed.
     async fn find(
         &self,
         connection: &mut Option<Connection>,

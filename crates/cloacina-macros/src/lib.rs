@@ -39,9 +39,10 @@ use proc_macro::TokenStream;
 /// | `async fn f(input: Charge) -> Result<Receipt, E>` | takes and returns types of your own, see below |
 /// | the same without `async`, with `blocking` | runs on a thread where it may block |
 ///
-/// `E` is `TaskError`, into which `?` turns any error that is `Send + Sync`, of a database and of `anyhow` too, and texts; or whatever
-/// becomes one: `anyhow::Error`, `std::io::Error`, `String`. Its type has to be as visible as the task. Any error is retried as the task's
-/// policy says; `TaskError::fatal` and `TaskError::retry_after` say otherwise.
+/// `E` is `TaskError`, into which `?` turns any error that is `Send + Sync`, of a database and of `anyhow`
+/// too, and texts; or whatever becomes one: `anyhow::Error`, `std::io::Error`, `String`. Its type has to be
+/// as visible as the task. Any error is retried as the task's policy says; `TaskError::fatal` and
+/// `TaskError::retry_after` say otherwise.
 ///
 /// After that it may have any number of these, in any order:
 ///
@@ -79,15 +80,18 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
-/// - The input is made of the whole context: its keys are the fields. Keys that it does not know are left out. If it does not fit, the task
-///   fails at once, without another attempt, with an error that names the task and the field.
-/// - What is returned is stored in the context under the task's id. A value that stood there is replaced; for `()` nothing is stored, and of
-///   a `Context` what it was changed. A task that takes `&mut Context` may return a value as well.
+/// - The input is made of the whole context: its keys are the fields. Keys that it does not know are left
+///   out. If it does not fit, the task fails at once, without another attempt, with an error that names the
+///   task and the field.
+/// - What is returned is stored in the context under the task's id. A value that stood there is replaced; for
+///   `()` nothing is stored, and of a `Context` what it was changed. A task that takes `&mut Context` may
+///   return a value as well.
 /// - Later tasks read it as a field of that name, or by `context.get::<Receipt>("charge")`.
 ///
 /// # Tests
 ///
-/// The function keeps its name, its visibility and its documentation, and a unit test calls it as it would any other:
+/// The function keeps its name, its visibility and its documentation, and a unit test calls it as it would
+/// any other:
 ///
 /// ```
 /// # use cloacina::{Context, TaskInfo, task};
@@ -106,9 +110,10 @@ use proc_macro::TokenStream;
 /// # }
 /// ```
 ///
-/// What bears its name is a unit struct, which implements `Task` and dereferences to a pointer to the function. Hence a variable in its scope
-/// cannot have the same name: the compiler takes the `sum` of `let sum = …` for the struct, says so, and proposes `let other_sum = …`. In a module
-/// that does not import the task (`steps::sum(context)`) the name is free. Nor can a task stand in an `impl`.
+/// What bears its name is a unit struct, which implements `Task` and dereferences to a pointer to the
+/// function. Hence a variable in its scope cannot have the same name: the compiler takes the `sum` of `let
+/// sum = …` for the struct, says so, and proposes `let other_sum = …`. In a module that does not import the
+/// task (`steps::sum(context)`) the name is free. Nor can a task stand in an `impl`.
 ///
 /// # The arguments
 ///
@@ -125,10 +130,11 @@ use proc_macro::TokenStream;
 /// | `rule = all_done` | whether it runs, given how its dependencies ended | `all_success` |
 /// | `blocking` | the function is not `async` and may block, see below | |
 ///
-/// A blocking task takes a thread. All tenants of a process together have as many as the machine has cores, and those that wait are
-/// served in turn, one of each tenant. One tenant never has more. A tenant of which no blocking task runs has one thread beyond that, so no
-/// tenant can keep another one waiting; 256 threads, or as many as there are cores, are the limit of all. While a task waits for a
-/// thread it holds its slot and its timeout has not begun. A cancel or a shutdown ends the wait at once.
+/// A blocking task takes a thread. All tenants of a process together have as many as the machine has cores,
+/// and those that wait are served in turn, one of each tenant. One tenant never has more. A tenant of which
+/// no blocking task runs has one thread beyond that, so no tenant can keep another one waiting; 256 threads,
+/// or as many as there are cores, are the limit of all. While a task waits for a thread it holds its slot and
+/// its timeout has not begun. A cancel or a shutdown ends the wait at once.
 ///
 /// In `retry(…)`:
 ///
@@ -140,11 +146,12 @@ use proc_macro::TokenStream;
 /// | `cap = "1m"` | the longest wait | `"1m"` |
 /// | `jitter = full` | waits are drawn evenly from 0 to the whole; also `none` | `full` |
 ///
-/// The rules are `all_success`, `all_done`, `any_success`, `any_failed` and `none_failed`; `TriggerRule` explains them.
-/// Durations are whole numbers with a unit, the larger one first: `"250ms"`, `"30s"`, `"5m"`, `"1h30m"`, `"2d"`.
+/// The rules are `all_success`, `all_done`, `any_success`, `any_failed` and `none_failed`; `TriggerRule`
+/// explains them. Durations are whole numbers with a unit, the larger one first: `"250ms"`, `"30s"`, `"5m"`,
+/// `"1h30m"`, `"2d"`.
 ///
-/// A dependency that is given by path has to exist for the program to compile; whether it is in the workflow is
-/// checked by [`#[workflow]`](macro@workflow).
+/// A dependency that is given by path has to exist for the program to compile; whether it is in the workflow
+/// is checked by [`#[workflow]`](macro@workflow).
 #[proc_macro_attribute]
 pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
     task::expand(arguments.into(), &item.into()).into()
@@ -180,9 +187,9 @@ pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// Runners of this program know it from their start. The function has no parameters and stays callable.
 ///
-/// If its body ends with one chain of calls `Workflow::builder(…)….task(x)….build()`, and every `x` is the path of a task,
-/// then two tasks of one id, a dependency that is not in the workflow and dependencies that go round in a circle are
-/// compile errors:
+/// If its body ends with one chain of calls `Workflow::builder(…)….task(x)….build()`, and every `x` is the
+/// path of a task, then two tasks of one id, a dependency that is not in the workflow and dependencies that
+/// go round in a circle are compile errors:
 ///
 /// ```compile_fail
 /// # use cloacina::{Context, Workflow, task, workflow};

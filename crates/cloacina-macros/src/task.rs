@@ -360,8 +360,8 @@ fn variable(name: &str, place: usize) -> Ident {
     Ident::new(&format!("{name}_{place}"), Span::mixed_site())
 }
 
-/// The output for a function that cannot be a task: what other code refers to, and the function as it is, so that there
-/// are no errors but the real ones.
+/// The output for a function that cannot be a task: what other code refers to, and the function as it is, so
+/// that there are no errors but the real ones.
 fn placeholder(function: &ItemFn, arguments: &Arguments) -> TokenStream {
     let structure = structure(function, &Attributes::of(function).on_struct);
     let definition = quote!({ ::cloacina::__private::unreachable!("this program does not compile") });

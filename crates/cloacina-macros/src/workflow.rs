@@ -1,4 +1,5 @@
-//! The output of `#[workflow]`: the function, the check of its graph in front of its body, and its registration.
+//! The output of `#[workflow]`: the function, the check of its graph in front of its body, and its
+//! registration.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -7,7 +8,8 @@ use syn::{Error, Expr, ExprLit, ItemFn, Lit, LitStr, Path, ReturnType, Stmt};
 
 use crate::function::{self, Errors};
 
-/// The calls that a chain may consist of for its tasks to be known. Others, of an extension trait, may add tasks.
+/// The calls that a chain may consist of for its tasks to be known. Others, of an extension trait, may add
+/// tasks.
 const METHODS: &[&str] = &["description", "version", "operator_only", "task", "build"];
 
 pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {

@@ -5,9 +5,10 @@
 -- lock on the execution's row, which is what the checks behind a foreign key would lock a second time.
 -- Contexts are `json`, not `jsonb`: numbers keep the form they were written in.
 --
--- What a column may hold is said by domains, in `cloacina`. A session reads a domain's condition once, a table's with
--- every statement that writes to it: all of them together would be a tenth of what an execution costs. What has to hold
--- between columns is therefore checked only where others than the engine may write: see `place_guards`.
+-- What a column may hold is said by domains, in `cloacina`. A session reads a domain's condition once, a
+-- table's with every statement that writes to it: all of them together would be a tenth of what an execution
+-- costs. What has to hold between columns is therefore checked only where others than the engine may write:
+-- see `place_guards`.
 
 CREATE TABLE workflow_executions (
     tenant_id       uuid        NOT NULL,
@@ -25,26 +26,26 @@ CREATE TABLE workflow_executions (
     input_hash      bigint,
     -- The process that is told when it ends.
     submitter       uuid,
-    -- When it starts, as long as it has no tasks: it was submitted by name, and whoever has the workflow gives it those, and the version.
-    -- Until then one ready row, of task 0 and version 0, is its only one.
+    -- When it starts, as long as it has no tasks: it was submitted by name, and whoever has the workflow
+    -- gives it those, and the version. Until then one ready row, of task 0 and version 0, is its only one.
     expands_at      timestamptz,
     -- Why it was cancelled, or the error of the first unhandled failure.
     error           text,
     PRIMARY KEY (tenant_id, id)
 ) WITH (
     fillfactor = 85,
-    -- An execution that ends leaves a dead entry in the index `listed`. Looks for running executions pass over dead
-    -- entries until a vacuum removes them: 100,000 take about 50 ms. The server's default would allow two million in
-    -- a place with ten million executions.
+    -- An execution that ends leaves a dead entry in the index `listed`. Looks for running executions pass
+    -- over dead entries until a vacuum removes them: 100,000 take about 50 ms. The server's default would
+    -- allow two million in a place with ten million executions.
     autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_scale_factor = 0.01
 );
 
--- For lists, and for looks at what is open. The state comes first, then the workflow, so a page of either is found at once,
--- however many executions have ended. An execution that waited for its first claim writes its indexes once more when it
--- starts. Most are claimed as they are recorded, and do not.
+-- For lists, and for looks at what is open. The state comes first, then the workflow, so a page of either is
+-- found at once, however many executions have ended. An execution that waited for its first claim writes its
+-- indexes once more when it starts. Most are claimed as they are recorded, and do not.
 --
--- The condition holds for every row, and a query has to repeat it to use this index. Without it, a plan that is made on empty
--- tables would look an execution up by its id here, and walk all executions of its state.
+-- The condition holds for every row, and a query has to repeat it to use this index. Without it, a plan that
+-- is made on empty tables would look an execution up by its id here, and walk all executions of its state.
 CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state, workflow, id) WHERE priority >= 0;
 
 -- What is pruned: the oldest end first. New entries go to its right edge.
@@ -103,12 +104,13 @@ CREATE TABLE ready_tasks (
 -- that nobody has.
 CREATE INDEX ready_tasks_version ON ready_tasks (tenant_id, fingerprint, workflow, priority, due_at);
 
--- What the engine itself has to do at a time, to or with an execution: the subject. The kinds are numbered in the
--- code; 0 is a deadline. The cause tells apart two rows about one subject at one time. All columns are its key, in the
--- order in which rows are taken. An execution without a deadline touches this table in no statement.
+-- What the engine itself has to do at a time, to or with an execution: the subject. The kinds are numbered in
+-- the code; 0 is a deadline. The cause tells apart two rows about one subject at one time. All columns are
+-- its key, in the order in which rows are taken. An execution without a deadline touches this table in no
+-- statement.
 --
--- A tenant's own login writes here too: a time is one that can be waited for, and of few kinds the earliest is found
--- at once, however many rows there are.
+-- A tenant's own login writes here too: a time is one that can be waited for, and of few kinds the earliest
+-- is found at once, however many rows there are.
 CREATE TABLE due_rows (
     tenant_id uuid        NOT NULL,
     kind      smallint    NOT NULL CHECK (kind BETWEEN 0 AND 15),

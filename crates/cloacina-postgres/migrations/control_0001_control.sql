@@ -1,7 +1,9 @@
--- What the engine keeps once per database, in the schema `cloacina`. This runs with that schema alone in the search path.
+-- What the engine keeps once per database, in the schema `cloacina`. This runs with that schema alone in the
+-- search path.
 --
 --   tenant        whose rows are in which schema, and how far that schema was migrated
---   doorbell      when the earliest unclaimed work of a tenant is due; the one table that every process looks at
+--   doorbell      when the earliest unclaimed work of a tenant is due; the one table that every process looks
+--     at
 --   notice        executions that were cancelled, paused or resumed in the last minute
 --   runner        who is alive; its row decides, not a clock
 --   runner_place  where a runner may hold claims, so that a rescue knows where to look
@@ -39,8 +41,8 @@ CREATE TABLE tenant (
     created_at     timestamptz NOT NULL DEFAULT now()
 );
 
--- Names are kept as they were given and quoted everywhere; two that differ only in case would be told apart by the server
--- and by nobody else.
+-- Names are kept as they were given and quoted everywhere; two that differ only in case would be told apart
+-- by the server and by nobody else.
 CREATE UNIQUE INDEX tenant_schema ON tenant (lower(schema_name));
 
 CREATE TABLE doorbell (
@@ -91,10 +93,11 @@ CREATE TABLE runner_place (
     PRIMARY KEY (runner_id, tenant_id)
 );
 
--- The first statement of every transaction in which a runner writes. It raises, so that what follows in the same flight is
--- refused too: the client has sent its COMMIT already and cannot branch.
+-- The first statement of every transaction in which a runner writes. It raises, so that what follows in the
+-- same flight is refused too: the client has sent its COMMIT already and cannot branch.
 --
--- FOR KEY SHARE lets heartbeats pass and makes whoever declares this runner dead (FOR UPDATE) wait for the commit.
+-- FOR KEY SHARE lets heartbeats pass and makes whoever declares this runner dead (FOR UPDATE) wait for the
+-- commit.
 CREATE FUNCTION fence(runner_id uuid) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM 1 FROM cloacina.runner WHERE id = runner_id AND state = 'live' FOR KEY SHARE;

@@ -4,12 +4,14 @@
 --   audit    what an administrator did
 --   quota    how much each tenant's logins have written here lately
 --
--- A tenant's login has no right on any table here. What it may do is a list of functions that run with the rights of this
--- schema's owner and act for the tenant of `session_user`, whatever they are told: with the right to change a table, a tenant
--- could lock it for everybody (LOCK TABLE); a function can lock that tenant's rows at most.
+-- A tenant's login has no right on any table here. What it may do is a list of functions that run with the
+-- rights of this schema's owner and act for the tenant of `session_user`, whatever they are told: with the
+-- right to change a table, a tenant could lock it for everybody (LOCK TABLE); a function can lock that
+-- tenant's rows at most.
 --
--- What a tenant's login writes here is read by everybody. So it is counted, by the server's clock, and what goes beyond is refused or left
--- out: rows, and also changes of one row, because a tenant that holds a snapshot open keeps all versions of it in everybody's way.
+-- What a tenant's login writes here is read by everybody. So it is counted, by the server's clock, and what
+-- goes beyond is refused or left out: rows, and also changes of one row, because a tenant that holds a
+-- snapshot open keeps all versions of it in everybody's way.
 
 ALTER TABLE tenant DROP CONSTRAINT tenant_state_check;
 ALTER TABLE tenant
@@ -89,9 +91,10 @@ CREATE TABLE quota (
 
 -- A notice without an execution, that is with the nil one, says that the tenant's own row was changed.
 
--- Declares a runner dead if its heartbeat stands at `beat` (NULL: wherever it stands), and says what its state is. Waits for the
--- runner's flushes under way, which hold its row FOR KEY SHARE; of a tenant's own runner it waits for nothing, because a tenant may
--- hold that lock for ever. Each statement has a snapshot of its own: the heartbeat may have gone on while the first one waited.
+-- Declares a runner dead if its heartbeat stands at `beat` (NULL: wherever it stands), and says what its
+-- state is. Waits for the runner's flushes under way, which hold its row FOR KEY SHARE; of a tenant's own
+-- runner it waits for nothing, because a tenant may hold that lock for ever. Each statement has a snapshot of
+-- its own: the heartbeat may have gone on while the first one waited.
 CREATE FUNCTION condemn(runner_id uuid, at_beat bigint) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM cloacina.runner WHERE id = runner_id AND tenant_id IS NOT NULL) THEN
@@ -107,8 +110,9 @@ BEGIN
 END
 $$;
 
--- Whose login this is. The user of the session, not the current one: SET ROLE does not change it. The name has to be the one that was
--- given as well, because a dump that is restored on another server brings OIDs that mean other roles there.
+-- Whose login this is. The user of the session, not the current one: SET ROLE does not change it. The name
+-- has to be the one that was given as well, because a dump that is restored on another server brings OIDs
+-- that mean other roles there.
 CREATE FUNCTION my_tenant() RETURNS uuid LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT login.tenant_id
     FROM pg_catalog.pg_roles AS role
@@ -128,7 +132,8 @@ BEGIN
 END
 $$;
 
--- The place of the login's tenant and what the operator decided about it; no row for a login without a tenant.
+-- The place of the login's tenant and what the operator decided about it; no row for a login without a
+-- tenant.
 CREATE FUNCTION me() RETURNS TABLE (
     tenant_id uuid, schema_name text, state text, epoch integer, schema_version integer, min_reader integer, control_version integer,
     max_concurrent_tasks integer, max_queue_length integer, max_context_bytes integer
@@ -154,15 +159,17 @@ BEGIN
 END
 $$;
 
--- Whether a time is one of the last moments, by the server's clock. One that lies ahead is none: the clock was set back.
+-- Whether a time is one of the last moments, by the server's clock. One that lies ahead is none: the clock
+-- was set back.
 CREATE FUNCTION is_recent(at timestamptz, within interval) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT at BETWEEN clock_timestamp() - within AND clock_timestamp()
 $$;
 
--- Takes as much of a tenant's quota as is wanted, or as is left of it, and says how much that is. The row stays locked until the commit, so the
--- limit is exact: who comes at the same time waits, and who looks at an older state than this one, in a transaction that began before, fails.
--- Nobody but the tenant's own logins takes this lock. Who wants more than there is waits a moment with it, so that asking again and again, in
+-- Takes as much of a tenant's quota as is wanted, or as is left of it, and says how much that is. The row
+-- stays locked until the commit, so the limit is exact: who comes at the same time waits, and who looks at an
+-- older state than this one, in a transaction that began before, fails. Nobody but the tenant's own logins
+-- takes this lock. Who wants more than there is waits a moment with it, so that asking again and again, in
 -- however many sessions, costs the server next to nothing.
 CREATE FUNCTION my_quota(tenant uuid, of_kind text, wanted integer, most integer, within interval) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -185,8 +192,8 @@ BEGIN
 END
 $$;
 
--- Rings the tenant's own bell: see `bell_ring`. False if there is no such bell. A bell that changes all the time stays rung, which costs a look
--- a second and loses nothing.
+-- Rings the tenant's own bell: see `bell_ring`. False if there is no such bell. A bell that changes all the
+-- time stays rung, which costs a look a second and loses nothing.
 CREATE FUNCTION ring(at timestamptz) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     tenant uuid := cloacina.my_tenant_or_raise();
@@ -227,7 +234,8 @@ BEGIN
 END
 $$;
 
--- Tells every process that an execution was cancelled, paused or resumed. No more than a thousand in ten seconds: all read them.
+-- Tells every process that an execution was cancelled, paused or resumed. No more than a thousand in ten
+-- seconds: all read them.
 CREATE FUNCTION my_notice(executions uuid[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -251,8 +259,9 @@ BEGIN
     IF FOUND THEN
         RETURN;
     END IF;
-    -- A task of this tenant may run on one of the operator's, and be recorded by the tenant's login with what it wrote. That row is not locked, or the
-    -- tenant could keep others from being rescued; runner and attempt of the task's row are compared all the same.
+    -- A task of this tenant may run on one of the operator's, and be recorded by the tenant's login with what
+    -- it wrote. That row is not locked, or the tenant could keep others from being rescued; runner and
+    -- attempt of the task's row are compared all the same.
     PERFORM 1 FROM cloacina.runner WHERE id = runner_id AND tenant_id IS NULL AND state = 'live'
         AND EXISTS (SELECT FROM cloacina.runner_place WHERE runner_place.runner_id = runner.id AND runner_place.tenant_id = tenant);
     IF NOT FOUND THEN
@@ -276,7 +285,8 @@ BEGIN
 END
 $$;
 
--- A tenant has one place, which is noted at once: a rescue finds its claims without anything more being written.
+-- A tenant has one place, which is noted at once: a rescue finds its claims without anything more being
+-- written.
 CREATE FUNCTION my_runner_register(
     new_runner uuid, lease bigint, host_id text, process integer, process_started bigint, names text[], versions bigint[], at timestamptz,
     called text DEFAULT NULL
@@ -327,7 +337,8 @@ BEGIN
 END
 $$;
 
--- The tenant's own runners, and the operator's that may hold claims in its place; of these nothing but whether they live.
+-- The tenant's own runners, and the operator's that may hold claims in its place; of these nothing but
+-- whether they live.
 CREATE FUNCTION my_runners() RETURNS TABLE (
     id uuid, tenant_id uuid, state text, beat bigint, lease_ms bigint, host text, pid integer, started bigint, host_name text,
     workflows text[], fingerprints bigint[]
@@ -347,8 +358,9 @@ BEGIN
 END
 $$;
 
--- The state of a runner as far as it concerns the tenant. One of the operator's cannot be declared dead by a tenant; if it has been
--- silent for its lease, its tasks here may be taken back, which harms nobody else: an outcome that comes late finds another attempt.
+-- The state of a runner as far as it concerns the tenant. One of the operator's cannot be declared dead by a
+-- tenant; if it has been silent for its lease, its tasks here may be taken back, which harms nobody else: an
+-- outcome that comes late finds another attempt.
 CREATE FUNCTION my_runner_state(runner_id uuid, at timestamptz) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -402,7 +414,7 @@ BEGIN
 END
 $$;
 
--- Functions are for everybody unless that is taken back. Who may call which is granted where the roles are made. The first two run
--- with the caller's own rights, which have to suffice.
+-- Functions are for everybody unless that is taken back. Who may call which is granted where the roles are
+-- made. The first two run with the caller's own rights, which have to suffice.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cloacina FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION fence(uuid), condemn(uuid, bigint) TO PUBLIC;

@@ -1,14 +1,19 @@
--- Tenants whose rows lie in tables with those of others, told apart by `tenant_id` and kept apart by row security.
+-- Tenants whose rows lie in tables with those of others, told apart by `tenant_id` and kept apart by row
+-- security.
 --
---   data_key   what tokens and proofs are made with; nobody reads it but the owner, and the operator who signs
+--   data_key   what tokens and proofs are made with; nobody reads it but the owner, and the operator who
+--     signs
 --
--- The application's login serves them all. In a session of it, any SQL can set any setting, so a setting alone says nothing about whose
--- transaction it is. `enter` checks a token that the operator signed, once, and leaves a proof that only the owner of this schema can make: a
--- code over the tenant, the server process, the time of the transaction and the session's user. `entered` makes the code again and
--- compares. So what a transaction of one tenant learns is of no use in another transaction, in another session or for another tenant.
+-- The application's login serves them all. In a session of it, any SQL can set any setting, so a setting
+-- alone says nothing about whose transaction it is. `enter` checks a token that the operator signed, once,
+-- and leaves a proof that only the owner of this schema can make: a code over the tenant, the server process,
+-- the time of the transaction and the session's user. `entered` makes the code again and compares. So what a
+-- transaction of one tenant learns is of no use in another transaction, in another session or for another
+-- tenant.
 
 ALTER TABLE tenant
-    -- `schema`: its own. `shared`: the tables of the schema `cloacina_shared`. `host`: that schema itself, which is no tenant.
+    -- `schema`: its own. `shared`: the tables of the schema `cloacina_shared`. `host`: that schema itself,
+    -- which is no tenant.
     ADD COLUMN placement text NOT NULL DEFAULT 'schema' CHECK (placement IN ('schema', 'shared', 'host')),
     ADD CONSTRAINT tenant_tables_check CHECK ((placement <> 'schema') = (schema_name = 'cloacina_shared'));
 
@@ -39,15 +44,17 @@ BEGIN
 END
 $$;
 
--- Makes the transaction a tenant's, if the operator says so: the token names the tenant, the login, the session and the time until which it is
--- good. It also says whether the tenant is still where it was when its place was looked up, and may work.
+-- Makes the transaction a tenant's, if the operator says so: the token names the tenant, the login, the
+-- session and the time until which it is good. It also says whether the tenant is still where it was when its
+-- place was looked up, and may work.
 --
--- `cloacina.session` is a secret of the login's sessions, which each is given once. With it the token may stand in the message that begins
--- the transaction, for others to see, and is good nowhere else: a token that somebody picked up comes too late in his own transaction, and needs a secret
--- that is in no text to begin one. Behind a pooler there are no sessions, and no secret; the token is then not in a text.
+-- `cloacina.session` is a secret of the login's sessions, which each is given once. With it the token may
+-- stand in the message that begins the transaction, for others to see, and is good nowhere else: a token that
+-- somebody picked up comes too late in his own transaction, and needs a secret that is in no text to begin
+-- one. Behind a pooler there are no sessions, and no secret; the token is then not in a text.
 --
--- Token and proof are HMAC-SHA-256. Both functions compute them in place: a function for it would cost more than the rest of them together, and
--- `entered` is called for each statement.
+-- Token and proof are HMAC-SHA-256. Both functions compute them in place: a function for it would cost more
+-- than the rest of them together, and `entered` is called for each statement.
 CREATE FUNCTION enter(entering uuid, its_epoch integer, with_key integer, expires bigint, token bytea) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

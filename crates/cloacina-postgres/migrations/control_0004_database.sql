@@ -1,5 +1,6 @@
--- Tenants with a database of their own on the same server. A row here says where: the database is called as the schema in it. All else is in
--- that database, whose own registry has the tenant under the same id. The row comes first and says `creating` until everything is there.
+-- Tenants with a database of their own on the same server. A row here says where: the database is called as
+-- the schema in it. All else is in that database, whose own registry has the tenant under the same id. The
+-- row comes first and says `creating` until everything is there.
 
 ALTER TABLE tenant
     DROP CONSTRAINT tenant_placement_check,
@@ -15,7 +16,8 @@ ALTER TABLE tenant
 
 CREATE INDEX tenant_database ON tenant (tenant_id) WHERE placement = 'database';
 
--- At the beginning of each transaction on a tenant's data: the tenant is here, has not moved since its place was looked up, and may work.
+-- At the beginning of each transaction on a tenant's data: the tenant is here, has not moved since its place
+-- was looked up, and may work.
 CREATE FUNCTION at_home(whose uuid, its_epoch integer, in_schema text) RETURNS void
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

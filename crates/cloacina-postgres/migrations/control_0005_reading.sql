@@ -1,11 +1,14 @@
--- Reading the rows of several tenants that share tables, one after the other: for an invoice run, a report, a search for what went wrong.
+-- Reading the rows of several tenants that share tables, one after the other: for an invoice run, a report, a
+-- search for what went wrong.
 --
---   reading   who may read whose rows, until when, and why; written by the operator, committed before the first row is read
+--   reading   who may read whose rows, until when, and why; written by the operator, committed before the
+--     first row is read
 --
--- The reader's login is another one than the application's, with the right to SELECT and no other. Its policies let a row pass as long as a
--- grant is valid that its transaction presents by two settings. Any SQL can set them: what they say counts for nothing without the row here, which
--- names the login, and which nobody can write but by `grant_reading`. That writes to the audit in the same transaction, so whoever reads has been
--- noted before, whatever becomes of the reader.
+-- The reader's login is another one than the application's, with the right to SELECT and no other. Its
+-- policies let a row pass as long as a grant is valid that its transaction presents by two settings. Any SQL
+-- can set them: what they say counts for nothing without the row here, which names the login, and which
+-- nobody can write but by `grant_reading`. That writes to the audit in the same transaction, so whoever reads
+-- has been noted before, whatever becomes of the reader.
 
 CREATE TABLE reading (
     id         uuid        NOT NULL PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -21,7 +24,8 @@ CREATE TABLE reading (
 
 CREATE INDEX reading_expires ON reading (expires_at);
 
--- Grants a login the reading of these tenants, all of them for NULL, for some seconds; says which tenants they are. It holds from the commit on.
+-- Grants a login the reading of these tenants, all of them for NULL, for some seconds; says which tenants
+-- they are. It holds from the commit on.
 CREATE FUNCTION grant_reading(to_reader text, of_tenants text[], because text, seconds integer)
 RETURNS TABLE (reading uuid, tenant_id uuid, name text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -27,7 +27,8 @@ SELECT current_setting('server_version_num')::integer AS server_version,
        coalesce((SELECT has_schema_privilege('public', oid, 'CREATE') FROM pg_namespace WHERE nspname = 'public'), false) AS public_create,
        coalesce((SELECT pg_has_role(nspowner, 'MEMBER') FROM pg_namespace WHERE nspname = 'public'), false) AS owns_public,
        has_database_privilege('public', current_database(), 'CONNECT') AS public_connect,
-       -- By which any login can take all locks that the server has, or leave what only a superuser can drop. Who cannot connect cannot call them.
+       -- By which any login can take all locks that the server has, or leave what only a superuser can drop.
+       -- Who cannot connect cannot call them.
        ARRAY(
            SELECT pg_proc.oid::regprocedure::text FROM pg_proc
            WHERE pronamespace = 'pg_catalog'::regnamespace
@@ -35,7 +36,8 @@ SELECT current_setting('server_version_num')::integer AS server_version,
              AND has_function_privilege('public', pg_proc.oid, 'EXECUTE') AND has_database_privilege('public', current_database(), 'CONNECT')
            ORDER BY 1
        ) AS open_functions,
-       -- Where tenants' logins have no business. Databases in which `cloacina_owner` has something have tenants of their own, and administrators.
+       -- Where tenants' logins have no business. Databases in which `cloacina_owner` has something have
+       -- tenants of their own, and administrators.
        ARRAY(
            SELECT datname::text FROM pg_database
            WHERE datallowconn AND datname <> current_database() AND has_database_privilege('public', pg_database.oid, 'CONNECT')

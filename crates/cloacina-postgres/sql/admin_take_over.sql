@@ -15,7 +15,8 @@ BEGIN
         FOR object IN SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = 'cloacina'::regnamespace LOOP
             EXECUTE format('ALTER FUNCTION %s OWNER TO cloacina_owner', object.name);
         END LOOP;
-        -- Who ran everything so far is an operator from now on, and what it owns can be used by other operators.
+        -- Who ran everything so far is an operator from now on, and what it owns can be used by other
+        -- operators.
         IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = before) THEN
             EXECUTE format('GRANT cloacina_engine TO %I', before);
         END IF;

@@ -1,5 +1,6 @@
--- The earliest ready and due rows of a place, whatever workflow they belong to; of the due rows, of the kinds `$3` and of the others. Times that are not within reach, which a tenant may have
--- written, are the nearest that are.
+-- The earliest ready and due rows of a place, whatever workflow they belong to; of the due rows, of the kinds
+-- `$3` and of the others. Times that are not within reach, which a tenant may have written, are the nearest
+-- that are.
 WITH earliest AS MATERIALIZED (
     SELECT all_kinds.kind, first.due_at
     FROM generate_series(0, 15) AS all_kinds (kind)

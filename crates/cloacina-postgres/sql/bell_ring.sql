@@ -1,9 +1,11 @@
--- The last step of whatever leaves ready or due rows: sets the bell to the earliest of them if it is set later. Of the due rows the
--- caller says the earliest that it inserted (`$3`), or null: those that were there before have rung.
+-- The last step of whatever leaves ready or due rows: sets the bell to the earliest of them if it is set
+-- later. Of the due rows the caller says the earliest that it inserted (`$3`), or null: those that were there
+-- before have rung.
 --
--- The bell's row is locked FOR KEY SHARE first: ringers do not queue behind each other, and who lowers the bell (FOR UPDATE)
--- either sees these rows or waits until they can be seen. The decision is made on the row as it was locked (`bell`), not as
--- the statement's snapshot has it: a bell that was lowered in between looks early there.
+-- The bell's row is locked FOR KEY SHARE first: ringers do not queue behind each other, and who lowers the
+-- bell (FOR UPDATE) either sees these rows or waits until they can be seen. The decision is made on the row
+-- as it was locked (`bell`), not as the statement's snapshot has it: a bell that was lowered in between looks
+-- early there.
 WITH bell AS MATERIALIZED (
     SELECT tenant_id, due_at FROM cloacina.doorbell WHERE tenant_id = $1::uuid FOR KEY SHARE
 ),

@@ -1,4 +1,5 @@
--- Who may do what in the schema `cloacina`, once it belongs to `cloacina_owner`; for a transaction that acts as that. May be repeated.
+-- Who may do what in the schema `cloacina`, once it belongs to `cloacina_owner`; for a transaction that acts
+-- as that. May be repeated.
 GRANT USAGE ON SCHEMA cloacina TO cloacina_engine, cloacina_tenant, cloacina_app, cloacina_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON cloacina.doorbell, cloacina.notice, cloacina.runner, cloacina.runner_place TO cloacina_engine;
 GRANT SELECT, INSERT ON cloacina.tenant, cloacina.migration TO cloacina_engine;

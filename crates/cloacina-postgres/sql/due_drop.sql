@@ -1,5 +1,5 @@
--- After step 5 of a flush, for executions that may have due rows: those of them that are over have nothing due any more.
--- On the ctids see `task_record`.
+-- After step 5 of a flush, for executions that may have due rows: those of them that are over have nothing
+-- due any more. On the ctids see `task_record`.
 DELETE FROM due_rows AS due
 USING unnest($2::uuid[]) AS candidate (id)
 CROSS JOIN LATERAL (

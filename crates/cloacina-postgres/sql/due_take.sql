@@ -1,11 +1,13 @@
--- Takes rows of one kind that are due, the longest due first, with the locks on the executions that they are about.
+-- Takes rows of one kind that are due, the longest due first, with the locks on the executions that they are
+-- about.
 --
--- It waits for no lock: what somebody else has is for the next try, and a thousand rows behind it are looked at. MATERIALIZED, because a limit
--- in a subquery may be run again for each row of the outer query. What follows is a statement of its own, under these locks, so that it sees
--- what their last holders wrote.
+-- It waits for no lock: what somebody else has is for the next try, and a thousand rows behind it are looked
+-- at. MATERIALIZED, because a limit in a subquery may be run again for each row of the outer query. What
+-- follows is a statement of its own, under these locks, so that it sees what their last holders wrote.
 --
--- A tenant may have written any row. One that is about no execution, or about one that is over, is taken away: it would be in the way of the
--- others for ever. `fits` says whether it may have its effect: the execution's own row says when its deadline is.
+-- A tenant may have written any row. One that is about no execution, or about one that is over, is taken
+-- away: it would be in the way of the others for ever. `fits` says whether it may have its effect: the
+-- execution's own row says when its deadline is.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 front AS MATERIALIZED (
     SELECT ctid, subject

@@ -1,4 +1,5 @@
--- Cancels executions that are locked already, with everything of theirs that is not over. On the ctids see `task_record`.
+-- Cancels executions that are locked already, with everything of theirs that is not over. On the ctids see
+-- `task_record`.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 cancelled AS (
     UPDATE workflow_executions AS execution SET state = 'cancelled', finished_at = clock.now, error = $4::text

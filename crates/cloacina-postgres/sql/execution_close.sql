@@ -1,5 +1,6 @@
--- Step 5 of a flush: ends executions that have nothing left. A new statement, so that every outcome is visible to it.
--- It knows no rule: what a completed task handles was marked before. On the ctids see `task_record`.
+-- Step 5 of a flush: ends executions that have nothing left. A new statement, so that every outcome is
+-- visible to it. It knows no rule: what a completed task handles was marked before. On the ctids see
+-- `task_record`.
 WITH closed AS (
     UPDATE workflow_executions AS execution SET
         state = CASE WHEN failure.task IS NULL THEN 'completed' ELSE 'failed' END,

@@ -1,4 +1,5 @@
--- Makes executions that are locked already those of a version; their tasks come in the next statement. On the ctids see `task_record`.
+-- Makes executions that are locked already those of a version; their tasks come in the next statement. On the
+-- ctids see `task_record`.
 UPDATE workflow_executions AS execution SET fingerprint = new.fingerprint, expands_at = NULL
 FROM unnest($2::uuid[], $3::bigint[]) AS new (id, fingerprint)
 CROSS JOIN LATERAL (

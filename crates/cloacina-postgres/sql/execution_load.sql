@@ -1,7 +1,8 @@
--- A page of executions, in the order of their ids. What a tenant with a login of its own wrote may be a gigabyte: its size is looked at here,
--- before it is sent, and a text that is too long is cut. No compression makes a value more than 255 times as small (lz4; pglz reaches 91),
--- so most need not be unpacked for the look. A page ends at 64 MiB by that count, and has one execution at least; its input is left out if it
--- has more bytes than $3.
+-- A page of executions, in the order of their ids. What a tenant with a login of its own wrote may be a
+-- gigabyte: its size is looked at here, before it is sent, and a text that is too long is cut. No compression
+-- makes a value more than 255 times as small (lz4; pglz reaches 91), so most need not be unpacked for the
+-- look. A page ends at 64 MiB by that count, and has one execution at least; its input is left out if it has
+-- more bytes than $3.
 WITH sized AS MATERIALIZED (
     SELECT execution.*,
            4096 + coalesce(least(octet_length(error), 262144), 0)

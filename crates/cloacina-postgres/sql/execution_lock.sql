@@ -1,6 +1,6 @@
--- Step 3 of a flush, and the first step of whatever else changes tasks: a statement of its own, so that the snapshot of the
--- next one sees what the lock's last holder wrote. The ids come in their order, which keeps two flushes from waiting for each
--- other: the lateral locks row after row as they are listed.
+-- Step 3 of a flush, and the first step of whatever else changes tasks: a statement of its own, so that the
+-- snapshot of the next one sees what the lock's last holder wrote. The ids come in their order, which keeps
+-- two flushes from waiting for each other: the lateral locks row after row as they are listed.
 SELECT execution.id, execution.state
 FROM unnest($2::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (

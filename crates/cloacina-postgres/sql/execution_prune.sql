@@ -1,5 +1,5 @@
--- Deletes executions that ended long ago, the oldest end first, with all that belongs to them. A finished row never changes, so
--- nothing but another prune is in the way.
+-- Deletes executions that ended long ago, the oldest end first, with all that belongs to them. A finished row
+-- never changes, so nothing but another prune is in the way.
 WITH old AS MATERIALIZED (
     SELECT id FROM workflow_executions
     WHERE tenant_id = $1::uuid AND finished_at < coalesce($2::timestamptz, now()) - $3::bigint * interval '1 microsecond'

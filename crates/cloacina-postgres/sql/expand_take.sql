@@ -1,7 +1,8 @@
--- Takes ready rows of executions that are not expanded, of the workflows of these names, with the locks on the executions. It waits for no
--- lock. What follows is a statement of its own, under these locks.
+-- Takes ready rows of executions that are not expanded, of the workflows of these names, with the locks on
+-- the executions. It waits for no lock. What follows is a statement of its own, under these locks.
 --
--- A row that does not agree with its execution, which a tenant may have written, is taken away; `fits` says whether it does.
+-- A row that does not agree with its execution, which a tenant may have written, is taken away; `fits` says
+-- whether it does.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 picked AS MATERIALIZED (
     SELECT ready.ctid, ready.execution_id, ready.workflow,

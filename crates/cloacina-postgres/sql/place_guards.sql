@@ -1,5 +1,6 @@
--- What has to hold between the columns of a place, for one in which others than the engine may write. The server reads these conditions
--- with every statement that writes to the tables; a place of the engine alone goes without them.
+-- What has to hold between the columns of a place, for one in which others than the engine may write. The
+-- server reads these conditions with every statement that writes to the tables; a place of the engine alone
+-- goes without them.
 ALTER TABLE workflow_executions
     ADD CHECK (priority BETWEEN 0 AND 9),
     ADD CHECK ((state IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),

@@ -1,4 +1,5 @@
--- The row stands for the place and is its lock: a second process that makes the same one waits here and finds it made.
+-- The row stands for the place and is its lock: a second process that makes the same one waits here and finds
+-- it made.
 WITH place AS (
     INSERT INTO cloacina.tenant (tenant_id, name, schema_name, schema_version, min_reader, placement)
     VALUES ($1::uuid, $3::text, $2::text, 0, 0, CASE $2 WHEN 'cloacina_shared' THEN 'host' ELSE 'schema' END)

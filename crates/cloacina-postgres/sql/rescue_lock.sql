@@ -1,4 +1,5 @@
--- Locks the open executions that have tasks under a dead runner. Nothing can be added to them: the fence keeps it out.
+-- Locks the open executions that have tasks under a dead runner. Nothing can be added to them: the fence
+-- keeps it out.
 SELECT execution.id
 FROM workflow_executions AS execution
 WHERE execution.tenant_id = $1::uuid AND execution.state IN ('running', 'paused') AND execution.priority >= 0

@@ -1,4 +1,5 @@
--- The logins of other tenants that have granted something in this database to these roles, by the OIDs of these.
+-- The logins of other tenants that have granted something in this database to these roles, by the OIDs of
+-- these.
 SELECT DISTINCT login.role_name
 FROM pg_shdepend
 JOIN cloacina.login ON login.role_oid = CASE classid

@@ -1,4 +1,5 @@
--- What in the whole cluster still refers to roles: objects they own or are granted, memberships, settings, prepared transactions.
+-- What in the whole cluster still refers to roles: objects they own or are granted, memberships, settings,
+-- prepared transactions.
 SELECT format('%s %s in %s', count(*), CASE deptype WHEN 'o' THEN 'owned objects' ELSE 'privileges' END,
               coalesce('database ' || quote_ident(datname), 'all databases')) AS what
 FROM pg_shdepend LEFT JOIN pg_database ON pg_database.oid = dbid

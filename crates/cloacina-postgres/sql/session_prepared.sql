@@ -1,4 +1,5 @@
--- What sessions of these roles have prepared to be committed, and have left; for NULL those of all tenants that are over their time.
+-- What sessions of these roles have prepared to be committed, and have left; for NULL those of all tenants
+-- that are over their time.
 SELECT format('ROLLBACK PREPARED %L;', gid) AS statement, database::text AS database, database = current_database() AS is_here
 FROM pg_prepared_xacts
 JOIN cloacina.login ON login.role_name = owner

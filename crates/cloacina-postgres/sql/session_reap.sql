@@ -1,4 +1,5 @@
--- Ends the sessions of tenants' logins that are over their time. Their times are seen by a member of their roles.
+-- Ends the sessions of tenants' logins that are over their time. Their times are seen by a member of their
+-- roles.
 SELECT login.role_name, pg_terminate_backend(session.pid)
 FROM pg_stat_activity AS session
 JOIN cloacina.login ON login.role_oid = session.usesysid

@@ -1,18 +1,19 @@
 -- Step 6 of a flush: claims ready work, the highest priority first and in each the longest due.
 --
--- The laterals visit one priority after the other and stop when they have enough, so rows that are due in the future are
--- never read and no more rows are locked than claimed. MATERIALIZED, because a limit in a subquery may be run again
--- for each row of the outer query and claim without end.
--- It waits for no lock: an execution that somebody else changes at this moment is for the next claim. A ready row that is
--- still there once the execution is locked proves that its task is unchanged since the row was put there, so this one
--- statement may lock and change. Only the execution's own row may have changed meanwhile, from `pending` to `running`:
--- the state that counts is the one that was read with the lock. On the ctids see `task_record`.
--- What begins with this claim need not be read again: its input comes along.
--- A tenant may have written any number into its rows: a claim that an overflow ends is one that nobody can make any more.
+-- The laterals visit one priority after the other and stop when they have enough, so rows that are due in the
+-- future are never read and no more rows are locked than claimed. MATERIALIZED, because a limit in a subquery
+-- may be run again for each row of the outer query and claim without end. It waits for no lock: an execution
+-- that somebody else changes at this moment is for the next claim. A ready row that is still there once the
+-- execution is locked proves that its task is unchanged since the row was put there, so this one statement
+-- may lock and change. Only the execution's own row may have changed meanwhile, from `pending` to `running`:
+-- the state that counts is the one that was read with the lock. On the ctids see `task_record`. What begins
+-- with this claim need not be read again: its input comes along. A tenant may have written any number into
+-- its rows: a claim that an overflow ends is one that nobody can make any more.
 --
--- Nor may it have planted more rows than there is time to walk. So a claim looks at a thousand rows more than it wants at most (`near`). If it
--- got none of them, and there may be others behind them, it looks for each workflow that is known by itself (`far`), and takes those of the rows
--- in front away that have no execution (`void`): they are nobody's.
+-- Nor may it have planted more rows than there is time to walk. So a claim looks at a thousand rows more than
+-- it wants at most (`near`). If it got none of them, and there may be others behind them, it looks for each
+-- workflow that is known by itself (`far`), and takes those of the rows in front away that have no execution
+-- (`void`): they are nobody's.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 near AS MATERIALIZED (
     SELECT ready.ctid, ready.priority, ready.execution_id, ready.task, ready.workflow, ready.fingerprint, execution.*
@@ -29,7 +30,8 @@ near AS MATERIALIZED (
     ) AS front
     CROSS JOIN LATERAL (
         SELECT state, created_at, deadline IS NOT NULL AS timed,
-               -- A larger one is read, and looked at, by itself. One that is compressed may be 255 times as large.
+               -- A larger one is read, and looked at, by itself. One that is compressed may be 255 times as
+               -- large.
                CASE WHEN state = 'pending' AND pg_column_size(input) <= CASE WHEN pg_column_compression(input) IS NULL THEN 65536 ELSE 8192 END THEN input END AS input
         FROM workflow_executions
         WHERE tenant_id = $1 AND id = front.execution_id

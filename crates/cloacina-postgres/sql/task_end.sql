@@ -1,5 +1,6 @@
--- Step 4 of a flush, for outcomes that end tasks nothing waits for and handle nothing, as most do: what `task_record` does with
--- them, without the parts that would find nothing to do. Setting those up costs more than recording a task.
+-- Step 4 of a flush, for outcomes that end tasks nothing waits for and handle nothing, as most do: what
+-- `task_record` does with them, without the parts that would find nothing to do. Setting those up costs more
+-- than recording a task.
 UPDATE task_executions AS task SET
     state = outcome.state,
     outcome = outcome.outcome,

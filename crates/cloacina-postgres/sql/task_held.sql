@@ -1,4 +1,5 @@
--- The tasks that run under a runner: those of executions that run, or were paused while a task of theirs ran. Not more than a runner can hold.
+-- The tasks that run under a runner: those of executions that run, or were paused while a task of theirs ran.
+-- Not more than a runner can hold.
 SELECT task.execution_id, task.task, left(execution.workflow, 1000) AS workflow, execution.fingerprint, execution.priority, task.attempt, task.failures,
        task.lost
 FROM workflow_executions AS execution

@@ -1,7 +1,9 @@
--- Step 2 of a flush: the tasks of the new executions, and ready rows for those that wait for nothing and are not claimed.
+-- Step 2 of a flush: the tasks of the new executions, and ready rows for those that wait for nothing and are
+-- not claimed.
 --
--- A statement after the insert of the executions, because the executions that met an idempotency key have no row under the
--- id that was sent: that row is looked up by its key, once per task, instead of joining two lists.
+-- A statement after the insert of the executions, because the executions that met an idempotency key have no
+-- row under the id that was sent: that row is looked up by its key, once per task, instead of joining two
+-- lists.
 WITH inserted AS (
     INSERT INTO task_executions (tenant_id, execution_id, task, name, state, waiting_on, attempt, runner_id, due_at, started_at)
     SELECT $1::uuid, new.execution_id, new.task, new.name,

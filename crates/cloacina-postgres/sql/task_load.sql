@@ -1,6 +1,7 @@
--- A page of the tasks of executions, in the order of the ids that were given and of the tasks; of the first execution those after $3. On sizes
--- see `execution_load`: a page ends at 64 MiB, has one task at least, and never more than 16,384, which by themselves count as much. No workflow
--- has more than 10,000 tasks, and what a tenant wrote may have any number.
+-- A page of the tasks of executions, in the order of the ids that were given and of the tasks; of the first
+-- execution those after $3. On sizes see `execution_load`: a page ends at 64 MiB, has one task at least, and
+-- never more than 16,384, which by themselves count as much. No workflow has more than 10,000 tasks, and what
+-- a tenant wrote may have any number.
 WITH sized AS MATERIALIZED (
     SELECT wanted.position, task.*,
            4096 + coalesce(least(octet_length(error), 262144), 0)

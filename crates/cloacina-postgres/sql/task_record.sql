@@ -1,15 +1,16 @@
--- Step 4 of a flush: records outcomes, marks handled failures, counts successors down and puts into the ready table what
--- may run and is not claimed here. One statement is safe because the executions were locked in the one before.
+-- Step 4 of a flush: records outcomes, marks handled failures, counts successors down and puts into the ready
+-- table what may run and is not claimed here. One statement is safe because the executions were locked in the
+-- one before.
 --
--- Lists that belong to an outcome travel as array literals in its row, so that they are expanded from the rows that were
--- recorded and nothing joins two lists.
--- No row is written twice: what is recorded was running, what is handled had failed, what is counted down was waiting.
--- Rows that a tenant made up (a count too low, an attempt that is there already) are put right or left, and raise nothing: what
--- travels in the same statement is not theirs.
+-- Lists that belong to an outcome travel as array literals in its row, so that they are expanded from the
+-- rows that were recorded and nothing joins two lists. No row is written twice: what is recorded was running,
+-- what is handled had failed, what is counted down was waiting. Rows that a tenant made up (a count too low,
+-- an attempt that is there already) are put right or left, and raise nothing: what travels in the same
+-- statement is not theirs.
 --
--- Rows are found by their key in a lateral with OFFSET 0, and changed by their ctid, which cannot move under the execution's
--- lock. As a plain join the planner may turn it round and walk the whole place for each list: it does so if the plan is
--- made, and kept, while the table is small.
+-- Rows are found by their key in a lateral with OFFSET 0, and changed by their ctid, which cannot move under
+-- the execution's lock. As a plain join the planner may turn it round and walk the whole place for each list:
+-- it does so if the plan is made, and kept, while the table is small.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 recorded AS (
     UPDATE task_executions AS task SET

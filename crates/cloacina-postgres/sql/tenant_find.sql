@@ -1,4 +1,5 @@
--- A tenant by its schema, or by its name if it has none in this database, locked for an administrator; the latest of that name.
+-- A tenant by its schema, or by its name if it has none in this database, locked for an administrator; the
+-- latest of that name.
 SELECT tenant_id, name, schema_name, placement, state, epoch, group_name, group_oid,
        (SELECT rolname::text FROM pg_roles WHERE oid = group_oid) AS group_there,
        ARRAY(SELECT role_name FROM cloacina.login WHERE login.tenant_id = tenant.tenant_id ORDER BY created_at) AS logins,

@@ -1,5 +1,5 @@
--- Registers a tenant; the row is the lock on its name. One that was removed under this name is followed by the next epoch. No row:
--- the name is taken. Also tells what there is already of what is to be made.
+-- Registers a tenant; the row is the lock on its name. One that was removed under this name is followed by
+-- the next epoch. No row: the name is taken. Also tells what there is already of what is to be made.
 WITH place AS (
     INSERT INTO cloacina.tenant (tenant_id, name, schema_name, epoch, schema_version, min_reader)
     SELECT $1::uuid, $4::text, $2::text, coalesce(max(epoch), 0) + 1, 0, 0

@@ -1,4 +1,5 @@
--- What the statistics say of these tenants' tables, without a look into one of them. The size of a table that somebody has locked is waited for. Activity is what changed since the last sweep.
+-- What the statistics say of these tenants' tables, without a look into one of them. The size of a table that
+-- somebody has locked is waited for. Activity is what changed since the last sweep.
 WITH measured AS (
     SELECT tenant.tenant_id, sum(pg_total_relation_size(class.oid)) AS size_bytes,
            sum(coalesce(pg_stat_get_tuples_inserted(class.oid) + pg_stat_get_tuples_updated(class.oid)

@@ -1,4 +1,5 @@
--- What belongs to a tenant, what it may do, and what of that reaches outside its place or into it. Reads catalogs only.
+-- What belongs to a tenant, what it may do, and what of that reaches outside its place or into it. Reads
+-- catalogs only.
 WITH tenant AS MATERIALIZED (
     SELECT schema_name, group_oid, group_name, (SELECT oid FROM pg_namespace WHERE nspname = schema_name) AS schema_oid
     FROM cloacina.tenant WHERE tenant_id = $1::uuid
@@ -23,14 +24,16 @@ role AS MATERIALIZED (
 class AS MATERIALIZED (
     SELECT class.oid, relname, relkind, relowner, relacl,
            relname IN ('workflow_executions', 'task_executions', 'ready_tasks', 'due_rows', 'task_attempts') AND relkind = 'r' AS is_engine,
-           -- The tenant's own data, if there is any: what an administrator made as the owner. Which tables these should be knows who declared them.
+           -- The tenant's own data, if there is any: what an administrator made as the owner. Which tables
+           -- these should be knows who declared them.
            relowner IS NOT DISTINCT FROM role.owner AND to_regclass(format('%I.cloacina_data_migration', schema_name)) IS NOT NULL
            AND (relkind IN ('r', 'p') OR relkind = 'S' AND EXISTS (
                SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = class.oid AND refobjsubid > 0 AND deptype IN ('a', 'i'))) AS is_data
     FROM pg_class AS class JOIN tenant ON relnamespace = schema_oid, role
 ),
 member AS MATERIALIZED (
-    -- Before version 16 a membership always inherits. Since then whoever makes a role is its administrator without being in it.
+    -- Before version 16 a membership always inherits. Since then whoever makes a role is its administrator
+    -- without being in it.
     SELECT roleid, member, coalesce((to_jsonb(pg_auth_members) ->> 'inherit_option')::boolean, true)
            OR coalesce((to_jsonb(pg_auth_members) ->> 'set_option')::boolean, true) AS is_in
     FROM pg_auth_members
@@ -67,7 +70,8 @@ finding (what) AS (
     FROM member JOIN ours ON ours.oid = member.roleid, tenant
     WHERE is_in AND NOT (roleid = group_oid AND member IN (SELECT role_oid FROM login))
     UNION ALL
-    -- What they have anywhere in the cluster. A tenant owns nothing, and is granted nothing but its own schema and tables.
+    -- What they have anywhere in the cluster. A tenant owns nothing, and is granted nothing but its own
+    -- schema and tables.
     SELECT format('%I owns %s in %s', pg_get_userbyid(refobjid),
                   CASE WHEN dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
                       THEN pg_describe_object(classid, objid, objsubid) ELSE 'something' END,

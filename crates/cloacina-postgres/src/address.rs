@@ -28,8 +28,8 @@ pub(crate) enum TlsMode {
 
 /// A database that a URL points to: its hosts, ports and name, the login and how the connection is protected.
 ///
-/// Two URLs that mean the same database are equal, however they are written and whatever password they hold, so that a process
-/// keeps one [`PostgresStore`](crate::PostgresStore) for both.
+/// Two URLs that mean the same database are equal, however they are written and whatever password they hold,
+/// so that a process keeps one [`PostgresStore`](crate::PostgresStore) for both.
 #[derive(Clone)]
 pub struct PostgresAddress {
     pub(crate) config: Config,
@@ -74,14 +74,16 @@ struct Key {
 impl PostgresAddress {
     /// Reads a URL: `postgres://user:password@host:port/database?sslmode=…`.
     ///
-    /// Beside what PostgreSQL's own clients call `disable`, `prefer` and `require`, `sslmode` may be `verify-ca` and `verify-full`;
-    /// they use the authorities in the file that `sslrootcert` names, or those of the system. With `sslrootcert`, `require`
-    /// means `verify-ca`, as it does to PostgreSQL's clients. Without `sslmode`, a host that is not this machine is asked for
-    /// `require`.
+    /// Beside what PostgreSQL's own clients call `disable`, `prefer` and `require`, `sslmode` may be
+    /// `verify-ca` and `verify-full`; they use the authorities in the file that `sslrootcert` names, or those
+    /// of the system. With `sslrootcert`, `require` means `verify-ca`, as it does to PostgreSQL's clients.
+    /// Without `sslmode`, a host that is not this machine is asked for `require`.
     ///
-    /// `pooler=transaction` says that a pooler in transaction mode (pgbouncer) stands before the server. No statement is prepared then;
-    /// each costs its planning, and each transaction a round trip more, as behind a pooler of any mode. LISTEN needs a session of its own: `direct=host:port` says where the server itself is reached, with
-    /// the same login; without it, work of other processes is found by looking once a second.
+    /// `pooler=transaction` says that a pooler in transaction mode (pgbouncer) stands before the server. No
+    /// statement is prepared then; each costs its planning, and each transaction a round trip more, as behind
+    /// a pooler of any mode. LISTEN needs a session of its own: `direct=host:port` says where the server
+    /// itself is reached, with the same login; without it, work of other processes is found by looking once a
+    /// second.
     ///
     /// # Errors
     ///
@@ -134,7 +136,8 @@ impl PostgresAddress {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(Duration::from_secs(5));
         }
-        // A peer that vanished is noticed within half a minute, not within the two hours of the system's default.
+        // A peer that vanished is noticed within half a minute, not within the two hours of the system's
+        // default.
         config.keepalives_idle(Duration::from_secs(15));
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(Duration::from_secs(30));
@@ -149,8 +152,8 @@ impl PostgresAddress {
         Ok(Self { config, tls, root_certificates, pooled, direct, key, label, hosts, rest })
     }
 
-    /// Path and parameters for a URL with another login: without this one's name, and with the name of the database even where it
-    /// was left to be that of the login.
+    /// Path and parameters for a URL with another login: without this one's name, and with the name of the
+    /// database even where it was left to be that of the login.
     fn rest(path: &str, query: &str, database: &str) -> String {
         let parameters: Vec<&str> = query
             .split('&')
@@ -333,8 +336,8 @@ fn wrong(message: impl Into<String>) -> StoreError {
     StoreError::new(StoreErrorKind::Configuration, message)
 }
 
-/// A password with `@`, `/` or `?` in it shifts the borders between the parts of a URL; what comes out would be looked up as a
-/// host, and shown in a message.
+/// A password with `@`, `/` or `?` in it shifts the borders between the parts of a URL; what comes out would
+/// be looked up as a host, and shown in a message.
 fn check_escapes(before_query: &str, query: &str) -> Result<()> {
     let (authority, path) = before_query.split_once('/').unwrap_or((before_query, ""));
     let login_is_open = authority.contains(':') && !authority.contains('@');

@@ -1,15 +1,17 @@
 //! Who has work due, and how other processes learn of it.
 //!
-//! The bell of a tenant lies in one small table, so that one indexed query a second sees all tenants. Whoever leaves ready or
-//! due rows rings; whoever finds a due bell with nothing behind it lowers it.
+//! The bell of a tenant lies in one small table, so that one indexed query a second sees all tenants. Whoever
+//! leaves ready or due rows rings; whoever finds a due bell with nothing behind it lowers it.
 //!
-//! *Ringing* takes the bell's row FOR KEY SHARE; *lowering* takes it FOR UPDATE SKIP LOCKED and only then, in a new statement,
-//! looks for the earliest due row. Either the ringer committed before that look, and the look sees its rows; or it holds the
-//! lock, and nobody lowers; or it comes later, waits for the lowering to commit, and sees a bell that is set too late. Without
-//! the pair an uncommitted row is behind a lowered bell for ever.
+//! *Ringing* takes the bell's row FOR KEY SHARE; *lowering* takes it FOR UPDATE SKIP LOCKED and only then, in
+//! a new statement, looks for the earliest due row. Either the ringer committed before that look, and the
+//! look sees its rows; or it holds the lock, and nobody lowers; or it comes later, waits for the lowering to
+//! commit, and sees a bell that is set too late. Without the pair an uncommitted row is behind a lowered bell
+//! for ever.
 //!
-//! A `NOTIFY` makes it immediate. It is sent after the commit, on another connection, at most once in two milliseconds,
-//! empty: inside the writing transaction it would serialise all commits of the cluster. Nothing depends on it.
+//! A `NOTIFY` makes it immediate. It is sent after the commit, on another connection, at most once in two
+//! milliseconds, empty: inside the writing transaction it would serialise all commits of the cluster. Nothing
+//! depends on it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -30,7 +32,8 @@ use crate::row::column;
 use crate::schema::SchemaName;
 use crate::statement as sql;
 
-/// How often hints are sent, and passed on, at most: so they take a thousand statements a second at most, whatever the load.
+/// How often hints are sent, and passed on, at most: so they take a thousand statements a second at most,
+/// whatever the load.
 const NOTIFY_EVERY: Duration = Duration::from_millis(2);
 
 /// How long to wait before asking again for a connection to listen on, where there are few.
@@ -200,8 +203,8 @@ pub(crate) async fn hear_hints(inner: Weak<Inner>) {
     }
 }
 
-/// Passes on what was heard, as long as the store is there: not more often than processes like this one send it, because any login of the
-/// database can notify anybody.
+/// Passes on what was heard, as long as the store is there: not more often than processes like this one send
+/// it, because any login of the database can notify anybody.
 pub(crate) async fn pass_hints_on(inner: Weak<Inner>) {
     loop {
         let Some(hints) = inner.upgrade().map(|inner| Arc::clone(&inner.hints)) else { return };

@@ -1,4 +1,5 @@
-//! What the engine itself has to do at a time: due rows are taken, and have their effect in the same transaction.
+//! What the engine itself has to do at a time: due rows are taken, and have their effect in the same
+//! transaction.
 
 use std::sync::Arc;
 

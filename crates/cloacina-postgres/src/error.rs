@@ -9,7 +9,8 @@ use tokio_postgres::error::SqlState;
 /// The SQLSTATE that `cloacina.fence` raises.
 const FENCED: &str = "CL001";
 
-/// A statement that this connection prepared is not there, or one that it did not prepare is: the server process is not always the same.
+/// A statement that this connection prepared is not there, or one that it did not prepare is: the server
+/// process is not always the same.
 const PREPARED_ELSEWHERE: [&str; 2] = ["26000", "42P05"];
 
 const POOLER_HINT: &str = "; if a pooler in transaction mode stands before the server, the URL has to say so: `?pooler=transaction`";
@@ -85,7 +86,8 @@ pub(crate) fn is_lost(error: &tokio_postgres::Error) -> bool {
     }
 }
 
-/// What an error says, with its causes, without values of rows: the server puts those into the detail, which is left out.
+/// What an error says, with its causes, without values of rows: the server puts those into the detail, which
+/// is left out.
 pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(server) = error.as_db_error() {
         let code = server.code().code();
@@ -119,9 +121,9 @@ pub(crate) fn refused(error: &tokio_postgres::Error, place: &str) -> StoreError 
 fn kind_of(code: &str) -> StoreErrorKind {
     match code {
         FENCED => StoreErrorKind::Fenced,
-        // Deadlock, serialization, out of memory, too many connections, shutting down, a server that can only be read (a standby,
-        // or an operator that closed it to writing), a cached plan whose tables were migrated, and a prepared statement that is
-        // not ours (the connection of the last three is replaced).
+        // Deadlock, serialization, out of memory, too many connections, shutting down, a server that can only
+        // be read (a standby, or an operator that closed it to writing), a cached plan whose tables were
+        // migrated, and a prepared statement that is not ours (the connection of the last three is replaced).
         "40001" | "40P01" | "53000" | "53200" | "53300" | "25006" | "0A000" | "26000" | "42P05" => {
             StoreErrorKind::Transient
         }
@@ -138,8 +140,8 @@ fn kind_of(code: &str) -> StoreErrorKind {
     }
 }
 
-/// Whether another connection might get on: the statements that are prepared on this one are worth nothing any more, or the server was
-/// read-only when it was made.
+/// Whether another connection might get on: the statements that are prepared on this one are worth nothing
+/// any more, or the server was read-only when it was made.
 pub(crate) fn spoils_connection(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else { return false };
     matches!(code.code(), "0A000" | "25006") || PREPARED_ELSEWHERE.contains(&code.code())

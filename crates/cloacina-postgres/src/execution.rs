@@ -38,7 +38,8 @@ pub(crate) fn columns(workflows: &[WorkflowKey]) -> (Vec<&str>, Vec<i64>) {
     workflows.iter().map(|key| (&*key.name, key.fingerprint.0)).unzip()
 }
 
-/// A transaction in a place that may take long, for which only others of its kind wait, and of those first the tenant's own.
+/// A transaction in a place that may take long, for which only others of its kind wait, and of those first
+/// the tenant's own.
 pub(crate) async fn long_in_place(inner: &Inner, place: &Place, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>> {
     let _turn = inner.reading.take(place.tenant, inner.pool.reads() / 2).await;
     in_place_for(Use::Read, inner, place, steps).await
@@ -69,8 +70,8 @@ pub(crate) async fn control(
     let failed = |failure: crate::error::Failure| failure.into_error(&crate::error::named(&place));
     let mut side = inner.pool.side().await?;
     side.touch(place.tenant);
-    // A flight of its own: an execution that is recorded at this moment may be seen by the next statement and not by this one, and
-    // must then be left alone.
+    // A flight of its own: an execution that is recorded at this moment may be seen by the next statement and
+    // not by this one, and must then be left alone.
     let lock = [Step::Run(sql::EXECUTION_LOCK, params![tenant, vec![id]])];
     let locked = side.begin(inner.scope(place.tenant, &schema), &lock).await.map_err(failed)?;
     let Some(before) = locked[0].first() else {
@@ -171,8 +172,8 @@ pub(crate) async fn load(
     let mut records = Vec::with_capacity(ids.len());
     let mut bytes = 0;
     while !ids.is_empty() {
-        // Two statements have two snapshots. The executions come first: one that is over then has tasks that are over, while one
-        // that ends in between is told as not over yet, which it was.
+        // Two statements have two snapshots. The executions come first: one that is over then has tasks that
+        // are over, while one that ends in between is told as not over yet, which it was.
         let steps = [
             Step::Run(sql::EXECUTION_LOAD, params![tenant, ids.clone(), MOST_BYTES]),
             Step::Run(sql::TASK_LOAD, params![tenant, ids.clone(), -1_i16, MOST_BYTES]),
@@ -200,7 +201,8 @@ pub(crate) async fn load(
     Ok(records)
 }
 
-/// The tasks of executions, which are given in their order; `page` is the first page of them and perhaps of others.
+/// The tasks of executions, which are given in their order; `page` is the first page of them and perhaps of
+/// others.
 async fn tasks(
     inner: &Inner,
     place: &Place,

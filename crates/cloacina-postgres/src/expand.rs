@@ -32,7 +32,8 @@ pub(crate) async fn expand(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut side = inner.pool.side().await?;
     side.touch(place.tenant);
-    // A flight of its own: it locks the executions, and what is done about them goes by what its answer names.
+    // A flight of its own: it locks the executions, and what is done about them goes by what its answer
+    // names.
     let take = [Step::Run(sql::EXPAND_TAKE, params![tenant, now, names, limit])];
     let taken = side.begin(inner.scope(place.tenant, &schema), &take).await.map_err(failed)?;
     let (mut ids, mut fingerprints, mut spoiled) = (Vec::new(), Vec::new(), 0_usize);

@@ -2,10 +2,11 @@
 //!
 //! All places of a flush travel in one flight under one `COMMIT`. Steps with nothing to do are not sent.
 //!
-//! When the connection breaks before every answer has come, it is not known whether the commit happened. Before that is
-//! reported, the server process that worked on it is ended, so that it *is* decided and the caller can read what happened. As
-//! long as the server cannot be reached nothing can be said, neither "nothing was written" nor "read it": the flush waits, with
-//! backoff and without a limit, and with it its lane.
+//! When the connection breaks before every answer has come, it is not known whether the commit happened.
+//! Before that is reported, the server process that worked on it is ended, so that it *is* decided and the
+//! caller can read what happened. As long as the server cannot be reached nothing can be said, neither
+//! "nothing was written" nor "read it": the flush waits, with backoff and without a limit, and with it its
+//! lane.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -322,8 +323,8 @@ fn claim_step<'a>(claims: &[(usize, &'a Claim)], whose: Whose, flush: &OwnedFlus
     Step::Run(whose.of(sql::TASK_CLAIM, sql::MANY_TASK_CLAIM), parameters)
 }
 
-/// Reads the rows of a step; true if there is work for others now. They are committed, whatever a tenant wrote into them: one that cannot be
-/// read is left out.
+/// Reads the rows of a step; true if there is work for others now. They are committed, whatever a tenant
+/// wrote into them: one that cannot be read is left out.
 fn read(
     answer: Answer,
     rows: &[Row],

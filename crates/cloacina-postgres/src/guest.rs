@@ -1,8 +1,10 @@
-//! A flush as statements for a transaction that is not the store's: new executions, and the completion of a task.
+//! A flush as statements for a transaction that is not the store's: new executions, and the completion of a
+//! task.
 //!
-//! They are sent one after the other, on whatever driver the transaction is open, in the search path of the tenant's place and as a login
-//! that may write there. The steps are those of a flush and come in its order, so the locks do: the bell is rung last, and its row is locked
-//! for as long as the commit takes. Nothing may come between them and the commit.
+//! They are sent one after the other, on whatever driver the transaction is open, in the search path of the
+//! tenant's place and as a login that may write there. The steps are those of a flush and come in its order,
+//! so the locks do: the bell is rung last, and its row is locked for as long as the commit takes. Nothing may
+//! come between them and the commit.
 
 use std::slice;
 
@@ -51,15 +53,16 @@ pub enum Answer {
     Nothing,
     /// `id uuid`: an execution that was recorded. One that is missing met its idempotency key.
     Submitted,
-    /// `execution_id uuid, task smallint, recorded boolean`: what was recorded, and otherwise a task that has nothing left to wait for.
-    /// Without a row that was recorded, the task is not this runner's any more, and the transaction must be rolled back.
+    /// `execution_id uuid, task smallint, recorded boolean`: what was recorded, and otherwise a task that has
+    /// nothing left to wait for. Without a row that was recorded, the task is not this runner's any more, and
+    /// the transaction must be rolled back.
     Recorded,
     /// `id uuid, state text, submitter uuid`: the execution, if it is over now, and who is to be told.
     Closed,
 }
 
-/// What has to be sent, in this order, right before the transaction is committed: new executions that are not claimed, and outcomes of completed
-/// tasks, in one place.
+/// What has to be sent, in this order, right before the transaction is committed: new executions that are not
+/// claimed, and outcomes of completed tasks, in one place.
 ///
 /// # Panics
 ///
@@ -140,7 +143,8 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
     steps
 }
 
-/// Looks for the execution of a workflow that was recorded under an idempotency key: `id uuid, input_hash bigint`.
+/// Looks for the execution of a workflow that was recorded under an idempotency key: `id uuid, input_hash
+/// bigint`.
 #[must_use]
 pub fn find<'a>(tenant: Uuid, workflow: &'a str, key: &'a str) -> (&'static str, Vec<Value<'a>>) {
     let values = vec![Value::Uuid(tenant), Value::Text(workflow), Value::Text(key)];

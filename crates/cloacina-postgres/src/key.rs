@@ -1,10 +1,12 @@
 //! Whether a connection is a session of the server, and nobody else's.
 //!
-//! A server tells each client which process serves it, and a secret, for asking that the process be interrupted. What a pooler tells is its
-//! own, whatever its mode, and not the number of the process that works for the client at the moment. Other things in between (a tunnel, a balancer of TCP connections) pass on
-//! what the server tells.
+//! A server tells each client which process serves it, and a secret, for asking that the process be
+//! interrupted. What a pooler tells is its own, whatever its mode, and not the number of the process that
+//! works for the client at the moment. Other things in between (a tunnel, a balancer of TCP connections) pass
+//! on what the server tells.
 //!
-//! The client library keeps the number to itself, and writes it into a request to cancel: here into one that is sent to nobody.
+//! The client library keeps the number to itself, and writes it into a request to cancel: here into one that
+//! is sent to nobody.
 
 use std::future::{Ready, ready};
 use std::io;

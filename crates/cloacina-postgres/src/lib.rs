@@ -1,10 +1,12 @@
 //! The engine's store on PostgreSQL 14 and later.
 //!
-//! This crate turns the named steps of [`cloacina_core::store::Store`] into statements and moves them over few connections. It
-//! decides nothing about workflows. What it promises beside the trait:
+//! This crate turns the named steps of [`cloacina_core::store::Store`] into statements and moves them over
+//! few connections. It decides nothing about workflows. What it promises beside the trait:
 //!
-//! - a flush is one transaction in one round trip, in two behind a pooler, whatever the number of tenants in it ([`PostgresStore`]);
-//! - nothing is set on a connection that outlives a transaction, but that a session of ours only reads without one;
+//! - a flush is one transaction in one round trip, in two behind a pooler, whatever the number of tenants in
+//!   it ([`PostgresStore`]);
+//! - nothing is set on a connection that outlives a transaction, but that a session of ours only reads
+//!   without one;
 //! - no text becomes an identifier except through [`SchemaName`];
 //! - no error, log line or debug output holds a password or a URL.
 //!
@@ -76,11 +78,12 @@ use crate::statement::Login;
 
 /// One PostgreSQL database with any number of places in it, over a few connections.
 ///
-/// Its futures never block a thread. They do their work in Tokio tasks of their own on [`runtime`](Store::runtime): one that is
-/// dropped before it is done gives up the answer, not the work, and leaves no connection half used.
+/// Its futures never block a thread. They do their work in Tokio tasks of their own on
+/// [`runtime`](Store::runtime): one that is dropped before it is done gives up the answer, not the work, and
+/// leaves no connection half used.
 ///
-/// A flush whose commit is not answered waits until the server can be asked what became of it, however long it cannot be
-/// reached; see [`Store::flush`] on [`StoreErrorKind::Unknown`].
+/// A flush whose commit is not answered waits until the server can be asked what became of it, however long
+/// it cannot be reached; see [`Store::flush`] on [`StoreErrorKind::Unknown`].
 pub struct PostgresStore {
     inner: Arc<Inner>,
     background: [AbortHandle; 3],
@@ -91,8 +94,9 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Configuration`] if the URL cannot be read, or the server does not accept the login, its password or
-    /// the name of the database; [`StoreErrorKind::Transient`] if the server cannot be reached.
+    /// [`StoreErrorKind::Configuration`] if the URL cannot be read, or the server does not accept the login,
+    /// its password or the name of the database; [`StoreErrorKind::Transient`] if the server cannot be
+    /// reached.
     pub async fn connect(url: &str, options: PostgresOptions) -> Result<Arc<Self>> {
         Self::connect_address(PostgresAddress::parse(url)?, options).await
     }
@@ -127,8 +131,8 @@ impl PostgresStore {
         Ok(Arc::new(Self { inner, background }))
     }
 
-    /// Opens one connection with this URL and closes it: proves that its password is accepted, where a store for the same
-    /// [`PostgresAddress`] is there already under another one.
+    /// Opens one connection with this URL and closes it: proves that its password is accepted, where a store
+    /// for the same [`PostgresAddress`] is there already under another one.
     ///
     /// # Errors
     ///
@@ -163,7 +167,8 @@ impl PostgresStore {
         self.run(async move { tenant::with_databases(&inner).await }).await
     }
 
-    /// The tenants that the operator calls by this name, or by one from which only the case tells it apart; all of them if none is given.
+    /// The tenants that the operator calls by this name, or by one from which only the case tells it apart;
+    /// all of them if none is given.
     ///
     /// # Errors
     ///
@@ -173,7 +178,8 @@ impl PostgresStore {
         self.run(async move { tenant::named(&inner, name.as_deref()).await }).await
     }
 
-    /// Makes a place for a tenant that the operator calls by another name than its schema's; `None` if either is taken.
+    /// Makes a place for a tenant that the operator calls by another name than its schema's; `None` if either
+    /// is taken.
     ///
     /// # Errors
     ///
@@ -183,17 +189,20 @@ impl PostgresStore {
         self.run(async move { tenant::create_named(&inner, &schema, &name).await }).await
     }
 
-    /// Removes a place that this login made, with everything in it: nothing new is started there, running tasks may end for `drain`.
+    /// Removes a place that this login made, with everything in it: nothing new is started there, running
+    /// tasks may end for `drain`.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Place`] if the login does not own it; otherwise as [`Store::place_open`]. May be repeated.
+    /// [`StoreErrorKind::Place`] if the login does not own it; otherwise as [`Store::place_open`]. May be
+    /// repeated.
     pub async fn place_remove(&self, place: &Place, drain: Duration) -> Result<()> {
         let (inner, place) = (Arc::clone(&self.inner), place.clone());
         self.run(async move { tenant::remove(&inner, &place, drain).await }).await
     }
 
-    /// Suspends a tenant that has no login of its own: within a second no process starts anything for it. What is recorded stays.
+    /// Suspends a tenant that has no login of its own: within a second no process starts anything for it.
+    /// What is recorded stays.
     ///
     /// # Errors
     ///
@@ -213,7 +222,8 @@ impl PostgresStore {
         self.run(async move { tenant::change(&inner, &place, TenantState::Active).await }).await
     }
 
-    /// Sets all limits of a tenant that has no login of its own; what is `None` has none. In force within a second.
+    /// Sets all limits of a tenant that has no login of its own; what is `None` has none. In force within a
+    /// second.
     ///
     /// # Errors
     ///

@@ -1,10 +1,12 @@
 //! The tables, made and changed by numbered scripts.
 //!
-//! Each script runs once, in a transaction of its own: those of the schema `cloacina` under a lock on its table of migrations,
-//! those of a place under the lock on the tenant's row. A script that was applied is never edited: its checksum is compared.
+//! Each script runs once, in a transaction of its own: those of the schema `cloacina` under a lock on its
+//! table of migrations, those of a place under the lock on the tenant's row. A script that was applied is
+//! never edited: its checksum is compared.
 //!
-//! A script says which is the oldest program that can still work once it was applied (`min_reader`). So a program of version
-//! N works on N and N − 1, and on N + 1 if that script allows it, and a rolling deploy stops nobody.
+//! A script says which is the oldest program that can still work once it was applied (`min_reader`). So a
+//! program of version N works on N and N − 1, and on N + 1 if that script allows it, and a rolling deploy
+//! stops nobody.
 
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{Place, Result, StoreError, StoreErrorKind};
@@ -155,7 +157,8 @@ pub(crate) async fn place(inner: &Inner, place: &Place, name: &SchemaName) -> Re
         let next = inner.migrations.place.iter().find(|migration| migration.number == version + 1);
         let mut steps = Vec::new();
         if let Some(migration) = next {
-            // What belongs to another role goes on belonging to it, and is granted to whom the rest is granted to.
+            // What belongs to another role goes on belonging to it, and is granted to whom the rest is
+            // granted to.
             let owner = row.get::<_, Option<&str>>("owner").filter(|_| row.get("other_owner"));
             steps.extend(owner.map(|owner| Step::Batch(format!("SET LOCAL ROLE {}", quoted(owner)))));
             steps.push(Step::Batch(migration.text.clone()));

@@ -1,7 +1,7 @@
 //! The connections of a store: few, ours, and each only ever put away with its transaction closed.
 //!
-//! A connection can serve any use. What is limited is how many of each use are in use at once, so that none can hold up
-//! another:
+//! A connection can serve any use. What is limited is how many of each use are in use at once, so that none
+//! can hold up another:
 //!
 //! | `max_connections` | lanes | the engine's own | its work in places | users' reads | in trouble | listens |
 //! |---|---|---|---|---|---|---|
@@ -10,11 +10,12 @@
 //! | 6 | 3 | 1 | 1 | 1 | 1 | 1 |
 //! | 10 | 4 | 1 | 2 | 2 | 1 | 1 |
 //!
-//! Where these are more than there are connections, they take turns in the order of the columns. From 2 connections on, one is
-//! left for the engine's own calls, without which the runner would lose its lease.
+//! Where these are more than there are connections, they take turns in the order of the columns. From 2
+//! connections on, one is left for the engine's own calls, without which the runner would lose its lease.
 //!
-//! The server may let us have fewer than that (`CONNECTION LIMIT` of the login or the database, or `max_connections` of the
-//! server). Then those that there are serve all uses, and another one is asked for now and then.
+//! The server may let us have fewer than that (`CONNECTION LIMIT` of the login or the database, or
+//! `max_connections` of the server). Then those that there are serve all uses, and another one is asked for
+//! now and then.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -88,7 +89,8 @@ struct State {
     closed: bool,
 }
 
-/// The last attempt to connect failed; until `until` no other is made, so that a server that struggles is left in peace.
+/// The last attempt to connect failed; until `until` no other is made, so that a server that struggles is
+/// left in peace.
 struct Trouble {
     until: Instant,
     pause: Backoff,
@@ -324,7 +326,8 @@ impl Pool {
         dialled
     }
 
-    /// The server refused another connection: from now on those that there are serve all uses. False if there is none.
+    /// The server refused another connection: from now on those that there are serve all uses. False if there
+    /// is none.
     fn make_do(&self) -> bool {
         let mut state = self.state();
         if state.refused.is_none() {
@@ -368,7 +371,8 @@ impl Pool {
         StoreError::new(StoreErrorKind::Transient, message)
     }
 
-    /// Closes what is open, as the server likes it: waits for flushes under way, says goodbye and sees it sent.
+    /// Closes what is open, as the server likes it: waits for flushes under way, says goodbye and sees it
+    /// sent.
     pub(crate) async fn close(&self) {
         for permits in [&self.engine, &self.work, &self.aside, &self.read] {
             permits.close();
@@ -389,8 +393,8 @@ impl Pool {
         }
     }
 
-    /// Returns once a server process is gone for certain. While the server cannot be reached it is not certain, however long
-    /// that takes: then this does not return.
+    /// Returns once a server process is gone for certain. While the server cannot be reached it is not
+    /// certain, however long that takes: then this does not return.
     pub(crate) async fn decide(self: &Arc<Self>, backend: &Backend) {
         let mut pause = Backoff::new(Duration::from_millis(20), LONGEST_PAUSE).spread();
         loop {

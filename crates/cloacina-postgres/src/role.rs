@@ -37,8 +37,8 @@ pub(crate) fn granted_by_the_owner() -> String {
 /// The tables of a place that the engine works with.
 const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, due_rows, task_attempts";
 
-/// What has to hold between the columns of a place in which others than the engine may write; for a transaction
-/// that is in its schema, once.
+/// What has to hold between the columns of a place in which others than the engine may write; for a
+/// transaction that is in its schema, once.
 pub(crate) const PLACE_GUARDS: &str = include_str!("../sql/place_guards.sql");
 
 /// Lets the operator's logins, and a tenant's group, work in a place; for a transaction that is in its

@@ -1,8 +1,9 @@
 //! Runners: who is alive, and what becomes of the work of who is not.
 //!
-//! Flushes hold the runner's row FOR KEY SHARE until they have committed. A heartbeat passes that lock; whoever declares the
-//! runner dead takes the row FOR UPDATE and so waits for them, and after its commit no other begins. From then on nothing can
-//! come under the runner's name, so its tasks are taken back place by place, each in a transaction of its own.
+//! Flushes hold the runner's row FOR KEY SHARE until they have committed. A heartbeat passes that lock;
+//! whoever declares the runner dead takes the row FOR UPDATE and so waits for them, and after its commit no
+//! other begins. From then on nothing can come under the runner's name, so its tasks are taken back place by
+//! place, each in a transaction of its own.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -216,8 +217,8 @@ pub(crate) async fn retire(inner: Arc<Inner>, runner: RunnerId) -> Result<()> {
     in_control(&inner, &[Step::Run(sql::RUNNER_REMOVE, params![id])]).await.map(drop)
 }
 
-/// Where a runner may hold claims. Whether the tenant has a login is noted on the way: nobody waits for its locks, also where this process has
-/// never opened its place.
+/// Where a runner may hold claims. Whether the tenant has a login is noted on the way: nobody waits for its
+/// locks, also where this process has never opened its place.
 fn runner_place(inner: &Inner, row: &Row) -> (TenantId, Option<Place>) {
     let tenant = TenantId(row.get("tenant_id"));
     inner.guard(tenant, row.get("has_login"));
@@ -229,7 +230,8 @@ fn is_dead(row: &Row) -> bool {
     row.get::<_, &str>("state") == "dead"
 }
 
-/// A runner, unless its row cannot be read: the others are looked at all the same. A tenant's login writes its rows itself.
+/// A runner, unless its row cannot be read: the others are looked at all the same. A tenant's login writes
+/// its rows itself.
 fn readable(inner: &Inner, row: &Row) -> Option<RunnerRecord> {
     let error = match record(row) {
         Ok(record) => return Some(record),

@@ -1,16 +1,18 @@
-//! The statements by name. Each is a file of its own in `sql/`; the SQLite store has files of the same names. What a tenant's own login
-//! says in another way is in `sql/own/`, what is said of several places that share tables in `sql/many/`.
+//! The statements by name. Each is a file of its own in `sql/`; the SQLite store has files of the same names.
+//! What a tenant's own login says in another way is in `sql/own/`, what is said of several places that share
+//! tables in `sql/many/`.
 
 use tokio_postgres::types::Type;
 
 /// A statement that is prepared once per connection, or sent with its text each time behind a pooler.
 ///
-/// Its text names the tables of a place without a schema, so one text and one prepared statement serve every tenant: the
-/// transaction's search path says whose tables they are.
+/// Its text names the tables of a place without a schema, so one text and one prepared statement serve every
+/// tenant: the transaction's search path says whose tables they are.
 pub(crate) struct Statement {
     pub(crate) name: &'static str,
     sql: &'static str,
-    /// What a tenant's own login says instead: it calls functions, where others use tables of the schema `cloacina`.
+    /// What a tenant's own login says instead: it calls functions, where others use tables of the schema
+    /// `cloacina`.
     own: Option<&'static str>,
 }
 

@@ -108,13 +108,15 @@ pub(crate) async fn with_databases(inner: &Inner) -> Result<Vec<String>> {
     Ok(rows[0].iter().map(|row| row.get("name")).collect())
 }
 
-/// Makes a place for a tenant that the operator calls by another name than its schema's. `None` if there is one of either name.
+/// Makes a place for a tenant that the operator calls by another name than its schema's. `None` if there is
+/// one of either name.
 pub(crate) async fn create_named(inner: &Inner, schema: &SchemaName, name: &str) -> Result<Option<Place>> {
     migrate::control(inner).await?;
     create(inner, schema, name).await
 }
 
-/// Removes a place that the store's own login made: no new work, running tasks may end for `drain`, then everything goes.
+/// Removes a place that the store's own login made: no new work, running tasks may end for `drain`, then
+/// everything goes.
 pub(crate) async fn remove(inner: &Inner, place: &Place, drain: Duration) -> Result<()> {
     if place.shared {
         let message = format!(
@@ -224,7 +226,8 @@ async fn open_called(inner: &Inner, name: &str) -> Result<Place> {
     Ok(found.place())
 }
 
-/// Registers a tenant in the tables that are shared. `None` if there is one of that name. What the tables themselves need is there.
+/// Registers a tenant in the tables that are shared. `None` if there is one of that name. What the tables
+/// themselves need is there.
 pub(crate) fn share(tenant: TenantId, name: &str) -> Step<'_> {
     Step::Run(sql::TENANT_SHARE, params![Uuid::from(tenant), name])
 }
@@ -366,8 +369,8 @@ async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place>
     Ok(place)
 }
 
-/// Makes the place in two flights: the registry's row, which is the lock, and everything else in one batch. `None` if somebody
-/// else was first.
+/// Makes the place in two flights: the registry's row, which is the lock, and everything else in one batch.
+/// `None` if somebody else was first.
 async fn create(inner: &Inner, name: &SchemaName, called: &str) -> Result<Option<Place>> {
     let tenant = TenantId::new();
     let mut side = inner.pool.side().await?;

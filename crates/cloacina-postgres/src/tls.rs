@@ -66,7 +66,8 @@ fn wrong(message: impl Into<String>) -> StoreError {
 /// Verifies as much of the server's certificate as was asked for.
 #[derive(Debug)]
 struct Verifier {
-    /// `None` for `prefer` and `require`, which accept any certificate: they protect from who listens, not from who answers.
+    /// `None` for `prefer` and `require`, which accept any certificate: they protect from who listens, not
+    /// from who answers.
     authorities: Option<Arc<WebPkiServerVerifier>>,
     checks_name: bool,
     provider: Arc<CryptoProvider>,

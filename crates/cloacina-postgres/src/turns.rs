@@ -1,8 +1,8 @@
 //! Whose turn it is to read.
 //!
-//! What a user reads may take long, and any number of such reads may be asked for at once. Each tenant has a part of
-//! the connections for reads, and waits for its own reads only: so one that reads all the time keeps neither the
-//! connections from the others nor all cores of the server busy.
+//! What a user reads may take long, and any number of such reads may be asked for at once. Each tenant has a
+//! part of the connections for reads, and waits for its own reads only: so one that reads all the time keeps
+//! neither the connections from the others nor all cores of the server busy.
 
 use std::collections::HashMap;
 use std::sync::Arc;

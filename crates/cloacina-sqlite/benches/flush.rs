@@ -165,7 +165,8 @@ struct Hand {
 
 impl Hand {
     fn new(path: &Path) -> Result<Self, Failure> {
-        // The tables are the store's; a file of its own, because a connection drops its cache when another one has written.
+        // The tables are the store's; a file of its own, because a connection drops its cache when another
+        // one has written.
         let subject = Subject::new(path)?;
         let connection = Connection::open(path)?;
         connection.pragma_update(None, "synchronous", "FULL")?;

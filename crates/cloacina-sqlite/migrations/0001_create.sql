@@ -1,12 +1,13 @@
 -- The tables of one SQLite file: the place of one tenant.
 --
--- Ids are UUIDs as 16 bytes, times are microseconds since 1970 in UTC, contexts are JSON. `tenant_id` comes first in every key of the
--- tables of work, although a file has one tenant, so that the statements and the rows are those of every other placement.
+-- Ids are UUIDs as 16 bytes, times are microseconds since 1970 in UTC, contexts are JSON. `tenant_id` comes
+-- first in every key of the tables of work, although a file has one tenant, so that the statements and the
+-- rows are those of every other placement.
 --
--- The two tables that hold contexts have a rowid. Without one, SQLite keeps rows above a quarter of a page on overflow pages of their own:
--- with contexts of 1 kB the file was three times as large and a batch took 1.6 times as long; with small ones the rowid costs 3 %. The
--- narrow tables have none: their rows are their keys. The columns that may be long come last, so that reading the others does not follow
--- them to overflow pages.
+-- The two tables that hold contexts have a rowid. Without one, SQLite keeps rows above a quarter of a page on
+-- overflow pages of their own: with contexts of 1 kB the file was three times as large and a batch took 1.6
+-- times as long; with small ones the rowid costs 3 %. The narrow tables have none: their rows are their keys.
+-- The columns that may be long come last, so that reading the others does not follow them to overflow pages.
 
 -- What this file is. One row.
 CREATE TABLE cloacina_place (
@@ -16,7 +17,8 @@ CREATE TABLE cloacina_place (
     -- The oldest program that can work with this file, as the number of its last migration.
     min_reader     INTEGER NOT NULL CHECK (min_reader <= schema_version),
     created_at     INTEGER NOT NULL,
-    -- The latest time that a runner wrote which is gone by now: a clock that was set back does not go behind it.
+    -- The latest time that a runner wrote which is gone by now: a clock that was set back does not go behind
+    -- it.
     latest_at      INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
@@ -65,8 +67,8 @@ CREATE TABLE workflow_executions (
     deadline        INTEGER,
     idempotency_key TEXT,
     input_hash      INTEGER,
-    -- When it starts, as long as it has no tasks: it was submitted by name, and whoever has the workflow gives it those, and the version.
-    -- Until then one ready row, of task 0 and version 0, is its only one.
+    -- When it starts, as long as it has no tasks: it was submitted by name, and whoever has the workflow
+    -- gives it those, and the version. Until then one ready row, of task 0 and version 0, is its only one.
     expands_at      INTEGER CHECK (expands_at BETWEEN 0 AND 253370764800000000),
     error           TEXT,
     input           TEXT    NOT NULL,
@@ -78,8 +80,9 @@ CREATE TABLE workflow_executions (
     CHECK (expands_at IS NULL OR (fingerprint = 0 AND started_at IS NULL))
 ) STRICT;
 
--- What is listed, and what is open: the state comes first, so that what runs, waits or is paused is found without what does not, and in it the
--- workflow, so that a page of either is found at once, however many have ended.
+-- What is listed, and what is open: the state comes first, so that what runs, waits or is paused is found
+-- without what does not, and in it the workflow, so that a page of either is found at once, however many have
+-- ended.
 CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state, workflow, id);
 
 -- What is pruned: the oldest end first. A commit in which something ends writes one more page for it.
@@ -107,7 +110,8 @@ CREATE TABLE task_executions (
     due_at       INTEGER,
     started_at   INTEGER,
     finished_at  INTEGER,
-    -- Of the latest attempt, once it is over and the task with it. An attempt that another one follows lies in `task_attempts`.
+    -- Of the latest attempt, once it is over and the task with it. An attempt that another one follows lies
+    -- in `task_attempts`.
     outcome      TEXT,
     skip_reason  TEXT CHECK (skip_reason IN ('by_rule', 'upstream_failed')),
     error        TEXT,
@@ -133,8 +137,8 @@ CREATE TABLE ready_tasks (
     PRIMARY KEY (tenant_id, priority, due_at, execution_id, task)
 ) STRICT, WITHOUT ROWID;
 
--- What the engine itself has to do at a time, to or with an execution: the subject. The kinds are numbered in the code; 0 is a deadline. The
--- cause tells apart two rows about one subject at one time.
+-- What the engine itself has to do at a time, to or with an execution: the subject. The kinds are numbered in
+-- the code; 0 is a deadline. The cause tells apart two rows about one subject at one time.
 CREATE TABLE due_rows (
     tenant_id BLOB    NOT NULL,
     kind      INTEGER NOT NULL CHECK (kind BETWEEN 0 AND 15),

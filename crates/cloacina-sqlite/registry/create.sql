@@ -1,5 +1,5 @@
--- What is known of the files of a directory. Everything here can be read from the files, so there are no migrations: a table that is to look
--- otherwise gets another name.
+-- What is known of the files of a directory. Everything here can be read from the files, so there are no
+-- migrations: a table that is to look otherwise gets another name.
 
 -- The tenants by the name of their file. The time is 0 where somebody has to look.
 CREATE TABLE IF NOT EXISTS place (

@@ -1,4 +1,5 @@
--- What is not over is looked for backwards, because it is usually at the end. (Within EXISTS, SQLite would ignore the order.)
+-- What is not over is looked for backwards, because it is usually at the end. (Within EXISTS, SQLite would
+-- ignore the order.)
 UPDATE workflow_executions
 SET (state, error) = (
         SELECT CASE WHEN count(*) = 0 THEN 'completed' ELSE 'failed' END, (

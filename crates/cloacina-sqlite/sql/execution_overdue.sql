@@ -1,4 +1,5 @@
--- Executions with work that nobody has claimed for long. Asked only of places where work is due and none of it is for us.
+-- Executions with work that nobody has claimed for long. Asked only of places where work is due and none of
+-- it is for us.
 SELECT DISTINCT execution_id, workflow, fingerprint FROM ready_tasks
 WHERE tenant_id = ?1 AND priority >= 0 AND due_at <= ?2
   AND (workflow, fingerprint) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?3))

@@ -1,4 +1,5 @@
--- One dependency less. With the last one the task becomes running under ?5, if it is wanted (?5 is not null), otherwise ready.
+-- One dependency less. With the last one the task becomes running under ?5, if it is wanted (?5 is not null),
+-- otherwise ready.
 UPDATE task_executions
 SET waiting_on = waiting_on - 1,
     state = CASE WHEN waiting_on > 1 THEN 'waiting' WHEN ?5 IS NULL THEN 'ready' ELSE 'running' END,

@@ -186,8 +186,8 @@ impl FileIdentity {
     /// `None` if there is no file, or it cannot be told.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
-        // The times are not asked for: on Linux from 6.13 a file whose times were looked at gets finer ones with
-        // its next write, and then each `fsync` of its log has to write the times too, a third longer.
+        // The times are not asked for: on Linux from 6.13 a file whose times were looked at gets finer ones
+        // with its next write, and then each `fsync` of its log has to write the times too, a third longer.
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};

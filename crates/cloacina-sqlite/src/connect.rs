@@ -30,7 +30,8 @@ pub(crate) fn open_writer(address: &SqliteAddress, now: i64) -> Result<Connectio
                 // Somebody else may have been faster.
                 && error.kind() != std::io::ErrorKind::AlreadyExists
             {
-                // Not every file system has hard links. The other way takes longer and says better what is wrong.
+                // Not every file system has hard links. The other way takes longer and says better what is
+                // wrong.
                 tracing::debug!(path = %path.display(), %error, "a new SQLite file was not made by a link");
             }
             Connection::open_with_flags(path, flags)?
@@ -68,7 +69,8 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-/// What the file holds is no program: no trigger, view, function or foreign key in it is run by our statements.
+/// What the file holds is no program: no trigger, view, function or foreign key in it is run by our
+/// statements.
 fn prepare(connection: &Connection) -> Result<(), Failure> {
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(96);
@@ -77,7 +79,8 @@ fn prepare(connection: &Connection) -> Result<(), Failure> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
-    // Without this guarantee SQLite may compile a prepared statement again whenever it is bound to another value.
+    // Without this guarantee SQLite may compile a prepared statement again whenever it is bound to another
+    // value.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
@@ -111,14 +114,15 @@ fn write_ahead(connection: &Connection, path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Makes a new file with everything in it: built in memory, written under another name, and given its own by a link, which fails if
-/// somebody else was faster. So nobody ever sees half a file, and it costs one sync where SQLite's own way, page by page through a
-/// journal, takes eight.
+/// Makes a new file with everything in it: built in memory, written under another name, and given its own by
+/// a link, which fails if somebody else was faster. So nobody ever sees half a file, and it costs one sync
+/// where SQLite's own way, page by page through a journal, takes eight.
 pub(crate) fn create(path: &Path, label: &str, now: i64) -> Result<std::io::Result<()>, Failure> {
     let memory = Connection::open_in_memory()?;
     migrate(&memory, label, MIGRATIONS, now)?;
     let mut image = memory.serialize(rusqlite::MAIN_DB)?.to_vec();
-    // The versions of the file format, for writing and for reading: 2 is the write-ahead log (<https://www.sqlite.org/fileformat2.html>).
+    // The versions of the file format, for writing and for reading: 2 is the write-ahead log
+    // (<https://www.sqlite.org/fileformat2.html>).
     image[18..20].fill(2);
 
     let name = path.file_name().unwrap_or_default().to_string_lossy();

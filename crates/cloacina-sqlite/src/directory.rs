@@ -33,9 +33,9 @@ pub struct DueFile {
 
 /// A directory of tenants' files.
 ///
-/// Beside the files lies a registry, `cloacina.registry`, that says when work is due in them, so that a process that starts need not
-/// open them all. It is kept by whatever opens the files, this type or a plain [`SqliteStore`](crate::SqliteStore), and makes itself
-/// again if it is deleted.
+/// Beside the files lies a registry, `cloacina.registry`, that says when work is due in them, so that a
+/// process that starts need not open them all. It is kept by whatever opens the files, this type or a plain
+/// [`SqliteStore`](crate::SqliteStore), and makes itself again if it is deleted.
 pub struct Directory {
     path: PathBuf,
     registry: Arc<Registry>,
@@ -48,8 +48,9 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Configuration`] for a path that is no directory, is a symbolic link, or is one that others than its owner
-    /// may write to; [`StoreErrorKind::Place`] if it cannot be made, or its registry cannot be used.
+    /// [`StoreErrorKind::Configuration`] for a path that is no directory, is a symbolic link, or is one that
+    /// others than its owner may write to; [`StoreErrorKind::Place`] if it cannot be made, or its registry
+    /// cannot be used.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         on_blocking_thread(move || Self::open_now(&path)).await
@@ -114,8 +115,8 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Configuration`] if there is one, or one whose name differs only in the case of its letters, naming both;
-    /// [`StoreErrorKind::Place`] if it cannot be made.
+    /// [`StoreErrorKind::Configuration`] if there is one, or one whose name differs only in the case of its
+    /// letters, naming both; [`StoreErrorKind::Place`] if it cannot be made.
     pub async fn create(&self, id: &FileId) -> Result<SqliteAddress> {
         let (registry, directory, id) = (Arc::clone(&self.registry), self.path.clone(), id.clone());
         let address = self.address(&id)?;
@@ -146,7 +147,8 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Place`] if the directory cannot be read, or holds a symbolic link by the name of a tenant's file.
+    /// [`StoreErrorKind::Place`] if the directory cannot be read, or holds a symbolic link by the name of a
+    /// tenant's file.
     pub async fn list(&self) -> Result<Vec<FileId>> {
         let directory = self.path.clone();
         on_blocking_thread(move || list(&directory)).await
@@ -156,8 +158,9 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Transient`] while a runner of this or another process is open on it, or anybody else has the file open;
-    /// [`StoreErrorKind::Place`] if it is a symbolic link, no SQLite file, or cannot be deleted.
+    /// [`StoreErrorKind::Transient`] while a runner of this or another process is open on it, or anybody else
+    /// has the file open; [`StoreErrorKind::Place`] if it is a symbolic link, no SQLite file, or cannot be
+    /// deleted.
     pub async fn delete(&self, id: &FileId) -> Result<bool> {
         let (registry, directory, id) = (Arc::clone(&self.registry), self.path.clone(), id.clone());
         let exists = self.exists(&id)?;
@@ -181,11 +184,12 @@ impl Directory {
         .await
     }
 
-    /// The tenants in whose files work is due at `now`, or may be, and that no store of this process uses: somebody should open a
-    /// runner on them, which then does it on time. The earliest first.
+    /// The tenants in whose files work is due at `now`, or may be, and that no store of this process uses:
+    /// somebody should open a runner on them, which then does it on time. The earliest first.
     ///
-    /// Those that somebody has to look at are among them: files that a process that died left open, files that another process has
-    /// open now, and all of them once after the machine was started. Files that were put there by hand are found within a minute.
+    /// Those that somebody has to look at are among them: files that a process that died left open, files
+    /// that another process has open now, and all of them once after the machine was started. Files that were
+    /// put there by hand are found within a minute.
     ///
     /// # Errors
     ///
@@ -368,8 +372,9 @@ fn owner(path: &Path) -> Result<cloacina_core::id::TenantId, Failure> {
         .ok_or_else(|| Failure::damaged("`cloacina_place` is not there"))
 }
 
-/// Deletes a file that nobody has open. Leaving the write-ahead log needs the file alone: every connection that has read from it holds a
-/// lock until it is closed. In exclusive mode the lock is then kept, so that nobody opens the file in between.
+/// Deletes a file that nobody has open. Leaving the write-ahead log needs the file alone: every connection
+/// that has read from it holds a lock until it is closed. In exclusive mode the lock is then kept, so that
+/// nobody opens the file in between.
 fn delete(path: &Path) -> Result<(), Failure> {
     let connection = open_alone(path)?;
     let alone = (|| {

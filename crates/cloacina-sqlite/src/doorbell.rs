@@ -1,7 +1,7 @@
 //! When work is due, and what runners should look at again.
 //!
-//! A file has one tenant, so its bell is the ready and the due rows themselves: the earliest is one seek for each priority and each kind,
-//! and there is nothing to ring or to lower.
+//! A file has one tenant, so its bell is the ready and the due rows themselves: the earliest is one seek for
+//! each priority and each kind, and there is nothing to ring or to lower.
 
 use cloacina_core::id::{ExecutionId, TenantId};
 use cloacina_core::store::{Bells, Due, DueKind, NextDue};

@@ -1,4 +1,5 @@
-//! What the engine itself has to do at a time: due rows are taken, and have their effect in the same transaction.
+//! What the engine itself has to do at a time: due rows are taken, and have their effect in the same
+//! transaction.
 
 use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, TenantId};
@@ -51,8 +52,8 @@ pub(crate) fn settle(
     Ok(settled)
 }
 
-/// Cancels an execution whose deadline has passed. False if it is over, not there, or not due: only a file that somebody else wrote
-/// to has such rows.
+/// Cancels an execution whose deadline has passed. False if it is over, not there, or not due: only a file
+/// that somebody else wrote to has such rows.
 fn expire(
     connection: &Connection,
     tenant: TenantId,

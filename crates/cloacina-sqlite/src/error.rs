@@ -136,7 +136,8 @@ fn store_error(error: rusqlite::Error, label: &str) -> StoreError {
                 format!("the file system of {label} cannot lock files as SQLite needs it; use a local disk"),
             ),
             ErrorCode::TooBig => (Data, format!("a value is too large for the SQLite file {label}")),
-            // Somebody dropped or changed a table: this is the only error of ours whose code says no more than that.
+            // Somebody dropped or changed a table: this is the only error of ours whose code says no more
+            // than that.
             ErrorCode::Unknown if failure.extended_code == rusqlite::ffi::SQLITE_ERROR => {
                 (Place, format!("the tables in the SQLite file {label} are not those of this program"))
             }
@@ -161,8 +162,8 @@ fn store_error(error: rusqlite::Error, label: &str) -> StoreError {
     StoreError::new(kind, format!("{message} ({error})")).with_source(error)
 }
 
-/// The error of whoever finds that the log of an open file was deleted. `is_rescued` says whether what had been committed to it was written into
-/// the file.
+/// The error of whoever finds that the log of an open file was deleted. `is_rescued` says whether what had
+/// been committed to it was written into the file.
 #[must_use]
 pub fn deleted_log(path: &Path, is_rescued: bool) -> StoreError {
     let (done, next) = if is_rescued {

@@ -176,7 +176,8 @@ pub(crate) fn has_orphans(connection: &Connection, tenant: TenantId) -> Result<b
     Ok(connection.prepare_cached(EXECUTION_HAS_ORPHANS)?.exists(params![tenant.0, ORPHANED])?)
 }
 
-/// Runners that tasks run under although they have no row, and running executions in which nothing is left to be done.
+/// Runners that tasks run under although they have no row, and running executions in which nothing is left to
+/// be done.
 pub(crate) fn broken(
     connection: &Connection,
     tenant: TenantId,

@@ -1,7 +1,7 @@
 //! One commit; `cloacina_core::store::flush` tells the steps and why they come in this order.
 //!
-//! Each step is a statement per row: between SQLite and its caller there is no way that would make larger statements pay. The write lock of
-//! the file stands for all the locks of the twin.
+//! Each step is a statement per row: between SQLite and its caller there is no way that would make larger
+//! statements pay. The write lock of the file stands for all the locks of the twin.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -41,7 +41,8 @@ const READY_PICK: &str = include_str!("../sql/ready_pick.sql");
 const DUE_INSERT: &str = include_str!("../sql/due_insert.sql");
 const DUE_DELETE: &str = include_str!("../sql/due_delete.sql");
 
-/// Two due rows of one kind about one subject at one time have causes that tell them apart. A deadline has none.
+/// Two due rows of one kind about one subject at one time have causes that tell them apart. A deadline has
+/// none.
 pub(crate) const NO_CAUSE: &str = "";
 
 /// What the steps need to know of an execution.
@@ -56,7 +57,8 @@ pub(crate) struct Known {
     pub(crate) expands: Option<i64>,
 }
 
-/// Writes a batch, in the transaction that is open on `connection`. `ahead` is by how much `now` is ahead of the wall clock.
+/// Writes a batch, in the transaction that is open on `connection`. `ahead` is by how much `now` is ahead of
+/// the wall clock.
 pub(crate) fn flush(
     connection: &Connection,
     flush: &Flush,
@@ -253,7 +255,8 @@ impl Steps<'_> {
             self.free(outcome, runner)?;
             ended.insert(outcome.execution);
         }
-        // What has just become ready or running keeps its execution open; this saves the look at all its tasks.
+        // What has just become ready or running keeps its execution open; this saves the look at all its
+        // tasks.
         for freed in &self.done.freed {
             ended.remove(&freed.execution);
         }
@@ -385,8 +388,8 @@ impl Steps<'_> {
         Ok(())
     }
 
-    /// Looks for what to claim. Priority by priority, because the key has the due time after the priority: what is not due yet is not
-    /// looked at.
+    /// Looks for what to claim. Priority by priority, because the key has the due time after the priority:
+    /// what is not due yet is not looked at.
     fn pick(&self, claim: &Claim) -> Result<Vec<Picked>, Failure> {
         let wanted: HashSet<(&str, i64)> =
             claim.workflows.iter().map(|key| (&*key.name, key.fingerprint.0)).collect();
@@ -437,7 +440,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) due: i64,
 }
 
-/// Makes a running task ready again and keeps a record of its attempt. False if it is not running under this runner and attempt.
+/// Makes a running task ready again and keeps a record of its attempt. False if it is not running under this
+/// runner and attempt.
 pub(crate) fn task_return(
     connection: &Connection,
     tenant: TenantId,

@@ -1,4 +1,5 @@
-//! A flush in a transaction that is open on a connection which others in this process keep to the file of a store.
+//! A flush in a transaction that is open on a connection which others in this process keep to the file of a
+//! store.
 
 use std::path::Path;
 
@@ -14,7 +15,8 @@ use crate::files::{self, log_of};
 use crate::time::{self, FileClock};
 use crate::{execution, flush};
 
-/// Which file and which write-ahead log of it a connection has open: as long as it has, nobody may remove or replace them.
+/// Which file and which write-ahead log of it a connection has open: as long as it has, nobody may remove or
+/// replace them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opened {
     file: Option<FileIdentity>,
@@ -35,8 +37,8 @@ impl Opened {
     }
 }
 
-/// Looks, before a transaction that writes, whether the file that a store of this process has open is still there, with its log. What is
-/// written to one that was deleted is lost.
+/// Looks, before a transaction that writes, whether the file that a store of this process has open is still
+/// there, with its log. What is written to one that was deleted is lost.
 ///
 /// # Errors
 ///
@@ -48,7 +50,8 @@ pub async fn check_as_guest(path: &Path) -> Result<()> {
     }
 }
 
-/// The time of a transaction of a guest: that of the store, if one of this process uses the file, and by how much it is ahead of the wall clock.
+/// The time of a transaction of a guest: that of the store, if one of this process uses the file, and by how
+/// much it is ahead of the wall clock.
 fn time_of(connection: &Connection, path: &Path, now: Option<Timestamp>) -> Result<(i64, i64), Failure> {
     match (now, files::opener_of(path)) {
         (Some(now), _) => Ok((now.as_microsecond(), 0)),
@@ -57,10 +60,11 @@ fn time_of(connection: &Connection, path: &Path, now: Option<Timestamp>) -> Resu
     }
 }
 
-/// Writes a flush of one place in the transaction that is open on a connection of whatever driver to the file of this path. Blocks for as long
-/// as that takes.
+/// Writes a flush of one place in the transaction that is open on a connection of whatever driver to the file
+/// of this path. Blocks for as long as that takes.
 ///
-/// If an outcome was not recorded, the task is not this runner's any more, and the transaction must be rolled back.
+/// If an outcome was not recorded, the task is not this runner's any more, and the transaction must be rolled
+/// back.
 ///
 /// # Errors
 ///
@@ -68,12 +72,13 @@ fn time_of(connection: &Connection, path: &Path, now: Option<Timestamp>) -> Resu
 ///
 /// # Safety
 ///
-/// `handle` is an open connection of the SQLite library that this program is linked to, nobody else uses it before this function returns,
-/// and a transaction that may write is open on it.
+/// `handle` is an open connection of the SQLite library that this program is linked to, nobody else uses it
+/// before this function returns, and a transaction that may write is open on it.
 #[allow(unsafe_code)]
 pub unsafe fn flush_as_guest(handle: *mut ffi::sqlite3, path: &Path, flush: &Flush) -> Result<Flushed> {
     let label = flush.places.first().map_or("", |place| &place.place.name);
-    // SAFETY: the caller's promise. The connection does not own the handle, and its statements are finalized when it is dropped.
+    // SAFETY: the caller's promise. The connection does not own the handle, and its statements are finalized
+    // when it is dropped.
     let written = unsafe { Connection::from_handle(handle) }.map_err(Failure::from).and_then(|connection| {
         let (now, ahead) = time_of(&connection, path, flush.now)?;
         flush::flush(&connection, flush, now, ahead)
@@ -81,8 +86,8 @@ pub unsafe fn flush_as_guest(handle: *mut ffi::sqlite3, path: &Path, flush: &Flu
     written.map_err(|failure| failure.into_store_error(label))
 }
 
-/// Looks for the execution of a workflow that was recorded under an idempotency key, and the hash of its input, in the transaction that is open on
-/// a connection of whatever driver.
+/// Looks for the execution of a workflow that was recorded under an idempotency key, and the hash of its
+/// input, in the transaction that is open on a connection of whatever driver.
 ///
 /// # Errors
 ///
@@ -90,7 +95,8 @@ pub unsafe fn flush_as_guest(handle: *mut ffi::sqlite3, path: &Path, flush: &Flu
 ///
 /// # Safety
 ///
-/// `handle` is an open connection of the SQLite library that this program is linked to, and nobody else uses it before this function returns.
+/// `handle` is an open connection of the SQLite library that this program is linked to, and nobody else uses
+/// it before this function returns.
 #[allow(unsafe_code)]
 pub unsafe fn find_as_guest(
     handle: *mut ffi::sqlite3,
@@ -98,15 +104,16 @@ pub unsafe fn find_as_guest(
     workflow: &str,
     key: &str,
 ) -> Result<Option<(ExecutionId, i64)>> {
-    // SAFETY: the caller's promise. The connection does not own the handle, and its statements are finalized when it is dropped.
+    // SAFETY: the caller's promise. The connection does not own the handle, and its statements are finalized
+    // when it is dropped.
     let found = unsafe { Connection::from_handle(handle) }
         .map_err(Failure::from)
         .and_then(|connection| execution::find(&connection, place.tenant, workflow, key));
     found.map_err(|failure| failure.into_store_error(&place.name))
 }
 
-/// Makes a connection of whatever driver fit for a tenant's data: what the file holds is no program, and closing the connection leaves the
-/// log to the store.
+/// Makes a connection of whatever driver fit for a tenant's data: what the file holds is no program, and
+/// closing the connection leaves the log to the store.
 ///
 /// # Errors
 ///
@@ -114,7 +121,8 @@ pub unsafe fn find_as_guest(
 ///
 /// # Safety
 ///
-/// `handle` is an open connection of the SQLite library that this program is linked to, and nobody else uses it before this function returns.
+/// `handle` is an open connection of the SQLite library that this program is linked to, and nobody else uses
+/// it before this function returns.
 #[allow(unsafe_code)]
 pub unsafe fn prepare_for_data(handle: *mut ffi::sqlite3) -> rusqlite::Result<()> {
     // SAFETY: the caller's promise. The connection does not own the handle.

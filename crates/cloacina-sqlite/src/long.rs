@@ -1,7 +1,8 @@
 //! Reads that may take long: lists, figures, and searches through what is over.
 //!
-//! They run on threads and connections of their own, so that what the engine asks of any file never waits for them. A file has a few at
-//! once, and the process has a few more; the files take turns. Each has a deadline, and ends when nobody waits for it any more.
+//! They run on threads and connections of their own, so that what the engine asks of any file never waits for
+//! them. A file has a few at once, and the process has a few more; the files take turns. Each has a deadline,
+//! and ends when nobody waits for it any more.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,7 +93,8 @@ impl LongReads {
         timeout.await.map_err(|_| too_long(&self.label, self.deadline))
     }
 
-    /// Runs `work` on one snapshot of the file, with a connection of its own. The file stays open as long as the turn is held.
+    /// Runs `work` on one snapshot of the file, with a connection of its own. The file stays open as long as
+    /// the turn is held.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         begun: Instant,

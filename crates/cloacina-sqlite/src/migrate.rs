@@ -1,11 +1,12 @@
 //! The schema of a file, and how it comes to be what this program needs.
 //!
-//! Migrations are numbered from 1 without gaps. Each runs in one transaction under the write lock of the file, so of two processes that
-//! open a new file one makes the tables and the other finds them. What was applied lies in `cloacina_migration` with a checksum over its
-//! text: two programs that mean different things by one number are told apart.
+//! Migrations are numbered from 1 without gaps. Each runs in one transaction under the write lock of the
+//! file, so of two processes that open a new file one makes the tables and the other finds them. What was
+//! applied lies in `cloacina_migration` with a checksum over its text: two programs that mean different
+//! things by one number are told apart.
 //!
-//! A program of version N (the number of its last migration) makes an older file its own. A newer file says itself, in `min_reader`, from
-//! which version on programs can work with it; the others refuse it.
+//! A program of version N (the number of its last migration) makes an older file its own. A newer file says
+//! itself, in `min_reader`, from which version on programs can work with it; the others refuse it.
 
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{StoreError, StoreErrorKind};

@@ -1,15 +1,19 @@
-//! What is known of the files of a directory without opening them: whose they are, and when work is due in them.
+//! What is known of the files of a directory without opening them: whose they are, and when work is due in
+//! them.
 //!
-//! The registry is a SQLite file beside them, which says nothing that the files do not say as well. It is kept by the stores: each that opens a
-//! file in a directory with a registry notes it there.
+//! The registry is a SQLite file beside them, which says nothing that the files do not say as well. It is
+//! kept by the stores: each that opens a file in a directory with a registry notes it there.
 //!
-//! - *Before* a file is written to, it is noted as open. While it is, nothing is promised about when work is due in it.
-//! - When a store closes the file or lets it rest, it notes the next due time that it reads there, and only then makes sure that nobody
-//!   else wrote since it read. Whoever writes later has noted the file as open before, and notes the due time afterwards.
+//! - *Before* a file is written to, it is noted as open. While it is, nothing is promised about when work is
+//!   due in it.
+//! - When a store closes the file or lets it rest, it notes the next due time that it reads there, and only
+//!   then makes sure that nobody else wrote since it read. Whoever writes later has noted the file as open
+//!   before, and notes the due time afterwards.
 //!
-//! So what the registry says may be early, which costs a look, and not late. A process that dies leaves its files noted as open, and
-//! they are looked at. A commit to the registry does not wait for the disk; after the machine has started anew every file is looked at
-//! once. A file that the registry knows nothing of is looked at as well, so that a registry that was lost makes itself.
+//! So what the registry says may be early, which costs a look, and not late. A process that dies leaves its
+//! files noted as open, and they are looked at. A commit to the registry does not wait for the disk; after
+//! the machine has started anew every file is looked at once. A file that the registry knows nothing of is
+//! looked at as well, so that a registry that was lost makes itself.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -152,7 +156,8 @@ impl Registry {
         self.directory.join(format!("{id}.db")).symlink_metadata().is_ok()
     }
 
-    /// Notes whose a file is. One that has the identity of another, or the name but for the case of its letters, is refused.
+    /// Notes whose a file is. One that has the identity of another, or the name but for the case of its
+    /// letters, is refused.
     pub(crate) fn know(&self, connection: &Connection, id: &FileId, tenant: TenantId) -> Result<(), Failure> {
         let known: Vec<(String, Uuid)> = connection
             .prepare_cached(PLACE_KNOWN)?
@@ -186,7 +191,8 @@ impl Registry {
     pub(crate) fn holders(&self, connection: &Connection, id: &FileId) -> Result<usize, Failure> {
         let mut statement = connection.prepare_cached(HOLDER_LIST)?;
         let holders = statement.query_map([id.as_str()], holder)?.collect::<Result<Vec<_>, _>>()?;
-        // What is on another host, or was before the machine started, does not count: SQLite's own locks say the rest.
+        // What is on another host, or was before the machine started, does not count: SQLite's own locks say
+        // the rest.
         let lives = |process: &Option<ProcessIdentity>| match (process, &self.here) {
             (Some(process), Some(here)) => process.host == here.host && !process.is_gone(here),
             _ => false,
@@ -266,8 +272,8 @@ impl Holder {
         })
     }
 
-    /// Notes that this store is about to close the file, and when work is due in it. What processes left open that are gone has been
-    /// looked at by now.
+    /// Notes that this store is about to close the file, and when work is due in it. What processes left open
+    /// that are gone has been looked at by now.
     pub(crate) fn rested(&self, due: Option<i64>) -> Result<(), Failure> {
         self.registry.write(|connection| {
             connection.prepare_cached(PLACE_NEXT)?.execute(params![self.id.as_str(), due])?;

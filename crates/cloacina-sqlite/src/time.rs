@@ -1,10 +1,12 @@
 //! What time it is in a file.
 //!
-//! Times are kept as the wall clock says them, and the wall clock of a machine may be set. So the time of a file follows the wall clock
-//! forward, and goes on by itself where that is set back: what is due in four seconds is due in four seconds. A file remembers the latest
-//! time that a runner wrote to it, and opened again it goes on from there.
+//! Times are kept as the wall clock says them, and the wall clock of a machine may be set. So the time of a
+//! file follows the wall clock forward, and goes on by itself where that is set back: what is due in four
+//! seconds is due in four seconds. A file remembers the latest time that a runner wrote to it, and opened
+//! again it goes on from there.
 //!
-//! What a user names, a start or a deadline, is a time of the wall clock, and is moved by as much as the file is ahead of it.
+//! What a user names, a start or a deadline, is a time of the wall clock, and is moved by as much as the file
+//! is ahead of it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,8 +24,8 @@ const PLACE_PASSED: &str = include_str!("../sql/place_passed.sql");
 /// By how much the wall clock may be behind without having been set: the file's time waits for it.
 const TOLERANCE: i64 = 5_000_000;
 
-/// By how much the wall clock may have gone ahead of what the file remembers, beside the time that this process has run, for what is
-/// over to be deleted by it.
+/// By how much the wall clock may have gone ahead of what the file remembers, beside the time that this
+/// process has run, for what is over to be deleted by it.
 const BELIEVED: i64 = 24 * 3_600_000_000;
 
 /// No file is believed to come from further in the future.

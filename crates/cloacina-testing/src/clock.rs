@@ -13,10 +13,11 @@ const START: i64 = 1_750_000_000;
 
 /// A clock that stands still until a test moves it.
 ///
-/// Clones share the time. The database is told this time as well, so that everything in a test lives at one moment.
+/// Clones share the time. The database is told this time as well, so that everything in a test lives at one
+/// moment.
 ///
-/// A test that wants to see a wait end first awaits [`sleepers`](Self::sleepers) and then [`advance`](Self::advance)s;
-/// it never sleeps itself.
+/// A test that wants to see a wait end first awaits [`sleepers`](Self::sleepers) and then
+/// [`advance`](Self::advance)s; it never sleeps itself.
 #[derive(Debug, Clone)]
 pub struct ManualClock {
     state: Arc<watch::Sender<State>>,
@@ -45,7 +46,8 @@ impl ManualClock {
         });
     }
 
-    /// Sets the wall clock, also back, as an administrator may. Monotonic time does not move, so nobody wakes.
+    /// Sets the wall clock, also back, as an administrator may. Monotonic time does not move, so nobody
+    /// wakes.
     pub fn set(&self, now: Timestamp) {
         self.state.send_modify(|state| state.now = now);
     }

@@ -4,17 +4,19 @@
 //! test process ──pipe──▶ sh supervise.sh ──fork──▶ postgres ──▶ its backends
 //! ```
 //!
-//! [`Cluster::start`] makes a directory with `initdb` and starts `supervise.sh`, which starts the server when we tell
-//! it to. The pipe is the owner's sign of life: only this process holds its writing end, so the kernel closes it when
-//! the process ends, in whatever way, `kill -9` included. The supervisor then stops the server and removes the
-//! directory; nothing is left to run by hand, and no signal handler or `atexit` is needed. The supervisor is in a process group of
-//! its own, so that Ctrl-C at a terminal reaches the owner and not the server underneath it.
+//! [`Cluster::start`] makes a directory with `initdb` and starts `supervise.sh`, which starts the server when
+//! we tell it to. The pipe is the owner's sign of life: only this process holds its writing end, so the
+//! kernel closes it when the process ends, in whatever way, `kill -9` included. The supervisor then stops the
+//! server and removes the directory; nothing is left to run by hand, and no signal handler or `atexit` is
+//! needed. The supervisor is in a process group of its own, so that Ctrl-C at a terminal reaches the owner
+//! and not the server underneath it.
 //!
-//! Commands go through the pipe as lines (`start PORT`, `stop`, `kill`), answers come back as files in the directory:
-//! `pid` once the server runs, `exited` once it has ended. The server itself says in `postmaster.pid` when it accepts
-//! connections, which is where `pg_ctl --wait` looks too.
+//! Commands go through the pipe as lines (`start PORT`, `stop`, `kill`), answers come back as files in the
+//! directory: `pid` once the server runs, `exited` once it has ended. The server itself says in
+//! `postmaster.pid` when it accepts connections, which is where `pg_ctl --wait` looks too.
 //!
-//! PostgreSQL refuses to run as root; where we are root, `initdb` and the supervisor run as `postgres` or `nobody`.
+//! PostgreSQL refuses to run as root; where we are root, `initdb` and the supervisor run as `postgres` or
+//! `nobody`.
 //!
 //! Unix only.
 
@@ -53,8 +55,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How many ports we try before we give up.
 const PORTS_TO_TRY: u32 = 20;
-/// Below what Linux and macOS hand out to outgoing connections, so that nobody takes the port while the server is
-/// stopped between two runs.
+/// Below what Linux and macOS hand out to outgoing connections, so that nobody takes the port while the
+/// server is stopped between two runs.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 const SETTINGS: &str = "
@@ -83,17 +85,18 @@ struct Supervisor {
 impl Cluster {
     /// Makes a new cluster and starts its server; returns when it accepts connections.
     ///
-    /// Takes one to three seconds, most of it `initdb`. Tests that only need a database of their own share a server:
-    /// [`Cluster::shared`].
+    /// Takes one to three seconds, most of it `initdb`. Tests that only need a database of their own share a
+    /// server: [`Cluster::shared`].
     ///
     /// # Errors
     ///
-    /// When PostgreSQL is not installed and we may not install it, or when it does not start; the message ends with
-    /// the server's own words.
+    /// When PostgreSQL is not installed and we may not install it, or when it does not start; the message
+    /// ends with the server's own words.
     pub fn start() -> Result<Self, ClusterError> {
         let binaries = Binaries::find_or_install()?;
         let (directory, account) = make_directory()?;
-        // From here on a failure must not leave the directory behind; once the supervisor runs, removing is its work.
+        // From here on a failure must not leave the directory behind; once the supervisor runs, removing is
+        // its work.
         let prepared = initdb(&binaries, &directory, account)
             .and_then(|password| Ok((password, Supervisor::spawn(&binaries, &directory, account)?)));
         let (password, supervisor) = match prepared {
@@ -123,8 +126,8 @@ impl Cluster {
         }
     }
 
-    /// The server that the tests of this process share: the one named by [`URL_VARIABLE`], else one that is started
-    /// by the first caller and ends with the process.
+    /// The server that the tests of this process share: the one named by [`URL_VARIABLE`], else one that is
+    /// started by the first caller and ends with the process.
     ///
     /// # Errors
     ///
@@ -163,7 +166,8 @@ impl Cluster {
         self.end("stop")
     }
 
-    /// Ends the server at once, as a crash would: nothing is written out, the next start recovers from the log.
+    /// Ends the server at once, as a crash would: nothing is written out, the next start recovers from the
+    /// log.
     ///
     /// Does nothing when it does not run.
     ///
@@ -227,12 +231,13 @@ impl Cluster {
     }
 
     fn supervisor(&self) -> MutexGuard<'_, Supervisor> {
-        // A panic while it was held leaves at worst a server that still starts or stops, which `run` and `end` see.
+        // A panic while it was held leaves at worst a server that still starts or stops, which `run` and
+        // `end` see.
         self.supervisor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `postmaster.pid` has the process id in its first line and `ready` in its eighth. A crash leaves the file of
-    /// the server before, hence the look at the id.
+    /// `postmaster.pid` has the process id in its first line and `ready` in its eighth. A crash leaves the
+    /// file of the server before, hence the look at the id.
     fn accepts_connections(&self) -> bool {
         let Ok(pid) = fs::read_to_string(self.directory.join("pid")) else { return false };
         let Ok(status) = fs::read_to_string(self.directory.join("data/postmaster.pid")) else { return false };
@@ -419,8 +424,8 @@ fn remove_if_there(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// A port that nobody listens on at this moment; somebody else may be quicker, then the server says so and the
-/// caller comes back.
+/// A port that nobody listens on at this moment; somebody else may be quicker, then the server says so and
+/// the caller comes back.
 pub(crate) fn free_port() -> Result<u16, ClusterError> {
     let width = u32::from(PORTS.end - PORTS.start);
     for _ in 0..PORTS_TO_TRY {

@@ -6,9 +6,10 @@
 //! cloacina_testing::store_conformance!(MyFixture::new());
 //! ```
 //!
-//! That makes one test of each behaviour, named as the function that states it. Every behaviour works in a database of its
-//! own, passes every time explicitly and waits for nothing but the store. The list of behaviours is in
-//! [`store_conformance`](crate::store_conformance) alone, so that a new one holds for every store at once.
+//! That makes one test of each behaviour, named as the function that states it. Every behaviour works in a
+//! database of its own, passes every time explicitly and waits for nothing but the store. The list of
+//! behaviours is in [`store_conformance`](crate::store_conformance) alone, so that a new one holds for every
+//! store at once.
 
 #![expect(missing_docs, reason = "a behaviour's name is its documentation")]
 
@@ -44,15 +45,16 @@ pub trait Fixture: Send + Sync + 'static {
     /// A store on this database, as another process would have it. Called several times for one database.
     async fn open(&self, database: &Self::Database) -> Arc<dyn Store>;
 
-    /// The names of the places that a database can hold, different ones. A store that supports several names at least
-    /// two; most behaviours use the first.
+    /// The names of the places that a database can hold, different ones. A store that supports several names
+    /// at least two; most behaviours use the first.
     fn places(&self) -> Vec<PlaceName> {
         vec![PlaceName::Default]
     }
 }
 
-/// One `#[tokio::test]` for each behaviour of [`conformance`](mod@crate::conformance), against the [`Fixture`] that the
-/// expression makes anew for each. With a list of behaviours after the expression, only these: `Fixture; claim { a_claimed_task_runs }`.
+/// One `#[tokio::test]` for each behaviour of [`conformance`](mod@crate::conformance), against the
+/// [`Fixture`] that the expression makes anew for each. With a list of behaviours after the expression, only
+/// these: `Fixture; claim { a_claimed_task_runs }`.
 #[macro_export]
 macro_rules! store_conformance {
     ($fixture:expr) => {

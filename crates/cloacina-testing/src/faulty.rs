@@ -1,8 +1,8 @@
 //! A store that fails when it is told to.
 //!
-//! [`FaultyStore`] stands around another store and asks a hook before and after every call what is to happen. So a test can
-//! have a call refused before anything was written, have its answer lost after everything was, hold it up, or end the
-//! process right there.
+//! [`FaultyStore`] stands around another store and asks a hook before and after every call what is to happen.
+//! So a test can have a call refused before anything was written, have its answer lost after everything was,
+//! hold it up, or end the process right there.
 //!
 //! ```text
 //!   engine ──call──► Moment::Before ──► the store ──► Moment::After ──answer──► engine
@@ -110,8 +110,8 @@ pub struct Call {
     pub submits: usize,
     /// How many outcomes a flush has to record.
     pub outcomes: usize,
-    /// How many tasks the runner holds by this flush that it did not hold before: claimed with their execution, set free by a
-    /// predecessor, or from the ready table. Known afterwards only.
+    /// How many tasks the runner holds by this flush that it did not hold before: claimed with their
+    /// execution, set free by a predecessor, or from the ready table. Known afterwards only.
     pub claims: usize,
 }
 

@@ -1,8 +1,8 @@
 //! A store in memory: the contract of [`cloacina_core::store`] in plain Rust.
 //!
-//! It keeps nothing and costs nothing, so the engine's own tests run on it. It is also the contract in its most
-//! readable form: one mutex stands for every lock of the databases, and a method that has checked what it was given cannot
-//! fail half-way, which stands for their transactions.
+//! It keeps nothing and costs nothing, so the engine's own tests run on it. It is also the contract in its
+//! most readable form: one mutex stands for every lock of the databases, and a method that has checked what
+//! it was given cannot fail half-way, which stands for their transactions.
 //!
 //! What a place holds and how its tasks move is in `place.rs`; here is what all places of a database share.
 
@@ -31,7 +31,8 @@ use place::{PlaceRows, Writer};
 /// How long a notice is told.
 const NOTICE: Duration = Duration::from_secs(60);
 
-/// A database that lives as long as somebody holds it. Each [`open`](Self::open) is like another process that connects.
+/// A database that lives as long as somebody holds it. Each [`open`](Self::open) is like another process that
+/// connects.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryDatabase {
     shared: Arc<Shared>,

@@ -1,4 +1,5 @@
-//! A pooler in transaction mode (pgbouncer) before a PostgreSQL server: each transaction may be another server process's.
+//! A pooler in transaction mode (pgbouncer) before a PostgreSQL server: each transaction may be another
+//! server process's.
 
 use std::io::{self, Error};
 use std::os::unix::process::CommandExt as _;
@@ -24,13 +25,13 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// Stands before the server that the first of these URLs names, for the logins of all of them. Each login has so many server
-    /// connections, on which its clients take turns.
+    /// Stands before the server that the first of these URLs names, for the logins of all of them. Each login
+    /// has so many server connections, on which its clients take turns.
     ///
     /// # Errors
     ///
-    /// When pgbouncer is not installed and we may not install it, or does not start, or a URL is not one with a user, a password, a host
-    /// and a port.
+    /// When pgbouncer is not installed and we may not install it, or does not start, or a URL is not one with
+    /// a user, a password, a host and a port.
     pub async fn start(urls: &[&str], server_connections: u32) -> io::Result<Self> {
         let program = find_or_install()?;
         let directory = tempfile::Builder::new().prefix("cloacina-pooler-").tempdir_in("/tmp")?;

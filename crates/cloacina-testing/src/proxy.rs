@@ -1,4 +1,5 @@
-//! A proxy between a client and a PostgreSQL server, which counts what passes and can cut a connection at a commit.
+//! A proxy between a client and a PostgreSQL server, which counts what passes and can cut a connection at a
+//! commit.
 //!
 //! ```text
 //!   client ──flight──► proxy ──► server         a COMMIT that is to be cut off is passed on or not, as asked for;

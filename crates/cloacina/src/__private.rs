@@ -1,4 +1,5 @@
-//! What the output of `#[task]` and `#[workflow]` names. It changes without notice: write nothing that uses it.
+//! What the output of `#[task]` and `#[workflow]` names. It changes without notice: write nothing that uses
+//! it.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ pub type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
 
 type Ran = Result<Context, TaskError>;
 
-/// What a type of a task's function is. The compiler takes the constant of the type itself, and where there is none that of [`Ordinary`].
+/// What a type of a task's function is. The compiler takes the constant of the type itself, and where there
+/// is none that of [`Ordinary`].
 pub struct Type<T: ?Sized>(PhantomData<T>);
 
 /// See [`Type`].

@@ -1,4 +1,5 @@
-//! The tenants' own data: tables that are declared once, and reached only in a transaction that belongs to one tenant.
+//! The tenants' own data: tables that are declared once, and reached only in a transaction that belongs to
+//! one tenant.
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "macros", feature = "sqlite"))]

@@ -1,7 +1,7 @@
 //! Durable workflows for many tenants, embedded in your program.
 //!
-//! Tasks are async functions, workflows are DAGs of them, and every step survives a crash in a database that you already run:
-//! a SQLite file, or PostgreSQL. Start with [`runner::Runner`].
+//! Tasks are async functions, workflows are DAGs of them, and every step survives a crash in a database that
+//! you already run: a SQLite file, or PostgreSQL. Start with [`runner::Runner`].
 //!
 //! | feature | what it brings | on by default |
 //! |---|---|---|

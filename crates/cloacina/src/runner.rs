@@ -32,8 +32,8 @@ pub type DefaultRunnerConfig = RunnerConfig;
 
 /// Runs workflows for one tenant, in a database.
 ///
-/// A handle: clones share one runner, and all runners of a process that use one database share its connections, its
-/// scheduler and its lease.
+/// A handle: clones share one runner, and all runners of a process that use one database share its
+/// connections, its scheduler and its lease.
 ///
 /// ```
 /// use cloacina::runner::Runner;
@@ -71,34 +71,38 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Opens the place that a URL stands for: a SQLite file, or on PostgreSQL the schema that `DEFAULT_SCHEMA` names, else
-    /// `cloacina_main`. It is made on first use; a place that is current sees no change. A login that belongs to a
-    /// [tenant](crate::database) opens that tenant's place, whatever the environment says.
+    /// Opens the place that a URL stands for: a SQLite file, or on PostgreSQL the schema that
+    /// `DEFAULT_SCHEMA` names, else `cloacina_main`. It is made on first use; a place that is current sees no
+    /// change. A login that belongs to a [tenant](crate::database) opens that tenant's place, whatever the
+    /// environment says.
     ///
-    /// URLs: `sqlite://./tenant_a.db`, `sqlite:///var/lib/app/a.db`, `sqlite::memory:`, `postgresql://user:password@host/database`,
-    /// `postgres://…`. Special characters in a password have to be percent-encoded. The directory of a SQLite file must exist.
+    /// URLs: `sqlite://./tenant_a.db`, `sqlite:///var/lib/app/a.db`, `sqlite::memory:`,
+    /// `postgresql://user:password@host/database`, `postgres://…`. Special characters in a password have to
+    /// be percent-encoded. The directory of a SQLite file must exist.
     ///
-    /// Behind a pooler in transaction mode, such as pgbouncer, a PostgreSQL URL has the parameter `pooler=transaction`, and may have
-    /// `direct=host:port`, where the server itself is reached: without that, work of other processes is found by looking once a second.
+    /// Behind a pooler in transaction mode, such as pgbouncer, a PostgreSQL URL has the parameter
+    /// `pooler=transaction`, and may have `direct=host:port`, where the server itself is reached: without
+    /// that, work of other processes is found by looking once a second.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] for a URL that cannot be used, and a login or a password that the database does not accept;
-    /// [`ErrorKind::Unavailable`] for a database that cannot be reached or has no connection to spare, [`ErrorKind::Place`] for a damaged, read-only or newer place, [`ErrorKind::Workflow`] for a mistake in a
-    /// registered workflow.
+    /// [`ErrorKind::Configuration`] for a URL that cannot be used, and a login or a password that the
+    /// database does not accept; [`ErrorKind::Unavailable`] for a database that cannot be reached or has no
+    /// connection to spare, [`ErrorKind::Place`] for a damaged, read-only or newer place,
+    /// [`ErrorKind::Workflow`] for a mistake in a registered workflow.
     pub async fn new(url: &str) -> Result<Self, Error> {
         Self::with_config(url, RunnerConfig::default()).await
     }
 
     /// Opens a tenant's schema on PostgreSQL; as [`new`](Self::new) otherwise.
     ///
-    /// A schema name has 1 to 63 ASCII letters, digits and underscores; it is kept exactly as given. `pg_…`, `cloacina…` and
-    /// `information_schema` are not for tenants. `public` is used only when it is named here.
+    /// A schema name has 1 to 63 ASCII letters, digits and underscores; it is kept exactly as given. `pg_…`,
+    /// `cloacina…` and `information_schema` are not for tenants. `public` is used only when it is named here.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and [`ErrorKind::Configuration`] for a name that cannot be used, or a SQLite URL: there, a tenant has
-    /// a file of its own.
+    /// As [`new`](Self::new), and [`ErrorKind::Configuration`] for a name that cannot be used, or a SQLite
+    /// URL: there, a tenant has a file of its own.
     pub async fn with_schema(url: &str, schema: &str) -> Result<Self, Error> {
         Self::builder().database_url(url).schema(schema).build().await
     }
@@ -131,7 +135,8 @@ impl Runner {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](crate::data::DataErrorKind::Configuration): the runner was opened without [`data`](RunnerBuilder::data).
+    /// [`Configuration`](crate::data::DataErrorKind::Configuration): the runner was opened without
+    /// [`data`](RunnerBuilder::data).
     #[cfg(feature = "data")]
     pub fn data(&self) -> crate::data::Result<TenantDb> {
         self.data.clone().ok_or_else(|| {
@@ -146,7 +151,8 @@ impl Runner {
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and [`ErrorKind::Configuration`] for a variable that is missing or makes no sense.
+    /// As [`new`](Self::new), and [`ErrorKind::Configuration`] for a variable that is missing or makes no
+    /// sense.
     pub async fn from_env() -> Result<Self, Error> {
         RunnerBuilder::from_env()?.build().await
     }
@@ -230,8 +236,10 @@ impl RunnerBuilder {
         self
     }
 
-    /// The tenant that the operator calls so, wherever it was placed, on PostgreSQL: in a schema, in tables that it shares with others, or in a database
-    /// of its own on the server of [`database_url`](Self::database_url). It is made by an administrator; see [`DatabaseAdmin`](crate::database::DatabaseAdmin).
+    /// The tenant that the operator calls so, wherever it was placed, on PostgreSQL: in a schema, in tables
+    /// that it shares with others, or in a database of its own on the server of
+    /// [`database_url`](Self::database_url). It is made by an administrator; see
+    /// [`DatabaseAdmin`](crate::database::DatabaseAdmin).
     #[cfg(feature = "postgres")]
     pub fn tenant(mut self, name: impl Into<String>) -> Self {
         self.tenant = Some(name.into());
@@ -268,7 +276,8 @@ impl RunnerBuilder {
         self
     }
 
-    /// Gives tasks a value, which they ask for by its type: a client, a configuration. One for each type; the last one given holds.
+    /// Gives tasks a value, which they ask for by its type: a client, a configuration. One for each type; the
+    /// last one given holds.
     ///
     /// ```
     /// use cloacina::{Context, Runner, TaskError, Workflow, task};
@@ -300,8 +309,8 @@ impl RunnerBuilder {
     /// # fn main() {}
     /// ```
     ///
-    /// A trait object is given as an `Arc<dyn Mailer>`, and asked for as `&Arc<dyn Mailer>`. A runner that lacks what a task of its
-    /// workflows asks for does not start, unless it only submits.
+    /// A trait object is given as an `Arc<dyn Mailer>`, and asked for as `&Arc<dyn Mailer>`. A runner that
+    /// lacks what a task of its workflows asks for does not start, unless it only submits.
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.config.state.insert(value);
         self
@@ -342,7 +351,8 @@ impl RunnerBuilder {
             }
             #[cfg(not(feature = "data"))]
             drop(database);
-            // `None` if the last runner on the hub was shut down at this moment: then there is a new hub to be found.
+            // `None` if the last runner on the hub was shut down at this moment: then there is a new hub to
+            // be found.
             if let Some(runner) = PlaceRunner::open(hub, place, config, workflows.clone()).await? {
                 #[cfg(feature = "postgres")]
                 if let Some(tenant) = opened.tenant.filter(|tenant| *tenant != runner.place_itself().tenant) {

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::flights::Outcome;
 
-/// A flight that arrives this many minutes after its schedule, or later, is late. The US Bureau of Transportation
-/// Statistics calls a flight on time if it is *less* than 15 minutes late.
+/// A flight that arrives this many minutes after its schedule, or later, is late. The US Bureau of
+/// Transportation Statistics calls a flight on time if it is *less* than 15 minutes late.
 pub(crate) const LATE_MINUTES: i32 = 15;
 
 /// Flights while they are being counted.
 ///
-/// Delays are whole minutes, so a count per minute gives exact quantiles in the memory of a few hundred numbers,
-/// however many flights there are.
+/// Delays are whole minutes, so a count per minute gives exact quantiles in the memory of a few hundred
+/// numbers, however many flights there are.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     cancelled: u64,
@@ -68,15 +68,16 @@ impl Tally {
     }
 }
 
-/// To four digits, more than anybody asks for: so that a figure reads well in JSON, and comes back from it unchanged.
+/// To four digits, more than anybody asks for: so that a figure reads well in JSON, and comes back from it
+/// unchanged.
 fn rounded(value: f64) -> f64 {
     (value * 10_000.0).round() / 10_000.0
 }
 
 /// How many flights, and how late those that arrived were.
 ///
-/// The delay is the one at the destination; a flight that came early counts with a negative delay. Without a single
-/// arrival there is no delay to speak of, and those figures are absent.
+/// The delay is the one at the destination; a flight that came early counts with a negative delay. Without a
+/// single arrival there is no delay to speak of, and those figures are absent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Figures {
     /// All flights, whatever became of them.

@@ -1,7 +1,7 @@
 //! Reads the flights of one airline from a `.csv` or `.csv.gz` file, one row at a time.
 //!
-//! A file is never held in memory: the caller is shown each flight once, and rows that are not a flight of this
-//! airline are counted and passed over, so that one bad line does not cost a year's report.
+//! A file is never held in memory: the caller is shown each flight once, and rows that are not a flight of
+//! this airline are counted and passed over, so that one bad line does not cost a year's report.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};

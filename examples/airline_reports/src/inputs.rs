@@ -44,8 +44,8 @@ impl Source {
 
 /// Every airline that has a file in the directory, by its code.
 ///
-/// A file is an airline's if it is named like one: two or three letters or digits. Others, such as `airports.csv`,
-/// are none of our business.
+/// A file is an airline's if it is named like one: two or three letters or digits. Others, such as
+/// `airports.csv`, are none of our business.
 pub(crate) fn find(directory: &Path) -> anyhow::Result<Vec<Input>> {
     let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     let named = || format!("the directory {} cannot be read", directory.display());

@@ -1,6 +1,7 @@
 //! A delay report for each airline that flies from New York, with the airlines as tenants.
 //!
-//! Every airline has a place of its own, a SQLite file or a PostgreSQL schema, and in it an execution of one workflow:
+//! Every airline has a place of its own, a SQLite file or a PostgreSQL schema, and in it an execution of one
+//! workflow:
 //!
 //! ```text
 //!                   ┌─ by_month ───────┐                   ┌─ write_json
@@ -8,8 +9,8 @@
 //!                   └─ by_destination ─┘                   └─ write_page
 //! ```
 //!
-//! The tasks pass a path and figures, never rows. Killed at any moment and started again, the program goes on with the
-//! tasks that were not finished.
+//! The tasks pass a path and figures, never rows. Killed at any moment and started again, the program goes on
+//! with the tasks that were not finished.
 
 mod args;
 mod figures;
@@ -132,7 +133,8 @@ fn row(finished: &Finished) -> SummaryRow {
     }
 }
 
-/// The directory, made if need be, as an absolute path: a task may run in a later process that was started elsewhere.
+/// The directory, made if need be, as an absolute path: a task may run in a later process that was started
+/// elsewhere.
 fn directory(path: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(path)
         .with_context(|| format!("the output directory {} cannot be made", path.display()))?;

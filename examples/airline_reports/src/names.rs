@@ -42,7 +42,8 @@ fn from_file(path: &Path) -> Option<Names> {
     from_csv(std::fs::File::open(path).ok()?)
 }
 
-/// The first two columns, code and name. Names are an ornament: a file that cannot be read is as good as none.
+/// The first two columns, code and name. Names are an ornament: a file that cannot be read is as good as
+/// none.
 fn from_csv(source: impl Read) -> Option<Names> {
     let mut names = Names::new();
     for row in csv::ReaderBuilder::new().flexible(true).from_reader(source).records() {

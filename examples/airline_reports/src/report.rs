@@ -127,8 +127,8 @@ pub(crate) struct Parts {
 
 /// Puts the parts together.
 ///
-/// Each part was counted in a pass of its own, so each must have seen the same flights as the inventory; if not, the
-/// file was changed in between, and a report of it would be of two files.
+/// Each part was counted in a pass of its own, so each must have seen the same flights as the inventory; if
+/// not, the file was changed in between, and a report of it would be of two files.
 pub(crate) fn join(
     carrier: &str,
     airline: &str,

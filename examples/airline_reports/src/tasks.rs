@@ -1,7 +1,8 @@
 //! The tasks of the workflow, and how they hang together.
 //!
-//! What passes between them is the path of a file and figures. Three tasks read the file at the same time, each for
-//! itself: a pass takes a fraction of a second, and rows in the context would be megabytes in the database.
+//! What passes between them is the path of a file and figures. Three tasks read the file at the same time,
+//! each for itself: a pass takes a fraction of a second, and rows in the context would be megabytes in the
+//! database.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -157,15 +158,16 @@ fn step<T: Serialize>(
     worked.map(drop)
 }
 
-/// A value that an earlier task, or the start, must have put there: if it has not, another attempt will not find it.
+/// A value that an earlier task, or the start, must have put there: if it has not, another attempt will not
+/// find it.
 fn from<T: DeserializeOwned>(context: &Context, key: &str) -> Result<T, TaskError> {
     context.try_get(key).map_err(TaskError::fatal)
 }
 
 /// The path of the flights, if they still are those that the execution was started for.
 ///
-/// An execution may go on in another process, days later. A file that was replaced meanwhile has an execution of its
-/// own, and this one must not write over its report.
+/// An execution may go on in another process, days later. A file that was replaced meanwhile has an execution
+/// of its own, and this one must not write over its report.
 fn unchanged(input: &Input) -> Result<PathBuf, TaskError> {
     let path = &input.source.path;
     match Source::of(path) {
@@ -175,7 +177,8 @@ fn unchanged(input: &Input) -> Result<PathBuf, TaskError> {
     }
 }
 
-/// A file that is empty, torn or of another kind stays so; a disk that did not answer may do so at the next attempt.
+/// A file that is empty, torn or of another kind stays so; a disk that did not answer may do so at the next
+/// attempt.
 fn unreadable(error: ReadError) -> TaskError {
     if error.is_permanent() { TaskError::fatal(error) } else { TaskError::new(error) }
 }

@@ -16,8 +16,8 @@ use crate::progress;
 use crate::report::{self, Report};
 use crate::tasks::{self, Input, TASKS, WORKFLOW};
 
-/// How many airlines are worked on at a time. They share the machine's cores, so more would not be done sooner; fewer
-/// finished reports would be there if the program were killed.
+/// How many airlines are worked on at a time. They share the machine's cores, so more would not be done
+/// sooner; fewer finished reports would be there if the program were killed.
 const AIRLINES_AT_A_TIME: usize = 4;
 
 /// One airline to report on.
@@ -99,10 +99,10 @@ async fn airline(job: &Job, settings: &Settings) -> anyhow::Result<Finished> {
 
 /// Has the report made, or finds that it was made before.
 ///
-/// The idempotency key is made from the whole input: the same file, unchanged, for the same directory is the same
-/// execution, so a start after a crash meets the one that was interrupted and goes on with it. An execution that ended
-/// before this start is good if it completed and its report still lies there; otherwise its turn is over, and the next
-/// number makes a new key.
+/// The idempotency key is made from the whole input: the same file, unchanged, for the same directory is the
+/// same execution, so a start after a crash meets the one that was interrupted and goes on with it. An
+/// execution that ended before this start is good if it completed and its report still lies there; otherwise
+/// its turn is over, and the next number makes a new key.
 async fn report(runner: &Runner, job: &Job, settings: &Settings) -> anyhow::Result<Finished> {
     let Job { carrier, airline, source } = job.clone();
     let input =

@@ -1,9 +1,12 @@
-//! The flights of each airline in tables of its own, and what is counted of them: like `airline_reports`, with the rows in the database.
+//! The flights of each airline in tables of its own, and what is counted of them: like `airline_reports`,
+//! with the rows in the database.
 //!
-//! Each airline is a tenant: a SQLite file in `./airline_tables_files`, or, with `DATABASE_URL` set to a PostgreSQL URL, a schema. Killed at any
-//! moment and started again, the program goes on where it was; what a task did to the tables and that it is done are one commit.
+//! Each airline is a tenant: a SQLite file in `./airline_tables_files`, or, with `DATABASE_URL` set to a
+//! PostgreSQL URL, a schema. Killed at any moment and started again, the program goes on where it was; what a
+//! task did to the tables and that it is done are one commit.
 //!
-//! `airline_tables [DATA_DIR [STATE_DIR]]`; without arguments it takes the extract that comes with `airline_reports`.
+//! `airline_tables [DATA_DIR [STATE_DIR]]`; without arguments it takes the extract that comes with
+//! `airline_reports`.
 
 mod model;
 mod tasks;
@@ -96,7 +99,8 @@ fn airlines(directory: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(airlines)
 }
 
-/// Has the flights of an airline loaded and counted in its place, where that was not done before, and reads what was counted.
+/// Has the flights of an airline loaded and counted in its place, where that was not done before, and reads
+/// what was counted.
 async fn airline(carrier: &str, path: &Path, state: &State) -> Result<Figures> {
     let builder = Runner::builder().data(&data()?);
     let builder = match state {

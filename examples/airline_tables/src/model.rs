@@ -22,7 +22,8 @@ pub(crate) mod flight {
         pub dest: String,
         /// When it left; never, if it was cancelled.
         pub dep_time: Option<i32>,
-        /// Minutes after the scheduled arrival, negative is early; nothing if it did not arrive where it should have.
+        /// Minutes after the scheduled arrival, negative is early; nothing if it did not arrive where it
+        /// should have.
         pub arr_delay: Option<i32>,
     }
 

@@ -6,8 +6,9 @@
 //!                               by_destination ─┘
 //! ```
 //!
-//! Each of these tasks changes the airline's tables in the transaction in which it is recorded as done. So the flights are there exactly if the
-//! report is to be made, and however often the program is killed, every flight is counted once.
+//! Each of these tasks changes the airline's tables in the transaction in which it is recorded as done. So
+//! the flights are there exactly if the report is to be made, and however often the program is killed, every
+//! flight is counted once.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,5 +1,5 @@
-//! Some here, some there: small tenants share tables, large ones have databases of their own. The registry knows who is where, so the code that works
-//! for a tenant goes by its name.
+//! Some here, some there: small tenants share tables, large ones have databases of their own. The registry
+//! knows who is where, so the code that works for a tenant goes by its name.
 
 use anyhow::{Context as _, Result, ensure};
 use cloacina::ErrorKind;

@@ -1,10 +1,11 @@
-//! The same seven steps on the data of two tenants, in every kind of place that a tenant can have: a SQLite file, a PostgreSQL schema, a
-//! schema with a login, a database, rows in shared tables. The steps know nothing of where they run, and check all that they print:
-//! the exit code is not 0 if a tenant saw or changed what is not its own. At the end ten small tenants share tables and two large ones have databases.
+//! The same seven steps on the data of two tenants, in every kind of place that a tenant can have: a SQLite
+//! file, a PostgreSQL schema, a schema with a login, a database, rows in shared tables. The steps know
+//! nothing of where they run, and check all that they print: the exit code is not 0 if a tenant saw or
+//! changed what is not its own. At the end ten small tenants share tables and two large ones have databases.
 //!
-//! Without anything set it uses SQLite files in `./multi_tenancy_patterns_files`, or the directory that is its argument. `DATABASE_URL` adds
-//! schemas, `ADMIN_DATABASE_URL` (a login that may make tenants, see `DatabaseAdmin::preflight`) the rest. What it makes stays, and is used by
-//! the next run.
+//! Without anything set it uses SQLite files in `./multi_tenancy_patterns_files`, or the directory that is
+//! its argument. `DATABASE_URL` adds schemas, `ADMIN_DATABASE_URL` (a login that may make tenants, see
+//! `DatabaseAdmin::preflight`) the rest. What it makes stays, and is used by the next run.
 
 mod hybrid;
 mod model;

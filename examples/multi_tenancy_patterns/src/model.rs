@@ -69,7 +69,8 @@ pub(crate) mod document {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// The tables, the same in every placement. Keys, unique keys and foreign keys are led by the tenant without being told to.
+/// The tables, the same in every placement. Keys, unique keys and foreign keys are led by the tenant without
+/// being told to.
 pub(crate) fn data() -> Result<Data> {
     let users = Table::create()
         .table("users")

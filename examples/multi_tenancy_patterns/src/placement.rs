@@ -147,7 +147,8 @@ impl Placement {
 /// Makes the login under which the data of tenants that share tables is reached, and says what it is.
 pub(crate) async fn app_login(admin: &DatabaseAdmin, url: &str) -> Result<(String, String)> {
     let app = format!("patterns_app_{}", database_name(url));
-    // The login alone sees nothing; even so nobody should know its password who does not know the administrator's.
+    // The login alone sees nothing; even so nobody should know its password who does not know the
+    // administrator's.
     let password = Uuid::new_v5(&Uuid::NAMESPACE_URL, url.as_bytes()).to_string();
     made(admin.create_app_login(&app, password.clone()).await.map(drop))?;
     Ok((app, password))

@@ -82,7 +82,8 @@ pub(crate) async fn run(acme: &Tenant, widget: &Tenant) -> Result<()> {
     Ok(())
 }
 
-/// Removes what an earlier run left that was killed. A DELETE of everything: of everything that is this tenant's.
+/// Removes what an earlier run left that was killed. A DELETE of everything: of everything that is this
+/// tenant's.
 async fn clear(tenant: &Tenant) -> Result<()> {
     let cleared = tenant.db.run(async |tx| {
         document::Entity::delete_many().exec(tx).await?;

@@ -1,4 +1,5 @@
-//! Two tenants that never meet: on SQLite each in a file of its own, on PostgreSQL each in a schema of its own.
+//! Two tenants that never meet: on SQLite each in a file of its own, on PostgreSQL each in a schema of its
+//! own.
 //!
 //! `multi_tenant` uses SQLite files in the current directory and needs nothing; with `DATABASE_URL` set to a
 //! `postgresql://` URL it uses schemas in that database. Every claim it prints, it has checked.

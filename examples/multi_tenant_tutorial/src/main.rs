@@ -1,7 +1,8 @@
-//! One workflow for three customers, each in a schema of its own; then in a schema and with a login of its own.
+//! One workflow for three customers, each in a schema of its own; then in a schema and with a login of its
+//! own.
 //!
-//! Reads `DATABASE_URL`, else uses `postgresql://cloacina:cloacina@localhost:5432/cloacina`. The second part needs a login that may make
-//! roles: that of `ADMIN_DATABASE_URL`, else the same one. It can be run again.
+//! Reads `DATABASE_URL`, else uses `postgresql://cloacina:cloacina@localhost:5432/cloacina`. The second part
+//! needs a login that may make roles: that of `ADMIN_DATABASE_URL`, else the same one. It can be run again.
 
 mod advanced;
 

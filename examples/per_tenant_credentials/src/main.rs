@@ -1,8 +1,8 @@
 //! Two tenants with database logins of their own: made, used, kept apart, rotated and removed.
 //!
-//! Reads `ADMIN_DATABASE_URL`, else uses `postgresql://cloacina:cloacina@localhost:5432/cloacina`. What it makes has names that no other
-//! run uses, and it removes it at the end; what a run left that was killed goes with the next one. Every claim that it prints, it has
-//! checked.
+//! Reads `ADMIN_DATABASE_URL`, else uses `postgresql://cloacina:cloacina@localhost:5432/cloacina`. What it
+//! makes has names that no other run uses, and it removes it at the end; what a run left that was killed goes
+//! with the next one. Every claim that it prints, it has checked.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -101,7 +101,8 @@ async fn show(admin: &DatabaseAdmin) -> Result<(), BoxError> {
     with_login_alone.shutdown().await?;
 
     println!("\n5. New credentials for one of them");
-    // The ones before would usually have some time left, an hour by default, so that processes change over one after the other.
+    // The ones before would usually have some time left, an hour by default, so that processes change over
+    // one after the other.
     let new = admin.rotate_credentials_within(&globex.schema_name, Duration::ZERO).await?;
     println!("   {new:?}");
     let answer = Runner::new(&globex.connection_string).await;
@@ -117,8 +118,8 @@ async fn show(admin: &DatabaseAdmin) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Says what a tenant has and may do. What PostgreSQL leaves open to every login until somebody closes it is told; anything else that
-/// reaches outside is an error.
+/// Says what a tenant has and may do. What PostgreSQL leaves open to every login until somebody closes it is
+/// told; anything else that reaches outside is an error.
 async fn look(admin: &DatabaseAdmin, schema: &str) -> Result<(), BoxError> {
     let report = admin.inspect_tenant(schema).await?;
     let (objects, privileges) = (report.objects.len(), report.privileges.len());

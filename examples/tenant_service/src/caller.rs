@@ -12,8 +12,8 @@ use crate::{Problem, Service};
 
 /// The tenant in the path, whose token the caller has shown, and its runner.
 ///
-/// Taken from the head of a request, so the body of a stranger is not even read. A caller with the token of another tenant is told the same
-/// whether there is such a tenant or not.
+/// Taken from the head of a request, so the body of a stranger is not even read. A caller with the token of
+/// another tenant is told the same whether there is such a tenant or not.
 pub struct Caller {
     tenant: String,
     runner: Runner,

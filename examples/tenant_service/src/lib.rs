@@ -5,8 +5,9 @@
 //! | `POST /tenants/{tenant_id}/workflows` | runs a workflow: `{"workflow_name": "…", "context": {…}}` |
 //! | `GET /tenants/{tenant_id}/executions/{execution_id}` | how an execution is doing |
 //!
-//! Both answer `{"execution_id": "…", "status": "…"}`, or `{"error": {"code": "…", "message": "…"}}`. A caller shows a token of its tenant,
-//! `Authorization: Bearer …`; the only way for a handler to a runner is by [`Caller`], which has looked at it.
+//! Both answer `{"execution_id": "…", "status": "…"}`, or `{"error": {"code": "…", "message": "…"}}`. A
+//! caller shows a token of its tenant, `Authorization: Bearer …`; the only way for a handler to a runner is
+//! by [`Caller`], which has looked at it.
 
 mod caller;
 mod problem;

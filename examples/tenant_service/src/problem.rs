@@ -10,8 +10,8 @@ use serde_json::json;
 
 /// An answer that is an error: a status, a word to branch on, and a sentence.
 ///
-/// What the engine says of an error is for the log of the operator: it names schemas, files and servers. The caller is told what is its own
-/// business.
+/// What the engine says of an error is for the log of the operator: it names schemas, files and servers. The
+/// caller is told what is its own business.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,

@@ -14,7 +14,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service for the tenants of a manager. A request waits for the end of its workflow for `patience`; then it is told that it goes on.
+    /// A service for the tenants of a manager. A request waits for the end of its workflow for `patience`;
+    /// then it is told that it goes on.
     #[must_use]
     pub fn new(manager: TenantManager, tokens: Tokens, patience: Duration) -> Self {
         Self { manager, tokens, patience }

@@ -1,7 +1,7 @@
 //! Tokens of tenants.
 //!
-//! A token is random, so a plain hash of it is as good as a slow one: nobody finds it by trying. Whoever reads the file with the hashes
-//! can show none of them.
+//! A token is random, so a plain hash of it is as good as a slow one: nobody finds it by trying. Whoever
+//! reads the file with the hashes can show none of them.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -19,7 +19,8 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Reads a file of lines `<tenant> <SHA-256 of the token in hexadecimal digits>`; none if there is no such file.
+    /// Reads a file of lines `<tenant> <SHA-256 of the token in hexadecimal digits>`; none if there is no
+    /// such file.
     ///
     /// # Errors
     ///
@@ -61,7 +62,8 @@ impl Tokens {
 
     /// Whose token this is.
     ///
-    /// All are compared, each in constant time: how long it takes tells nothing about any of them, and for 10,000 is some 100 µs.
+    /// All are compared, each in constant time: how long it takes tells nothing about any of them, and for
+    /// 10,000 is some 100 µs.
     pub(crate) fn tenant_of(&self, token: &str) -> Option<&str> {
         let shown = hash(token);
         self.hashes.iter().fold(None, |found, (tenant, hash)| {

@@ -1,8 +1,9 @@
 //! The same work written by hand: the limit that the engine is measured against.
 //!
-//! The same tables, made by the engine's own migrations; the same statements, from the engine's own files; the same flights and
-//! commits; and nothing around them: no scheduling, no waiting, no types between the numbers and the driver. One batch goes through all of its
-//! transactions before its connection takes the next.
+//! The same tables, made by the engine's own migrations; the same statements, from the engine's own files;
+//! the same flights and commits; and nothing around them: no scheduling, no waiting, no types between the
+//! numbers and the driver. One batch goes through all of its transactions before its connection takes the
+//! next.
 
 pub(crate) mod postgres;
 mod share;

@@ -87,7 +87,8 @@ async fn five_statements(name: &str, db: &TenantDb, plain: &DatabaseConnection, 
     Ok(row)
 }
 
-/// What the parts cost: a transaction in which nothing is done, a statement whose text was seen before, and one whose text was not.
+/// What the parts cost: a transaction in which nothing is done, a statement whose text was seen before, and
+/// one whose text was not.
 async fn one_by_one(name: &str, db: &TenantDb, plain: &DatabaseConnection, scale: Scale) -> Result<[Row; 3]> {
     let mut new = 0;
     let (mut empty, mut known, mut unknown) = (Vec::new(), Vec::new(), Vec::new());

@@ -12,7 +12,8 @@ use crate::table::Row;
 /// The argument that makes this program the process that is measured.
 pub(crate) const CHILD: &str = "memory-child";
 
-/// The memory of an idle tenant in a process of its own, since the allocator of this one keeps what other measures used.
+/// The memory of an idle tenant in a process of its own, since the allocator of this one keeps what other
+/// measures used.
 pub(crate) async fn memory(kind: Kind, scale: Scale) -> Result<Vec<Row>> {
     let mut each = Vec::new();
     for _ in 0..scale.runs {
@@ -34,8 +35,8 @@ pub(crate) async fn memory(kind: Kind, scale: Scale) -> Result<Vec<Row>> {
 /// Opens tenants and prints what each of them added to the memory, in bytes.
 pub(crate) async fn child(kind: Kind, tenants: usize) -> Result<()> {
     let database = Database::fresh(kind).await?;
-    // The first tenants bring the runtime, the pool and the statements with them, and as many open SQLite files as there will be: more than
-    // the budget of 128, so that those that are counted rest.
+    // The first tenants bring the runtime, the pool and the statements with them, and as many open SQLite
+    // files as there will be: more than the budget of 128, so that those that are counted rest.
     let first = 160;
     let mut runners = database.runners(first).await?;
     let before = process::resident()?;

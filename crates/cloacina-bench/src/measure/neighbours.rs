@@ -1,7 +1,8 @@
 //! What nine quiet tenants notice of one that is in trouble, or makes some.
 //!
-//! Each quiet tenant has one execution of one task done after the other, 40 in a second. Their latencies are taken while they are alone,
-//! and then beside the other one. A connection of its own commits one row as often, for what the server itself can do at that time.
+//! Each quiet tenant has one execution of one task done after the other, 40 in a second. Their latencies are
+//! taken while they are alone, and then beside the other one. A connection of its own commits one row as
+//! often, for what the server itself can do at that time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,8 +50,8 @@ pub(crate) const TROUBLES: [(&str, &str); 8] = [
 
 /// Has a server write its log into files that are there, as one does that has run for a while.
 ///
-/// A new server makes a file of 16 MB for every 16 MB of log, and everybody who commits waits for that: 20 to 40 ms, several
-/// times a second beside a backlog. That would be measured here, and nothing else.
+/// A new server makes a file of 16 MB for every 16 MB of log, and everybody who commits waits for that: 20 to
+/// 40 ms, several times a second beside a backlog. That would be measured here, and nothing else.
 async fn has_run_for_a_while(superuser: &Client) -> Result<()> {
     for setting in ["min_wal_size = '2GB'", "max_wal_size = '4GB'"] {
         superuser.batch_execute(&format!("ALTER SYSTEM SET {setting}")).await?;

@@ -18,7 +18,8 @@ use crate::sample::Spread;
 use crate::shape::{ONE, input};
 use crate::table::{Row, Target};
 
-/// How long we look at tenants that do nothing, and how long we leave them alone before: PostgreSQL counts what a session did up to 10 s late.
+/// How long we look at tenants that do nothing, and how long we leave them alone before: PostgreSQL counts
+/// what a session did up to 10 s late.
 const SILENCE: Duration = Duration::from_secs(10);
 const SETTLED: Duration = Duration::from_secs(12);
 
@@ -130,7 +131,8 @@ async fn in_flight(runners: &Arc<[Runner]>, count: usize) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-/// How long it takes to claim and end `count` executions that become due at one moment, spread over the tenants.
+/// How long it takes to claim and end `count` executions that become due at one moment, spread over the
+/// tenants.
 async fn at_one_moment(runners: &Arc<[Runner]>, count: usize) -> Result<Duration> {
     // Time enough to submit them all.
     let wait = Duration::from_secs(5) + Duration::from_millis(2) * u32::try_from(count)?;

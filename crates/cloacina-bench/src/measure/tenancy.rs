@@ -217,7 +217,8 @@ async fn idle(scale: Scale) -> Result<Vec<Row>> {
     ])
 }
 
-/// Opens tenants and says what each of them added to the memory, when the silence begins, and what processor time it took.
+/// Opens tenants and says what each of them added to the memory, when the silence begins, and what processor
+/// time it took.
 pub(crate) async fn idle_child(url: String, tenants: usize) -> Result<()> {
     let database = Database::Postgres { url };
     let mut runners = database.runners(FIRST).await?;

@@ -29,9 +29,11 @@ pub struct TaskInfo {
 }
 
 impl TaskInfo {
-    /// What a task is told in a unit test: the first attempt of a task with this id, of an execution with a made-up id, which nobody cancels.
+    /// What a task is told in a unit test: the first attempt of a task with this id, of an execution with a
+    /// made-up id, which nobody cancels.
     ///
-    /// A task that asks for `task: &TaskInfo` is called with it; [`Context::in_task`](crate::Context::in_task) puts it into a context.
+    /// A task that asks for `task: &TaskInfo` is called with it;
+    /// [`Context::in_task`](crate::Context::in_task) puts it into a context.
     ///
     /// ```
     /// use cloacina_core::Context;

@@ -151,14 +151,15 @@ impl PlaceBatch {
         self.endings.retain(|ending| current.is_some_and(|current| current.id == ending.incarnation.id));
     }
 
-    /// Takes at most so much out of it, from the front; if it `must`, one transition at least. What counts it goes with the
-    /// last part.
+    /// Takes at most so much out of it, from the front; if it `must`, one transition at least. What counts it
+    /// goes with the last part.
     pub(super) fn take_part(&mut self, most: Size, must: bool) -> Self {
         if Size::of(self).fits(most) {
             return std::mem::replace(self, Self::new(Arc::clone(&self.place)));
         }
         let mut part = Self::new(Arc::clone(&self.place));
-        // A claim is one transition, and the first that is due: what it brings comes while the rest is written.
+        // A claim is one transition, and the first that is due: what it brings comes while the rest is
+        // written.
         if !self.permits.is_empty() {
             part.permits = std::mem::take(&mut self.permits);
             part.news = self.news;

@@ -42,7 +42,8 @@ impl Hub {
         if handle.get().is_none() {
             let now = self.clock.monotonic();
             let mut state = place.state();
-            // An end that this process sees is told under this lock, so it is known by now or tells the waiter.
+            // An end that this process sees is told under this lock, so it is known by now or tells the
+            // waiter.
             if handle.get().is_none() {
                 // Of what was submitted here and has not ended here, nothing else is known either.
                 let is_known =
@@ -57,13 +58,15 @@ impl Hub {
                 return self.ask_elsewhere(place);
             }
         }
-        // Nobody waits for the place while the result is made. Whoever dropped its future does not want to know.
+        // Nobody waits for the place while the result is made. Whoever dropped its future does not want to
+        // know.
         if let Some(result) = handle.get().and_then(Ended::result) {
             drop(waiter.send(Ok(result)));
         }
     }
 
-    /// Asks for what is waited for and may run elsewhere whenever another process hints that some of it may be over.
+    /// Asks for what is waited for and may run elsewhere whenever another process hints that some of it may
+    /// be over.
     pub(super) async fn hear_of_ends(self: Arc<Self>) {
         let mut ends = self.store.ends();
         loop {

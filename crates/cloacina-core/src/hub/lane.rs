@@ -108,8 +108,8 @@ impl Lane {
         !self.received.is_empty() || !self.rounds.is_empty()
     }
 
-    /// Takes in what came, and what was parked and is due. New transitions of a parked place wait with the others, so that
-    /// a place that is gone costs no flush each.
+    /// Takes in what came, and what was parked and is due. New transitions of a parked place wait with the
+    /// others, so that a place that is gone costs no flush each.
     fn take_in(&mut self) {
         while self.received.len() < RECEIVED
             && let Ok(queued) = self.inbox.try_recv()
@@ -129,7 +129,8 @@ impl Lane {
         self.rounds.add(free);
     }
 
-    /// Writes a flush; does not return before it is written, put aside or refused. False once the hub is being closed.
+    /// Writes a flush; does not return before it is written, put aside or refused. False once the hub is
+    /// being closed.
     async fn commit(&mut self, batches: Vec<PlaceBatch>) -> bool {
         let mut work = vec![batches];
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
@@ -489,7 +490,8 @@ impl Hub {
     }
 }
 
-/// While a flush waits for a database that cannot be reached, those that wait behind it are certainly not recorded.
+/// While a flush waits for a database that cannot be reached, those that wait behind it are certainly not
+/// recorded.
 fn give_up_old_submits(
     hub: &Hub,
     inbox: &mut mpsc::UnboundedReceiver<Queued>,

@@ -14,8 +14,8 @@ use crate::clock::LONGEST_WAIT;
 use crate::id::TenantId;
 use crate::store::Repaired;
 
-/// How many finished executions are deleted in one transaction: at most, and at least. One that is quicker than this may
-/// be larger.
+/// How many finished executions are deleted in one transaction: at most, and at least. One that is quicker
+/// than this may be larger.
 const MOST: usize = 1000;
 const LEAST: usize = 16;
 const QUICK: Duration = Duration::from_millis(100);
@@ -63,7 +63,8 @@ impl Hub {
         }
     }
 
-    /// Looks at all places now and then: mends them once an hour, and deletes what has been kept for long enough.
+    /// Looks at all places now and then: mends them once an hour, and deletes what has been kept for long
+    /// enough.
     pub(super) async fn prune(self: Arc<Self>) {
         let mut visits: HashMap<TenantId, Visit> = HashMap::new();
         while self.tick(SOON).await {
@@ -81,7 +82,8 @@ impl Hub {
                     continue;
                 }
                 let pruned = self.prune_place(&place, &mut visit.batch).await;
-                // Where executions end all the time they are deleted as they come of age, and not all at once.
+                // Where executions end all the time they are deleted as they come of age, and not all at
+                // once.
                 visit.prune = now + if pruned { SOON } else { SELDOM };
             }
         }
@@ -128,8 +130,8 @@ struct Visit {
     batch: Batch,
 }
 
-/// How many executions are deleted in one transaction: fewer after one that failed, because it may have taken too long, and
-/// more again while they are quick.
+/// How many executions are deleted in one transaction: fewer after one that failed, because it may have taken
+/// too long, and more again while they are quick.
 #[derive(Debug, PartialEq, Eq)]
 struct Batch(usize);
 

@@ -1,8 +1,9 @@
 //! In which order a lane writes what came to it.
 //!
-//! A lane goes in rounds. First come the places with little to do, together in one flush; then those that may keep us
-//! waiting, each alone; then one flush of those with much to do, as much as fits. What came in the meantime is in the next
-//! round. So whoever has little to do waits for one flush of somebody else's bulk at most, however much of that there is.
+//! A lane goes in rounds. First come the places with little to do, together in one flush; then those that may
+//! keep us waiting, each alone; then one flush of those with much to do, as much as fits. What came in the
+//! meantime is in the next round. So whoever has little to do waits for one flush of somebody else's bulk at
+//! most, however much of that there is.
 
 use std::collections::HashMap;
 

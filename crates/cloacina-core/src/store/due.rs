@@ -1,7 +1,8 @@
 //! What the engine itself has to do at a time.
 //!
-//! A row of the ready table says that user code may run; a *due row* says that the engine has something to do. It is taken without a slot,
-//! together with its subject, and is gone when its effect is committed. A program takes the kinds that it knows and leaves the others.
+//! A row of the ready table says that user code may run; a *due row* says that the engine has something to
+//! do. It is taken without a slot, together with its subject, and is gone when its effect is committed. A
+//! program takes the kinds that it knows and leaves the others.
 
 use crate::id::ExecutionId;
 

@@ -9,17 +9,18 @@ use crate::id::TenantId;
 /// What the engine does about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StoreErrorKind {
-    /// Nothing was written; the same call may succeed: a deadlock, a serialization failure, no connection, a busy file, a
-    /// database that can only be read for a while.
+    /// Nothing was written; the same call may succeed: a deadlock, a serialization failure, no connection, a
+    /// busy file, a database that can only be read for a while.
     Transient,
-    /// Nothing was written: somebody else holds locks in this place, or what was asked takes too long there. The same call may
-    /// succeed later, and other places should not wait for it.
+    /// Nothing was written: somebody else holds locks in this place, or what was asked takes too long there.
+    /// The same call may succeed later, and other places should not wait for it.
     Busy,
     /// The connection broke around the commit: it may or may not have happened, but it is decided.
     Unknown,
     /// The runner was declared dead; nothing was written.
     Fenced,
-    /// This place cannot be used: its schema is gone, its file is damaged, full or read-only, rights are missing.
+    /// This place cannot be used: its schema is gone, its file is damaged, full or read-only, rights are
+    /// missing.
     Place,
     /// The database is newer than this program, or older than it knows.
     Version,
@@ -44,7 +45,8 @@ struct Inner {
 }
 
 impl StoreError {
-    /// An error of this kind. The message says to which place it happened and what to do, and holds no password.
+    /// An error of this kind. The message says to which place it happened and what to do, and holds no
+    /// password.
     pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         Self { inner: Box::new(Inner { kind, message: message.into(), source: None, tenant: None }) }
     }

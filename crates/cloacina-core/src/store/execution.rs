@@ -95,8 +95,8 @@ pub enum Control {
     Pause,
     /// As [`Pause`](Self::Pause), with [`ORPHANED`] as the execution's error.
     Orphan,
-    /// Paused becomes Running or Pending again, without an error; its ready rows are put back, and it is closed if nothing is
-    /// left.
+    /// Paused becomes Running or Pending again, without an error; its ready rows are put back, and it is
+    /// closed if nothing is left.
     Resume,
 }
 
@@ -135,7 +135,8 @@ impl ExecutionFilter {
         self
     }
 
-    /// In which states, all of them if none was named, and of which workflow, if one was; `None` if nothing is filtered.
+    /// In which states, all of them if none was named, and of which workflow, if one was; `None` if nothing
+    /// is filtered.
     #[doc(hidden)]
     #[must_use]
     pub fn parts(&self) -> Option<(&[ExecutionStatus], Option<&str>)> {

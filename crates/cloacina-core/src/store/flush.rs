@@ -2,12 +2,12 @@
 //!
 //! The steps, for each place in the order of tenants, all under one commit:
 //!
-//! 1. *Fence*, once: the runner's row is locked `FOR KEY SHARE` and must be `live`; otherwise nothing is written and the error is
-//!    [`StoreErrorKind::Fenced`](super::StoreErrorKind::Fenced).
+//! 1. *Fence*, once: the runner's row is locked `FOR KEY SHARE` and must be `live`; otherwise nothing is
+//!   written and the error is [`StoreErrorKind::Fenced`](super::StoreErrorKind::Fenced).
 //! 2. *Submit*: new executions and their tasks.
 //! 3. *Lock* the executions that have outcomes, in the order of ids, in a statement of its own.
-//! 4. *Record* the outcomes whose row is still running under this runner and attempt; count their successors down; a successor
-//!    that has nothing left to wait for becomes running if it is wanted, otherwise ready.
+//! 4. *Record* the outcomes whose row is still running under this runner and attempt; count their successors
+//!   down; a successor that has nothing left to wait for becomes running if it is wanted, otherwise ready.
 //! 5. *Close* the executions that have nothing left, and drop their due rows.
 //! 6. *Claim* ready work.
 //!
@@ -26,7 +26,8 @@ use crate::workflow::Fingerprint;
 /// A batch of transitions.
 #[derive(Debug)]
 pub struct Flush {
-    /// Who writes. `None` is a process that only submits: it records no outcomes, claims nothing and needs no fence.
+    /// Who writes. `None` is a process that only submits: it records no outcomes, claims nothing and needs no
+    /// fence.
     pub runner: Option<RunnerId>,
     /// The time, if the clock of a test overrides the database's.
     pub now: Option<Timestamp>,
@@ -39,13 +40,15 @@ pub struct Flush {
 pub struct PlaceFlush {
     /// Where.
     pub place: Arc<Place>,
-    /// Whether the runner has claimed nothing here before: the store then notes that it has, so that a rescue finds it.
+    /// Whether the runner has claimed nothing here before: the store then notes that it has, so that a rescue
+    /// finds it.
     pub first_claim: bool,
     /// New executions.
     pub submits: Vec<Arc<NewExecution>>,
     /// What became of tasks that this runner holds; no task stands here twice.
     pub outcomes: Vec<Arc<Outcome>>,
-    /// The executions among those of `outcomes` that may have [due rows](super::DueKind): these go when the execution is closed.
+    /// The executions among those of `outcomes` that may have [due rows](super::DueKind): these go when the
+    /// execution is closed.
     pub timed: Vec<ExecutionId>,
     /// What to claim from the ready table.
     pub claim: Option<Claim>,
@@ -77,7 +80,8 @@ pub struct NewExecution {
     pub start_at: Option<Timestamp>,
     /// Cancelled if it is not over by then.
     pub deadline: Option<Timestamp>,
-    /// Its tasks by position; none if it is [not expanded](Self::is_expanded). Those that wait for nothing are ready.
+    /// Its tasks by position; none if it is [not expanded](Self::is_expanded). Those that wait for nothing
+    /// are ready.
     pub tasks: Arc<[NewTask]>,
     /// The ready ones that the runner of the flush has claimed, for attempt 1.
     pub claimed: Vec<TaskIndex>,
@@ -86,8 +90,9 @@ pub struct NewExecution {
 }
 
 impl NewExecution {
-    /// Whether it has its tasks. One that was submitted by name has none until somebody who has the workflow gives it those, see
-    /// [`execution_expand`](super::Store::execution_expand); until then one ready row of task 0 says when it starts.
+    /// Whether it has its tasks. One that was submitted by name has none until somebody who has the workflow
+    /// gives it those, see [`execution_expand`](super::Store::execution_expand); until then one ready row of
+    /// task 0 says when it starts.
     #[must_use]
     pub fn is_expanded(&self) -> bool {
         self.workflow.fingerprint != Fingerprint::UNKNOWN
@@ -132,7 +137,8 @@ pub struct Outcome {
     pub attempt: i32,
     /// What became of it.
     pub outcome: TaskOutcome,
-    /// If the task is over: those that wait for it, and whether the runner has a slot for it should this have been the last.
+    /// If the task is over: those that wait for it, and whether the runner has a slot for it should this have
+    /// been the last.
     pub successors: Vec<(TaskIndex, bool)>,
     /// If the task completed: the failed dependencies that it handles.
     pub handles: Vec<TaskIndex>,
@@ -252,8 +258,8 @@ pub struct Claimed {
     pub failures: i32,
     /// How many attempts were lost with their runner before.
     pub lost: i32,
-    /// The beginnings of an execution of which no task was claimed before this flush, so that it need not be read. At least one of
-    /// the tasks that a flush claims of it brings them; elsewhere it is `None`.
+    /// The beginnings of an execution of which no task was claimed before this flush, so that it need not be
+    /// read. At least one of the tasks that a flush claims of it brings them; elsewhere it is `None`.
     pub fresh: Option<Fresh>,
 }
 

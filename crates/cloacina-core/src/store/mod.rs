@@ -1,13 +1,14 @@
 //! What the engine asks of a database.
 //!
-//! A [`Store`] is one database: a PostgreSQL database with any number of places in it, or one SQLite file. Every method is
-//! one transaction, unless it says otherwise; the stores are twins that do the same named steps.
-//! *SQL counts, core decides*: trigger rules, retries and who may run how much are decided by the engine, the store only
-//! moves rows from a state that the caller names to another. A write that finds another state changes nothing and says so.
+//! A [`Store`] is one database: a PostgreSQL database with any number of places in it, or one SQLite file.
+//! Every method is one transaction, unless it says otherwise; the stores are twins that do the same named
+//! steps. *SQL counts, core decides*: trigger rules, retries and who may run how much are decided by the
+//! engine, the store only moves rows from a state that the caller names to another. A write that finds
+//! another state changes nothing and says so.
 //!
-//! The order of locks is the same everywhere: tenant, execution, due row, task, bell. Every transaction that changes the tasks of an
-//! execution locks the execution first, in a statement of its own, so that the next statement's snapshot sees what the
-//! previous holder of the lock wrote.
+//! The order of locks is the same everywhere: tenant, execution, due row, task, bell. Every transaction that
+//! changes the tasks of an execution locks the execution first, in a statement of its own, so that the next
+//! statement's snapshot sees what the previous holder of the lock wrote.
 
 mod due;
 mod error;
@@ -59,9 +60,11 @@ pub struct Due {
 pub struct Bells {
     /// The tenants whose bell is due.
     pub due: Vec<Due>,
-    /// Executions that were cancelled or paused in the last seconds, by whatever process. The same one is told several times.
+    /// Executions that were cancelled or paused in the last seconds, by whatever process. The same one is
+    /// told several times.
     pub notices: Vec<(TenantId, ExecutionId)>,
-    /// The tenants whose [`TenantStatus`] was changed in the last seconds. The same one is told several times.
+    /// The tenants whose [`TenantStatus`] was changed in the last seconds. The same one is told several
+    /// times.
     pub changed: Vec<TenantId>,
 }
 
@@ -110,17 +113,20 @@ impl Repaired {
 /// How many executions a call tells at once. Whoever gets so many asks again.
 pub const MANY: usize = 1000;
 
-/// How many bytes of context one [`execution_load`](Store::execution_load) of several executions reads at most.
+/// How many bytes of context one [`execution_load`](Store::execution_load) of several executions reads at
+/// most.
 pub const MOST_BYTES_AT_ONCE: usize = 64 << 20;
 
 /// One database with the engine's tables in it.
 ///
-/// `now`, wherever it is a parameter, is `None` in production: the database's own time counts. A manual clock passes its own.
+/// `now`, wherever it is a parameter, is `None` in production: the database's own time counts. A manual clock
+/// passes its own.
 ///
 /// The futures run on [`runtime`](Self::runtime) and may block its threads.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Which database this is, for messages: host, port and database, or the path of the file. Never a password.
+    /// Which database this is, for messages: host, port and database, or the path of the file. Never a
+    /// password.
     fn label(&self) -> &str;
 
     /// Where this store's futures must be run.
@@ -129,24 +135,28 @@ pub trait Store: Send + Sync + 'static {
     /// How many flushes may be under way at once.
     fn lanes(&self) -> usize;
 
-    /// Whether there is one lane more, numbered [`lanes`](Self::lanes): for places whose flushes take long or fail, so that in the other
-    /// lanes nobody waits for them.
+    /// Whether there is one lane more, numbered [`lanes`](Self::lanes): for places whose flushes take long or
+    /// fail, so that in the other lanes nobody waits for them.
     fn has_aside(&self) -> bool {
         false
     }
 
-    /// Changes whenever another process hints that there may be work or a notice. Only a hint: the bells decide.
+    /// Changes whenever another process hints that there may be work or a notice. Only a hint: the bells
+    /// decide.
     fn hints(&self) -> watch::Receiver<u64>;
 
-    /// Hints to other processes that there is work. For what was not written by a [`flush`](Self::flush) of this store, which does it itself.
+    /// Hints to other processes that there is work. For what was not written by a [`flush`](Self::flush) of
+    /// this store, which does it itself.
     fn hint_others(&self) {}
 
-    /// Under which id this process is told of the ends of executions that it submitted; `None` if it learns of them otherwise.
+    /// Under which id this process is told of the ends of executions that it submitted; `None` if it learns
+    /// of them otherwise.
     fn submitter(&self) -> Option<SubmitterId> {
         None
     }
 
-    /// Changes whenever another process hints that executions may be over that this one [submitted](Self::submitter). Only a hint.
+    /// Changes whenever another process hints that executions may be over that this one
+    /// [submitted](Self::submitter). Only a hint.
     fn ends(&self) -> watch::Receiver<u64> {
         self.hints()
     }
@@ -154,23 +164,27 @@ pub trait Store: Send + Sync + 'static {
     /// Hints to other processes that executions may be over that they submitted.
     fn tell(&self, _submitters: &[SubmitterId]) {}
 
-    /// Finds a place, makes or migrates it where that is needed and allowed. A place that is current sees no DDL.
+    /// Finds a place, makes or migrates it where that is needed and allowed. A place that is current sees no
+    /// DDL.
     async fn place_open(&self, name: &PlaceName) -> Result<Place>;
 
-    /// The place of a tenant that is here and has never been opened by this process; `None` if there is none that may be worked in.
+    /// The place of a tenant that is here and has never been opened by this process; `None` if there is none
+    /// that may be worked in.
     async fn place_of(&self, tenant: TenantId) -> Result<Option<Place>>;
 
     /// What the operator decided about the tenant of a place.
     async fn tenant_status(&self, _place: &Place) -> Result<TenantStatus> {
-        // Where nobody can decide anything about tenants, all of them are active and without limits of their own.
+        // Where nobody can decide anything about tenants, all of them are active and without limits of their
+        // own.
         Ok(TenantStatus::default())
     }
 
-    /// Writes a batch of transitions and claims work, in one commit. `lane` is less than [`lanes`](Self::lanes), or equal to it if
-    /// [`has_aside`](Self::has_aside); two flushes of one lane are never under way at once.
+    /// Writes a batch of transitions and claims work, in one commit. `lane` is less than
+    /// [`lanes`](Self::lanes), or equal to it if [`has_aside`](Self::has_aside); two flushes of one lane are
+    /// never under way at once.
     ///
-    /// An error of the kind [`StoreErrorKind::Unknown`] means that the commit may or may not have happened, and that it is
-    /// decided now: whatever transaction was under way is over.
+    /// An error of the kind [`StoreErrorKind::Unknown`] means that the commit may or may not have happened,
+    /// and that it is decided now: whatever transaction was under way is over.
     async fn flush(&self, lane: usize, flush: &Flush) -> Result<Flushed>;
 
     /// Cancels, pauses or resumes an execution, and leaves a notice for the runner that works on it.
@@ -182,8 +196,9 @@ pub trait Store: Send + Sync + 'static {
         now: Option<Timestamp>,
     ) -> Result<Controlled>;
 
-    /// Takes rows of these [kinds](DueKind) that are due, at most [`MANY`] of each, and does what they ask for, in one transaction for each kind.
-    /// What somebody else has locked at this moment stays. A deadline cancels its execution, and leaves a notice.
+    /// Takes rows of these [kinds](DueKind) that are due, at most [`MANY`] of each, and does what they ask
+    /// for, in one transaction for each kind. What somebody else has locked at this moment stays. A deadline
+    /// cancels its execution, and leaves a notice.
     async fn due_settle(
         &self,
         place: &Place,
@@ -191,8 +206,8 @@ pub trait Store: Send + Sync + 'static {
         now: Option<Timestamp>,
     ) -> Result<Settled>;
 
-    /// The executions of other workflows than these with a task that has been ready to be claimed for at least `grace`, and what they
-    /// run; at most [`MANY`].
+    /// The executions of other workflows than these with a task that has been ready to be claimed for at
+    /// least `grace`, and what they run; at most [`MANY`].
     async fn execution_overdue(
         &self,
         place: &Place,
@@ -201,15 +216,17 @@ pub trait Store: Send + Sync + 'static {
         now: Option<Timestamp>,
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>>;
 
-    /// The executions of these workflows that are paused as [orphans](Control::Orphan), and what they run; at most [`MANY`].
+    /// The executions of these workflows that are paused as [orphans](Control::Orphan), and what they run; at
+    /// most [`MANY`].
     async fn execution_orphaned(
         &self,
         place: &Place,
         known: &Arc<[WorkflowKey]>,
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>>;
 
-    /// Gives executions that were submitted by these names and whose start is due the tasks of the workflow, at most `limit` of them, in one
-    /// transaction. From then on they are as if they had been submitted with it. What somebody else has locked stays. Returns how many.
+    /// Gives executions that were submitted by these names and whose start is due the tasks of the workflow,
+    /// at most `limit` of them, in one transaction. From then on they are as if they had been submitted with
+    /// it. What somebody else has locked stays. Returns how many.
     async fn execution_expand(
         &self,
         place: &Place,
@@ -218,8 +235,9 @@ pub trait Store: Send + Sync + 'static {
         now: Option<Timestamp>,
     ) -> Result<usize>;
 
-    /// Looks for what no transaction of ours leaves behind, and mends it: tasks that run under runners of which there is no row, as in
-    /// a place that was put back from a backup, are ready again; running executions in which nothing is left to be done are closed.
+    /// Looks for what no transaction of ours leaves behind, and mends it: tasks that run under runners of
+    /// which there is no row, as in a place that was put back from a backup, are ready again; running
+    /// executions in which nothing is left to be done are closed.
     async fn place_repair(&self, place: &Place, now: Option<Timestamp>) -> Result<Repaired>;
 
     /// How many executions of a place are not over; not counted further than `at_most`.
@@ -230,9 +248,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// The executions of these ids with all their tasks. Those that are not there are left out.
     ///
-    /// Whoever writes to a place may have left anything there, so what is read is bounded before it is fetched. An error of the kind
-    /// [`StoreErrorKind::Data`] if one of them has more than [`MOST_EXECUTION_BYTES`] of context, or several have more than
-    /// [`MOST_BYTES_AT_ONCE`] together: then each can be asked for by itself.
+    /// Whoever writes to a place may have left anything there, so what is read is bounded before it is
+    /// fetched. An error of the kind [`StoreErrorKind::Data`] if one of them has more than
+    /// [`MOST_EXECUTION_BYTES`] of context, or several have more than [`MOST_BYTES_AT_ONCE`] together: then
+    /// each can be asked for by itself.
     async fn execution_load(&self, place: &Place, executions: &[ExecutionId])
     -> Result<Vec<ExecutionRecord>>;
 
@@ -254,15 +273,15 @@ pub trait Store: Send + Sync + 'static {
     /// Executions, newest first.
     async fn execution_list(&self, place: &Place, list: &ExecutionList) -> Result<Vec<ExecutionHeader>>;
 
-    /// Every attempt of every task of an execution, in the order of tasks and attempts; `None` if there is no such
-    /// execution.
+    /// Every attempt of every task of an execution, in the order of tasks and attempts; `None` if there is no
+    /// such execution.
     async fn attempt_list(&self, place: &Place, execution: ExecutionId) -> Result<Option<AttemptList>>;
 
     /// The tasks that are running in this place under this runner.
     async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>>;
 
-    /// Deletes executions, with all that belongs to them, that ended longer ago than `retention`; at most `limit`, in one transaction or
-    /// several. Returns how many.
+    /// Deletes executions, with all that belongs to them, that ended longer ago than `retention`; at most
+    /// `limit`, in one transaction or several. Returns how many.
     async fn execution_prune(
         &self,
         place: &Place,
@@ -274,8 +293,9 @@ pub trait Store: Send + Sync + 'static {
     /// The tenants with work due, and recent notices. One statement, whatever the number of tenants.
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells>;
 
-    /// Sets the bells of places to their earliest ready or due rows, of whatever kind, and says when those are due, in the order of the places.
-    /// The caller knows these kinds. Several places are given only if they share tables.
+    /// Sets the bells of places to their earliest ready or due rows, of whatever kind, and says when those
+    /// are due, in the order of the places. The caller knows these kinds. Several places are given only if
+    /// they share tables.
     async fn bell_lower(
         &self,
         places: &[Arc<Place>],
@@ -286,7 +306,8 @@ pub trait Store: Send + Sync + 'static {
     /// Records a new runner as live. Repeated after a lost answer, it changes nothing.
     async fn runner_register(&self, runner: &RunnerRegistration, now: Option<Timestamp>) -> Result<()>;
 
-    /// Counts the runner's heartbeat up and announces what it can run. `Dead` if somebody has declared it dead.
+    /// Counts the runner's heartbeat up and announces what it can run. `Dead` if somebody has declared it
+    /// dead.
     async fn runner_heartbeat(
         &self,
         runner: RunnerId,
@@ -297,16 +318,18 @@ pub trait Store: Send + Sync + 'static {
     /// All runners, the dead ones whose work is not returned yet included.
     async fn runner_list(&self) -> Result<Vec<RunnerRecord>>;
 
-    /// Declares a runner dead if its heartbeat is still at `beat`; waits for a flush of it that is under way. True if the
-    /// runner is dead now, by whomever.
+    /// Declares a runner dead if its heartbeat is still at `beat`; waits for a flush of it that is under way.
+    /// True if the runner is dead now, by whomever.
     async fn runner_condemn(&self, runner: RunnerId, beat: i64) -> Result<bool>;
 
-    /// Returns the work of a dead runner to the ready table, place by place, each in a transaction of its own, and removes
-    /// the runner when all are clean. May be repeated, and done by several processes at once. An error of one place
-    /// does not keep the others from being cleaned; the first is returned at the end.
+    /// Returns the work of a dead runner to the ready table, place by place, each in a transaction of its
+    /// own, and removes the runner when all are clean. May be repeated, and done by several processes at
+    /// once. An error of one place does not keep the others from being cleaned; the first is returned at the
+    /// end.
     async fn runner_rescue(&self, runner: RunnerId, now: Option<Timestamp>) -> Result<Vec<RescuedPlace>>;
 
-    /// Removes a live runner that holds nothing any more. One that still holds something is declared dead instead.
+    /// Removes a live runner that holds nothing any more. One that still holds something is declared dead
+    /// instead.
     async fn runner_retire(&self, runner: RunnerId) -> Result<()>;
 
     /// Whether [`rest`](Self::rest) is worth calling.
@@ -314,15 +337,17 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
-    /// Returns when what this store keeps open is wanted elsewhere in the process: if nothing is going on, it should rest now.
+    /// Returns when what this store keeps open is wanted elsewhere in the process: if nothing is going on, it
+    /// should rest now.
     async fn pressed(&self) {
         std::future::pending::<()>().await;
     }
 
     /// Closes what is open. The next call, whichever it is, opens it again.
     ///
-    /// From then on [`hints`](Self::hints) also changes when somebody else wrote, and with the call that opens it again. False, and
-    /// nothing is closed, if somebody else may have written since the last [`bell_due`](Self::bell_due).
+    /// From then on [`hints`](Self::hints) also changes when somebody else wrote, and with the call that
+    /// opens it again. False, and nothing is closed, if somebody else may have written since the last
+    /// [`bell_due`](Self::bell_due).
     async fn rest(&self) -> Result<bool> {
         Ok(false)
     }

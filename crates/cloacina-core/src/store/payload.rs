@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The JSON text of an input or of what a task changed. `Debug` tells its size only, since it may hold secrets. Clones share it.
+/// The JSON text of an input or of what a task changed. `Debug` tells its size only, since it may hold
+/// secrets. Clones share it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload(Arc<str>);
 

@@ -7,7 +7,8 @@ use crate::id::TenantId;
 pub struct Place {
     /// Whose it is.
     pub tenant: TenantId,
-    /// What the operator calls the tenant; its schema, where nobody gave it another name, or the name of its SQLite file without the extension.
+    /// What the operator calls the tenant; its schema, where nobody gave it another name, or the name of its
+    /// SQLite file without the extension.
     pub name: String,
     /// The PostgreSQL schema with its tables, exactly as it was given. Empty for a SQLite file.
     pub schema: String,

@@ -36,7 +36,8 @@ pub enum Liveness {
 pub struct RunnerRecord {
     /// Its id.
     pub id: RunnerId,
-    /// Whose it is, if it is logged in as a tenant; what it says of itself is then the tenant's word. `None` is the operator's.
+    /// Whose it is, if it is logged in as a tenant; what it says of itself is then the tenant's word. `None`
+    /// is the operator's.
     pub tenant: Option<TenantId>,
     /// Whether it was declared dead.
     pub liveness: Liveness,

@@ -66,7 +66,8 @@ pub enum Placement {
     OwnRole,
     /// Tables that it shares with others, kept apart by row security. Some rows are all that it costs.
     Shared,
-    /// A PostgreSQL database of its own, on the server of the operator's. Each keeps some connections open; it is for few and large ones.
+    /// A PostgreSQL database of its own, on the server of the operator's. Each keeps some connections open;
+    /// it is for few and large ones.
     Database,
 }
 
@@ -98,7 +99,8 @@ impl fmt::Display for Placement {
 pub struct TenantLimits {
     /// How many of its tasks run at once in one process.
     pub max_concurrent_tasks: Option<u32>,
-    /// How many of its executions may be under way, that is recorded and not over, before another one is refused.
+    /// How many of its executions may be under way, that is recorded and not over, before another one is
+    /// refused.
     pub max_queue_length: Option<u32>,
     /// The largest input of an execution, in bytes of JSON.
     pub max_context_bytes: Option<u32>,
@@ -117,7 +119,7 @@ pub struct TenantStatus {
     pub state: TenantState,
     /// What it may use.
     pub limits: TenantLimits,
-    /// Whether the tenant has a database login of its own. Then its rows are untrusted input, and its locks may be held for long:
-    /// it shares no commit with another tenant.
+    /// Whether the tenant has a database login of its own. Then its rows are untrusted input, and its locks
+    /// may be held for long: it shares no commit with another tenant.
     pub has_login: bool,
 }

@@ -1,7 +1,7 @@
 //! The check of tasks and of a workflow's graph while the program is compiled.
 //!
-//! The output of `#[task]` and `#[workflow]` calls these functions in constants, where a panic is a compile error
-//! at the place of the call. What the macros cannot see is checked when a runner starts.
+//! The output of `#[task]` and `#[workflow]` calls these functions in constants, where a panic is a compile
+//! error at the place of the call. What the macros cannot see is checked when a runner starts.
 
 use super::Task;
 
@@ -43,8 +43,8 @@ pub struct Graph<const N: usize> {
     workflow: &'static str,
     ids: [&'static str; N],
     dependencies: [&'static [&'static str]; N],
-    /// The first task of each bucket of a hash table over the ids, `N` if there is none: the compiler runs constants
-    /// slowly, so that a search through all tasks for each dependency would be felt.
+    /// The first task of each bucket of a hash table over the ids, `N` if there is none: the compiler runs
+    /// constants slowly, so that a search through all tasks for each dependency would be felt.
     first: [usize; N],
     /// The task behind each in its bucket.
     next: [usize; N],

@@ -4,15 +4,15 @@ use std::fmt;
 
 /// A stable hash over the ids, edges and rules of a workflow's tasks.
 ///
-/// FNV-1a of 64 bits over the task ids in the order of declaration, each with its rule and its dependencies, every text
-/// preceded by its length (Fowler, Noll, Vo; <https://datatracker.ietf.org/doc/html/rfc9923>). It tells versions of one
-/// workflow apart that somebody wrote, not texts that somebody chose to collide.
+/// FNV-1a of 64 bits over the task ids in the order of declaration, each with its rule and its dependencies,
+/// every text preceded by its length (Fowler, Noll, Vo; <https://datatracker.ietf.org/doc/html/rfc9923>). It
+/// tells versions of one workflow apart that somebody wrote, not texts that somebody chose to collide.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub i64);
 
 impl Fingerprint {
-    /// That of an execution that was submitted by name and has no tasks yet: whoever expands it decides which version it is of. No workflow
-    /// has it.
+    /// That of an execution that was submitted by name and has no tasks yet: whoever expands it decides which
+    /// version it is of. No workflow has it.
     pub const UNKNOWN: Self = Self(0);
 }
 

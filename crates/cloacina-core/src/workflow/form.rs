@@ -87,7 +87,8 @@ pub trait Output<P>: 'static {
     fn put(self, task: &str) -> Result<Context, TaskError>;
 }
 
-// Without `do_not_recommend` the compiler would tell why this implementation does not fit instead of the notes above.
+// Without `do_not_recommend` the compiler would tell why this implementation does not fit instead of the
+// notes above.
 #[diagnostic::do_not_recommend]
 impl<E: Into<TaskError> + 'static> Output<Context> for Result<Context, E> {
     fn put(self, _: &str) -> Result<Context, TaskError> {

@@ -110,8 +110,8 @@ impl Graph {
     }
 }
 
-/// Gives every node its rank: topological, and between equals in the order of declaration. Otherwise: a node of a
-/// cycle, or behind one.
+/// Gives every node its rank: topological, and between equals in the order of declaration. Otherwise: a node
+/// of a cycle, or behind one.
 fn rank(nodes: &mut [Node]) -> Result<(), usize> {
     let mut missing: Vec<usize> = nodes.iter().map(|node| node.dependencies.len()).collect();
     let mut free: BTreeSet<usize> = (0..nodes.len()).filter(|node| missing[*node] == 0).collect();

@@ -1,8 +1,8 @@
 //! Workflows: what is run.
 //!
-//! A [`Workflow`] is a DAG of tasks with a name. Building one cannot fail; what is wrong with its graph is kept
-//! and told when a runner starts, or at once by [`WorkflowBuilder::try_build`]. The `#[workflow]` macro finds
-//! most of it when the program is compiled.
+//! A [`Workflow`] is a DAG of tasks with a name. Building one cannot fail; what is wrong with its graph is
+//! kept and told when a runner starts, or at once by [`WorkflowBuilder::try_build`]. The `#[workflow]` macro
+//! finds most of it when the program is compiled.
 
 pub mod check;
 mod fingerprint;
@@ -91,8 +91,8 @@ impl Workflow {
         &self.tasks
     }
 
-    /// A hash over task ids, edges, rules, and the version if there is one: two workflows of one name and one fingerprint are the same to the
-    /// engine. Retry policies, timeouts and code do not change it.
+    /// A hash over task ids, edges, rules, and the version if there is one: two workflows of one name and one
+    /// fingerprint are the same to the engine. Retry policies, timeouts and code do not change it.
     ///
     /// # Errors
     ///
@@ -153,12 +153,14 @@ impl WorkflowBuilder {
 
     /// Says which version of the workflow this is: 1 to 200 bytes, without control characters.
     ///
-    /// A program may have several versions of a workflow. New executions take the newest; each goes on with the one that it began with, and
-    /// can end as long as some process has that. So code that means something else than before gets a new version, and the one before stays
-    /// until its executions are over. Without a call, what tells versions apart is the graph alone: see [`fingerprint`](Workflow::fingerprint).
+    /// A program may have several versions of a workflow. New executions take the newest; each goes on with
+    /// the one that it began with, and can end as long as some process has that. So code that means something
+    /// else than before gets a new version, and the one before stays until its executions are over. Without a
+    /// call, what tells versions apart is the graph alone: see [`fingerprint`](Workflow::fingerprint).
     ///
-    /// Which is the newest is found from left to right: digits compare as a number, everything else as text, and what has no version is the
-    /// oldest. So `10` is newer than `9`, `1.10` newer than `1.9`, and `2026-11-30` newer than `2026-02-01`.
+    /// Which is the newest is found from left to right: digits compare as a number, everything else as text,
+    /// and what has no version is the oldest. So `10` is newer than `9`, `1.10` newer than `1.9`, and
+    /// `2026-11-30` newer than `2026-02-01`.
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = Some(version.into());
@@ -167,10 +169,11 @@ impl WorkflowBuilder {
 
     /// Makes it a workflow that no tenant with a database login of its own can start.
     ///
-    /// Such a tenant can write executions into its place by itself, with any input, and this program would run them. A workflow that
-    /// must not be started so, because it works for several tenants say, is neither submitted nor run in such a tenant's place, also
-    /// if somebody wrote its rows by hand; in all other places it is a workflow like any other. It does not change the
-    /// [`fingerprint`](Workflow::fingerprint). Without this call any workflow may be started by any tenant.
+    /// Such a tenant can write executions into its place by itself, with any input, and this program would
+    /// run them. A workflow that must not be started so, because it works for several tenants say, is neither
+    /// submitted nor run in such a tenant's place, also if somebody wrote its rows by hand; in all other
+    /// places it is a workflow like any other. It does not change the [`fingerprint`](Workflow::fingerprint).
+    /// Without this call any workflow may be started by any tenant.
     #[must_use]
     pub fn operator_only(mut self) -> Self {
         self.operator_only = true;
@@ -203,8 +206,9 @@ impl WorkflowBuilder {
     ///
     /// # Errors
     ///
-    /// A name, version or task id that is empty, too long or contains a control character; no task or more than 10,000;
-    /// two tasks of one id; a dependency that is not in the workflow or named twice; a cycle; a retry policy without attempts.
+    /// A name, version or task id that is empty, too long or contains a control character; no task or more
+    /// than 10,000; two tasks of one id; a dependency that is not in the workflow or named twice; a cycle; a
+    /// retry policy without attempts.
     pub fn try_build(self) -> Result<Workflow, WorkflowError> {
         let workflow = self.build();
         workflow.graph()?;

@@ -27,8 +27,8 @@ inventory::collect!(WorkflowRegistration);
 
 /// Every workflow of this program that a function with `#[workflow]` defines, in the order of their names.
 ///
-/// A crate that nothing in the program refers to is not linked, and its workflows are not registered: `use` something
-/// of it. What is wrong with a workflow's graph is not told here but when a runner starts.
+/// A crate that nothing in the program refers to is not linked, and its workflows are not registered: `use`
+/// something of it. What is wrong with a workflow's graph is not told here but when a runner starts.
 ///
 /// # Errors
 ///
@@ -42,7 +42,8 @@ fn collect<'a>(
 ) -> Result<Vec<Workflow>, WorkflowError> {
     let mut found: Vec<(Workflow, &WorkflowRegistration)> =
         registrations.into_iter().map(|registration| ((registration.make)(), registration)).collect();
-    // The linker's order is arbitrary: the place decides between equals, so that the error is always the same.
+    // The linker's order is arbitrary: the place decides between equals, so that the error is always the
+    // same.
     found.sort_by(|(left, left_at), (right, right_at)| {
         let left = (left.name(), left.version(), left_at.file, left_at.line);
         left.cmp(&(right.name(), right.version(), right_at.file, right_at.line))

@@ -16,7 +16,8 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
-    /// Whether exactly the values that the statement names are there: one too many would stand where the tenant's id belongs.
+    /// Whether exactly the values that the statement names are there: one too many would stand where the
+    /// tenant's id belongs.
     pub(crate) fn fits(&self, values: usize) -> bool {
         values == self.parameters
     }

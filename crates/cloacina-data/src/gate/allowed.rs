@@ -1,9 +1,11 @@
 //! Functions and types that touch nothing but their arguments.
 //!
-//! What is missing is missing on purpose when it: runs text as SQL (`query_to_xml`, `ts_stat`, `ts_rewrite`, `dblink`), reads or sets the
-//! session (`current_setting`, `set_config`, `setseed`), reads the catalog or other sessions (`pg_*`, `has_*_privilege`, `to_regclass`,
-//! `txid_*`), holds up others (`pg_advisory_lock`, `pg_sleep`), reaches files or large objects (`lo_*`, `load_extension`), or counts for
-//! all tenants: a sequence (`nextval`, `currval`, `setval`, `last_insert_rowid`, `changes`) tells one tenant how much the others write.
+//! What is missing is missing on purpose when it: runs text as SQL (`query_to_xml`, `ts_stat`, `ts_rewrite`,
+//! `dblink`), reads or sets the session (`current_setting`, `set_config`, `setseed`), reads the catalog or
+//! other sessions (`pg_*`, `has_*_privilege`, `to_regclass`, `txid_*`), holds up others (`pg_advisory_lock`,
+//! `pg_sleep`), reaches files or large objects (`lo_*`, `load_extension`), or counts for all tenants: a
+//! sequence (`nextval`, `currval`, `setval`, `last_insert_rowid`, `changes`) tells one tenant how much the
+//! others write.
 
 use super::Dialect;
 
@@ -334,8 +336,9 @@ const TYPES: &[&str] = &[
     "vector",
 ];
 
-/// PostgreSQL's functions that write out a whole row when they are given one, with those of extensions that are often there. (Others, such as
-/// `max`, are too likely to be columns, and reach no further than the tenant's own row either.)
+/// PostgreSQL's functions that write out a whole row when they are given one, with those of extensions that
+/// are often there. (Others, such as `max`, are too likely to be columns, and reach no further than the
+/// tenant's own row either.)
 const OF_ROWS: &[&str] = &[
     "any_value",
     "array_agg",
@@ -362,7 +365,8 @@ const OF_ROWS: &[&str] = &[
     "to_jsonb",
 ];
 
-/// Functions that take the name of a configuration of the search in text, or of a dictionary, before the text, and with how many arguments.
+/// Functions that take the name of a configuration of the search in text, or of a dictionary, before the
+/// text, and with how many arguments.
 const CONFIGURED: &[(&str, usize)] = &[
     ("phraseto_tsquery", 2),
     ("plainto_tsquery", 2),

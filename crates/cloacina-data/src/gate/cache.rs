@@ -13,8 +13,8 @@ const TEXTS: usize = 512;
 /// A longer text, as of an INSERT of many rows, seldom comes twice.
 const LONGEST: usize = 8 * 1024;
 
-/// Two generations of at most [`TEXTS`] texts. A text that is used moves to the young one; when that is full it becomes the old one,
-/// and what the old one held, unused since, is gone.
+/// Two generations of at most [`TEXTS`] texts. A text that is used moves to the young one; when that is full
+/// it becomes the old one, and what the old one held, unused since, is gone.
 #[derive(Default)]
 pub(super) struct Cache {
     generations: Mutex<Generations>,

@@ -13,7 +13,8 @@ impl Walk<'_> {
         expressions.iter_mut().try_for_each(|expression| self.output_expression(expression))
     }
 
-    /// What is sorted or grouped by: a bare name may be one that the SELECT gave, and a whole row is not shown by it.
+    /// What is sorted or grouped by: a bare name may be one that the SELECT gave, and a whole row is not
+    /// shown by it.
     pub(super) fn output_expression(&mut self, expression: &mut Expr) -> Result<(), Refusal> {
         match expression {
             Expr::Identifier(name) => self.name(name),

@@ -198,8 +198,8 @@ impl Walk<'_> {
         Ok(TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None })
     }
 
-    /// Notes a name that stands for a row, of a declared table or of something else. Twice in one FROM it would be open which of the two a
-    /// condition means.
+    /// Notes a name that stands for a row, of a declared table or of something else. Twice in one FROM it
+    /// would be open which of the two a condition means.
     pub(super) fn range(
         &mut self,
         name: &Ident,
@@ -256,7 +256,8 @@ impl Walk<'_> {
         self.function_alias(alias, ranges)
     }
 
-    /// A function's rows are made of its arguments: to name a whole one is harmless, and how PostgreSQL reads a single column.
+    /// A function's rows are made of its arguments: to name a whole one is harmless, and how PostgreSQL reads
+    /// a single column.
     fn function_alias(&mut self, alias: &mut Option<TableAlias>, ranges: &mut Ranges) -> Result<(), Refusal> {
         ranges.other = true;
         match alias {

@@ -46,7 +46,8 @@ impl Walk<'_> {
         }
     }
 
-    /// With a qualifier, or as a number, the name of a configuration would be looked up beyond the tenant's own schema.
+    /// With a qualifier, or as a number, the name of a configuration would be looked up beyond the tenant's
+    /// own schema.
     fn configuration(&self, name: &ObjectName, arguments: &[FunctionArg]) -> Result<(), Refusal> {
         if !allowed::is_configured(&name.to_string(), arguments.len()) {
             return Ok(());

@@ -60,8 +60,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The expressions become visible one after the other, and with RECURSIVE also to themselves: an expression that names itself
-    /// without it reads a table of that name on PostgreSQL and itself on SQLite.
+    /// The expressions become visible one after the other, and with RECURSIVE also to themselves: an
+    /// expression that names itself without it reads a table of that name on PostgreSQL and itself on SQLite.
     fn with(&mut self, with: &mut With) -> Result<(), Refusal> {
         let With { with_token: _, recursive, cte_tables } = with;
         for cte in cte_tables {
@@ -296,7 +296,8 @@ impl Walk<'_> {
         }
     }
 
-    /// A lock reaches into derived tables and holds up everybody who wants the row, so it may only be on the tenant's own.
+    /// A lock reaches into derived tables and holds up everybody who wants the row, so it may only be on the
+    /// tenant's own.
     fn lock(&mut self, lock: &mut LockClause, ranges: &Ranges) -> Result<(), Refusal> {
         self.only_postgres(&*lock)?;
         let LockClause { lock_type: _, of, nonblock: _ } = lock;

@@ -11,8 +11,8 @@ const SHOWN: usize = 80;
 
 /// A statement that was not sent, and why.
 ///
-/// The part of the statement is shortened and holds no text literal: what a program wrote into a statement may be a secret, while the
-/// refusal goes to a log.
+/// The part of the statement is shortened and holds no text literal: what a program wrote into a statement
+/// may be a secret, while the refusal goes to a log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("send `{part}`: {reason}; instead, {instead}")]
 pub struct Refusal {

@@ -107,7 +107,8 @@ impl<'g> Walk<'g> {
         Ok(())
     }
 
-    /// Counts one more table, query or function in FROM or WITH. What plans a statement tries the orders of all.
+    /// Counts one more table, query or function in FROM or WITH. What plans a statement tries the orders of
+    /// all.
     pub(super) fn source(&mut self) -> Result<(), Refusal> {
         self.sources += 1;
         if self.sources > MOST_SOURCES {
@@ -128,8 +129,8 @@ impl<'g> Walk<'g> {
         number.is_some_and(|number| number < self.tenant_at)
     }
 
-    /// To PostgreSQL a table's name used as a value is the whole row. The gate does not know columns, so a name that could be either
-    /// is refused.
+    /// To PostgreSQL a table's name used as a value is the whole row. The gate does not know columns, so a
+    /// name that could be either is refused.
     fn no_whole_rows(&self) -> Result<(), Refusal> {
         match self.values.iter().find(|value| self.rows.contains(&value.value.to_ascii_lowercase())) {
             Some(value) => self.refuse(

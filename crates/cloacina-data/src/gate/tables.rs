@@ -19,7 +19,8 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tables {
     by_name: HashMap<String, Kind>,
-    /// Lower-case name to exact name: how SQLite finds a table, and how a name that only looks like a table's is found.
+    /// Lower-case name to exact name: how SQLite finds a table, and how a name that only looks like a table's
+    /// is found.
     folded: HashMap<String, String>,
     /// The columns of those of which they are known.
     columns: HashMap<String, Vec<String>>,

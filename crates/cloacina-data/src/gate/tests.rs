@@ -1,5 +1,5 @@
-//! What is admitted and how it is rewritten (`accepted`, `sea_orm`), what is refused (`hostile`), and that what is admitted sees one
-//! tenant's rows (`isolation`, `mutation`).
+//! What is admitted and how it is rewritten (`accepted`, `sea_orm`), what is refused (`hostile`), and that
+//! what is admitted sees one tenant's rows (`isolation`, `mutation`).
 
 mod accepted;
 mod hostile;

@@ -18,8 +18,8 @@ const DEEPEST: usize = 50;
 /// How many brackets may be open at once.
 const OPEN: usize = 48;
 
-/// How many operators may stand between two commas, those around an open bracket included. `a OR b OR c` is a tree as deep as it is
-/// long, and whatever walks a tree (its destructor too) needs stack for its depth.
+/// How many operators may stand between two commas, those around an open bracket included. `a OR b OR c` is a
+/// tree as deep as it is long, and whatever walks a tree (its destructor too) needs stack for its depth.
 const LONGEST_CHAIN: usize = 1_000;
 
 /// A statement that was read.
@@ -58,7 +58,8 @@ pub(super) fn parse(dialect: Dialect, sql: &str) -> Result<Statement, ParserErro
     whole_statement(&mut rendered(dialect).try_with_sql(sql)?)
 }
 
-/// The parser for what the gate rendered: the rewriting puts a query around a table and brackets around a condition.
+/// The parser for what the gate rendered: the rewriting puts a query around a table and brackets around a
+/// condition.
 pub(super) fn rendered(dialect: Dialect) -> Parser<'static> {
     Parser::new(dialect.parser()).with_recursion_limit(DEEPEST + 10)
 }

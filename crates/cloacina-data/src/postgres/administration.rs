@@ -1,4 +1,5 @@
-//! What is done for all tenants of a database: as an operator who grants the reading of them, and as an administrator.
+//! What is done for all tenants of a database: as an operator who grants the reading of them, and as an
+//! administrator.
 
 use cloacina_core::id::TenantId;
 use cloacina_core::store::Place;
@@ -15,8 +16,8 @@ use crate::doctor::Finding;
 use crate::error::{DataError, DataErrorKind, Result};
 use crate::migration::Whose;
 
-/// Grants a login the reading of several tenants, of all if no names are given, as an operator. Returns the grant,
-/// tenant by tenant, once it is committed.
+/// Grants a login the reading of several tenants, of all if no names are given, as an operator. Returns the
+/// grant, tenant by tenant, once it is committed.
 pub(crate) async fn grant(
     operator: &PostgresAddress,
     reader: &str,
@@ -70,8 +71,8 @@ pub(crate) async fn migrate_shared(address: &PostgresAddress, declared: &Declare
     migrate_as_owner(&mut connection, &place, host, Whose::Shared, declared).await
 }
 
-/// Makes or changes the tables of tenants that have logins or databases of their own, or of the one that is called so, one after the other, as an
-/// administrator. The first that fails ends it.
+/// Makes or changes the tables of tenants that have logins or databases of their own, or of the one that is
+/// called so, one after the other, as an administrator. The first that fails ends it.
 pub(crate) async fn migrate_tenants(
     address: &PostgresAddress,
     declared: &Declared,
@@ -107,8 +108,8 @@ pub(crate) async fn migrate_tenants(
     Ok(tenants.len())
 }
 
-/// A place of the registry: the tenant, its name, schema and epoch, whether it shares tables, whether it has logins of its own, and the logins that
-/// work there.
+/// A place of the registry: the tenant, its name, schema and epoch, whether it shares tables, whether it has
+/// logins of its own, and the logins that work there.
 type Registered = (Uuid, String, String, i32, bool, bool, Vec<String>);
 
 /// What the doctor finds in all places of a database.
@@ -199,7 +200,8 @@ async fn end(transaction: Transaction<'_, Postgres>, place: &str) -> Result<()> 
     transaction.rollback().await.map_err(|error| DataError::driver(place, READING_REGISTRY, error))
 }
 
-/// One process changes the tables of a place; the others wait for its row in the registry, and find them changed.
+/// One process changes the tables of a place; the others wait for its row in the registry, and find them
+/// changed.
 async fn migrate_as_owner(
     connection: &mut PgConnection,
     place: &Place,

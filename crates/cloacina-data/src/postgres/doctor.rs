@@ -91,7 +91,8 @@ async fn findings(
     place: &Place,
 ) -> Result<Vec<Finding>> {
     let failed = |error| DataError::driver(&place.name, "look whether its place is clean", error);
-    // To keep what the server made of the question would save a millisecond for each further place, and cost memory in every server process.
+    // To keep what the server made of the question would save a millisecond for each further place, and cost
+    // memory in every server process.
     let rows = query.persistent(false).fetch_all(connection).await.map_err(failed)?;
     rows.iter()
         .map(|row| {

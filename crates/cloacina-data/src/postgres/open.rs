@@ -16,8 +16,9 @@ use uuid::Uuid;
 
 use crate::error::FlushError;
 
-/// A connection with a transaction. One that is dropped before its end, or whose beginning failed, is closed: the pool would hand it on with
-/// what is left of the transaction, and the driver does not know of one whose `BEGIN` succeeded and whose settings did not.
+/// A connection with a transaction. One that is dropped before its end, or whose beginning failed, is closed:
+/// the pool would hand it on with what is left of the transaction, and the driver does not know of one whose
+/// `BEGIN` succeeded and whose settings did not.
 pub(crate) struct Open {
     /// `None` once the transaction has ended.
     pub(super) connection: Option<PoolConnection<Postgres>>,

@@ -60,8 +60,9 @@ impl Open {
     pub(crate) async fn flush(&mut self, flush: &Flush) -> Result<Flushed, FlushError> {
         let mut handle = self.connection.lock_handle().await?;
         let handle = handle.as_raw_handle().as_ptr();
-        // SAFETY: the handle is locked for as long as it is used, and the transaction that is open on it writes. It blocks this thread for some
-        // statements without a wait: the transaction has the write lock already.
+        // SAFETY: the handle is locked for as long as it is used, and the transaction that is open on it
+        // writes. It blocks this thread for some statements without a wait: the transaction has the write
+        // lock already.
         #[allow(unsafe_code)]
         let flushed = unsafe { cloacina_sqlite::flush_as_guest(handle, &self.path, flush) };
         flushed.map_err(FlushError::Store)

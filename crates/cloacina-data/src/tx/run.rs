@@ -10,18 +10,21 @@ use crate::db::TenantDb;
 use crate::error::{DataError, Result};
 
 impl TenantDb {
-    /// Runs `work` in a transaction of the tenant, and commits it if `work` succeeds; otherwise nothing of it is written.
+    /// Runs `work` in a transaction of the tenant, and commits it if `work` succeeds; otherwise nothing of it
+    /// is written.
     ///
-    /// The first use of a place in a process makes or migrates its tables, where that is needed and allowed, and looks whether it is clean: see
-    /// [`verify`](Self::verify). In a SQLite file the
-    /// transaction is the only one that writes, the engine's own included, from its beginning to its end: keep it short.
+    /// The first use of a place in a process makes or migrates its tables, where that is needed and allowed,
+    /// and looks whether it is clean: see [`verify`](Self::verify). In a SQLite file the transaction is the
+    /// only one that writes, the engine's own included, from its beginning to its end: keep it short.
     ///
-    /// In it, `?` takes every error. Return a [`TaskError`] by hand to say what a task that runs this should make of it.
+    /// In it, `?` takes every error. Return a [`TaskError`] by hand to say what a task that runs this should
+    /// make of it.
     ///
     /// # Errors
     ///
-    /// The [`DataError`] or the error of SeaORM that `work` met, and any other one of `work` as [`DataErrorKind::Aborted`](crate::DataErrorKind::Aborted);
-    /// what kept the transaction from its begin or its commit. A transaction that met an error is rolled back, even if `work` made up for it.
+    /// The [`DataError`] or the error of SeaORM that `work` met, and any other one of `work` as
+    /// [`DataErrorKind::Aborted`](crate::DataErrorKind::Aborted); what kept the transaction from its begin or
+    /// its commit. A transaction that met an error is rolled back, even if `work` made up for it.
     pub async fn run<T, W>(&self, work: W) -> Result<T>
     where
         W: AsyncFnOnce(&TenantTx) -> Result<T, TaskError>,
@@ -29,7 +32,8 @@ impl TenantDb {
         self.transaction(Access::Write, work).await.map_err(DataError::aborted)
     }
 
-    /// The same for work that only reads: it waits for no writer, and sees one state of the data from beginning to end.
+    /// The same for work that only reads: it waits for no writer, and sees one state of the data from
+    /// beginning to end.
     ///
     /// # Errors
     ///
@@ -41,8 +45,8 @@ impl TenantDb {
         self.transaction(Access::Read, work).await.map_err(DataError::aborted)
     }
 
-    /// As [`run`](Self::run), with an error of your own, which `work` has to name: it ends with `Ok::<_, MyError>(…)`, or is a
-    /// function.
+    /// As [`run`](Self::run), with an error of your own, which `work` has to name: it ends with `Ok::<_,
+    /// MyError>(…)`, or is a function.
     ///
     /// # Errors
     ///

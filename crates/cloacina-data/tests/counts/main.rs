@@ -1,4 +1,5 @@
-//! What is counted of executions, by the facade `metrics`. There is one recorder in a program, so this is one test.
+//! What is counted of executions, by the facade `metrics`. There is one recorder in a program, so this is one
+//! test.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 

@@ -1,4 +1,5 @@
-//! Reading across tenants, case 29: nothing without a grant that was committed before, and whoever reads is in the audit.
+//! Reading across tenants, case 29: nothing without a grant that was committed before, and whoever reads is
+//! in the audit.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
-//! Processes and servers that end around the commit of a transactional task: what it did and that it is done are there together, or
-//! neither is.
+//! Processes and servers that end around the commit of a transactional task: what it did and that it is done
+//! are there together, or neither is.
 //!
-//! `CLOACINA_KILLS` says how many processes are killed in each placement at a random moment; 20 in a usual run.
+//! `CLOACINA_KILLS` says how many processes are killed in each placement at a random moment; 20 in a usual
+//! run.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -125,7 +126,8 @@ async fn load(runner: &Runner, may_end: &Arc<AtomicBool>) {
             let (runner, may_end) = (runner.clone(), Arc::clone(may_end));
             tokio::spawn(async move {
                 while !may_end.load(Ordering::Relaxed) {
-                    // A server that goes away may take the answer with it; what was recorded is finished all the same.
+                    // A server that goes away may take the answer with it; what was recorded is finished all
+                    // the same.
                     if let Ok(result) = runner.execute("paying", Context::new()).await {
                         assert!(result.status.is_success(), "{result:?}");
                     }
@@ -138,7 +140,8 @@ async fn load(runner: &Runner, may_end: &Arc<AtomicBool>) {
     }
 }
 
-/// Submits executions in transactions that leave a row for each, several side by side. Where it is to stay, each transaction does, before its end.
+/// Submits executions in transactions that leave a row for each, several side by side. Where it is to stay,
+/// each transaction does, before its end.
 async fn submit(runner: &Runner, may_end: &Arc<AtomicBool>) {
     let db = runner.data().unwrap();
     let submitters: Vec<_> = (0..AT_ONCE)
@@ -245,7 +248,8 @@ pub(crate) async fn make(place: &Placement) {
     runner.shutdown().await.unwrap();
 }
 
-/// Fails if what the task did and that it is done are not together everywhere; otherwise says how many executions have come so far.
+/// Fails if what the task did and that it is done are not together everywhere; otherwise says how many
+/// executions have come so far.
 async fn agree(place: &Placement, hint: &str) -> usize {
     let all = entered(place, "acme").await;
     let wrong: Vec<_> = all.iter().filter(|entered| !entered.agrees()).collect();

@@ -10,7 +10,8 @@ use cloacina::data::sea_orm::sea_query::ColumnDef;
 use crate::model::data;
 use crate::support::{Placement, assert_says, in_each_placement};
 
-/// A fault: what plants it, words of what is said about it, what mends it. With nothing to mend it, the remedy that is said is run.
+/// A fault: what plants it, words of what is said about it, what mends it. With nothing to mend it, the
+/// remedy that is said is run.
 type Fault = (&'static str, &'static str, &'static str);
 
 /// In every place on PostgreSQL. `S` is its schema.
@@ -138,7 +139,8 @@ const ANYWHERE: &[Fault] = &[
     ),
 ];
 
-/// Where the database keeps the login to its tenants. `L` is the login, `G` the role that rights are granted to, `A` the administrator.
+/// Where the database keeps the login to its tenants. `L` is the login, `G` the role that rights are granted
+/// to, `A` the administrator.
 const KEPT: &[Fault] = &[
     ("GRANT TRUNCATE ON S.member TO G", "TRUNCATE on table member is granted to G", ""),
     ("GRANT REFERENCES ON S.member TO G", "REFERENCES on table member is granted to G", ""),

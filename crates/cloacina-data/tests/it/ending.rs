@@ -1,7 +1,8 @@
 //! Attempts of a transactional task that end in another way while it works or commits.
 //!
-//! Another connection holds a lock that the transaction needs, so that it stands where the test wants it. In a SQLite file nothing can
-//! come between: the transaction is the only one that writes, from its beginning to its end.
+//! Another connection holds a lock that the transaction needs, so that it stands where the test wants it. In
+//! a SQLite file nothing can come between: the transaction is the only one that writes, from its beginning to
+//! its end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};

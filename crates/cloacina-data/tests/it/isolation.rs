@@ -1,7 +1,8 @@
 //! The cases of isolation, by number: whatever a tenant asks for, it sees and changes its own rows.
 //!
-//! What is refused stands in `hostile.txt`, what is answered with the tenant's own rows in `scoped.txt`, each with the number of its case.
-//! The marks of the tenants begin each text of theirs, so a row in the wrong hands is seen wherever it turns up.
+//! What is refused stands in `hostile.txt`, what is answered with the tenant's own rows in `scoped.txt`, each
+//! with the number of its case. The marks of the tenants begin each text of theirs, so a row in the wrong
+//! hands is seen wherever it turns up.
 //!
 //! | variable | stands for |
 //! |---|---|
@@ -625,7 +626,8 @@ pub(crate) async fn switched(kind: u32, number: u64, tx: &TenantTx) -> Result<Ve
     let mark = tx.tenant().to_owned();
     let all = async || Ok::<_, DataError>(names(member::Entity::find().all(tx).await?));
     match kind {
-        // A value that is there already, a statement that is refused, one that the database does not know, a change of mind.
+        // A value that is there already, a statement that is refused, one that the database does not know, a
+        // change of mind.
         0 => {
             member::Entity::insert(new_member("anna", &mark)).exec(tx).await?;
         }

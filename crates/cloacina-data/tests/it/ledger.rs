@@ -180,7 +180,8 @@ pub(crate) const COMMITTING: i64 = 2;
 
 /// Makes transactions wait for the test's locks: one where the completion is written, one within COMMIT.
 ///
-/// A place with triggers is not opened, so they are conditions on its tables; what waits for the commit is in another schema.
+/// A place with triggers is not opened, so they are conditions on its tables; what waits for the commit is in
+/// another schema.
 pub(crate) async fn set_traps(url: &str) {
     let operator = connect(&Cluster::shared().unwrap().superuser_url_of(url), "acme").await;
     let traps = format!(

@@ -1,4 +1,5 @@
-//! Declarations that cannot work, places that cannot be used, and what is said about them: whose, what, and what to do.
+//! Declarations that cannot work, places that cannot be used, and what is said about them: whose, what, and
+//! what to do.
 
 // What the derives of SeaORM make of them has to be as public as they are.
 #![allow(unreachable_pub)]

@@ -1,4 +1,5 @@
-//! Models with their relations in them: what SeaORM saves and loads as a whole is the tenant's own, join tables included.
+//! Models with their relations in them: what SeaORM saves and loads as a whole is the tenant's own, join
+//! tables included.
 
 use cloacina::data::sea_orm::ActiveValue::Set;
 use cloacina::data::sea_orm::sea_query::{ColumnDef, ForeignKey, ForeignKeyAction, Index, Table};

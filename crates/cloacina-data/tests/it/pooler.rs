@@ -1,4 +1,5 @@
-//! Tenants' data behind a pooler in transaction mode: each transaction may be another server process's, and nothing may be left there.
+//! Tenants' data behind a pooler in transaction mode: each transaction may be another server process's, and
+//! nothing may be left there.
 //!
 //! `CLOACINA_SEED` is the seed of what is random.
 
@@ -23,14 +24,16 @@ use crate::support::{PATIENCE, administered, workflow};
 /// The server processes of each login, on which its transactions take turns.
 const SERVER_CONNECTIONS: usize = 2;
 
-/// Of each tenant. The last ones are not dropped, so that no session ends that they could have left something in.
+/// Of each tenant. The last ones are not dropped, so that no session ends that they could have left something
+/// in.
 const TRANSACTIONS: u64 = 300;
 const NOT_DROPPED: u64 = 50;
 
 /// The pooler is told passwords as they are in a URL, so there is nothing in them to be encoded.
 const PASSWORD: &str = "open-sesame";
 
-/// What a session is left with that is not of a new one. The first ones are those that the pooler itself sets for its client.
+/// What a session is left with that is not of a new one. The first ones are those that the pooler itself sets
+/// for its client.
 const LEFT: &str = "
     SELECT format('%s is set to %s', name, setting) FROM pg_settings
     WHERE source = 'session' AND name NOT IN ('application_name', 'client_encoding', 'DateStyle', 'standard_conforming_strings', 'TimeZone')
@@ -195,7 +198,8 @@ async fn answers(session: &Client, sql: &str) -> Vec<String> {
     messages.into_iter().filter_map(text).collect()
 }
 
-/// The transactions of one tenant. What fails does so because it has to; what is committed has its executions, what is not has none.
+/// The transactions of one tenant. What fails does so because it has to; what is committed has its
+/// executions, what is not has none.
 async fn works(runner: &Runner, seed: u64, mut rng: fastrand::Rng) {
     let db = runner.data().unwrap();
     fill(&db).await;

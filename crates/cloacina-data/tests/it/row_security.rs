@@ -1,4 +1,5 @@
-//! What the database alone refuses where tenants share tables: plain SQL as the application's login, without the gate.
+//! What the database alone refuses where tenants share tables: plain SQL as the application's login, without
+//! the gate.
 
 use cloacina::data::sea_orm;
 use cloacina::data::sea_orm::EntityTrait;
@@ -8,7 +9,8 @@ use uuid::Uuid;
 use crate::model::{data, member, new_member};
 use crate::support::{Placement, Shared};
 
-/// Two tenants with a member each, a session of the application's login, and what an attacker may have learned.
+/// Two tenants with a member each, a session of the application's login, and what an attacker may have
+/// learned.
 struct Attack {
     shared: std::sync::Arc<Shared>,
     session: Client,

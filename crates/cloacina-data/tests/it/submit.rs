@@ -73,8 +73,8 @@ async fn ids(runner: &Runner) -> Vec<Uuid> {
     ids
 }
 
-/// Fails unless each execution that was submitted in a transaction has the row that the transaction left, and no row is without one; says how
-/// many there are.
+/// Fails unless each execution that was submitted in a transaction has the row that the transaction left, and
+/// no row is without one; says how many there are.
 async fn match_up(place: &Placement, hint: &str) -> usize {
     let all = entered(place, "acme").await;
     let wrong: Vec<_> = all.iter().filter(|entered| entered.rows != 1).collect();
@@ -646,7 +646,8 @@ async fn a_process_that_dies_after_a_commit_to_a_file_at_rest_leaves_it_to_be_lo
     assert_eq!(due, ["acme"]);
 }
 
-/// A transaction that writes holds the file; while one waits, it has to be able to ask how many executions there are.
+/// A transaction that writes holds the file; while one waits, it has to be able to ask how many executions
+/// there are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heartbeats_go_on_while_transactions_submit_to_a_file() {
     let place = Placement::sqlite();

@@ -72,7 +72,8 @@ macro_rules! in_each_placement {
 }
 pub(crate) use in_each_placement;
 
-/// The same in the two placements in which a tenant's place can be looked at and broken by anybody who is let in.
+/// The same in the two placements in which a tenant's place can be looked at and broken by anybody who is let
+/// in.
 macro_rules! in_files_and_schemas {
     ($(async fn $name:ident($place:ident: Placement) $body:block)*) => {
         $(async fn $name($place: $crate::support::Placement) $body)*
@@ -145,7 +146,8 @@ pub(crate) async fn administered() -> (DatabaseAdmin, String, String) {
     administered_on(Cluster::shared().unwrap()).await
 }
 
-/// A new database with an administrator that is no superuser. What only a superuser can close in it, one has closed as the preflight says.
+/// A new database with an administrator that is no superuser. What only a superuser can close in it, one has
+/// closed as the preflight says.
 async fn administrator_on(server: &Server) -> (DatabaseAdmin, String) {
     let admin_url = server.fresh_database().await.unwrap();
     server.make_administrator(&admin_url).await.unwrap();
@@ -287,7 +289,8 @@ impl Placement {
         builder.build().await.unwrap()
     }
 
-    /// What another process needs to open a tenant here, whose tables are made: a URL, or that and the application's login.
+    /// What another process needs to open a tenant here, whose tables are made: a URL, or that and the
+    /// application's login.
     pub(crate) async fn told(&self, tenant: &str, data: &Data) -> Vec<String> {
         match self {
             Self::Sqlite(directory) => vec![format!("sqlite://{}/{tenant}.db", directory.path().display())],

@@ -1,4 +1,5 @@
--- `execution_lock`, for places whose rows lie in the same tables. They come by tenant, and those of a tenant by id.
+-- `execution_lock`, for places whose rows lie in the same tables. They come by tenant, and those of a tenant
+-- by id.
 SELECT execution.id, execution.state
 FROM unnest($1::uuid[], $2::uuid[]) AS wanted (tenant_id, id)
 CROSS JOIN LATERAL (

@@ -1,4 +1,5 @@
--- `task_claim`, for places whose rows lie in the same tables and that know the same workflows. Each has a limit of its own.
+-- `task_claim`, for places whose rows lie in the same tables and that know the same workflows. Each has a
+-- limit of its own.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 picked AS MATERIALIZED (
     SELECT wanted.tenant_id, candidate.*

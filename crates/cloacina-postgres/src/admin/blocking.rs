@@ -1,6 +1,7 @@
 //! The same for code that is not async: each call blocks its thread until it is done.
 //!
-//! They may be called anywhere, also on a thread of a Tokio runtime, which then does nothing else for as long.
+//! They may be called anywhere, also on a thread of a Tokio runtime, which then does nothing else for as
+//! long.
 
 use std::fmt;
 use std::future::Future;

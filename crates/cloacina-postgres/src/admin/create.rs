@@ -14,22 +14,26 @@ use crate::schema::SchemaName;
 use crate::statement as sql;
 
 impl DatabaseAdmin {
-    /// Makes a tenant with a schema, a login and the engine's tables, in one transaction: a crash in the middle leaves nothing.
+    /// Makes a tenant with a schema, a login and the engine's tables, in one transaction: a crash in the
+    /// middle leaves nothing.
     ///
-    /// The password goes to the server as a SCRAM-SHA-256 verifier; the clear text is only in the credentials that are returned.
+    /// The password goes to the server as a SCRAM-SHA-256 verifier; the clear text is only in the credentials
+    /// that are returned.
     ///
     /// # Errors
     ///
-    /// [`AdminErrorKind::AlreadyExists`] if the tenant, its schema or one of its roles exists: nothing that exists is adopted, and a
-    /// repeated call changes nothing. [`AdminErrorKind::Configuration`] for a name or a password that cannot be used,
-    /// [`AdminErrorKind::Privileges`] with the statements that are missing, [`AdminErrorKind::Unavailable`].
+    /// [`AdminErrorKind::AlreadyExists`] if the tenant, its schema or one of its roles exists: nothing that
+    /// exists is adopted, and a repeated call changes nothing. [`AdminErrorKind::Configuration`] for a name
+    /// or a password that cannot be used, [`AdminErrorKind::Privileges`] with the statements that are
+    /// missing, [`AdminErrorKind::Unavailable`].
     pub async fn create_tenant(&self, config: TenantConfig) -> Result<TenantCredentials> {
         let name = config.schema_name.clone();
         self.create_named_tenant(&name, config).await
     }
 
-    /// As [`create_tenant`](Self::create_tenant), for a tenant that the operator calls by another name than its schema's. The name is in the
-    /// registry, which no tenant can read; names of schemas and logins everybody can.
+    /// As [`create_tenant`](Self::create_tenant), for a tenant that the operator calls by another name than
+    /// its schema's. The name is in the registry, which no tenant can read; names of schemas and logins
+    /// everybody can.
     ///
     /// # Errors
     ///
@@ -43,7 +47,8 @@ impl DatabaseAdmin {
         self.run(async move |admin| admin.create(&schema, &login, &name, password).await).await
     }
 
-    /// Makes the place of the operator itself, `cloacina_main`, if it is not there, so that a login that may make no schemas can open it.
+    /// Makes the place of the operator itself, `cloacina_main`, if it is not there, so that a login that may
+    /// make no schemas can open it.
     ///
     /// # Errors
     ///
@@ -112,8 +117,8 @@ impl Admin {
         Ok(self.credentials(login.as_str(), password, schema.as_str()))
     }
 
-    /// What makes a login of a tenant. Its timeouts are a convenience: a session can change them; what is enforced is that sessions
-    /// which exceed the tenant's limits are ended.
+    /// What makes a login of a tenant. Its timeouts are a convenience: a session can change them; what is
+    /// enforced is that sessions which exceed the tenant's limits are ended.
     pub(super) fn login_statements(
         &self,
         login: &str,

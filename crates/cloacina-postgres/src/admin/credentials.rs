@@ -12,7 +12,8 @@ pub struct TenantConfig {
     /// The schema: 1 to 63 ASCII letters, digits and underscores, kept exactly as given. See
     /// [`SchemaName`](crate::SchemaName) for the names that are refused.
     pub schema_name: String,
-    /// The login: 1 to 60 ASCII letters, digits and underscores. Logins are shared by all databases of a server.
+    /// The login: 1 to 60 ASCII letters, digits and underscores. Logins are shared by all databases of a
+    /// server.
     pub username: String,
     /// The password: 8 to 512 bytes without NUL, used as it is. Empty: 32 characters are drawn, 209 bits.
     pub password: String,
@@ -28,8 +29,8 @@ impl fmt::Debug for TenantConfig {
     }
 }
 
-/// What a tenant needs to log in. It is kept nowhere: hand it to a store of secrets. A lost password is replaced by
-/// [`rotate_credentials`](super::DatabaseAdmin::rotate_credentials).
+/// What a tenant needs to log in. It is kept nowhere: hand it to a store of secrets. A lost password is
+/// replaced by [`rotate_credentials`](super::DatabaseAdmin::rotate_credentials).
 #[derive(Clone, PartialEq, Eq)]
 pub struct TenantCredentials {
     /// The login.
@@ -38,8 +39,8 @@ pub struct TenantCredentials {
     pub password: String,
     /// The tenant's schema.
     pub schema_name: String,
-    /// The URL for [`Runner::new`](https://docs.rs/cloacina), with everything percent-encoded and all of the administrator's connection
-    /// parameters.
+    /// The URL for [`Runner::new`](https://docs.rs/cloacina), with everything percent-encoded and all of the
+    /// administrator's connection parameters.
     pub connection_string: String,
 }
 
@@ -57,7 +58,8 @@ impl fmt::Debug for TenantCredentials {
 /// The longest name of a login: two suffixes of three bytes are ours.
 const LOGIN_LENGTH: usize = 60;
 
-/// The name of a tenant's login. With its group and its second login for rotations, the only names of roles that we make.
+/// The name of a tenant's login. With its group and its second login for rotations, the only names of roles
+/// that we make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LoginName(String);
 

@@ -6,8 +6,9 @@
 //!                            no new work, tasks may end, nobody may connect, the database goes, the row becomes a tombstone
 //! ```
 //!
-//! `CREATE DATABASE` and `DROP DATABASE` are in no transaction, so a crash in between leaves a tenant that is `creating` or `removing`. Repeating
-//! the call goes on from there. The database's name is drawn when the row is made, so one of that name is this tenant's.
+//! `CREATE DATABASE` and `DROP DATABASE` are in no transaction, so a crash in between leaves a tenant that is
+//! `creating` or `removing`. Repeating the call goes on from there. The database's name is drawn when the row
+//! is made, so one of that name is this tenant's.
 
 use std::time::Duration;
 
@@ -25,32 +26,36 @@ use crate::statement as sql;
 use crate::tenant::{self, NamedTenant};
 
 impl DatabaseAdmin {
-    /// Makes a tenant with a database of its own on this server, and says what that is called. Operators' logins reach it by the tenant's name; its
-    /// tables belong to the owner of all tenants' tables.
+    /// Makes a tenant with a database of its own on this server, and says what that is called. Operators'
+    /// logins reach it by the tenant's name; its tables belong to the owner of all tenants' tables.
     ///
-    /// Not one transaction: a tenant whose making was cut short is `creating`, and the same call goes on with it.
+    /// Not one transaction: a tenant whose making was cut short is `creating`, and the same call goes on with
+    /// it.
     ///
-    /// On PostgreSQL 14 the schema `public` of a new database is open to whoever is let in, here the operators, and only a superuser may close it. An
-    /// administrator that is one does so; any other writes the statement to the log, as a warning. [`preflight`](Self::preflight) of an administrator
-    /// of the tenant's database tells it as well.
+    /// On PostgreSQL 14 the schema `public` of a new database is open to whoever is let in, here the
+    /// operators, and only a superuser may close it. An administrator that is one does so; any other writes
+    /// the statement to the log, as a warning. [`preflight`](Self::preflight) of an administrator of the
+    /// tenant's database tells it as well.
     ///
     /// # Errors
     ///
-    /// [`AdminErrorKind::AlreadyExists`] if a tenant is called so, [`AdminErrorKind::Configuration`] for a name that cannot be used: it has 1 to 63
-    /// ASCII letters, digits, hyphens and underscores. [`AdminErrorKind::Privileges`] if the login may make no databases (`CREATEDB`),
+    /// [`AdminErrorKind::AlreadyExists`] if a tenant is called so, [`AdminErrorKind::Configuration`] for a
+    /// name that cannot be used: it has 1 to 63 ASCII letters, digits, hyphens and underscores.
+    /// [`AdminErrorKind::Privileges`] if the login may make no databases (`CREATEDB`),
     /// [`AdminErrorKind::Unavailable`].
     pub async fn create_tenant_database(&self, name: &str) -> Result<String> {
         let name = tenant_name(name)?;
         self.run(async move |admin| admin.create_database(&name).await).await
     }
 
-    /// Removes a tenant with its database: no new work, running tasks may end for `drain`, then nobody is let in and the database is dropped. Safe to
-    /// repeat.
+    /// Removes a tenant with its database: no new work, running tasks may end for `drain`, then nobody is let
+    /// in and the database is dropped. Safe to repeat.
     ///
     /// # Errors
     ///
-    /// [`AdminErrorKind::NotFound`] if no tenant with a database of its own is called so, [`AdminErrorKind::Busy`] if sessions that this login may
-    /// not end are in it: it is closed, and the call can be repeated when they have ended. [`AdminErrorKind::Unavailable`].
+    /// [`AdminErrorKind::NotFound`] if no tenant with a database of its own is called so,
+    /// [`AdminErrorKind::Busy`] if sessions that this login may not end are in it: it is closed, and the call
+    /// can be repeated when they have ended. [`AdminErrorKind::Unavailable`].
     pub async fn remove_tenant_database(&self, name: &str, drain: Duration) -> Result<()> {
         let name = name.to_owned();
         self.run(async move |admin| admin.remove_database(&name, drain).await).await
@@ -230,7 +235,8 @@ impl Admin {
         let mut side = self.inner.pool.side().await?;
         let drop = format!("DROP DATABASE IF EXISTS {}", database.quoted());
         let mut dropped = side.alone_and_last(&format!("{drop} WITH (FORCE)")).await;
-        // Autovacuum is nobody's that this login is over, and then none is ended. Without FORCE the server ends it, and waits 5 s for the others.
+        // Autovacuum is nobody's that this login is over, and then none is ended. Without FORCE the server
+        // ends it, and waits 5 s for the others.
         if dropped.as_ref().is_err_and(|failure| failure.code() == Some("42501")) {
             dropped = side.alone_and_last(&drop).await;
         }

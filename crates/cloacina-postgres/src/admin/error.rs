@@ -9,7 +9,8 @@ use cloacina_core::store::{StoreError, StoreErrorKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AdminErrorKind {
-    /// A name, a password, a URL or a limit cannot be used, or the server does not accept the administrator's login.
+    /// A name, a password, a URL or a limit cannot be used, or the server does not accept the administrator's
+    /// login.
     Configuration,
     /// Something of that name exists that is not this tenant; nothing that exists is adopted.
     AlreadyExists,
@@ -17,7 +18,8 @@ pub enum AdminErrorKind {
     NotFound,
     /// The administrator's login lacks a right; the message ends with the statements that give it.
     Privileges,
-    /// Something else is at work on the tenant, or work did not end in time. What was done so far stays; repeat the call.
+    /// Something else is at work on the tenant, or work did not end in time. What was done so far stays;
+    /// repeat the call.
     Busy,
     /// The database could not be reached, or has no connection to spare. Nothing was done, or all of it.
     Unavailable,

@@ -10,13 +10,15 @@ use crate::role::quoted;
 impl DatabaseAdmin {
     /// Sets all limits of a tenant; what is `None` has no limit of its own. In force within a second.
     ///
-    /// The limits on its login (connections, statements, transactions) count for sessions that begin afterwards, and for all of them
-    /// where [`reap_sessions`](Self::reap_sessions) is called. Without them they are 20 connections, 60 s and 300 s.
+    /// The limits on its login (connections, statements, transactions) count for sessions that begin
+    /// afterwards, and for all of them where [`reap_sessions`](Self::reap_sessions) is called. Without them
+    /// they are 20 connections, 60 s and 300 s.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](super::AdminErrorKind::Configuration) for a limit of 0, [`NotFound`](super::AdminErrorKind::NotFound),
-    /// [`Privileges`](super::AdminErrorKind::Privileges), [`Unavailable`](super::AdminErrorKind::Unavailable).
+    /// [`Configuration`](super::AdminErrorKind::Configuration) for a limit of 0,
+    /// [`NotFound`](super::AdminErrorKind::NotFound), [`Privileges`](super::AdminErrorKind::Privileges),
+    /// [`Unavailable`](super::AdminErrorKind::Unavailable).
     pub async fn set_limits(&self, schema_name: &str, limits: TenantLimits) -> Result<()> {
         let checked = Checked::of(&limits)?;
         let schema = schema_name.to_owned();

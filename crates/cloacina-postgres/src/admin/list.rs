@@ -40,7 +40,8 @@ pub struct TenantSummary {
     pub schema_version: u32,
     /// When it was made.
     pub created_at: Timestamp,
-    /// The size of its tables with their indexes, at the last sweep. See [`measure_tenants`](DatabaseAdmin::measure_tenants).
+    /// The size of its tables with their indexes, at the last sweep. See
+    /// [`measure_tenants`](DatabaseAdmin::measure_tenants).
     pub size_bytes: Option<u64>,
     /// The sweep that first saw the latest change in its tables.
     pub last_activity: Option<Timestamp>,
@@ -78,9 +79,9 @@ impl DatabaseAdmin {
         .await
     }
 
-    /// Sweeps over the statistics of all tenants' tables for their sizes and for who was active; reads no row of a tenant. Returns how many
-    /// tenants it measured: of one that has locked its tables the figures stay as they are, and a warning says so. The tenant manager does so
-    /// once an hour.
+    /// Sweeps over the statistics of all tenants' tables for their sizes and for who was active; reads no row
+    /// of a tenant. Returns how many tenants it measured: of one that has locked its tables the figures stay
+    /// as they are, and a warning says so. The tenant manager does so once an hour.
     ///
     /// # Errors
     ///

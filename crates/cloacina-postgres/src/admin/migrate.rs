@@ -19,11 +19,12 @@ pub struct Migrated {
 }
 
 impl DatabaseAdmin {
-    /// Migrates tenants one after another, each in transactions of its own; all tenants of the database if `schemas` is empty. Those that share
-    /// tables are named by their names, and migrated together.
+    /// Migrates tenants one after another, each in transactions of its own; all tenants of the database if
+    /// `schemas` is empty. Those that share tables are named by their names, and migrated together.
     ///
-    /// Waits for a lock on a tenant's table for 5 s at most, so that work of that tenant is not held up by more. What fails
-    /// for one tenant is told in its row, and is tried again by the next call; tenants that are current cost one look together.
+    /// Waits for a lock on a tenant's table for 5 s at most, so that work of that tenant is not held up by
+    /// more. What fails for one tenant is told in its row, and is tried again by the next call; tenants that
+    /// are current cost one look together.
     ///
     /// # Errors
     ///
@@ -47,7 +48,8 @@ impl DatabaseAdmin {
             let known = admin.inner.migrations.place_version();
             let mut migrated = Vec::new();
             for tenant in tenants {
-                // The tables of a tenant with a database of its own are there, and so is what says how old they are.
+                // The tables of a tenant with a database of its own are there, and so is what says how old
+                // they are.
                 let home = match tenant.placement {
                     Placement::Database => Some(admin.of_database(&tenant.schema_name.parse()?)?),
                     _ => None,

@@ -8,12 +8,13 @@
 //! cloacina_owner   NOLOGIN; owns the schema `cloacina` and every table in a tenant's schema
 //! ```
 //!
-//! The group owns nothing, and has no right by which a tenant could put something where others run: no CREATE, TRIGGER, REFERENCES,
-//! TRUNCATE or MAINTAIN. What is a tenant's is bound to it in the registry by the OIDs of its roles, so that a role or a schema that
-//! somebody made under its name is not mistaken for it: nothing that exists is adopted.
+//! The group owns nothing, and has no right by which a tenant could put something where others run: no
+//! CREATE, TRIGGER, REFERENCES, TRUNCATE or MAINTAIN. What is a tenant's is bound to it in the registry by
+//! the OIDs of its roles, so that a role or a schema that somebody made under its name is not mistaken for
+//! it: nothing that exists is adopted.
 //!
-//! Each action is one transaction, with its row in `cloacina.audit`; one that needs several says so and can be repeated. An action
-//! goes on when its caller's future is dropped.
+//! Each action is one transaction, with its row in `cloacina.audit`; one that needs several says so and can
+//! be repeated. An action goes on when its caller's future is dropped.
 
 pub mod blocking;
 mod create;
@@ -74,7 +75,8 @@ pub struct Database {
 impl Database {
     /// A database of this URL and name, with at most so many connections.
     ///
-    /// The name has to be the one in the URL, if that has one: two that differ are an error when the database is first used.
+    /// The name has to be the one in the URL, if that has one: two that differ are an error when the database
+    /// is first used.
     #[must_use]
     pub fn new(url: &str, database_name: &str, max_connections: u32) -> Self {
         Self { url: url.into(), name: database_name.to_owned(), max_connections }
@@ -90,9 +92,9 @@ impl fmt::Debug for Database {
 
 /// Makes, changes and removes tenants of a PostgreSQL database that have logins of their own.
 ///
-/// Its login is a superuser, or has CREATEROLE and may make schemas; [`preflight`](Self::preflight) says what is missing. With its
-/// first action it makes the three roles and hands the schema `cloacina` over to their owner; the login that owned it before
-/// goes on working, as a member of `cloacina_engine`.
+/// Its login is a superuser, or has CREATEROLE and may make schemas; [`preflight`](Self::preflight) says what
+/// is missing. With its first action it makes the three roles and hands the schema `cloacina` over to their
+/// owner; the login that owned it before goes on working, as a member of `cloacina_engine`.
 ///
 /// A handle: clones share the connections.
 #[derive(Clone)]
@@ -186,7 +188,8 @@ struct Registered {
     placement: Placement,
     state: String,
     group: Option<String>,
-    /// The role that has the group's OID, under whatever name: another one than `group` means that somebody renamed it.
+    /// The role that has the group's OID, under whatever name: another one than `group` means that somebody
+    /// renamed it.
     group_there: Option<String>,
     logins: Vec<String>,
     current: Vec<String>,
@@ -323,7 +326,8 @@ impl Admin {
         AdminError::new(kind, message)
     }
 
-    /// Tells the processes of this database to look at the doorbell and the notices. Only a hint: they look once a second.
+    /// Tells the processes of this database to look at the doorbell and the notices. Only a hint: they look
+    /// once a second.
     async fn hint(&self) {
         let hinted = async {
             let side = self.inner.pool.side().await?;

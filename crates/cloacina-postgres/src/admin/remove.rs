@@ -6,7 +6,8 @@
 //!                         one transaction drops the data, one the roles; then the catalogs of the whole cluster are asked what is left
 //! ```
 //!
-//! Every step can be repeated. The row of a removed tenant stays as a tombstone, without anything that was the tenant's.
+//! Every step can be repeated. The row of a removed tenant stays as a tombstone, without anything that was
+//! the tenant's.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,8 @@ use crate::statement as sql;
 const DRAIN: Duration = Duration::from_secs(30);
 
 impl DatabaseAdmin {
-    /// Removes a tenant with everything that is its own. Running tasks may end for 30 s; what still runs then is lost.
+    /// Removes a tenant with everything that is its own. Running tasks may end for 30 s; what still runs then
+    /// is lost.
     ///
     /// `username` is either of the tenant's logins. Removing a removed tenant is Ok.
     ///
@@ -42,9 +44,10 @@ impl DatabaseAdmin {
     ///
     /// # Errors
     ///
-    /// [`AdminErrorKind::NotFound`] if there is no such tenant, or the login is not its; nothing was changed. [`AdminErrorKind::Remains`] if
-    /// something is left that could not be removed, with what and where; the tenant is closed, and the call can be repeated.
-    /// [`AdminErrorKind::Privileges`], [`AdminErrorKind::Busy`], [`AdminErrorKind::Unavailable`].
+    /// [`AdminErrorKind::NotFound`] if there is no such tenant, or the login is not its; nothing was changed.
+    /// [`AdminErrorKind::Remains`] if something is left that could not be removed, with what and where; the
+    /// tenant is closed, and the call can be repeated. [`AdminErrorKind::Privileges`],
+    /// [`AdminErrorKind::Busy`], [`AdminErrorKind::Unavailable`].
     pub async fn remove_tenant_within(
         &self,
         schema_name: &str,
@@ -92,7 +95,8 @@ impl Admin {
 
         let rows = self.as_owner(vec![Step::Run(sql::ROLE_OIDS, params![roles.clone()])]).await?;
         let oids: Vec<u32> = rows[0].iter().map(|row| row.get("oid")).collect();
-        // What is the tenant's goes first, whatever else keeps its roles: somebody else may have granted them something in another database.
+        // What is the tenant's goes first, whatever else keeps its roles: somebody else may have granted them
+        // something in another database.
         self.insist(&roles, || Box::pin(self.drop_data(schema, &oids))).await?;
         match self.insist(&roles, || Box::pin(self.drop_roles(schema))).await {
             Err(error) if error.kind() == AdminErrorKind::Remains => {
@@ -129,8 +133,8 @@ impl Admin {
         self.finish(&mut side, &steps).await.map(drop)
     }
 
-    /// Drops the roles, and with them what the registry knows of the tenant. None of it happens as long as one of them has something in another
-    /// database: [`AdminErrorKind::Remains`].
+    /// Drops the roles, and with them what the registry knows of the tenant. None of it happens as long as
+    /// one of them has something in another database: [`AdminErrorKind::Remains`].
     async fn drop_roles(&self, schema: &str) -> Result<()> {
         let (mut side, tenant) = self.lock(schema).await?;
         if tenant.state == "removed" {
@@ -171,7 +175,8 @@ impl Admin {
                 Err(failure) => {
                     let error = failure.into_error(schema.as_str());
                     tracing::debug!(tenant = %schema, %error, "the tasks of a tenant that is removed were not counted");
-                    // A schema that is gone has nothing that runs. What else went wrong, a lock of the tenant's say, may pass.
+                    // A schema that is gone has nothing that runs. What else went wrong, a lock of the
+                    // tenant's say, may pass.
                     i64::from(error.kind() != StoreErrorKind::Place)
                 }
             };

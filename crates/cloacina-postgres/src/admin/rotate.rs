@@ -1,7 +1,8 @@
 //! New credentials for a tenant, without a moment at which none work.
 //!
-//! A tenant has two logins, `<username>` and `<username>__2`, of which one is current. A rotation gives the other one a new password and
-//! hands it out; the one before works until its grace is over, so that processes can change over one after the other.
+//! A tenant has two logins, `<username>` and `<username>__2`, of which one is current. A rotation gives the
+//! other one a new password and hands it out; the one before works until its grace is over, so that processes
+//! can change over one after the other.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,7 +22,8 @@ use crate::statement as sql;
 const GRACE: Duration = Duration::from_secs(3600);
 
 impl DatabaseAdmin {
-    /// Gives a tenant new credentials. The ones before work for another hour; then that login is closed and its sessions are ended.
+    /// Gives a tenant new credentials. The ones before work for another hour; then that login is closed and
+    /// its sessions are ended.
     ///
     /// # Errors
     ///
@@ -30,16 +32,18 @@ impl DatabaseAdmin {
         self.rotate_credentials_within(schema_name, GRACE).await
     }
 
-    /// Gives a tenant new credentials; the ones before work for `grace` more. With none they end before this returns.
+    /// Gives a tenant new credentials; the ones before work for `grace` more. With none they end before this
+    /// returns.
     ///
-    /// A second rotation within the grace of the first ends the oldest credentials at once, since a tenant has two logins.
-    /// What ends the login when the grace is over is this process, [`reap_sessions`](Self::reap_sessions) of another administrator, or the
-    /// server, which lets nobody in with it afterwards.
+    /// A second rotation within the grace of the first ends the oldest credentials at once, since a tenant
+    /// has two logins. What ends the login when the grace is over is this process,
+    /// [`reap_sessions`](Self::reap_sessions) of another administrator, or the server, which lets nobody in
+    /// with it afterwards.
     ///
     /// # Errors
     ///
-    /// [`AdminErrorKind::NotFound`] if there is no such tenant or it has no login, [`AdminErrorKind::Busy`] if it is being removed,
-    /// [`AdminErrorKind::Privileges`], [`AdminErrorKind::Unavailable`].
+    /// [`AdminErrorKind::NotFound`] if there is no such tenant or it has no login, [`AdminErrorKind::Busy`]
+    /// if it is being removed, [`AdminErrorKind::Privileges`], [`AdminErrorKind::Unavailable`].
     pub async fn rotate_credentials_within(
         &self,
         schema_name: &str,

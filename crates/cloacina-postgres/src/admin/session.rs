@@ -22,12 +22,13 @@ const COURTESY: Duration = Duration::from_millis(100);
 pub(super) type Attempt<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 impl DatabaseAdmin {
-    /// Ends the sessions of tenants' logins whose statement or transaction takes longer than the tenant's limits allow, and those of
-    /// logins whose time after a rotation is over. Returns how many were ended. Transactions that a tenant prepared are rolled back likewise, or named
-    /// in a warning where this administrator is no superuser.
+    /// Ends the sessions of tenants' logins whose statement or transaction takes longer than the tenant's
+    /// limits allow, and those of logins whose time after a rotation is over. Returns how many were ended.
+    /// Transactions that a tenant prepared are rolled back likewise, or named in a warning where this
+    /// administrator is no superuser.
     ///
-    /// To be called often: it is what keeps a tenant from holding locks, and the server's oldest snapshot, for ever.
-    /// The tenant manager does so once a second.
+    /// To be called often: it is what keeps a tenant from holding locks, and the server's oldest snapshot,
+    /// for ever. The tenant manager does so once a second.
     ///
     /// # Errors
     ///
@@ -77,8 +78,9 @@ impl Admin {
         }
     }
 
-    /// Does what a tenant may be in the way of: with `ALTER ROLE` of itself, or with `GRANT` on what it may use, a login locks rows of the catalogs
-    /// for as long as its transaction may last. Its sessions that are waited for are ended, while the action stands first in the line for the lock.
+    /// Does what a tenant may be in the way of: with `ALTER ROLE` of itself, or with `GRANT` on what it may
+    /// use, a login locks rows of the catalogs for as long as its transaction may last. Its sessions that are
+    /// waited for are ended, while the action stands first in the line for the lock.
     pub(super) async fn insist<'a, T>(
         &'a self,
         roles: &[String],
@@ -127,7 +129,8 @@ impl Admin {
         self.end_prepared(roles).await
     }
 
-    /// Rolls back what sessions of these roles have prepared, which keeps its locks although they have ended. Only a superuser may.
+    /// Rolls back what sessions of these roles have prepared, which keeps its locks although they have ended.
+    /// Only a superuser may.
     pub(super) async fn end_prepared(&self, roles: &[String]) -> Result<()> {
         self.end_prepared_of(Some(roles)).await
     }

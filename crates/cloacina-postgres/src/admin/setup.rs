@@ -16,10 +16,11 @@ pub struct Preflight {
     pub missing: Vec<String>,
     /// Statements without which tenants cannot have databases of their own.
     pub databases: Vec<String>,
-    /// Statements that close what PostgreSQL leaves open to every login. Those in this database are run with the first action where this login may;
-    /// those about other databases of the server never are, since other programs may need them: look at each, and grant the right to whoever
-    /// does. Without them tenants can fill the disk with temporary tables, leave objects in the schema `public`, take all locks of the server by
-    /// advisory locks, make large objects, and do the same in other databases.
+    /// Statements that close what PostgreSQL leaves open to every login. Those in this database are run with
+    /// the first action where this login may; those about other databases of the server never are, since
+    /// other programs may need them: look at each, and grant the right to whoever does. Without them tenants
+    /// can fill the disk with temporary tables, leave objects in the schema `public`, take all locks of the
+    /// server by advisory locks, make large objects, and do the same in other databases.
     pub hardening: Vec<String>,
 }
 
@@ -57,7 +58,8 @@ impl DatabaseAdmin {
         self.run(async |admin| Ok(admin.state().await?.preflight)).await
     }
 
-    /// Lets a login of the operator serve the tenants of this database: makes it a member of `cloacina_engine`.
+    /// Lets a login of the operator serve the tenants of this database: makes it a member of
+    /// `cloacina_engine`.
     ///
     /// Such a login reads and writes every tenant's engine tables. It needs no password of a tenant.
     ///
@@ -245,5 +247,6 @@ impl State {
     }
 }
 
-/// The schema `cloacina` and all in it go to the owner, who grants what there is; the login that had it before, and the places that it made, go on working.
+/// The schema `cloacina` and all in it go to the owner, who grants what there is; the login that had it
+/// before, and the places that it made, go on working.
 const TAKE_OVER: &str = include_str!("../../sql/admin_take_over.sql");

@@ -18,13 +18,15 @@ use crate::tenant;
 impl DatabaseAdmin {
     /// Makes a tenant whose rows lie in the tables that tenants share, which are made with the first of them.
     ///
-    /// It has no schema, no login and no role of its own: some rows in the registry are all, so there may be as many as one likes. The
-    /// database keeps their data apart by row security; see the guide on isolation for what that means.
+    /// It has no schema, no login and no role of its own: some rows in the registry are all, so there may be
+    /// as many as one likes. The database keeps their data apart by row security; see the guide on isolation
+    /// for what that means.
     ///
     /// # Errors
     ///
-    /// [`AdminErrorKind::AlreadyExists`] if a tenant is called so, [`AdminErrorKind::Configuration`] for a name that cannot be used: it has 1 to 63
-    /// ASCII letters, digits, hyphens and underscores. [`AdminErrorKind::Privileges`], [`AdminErrorKind::Unavailable`].
+    /// [`AdminErrorKind::AlreadyExists`] if a tenant is called so, [`AdminErrorKind::Configuration`] for a
+    /// name that cannot be used: it has 1 to 63 ASCII letters, digits, hyphens and underscores.
+    /// [`AdminErrorKind::Privileges`], [`AdminErrorKind::Unavailable`].
     pub async fn create_shared_tenant(&self, name: &str) -> Result<()> {
         let name = tenant_name(name)?;
         self.run(async move |admin| {
@@ -44,10 +46,11 @@ impl DatabaseAdmin {
         .await
     }
 
-    /// Makes the login under which the application works on the data of tenants that share tables. An empty password is drawn, as for
-    /// [`create_tenant`](Self::create_tenant).
+    /// Makes the login under which the application works on the data of tenants that share tables. An empty
+    /// password is drawn, as for [`create_tenant`](Self::create_tenant).
     ///
-    /// It serves all those tenants, one in each transaction, and only with the operator's signature; alone it sees nothing.
+    /// It serves all those tenants, one in each transaction, and only with the operator's signature; alone it
+    /// sees nothing.
     ///
     /// # Errors
     ///
@@ -56,10 +59,11 @@ impl DatabaseAdmin {
         self.create_login_for_shared(username, given, APP, "create_app_login").await
     }
 
-    /// Makes a login that reads the data of several tenants that share tables, one after the other, and writes nothing. An empty password is
-    /// drawn, as for [`create_tenant`](Self::create_tenant).
+    /// Makes a login that reads the data of several tenants that share tables, one after the other, and
+    /// writes nothing. An empty password is drawn, as for [`create_tenant`](Self::create_tenant).
     ///
-    /// It sees the rows of a tenant only while a grant of the operator's is valid, which is in the audit before the first row is read.
+    /// It sees the rows of a tenant only while a grant of the operator's is valid, which is in the audit
+    /// before the first row is read.
     ///
     /// # Errors
     ///
@@ -103,8 +107,8 @@ impl DatabaseAdmin {
         .await
     }
 
-    /// Removes a tenant that shares tables, and its rows in all of them: no new work, running tasks may end for `drain`, then everything goes
-    /// in one transaction. Safe to repeat.
+    /// Removes a tenant that shares tables, and its rows in all of them: no new work, running tasks may end
+    /// for `drain`, then everything goes in one transaction. Safe to repeat.
     ///
     /// # Errors
     ///
@@ -191,8 +195,8 @@ impl Admin {
     }
 }
 
-/// Deletes a tenant's rows from every table that has a column for its id. Tables that refer to each other are emptied by as many rounds as there
-/// are tables, at most.
+/// Deletes a tenant's rows from every table that has a column for its id. Tables that refer to each other are
+/// emptied by as many rounds as there are tables, at most.
 fn erase(tenant: Uuid) -> String {
     format!(
         "DO $$ DECLARE named text; waiting text[]; BEGIN \

@@ -8,13 +8,14 @@ use crate::role::quoted;
 use crate::statement as sql;
 
 impl DatabaseAdmin {
-    /// Stops a tenant: within a second no process starts anything for it, and its own sessions are ended and cannot come back. What is
-    /// recorded stays. Suspending a suspended tenant is Ok.
+    /// Stops a tenant: within a second no process starts anything for it, and its own sessions are ended and
+    /// cannot come back. What is recorded stays. Suspending a suspended tenant is Ok.
     ///
     /// # Errors
     ///
-    /// [`AdminErrorKind::NotFound`], [`AdminErrorKind::Busy`] if its sessions do not end, [`AdminErrorKind::Remains`] with the statements to run if it
-    /// has prepared transactions that only a superuser may end; it is suspended all the same. [`AdminErrorKind::Privileges`],
+    /// [`AdminErrorKind::NotFound`], [`AdminErrorKind::Busy`] if its sessions do not end,
+    /// [`AdminErrorKind::Remains`] with the statements to run if it has prepared transactions that only a
+    /// superuser may end; it is suspended all the same. [`AdminErrorKind::Privileges`],
     /// [`AdminErrorKind::Unavailable`].
     pub async fn suspend(&self, schema_name: &str) -> Result<()> {
         let schema = schema_name.to_owned();
@@ -51,8 +52,8 @@ impl Admin {
         if group.is_none() { Ok(()) } else { self.close(schema, &tenant, "suspended").await }
     }
 
-    /// Closes the schema and the logins of a tenant as long as it is in this state, and ends what they have open. Each of it is done also where
-    /// another could not be.
+    /// Closes the schema and the logins of a tenant as long as it is in this state, and ends what they have
+    /// open. Each of it is done also where another could not be.
     pub(super) async fn close(&self, schema: &str, tenant: &Registered, state: &str) -> Result<()> {
         let (roles, mut done) = (tenant.roles(), Vec::new());
         let logins = login_attribute(&tenant.logins, "NOLOGIN");

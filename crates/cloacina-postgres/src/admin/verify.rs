@@ -18,12 +18,14 @@ pub struct TenantReport {
     pub memberships: Vec<String>,
     /// The settings that its logins begin a session with.
     pub defaults: Vec<String>,
-    /// What reaches outside the tenant's place, or into it from outside. Empty for a tenant that is as it was made.
+    /// What reaches outside the tenant's place, or into it from outside. Empty for a tenant that is as it was
+    /// made.
     pub findings: Vec<String>,
 }
 
 impl DatabaseAdmin {
-    /// Lists every object, privilege, membership and default of a tenant, and says what reaches outside. Reads catalogs only.
+    /// Lists every object, privilege, membership and default of a tenant, and says what reaches outside.
+    /// Reads catalogs only.
     ///
     /// # Errors
     ///
@@ -64,7 +66,8 @@ impl DatabaseAdmin {
     ///
     /// # Errors
     ///
-    /// [`AdminErrorKind::NotIsolated`] with all findings, and those of [`inspect_tenant`](Self::inspect_tenant).
+    /// [`AdminErrorKind::NotIsolated`] with all findings, and those of
+    /// [`inspect_tenant`](Self::inspect_tenant).
     pub async fn verify_tenant(&self, schema_name: &str) -> Result<TenantReport> {
         let report = self.inspect_tenant(schema_name).await?;
         if report.findings.is_empty() {

@@ -1,10 +1,13 @@
-//! Tenants that take turns on one connection while much goes wrong: nobody is told of, or writes to, what is another's.
+//! Tenants that take turns on one connection while much goes wrong: nobody is told of, or writes to, what is
+//! another's.
 //!
-//! The operator's store has one connection for flushes and one for everything else; behind the pooler both are one server process. Values are
-//! refused, statements are cancelled as a timeout does it, locks are not had, connections end, callers go away. Every id, name, input, error
-//! and patch says whose it is, and every answer is looked at.
+//! The operator's store has one connection for flushes and one for everything else; behind the pooler both
+//! are one server process. Values are refused, statements are cancelled as a timeout does it, locks are not
+//! had, connections end, callers go away. Every id, name, input, error and patch says whose it is, and every
+//! answer is looked at.
 //!
-//! `CLOACINA_ALTERNATIONS` says how many operations, `CLOACINA_ALTERNATION` which history: its seed, 0 if it is not set.
+//! `CLOACINA_ALTERNATIONS` says how many operations, `CLOACINA_ALTERNATION` which history: its seed, 0 if it
+//! is not set.
 
 use std::collections::{HashMap, HashSet};
 use std::num::ParseIntError;
@@ -33,7 +36,8 @@ use crate::support::{client, fresh_database, passes};
 const TENANTS: [&str; 4] = ["acme", "Globex", "initech", "umbrella"];
 const WITH_LOGIN: Range<usize> = 2..4;
 const OPERATIONS: usize = 10_000;
-/// Behind the pooler every statement is planned anew, and whoever loses a connection looks for over a second what became of it.
+/// Behind the pooler every statement is planned anew, and whoever loses a connection looks for over a second
+/// what became of it.
 const POOLED_OPERATIONS: usize = 5_000;
 /// The keys that every tenant uses, each for an execution of its own.
 const KEYS: usize = 50;

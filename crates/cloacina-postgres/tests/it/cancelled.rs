@@ -1,5 +1,5 @@
-//! Statements that are cancelled at any moment, also while a transaction begins or commits: what is refused was not written, in part or
-//! in whole, and the next call finds a connection without a transaction.
+//! Statements that are cancelled at any moment, also while a transaction begins or commits: what is refused
+//! was not written, in part or in whole, and the next call finds a connection without a transaction.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -10,7 +10,8 @@ use cloacina_testing::conformance::Fixture;
 use crate::race::two_dependencies_free_their_task_once;
 use crate::support::{self, Handle, completed, new_execution};
 
-/// What an operator may have set for reasons that are not ours, as far as it could change what a statement means.
+/// What an operator may have set for reasons that are not ours, as far as it could change what a statement
+/// means.
 const DEFAULTS: [(&str, &str); 11] = [
     ("default_transaction_isolation", "'repeatable read'"),
     ("default_transaction_deferrable", "on"),

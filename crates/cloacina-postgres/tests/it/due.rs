@@ -73,7 +73,8 @@ async fn a_row_that_does_not_agree_with_its_execution_is_taken_away_and_does_not
     let endless = t.submit(new_execution(&[0], &[])).await;
     let deadline = Some(jiff::Timestamp::from_second(200_000_000_000).unwrap());
     let later = t.submit(NewExecution { deadline, ..new_execution(&[0], &[]) }).await;
-    // Of no execution, of one that has no deadline, and of one whose deadline is later: a thousand of each in front of the sound one.
+    // Of no execution, of one that has no deadline, and of one whose deadline is later: a thousand of each in
+    // front of the sound one.
     let plant = format!(
         "INSERT INTO due_rows
          SELECT tenant_id, 0, '1970-01-01 00:00:00+00', planted.id, n::text

@@ -110,7 +110,8 @@ async fn a_database_that_was_taken_over_at_an_older_version_grants_what_a_new_on
     let new = client(&server.superuser_url_of(&new)).await;
     let scripts = new.query(scripts, &[]).await.unwrap();
 
-    // As the program of version 2 left it: without the functions and tables that came later, in the hands of the owner.
+    // As the program of version 2 left it: without the functions and tables that came later, in the hands of
+    // the owner.
     let admin = admin(&old).await;
     let login = client(&old).await;
     login.batch_execute("CREATE SCHEMA cloacina; SET search_path = cloacina, pg_temp").await.unwrap();

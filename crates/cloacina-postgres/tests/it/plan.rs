@@ -98,7 +98,8 @@ async fn a_claim_walks_no_rows_that_nobody_here_can_claim_however_many_there_are
              FROM workflow_executions, generate_series(1, {count}) AS n"
         )
     };
-    // All of one version, each of a version of its own, and of the version that is known but without an execution.
+    // All of one version, each of a version of its own, and of the version that is known but without an
+    // execution.
     for (what, count) in [("'etl', 8", 600_000), ("'etl' || n, n", 100_000), ("'etl', 7", 100_000)] {
         t.beside.batch_execute(&plant(what, count)).await.unwrap();
         t.beside.batch_execute("ANALYZE ready_tasks").await.unwrap();

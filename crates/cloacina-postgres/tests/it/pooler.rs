@@ -37,7 +37,8 @@ async fn an_administrator_works_through_the_pooler() {
     let database = url.rsplit('/').next().unwrap();
     let pooler = pooler(&url).await;
     let admin = DatabaseAdmin::new(Database::new(&pooler.url_with_direct(&url), database, 2));
-    // The credentials lead through the pooler too. Whether that knows them is for whoever runs it, so they are tried on the server.
+    // The credentials lead through the pooler too. Whether that knows them is for whoever runs it, so they
+    // are tried on the server.
     let opens = async |credentials: &TenantCredentials| {
         let direct = server.url(&credentials.username, &credentials.password, database);
         let through = pooler.url_with_direct(&direct).replacen("postgres://", "postgresql://", 1);
@@ -81,7 +82,8 @@ async fn a_pooler_that_the_url_does_not_tell_of_is_named_when_a_prepared_stateme
                WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
     let until_refused = async {
         loop {
-            // The pooler makes another server connection, on which nothing is prepared; unless it gives up its client's.
+            // The pooler makes another server connection, on which nothing is prepared; unless it gives up
+            // its client's.
             t.beside.execute(end, &[]).await.unwrap();
             if let Err(error) = t.store.execution_count(&t.place, 10).await
                 && error.to_string().contains("26000")

@@ -86,7 +86,8 @@ pub(crate) fn completed(
     }
 }
 
-/// A store, a place `acme` and a live runner on it, and a connection beside it whose search path is that place.
+/// A store, a place `acme` and a live runner on it, and a connection beside it whose search path is that
+/// place.
 pub(crate) struct Handle {
     pub(crate) url: String,
     pub(crate) store: Arc<PostgresStore>,

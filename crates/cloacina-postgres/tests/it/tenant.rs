@@ -156,8 +156,9 @@ mod alone {
     }
 }
 
-/// What several processes do to one another. Two things are different by design: a tenant's process is not told where an operator's runs,
-/// and of a flush and a declaration of death between the two, neither waits for the other.
+/// What several processes do to one another. Two things are different by design: a tenant's process is not
+/// told where an operator's runs, and of a flush and a declaration of death between the two, neither waits
+/// for the other.
 macro_rules! side_by_side {
     ($($fixture:ident: $operator:literal)*) => {
         $(mod $fixture {

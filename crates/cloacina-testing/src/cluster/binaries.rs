@@ -63,7 +63,8 @@ impl Binaries {
     }
 
     fn inside(directory: &Path) -> Option<Self> {
-        // PostgreSQL finds its libraries relative to the program, and both have to be of one version: follow links.
+        // PostgreSQL finds its libraries relative to the program, and both have to be of one version: follow
+        // links.
         let initdb = directory.join("initdb").canonicalize().ok()?;
         let postgres = initdb.with_file_name("postgres");
         postgres.is_file().then_some(Self { initdb, postgres })

@@ -6,8 +6,8 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a cluster or a database could not be had.
 ///
-/// A test can only report it, so there are no kinds to tell apart. Unlike elsewhere, `Display` tells the whole chain:
-/// what a failed test prints is all that one sees of it.
+/// A test can only report it, so there are no kinds to tell apart. Unlike elsewhere, `Display` tells the
+/// whole chain: what a failed test prints is all that one sees of it.
 pub struct ClusterError {
     doing: &'static str,
     source: Source,

@@ -82,8 +82,8 @@ impl Server {
         self.url(&self.user, &self.password, database)
     }
 
-    /// The superuser's URL of the database that `url` leads to, as when a test has to make a role in a database it
-    /// has from [`fresh_database`](Self::fresh_database).
+    /// The superuser's URL of the database that `url` leads to, as when a test has to make a role in a
+    /// database it has from [`fresh_database`](Self::fresh_database).
     #[must_use]
     pub fn superuser_url_of(&self, url: &str) -> String {
         let without_options = url.split('?').next().unwrap_or(url);
@@ -110,8 +110,9 @@ impl Server {
             .await
             .map_err(|e| ClusterError::new(doing, e))?;
         let connection = tokio::spawn(connection);
-        // Both are hexadecimal, there is nothing to quote. A database cannot be made inside a transaction, hence two
-        // statements; from template0, because template1 cannot be copied while somebody is connected to it.
+        // Both are hexadecimal, there is nothing to quote. A database cannot be made inside a transaction,
+        // hence two statements; from template0, because template1 cannot be copied while somebody is
+        // connected to it.
         for statement in [
             format!("CREATE ROLE {name} LOGIN PASSWORD '{password}'"),
             format!("CREATE DATABASE {name} OWNER {name} TEMPLATE template0"),
@@ -151,8 +152,9 @@ impl Server {
         Ok(self.url(&name, &password, url.rsplit('/').next().unwrap_or_default()))
     }
 
-    /// Makes the login of a URL from [`fresh_database`](Self::fresh_database) an administrator of tenants: it may make roles and databases, and give the
-    /// five that all databases of the server share, whoever made them.
+    /// Makes the login of a URL from [`fresh_database`](Self::fresh_database) an administrator of tenants: it
+    /// may make roles and databases, and give the five that all databases of the server share, whoever made
+    /// them.
     ///
     /// # Errors
     ///
@@ -164,7 +166,8 @@ impl Server {
                 .await
                 .map_err(|e| ClusterError::new(doing, e))?;
         let connection = tokio::spawn(connection);
-        // Tests make the roles side by side, hence the lock, which no tenant's login is there to take; those of another database do not see it.
+        // Tests make the roles side by side, hence the lock, which no tenant's login is there to take; those
+        // of another database do not see it.
         let text = "SELECT pg_advisory_xact_lock(7); \
             DO $$ DECLARE role text; admin text := pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database(); \
             BEGIN FOREACH role IN ARRAY ARRAY['cloacina_owner', 'cloacina_engine', 'cloacina_tenant', 'cloacina_app', \

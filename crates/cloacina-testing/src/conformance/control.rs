@@ -219,8 +219,8 @@ pub async fn a_cancel_and_a_last_outcome_do_not_both_win(fixture: &impl Fixture)
     }
 }
 
-/// A pause races with the flush that frees a successor: whoever is first, a paused execution has no ready row, and the
-/// resume puts one there.
+/// A pause races with the flush that frees a successor: whoever is first, a paused execution has no ready
+/// row, and the resume puts one there.
 pub async fn a_pause_and_a_freed_task_leave_no_ready_row(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
     let runner = world.runner().await;

@@ -64,7 +64,8 @@ pub async fn two_dependencies_may_end_in_two_flushes(fixture: &impl Fixture) {
     }
 }
 
-/// The two dependencies of one task end at the same moment in two processes: one of them must see that the task is free.
+/// The two dependencies of one task end at the same moment in two processes: one of them must see that the
+/// task is free.
 pub async fn dependencies_that_end_at_once_in_two_processes_free_their_successor(fixture: &impl Fixture) {
     const EXECUTIONS: usize = 40;
     let world = World::new(fixture).await;

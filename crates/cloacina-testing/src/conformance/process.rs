@@ -156,7 +156,8 @@ impl Process {
         Self { place: Arc::new(place), ..self.clone() }
     }
 
-    /// What comes of a call that must succeed, if not at once: another may hold what it needs for longer than it waits.
+    /// What comes of a call that must succeed, if not at once: another may hold what it needs for longer than
+    /// it waits.
     async fn call<T, C>(&self, work: impl FnOnce(Arc<dyn Store>) -> C + Clone) -> T
     where
         T: Send + 'static,

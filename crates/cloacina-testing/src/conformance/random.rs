@@ -1,8 +1,9 @@
-//! Random histories: several engines play random executions through one database, while they cancel, pause, resume,
-//! crash, condemn and rescue each other. At the end everything must be as a model says that knows nothing of all that.
+//! Random histories: several engines play random executions through one database, while they cancel, pause,
+//! resume, crash, condemn and rescue each other. At the end everything must be as a model says that knows
+//! nothing of all that.
 //!
-//! A usual run plays 40 histories; `CLOACINA_SEEDS` says how many, or which (`17..18`). The seed decides what is tried,
-//! the operating system decides who comes first: a seed that failed is worth repeating a few times.
+//! A usual run plays 40 histories; `CLOACINA_SEEDS` says how many, or which (`17..18`). The seed decides what
+//! is tried, the operating system decides who comes first: a seed that failed is worth repeating a few times.
 
 mod engine;
 mod plan;

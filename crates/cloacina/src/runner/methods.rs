@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use super::Runner;
 
-/// Every method runs to its end in the background once it was called, also if its future is dropped: dropping the future of
-/// [`execute`](Self::execute) does not cancel the execution, it only stops waiting for it.
+/// Every method runs to its end in the background once it was called, also if its future is dropped: dropping
+/// the future of [`execute`](Self::execute) does not cancel the execution, it only stops waiting for it.
 impl Runner {
-    /// The name of the tenant's place: the PostgreSQL schema, or the name of the SQLite file without its extension.
+    /// The name of the tenant's place: the PostgreSQL schema, or the name of the SQLite file without its
+    /// extension.
     #[must_use]
     pub fn place(&self) -> &str {
         self.runner.place()
@@ -27,9 +28,10 @@ impl Runner {
     ///
     /// # Errors
     ///
-    /// An execution that failed or was cancelled is `Ok`, with that status. An error means that the engine could not record the execution
-    /// ([`ErrorKind::Workflow`](crate::ErrorKind::Workflow), [`Context`](crate::ErrorKind::Context),
-    /// [`Unavailable`](crate::ErrorKind::Unavailable), [`Place`](crate::ErrorKind::Place)) or could not learn how it ended
+    /// An execution that failed or was cancelled is `Ok`, with that status. An error means that the engine
+    /// could not record the execution ([`ErrorKind::Workflow`](crate::ErrorKind::Workflow),
+    /// [`Context`](crate::ErrorKind::Context), [`Unavailable`](crate::ErrorKind::Unavailable),
+    /// [`Place`](crate::ErrorKind::Place)) or could not learn how it ended
     /// ([`ShutDown`](crate::ErrorKind::ShutDown)).
     pub async fn execute(&self, workflow: &str, context: Context) -> Result<ExecutionResult, Error> {
         self.runner.execute(workflow, context).await
@@ -73,8 +75,8 @@ impl Runner {
         self.runner.get_execution(id).await
     }
 
-    /// The newest 10,000 executions, newest first. Their contexts are not merged and their tasks not read; ask
-    /// [`get_execution`](Self::get_execution) for one.
+    /// The newest 10,000 executions, newest first. Their contexts are not merged and their tasks not read;
+    /// ask [`get_execution`](Self::get_execution) for one.
     ///
     /// # Errors
     ///
@@ -83,7 +85,8 @@ impl Runner {
         self.runner.list_executions().await
     }
 
-    /// A page of executions, newest first: at most `limit`, all older than `before`, which is the last one of the page before.
+    /// A page of executions, newest first: at most `limit`, all older than `before`, which is the last one of
+    /// the page before.
     ///
     /// # Errors
     ///
@@ -101,13 +104,14 @@ impl Runner {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Place`](crate::ErrorKind::Place) and [`Unavailable`](crate::ErrorKind::Unavailable) for what is wrong with the database.
+    /// [`ErrorKind::Place`](crate::ErrorKind::Place) and [`Unavailable`](crate::ErrorKind::Unavailable) for
+    /// what is wrong with the database.
     pub async fn metrics(&self) -> Result<TenantMetrics, Error> {
         self.runner.metrics().await
     }
 
-    /// Whether nothing of this tenant is under way in this process, and nobody but the caller has this runner: it could be shut down
-    /// without anybody noticing.
+    /// Whether nothing of this tenant is under way in this process, and nobody but the caller has this
+    /// runner: it could be shut down without anybody noticing.
     #[must_use]
     pub fn is_unused(&self) -> bool {
         self.runner.is_unused()
@@ -120,10 +124,12 @@ impl Runner {
     }
 
     /// Stops this runner: nothing more is claimed, running tasks may finish for
-    /// [`shutdown_timeout`](crate::RunnerConfig::shutdown_timeout), the rest is given back; returns when everything is written.
+    /// [`shutdown_timeout`](crate::RunnerConfig::shutdown_timeout), the rest is given back; returns when
+    /// everything is written.
     ///
-    /// Clones share one runner, so this ends it for all of them; later calls give [`ErrorKind::ShutDown`](crate::ErrorKind::ShutDown). A second
-    /// shutdown waits for the first, and is Ok. Other runners that were opened on the same place go on, and with them the tasks.
+    /// Clones share one runner, so this ends it for all of them; later calls give
+    /// [`ErrorKind::ShutDown`](crate::ErrorKind::ShutDown). A second shutdown waits for the first, and is Ok.
+    /// Other runners that were opened on the same place go on, and with them the tasks.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
 //! Many tenants in one process, by the names that your service has for them.
 //!
-//! A [`TenantManager`] opens a tenant's runner when it is first asked for and shuts it down when nobody has used it for a while. Delayed work,
-//! retries and the work of processes that died are seen to whether a tenant is open or not.
+//! A [`TenantManager`] opens a tenant's runner when it is first asked for and shuts it down when nobody has
+//! used it for a while. Delayed work, retries and the work of processes that died are seen to whether a
+//! tenant is open or not.
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")]
@@ -65,8 +66,8 @@ enum Backend {
 
 /// The tenants of one PostgreSQL database, or of one directory of SQLite files.
 ///
-/// A handle: clones share everything. What it does for tenants that nobody has open ends with [`shutdown_all`](Self::shutdown_all), or with its
-/// last clone.
+/// A handle: clones share everything. What it does for tenants that nobody has open ends with
+/// [`shutdown_all`](Self::shutdown_all), or with its last clone.
 #[derive(Clone)]
 pub struct TenantManager {
     shared: Arc<Shared>,
@@ -88,7 +89,8 @@ struct Shared {
 
 /// A tenant that was asked for.
 struct Tenant {
-    /// Locked while its runner is opened or shut down, so that one tenant that is slow holds nobody up but those who ask for it.
+    /// Locked while its runner is opened or shut down, so that one tenant that is slow holds nobody up but
+    /// those who ask for it.
     runner: tokio::sync::Mutex<Option<Runner>>,
     used: Mutex<Instant>,
 }
@@ -135,43 +137,48 @@ impl TenantManager {
         TenantManagerBuilder::new(Place::Sqlite { directory: directory.into() }, Placement::File)
     }
 
-    /// The runner of a tenant, which is opened if it is not. Those who ask for one tenant at the same time share one opening.
+    /// The runner of a tenant, which is opened if it is not. Those who ask for one tenant at the same time
+    /// share one opening.
     ///
-    /// Keep it for as long as you work with it: the manager shuts down what nobody holds. It must not be shut down by the caller, since others
-    /// may have it too.
+    /// Keep it for as long as you work with it: the manager shuts down what nobody holds. It must not be shut
+    /// down by the caller, since others may have it too.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::NotFound`] if there is no such tenant,
-    /// [`ErrorKind::ShutDown`] after [`shutdown_all`](Self::shutdown_all), and those of [`Runner::new`].
+    /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::NotFound`] if there is no such
+    /// tenant, [`ErrorKind::ShutDown`] after [`shutdown_all`](Self::shutdown_all), and those of
+    /// [`Runner::new`].
     pub async fn runner(&self, tenant: &str) -> Result<Runner, Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.runner(&name).await
     }
 
-    /// Makes a tenant. On PostgreSQL with [`own_roles`](TenantManagerBuilder::own_roles) the credentials of its login are returned, which are kept
-    /// nowhere else.
+    /// Makes a tenant. On PostgreSQL with [`own_roles`](TenantManagerBuilder::own_roles) the credentials of
+    /// its login are returned, which are kept nowhere else.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::Conflict`] if there is such a tenant, or one from which only the
-    /// case of letters tells it apart, and what is wrong with the database.
+    /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::Conflict`] if there is such a
+    /// tenant, or one from which only the case of letters tells it apart, and what is wrong with the
+    /// database.
     pub async fn provision(&self, tenant: &str) -> Result<Provisioned, Error> {
         self.provision_in(tenant, self.shared.placement).await
     }
 
-    /// Makes a tenant in a place that is chosen for it: by its tier, its size, its region, whatever you go by. From then on it is found by its name
-    /// alone.
+    /// Makes a tenant in a place that is chosen for it: by its tier, its size, its region, whatever you go
+    /// by. From then on it is found by its name alone.
     ///
-    /// With [`data`](TenantManagerBuilder::data) the tables of its own data are made as well, where that takes the administrator. If they cannot be
-    /// made the tenant is there all the same: the error says what is left to do.
+    /// With [`data`](TenantManagerBuilder::data) the tables of its own data are made as well, where that
+    /// takes the administrator. If they cannot be made the tenant is there all the same: the error says what
+    /// is left to do.
     ///
-    /// A tenant with [its own database](Placement::Database) is not made in one transaction: a call that was cut short is repeated.
+    /// A tenant with [its own database](Placement::Database) is not made in one transaction: a call that was
+    /// cut short is repeated.
     ///
     /// # Errors
     ///
-    /// As [`provision`](Self::provision), and [`ErrorKind::Configuration`] for a placement that this manager has not: without an
-    /// [`administrator`](TenantManagerBuilder::administrator) there are only schemas.
+    /// As [`provision`](Self::provision), and [`ErrorKind::Configuration`] for a placement that this manager
+    /// has not: without an [`administrator`](TenantManagerBuilder::administrator) there are only schemas.
     pub async fn provision_in(&self, tenant: &str, placement: Placement) -> Result<Provisioned, Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
@@ -187,8 +194,8 @@ impl TenantManager {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::NotFound`] if there is no such tenant, and what is wrong with the
-    /// database.
+    /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::NotFound`] if there is no such
+    /// tenant, and what is wrong with the database.
     pub async fn placement(&self, tenant: &str) -> Result<Placement, Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
@@ -201,12 +208,13 @@ impl TenantManager {
     }
 
     /// Removes a tenant with everything that is its own. Its running tasks may end for the runner's
-    /// [`shutdown_timeout`](RunnerConfig::shutdown_timeout); whoever has its runner is shut out. False if there was none.
+    /// [`shutdown_timeout`](RunnerConfig::shutdown_timeout); whoever has its runner is shut out. False if
+    /// there was none.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::Unavailable`] if somebody else uses it (another process has the
-    /// file open), and what is wrong with the database. May be repeated.
+    /// [`ErrorKind::Configuration`] for a name that is none, [`ErrorKind::Unavailable`] if somebody else uses
+    /// it (another process has the file open), and what is wrong with the database. May be repeated.
     pub async fn remove(&self, tenant: &str) -> Result<bool, Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
@@ -228,14 +236,16 @@ impl TenantManager {
         removed
     }
 
-    /// Stops a tenant: within a second no process starts anything for it, running tasks are cancelled, and the sessions of its own login are
-    /// ended. What is recorded stays and can be read. Suspending a suspended tenant is Ok.
+    /// Stops a tenant: within a second no process starts anything for it, running tasks are cancelled, and
+    /// the sessions of its own login are ended. What is recorded stays and can be read. Suspending a
+    /// suspended tenant is Ok.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] for a name that is none, for a file, which nobody can suspend for all processes that may open it, and for a
-    /// tenant with a login of its own where the manager has no administrator; [`ErrorKind::NotFound`] if there is no such tenant; and what is
-    /// wrong with the database.
+    /// [`ErrorKind::Configuration`] for a name that is none, for a file, which nobody can suspend for all
+    /// processes that may open it, and for a tenant with a login of its own where the manager has no
+    /// administrator; [`ErrorKind::NotFound`] if there is no such tenant; and what is wrong with the
+    /// database.
     pub async fn suspend(&self, tenant: &str) -> Result<(), Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
@@ -263,8 +273,8 @@ impl TenantManager {
         }
     }
 
-    /// Sets all limits of a tenant, for every process; what is `None` has no limit of its own. In force within a second. Those on connections,
-    /// statements and transactions are for a login of its own.
+    /// Sets all limits of a tenant, for every process; what is `None` has no limit of its own. In force
+    /// within a second. Those on connections, statements and transactions are for a login of its own.
     ///
     /// # Errors
     ///
@@ -284,13 +294,14 @@ impl TenantManager {
         }
     }
 
-    /// Gives a tenant's own login new credentials, which are kept nowhere else. The ones before work for another hour, so that its processes
-    /// can change over one after the other.
+    /// Gives a tenant's own login new credentials, which are kept nowhere else. The ones before work for
+    /// another hour, so that its processes can change over one after the other.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] for a name that is none, for a tenant without a login of its own, and where the manager has no
-    /// administrator; [`ErrorKind::NotFound`] if there is no such tenant; and what is wrong with the database.
+    /// [`ErrorKind::Configuration`] for a name that is none, for a tenant without a login of its own, and
+    /// where the manager has no administrator; [`ErrorKind::NotFound`] if there is no such tenant; and what
+    /// is wrong with the database.
     #[cfg(feature = "postgres")]
     pub async fn rotate(&self, tenant: &str) -> Result<TenantCredentials, Error> {
         let name = TenantName::parse(tenant)?;
@@ -339,8 +350,8 @@ impl TenantManager {
             .count()
     }
 
-    /// Shuts all runners down, side by side, and stops what the manager does by itself. Later calls give [`ErrorKind::ShutDown`]; a second one of
-    /// this is Ok.
+    /// Shuts all runners down, side by side, and stops what the manager does by itself. Later calls give
+    /// [`ErrorKind::ShutDown`]; a second one of this is Ok.
     ///
     /// # Errors
     ///
@@ -386,10 +397,12 @@ impl TenantManagerBuilder {
         }
     }
 
-    /// Lets this administrator make what tenants need that are put anywhere but in a schema: logins, shared tables, databases. Runners still log in
-    /// by the manager's own URL, whose login has to be allowed to ([`allow_operator`](DatabaseAdmin::allow_operator)).
+    /// Lets this administrator make what tenants need that are put anywhere but in a schema: logins, shared
+    /// tables, databases. Runners still log in by the manager's own URL, whose login has to be allowed to
+    /// ([`allow_operator`](DatabaseAdmin::allow_operator)).
     ///
-    /// The manager then also ends sessions that exceed the tenants' limits, once a second, and sweeps over their sizes once an hour.
+    /// The manager then also ends sessions that exceed the tenants' limits, once a second, and sweeps over
+    /// their sizes once an hour.
     ///
     /// Nothing on SQLite.
     #[cfg(feature = "postgres")]
@@ -404,8 +417,9 @@ impl TenantManagerBuilder {
         self
     }
 
-    /// Gives each tenant a login of its own, made by this administrator: [`administrator`](Self::administrator), with
-    /// [`Placement::OwnRole`] where nothing else is said. The credentials are for the tenant's own processes.
+    /// Gives each tenant a login of its own, made by this administrator:
+    /// [`administrator`](Self::administrator), with [`Placement::OwnRole`] where nothing else is said. The
+    /// credentials are for the tenant's own processes.
     ///
     /// Nothing on SQLite.
     #[cfg(feature = "postgres")]
@@ -428,7 +442,8 @@ impl TenantManagerBuilder {
         self
     }
 
-    /// Names schemas and logins after the tenants. Without it their names tell nothing, because every login of a server can list them.
+    /// Names schemas and logins after the tenants. Without it their names tell nothing, because every login
+    /// of a server can list them.
     ///
     /// Names of tenants must then be names of schemas: without hyphens. Nothing on SQLite.
     #[cfg(feature = "postgres")]
@@ -457,20 +472,22 @@ impl TenantManagerBuilder {
 
     /// Gives the tasks of one tenant another value than [`state`](Self::state) gives to those of all.
     ///
-    /// On PostgreSQL there has to be one for all as well, because one runner does the work that becomes due of every tenant.
+    /// On PostgreSQL there has to be one for all as well, because one runner does the work that becomes due
+    /// of every tenant.
     pub fn state_for<T: Send + Sync + 'static>(mut self, tenant: impl Into<String>, value: T) -> Self {
         self.config.state.insert_for(tenant, value);
         self
     }
 
-    /// After how long a runner that nobody holds, and on which nothing is under way, is shut down. Defaults to 60 seconds.
+    /// After how long a runner that nobody holds, and on which nothing is under way, is shut down. Defaults
+    /// to 60 seconds.
     pub fn idle_after(mut self, idle_after: Duration) -> Self {
         self.idle_after = idle_after;
         self
     }
 
-    /// How many runners may be open before those that nobody holds are shut down at once, the least recently used first. What is in use is
-    /// never shut down, so there may be more. Defaults to 1,000.
+    /// How many runners may be open before those that nobody holds are shut down at once, the least recently
+    /// used first. What is in use is never shut down, so there may be more. Defaults to 1,000.
     pub fn max_open(mut self, max_open: usize) -> Self {
         self.max_open = max_open;
         self
@@ -480,8 +497,8 @@ impl TenantManagerBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] for what cannot be used, [`ErrorKind::Place`] and [`ErrorKind::Unavailable`] for what is wrong with the
-    /// database or the directory.
+    /// [`ErrorKind::Configuration`] for what cannot be used, [`ErrorKind::Place`] and
+    /// [`ErrorKind::Unavailable`] for what is wrong with the database or the directory.
     pub async fn build(self) -> Result<TenantManager, Error> {
         self.config.validate()?;
         #[cfg(feature = "postgres")]

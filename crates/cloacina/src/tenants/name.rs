@@ -9,8 +9,8 @@ use super::Placement;
 /// The longest name, in characters.
 const LENGTH: usize = 63;
 
-/// What a service calls a tenant: 1 to 63 ASCII letters, digits, `_` and `-`, the first no `-`. Kept exactly as given, and unique whatever the
-/// case of its letters.
+/// What a service calls a tenant: 1 to 63 ASCII letters, digits, `_` and `-`, the first no `-`. Kept exactly
+/// as given, and unique whatever the case of its letters.
 ///
 /// The only way from a text to a path, a schema or a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -213,7 +213,8 @@ impl Databases {
         Ok(found)
     }
 
-    /// A tenant, and who decides about it: the administrator or, of one without a login, the manager's own login.
+    /// A tenant, and who decides about it: the administrator or, of one without a login, the manager's own
+    /// login.
     async fn decided_by(&self, name: &TenantName) -> Result<(NamedTenant, Option<&DatabaseAdmin>), Error> {
         let found = self.existing(name).await?;
         if self.access.admin.is_none() && is_administrators(&found) {

@@ -21,9 +21,10 @@ pub(crate) struct Summary {
 /// Checks a place against the journal, and fails with everything that is wrong.
 ///
 /// - Everything is completed, and everything whose submission was acknowledged is there, once.
-/// - Of every task exactly one attempt is completed, and it is the last; the others failed where they should, or were lost or given
-///   back.
-/// - No attempt started twice, none after the one that is recorded as completed, none before its dependencies were over.
+/// - Of every task exactly one attempt is completed, and it is the last; the others failed where they should,
+///   or were lost or given back.
+/// - No attempt started twice, none after the one that is recorded as completed, none before its dependencies
+///   were over.
 /// - The final context has the value of every task, and it is that of the completed attempt.
 pub(crate) async fn check(runner: &PlaceRunner, events: &[Event], hint: &str) -> Summary {
     let mut summary = Summary::default();

@@ -1,5 +1,5 @@
-//! A store that fails at every call, sooner or later: before it wrote anything, after it wrote everything, and nobody is told
-//! which. The engine on it must lose nothing and do nothing twice.
+//! A store that fails at every call, sooner or later: before it wrote anything, after it wrote everything,
+//! and nobody is told which. The engine on it must lose nothing and do nothing twice.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -153,7 +153,8 @@ async fn round<S: AsyncFn() -> Arc<dyn Store>>(name: &str, seed: u64, connect: S
     reader.shutdown().await.unwrap();
 }
 
-/// Declares every runner dead, as another process would that has not heard of it for its lease, and returns its work.
+/// Declares every runner dead, as another process would that has not heard of it for its lease, and returns
+/// its work.
 async fn condemn(store: &dyn Store) {
     for runner in store.runner_list().await.unwrap() {
         if runner.liveness == Liveness::Live && store.runner_condemn(runner.id, runner.beat).await.unwrap() {

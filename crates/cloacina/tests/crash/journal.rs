@@ -1,8 +1,9 @@
 //! What tasks say about themselves while they run, in the order in which it happened.
 //!
-//! A line is one write to a file that is opened for appending: it is whole whatever happens to the process afterwards, and the
-//! lines of several processes stand in the order of their writes. A process that is killed within the write leaves the beginning of a line,
-//! without its end mark: what it would have said did not happen. A test that starts no processes keeps its lines in memory.
+//! A line is one write to a file that is opened for appending: it is whole whatever happens to the process
+//! afterwards, and the lines of several processes stand in the order of their writes. A process that is
+//! killed within the write leaves the beginning of a line, without its end mark: what it would have said did
+//! not happen. A test that starts no processes keeps its lines in memory.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};

@@ -1,4 +1,5 @@
-//! Processes that are killed, at a random moment or at a certain point, and what the next one makes of what they left.
+//! Processes that are killed, at a random moment or at a certain point, and what the next one makes of what
+//! they left.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,7 @@
 //! Processes that are killed or stopped, databases that go away, and answers that are lost.
 //!
-//! What must hold is said once, in `check`; what happens on the way is decided by seeds, which a failure prints.
+//! What must hold is said once, in `check`; what happens on the way is decided by seeds, which a failure
+//! prints.
 //!
 //! | variable | stands for |
 //! |---|---|

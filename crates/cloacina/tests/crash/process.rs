@@ -57,7 +57,8 @@ impl Role {
     }
 }
 
-/// A place to die: at the `nth` call of this method at this moment that claims something, if that is asked for.
+/// A place to die: at the `nth` call of this method at this moment that claims something, if that is asked
+/// for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Point {
     pub(crate) method: Method,

@@ -48,7 +48,8 @@ fn start(context: &Context) -> (Event, Event) {
     (end, Event::Fail { execution, task, attempt, pid })
 }
 
-/// What every task does: say that it started, take a moment, leave a key with its attempt and process, say that it ends.
+/// What every task does: say that it started, take a moment, leave a key with its attempt and process, say
+/// that it ends.
 async fn step(context: &mut Context, moment: Duration) -> Result<(), TaskError> {
     let (end, _) = start(context);
     tokio::time::sleep(moment).await;
@@ -175,8 +176,8 @@ fn crash_slow() -> Workflow {
 
 /// Submits the execution of this number, in the way that its number says, and waits for its end.
 ///
-/// Numbers that end in 0 are run by `execute`. Every fourth has an idempotency key and is submitted twice; the others are
-/// submitted once and then waited for.
+/// Numbers that end in 0 are run by `execute`. Every fourth has an idempotency key and is submitted twice;
+/// the others are submitted once and then waited for.
 pub(crate) async fn run_one(runner: &PlaceRunner, number: u64) -> Result<ExecutionResult, Error> {
     let workflow = MIXED[(number / 7 % MIXED.len() as u64) as usize];
     let input = Context::new().with("number", number);

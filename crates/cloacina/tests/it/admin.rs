@@ -29,7 +29,8 @@ impl Administered {
         server.make_administrator(&url).await.unwrap();
         let admin = DatabaseAdmin::new(Database::new(&url, &database_of(&url), 4));
         let database = Self { superuser_url: server.superuser_url_of(&url), url, admin };
-        // What only a superuser can close, it closes, as the preflight says; but other databases are those of other tests.
+        // What only a superuser can close, it closes, as the preflight says; but other databases are those of
+        // other tests.
         let hardening = database.admin.preflight().await.unwrap().hardening;
         for statement in hardening.iter().filter(|statement| !statement.contains("CONNECT ON DATABASE")) {
             database.superuser().await.batch_execute(statement).await.unwrap();
@@ -627,7 +628,8 @@ async fn a_connection_that_breaks_around_the_commit_leaves_a_whole_tenant_or_non
                 if let Err(error) = &made {
                     assert_eq!(error.kind(), AdminErrorKind::Unavailable, "{error:?}");
                 }
-                // Whatever was answered: the tenant is whole, or there is nothing of it in the way of another try.
+                // Whatever was answered: the tenant is whole, or there is nothing of it in the way of another
+                // try.
                 let there = !direct.admin.list_tenants().await.unwrap().is_empty();
                 if made.is_ok() {
                     assert!(there);

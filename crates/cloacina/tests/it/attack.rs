@@ -1,7 +1,8 @@
-//! What a tenant can do with its own login over a plain SQL connection: nothing that is anybody else's business.
+//! What a tenant can do with its own login over a plain SQL connection: nothing that is anybody else's
+//! business.
 //!
-//! Each attempt has one of three outcomes. It is *refused*; it finds *nothing* and changes nothing; or it is *by design*, and then it is
-//! told in `docs/guides/isolation.md` under its name, with what to do about it.
+//! Each attempt has one of three outcomes. It is *refused*; it finds *nothing* and changes nothing; or it is
+//! *by design*, and then it is told in `docs/guides/isolation.md` under its name, with what to do about it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,8 +31,9 @@ const UNKNOWN: Outcome = Refused(&["42501", "42P01", "42704", "42883", "3F000"])
 
 const GUIDE: &str = include_str!("../../../../docs/guides/isolation.md");
 
-/// `{me}` and `{them}` are the logins, `{my_group}` and `{their_group}` their groups, `acme` is the attacker's schema and `globex` the other's,
-/// `{hub}` the operator's runner and `{hub_pid}` one of its server processes.
+/// `{me}` and `{them}` are the logins, `{my_group}` and `{their_group}` their groups, `acme` is the
+/// attacker's schema and `globex` the other's, `{hub}` the operator's runner and `{hub_pid}` one of its
+/// server processes.
 const ATTEMPTS: &[(&str, &str, Outcome)] = &[
     // Another tenant's rows.
     ("read executions", "SELECT * FROM globex.workflow_executions", DENIED),

@@ -20,8 +20,8 @@ fn cores() -> usize {
     std::thread::available_parallelism().unwrap().get()
 }
 
-/// Blocking tasks have as many threads as there are cores in the whole process: a test that needs all of them must not meet
-/// another that does.
+/// Blocking tasks have as many threads as there are cores in the whole process: a test that needs all of them
+/// must not meet another that does.
 static ALL_CORES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Blocking tasks that tell when they start and end only when the last value is dropped.

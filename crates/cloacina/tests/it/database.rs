@@ -32,7 +32,8 @@ async fn databases(database: &Administered) -> (BTreeSet<String>, BTreeSet<Strin
     (names(known).await, names(there).await)
 }
 
-/// Closes what PostgreSQL 14 leaves open in a tenant's database, as a superuser and as the preflight says. From 15 on it says nothing.
+/// Closes what PostgreSQL 14 leaves open in a tenant's database, as a superuser and as the preflight says.
+/// From 15 on it says nothing.
 async fn close(database: &Administered, made: &str) {
     // The administrator is called as its database.
     let inside = |url: &str| format!("{}/{made}", url.rsplit_once('/').unwrap().0);
@@ -179,7 +180,8 @@ async fn a_removal_goes_on(cut: Cut) {
     assert!(half >= 2, "{half} times something was left half removed");
 }
 
-/// An administrator whose connection is cut at a commit. The first commits are those of its looks at the rights.
+/// An administrator whose connection is cut at a commit. The first commits are those of its looks at the
+/// rights.
 async fn cut_at(direct: &Administered, nth: u64, cut: Cut) -> (DatabaseAdmin, Proxy) {
     let proxy = Proxy::start(&direct.url).await.unwrap();
     proxy.cut_at_commit(nth, cut);

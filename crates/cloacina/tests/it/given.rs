@@ -1,4 +1,5 @@
-//! What tasks are given beside a context: state by its type, an input of a type of their own, what the engine knows of them.
+//! What tasks are given beside a context: state by its type, an input of a type of their own, what the engine
+//! knows of them.
 
 use std::sync::Arc;
 

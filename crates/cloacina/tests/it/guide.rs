@@ -1,4 +1,5 @@
-//! The program that a user writes after reading the guide to many tenants: it has to compile as it stands there, and to work.
+//! The program that a user writes after reading the guide to many tenants: it has to compile as it stands
+//! there, and to work.
 
 #![expect(clippy::uninlined_format_args, reason = "it is written as the guide has it")]
 #![cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "a manager of schemas needs PostgreSQL"))]

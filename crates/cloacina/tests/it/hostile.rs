@@ -1,7 +1,8 @@
 //! Rows that no engine wrote.
 //!
-//! A tenant with a database login of its own can write into its place whatever the constraints of the tables let through, and so can
-//! whoever opens a SQLite file. It may spoil the executions that it writes to, and nothing else.
+//! A tenant with a database login of its own can write into its place whatever the constraints of the tables
+//! let through, and so can whoever opens a SQLite file. It may spoil the executions that it writes to, and
+//! nothing else.
 
 use std::time::Duration;
 

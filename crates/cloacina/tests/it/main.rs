@@ -1,7 +1,7 @@
 //! The public surface of the crate.
 //!
-//! What the engine promises is stated once and holds on every database: `on_each_store!` runs a test on a SQLite file and on a
-//! PostgreSQL database of its own.
+//! What the engine promises is stated once and holds on every database: `on_each_store!` runs a test on a
+//! SQLite file and on a PostgreSQL database of its own.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 

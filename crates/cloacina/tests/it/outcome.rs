@@ -26,7 +26,8 @@ fn failing_until(attempt: u32) -> TaskDefinition {
     })
 }
 
-/// A panic whose message is computed, so that the compiler does not see that the code after it is never reached.
+/// A panic whose message is computed, so that the compiler does not see that the code after it is never
+/// reached.
 fn burst(message: &str) -> Result<Context, TaskError> {
     assert!(message.is_empty(), "{message}");
     Ok(Context::new())

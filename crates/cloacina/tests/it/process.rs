@@ -1,7 +1,7 @@
 //! Several processes on one database.
 //!
-//! The other process is this very program, told by variables to play a part: [`another_process`] is a test that does nothing where
-//! they are not set.
+//! The other process is this very program, told by variables to play a part: [`another_process`] is a test
+//! that does nothing where they are not set.
 
 use std::collections::HashSet;
 use std::fs;
@@ -391,7 +391,8 @@ fn play(part: &str, database: &Database, variables: &[(&str, &str)]) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Opens what the environment names, and finds what the argument says: the name of the place, or words of an error.
+/// Opens what the environment names, and finds what the argument says: the name of the place, or words of an
+/// error.
 async fn environment() {
     let expected = argument();
     match (Runner::from_env().await, expected.split_once(": ")) {
@@ -509,7 +510,8 @@ async fn full() {
 async fn a_full_disk_is_an_error_and_loses_nothing() {
     let database = Database::sqlite();
     database.run(Context::new(), [idle("t")]).await;
-    // A process that may write files of 1 MiB only is as good as a disk that is full. The signal would kill it otherwise.
+    // A process that may write files of 1 MiB only is as good as a disk that is full. The signal would kill
+    // it otherwise.
     let limited = "trap '' XFSZ; ulimit -f 2048; exec \"$0\" \"$@\"";
     let output = Command::new("sh")
         .args(["-c", limited])
@@ -612,7 +614,8 @@ async fn the_work_of_an_operators_process_that_died_is_taken_back_by_the_tenants
     };
     let mut other = Other::start("crash", &operator, "");
     assert!(!other.process.wait().unwrap().success());
-    // As if its lease had been short: a tenant is not told where an operator's process runs, and waits for it.
+    // As if its lease had been short: a tenant is not told where an operator's process runs, and waits for
+    // it.
     let silent = "UPDATE cloacina.runner SET lease_ms = 100 WHERE tenant_id IS NULL";
     crate::tenant::schemas::sql(&administered.superuser_url, silent).await;
     let own = Database { url: credentials.connection_string, schema: None, ..operator.clone() };

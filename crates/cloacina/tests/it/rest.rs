@@ -494,7 +494,8 @@ async fn whatever_meets_a_rest_is_run() {
                 for n in 0..40 {
                     // Long enough for a rest, short enough to meet it half-way.
                     tokio::time::sleep(Duration::from_millis(fastrand::u64(0..60))).await;
-                    // By this clock half a minute is over in no time, and then a submission that waits is given up.
+                    // By this clock half a minute is over in no time, and then a submission that waits is
+                    // given up.
                     let result = if caller == 0 {
                         let execution = loop {
                             match runner.execute_async("w", Context::new().with("n", n)).await {

@@ -1,4 +1,5 @@
-//! Places in which rows stand that no transaction of ours left: put back from a backup, or spoiled by an earlier fault.
+//! Places in which rows stand that no transaction of ours left: put back from a backup, or spoiled by an
+//! earlier fault.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! A runner with fewer connections than it would like, as another role than its login, and on a server that can only be read.
+//! A runner with fewer connections than it would like, as another role than its login, and on a server that
+//! can only be read.
 
 use std::time::Duration;
 

@@ -189,7 +189,8 @@ async fn tenants_take_turns_where_few_places_may_be_open() {
         gate.open(1);
         if !seen.contains(tenant) {
             seen.push(tenant.clone());
-            // If two had to be done with all their work before another one begins, the last would begin after twenty.
+            // If two had to be done with all their work before another one begins, the last would begin after
+            // twenty.
             assert!(n < 20, "{tenant} begins as number {n}");
         }
     }

@@ -204,8 +204,9 @@ pub(crate) mod schemas {
         runner.shutdown().await.unwrap();
     }
 
-    /// By the server's own count, which a connection hands in when it is closed. What opening and closing a runner costs is
-    /// counted alone and taken off; beside that the engine looks at its bells and its peers, and beats, a few times a second.
+    /// By the server's own count, which a connection hands in when it is closed. What opening and closing a
+    /// runner costs is counted alone and taken off; beside that the engine looks at its bells and its peers,
+    /// and beats, a few times a second.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_execution_of_one_task_costs_two_commits_and_a_chain_one_more_for_each_task() {
         let database = Database::postgres().await;

@@ -1,7 +1,7 @@
 //! What the engine says of what happens, in events and spans of `tracing`.
 //!
-//! The engine works on threads of its own, so the subscriber is that of the whole program, and what it hears is kept in [`heard`]; each test
-//! has a tenant of its own name.
+//! The engine works on threads of its own, so the subscriber is that of the whole program, and what it hears
+//! is kept in [`heard`]; each test has a tenant of its own name.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
 

@@ -110,8 +110,8 @@ fn bar(column: &Column<'_>, middle: f64, pitch: f64, width: f64, y: &dyn Fn(f64)
     svg
 }
 
-/// A small bar for one row of a table: from the zero line to the right for late, to the left for early, and no further
-/// than the scale goes.
+/// A small bar for one row of a table: from the zero line to the right for late, to the left for early, and
+/// no further than the scale goes.
 pub(crate) fn row_bar(mean: Option<f64>, few: bool, lowest: f64, highest: f64) -> String {
     const WIDTH: f64 = 150.0;
     let span = (highest - lowest).max(1.0);

@@ -165,7 +165,8 @@ fn months(report: &Report) -> Vec<Column<'_>> {
 fn hours(report: &Report) -> Vec<Column<'_>> {
     let keys = || report.by_hour.iter().map(|group| group.key);
     let (Some(first), Some(last)) = (keys().min(), keys().max()) else { return Vec::new() };
-    // A lone flight in the small hours would stretch the axis over empty hours, so those without any are left out.
+    // A lone flight in the small hours would stretch the axis over empty hours, so those without any are left
+    // out.
     let mut hours: Vec<u8> = keys().filter(|&hour| hour < DAYBREAK).collect();
     hours.extend(first.max(DAYBREAK)..=last);
     hours
@@ -245,8 +246,8 @@ fn destinations(destinations: &[Destination]) -> String {
     html + "</tbody>\n</table>"
 }
 
-/// The lowest and the highest mean, and zero. A destination with a handful of flights may have any mean and must not flatten
-/// the bars of all others, unless nearly all are such.
+/// The lowest and the highest mean, and zero. A destination with a handful of flights may have any mean and
+/// must not flatten the bars of all others, unless nearly all are such.
 fn scale(destinations: &[Destination]) -> (f64, f64) {
     let many = |destination: &&Destination| destination.figures.arrived >= FEW_ARRIVALS;
     let all = destinations.iter().filter(many).count() < 2;

@@ -7,8 +7,8 @@ use tokio_postgres::NoTls;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_can_be_run_again() {
-    // A server of its own, because the logins of the tutorial have fixed names, made as the tutorial says: with a superuser of one name
-    // with its database.
+    // A server of its own, because the logins of the tutorial have fixed names, made as the tutorial says:
+    // with a superuser of one name with its database.
     let cluster = Cluster::start().unwrap();
     let (client, connection) =
         tokio_postgres::connect(&cluster.superuser_url("postgres"), NoTls).await.unwrap();

@@ -1,7 +1,7 @@
 //! Conditions on a tenant of many rows: which of them find an index where row security is in between.
 //!
-//! PostgreSQL looks at the tenant before it calls an operator that might tell what it was given (one that is not `LEAKPROOF`), so such a condition
-//! is compared with all rows of the tenant.
+//! PostgreSQL looks at the tenant before it calls an operator that might tell what it was given (one that is
+//! not `LEAKPROOF`), so such a condition is compared with all rows of the tenant.
 
 use std::time::Instant;
 

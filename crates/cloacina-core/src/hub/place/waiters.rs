@@ -46,7 +46,8 @@ pub(crate) struct Poll {
     at: Duration,
     /// How long to wait after that; zero if nothing is known of the execution, which is read at once then.
     step: Duration,
-    /// Whether it is asked for even if only this process runs it now: another may have, or it is time to make sure.
+    /// Whether it is asked for even if only this process runs it now: another may have, or it is time to make
+    /// sure.
     anyway: bool,
 }
 

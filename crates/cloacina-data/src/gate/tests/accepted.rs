@@ -1,4 +1,5 @@
-//! Statements that are admitted, beyond what SeaORM renders by itself; how each is rewritten stands in `accepted.txt`.
+//! Statements that are admitted, beyond what SeaORM renders by itself; how each is rewritten stands in
+//! `accepted.txt`.
 
 use super::*;
 

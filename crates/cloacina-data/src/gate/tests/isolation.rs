@@ -1,4 +1,5 @@
-//! What is admitted is run, on SQLite: with another tenant's rows beside its own, a tenant sees and changes what it would alone.
+//! What is admitted is run, on SQLite: with another tenant's rows beside its own, a tenant sees and changes
+//! what it would alone.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -71,7 +72,8 @@ const COUNTRIES: &str =
     "INSERT INTO country (code, name, size) VALUES (1, 'north', 10), (2, 'south', 7), (3, 'apple', NULL);
     ";
 
-/// Three places: all tenants' rows, the tenant's alone in the same tables, and alone in tables without tenants.
+/// Three places: all tenants' rows, the tenant's alone in the same tables, and alone in tables without
+/// tenants.
 pub(super) struct Places {
     gate: Gate,
     both: Connection,
@@ -120,8 +122,8 @@ impl Places {
         self.gate.admit(sql).ok().map(|admitted| admitted.parameters)
     }
 
-    /// Runs a statement of tenant `a` if the gate admits it, checks all that must hold, and undoes it. Returns whether it was
-    /// admitted, and whether it ran without an error.
+    /// Runs a statement of tenant `a` if the gate admits it, checks all that must hold, and undoes it.
+    /// Returns whether it was admitted, and whether it ran without an error.
     pub(super) fn check(&self, sql: &str, values: &[Value], comparable: Comparable) -> Result<bool, Refusal> {
         let admitted = self.gate.admit(sql)?;
         is_scoped(Dialect::Sqlite, &admitted);
@@ -202,7 +204,8 @@ fn kind(error: &rusqlite::Error) -> Option<ErrorCode> {
     error.sqlite_error_code()
 }
 
-/// Lets statements read declared tables (and what the statement itself names), and write all of these but the reference table.
+/// Lets statements read declared tables (and what the statement itself names), and write all of these but the
+/// reference table.
 fn only_declared(context: AuthContext<'_>) -> Authorization {
     let declared = |table: &str| matches!(table, "cake" | "fruit" | "filling" | "country");
     match context.action {

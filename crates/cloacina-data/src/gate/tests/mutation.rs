@@ -1,4 +1,5 @@
-//! Statements that were damaged at random: nothing panics, and what is admitted all the same is as good as any.
+//! Statements that were damaged at random: nothing panics, and what is admitted all the same is as good as
+//! any.
 
 use sqlparser::tokenizer::{Token, Tokenizer};
 

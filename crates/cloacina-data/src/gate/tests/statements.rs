@@ -135,8 +135,8 @@ impl Maker {
 
     fn select(&mut self, columns: usize, depth: usize) -> String {
         let outside = self.scope.len();
-        // Text has to be made in the order in which parameters stand in it, while FROM tells which columns there are: FROM is
-        // made with literals alone.
+        // Text has to be made in the order in which parameters stand in it, while FROM tells which columns
+        // there are: FROM is made with literals alone.
         let from = self.from(depth);
         let group = self.chance(20);
         let distinct = if !group && self.chance(15) { "DISTINCT " } else { "" };

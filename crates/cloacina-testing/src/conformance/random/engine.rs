@@ -77,8 +77,8 @@ impl History {
         self.tell(|told| told.crashed.clone())
     }
 
-    /// Those that were rescued. A process that is logged in as a tenant takes an operator's tasks back, and leaves its row to another
-    /// operator.
+    /// Those that were rescued. A process that is logged in as a tenant takes an operator's tasks back, and
+    /// leaves its row to another operator.
     pub(super) fn rescued(&self) -> Vec<RunnerId> {
         self.tell(|told| told.rescued.clone())
     }

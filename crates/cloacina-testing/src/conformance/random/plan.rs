@@ -23,7 +23,8 @@ pub(super) struct Plan {
 pub(super) struct PlannedTask {
     /// Tasks before this one.
     pub(super) depends_on: Vec<TaskIndex>,
-    /// Whether it runs only if something before it failed, and then handles that; otherwise only if nothing did.
+    /// Whether it runs only if something before it failed, and then handles that; otherwise only if nothing
+    /// did.
     handler: bool,
     /// How many attempts fail before the last one.
     pub(super) retries: i32,
