@@ -3,11 +3,11 @@
 //! The steps, for each place in the order of tenants, all under one commit:
 //!
 //! 1. *Fence*, once: the runner's row is locked `FOR KEY SHARE` and must be `live`; otherwise nothing is
-//!   written and the error is [`StoreErrorKind::Fenced`](super::StoreErrorKind::Fenced).
+//!    written and the error is [`StoreErrorKind::Fenced`](super::StoreErrorKind::Fenced).
 //! 2. *Submit*: new executions and their tasks.
 //! 3. *Lock* the executions that have outcomes, in the order of ids, in a statement of its own.
 //! 4. *Record* the outcomes whose row is still running under this runner and attempt; count their successors
-//!   down; a successor that has nothing left to wait for becomes running if it is wanted, otherwise ready.
+//!    down; a successor that has nothing left to wait for becomes running if it is wanted, otherwise ready.
 //! 5. *Close* the executions that have nothing left, and drop their due rows.
 //! 6. *Claim* ready work.
 //!

@@ -1,5 +1,7 @@
 //! Several versions of a workflow in one process.
 
+use std::time::Duration;
+
 use cloacina::{Context, ErrorKind, Workflow};
 
 use crate::support::{Database, Gate, assert_error, idle, in_time, quick, setting, workflow};
@@ -19,7 +21,8 @@ on_each_store! {
         let mut begun = Vec::new();
         for version in [None, Some("9")] {
             let by = version.unwrap_or("none");
-            let runner = database.runner([report(version, &gate, by)]).await;
+            let config = quick().shutdown_timeout(Duration::ZERO);
+            let runner = database.configured(config, [report(version, &gate, by)]).await;
             begun.push((by, runner.execute_async("report", Context::new()).await.unwrap()));
             gate.started().await;
             runner.shutdown().await.unwrap();
