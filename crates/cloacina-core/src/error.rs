@@ -37,7 +37,7 @@ pub enum ErrorKind {
     /// The tenant's place is missing, damaged, read-only, full, or of a version that this program does not
     /// know.
     Place,
-    /// Something a task did; only inside tasks.
+    /// What a task, or a closure on a tenant's data, failed with.
     Task,
     /// Anything else, a defect of the engine included.
     Internal,
@@ -171,13 +171,14 @@ impl TaskError {
         self.advice == Advice::Fatal
     }
 
-    /// The error, without what the engine should make of it.
+    /// The underlying error, without the advice on retries.
     #[must_use]
     pub fn get_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &*self.error
     }
 
-    /// The same by value.
+    /// The underlying error, by value. The advice is lost by that: an error that was fatal is retried where it
+    /// becomes a `TaskError` again.
     #[must_use]
     pub fn into_inner(self) -> BoxError {
         self.error
@@ -253,6 +254,6 @@ impl fmt::Display for Carried {
 
 impl StdError for Carried {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&*self.0.error)
+        self.0.error.source()
     }
 }

@@ -23,8 +23,10 @@ const LIST_LIMIT: usize = 10_000;
 
 /// A handle on the engine, for one tenant. Clones share it.
 ///
-/// Every method runs to its end in the background once it was called, also if its future is dropped: dropping
+/// Every method runs to its end in the background once its future was polled, also if that is dropped: dropping
 /// the future of [`execute`](Self::execute) does not cancel the execution, it only stops waiting for it.
+///
+/// What a `Runner` of the crate `cloacina` is made of: use that one.
 #[derive(Clone, Debug)]
 pub struct PlaceRunner {
     handle: Arc<Handle>,
@@ -92,8 +94,8 @@ impl PlaceRunner {
         Ok(Some(Self { handle: Arc::new(Handle { hub, place, number, settings, shut, ended }) }))
     }
 
-    /// The name of the tenant's place: the PostgreSQL schema, or the name of the SQLite file without its
-    /// extension.
+    /// The tenant's name: as the operator calls it, else its schema on PostgreSQL, or the name of its SQLite
+    /// file without the extension.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.handle.place.place.name

@@ -67,9 +67,11 @@ impl<To> Submission<To> {
     /// Records the execution also if this process does not have the workflow, for one that has: the first
     /// runner that has a workflow of this name makes it an execution of its version.
     ///
-    /// Until then it has no tasks, and whether the name is right cannot be known. If no live runner has a
-    /// workflow of this name, the log says so, and after [`orphan_grace`](crate::RunnerConfig::orphan_grace)
-    /// the execution is paused until one is started. A process that has the workflow submits as without this.
+    /// Until then it is `Pending` and has no tasks, and whether the name is right cannot be known. If no live
+    /// runner has a workflow of this name, the log says so. Where a runner that runs tasks is open on the
+    /// place, the execution is paused after [`orphan_grace`](crate::RunnerConfig::orphan_grace), and resumed
+    /// when such a workflow comes; elsewhere it waits. A process that has the workflow submits as without
+    /// this.
     pub fn by_name(mut self) -> Self {
         self.described.by_name = true;
         self

@@ -12,7 +12,7 @@ use sea_orm::{DbErr, RuntimeErr};
 use crate::gate::Refusal;
 
 /// Something that failed, for which tenant, and what to do about it. Never holds a value of a row, a password
-/// or a connection string.
+/// or a connection string; one of the kind [`Aborted`](DataErrorKind::Aborted) says what your closure said.
 #[derive(Debug, Clone)]
 pub struct DataError {
     kind: DataErrorKind,
@@ -44,8 +44,8 @@ pub enum DataErrorKind {
     /// The tenant's place cannot be used: it is not there, or its tables are older or newer than this
     /// program.
     Place,
-    /// The work of the transaction ended it with an error of its own, which is the
-    /// [source](std::error::Error::source); nothing was written.
+    /// The work of the transaction returned an error of its own; nothing was written.
+    /// [`downcast_ref`](DataError::downcast_ref) gives it.
     Aborted,
     /// The declaration of tables and migrations, or the way the program is put together, cannot work.
     Configuration,

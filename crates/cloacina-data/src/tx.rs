@@ -104,8 +104,7 @@ impl TenantTx {
     }
 
     /// Starts to describe an execution of this tenant that exists exactly if the transaction is committed:
-    /// like [`PlaceRunner::submit`](cloacina_core::PlaceRunner::submit), with everything that applies there,
-    /// but `send` returns its id.
+    /// like `Runner::submit`, with everything that applies there, but `send` returns its id.
     ///
     /// It is written right before the commit, so until then nobody sees it, not even who asks for that id,
     /// and it holds no locks. One that is submitted in a savepoint is rolled back with it. A submission that

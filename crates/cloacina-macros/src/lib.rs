@@ -37,6 +37,7 @@ use proc_macro::TokenStream;
 /// | `async fn f(context: &mut Context) -> Result<(), E>` | changes the context in place |
 /// | `async fn f(context: Context) -> Result<Context, E>` | takes the context and returns it, or another |
 /// | `async fn f(input: Charge) -> Result<Receipt, E>` | takes and returns types of your own, see below |
+/// | `async fn f() -> Result<T, E>` | takes nothing |
 /// | the same without `async`, with `blocking` | runs on a thread where it may block |
 ///
 /// `E` is `TaskError`, into which `?` turns any error that is `Send + Sync`, of a database and of `anyhow`
@@ -44,7 +45,7 @@ use proc_macro::TokenStream;
 /// as visible as the task. Any error is retried as the task's policy says; `TaskError::fatal` and
 /// `TaskError::retry_after` say otherwise.
 ///
-/// After that it may have any number of these, in any order:
+/// Besides that it may have any number of these, in any order; `db: TenantDb` not as the first parameter:
 ///
 /// | parameter | what it is |
 /// |---|---|
@@ -82,9 +83,9 @@ use proc_macro::TokenStream;
 ///
 /// - The input is made of the whole context: its keys are the fields. Keys that it does not know are left
 ///   out. If it does not fit, the task fails at once, without another attempt, with an error that names the
-///   task and the field.
-/// - What is returned is stored in the context under the task's id. A value that stood there is replaced; for
-///   `()` nothing is stored, and of a `Context` what it was changed. A task that takes `&mut Context` may
+///   task and the field, and of the value only what its type puts into the message.
+/// - What is returned is stored in the context under the task's id. A value that stood there is replaced.
+///   `()` stores nothing; of a `Context` its changes are kept. A task that takes `&mut Context` may
 ///   return a value as well.
 /// - Later tasks read it as a field of that name, or by `context.get::<Receipt>("charge")`.
 ///

@@ -70,10 +70,8 @@ pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream 
     };
     if let Some(receiver) = function.sig.receiver() {
         // Nothing but the function itself can stand where a method stands.
-        let error = Error::new_spanned(
-            receiver,
-            "a task has no `self`: make it a function outside of the `impl`, whose one parameter is the context",
-        );
+        let error =
+            Error::new_spanned(receiver, "a task has no `self`: make it a function outside of the `impl`");
         let error = error.to_compile_error();
         return quote!(#error #item);
     }
@@ -230,12 +228,13 @@ fn output(function: &ItemFn, arguments: &Arguments, signature: &Signature) -> To
     let definition = quote!({
         #[allow(unused_imports)]
         use ::cloacina::__private::Ordinary as _;
-        let body = #body;
-        let task = ::cloacina::__private::TaskDefinition::new(<Self as ::cloacina::__private::Task>::ID, body)
+        let __cloacina_body = #body;
+        let __cloacina_task =
+            ::cloacina::__private::TaskDefinition::new(<Self as ::cloacina::__private::Task>::ID, __cloacina_body)
             .dependencies(<Self as ::cloacina::__private::Task>::DEPENDENCIES.iter().copied())
             #retry #timeout #rule #handed;
-        #(let task = ::cloacina::__private::Type::<#lent>::IS.asked::<#lent>(task);)*
-        task
+        #(let __cloacina_task = ::cloacina::__private::Type::<#lent>::IS.asked::<#lent>(__cloacina_task);)*
+        __cloacina_task
     });
     let implementation = implementation(function, arguments, &definition);
     let is_blocking = arguments.blocking.is_some();
@@ -302,8 +301,10 @@ fn body(arguments: &Arguments, signature: &Signature) -> TokenStream {
     let Signature { first, asked, result } = signature;
     let names: Vec<Ident> = (0..asked.len()).map(|place| variable("asked", place)).collect();
     let finds = asked.iter().zip(&names).map(|(asked, name)| match asked {
-        Asked::Lent(ty) => quote!(let #name = given.lent::<#ty>(&context)?;),
-        Asked::Handed(ty) => quote!(let #name = <#ty as ::cloacina::__private::Handed>::of(&context)?;),
+        Asked::Lent(ty) => quote!(let #name = __cloacina_given.lent::<#ty>(&__cloacina_context)?;),
+        Asked::Handed(ty) => {
+            quote!(let #name = <#ty as ::cloacina::__private::Handed>::of(&__cloacina_context)?;)
+        }
     });
     let hands = asked.iter().zip(&names).map(|(asked, name)| match asked {
         Asked::Lent(_) => quote!(&*#name),
@@ -312,52 +313,55 @@ fn body(arguments: &Arguments, signature: &Signature) -> TokenStream {
     let id = quote!(<Self as ::cloacina::__private::Task>::ID);
     let (take, input, put) = match first {
         First::ByValue(ty) => (
-            quote!(let input = <#ty as ::cloacina::__private::Input>::take(context, #id)?;),
-            Some(quote!(input)),
-            quote!(<#result as ::cloacina::__private::Output<#ty>>::put(result, #id)),
+            quote!(let __cloacina_input = <#ty as ::cloacina::__private::Input>::take(__cloacina_context, #id)?;),
+            Some(quote!(__cloacina_input)),
+            quote!(<#result as ::cloacina::__private::Output<#ty>>::put(__cloacina_result, #id)),
         ),
         First::InPlace(ty) => (
-            quote!(let mut input = <#ty as ::cloacina::__private::InPlace>::from_context(context);),
-            Some(quote!(&mut input)),
+            quote!(let mut __cloacina_input = <#ty as ::cloacina::__private::InPlace>::from_context(__cloacina_context);),
+            Some(quote!(&mut __cloacina_input)),
             quote!(<#result as ::cloacina::__private::OutputInPlace>::put_in(
-                result, #id, <#ty as ::cloacina::__private::InPlace>::into_context(input)
+                __cloacina_result, #id, <#ty as ::cloacina::__private::InPlace>::into_context(__cloacina_input)
             )),
         ),
-        First::Nothing => {
-            (quote!(), None, quote!(<#result as ::cloacina::__private::Output<()>>::put(result, #id)))
-        }
+        First::Nothing => (
+            quote!(),
+            None,
+            quote!(<#result as ::cloacina::__private::Output<()>>::put(__cloacina_result, #id)),
+        ),
     };
     let hands = input.into_iter().chain(hands);
     if arguments.blocking.is_some() {
         quote!({
-            let code = *self;
-            ::cloacina::__private::blocking(move |context, given| {
-                let _ = (&context, &given);
+            let __cloacina_code = *self;
+            ::cloacina::__private::blocking(move |__cloacina_context, __cloacina_given| {
+                let _ = (&__cloacina_context, &__cloacina_given);
                 #(#finds)*
                 #take
-                let result = code(#(#hands),*);
+                let __cloacina_result = __cloacina_code(#(#hands),*);
                 #put
             })
         })
     } else {
         let lent = asked.iter().filter_map(Asked::lent);
         quote!({
-            let code = *self;
-            let in_transaction = false #(|| ::cloacina::__private::Type::<#lent>::IS.transaction())*;
-            ::cloacina::__private::asynchronous(in_transaction, move |context, given| ::cloacina::__private::Box::pin(async move {
-                let _ = (&context, &given);
+            let __cloacina_code = *self;
+            let __cloacina_transaction = false #(|| ::cloacina::__private::Type::<#lent>::IS.transaction())*;
+            ::cloacina::__private::asynchronous(__cloacina_transaction, move |__cloacina_context, __cloacina_given| ::cloacina::__private::Box::pin(async move {
+                let _ = (&__cloacina_context, &__cloacina_given);
                 #(#finds)*
                 #take
-                let result = code(#(#hands),*).await;
+                let __cloacina_result = __cloacina_code(#(#hands),*).await;
                 #put
             }))
         })
     }
 }
 
-/// A variable that no code of the user sees.
+/// A variable that no code of the user sees. Its name is that of no item, since a task of that name would stand for
+/// the pattern in which the variable is bound.
 fn variable(name: &str, place: usize) -> Ident {
-    Ident::new(&format!("{name}_{place}"), Span::mixed_site())
+    Ident::new(&format!("__cloacina_{name}_{place}"), Span::mixed_site())
 }
 
 /// The output for a function that cannot be a task: what other code refers to, and the function as it is, so

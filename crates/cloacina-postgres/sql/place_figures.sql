@@ -1,7 +1,7 @@
 -- What there is in a place, in numbers; the age of what has been due longest in microseconds. It stops
 -- counting what is over at a million: a tenth of a second.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now)
-SELECT (SELECT count(*) FROM (SELECT FROM workflow_executions WHERE tenant_id = $1::uuid LIMIT 1000000) AS some) AS executions,
+SELECT (SELECT count(*) FROM (SELECT FROM workflow_executions WHERE tenant_id = $1::uuid LIMIT 1000000) AS counted) AS executions,
        (SELECT count(*) FROM workflow_executions WHERE tenant_id = $1 AND state IN ('pending', 'running', 'paused') AND priority >= 0) AS open,
        ready.queued,
        (extract(epoch FROM clock.now - greatest(ready.oldest, 'epoch')) * 1000000)::bigint AS oldest_us

@@ -29,6 +29,11 @@ use environment::{configuration, number, variable};
 pub type DefaultRunner = Runner;
 /// [`RunnerConfig`] under its other name.
 pub type DefaultRunnerConfig = RunnerConfig;
+/// [`RunnerBuilder`] under its other name.
+pub type DefaultRunnerBuilder = RunnerBuilder;
+/// [`RunnerConfigBuilder`] under its other name.
+pub type DefaultRunnerConfigBuilder = RunnerConfigBuilder;
+pub use cloacina_core::Execution as PipelineExecution;
 
 /// Runs workflows for one tenant, in a database.
 ///
@@ -246,7 +251,7 @@ impl RunnerBuilder {
         self
     }
 
-    /// All settings at once.
+    /// All settings at once. They replace those that were given before, workflows and state included.
     pub fn config(mut self, config: RunnerConfig) -> Self {
         self.config = config;
         self
@@ -308,6 +313,9 @@ impl RunnerBuilder {
     /// # #[cfg(not(feature = "sqlite"))]
     /// # fn main() {}
     /// ```
+    ///
+    /// Runners of one process on one place share its tasks, which get the value of the runner that was opened
+    /// last.
     ///
     /// A trait object is given as an `Arc<dyn Mailer>`, and asked for as `&Arc<dyn Mailer>`. A runner that
     /// lacks what a task of its workflows asks for does not start, unless it only submits.

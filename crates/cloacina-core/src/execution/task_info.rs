@@ -67,28 +67,29 @@ impl TaskInfo {
         }
     }
 
-    /// The same of this workflow, for tests.
+    /// With this workflow's name, for tests.
     #[must_use]
     pub fn with_workflow(mut self, workflow: impl Into<String>) -> Self {
         self.workflow = workflow.into();
         self
     }
 
-    /// The same of this execution, for tests.
+    /// With this execution's id, for tests. The idempotency token depends on it, and on the task's position,
+    /// which is 0 for every task here.
     #[must_use]
     pub fn with_execution_id(mut self, execution_id: Uuid) -> Self {
         self.execution_id = execution_id;
         self
     }
 
-    /// The same of this attempt, for tests; the first is 1.
+    /// With this number of the attempt, for tests; the first is 1.
     #[must_use]
     pub fn with_attempt(mut self, attempt: u32) -> Self {
         self.attempt = attempt;
         self
     }
 
-    /// The same with a function that cancels it, for tests.
+    /// With a function that cancels it, for tests.
     ///
     /// ```
     /// # use cloacina_core::execution::TaskInfo;

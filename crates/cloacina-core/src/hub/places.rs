@@ -75,8 +75,9 @@ impl Server {
         if state.handles.workflows.keys().is_empty() {
             state.handles.workflows = Arc::clone(&self.workflows);
         } else if !Arc::ptr_eq(&state.handles.workflows, &self.workflows) {
-            let known = WorkflowSet::new(&state.handles.workflows, self.workflows.all().cloned())?;
-            state.handles.workflows = Arc::new(known);
+            // Whoever opened the place itself gave its tasks what they ask for.
+            let own = state.handles.workflows.all().cloned();
+            state.handles.workflows = Arc::new(WorkflowSet::new(&self.workflows, own)?);
         }
         served.settings = Arc::clone(&self.settings);
         state.handles.executors.retain(|(number, _)| *number != served.handle);

@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::Runner;
 
-/// Every method runs to its end in the background once it was called, also if its future is dropped: dropping
+/// Every method runs to its end in the background once its future was polled, also if that is dropped: dropping
 /// the future of [`execute`](Self::execute) does not cancel the execution, it only stops waiting for it.
 impl Runner {
-    /// The name of the tenant's place: the PostgreSQL schema, or the name of the SQLite file without its
-    /// extension.
+    /// The tenant's name: as the operator calls it, else its schema on PostgreSQL, or the name of its SQLite
+    /// file without the extension.
     #[must_use]
     pub fn place(&self) -> &str {
         self.runner.place()

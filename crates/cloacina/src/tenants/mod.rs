@@ -458,7 +458,8 @@ impl TenantManagerBuilder {
         self
     }
 
-    /// The configuration of every tenant's runner.
+    /// The configuration of every tenant's runner. It replaces what was given before, workflows and state
+    /// included.
     pub fn config(mut self, config: RunnerConfig) -> Self {
         self.config = config;
         self
@@ -470,7 +471,8 @@ impl TenantManagerBuilder {
         self
     }
 
-    /// Gives the tasks of one tenant another value than [`state`](Self::state) gives to those of all.
+    /// Gives the tasks of one tenant another value than [`state`](Self::state) gives to those of all. The
+    /// tenant is what [`Runner::place`](crate::Runner::place) returns; a name that no tenant has is no error.
     ///
     /// On PostgreSQL there has to be one for all as well, because one runner does the work that becomes due
     /// of every tenant.

@@ -122,6 +122,41 @@ async fn only_state(_: &Mailer) -> Outcome<()> {
     Err(TaskError::fatal("no mail"))
 }
 
+/// What the macro calls its own is called otherwise.
+mod names {
+    use super::{Context, TaskError, task};
+
+    #[task]
+    async fn input(_: &mut Context) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    #[task]
+    async fn result(_: &mut Context) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    #[task(blocking)]
+    fn code(_: Context, _: &super::Mailer) -> Result<u32, TaskError> {
+        Ok(1)
+    }
+
+    #[task]
+    async fn body() -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    #[task]
+    async fn context() -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    #[task]
+    async fn given(_: &super::Mailer) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
 #[workflow]
 fn with_types() -> Workflow {
     Workflow::builder("with types")
