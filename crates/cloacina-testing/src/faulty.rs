@@ -102,7 +102,7 @@ pub struct Call {
     pub method: Method,
     /// When.
     pub moment: Moment,
-    /// The how manieth call of this store this is, whatever the method, from 0.
+    /// The number of the call, counted from 0 over all methods of this store.
     pub number: u64,
     /// The tenant that a flush writes for; `None` if there are several, and for other methods.
     pub tenant: Option<TenantId>,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 use crate::Context;
 
-/// An execution as it was when it was looked at; when it is terminal, for ever.
+/// A snapshot of an execution. Once it has ended, it never changes.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ExecutionResult {

@@ -32,8 +32,8 @@ impl Walk<'_> {
         if value.eq_ignore_ascii_case(TENANT) {
             return self.refuse(
                 name,
-                "is given and compared by the database alone",
-                "leave the column out: every statement belongs to the tenant of its transaction",
+                "is set by the database",
+                "leave the column out of the statement",
             );
         }
         if SYSTEM.iter().any(|column| value.eq_ignore_ascii_case(column)) {

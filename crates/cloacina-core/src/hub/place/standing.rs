@@ -20,7 +20,7 @@ pub(crate) struct Standing {
     /// What the operator decided about the tenant, as far as it is known here. Written by whoever reads it
     /// from the database.
     pub(crate) status: TenantStatus,
-    /// When that was asked for last, and the how manieth time it was.
+    /// When that was asked for last, and how many times it was asked for.
     pub(crate) status_asked: Option<(Duration, u64)>,
     /// Whether it can be written. Written by lanes and served places.
     pub(crate) health: Health,
