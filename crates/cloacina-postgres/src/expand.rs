@@ -63,7 +63,7 @@ pub(crate) async fn expand(
         tracing::warn!(
             tenant = place.name,
             rows = spoiled,
-            "ready rows are left out, because their executions have tasks already, or are over or paused"
+            "ready rows are left out: their executions are not there, have tasks already, are over, paused or not due"
         );
     }
     if expanded > 0 {

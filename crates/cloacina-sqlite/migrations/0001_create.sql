@@ -89,7 +89,8 @@ CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state
 CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, finished_at) WHERE finished_at IS NOT NULL;
 
 -- What is to be expanded: almost always none.
-CREATE INDEX workflow_executions_unexpanded ON workflow_executions (tenant_id, expands_at) WHERE expands_at IS NOT NULL;
+CREATE INDEX workflow_executions_unexpanded ON workflow_executions (tenant_id, expands_at)
+    WHERE expands_at IS NOT NULL AND state = 'pending';
 
 CREATE UNIQUE INDEX workflow_executions_idempotency ON workflow_executions (tenant_id, workflow, idempotency_key)
     WHERE idempotency_key IS NOT NULL;

@@ -139,15 +139,14 @@ impl Hub {
         }
     }
 
-    /// Lowers the bell of a place that had nothing more for us, and sets the timers for what comes next, due
-    /// rows not before `due_after`. Those of places that share tables are lowered together: while
-    /// some are, others gather.
-    pub(super) fn lower(self: &Arc<Self>, place: Arc<OpenPlace>, due_after: Duration) {
+    /// Lowers the bell of a place that had nothing more for us, and sets the timers for what comes next.
+    /// Those of places that share tables are lowered together: while some are, others gather.
+    pub(super) fn lower(self: &Arc<Self>, place: Arc<OpenPlace>) {
         if !place.place.shared {
-            self.spawn(Arc::clone(self).lower_now(vec![(place, due_after)]));
+            self.spawn(Arc::clone(self).lower_now(vec![place]));
             return;
         }
-        if self.lowering.add(place, due_after) {
+        if self.lowering.add(place) {
             self.spawn(Arc::clone(self).lower_shared());
         }
     }
@@ -163,37 +162,42 @@ impl Hub {
     }
 
     /// Several places share tables.
-    async fn lower_now(self: Arc<Self>, places: Vec<(Arc<OpenPlace>, Duration)>) {
-        let [(first, _), ..] = &places[..] else { return };
+    async fn lower_now(self: Arc<Self>, places: Vec<Arc<OpenPlace>>) {
+        let [first, ..] = &places[..] else { return };
         let _turn = self.turn_in(first).await;
         let (store, now) = (Arc::clone(&self.store), self.clock.database_now());
-        let of: Vec<_> = places.iter().map(|(place, _)| Arc::clone(&place.place)).collect();
+        let of: Vec<_> = places.iter().map(|place| Arc::clone(&place.place)).collect();
         let lowered = self.ask(async move { store.bell_lower(&of, DueKind::ALL, now).await }).await;
         first.troubles.lowering.note(first.whose(), &lowered);
         match lowered {
             Ok(next) => {
-                for ((place, due_after), next) in places.iter().zip(next) {
-                    self.wait_for(place, next, *due_after);
+                for (place, next) in places.iter().zip(next) {
+                    self.wait_for(place, next);
                 }
             }
             Err(_) => {
-                for (place, _) in &places {
+                for place in &places {
                     self.set_timer(place.place.tenant, Timer::Work, Duration::from_secs(1));
                 }
             }
         }
     }
 
-    pub(super) fn wait_for(self: &Arc<Self>, place: &Arc<OpenPlace>, next: NextDue, due_after: Duration) {
+    pub(super) fn wait_for(self: &Arc<Self>, place: &Arc<OpenPlace>, next: NextDue) {
         let tenant = place.place.tenant;
         let until = |due: jiff::Timestamp| due.duration_since(next.now).try_into().unwrap_or(Duration::ZERO);
         let is_due = |due: Option<jiff::Timestamp>| due.is_some_and(|due| due <= next.now);
-        let patience = {
+        let (patience, due_in) = {
             let mut state = place.state();
-            state.claiming.due_looked = self.clock.monotonic();
+            let now = self.clock.monotonic();
+            state.claiming.due_looked = now;
+            if !is_due(next.due) {
+                state.claiming.nothing_is_due();
+            }
+            let due_in = next.due.map(|due| until(due).max(state.claiming.due_in(now)));
             // Due, but locked by another runner or of a workflow, or a kind, that we do not have.
             let is_foreign = is_due(next.work) || is_due(next.unknown);
-            if state.claiming.has_backlog() {
+            let patience = if state.claiming.has_backlog() {
                 // It waits for slots, and is claimed when there is one.
                 None
             } else if is_foreign {
@@ -201,7 +205,8 @@ impl Hub {
             } else {
                 state.claiming.patience = None;
                 None
-            }
+            };
+            (patience, due_in)
         };
         if next.unexpanded && is_due(next.work) {
             self.expand(place);
@@ -215,8 +220,8 @@ impl Hub {
         if let Some(due) = next.work.filter(|due| *due > next.now) {
             self.set_timer(tenant, Timer::Work, until(due));
         }
-        if let Some(due) = next.due {
-            self.set_timer(tenant, Timer::Due, until(due).max(due_after));
+        if let Some(delay) = due_in {
+            self.set_timer(tenant, Timer::Due, delay);
         }
     }
 }

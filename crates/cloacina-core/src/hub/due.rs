@@ -35,24 +35,26 @@ impl Hub {
         };
         let expired = settled.expired.len();
         debug!(tenant = place.place.name, rows = settled.taken, executions = expired, "took due rows");
-        // What is due and cannot be taken is locked by somebody else.
-        let due_after = place.state().claiming.due_taken(settled.taken);
+        place.state().claiming.due_taken(settled.taken, self.clock.monotonic());
         place.queue.left(expired);
         count_ended(ExecutionStatus::Cancelled, expired);
         for execution in settled.expired {
             self.request_audit(Audit::Execution(Arc::clone(&place), execution));
         }
-        self.lower(place, due_after);
+        self.lower(place);
     }
 
     /// Looks at places that wait for slots and have not been looked at lately: what is due there needs none.
     pub(super) fn look_without_slots(self: &Arc<Self>, mut places: Vec<Arc<OpenPlace>>) {
         let now = self.clock.monotonic();
-        places.retain(|place| now.saturating_sub(place.state().claiming.due_looked) >= PATIENCE.1);
+        places.retain(|place| {
+            let state = place.state();
+            state.standing.is_active() && now.saturating_sub(state.claiming.due_looked) >= PATIENCE.1
+        });
         places.sort_by_key(|place| place.state().claiming.due_looked);
         for place in places.into_iter().take(LOOKED_AT) {
             place.state().claiming.due_looked = now;
-            self.lower(place, Duration::ZERO);
+            self.lower(place);
         }
     }
 }

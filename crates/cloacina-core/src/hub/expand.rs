@@ -15,7 +15,7 @@ impl Hub {
     pub(super) fn expand(self: &Arc<Self>, place: &Arc<OpenPlace>) {
         let expansions = {
             let mut state = place.state();
-            if state.claiming.expanding || state.handles.executors.is_empty() || !state.standing.is_active() {
+            if state.claiming.expanding || !state.may_expand() {
                 return;
             }
             let expansions = state.expansions();
@@ -30,7 +30,7 @@ impl Hub {
     async fn expand_all(self: Arc<Self>, place: Arc<OpenPlace>, expansions: Arc<[Expansion]>) {
         let most = expansions.iter().map(|expansion| expansion.tasks.len()).max().unwrap_or_default();
         let limit = (AT_ONCE.1 / most.max(1)).clamp(1, AT_ONCE.0);
-        loop {
+        while place.state().may_expand() {
             let (store, inner, now) =
                 (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
             let known = Arc::clone(&expansions);

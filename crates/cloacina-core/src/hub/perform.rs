@@ -1,7 +1,6 @@
 //! Does what the kernel decided.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::debug;
 
@@ -120,7 +119,7 @@ impl Hub {
             place.idle.notify_waiters();
         }
         if lowers {
-            self.lower(Arc::clone(place), Duration::ZERO);
+            self.lower(Arc::clone(place));
         }
         if takes_turn {
             self.take_turn(place);

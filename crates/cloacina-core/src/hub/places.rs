@@ -72,7 +72,7 @@ impl Server {
         let mut guard = place.state();
         let state = &mut *guard;
         let Some(served) = &mut state.handles.served else { return Ok(()) };
-        if state.handles.workflows.keys().is_empty() {
+        if state.handles.workflows.is_empty() {
             state.handles.workflows = Arc::clone(&self.workflows);
         } else if !Arc::ptr_eq(&state.handles.workflows, &self.workflows) {
             // Whoever opened the place itself gave its tasks what they ask for.

@@ -113,7 +113,7 @@ impl Hub {
             }
             let this = std::slice::from_ref(&place.place);
             for next in self.store.bell_lower(this, DueKind::ALL, self.clock.database_now()).await? {
-                self.wait_for(&place, next, Duration::ZERO);
+                self.wait_for(&place, next);
             }
         }
         if !self.store.rest().await? {

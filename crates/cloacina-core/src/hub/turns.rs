@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -22,7 +21,7 @@ pub(super) struct Lowering(Mutex<Gathered>);
 
 #[derive(Debug, Default)]
 struct Gathered {
-    waiting: Vec<(Arc<OpenPlace>, Duration)>,
+    waiting: Vec<Arc<OpenPlace>>,
     /// Whether somebody is lowering, and looks for more.
     under_way: bool,
 }
@@ -43,14 +42,14 @@ impl Turns {
 
 impl Lowering {
     /// True if nobody is lowering at the moment.
-    pub(super) fn add(&self, place: Arc<OpenPlace>, due_after: Duration) -> bool {
+    pub(super) fn add(&self, place: Arc<OpenPlace>) -> bool {
         let mut gathered = self.0.lock();
-        gathered.waiting.push((place, due_after));
+        gathered.waiting.push(place);
         !std::mem::replace(&mut gathered.under_way, true)
     }
 
     /// The next ones; if there are none, whoever asks is done.
-    pub(super) fn next(&self) -> Vec<(Arc<OpenPlace>, Duration)> {
+    pub(super) fn next(&self) -> Vec<Arc<OpenPlace>> {
         let mut gathered = self.0.lock();
         let most = gathered.waiting.len().min(LOWERED_TOGETHER);
         gathered.under_way = most > 0;

@@ -123,6 +123,11 @@ impl Workflow {
         Ok(self)
     }
 
+    /// Whether its tasks ask for something that nobody gave them: it comes from a runner that only submits.
+    pub(crate) fn lacks_state(&self) -> bool {
+        self.state.is_none() && self.tasks.iter().any(|task| !task.state.is_empty())
+    }
+
     /// What its tasks are given.
     pub(crate) fn state(&self) -> Option<&State> {
         self.state.as_ref()

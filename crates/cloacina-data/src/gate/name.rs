@@ -30,11 +30,7 @@ impl Walk<'_> {
         let Ident { value, quote_style, span: _ } = &*name;
         let plain = "use a name of at most 63 letters, digits and underscores, in double quotes or none";
         if value.eq_ignore_ascii_case(TENANT) {
-            return self.refuse(
-                name,
-                "is set by the database",
-                "leave the column out of the statement",
-            );
+            return self.refuse(name, "is set by the database", "leave the column out of the statement");
         }
         if SYSTEM.iter().any(|column| value.eq_ignore_ascii_case(column)) {
             return self.refuse(name, "is a system column", "use the table's key");

@@ -9,7 +9,7 @@ use cloacina::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Database, assert_error, quick, task_of, workflow};
+use crate::support::{Database, assert_error, idle, quick, task_of, until, workflow};
 
 /// What a program has once and its tasks share.
 pub(crate) struct Mailer {
@@ -129,6 +129,25 @@ on_each_store! {
         assert_eq!(result.final_context.get::<String>("from").as_deref(), Some("acme"));
         submitter.shutdown().await.unwrap();
         runner.shutdown().await.unwrap();
+    }
+
+    async fn what_a_runner_that_only_submits_recorded_before_gets_the_state_of_the_one_that_runs(database: Database) {
+        let tasks = || [workflow("w", [mail.definition()])];
+        let submitter = database.configured(quick().submit_only(true), tasks()).await;
+        let waits = tokio::spawn({
+            let submitter = submitter.clone();
+            async move { submitter.execute("w", Context::new()).await.unwrap() }
+        });
+        until(async || !submitter.list_executions().await.unwrap().is_empty()).await;
+        // It runs something else, and leaves what it was given nothing for.
+        let other = database.runner([workflow("v", [idle("idle")])]).await;
+        assert!(other.execute("v", Context::new()).await.unwrap().status.is_success());
+        let runner = database.configured(quick().state(Mailer { from: "acme" }), tasks()).await;
+        let result = waits.await.unwrap();
+        assert_eq!(result.final_context.get::<String>("from").as_deref(), Some("acme"), "{result:?}");
+        for runner in [other, runner, submitter] {
+            runner.shutdown().await.unwrap();
+        }
     }
 
     async fn one_tenant_may_be_given_other_state(database: Database) {

@@ -60,7 +60,7 @@ impl PlaceState {
         let (input, patches) = live.context_of(start.task);
         let held = self.work.held(start.execution, start.task);
         Next::Run(Run {
-            workflow: Arc::clone(&live.workflow),
+            workflow: self.handles.workflows.to_run(&live.workflow),
             input,
             patches,
             stop: held.map(|held| Arc::clone(&held.stop)).unwrap_or_default(),

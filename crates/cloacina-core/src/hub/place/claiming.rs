@@ -24,8 +24,9 @@ pub(crate) struct Claiming {
     pub(crate) due_looked: Duration,
     /// Whether executions are being expanded.
     pub(crate) expanding: bool,
-    /// How long to wait before due rows are taken again, when none could be.
+    /// How long to wait before due rows are taken again, when none could be, and until when.
     due_patience: Option<Duration>,
+    due_after: Duration,
     /// When it was last looked whether the work that is due is nobody's.
     pub(crate) orphans_looked: Option<Duration>,
 }
@@ -78,13 +79,25 @@ impl Claiming {
         lose(&mut self.patience)
     }
 
-    /// So many due rows were taken: how long to wait before the next ones.
-    pub(crate) fn due_taken(&mut self, rows: usize) -> Duration {
+    /// So many due rows were taken. What is due and could not be taken is locked by somebody else: it is
+    /// tried again after longer and longer pauses.
+    pub(crate) fn due_taken(&mut self, rows: usize, now: Duration) {
         if rows == 0 {
-            return lose(&mut self.due_patience);
+            self.due_after = now + lose(&mut self.due_patience);
+        } else {
+            self.nothing_is_due();
         }
+    }
+
+    /// No due row waits for its turn.
+    pub(crate) fn nothing_is_due(&mut self) {
         self.due_patience = None;
-        Duration::ZERO
+        self.due_after = Duration::ZERO;
+    }
+
+    /// For how long what is due is left alone.
+    pub(crate) fn due_in(&self, now: Duration) -> Duration {
+        self.due_after.saturating_sub(now)
     }
 }
 
@@ -99,11 +112,19 @@ mod tests {
 
     #[test]
     fn due_rows_that_cannot_be_taken_are_tried_again_after_longer_and_longer_pauses() {
+        let now = Duration::from_secs(7);
         let mut claiming = Claiming::default();
-        let pauses: Vec<_> = (0..8).map(|_| claiming.due_taken(0).as_millis()).collect();
+        let mut pause = |rows| {
+            claiming.due_taken(rows, now);
+            // However often somebody looks in the meantime.
+            assert_eq!(claiming.due_in(now + Duration::from_secs(3)), Duration::ZERO);
+            claiming.due_in(now).as_millis()
+        };
+        let pauses: Vec<_> = (0..8).map(|_| pause(0)).collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1_600, 2_000, 2_000]);
-        assert_eq!(claiming.due_taken(3), Duration::ZERO);
-        assert_eq!(claiming.due_taken(0), PATIENCE.0);
+        assert_eq!([pause(3), pause(0), pause(0)], [0, 50, 100]);
+        claiming.nothing_is_due();
+        assert_eq!(claiming.due_in(now), Duration::ZERO);
     }
 
     #[test]

@@ -213,10 +213,17 @@ impl PlaceState {
         !(workflow.asks_for_resources() && self.lacks_resources())
     }
 
+    /// Whether executions that were submitted by name may become anything here at the moment.
+    pub(crate) fn may_expand(&self) -> bool {
+        !self.handles.executors.is_empty() && self.standing.is_active()
+    }
+
     /// What executions that were submitted by name may become here.
     pub(crate) fn expansions(&self) -> Vec<Expansion> {
         let workflows = self.handles.workflows.newest();
-        let usable = workflows.filter(|workflow| !self.forbids(workflow) && self.may_start(workflow));
+        let usable = workflows.filter(|workflow| {
+            !self.forbids(workflow) && self.may_start(workflow) && !workflow.lacks_state()
+        });
         let parts = usable.filter_map(|workflow| key_and_tasks(workflow).ok());
         parts.map(|(workflow, tasks)| Expansion { workflow, tasks }).collect()
     }

@@ -57,12 +57,17 @@ impl WorkflowSet {
         }
         keyed.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let keys_of = |holds: fn(&Workflow) -> bool| -> Arc<[WorkflowKey]> {
-            keyed.iter().filter(|(_, workflow)| holds(workflow)).map(|(key, _)| key.clone()).collect()
+            let held = keyed.iter().filter(|(_, workflow)| holds(workflow) && !workflow.lacks_state());
+            held.map(|(key, _)| key.clone()).collect()
         };
         let keys = keys_of(|_| true);
         let open_keys = keys_of(|workflow| !workflow.is_operator_only());
         let bare_keys = keys_of(|workflow| !workflow.is_operator_only() && !workflow.asks_for_resources());
         Ok(Self { by_name, keys, open_keys, bare_keys })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
     }
 
     /// The newest version of a workflow.
@@ -75,6 +80,16 @@ impl WorkflowSet {
         let mut versions = self.by_name.get(&*key.name)?.iter();
         versions
             .find(|workflow| workflow.fingerprint().is_ok_and(|fingerprint| fingerprint == key.fingerprint))
+    }
+
+    /// The workflow as its tasks are to be run: this one, unless another runner gave its tasks what they ask for.
+    pub(crate) fn to_run(&self, workflow: &Arc<Workflow>) -> Arc<Workflow> {
+        let given = || {
+            let fingerprint = workflow.fingerprint().ok()?;
+            self.version(&WorkflowKey { name: Arc::clone(workflow.shared_name()), fingerprint })
+        };
+        let given = workflow.lacks_state().then(given).flatten();
+        Arc::clone(given.unwrap_or(workflow))
     }
 
     pub(crate) fn names(&self) -> Vec<&str> {
