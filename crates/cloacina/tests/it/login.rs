@@ -72,9 +72,9 @@ async fn an_operator_that_ends_what_a_tenant_planted_leaves_no_more_notices_eith
         session
             .batch_execute(
                 "INSERT INTO workflow_executions (tenant_id, id, workflow, fingerprint, state, priority, input, created_at, deadline)
-                     SELECT tenant_id, gen_random_uuid(), 'w', 1, 'pending', 5, '{}', now(), now() FROM cloacina.me(), generate_series(1, 5000);
+                     SELECT tenant_id, gen_random_uuid(), 'planted', 1, 'pending', 5, '{}', now(), now() FROM cloacina.me(), generate_series(1, 5000);
                  INSERT INTO due_rows (tenant_id, kind, due_at, subject, cause)
-                     SELECT tenant_id, 0, deadline, id, '' FROM workflow_executions WHERE workflow = 'w';
+                     SELECT tenant_id, 0, deadline, id, '' FROM workflow_executions WHERE workflow = 'planted';
                  SELECT cloacina.ring(now())",
             )
             .await
@@ -82,7 +82,7 @@ async fn an_operator_that_ends_what_a_tenant_planted_leaves_no_more_notices_eith
         let superuser = database.superuser().await;
         until(async || number(&superuser, "SELECT count(*) FROM acme.due_rows").await == 0).await;
         let ended =
-            "SELECT count(*) FROM acme.workflow_executions WHERE workflow = 'w' AND state = 'cancelled'";
+            "SELECT count(*) FROM acme.workflow_executions WHERE workflow = 'planted' AND state = 'cancelled'";
         assert_eq!(number(&superuser, ended).await, 5000);
         let there = number(
             &superuser,

@@ -137,7 +137,7 @@ mod names {
     }
 
     #[task(blocking)]
-    fn code(_: Context, _: &super::Mailer) -> Result<u32, TaskError> {
+    fn code(_: &super::Mailer) -> Result<u32, TaskError> {
         Ok(1)
     }
 
