@@ -289,6 +289,7 @@ impl Connection {
                 vec![None::<i64>; count],
                 vec![true; count],
                 vec![None::<Uuid>; count],
+                vec![NOW; count],
             ),
             run!(
                 &self.statements.task_insert,

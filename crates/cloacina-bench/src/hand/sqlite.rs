@@ -163,6 +163,7 @@ impl File {
                 no_number,
                 no_text,
                 no_number,
+                no_number,
                 INPUT,
             ])?;
             for task in &tasks {

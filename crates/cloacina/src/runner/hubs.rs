@@ -69,7 +69,11 @@ pub(super) enum Database {
 #[cfg(feature = "data")]
 impl Database {
     /// The tenants' own data there.
-    pub(super) fn source(&self, data: &Data, config: &RunnerConfig) -> Result<Arc<Source>, Error> {
+    pub(super) fn source(
+        &self,
+        data: &Data,
+        #[cfg_attr(not(feature = "postgres"), expect(unused_variables))] config: &RunnerConfig,
+    ) -> Result<Arc<Source>, Error> {
         let source = match self {
             #[cfg(feature = "postgres")]
             Self::Postgres { address, own } => Source::postgres(data, address, config.max_connections, *own),

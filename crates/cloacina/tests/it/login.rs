@@ -81,8 +81,7 @@ async fn an_operator_that_ends_what_a_tenant_planted_leaves_no_more_notices_eith
             .unwrap();
         let superuser = database.superuser().await;
         until(async || number(&superuser, "SELECT count(*) FROM acme.due_rows").await == 0).await;
-        let ended =
-            "SELECT count(*) FROM acme.workflow_executions WHERE workflow = 'planted' AND state = 'cancelled'";
+        let ended = "SELECT count(*) FROM acme.workflow_executions WHERE workflow = 'planted' AND state = 'cancelled'";
         assert_eq!(number(&superuser, ended).await, 5000);
         let there = number(
             &superuser,
