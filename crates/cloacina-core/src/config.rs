@@ -302,8 +302,8 @@ impl RunnerConfigBuilder {
         self
     }
 
-    /// Gives tasks of one tenant another value than [`state`](Self::state) gives to those of all. The
-    /// tenant is what [`Runner::place`](crate::PlaceRunner::place) returns; a name that no tenant has is no error.
+    /// Gives tasks of one tenant another value than [`state`](Self::state) gives to those of all. The tenant
+    /// is what [`Runner::place`](crate::PlaceRunner::place) returns; a name that no tenant has is no error.
     #[must_use]
     pub fn state_for<T: Send + Sync + 'static>(mut self, tenant: impl Into<String>, value: T) -> Self {
         self.config.state.insert_for(tenant, value);

@@ -177,8 +177,8 @@ impl TaskError {
         &*self.error
     }
 
-    /// The underlying error, by value. The advice is lost by that: an error that was fatal is retried where it
-    /// becomes a `TaskError` again.
+    /// The underlying error, by value. The advice is lost by that: an error that was fatal is retried where
+    /// it becomes a `TaskError` again.
     #[must_use]
     pub fn into_inner(self) -> BoxError {
         self.error

@@ -23,8 +23,9 @@ const LIST_LIMIT: usize = 10_000;
 
 /// A handle on the engine, for one tenant. Clones share it.
 ///
-/// Every method runs to its end in the background once its future was polled, also if that is dropped: dropping
-/// the future of [`execute`](Self::execute) does not cancel the execution, it only stops waiting for it.
+/// Every method runs to its end in the background once its future was polled, also if that is dropped:
+/// dropping the future of [`execute`](Self::execute) does not cancel the execution, it only stops waiting for
+/// it.
 ///
 /// What a `Runner` of the crate `cloacina` is made of: use that one.
 #[derive(Clone, Debug)]

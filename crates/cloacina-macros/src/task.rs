@@ -358,8 +358,8 @@ fn body(arguments: &Arguments, signature: &Signature) -> TokenStream {
     }
 }
 
-/// A variable that no code of the user sees. Its name is that of no item, since a task of that name would stand for
-/// the pattern in which the variable is bound.
+/// A variable that no code of the user sees. Its name is that of no item, since a task of that name would
+/// stand for the pattern in which the variable is bound.
 fn variable(name: &str, place: usize) -> Ident {
     Ident::new(&format!("__cloacina_{name}_{place}"), Span::mixed_site())
 }

@@ -56,8 +56,8 @@ impl Hub {
                 if let Some(place) = place {
                     {
                         let mut state = place.state();
-                        // A tenant with a login can keep a due row of its own locked: then its bell stays due,
-                        // and it is looked at as often as the row is tried.
+                        // A tenant with a login can keep a due row of its own locked: then its bell stays
+                        // due, and it is looked at as often as the row is tried.
                         let is_locked =
                             state.standing.status.has_login && state.claiming.due_in(now) > Duration::ZERO;
                         // Looked at already, or looked at lately with nothing for us in it.

@@ -23,8 +23,9 @@ impl TenantDb {
     /// # Errors
     ///
     /// The [`DataError`] or the error of SeaORM that `work` met, and any other one of `work` as
-    /// [`DataErrorKind::Aborted`](crate::DataErrorKind::Aborted); what prevented the transaction from beginning or
-    /// committing. A transaction that met an error is rolled back, even if `work` made up for it.
+    /// [`DataErrorKind::Aborted`](crate::DataErrorKind::Aborted); what prevented the transaction from
+    /// beginning or committing. A transaction that met an error is rolled back, even if `work` made up for
+    /// it.
     pub async fn run<T, W>(&self, work: W) -> Result<T>
     where
         W: AsyncFnOnce(&TenantTx) -> Result<T, TaskError>,

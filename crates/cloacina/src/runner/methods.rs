@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::Runner;
 
-/// Every method runs to its end in the background once its future was polled, also if that is dropped: dropping
-/// the future of [`execute`](Self::execute) does not cancel the execution, it only stops waiting for it.
+/// Every method runs to its end in the background once its future was polled, also if that is dropped:
+/// dropping the future of [`execute`](Self::execute) does not cancel the execution, it only stops waiting for
+/// it.
 impl Runner {
     /// The tenant's name: as the operator calls it, else its schema on PostgreSQL, or the name of its SQLite
     /// file without the extension.

@@ -82,7 +82,8 @@ impl WorkflowSet {
             .find(|workflow| workflow.fingerprint().is_ok_and(|fingerprint| fingerprint == key.fingerprint))
     }
 
-    /// The workflow as its tasks are to be run: this one, unless another runner gave its tasks what they ask for.
+    /// The workflow as its tasks are to be run: this one, unless another runner gave its tasks what they ask
+    /// for.
     pub(crate) fn to_run(&self, workflow: &Arc<Workflow>) -> Arc<Workflow> {
         let given = || {
             let fingerprint = workflow.fingerprint().ok()?;
