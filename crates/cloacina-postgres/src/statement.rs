@@ -110,6 +110,7 @@ statements! {
     DUE_DROP "due_drop";
     TASK_CLAIM "task_claim";
     EXECUTION_CANCEL "execution_cancel";
+    EXECUTION_PARK "execution_park";
     WAIT_REACH "wait_reach";
     WAIT_PEEK "wait_peek";
     WAIT_DUE "wait_due";

@@ -1,6 +1,6 @@
 //! Waits and the signals that end them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use cloacina_core::execution::{ExecutionStatus, SkipReason, TaskState};
@@ -206,6 +206,12 @@ pub(crate) async fn settle(
             next.push(Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, closable.clone()]));
             next.push(Step::Run(sql::DUE_DROP, params![tenant, closable]));
         }
+    }
+    let touched = begins.iter().map(|(begin, _)| begin.execution);
+    let touched = touched.chain(ended.iter().map(|end| end.outcome.execution));
+    let touched: Vec<Uuid> = touched.map(Uuid::from).collect::<BTreeSet<_>>().into_iter().collect();
+    if !touched.is_empty() {
+        next.push(Step::Run(sql::EXECUTION_PARK, params![tenant, touched]));
     }
     if !void.is_empty() {
         next.push(take_away(tenant, void));

@@ -69,7 +69,7 @@ on_each_store! {
         assert_eq!(states, [TaskState::Waiting, TaskState::Completed, TaskState::Pending]);
         clock.advance(3 * DAY - Duration::from_secs(1));
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Running);
+        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Waiting);
         clock.advance(Duration::from_secs(1));
         let result = is_over(&execution, &clock).await;
         assert_eq!(result.status, ExecutionStatus::Completed);
