@@ -36,12 +36,6 @@ pub(crate) fn reach<'a>(waits: &[Reached]) -> Step<'a> {
     Step::Run(sql::WAIT_REACH, params![tenant, executions, tasks])
 }
 
-/// Whether waits are due.
-pub(crate) async fn peek(inner: &Inner, place: &Place, now: Option<Timestamp>) -> Result<bool> {
-    let step = Step::Run(sql::WAIT_PEEK, params![Uuid::from(place.tenant), now]);
-    Ok(!in_place(inner, place, &[step]).await?[0].is_empty())
-}
-
 pub(crate) async fn due(
     inner: Arc<Inner>,
     place: Place,
