@@ -144,6 +144,7 @@ pub async fn a_wait_alone_begins_its_execution_and_ends_it(fixture: &impl Fixtur
     assert!(world.repair(at(2)).await.is_empty(), "something is left to be done");
     let closed = Closed { execution: id, status: ExecutionStatus::Completed };
     assert_eq!(world.steps([end(id, 0, EndedBy::Time)], at(10)).await, (1, vec![closed]));
+    assert_eq!(world.endings(id).await, [], "it was never tried");
     assert_eq!(world.header(id).await.finished_at, Some(at(10)));
     assert_eq!(world.lower(at(11)).await.earliest(), None);
 }
