@@ -468,8 +468,11 @@ impl PlaceRows {
     }
 
     pub(crate) fn overdue(&self, before: Timestamp) -> Vec<(ExecutionId, WorkflowKey)> {
-        let mut overdue: Vec<ExecutionId> =
-            self.ready.iter().filter(|row| row.due <= before).map(|row| row.execution).collect();
+        let ready = self.ready.iter().filter(|row| row.due <= before).map(|row| row.execution);
+        let waits = self.due.iter().filter(|row| row.0 == DueKind::Wait.number() && row.1 <= before);
+        let waits = waits.map(|row| row.2);
+        let paused = |id: &ExecutionId| self.executions[id].header.status == ExecutionStatus::Paused;
+        let mut overdue: Vec<ExecutionId> = ready.chain(waits.filter(|id| !paused(id))).collect();
         overdue.sort_unstable();
         overdue.dedup();
         overdue.into_iter().map(|id| (id, self.executions[&id].header.workflow.clone())).collect()
