@@ -202,11 +202,12 @@ fn many() -> i64 {
 pub(crate) fn figures(connection: &Connection, tenant: TenantId, now: i64) -> Result<PlaceFigures, Failure> {
     Ok(connection.prepare_cached(PLACE_FIGURES)?.query_row(rusqlite::params![tenant.0, now], |row| {
         let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
-        let oldest: Option<i64> = row.get(3)?;
+        let oldest: Option<i64> = row.get(4)?;
         Ok(PlaceFigures {
             executions: number(0)?,
             open: number(1)?,
-            queued: number(2)?,
+            waiting: number(2)?,
+            queued: number(3)?,
             oldest_queued: oldest
                 .map(|due| std::time::Duration::from_micros(now.saturating_sub(due).max(0).unsigned_abs())),
         })

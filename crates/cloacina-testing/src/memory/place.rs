@@ -484,6 +484,11 @@ impl PlaceRows {
         PlaceFigures {
             executions: self.executions.len() as u64,
             open: self.count(usize::MAX) as u64,
+            waiting: self
+                .executions
+                .values()
+                .filter(|of| of.header.status == ExecutionStatus::Waiting)
+                .count() as u64,
             queued: due().count() as u64,
             oldest_queued: oldest.map(|due| now.duration_since(due).try_into().unwrap_or_default()),
         }

@@ -70,6 +70,8 @@ on_each_store! {
         clock.advance(3 * DAY - Duration::from_secs(1));
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Waiting);
+        let figures = runner.metrics().await.unwrap();
+        assert_eq!((figures.waiting_executions, figures.active_executions, figures.queue_depth), (1, 0, 0));
         clock.advance(Duration::from_secs(1));
         let result = is_over(&execution, &clock).await;
         assert_eq!(result.status, ExecutionStatus::Completed);
