@@ -253,7 +253,7 @@ impl Connection {
 
     /// What a transaction says of plans that its session does not have.
     fn planning(&self) -> String {
-        let plans = if self.used_for.is_flush() { PLANS_OF_A_FLUSH } else { OTHER_PLANS };
+        let plans = if self.used_for.has_one_plan() { PLANS_OF_A_FLUSH } else { OTHER_PLANS };
         let (settings, plans) = match self.begin {
             Begin::Along(_) => (&[][..], Some(plans).filter(|plans| *plans != PLANS_OF_A_FLUSH)),
             Begin::Alone => (&SETTINGS[..], Some(plans)),

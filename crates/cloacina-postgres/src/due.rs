@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::error::Failure;
-use crate::execution::in_place;
-use crate::flight::{Step, params};
+use crate::execution::in_place_for;
+use crate::flight::{Step, Use, params};
 use crate::inner::Inner;
 use crate::row::{column, readable};
 use crate::schema::SchemaName;
@@ -27,7 +27,7 @@ pub(crate) async fn settle(
     let mut settled = Settled::default();
     let numbers: Vec<i16> = kinds.iter().map(|kind| kind.number()).collect();
     let peek = [Step::Run(sql::DUE_PEEK, params![Uuid::from(place.tenant), now, numbers])];
-    let rows = in_place(&inner, &place, &peek).await?.remove(0);
+    let rows = in_place_for(Use::Waits, &inner, &place, &peek).await?.remove(0);
     let due: Vec<i16> = rows.iter().map(|row| row.get("kind")).collect();
     for kind in kinds.iter().filter(|kind| due.contains(&kind.number())) {
         match kind {

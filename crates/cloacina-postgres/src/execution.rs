@@ -45,7 +45,7 @@ pub(crate) async fn long_in_place(inner: &Inner, place: &Place, steps: &[Step<'_
     in_place_for(Use::Read, inner, place, steps).await
 }
 
-async fn in_place_for(
+pub(crate) async fn in_place_for(
     used_for: Use,
     inner: &Inner,
     place: &Place,

@@ -17,6 +17,8 @@ pub(crate) enum Use {
     Lane(usize),
     /// What the engine does in places beside flushes, and what users change there.
     Work,
+    /// What the engine does about waits, and signals: its statements are planned once, as those of a flush.
+    Waits,
     /// Flushes of places in trouble.
     Aside,
     /// What users read and what may take long: listings, histories, figures, pruning.
@@ -29,7 +31,7 @@ impl Use {
         match self {
             Self::Engine => 0,
             Self::Lane(_) => 1,
-            Self::Work => 2,
+            Self::Work | Self::Waits => 2,
             Self::Aside => 3,
             Self::Read => 4,
         }
@@ -37,6 +39,11 @@ impl Use {
 
     pub(crate) fn is_flush(self) -> bool {
         matches!(self, Self::Lane(_) | Self::Aside)
+    }
+
+    /// Whether its statements are written so that there is only one plan to be made.
+    pub(crate) fn has_one_plan(self) -> bool {
+        self.is_flush() || self == Self::Waits
     }
 }
 

@@ -208,7 +208,7 @@ impl Pool {
             Use::Lane(lane) => self.lanes.get(lane).ok_or_else(|| {
                 StoreError::new(StoreErrorKind::Internal, format!("there is no lane {lane}"))
             })?,
-            Use::Work => &self.work,
+            Use::Work | Use::Waits => &self.work,
             Use::Aside => &self.aside,
             Use::Read => &self.read,
         };

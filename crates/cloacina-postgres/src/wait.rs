@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use crate::doorbell;
 use crate::error::Failure;
-use crate::execution::{columns, in_place, long_in_place};
-use crate::flight::{Step, params};
+use crate::execution::{columns, in_place_for, long_in_place};
+use crate::flight::{Step, Use, params};
 use crate::inner::Inner;
 use crate::outcomes::Outcomes;
 use crate::pool::Lent;
@@ -53,7 +53,8 @@ pub(crate) async fn due(
     let mut parameters = params![Uuid::from(place.tenant), now, due_at, subject, cause];
     parameters.push(Box::new(i64::try_from(limit).unwrap_or(i64::MAX)));
     parameters.extend(params![names, fingerprints, bytes]);
-    let rows = in_place(&inner, &place, &[Step::Run(sql::WAIT_DUE, parameters)]).await?.remove(0);
+    let rows =
+        in_place_for(Use::Waits, &inner, &place, &[Step::Run(sql::WAIT_DUE, parameters)]).await?.remove(0);
     let get = Get(&place);
     let now = rows.first().map_or(Timestamp::UNIX_EPOCH, |row| row.get("now"));
     let mut due = DueWaits { now, waits: Vec::new(), void: Vec::new(), next: None };
@@ -112,7 +113,7 @@ pub(crate) async fn ends(
 ) -> Result<Vec<NodeEnd>> {
     let ids: Vec<Uuid> = executions.into_iter().map(Uuid::from).collect();
     let step = Step::Run(sql::WAIT_ENDS, params![Uuid::from(place.tenant), ids]);
-    let rows = in_place(&inner, &place, &[step]).await?.remove(0);
+    let rows = in_place_for(Use::Waits, &inner, &place, &[step]).await?.remove(0);
     let get = Get(&place);
     Ok(readable(&rows, &place.name, |row| {
         let reason: Option<&str> = get.of(row, "skip_reason")?;
@@ -141,7 +142,7 @@ pub(crate) async fn settle(
     let (tenant, schema) = (Uuid::from(place.tenant), SchemaName::of(&place)?);
     let failed = |failure: Failure| failure.into_error(&crate::error::named(&place));
     let get = Get(&place);
-    let mut side = inner.pool.side().await?;
+    let mut side = inner.pool.get(Use::Waits).await?;
     side.touch(place.tenant);
     let executions: Vec<Uuid> = steps.iter().map(|step| step.execution().into()).collect();
     let nodes: Vec<TaskIndex> = steps.iter().map(WaitStep::node).collect();
@@ -275,7 +276,7 @@ pub(crate) async fn move_to(
 ) -> Result<bool> {
     let (tenant, id, schema) = (Uuid::from(place.tenant), Uuid::from(execution), SchemaName::of(&place)?);
     let failed = |failure: Failure| failure.into_error(&crate::error::named(&place));
-    let mut side = inner.pool.side().await?;
+    let mut side = inner.pool.get(Use::Waits).await?;
     side.touch(place.tenant);
     let look = [
         Step::Run(sql::EXECUTION_LOCK, params![tenant, vec![id]]),
@@ -326,7 +327,7 @@ pub(crate) async fn send(
     now: Option<Timestamp>,
 ) -> Result<SignalSent> {
     let failed = |failure: Failure| failure.into_error(&crate::error::named(&place));
-    let mut side = inner.pool.side().await?;
+    let mut side = inner.pool.get(Use::Waits).await?;
     let (sent, steps) = look_for_signal(&inner, &mut side, &place, &signal, now).await?;
     side.finish(&steps).await.map_err(failed)?;
     if matches!(sent, SignalSent::Delivered(_)) {
