@@ -72,7 +72,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use lane::Lane;
+use lane::{LOGIN_LANES, Lane};
 
 pub use deferred::{Deferred, Prepared, Submitter};
 pub(crate) use live::{result_of, summary_of};
@@ -89,7 +89,7 @@ impl Hub {
     /// Starts the hub of a database. `settings` are those of its first runner.
     pub fn start(store: Arc<dyn Store>, settings: &RunnerConfig) -> Arc<Self> {
         let (audits, audit_inbox) = mpsc::unbounded_channel();
-        let lanes = store.lanes() + usize::from(store.has_aside());
+        let lanes = store.lanes() + if store.has_aside() { 1 + LOGIN_LANES } else { 0 };
         let (lanes, inboxes): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
         let hub = Arc::new(Self::new(store, settings, lanes, audits));
         for (index, inbox) in inboxes.into_iter().enumerate() {

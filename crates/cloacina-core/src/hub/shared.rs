@@ -46,7 +46,8 @@ pub struct Hub {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) lease: Duration,
     pub(super) heartbeat_interval: Duration,
-    /// The last one is for places in trouble, if the store has one for them.
+    /// Those for everybody; then, if the store has them, the one for places in trouble, and those for tenants
+    /// with logins.
     pub(super) lanes: Vec<mpsc::UnboundedSender<Queued>>,
     pub(super) load: Arc<Load>,
     /// Held by a lane from the start of a flush until what it did is applied; taken together before a runner
@@ -269,8 +270,10 @@ impl Hub {
         if untrusted { self.untrusted.acquire().await.ok() } else { None }
     }
 
+    /// How many lanes there are for everybody. The one of this number is for places in trouble, those after it
+    /// for tenants with logins.
     pub(super) fn ordinary_lanes(&self) -> usize {
-        self.lanes.len() - usize::from(self.store.has_aside())
+        self.store.lanes()
     }
 
     pub(crate) fn incarnation(&self) -> Option<Arc<Incarnation>> {
