@@ -4,6 +4,7 @@ mod alone;
 mod counts;
 mod data;
 mod history;
+mod log;
 mod memory;
 mod neighbours;
 mod rate;
@@ -25,9 +26,10 @@ pub(crate) use tenancy::{IDLE_CHILD, idle_child};
 pub(crate) use waiting::{WORKER, worker};
 
 /// What can be asked for on the command line.
-pub(crate) const NAMES: [(&str, &str); 12] = [
+pub(crate) const NAMES: [(&str, &str); 13] = [
     ("one-task", "the latency of a one-task execution alone"),
     ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
+    ("log", "the same with spans and log at INFO, beside none"),
     ("outstanding", "10,000 one-task executions submitted at once"),
     ("waiting", "waiting for what is over, and for what another process runs"),
     ("shapes", "a chain of 3 and a fan-out of 3: latency alone, and rate with 1,000 in flight"),
@@ -54,6 +56,7 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale, only: Option<&
     match name {
         "one-task" => alone::alone(kind, scale, shape::ONE).await,
         "in-flight" => rate::in_flight(kind, scale, shape::ONE, 1).await,
+        "log" => log::log(kind, scale).await,
         "outstanding" => rate::outstanding(kind, scale).await,
         "waiting" => waiting::waiting(kind, scale).await,
         "shapes" => {
