@@ -29,6 +29,8 @@ CREATE TABLE workflow_executions (
     -- When it starts, as long as it has no tasks: it was submitted by name, and whoever has the workflow
     -- gives it those, and the version. Until then one ready row, of task 0 and version 0, is its only one.
     expands_at      timestamptz,
+    -- Whether there may be rows of it in `task_waits` and `signals`: only then is looked there when it goes.
+    has_waits       boolean     NOT NULL DEFAULT false,
     -- Why it was cancelled, or the error of the first unhandled failure.
     error           text,
     PRIMARY KEY (tenant_id, id)
@@ -105,7 +107,7 @@ CREATE TABLE ready_tasks (
 CREATE INDEX ready_tasks_version ON ready_tasks (tenant_id, fingerprint, workflow, priority, due_at);
 
 -- What the engine itself has to do at a time, to or with an execution: the subject. The kinds are numbered in
--- the code; 0 is a deadline. The cause tells apart two rows about one subject at one time. All columns are
+-- the code; 0 is a deadline, 1 a wait. The cause tells apart two rows about one subject at one time. All columns are
 -- its key, in the order in which rows are taken. An execution without a deadline touches this table in no
 -- statement.
 --
@@ -119,6 +121,41 @@ CREATE TABLE due_rows (
     cause     text        NOT NULL CHECK (octet_length(cause) <= 200),
     PRIMARY KEY (tenant_id, kind, due_at, subject, cause)
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
+
+-- What a node waits for that has begun to wait, as long as it does. When it is to be looked at says its row in
+-- `task_executions`, and with it its due row.
+CREATE TABLE task_waits (
+    tenant_id    uuid        NOT NULL,
+    execution_id uuid        NOT NULL,
+    task         smallint    NOT NULL CHECK (task >= 0),
+    -- The name of the signal; it sleeps if there is none.
+    signal       text        CHECK (octet_length(signal) <= 200),
+    -- When its time is over. The year 9000 is never.
+    until        timestamptz NOT NULL CHECK (until BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00'),
+    -- The question that it puts.
+    ask          json        CHECK (octet_length(ask::text) <= 65536),
+    PRIMARY KEY (tenant_id, execution_id, task)
+);
+
+-- What is asked, without what only waits.
+CREATE INDEX task_waits_asking ON task_waits (tenant_id, execution_id, task) WHERE ask IS NOT NULL;
+
+-- The signals that came, by name in the order in which they came. They stay with their execution.
+CREATE TABLE signals (
+    tenant_id    uuid        NOT NULL,
+    execution_id uuid        NOT NULL,
+    name         text        NOT NULL CHECK (octet_length(name) <= 200),
+    number       bigint      NOT NULL CHECK (number > 0),
+    -- One of this key is recorded once.
+    key          text        CHECK (octet_length(key) <= 200),
+    payload      json        NOT NULL CHECK (octet_length(payload::text) <= 33554432),
+    received_at  timestamptz NOT NULL,
+    -- The wait that took it.
+    taken_by     smallint,
+    PRIMARY KEY (tenant_id, execution_id, name, number)
+);
+
+CREATE UNIQUE INDEX signals_key ON signals (tenant_id, execution_id, name, key) WHERE key IS NOT NULL;
 
 -- Attempts that are over and were followed by another one, or will be.
 CREATE TABLE task_attempts (

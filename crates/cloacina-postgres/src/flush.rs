@@ -33,6 +33,7 @@ use crate::schema::SchemaName;
 use crate::statement::{self as sql, Statement};
 use crate::submits::Submits;
 use crate::value::Value;
+use crate::wait;
 
 /// A flush that owns what it is made of, so that it goes on when its caller goes away.
 pub(crate) struct OwnedFlush {
@@ -215,6 +216,7 @@ fn push_group<'a>(
     let (mut submits, mut ends) = (Submits::default(), Outcomes::none());
     let (mut first_claims, mut more, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
     let (mut locked, mut timed) = (Vec::new(), Vec::<(Uuid, Uuid)>::new());
+    let mut reached = Vec::new();
     for index in group {
         let place = &flush.places[*index];
         let tenant = Uuid::from(place.place.tenant);
@@ -230,6 +232,7 @@ fn push_group<'a>(
         let outcomes = Outcomes::of(tenant, &place.outcomes);
         may_leave_work |= outcomes.leaves_work;
         locked.extend_from_slice(&outcomes.locked);
+        reached.extend_from_slice(&outcomes.reached);
         let is_timed = |id: &Uuid| place.timed.iter().any(|timed| timed.0 == *id);
         timed.extend(outcomes.closable.iter().filter(|(_, id)| is_timed(id)));
         if outcomes.only_ends {
@@ -241,14 +244,21 @@ fn push_group<'a>(
             leaving.push(tenant);
         }
     }
-    let due: Vec<Option<Timestamp>> = leaving.iter().map(|tenant| submits.earliest_due(*tenant)).collect();
+    let due: Vec<Option<Timestamp>> = leaving
+        .iter()
+        .map(|tenant| {
+            let at_once = reached.iter().any(|(whose, ..)| whose == tenant).then_some(Timestamp::UNIX_EPOCH);
+            at_once.or_else(|| submits.earliest_due(*tenant))
+        })
+        .collect();
 
     if !first_claims.is_empty() {
         let insert = whose.of(sql::RUNNER_PLACE_INSERT, sql::MANY_RUNNER_PLACE_INSERT);
         push(Rows::Nothing, whose, Step::of(insert, vec![Value::Uuid(runner), tenants_of(first_claims)]));
     }
     if !submits.executions.is_empty() {
-        let Submits { executions, tasks, deadlines, unexpanded } = submits;
+        let Submits { executions, tasks, deadlines, unexpanded, reached: first, .. } = submits;
+        reached.extend(first);
         let insert = whose.of(sql::EXECUTION_INSERT, sql::MANY_EXECUTION_INSERT);
         push(Rows::Submitted, whose, Step::of(insert, executions.values(tenants_of, now.clone())));
         if !tasks.is_empty() {
@@ -290,6 +300,9 @@ fn push_group<'a>(
             let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();
             push(Rows::Nothing, whose, Step::Run(sql::DUE_DROP, params![of_tenant[0].0, ids]));
         }
+    }
+    for of_tenant in reached.chunk_by(|one, other| one.0 == other.0) {
+        push(Rows::Nothing, whose, wait::reach(of_tenant));
     }
     let mut claims: Vec<(usize, &Claim)> =
         group.iter().filter_map(|index| Some((*index, flush.places[*index].claim.as_ref()?))).collect();

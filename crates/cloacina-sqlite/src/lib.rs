@@ -55,6 +55,7 @@ mod store;
 mod tenant;
 mod time;
 mod transaction;
+mod wait;
 
 pub use address::{FileId, FileIdentity, SqliteAddress};
 pub use directory::{Directory, DueFile};

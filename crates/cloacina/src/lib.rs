@@ -31,12 +31,12 @@ pub use cloacina_core::execution::{
 };
 pub use cloacina_core::store::ExecutionFilter;
 pub use cloacina_core::workflow::{
-    Fingerprint, Task, TaskBody, TaskDefinition, WorkflowBuilder, WorkflowError,
+    Ask, Fingerprint, OnTimeout, Task, TaskBody, TaskDefinition, Wait, WorkflowBuilder, WorkflowError,
     registered as registered_workflows,
 };
 pub use cloacina_core::{
-    Backoff, Context, ContextError, Error, ErrorKind, Execution, Jitter, RetryPolicy, Submission, TaskError,
-    TriggerRule, Workflow,
+    Backoff, ByKey, Context, ContextError, Error, ErrorKind, Execution, Jitter, RetryPolicy, Signal,
+    SignalReceipt, Submission, TaskError, TriggerRule, Waiting, Workflow,
 };
 /// A point in time: when something began or ended, or is to start.
 #[doc(no_inline)]

@@ -11,17 +11,20 @@ use crate::id::ExecutionId;
 pub enum DueKind {
     /// The subject, an execution, is cancelled.
     Deadline,
+    /// A wait of the subject, an execution, is to be looked at. The cause is its position.
+    Wait,
 }
 
 impl DueKind {
     /// All that this program knows.
-    pub const ALL: &'static [Self] = &[Self::Deadline];
+    pub const ALL: &'static [Self] = &[Self::Deadline, Self::Wait];
 
     /// How it is stored: from 0 to 15.
     #[must_use]
     pub const fn number(self) -> i16 {
         match self {
             Self::Deadline => 0,
+            Self::Wait => 1,
         }
     }
 }
@@ -33,4 +36,6 @@ pub struct Settled {
     pub taken: usize,
     /// The executions that were cancelled because their deadline has passed.
     pub expired: Vec<ExecutionId>,
+    /// Whether waits are due: [`wait_due`](super::Store::wait_due) says which.
+    pub waits: bool,
 }

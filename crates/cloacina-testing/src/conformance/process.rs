@@ -46,7 +46,7 @@ pub(in crate::conformance) fn draft(waiting_on: &[i16]) -> NewExecution {
         start_at: None,
         deadline: None,
         tasks: tasks
-            .map(|(index, count)| NewTask { name: format!("t{index}"), waiting_on: *count })
+            .map(|(index, count)| NewTask { name: format!("t{index}"), is_wait: false, waiting_on: *count })
             .collect(),
         claimed: Vec::new(),
         submitter: None,
@@ -63,7 +63,7 @@ pub(in crate::conformance) fn outcome(
     task: TaskIndex,
     outcome: TaskOutcome,
 ) -> Outcome {
-    Outcome { execution, task, attempt: 1, outcome, successors: Vec::new(), handles: Vec::new() }
+    Outcome::new(execution, task, 1, outcome)
 }
 
 pub(in crate::conformance) fn completed(execution: ExecutionId, task: TaskIndex) -> Outcome {

@@ -59,3 +59,4 @@ mod tenants;
 mod ui;
 mod untrusted;
 mod version;
+mod wait;
