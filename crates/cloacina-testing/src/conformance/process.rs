@@ -158,7 +158,7 @@ impl Process {
 
     /// What comes of a call that must succeed, if not at once: another may hold what it needs for longer than
     /// it waits.
-    async fn call<T, C>(&self, work: impl FnOnce(Arc<dyn Store>) -> C + Clone) -> T
+    pub(in crate::conformance) async fn call<T, C>(&self, work: impl FnOnce(Arc<dyn Store>) -> C + Clone) -> T
     where
         T: Send + 'static,
         C: Future<Output = Result<T>> + Send + 'static,
