@@ -35,6 +35,8 @@ mod attempt;
 mod auditor;
 mod awake;
 mod batch;
+#[cfg(feature = "testing")]
+mod begun;
 mod claims;
 mod deferred;
 mod doorbell;
@@ -42,6 +44,8 @@ mod due;
 mod elsewhere;
 mod expand;
 mod heartbeat;
+#[cfg(feature = "testing")]
+mod idle;
 mod kernel;
 mod lane;
 mod lifetime;
@@ -76,6 +80,8 @@ use tokio::sync::mpsc;
 use lane::{LOGIN_LANES, Lane};
 
 pub use deferred::{Deferred, Prepared, Submitter};
+#[cfg(feature = "testing")]
+pub use idle::{Doing, RunningTask};
 pub(crate) use live::{result_of, summary_of};
 pub(crate) use place::{Ended, HandleNumber, OpenPlace};
 pub use recording::{Completion, Recording, Writing};
@@ -110,6 +116,8 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).watch_runners());
         hub.spawn(Arc::clone(&hub).pause_orphans());
         hub.spawn(Arc::clone(&hub).prune());
+        #[cfg(feature = "testing")]
+        hub.lasting_tasks.store(hub.tasks.len(), std::sync::atomic::Ordering::Relaxed);
         hub
     }
 }

@@ -143,6 +143,12 @@ impl OpenPlace {
         self.state().is_idle() && self.submitting.load(Ordering::Acquire) == 0
     }
 
+    /// Whether new executions are on their way.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_submitting(&self) -> bool {
+        self.submitting.load(Ordering::Acquire) > 0
+    }
+
     /// Whether nothing can happen here before a due time, unless somebody comes: nobody waits, no work that
     /// may be claimed is known.
     pub(crate) fn is_quiet(&self, state: &PlaceState) -> bool {
