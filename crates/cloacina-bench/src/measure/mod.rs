@@ -1,6 +1,7 @@
 //! The measures.
 
 mod alone;
+mod asleep;
 mod counts;
 mod data;
 mod history;
@@ -32,6 +33,7 @@ pub(crate) const NAMES: [(&str, &str); 13] = [
     ("log", "the same with spans and log at INFO, beside none"),
     ("outstanding", "10,000 one-task executions submitted at once"),
     ("waiting", "waiting for what is over, and for what another process runs"),
+    ("asleep", "from a signal to the code that waits for it; many sleeps that are over at one moment"),
     ("shapes", "a chain of 3 and a fan-out of 3: latency alone, and rate with 1,000 in flight"),
     (
         "tenants",
@@ -58,6 +60,7 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale, only: Option<&
         "in-flight" => rate::in_flight(kind, scale, shape::ONE, 1).await,
         "log" => log::log(kind, scale).await,
         "outstanding" => rate::outstanding(kind, scale).await,
+        "asleep" => asleep::asleep(kind, scale).await,
         "waiting" => waiting::waiting(kind, scale).await,
         "shapes" => {
             let mut rows = Vec::new();
