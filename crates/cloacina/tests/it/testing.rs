@@ -206,6 +206,23 @@ async fn a_wait_that_cannot_end_panics_with_what_it_waits_for() {
 }
 
 #[tokio::test]
+async fn a_wait_ends_by_the_signal_that_the_test_sends_or_by_its_time() {
+    let wait = Wait::signal("approval").named("approved").timeout(7 * DAY);
+    let waits = Workflow::builder("w").wait(wait).task(idle("ship").dependencies(["approval"])).build();
+    let runner = in_memory([waits]).await;
+    let execution = runner.submit("w").send().await.unwrap();
+    let begun = runner.now();
+    runner.run_for(3 * DAY).await;
+    execution.signal("approved", true).send().await.unwrap();
+    let result = runner.run_to_end(execution.execution_id).await;
+    assert_eq!((result.status, runner.now()), (ExecutionStatus::Completed, begun + 3 * DAY));
+    let result = runner.execute("w", Context::new()).await.unwrap();
+    assert_eq!((result.status, runner.now()), (ExecutionStatus::Failed, begun + 10 * DAY));
+    assert_eq!(runner.history(result.execution_id).await, ["approval failed", "ship skipped"]);
+    runner.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 #[should_panic(expected = "it is paused, `t` is ready")]
 async fn an_execution_that_is_paused_does_not_end() {
     let runner = in_memory([workflow("w", [idle("t")])]).await;
