@@ -140,6 +140,7 @@ pub(crate) async fn figures(inner: Arc<Inner>, place: Place, now: Option<Timesta
     Ok(PlaceFigures {
         executions: number("executions"),
         open: number("open"),
+        waiting: number("waiting"),
         queued: number("queued"),
         oldest_queued: oldest.map(|us| Duration::from_micros(us.max(0).unsigned_abs())),
     })

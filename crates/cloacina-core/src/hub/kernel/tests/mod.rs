@@ -2,8 +2,11 @@
 
 mod histories;
 mod rounds;
-#[path = "../../../../../cloacina-testing/src/memory/place.rs"]
+/// The rows of the store in memory.
+#[path = "../../../../../cloacina-testing/src/memory"]
 #[expect(dead_code, reason = "the store in memory needs more of the rows than the kernel")]
-mod rows;
+mod rows {
+    pub(crate) mod place;
+}
 mod single;
 mod world;
