@@ -4,12 +4,18 @@
 //! processes have to agree on is the database's; only a clock that returns something from
 //! [`Clock::database_now`] overrides it.
 
+#[cfg(feature = "testing")]
+mod manual;
+
 use std::fmt::Debug;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+
+#[cfg(feature = "testing")]
+pub use manual::ManualClock;
 
 /// Longer than anybody waits, and short enough that no time that is computed with it leaves the range of any
 /// database: what is given as a longer wait, `Duration::MAX` say, is this one.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::resources::Resources;
+#[cfg(feature = "testing")]
+use crate::script::Script;
 use crate::state::State;
 use crate::workflow::Workflow;
 
@@ -149,6 +151,10 @@ pub struct RunnerConfig {
     /// Where time comes from; for tests.
     #[doc(hidden)]
     pub clock: Arc<dyn Clock>,
+    /// What a test has to say about attempts.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub script: Option<Arc<dyn Script>>,
 }
 
 /// The most context of an execution that is read, in bytes of JSON. No runner writes more.
@@ -180,6 +186,8 @@ impl Default for RunnerConfig {
             state: State::default(),
             workflows: Vec::new(),
             clock: Arc::new(SystemClock),
+            #[cfg(feature = "testing")]
+            script: None,
         }
     }
 }

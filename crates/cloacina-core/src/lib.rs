@@ -25,6 +25,8 @@ mod resources;
 mod retry;
 mod rule;
 mod runner;
+#[cfg(feature = "testing")]
+mod script;
 mod signal;
 mod slots;
 mod state;
@@ -40,11 +42,15 @@ pub use context::{Context, ContextError, Values};
 pub use error::Carried;
 pub use error::{Error, ErrorKind, TaskError};
 pub use hub::{Completion, Deferred, Hub, Prepared, Recording, Submitter, Writing};
+#[cfg(feature = "testing")]
+pub use hub::{Doing, RunningTask};
 pub use metrics::TenantMetrics;
 pub use resources::Resources;
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use rule::TriggerRule;
 pub use runner::{Execution, PlaceRunner};
+#[cfg(feature = "testing")]
+pub use script::Script;
 pub use signal::{ByKey, Carrier, Signal, SignalReceipt, Waiting};
 pub use state::{Shared, State};
 pub use submission::{Described, Destination, Submission};

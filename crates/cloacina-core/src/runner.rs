@@ -115,6 +115,14 @@ impl PlaceRunner {
         &self.handle.place.place
     }
 
+    /// What runs it.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.handle.hub
+    }
+
     /// What submits executions of the tenant, in its transactions.
     #[doc(hidden)]
     #[must_use]

@@ -1,6 +1,6 @@
 -- Attempts that were followed by another one, and the latest ones, which the tasks' own rows record. A task
--- that was skipped or cancelled without having been run has no latest attempt. Once their errors have 64 MiB
--- together, those that follow are cut short.
+-- that was skipped or cancelled without having been run has no latest attempt, and a wait has none at all.
+-- Once their errors have 64 MiB together, those that follow are cut short.
 WITH attempts AS MATERIALIZED (
     SELECT task.task, task.name, attempt.attempt, attempt.runner_id, attempt.outcome, attempt.error, attempt.started_at, attempt.finished_at
     FROM task_attempts AS attempt

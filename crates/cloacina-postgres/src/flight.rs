@@ -15,6 +15,8 @@ pub(crate) enum Use {
     Engine,
     /// The flushes of a lane.
     Lane(usize),
+    /// Those of tenants who have a login of their own and little to do, each alone.
+    Guarded,
     /// What the engine does in places beside flushes, and what users change there.
     Work,
     /// What the engine does about waits, and signals: its statements are planned once, as those of a flush.
@@ -30,7 +32,7 @@ impl Use {
     pub(crate) fn rank(self) -> u8 {
         match self {
             Self::Engine => 0,
-            Self::Lane(_) => 1,
+            Self::Lane(_) | Self::Guarded => 1,
             Self::Work | Self::Waits => 2,
             Self::Aside => 3,
             Self::Read => 4,
@@ -38,7 +40,7 @@ impl Use {
     }
 
     pub(crate) fn is_flush(self) -> bool {
-        matches!(self, Self::Lane(_) | Self::Aside)
+        matches!(self, Self::Lane(_) | Self::Guarded | Self::Aside)
     }
 
     /// Whether its statements are written so that there is only one plan to be made.
@@ -86,8 +88,8 @@ impl Scope<'_> {
         match (self, used_for) {
             // A heartbeat that waits longer is better sent again.
             (Self::Control, Use::Engine) => (2_000, 5_000),
-            (Self::Guarded(_), Use::Lane(_)) => (lane.as_millis(), 250),
-            (_, Use::Lane(_)) => {
+            (Self::Guarded(_), Use::Lane(_) | Use::Guarded) => (lane.as_millis(), 250),
+            (_, Use::Lane(_) | Use::Guarded) => {
                 (lane.as_millis(), 2_000.max(u32::try_from(lane.as_millis()).unwrap_or(u32::MAX)))
             }
             // Nobody else waits long for a tenant that has a login of its own.

@@ -8,6 +8,7 @@
 //! "nothing was written" nor "read it": the flush waits, with backoff and without a limit, and with it its
 //! lane.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -127,8 +128,11 @@ pub(crate) async fn flush(inner: Arc<Inner>, lane: usize, flush: OwnedFlush) -> 
     let mut order: Vec<usize> = (0..flush.places.len()).collect();
     order.sort_by_key(|place| (!flush.places[*place].place.shared, flush.places[*place].place.tenant));
 
-    // The lane after the last is that of places in trouble.
-    let lane = if lane == inner.pool.lanes() { Use::Aside } else { Use::Lane(lane) };
+    let lane = match lane.cmp(&inner.pool.lanes()) {
+        Ordering::Less => Use::Lane(lane),
+        Ordering::Equal => Use::Aside,
+        Ordering::Greater => Use::Guarded,
+    };
     let mut lane = inner.pool.get(lane).await?;
     let mut steps = Vec::with_capacity(8 * order.len());
     let mut answers = Vec::with_capacity(steps.capacity());

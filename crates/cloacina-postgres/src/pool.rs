@@ -3,14 +3,16 @@
 //! A connection can serve any use. What is limited is how many of each use are in use at once, so that none
 //! can hold up another:
 //!
-//! | `max_connections` | lanes | the engine's own | its work in places | users' reads | in trouble | listens |
-//! |---|---|---|---|---|---|---|
-//! | 1, 2, 3 | 1 | 1 | 1 | 1 | 1 | none: bells are looked at once a second |
-//! | 4 | 1 | 1 | 1 | 1 | 1 | 1 |
-//! | 6 | 3 | 1 | 1 | 1 | 1 | 1 |
-//! | 10 | 4 | 1 | 2 | 2 | 1 | 1 |
+//! | `max_connections` | lanes | with logins | the engine's own | its work in places | users' reads | in trouble | listens |
+//! |---|---|---|---|---|---|---|---|
+//! | 1, 2, 3 | 1 | 1 of these | 1 | 1 | 1 | 1 | none: bells are looked at once a second |
+//! | 4 | 1 | 1 of these | 1 | 1 | 1 | 1 | 1 |
+//! | 6 | 3 | 2 of these | 1 | 1 | 1 | 1 | 1 |
+//! | 10 | 4 | 3 more | 1 | 2 | 2 | 1 | 1 |
 //!
-//! Where these are more than there are connections, they take turns in the order of the columns. From 2
+//! Lanes of tenants with logins are more than their connections and take turns. As long as there are 7
+//! connections or fewer, they take turns with the other lanes too, since what flushes must leave one for work
+//! in places. Where these are more than there are connections, they take turns in the order of the columns. From 2
 //! connections on, one is left for the engine's own calls, without which the runner would lose its lease.
 //!
 //! The server may let us have fewer than that (`CONNECTION LIMIT` of the login or the database, or
@@ -40,6 +42,9 @@ const LEAST_WITH_LISTENER: u32 = 4;
 const LANES: u32 = 4;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How many flushes of tenants with logins are under way at once at most.
+const GUARDED: u32 = 3;
+
 /// How long to get on with the connections that the server lets us have before another one is asked for.
 const GROW_AFTER: Duration = Duration::from_secs(10);
 
@@ -53,6 +58,10 @@ pub(crate) struct Pool {
     pub(crate) address: PostgresAddress,
     tls: MakeRustlsConnect,
     lanes: Vec<Arc<Semaphore>>,
+    /// The flushes of tenants with logins, and all flushes but those of places in trouble.
+    guarded: Arc<Semaphore>,
+    flushes: Arc<Semaphore>,
+    flushes_at_once: u32,
     engine: Arc<Semaphore>,
     work: Arc<Semaphore>,
     aside: Arc<Semaphore>,
@@ -140,10 +149,16 @@ impl Pool {
         login: Login,
     ) -> Self {
         let permits = |count: u32| Arc::new(Semaphore::new(count as usize));
+        // One is left for work in places, the listener and the engine's own calls each.
+        let more = wanted.saturating_sub(lanes + LEAST_WITH_LISTENER - 1).min(GUARDED);
+        let flushes = lanes + more;
         Self {
             address,
             tls,
             lanes: (0..lanes).map(|_| permits(1)).collect(),
+            guarded: permits(flushes.saturating_sub(1).clamp(1, GUARDED)),
+            flushes: permits(flushes),
+            flushes_at_once: flushes,
             engine: permits(1),
             work: permits(work),
             aside: permits(1),
@@ -208,11 +223,20 @@ impl Pool {
             Use::Lane(lane) => self.lanes.get(lane).ok_or_else(|| {
                 StoreError::new(StoreErrorKind::Internal, format!("there is no lane {lane}"))
             })?,
+            Use::Guarded => &self.guarded,
             Use::Work | Use::Waits => &self.work,
             Use::Aside => &self.aside,
             Use::Read => &self.read,
         };
         let permit = Arc::clone(permits).acquire_owned().await.map_err(|_| closed())?;
+        let flushes = match wanted_for {
+            Use::Lane(_) | Use::Guarded => Some(Arc::clone(&self.flushes)),
+            _ => None,
+        };
+        let flushing = match flushes {
+            Some(flushes) => Some(flushes.acquire_owned().await.map_err(|_| closed())?),
+            None => None,
+        };
         let begun = Instant::now();
         let mut waiter = Waiter { pool: self, turn: None, woken: Arc::new(Notify::new()) };
         loop {
@@ -245,8 +269,12 @@ impl Pool {
                     }
                 }
             };
-            let mut lent =
-                Lent { connection: Some(connection), wanted_for, pool: Arc::clone(self), _permit: permit };
+            let mut lent = Lent {
+                connection: Some(connection),
+                wanted_for,
+                pool: Arc::clone(self),
+                _permits: (permit, flushing),
+            };
             lent.used_for = wanted_for;
             lent.lane_patience = self.lane_patience;
             return Ok(lent);
@@ -377,11 +405,9 @@ impl Pool {
         for permits in [&self.engine, &self.work, &self.aside, &self.read] {
             permits.close();
         }
-        for lane in &self.lanes {
-            // Nobody is in the middle of a flush then.
-            drop(lane.acquire().await);
-            lane.close();
-        }
+        // Nobody is in the middle of a flush then.
+        drop(self.flushes.acquire_many(self.flushes_at_once).await);
+        self.flushes.close();
         let open: Vec<_> = {
             let mut state = self.state();
             state.closed = true;
@@ -535,7 +561,7 @@ pub(crate) struct Lent {
     connection: Option<Connection>,
     wanted_for: Use,
     pool: Arc<Pool>,
-    _permit: OwnedSemaphorePermit,
+    _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
 
 impl Lent {

@@ -1,4 +1,5 @@
--- The attempts that another one followed, and the latest of each task where it is told by the task's own row.
+-- The attempts that another one followed, and the latest of each task where it is told by the task's own row. A
+-- wait has none.
 -- On names and errors see `execution_headers`; once the errors have 64 MiB together, those that follow are
 -- not read either.
 SELECT name, attempt, runner_id, outcome,

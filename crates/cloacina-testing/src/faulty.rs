@@ -141,12 +141,21 @@ pub struct FaultyStore {
     inner: Arc<dyn Store>,
     hook: Box<Hook>,
     calls: AtomicU64,
+    has_aside: bool,
 }
 
 impl FaultyStore {
     /// A store around this one.
     pub fn new(inner: Arc<dyn Store>, hook: impl Fn(&Call) -> Verdict + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { inner, hook: Box::new(hook), calls: AtomicU64::new(0) })
+        Arc::new(Self { inner, hook: Box::new(hook), calls: AtomicU64::new(0), has_aside: false })
+    }
+
+    /// One that has as many lanes as the engine likes; the store that it stands around looks at no number.
+    pub fn with_aside(
+        inner: Arc<dyn Store>,
+        hook: impl Fn(&Call) -> Verdict + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { inner, hook: Box::new(hook), calls: AtomicU64::new(0), has_aside: true })
     }
 
     fn call(&self, method: Method) -> Call {
@@ -202,6 +211,10 @@ impl Store for FaultyStore {
 
     fn lanes(&self) -> usize {
         self.inner.lanes()
+    }
+
+    fn has_aside(&self) -> bool {
+        self.has_aside
     }
 
     fn hint_others(&self) {

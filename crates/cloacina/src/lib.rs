@@ -9,6 +9,7 @@
 //! | `macros` | [`#[task]`](macro@task) and [`#[workflow]`](macro@workflow) | yes |
 //! | `postgres` | places in PostgreSQL databases, tenants with logins of their own; it brings TLS along | no |
 //! | `data` | tenants' own tables, on SeaORM | no |
+//! | `testing` | for tests: a runner whose time the test moves | no |
 //!
 //! Without a database there is no runner, only what workflows are made of.
 
@@ -24,6 +25,8 @@ pub mod executor;
 pub mod runner;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod tenants;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use cloacina_core::execution::{
     AttemptOutcome, AttemptRecord, Cancellation, ExecutionResult, ExecutionStatus, SkipReason, TaskInfo,

@@ -7,12 +7,16 @@ mod methods;
 pub(crate) use hubs::postgres_store;
 
 use std::fmt;
-#[cfg(feature = "data")]
+#[cfg(any(feature = "data", feature = "testing"))]
 use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "postgres")]
 use cloacina_core::ErrorKind;
+#[cfg(feature = "testing")]
+use cloacina_core::Script;
+#[cfg(feature = "testing")]
+use cloacina_core::clock::Clock;
 use cloacina_core::workflow::registered;
 use cloacina_core::{Error, Workflow};
 pub use cloacina_core::{Execution, PlaceRunner, RunnerConfig, RunnerConfigBuilder, State, Submission};
@@ -334,6 +338,30 @@ impl RunnerBuilder {
     #[cfg(feature = "data")]
     pub fn data(mut self, data: &Data) -> Self {
         self.data = Some(data.clone());
+        self
+    }
+
+    /// Whether it says which database it is on.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_placed(&self) -> bool {
+        self.url.is_some() || self.file.is_some()
+    }
+
+    /// Whether there are tables of the tenant's own.
+    #[cfg(feature = "testing")]
+    pub(crate) fn has_data(&self) -> bool {
+        #[cfg(feature = "data")]
+        let has_data = self.data.is_some();
+        #[cfg(not(feature = "data"))]
+        let has_data = false;
+        has_data
+    }
+
+    /// With the time of a test, and what it says about attempts.
+    #[cfg(feature = "testing")]
+    pub(crate) fn in_test(mut self, clock: Arc<dyn Clock>, script: Arc<dyn Script>) -> Self {
+        self.config.clock = clock;
+        self.config.script = Some(script);
         self
     }
 

@@ -5,6 +5,7 @@ mod asleep;
 mod counts;
 mod data;
 mod history;
+mod log;
 mod memory;
 mod neighbours;
 mod rate;
@@ -29,6 +30,7 @@ pub(crate) use waiting::{WORKER, worker};
 pub(crate) const NAMES: [(&str, &str); 13] = [
     ("one-task", "the latency of a one-task execution alone"),
     ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
+    ("log", "the same with spans and log at INFO, beside none"),
     ("outstanding", "10,000 one-task executions submitted at once"),
     ("waiting", "waiting for what is over, and for what another process runs"),
     ("asleep", "from a signal to the code that waits for it; many sleeps that are over at one moment"),
@@ -56,6 +58,7 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale, only: Option<&
     match name {
         "one-task" => alone::alone(kind, scale, shape::ONE).await,
         "in-flight" => rate::in_flight(kind, scale, shape::ONE, 1).await,
+        "log" => log::log(kind, scale).await,
         "outstanding" => rate::outstanding(kind, scale).await,
         "asleep" => asleep::asleep(kind, scale).await,
         "waiting" => waiting::waiting(kind, scale).await,

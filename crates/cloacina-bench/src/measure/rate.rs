@@ -14,10 +14,10 @@ use crate::shape::{ONE, Shape};
 use crate::table::{Row, Target};
 
 /// What one run came to.
-struct Run {
+pub(super) struct Run {
     time: Duration,
     /// In this process.
-    cpu: Duration,
+    pub(super) cpu: Duration,
     /// In the server, where there is one that we can look at.
     server: Option<Duration>,
 }
@@ -27,7 +27,10 @@ async fn cpu(server: Option<u32>) -> Result<(Duration, Option<Duration>)> {
     Ok((process::cpu()?, server.map(process::cpu_of_family).transpose()?))
 }
 
-async fn watched(server: Option<u32>, work: impl Future<Output = Result<Duration>>) -> Result<Run> {
+pub(super) async fn watched(
+    server: Option<u32>,
+    work: impl Future<Output = Result<Duration>>,
+) -> Result<Run> {
     let (before, server_before) = cpu(server).await?;
     let time = work.await?;
     let (after, server_after) = cpu(server).await?;
@@ -106,7 +109,7 @@ async fn bare_commit(hand: &mut Hand) -> Result<f64> {
     Ok(p50(&mut hand.bare(200, 1).await?))
 }
 
-fn rate_row(title: String, runs: &[(Run, Run)], count: usize) -> Row {
+pub(super) fn rate_row(title: String, runs: &[(Run, Run)], count: usize) -> Row {
     let rate = |run: &Run| per_second(count, run.time);
     Row {
         engine: Spread::of(runs.iter().map(|(engine, _)| rate(engine))),
@@ -116,7 +119,12 @@ fn rate_row(title: String, runs: &[(Run, Run)], count: usize) -> Row {
     }
 }
 
-fn cpu_row(title: String, runs: &[(Run, Run)], count: usize, time: fn(&Run) -> Option<Duration>) -> Row {
+pub(super) fn cpu_row(
+    title: String,
+    runs: &[(Run, Run)],
+    count: usize,
+    time: fn(&Run) -> Option<Duration>,
+) -> Row {
     let each = |run: &Run| time(run).map(|time| time.as_secs_f64() * 1e6 / count as f64);
     Row {
         engine: Spread::of(runs.iter().filter_map(|(engine, _)| each(engine))),

@@ -11,6 +11,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -49,6 +50,7 @@ impl Hub {
                 () = self.stop.cancelled() => return,
                 received = inbox.recv_many(&mut requests, 256) => if received == 0 { return },
             }
+            let asked = requests.len();
             let mut looks: HashMap<TenantId, (Arc<OpenPlace>, Look)> = HashMap::new();
             for request in requests.drain(..) {
                 let (place, execution) = match request {
@@ -75,6 +77,7 @@ impl Hub {
                     });
                 }
             }
+            self.audits_left.fetch_sub(asked, Ordering::Relaxed);
         }
     }
 

@@ -7,6 +7,10 @@
 //! A lane waits for no single place. If a flush fails because of one (somebody holds locks there, a statement
 //! takes too long, its tables are gone), that place goes *aside*, to a lane of its own kind, and the others
 //! go on. There it is tried again with growing pauses; it comes back once it has been well for a while.
+//!
+//! A tenant with a login of its own shares no flush with others, and may take as long as it is let. So while it
+//! has little to do it has a lane among many, in which nobody is but tenants of its kind: neither does it wait
+//! for the others' flushes, nor they for its.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,6 +35,10 @@ use crate::store::{Claim, Flush, Flushed, Outcome, PlaceFlush, StoreError, Store
 
 /// How many tasks of a tenant are under way for each lane that it uses.
 const TASKS_PER_LANE: usize = 32;
+
+/// How many lanes there are for tenants with logins of their own that have little to do: more than the store
+/// has connections for, so that it is connections that they wait for, and not each other.
+pub(super) const LOGIN_LANES: usize = 16;
 
 /// From how many transitions on a lane is one in which a tenant with little to do would wait for others.
 const FULL_LANE: usize = 64;
@@ -450,12 +458,13 @@ impl Hub {
 
     /// Each tenant has a lane, since what is flushed together shares its statements; one that keeps more than
     /// a lane busy spreads over the others, but for one that is left to tenants with little to do: they use
-    /// it when their own lane is full of somebody else's work. All transitions of an execution go one way
+    /// it when their own lane is full of somebody else's work. One with a login shares nothing with others, so
+    /// it has a lane of another kind until it is busy. All transitions of an execution go one way
     /// unless that has changed since, so that two flushes of this process seldom wait for one another's
     /// locks.
     fn lane_of(&self, place: &OpenPlace, execution: Option<ExecutionId>, weight: usize) -> usize {
         let lanes = self.ordinary_lanes();
-        if place.is_aside.load(Ordering::Relaxed) && lanes < self.lanes.len() {
+        if place.is_aside.load(Ordering::Relaxed) && self.store.has_aside() {
             return lanes;
         }
         // The low bits of a UUID of version 7 are random.
@@ -472,8 +481,24 @@ impl Hub {
             let nth = execution.map_or(0, |execution| pick(execution.0.as_u128(), among));
             return (pick(tenant, shared) + nth) % shared;
         }
+        if self.store.has_aside() && place.state().standing.status.has_login {
+            return self.login_lane_of(place, lanes + 1, pick(tenant, LOGIN_LANES));
+        }
         let own = pick(tenant, lanes);
         if self.load.of(own) > FULL_LANE { lanes - 1 } else { own }
+    }
+
+    /// A tenant with a login goes on in the lane in which something of it is. Otherwise it takes one that nobody
+    /// is in, its own if it can: whoever comes second into a lane waits for the first.
+    fn login_lane_of(&self, place: &OpenPlace, first: usize, own: usize) -> usize {
+        let latest = place.lane.load(Ordering::Relaxed);
+        if latest >= first && place.on_their_way.load(Ordering::Relaxed) > 0 {
+            return latest;
+        }
+        let lanes = (0..LOGIN_LANES).map(|nth| first + (own + nth) % LOGIN_LANES);
+        let lane = lanes.min_by_key(|lane| self.load.of(*lane)).unwrap_or(first);
+        place.lane.store(lane, Ordering::Relaxed);
+        lane
     }
 
     /// Drops what was asked for before the tenant was suspended: new executions are refused, nothing is

@@ -36,6 +36,8 @@ mod attempt;
 mod auditor;
 mod awake;
 mod batch;
+#[cfg(feature = "testing")]
+mod begun;
 mod claims;
 mod deferred;
 mod doorbell;
@@ -43,6 +45,8 @@ mod due;
 mod elsewhere;
 mod expand;
 mod heartbeat;
+#[cfg(feature = "testing")]
+mod idle;
 mod kernel;
 mod lane;
 mod lifetime;
@@ -74,9 +78,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use lane::Lane;
+use lane::{LOGIN_LANES, Lane};
 
 pub use deferred::{Deferred, Prepared, Submitter};
+#[cfg(feature = "testing")]
+pub use idle::{Doing, RunningTask};
 pub(crate) use live::{result_of, summary_of};
 pub(crate) use place::{Ended, HandleNumber, OpenPlace};
 pub use recording::{Completion, Recording, Writing};
@@ -91,7 +97,7 @@ impl Hub {
     /// Starts the hub of a database. `settings` are those of its first runner.
     pub fn start(store: Arc<dyn Store>, settings: &RunnerConfig) -> Arc<Self> {
         let (audits, audit_inbox) = mpsc::unbounded_channel();
-        let lanes = store.lanes() + usize::from(store.has_aside());
+        let lanes = store.lanes() + if store.has_aside() { 1 + LOGIN_LANES } else { 0 };
         let (lanes, inboxes): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
         let hub = Arc::new(Self::new(store, settings, lanes, audits));
         for (index, inbox) in inboxes.into_iter().enumerate() {
@@ -111,6 +117,8 @@ impl Hub {
         hub.spawn(Arc::clone(&hub).watch_runners());
         hub.spawn(Arc::clone(&hub).pause_orphans());
         hub.spawn(Arc::clone(&hub).prune());
+        #[cfg(feature = "testing")]
+        hub.lasting_tasks.store(hub.tasks.len(), std::sync::atomic::Ordering::Relaxed);
         hub
     }
 }

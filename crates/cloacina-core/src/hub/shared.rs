@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -16,6 +16,8 @@ use tracing::error;
 
 use super::awake::Awake;
 use super::batch::{Load, Queued};
+#[cfg(feature = "testing")]
+use super::begun::Begun;
 use super::place::OpenPlace;
 use super::places::{Places, Serving};
 use super::stop::StopReason;
@@ -46,7 +48,8 @@ pub struct Hub {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) lease: Duration,
     pub(super) heartbeat_interval: Duration,
-    /// The last one is for places in trouble, if the store has one for them.
+    /// Those for everybody; then, if the store has them, the one for places in trouble, and those for tenants
+    /// with logins.
     pub(super) lanes: Vec<mpsc::UnboundedSender<Queued>>,
     pub(super) load: Arc<Load>,
     /// Held by a lane from the start of a flush until what it did is applied; taken together before a runner
@@ -68,6 +71,8 @@ pub struct Hub {
     pub(super) timers: Mutex<Timers>,
     pub(super) watch: Watch,
     pub(super) audits: mpsc::UnboundedSender<Audit>,
+    /// How many of them were asked for and are not done.
+    pub(super) audits_left: AtomicUsize,
     /// Wakes the task that looks at the doorbell.
     pub(super) bells_wanted: Wake,
     /// Limits how many served places are opened at once.
@@ -84,6 +89,12 @@ pub struct Hub {
     pub(super) rest: Awake,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
+    /// How many of these run for as long as the hub does.
+    #[cfg(feature = "testing")]
+    pub(super) lasting_tasks: AtomicUsize,
+    /// What a test began with.
+    #[cfg(feature = "testing")]
+    pub(super) begun: Mutex<Begun>,
 }
 
 /// What is to be compared with the database.
@@ -118,6 +129,7 @@ impl Hub {
             timers: Mutex::default(),
             watch: Watch::default(),
             audits,
+            audits_left: AtomicUsize::new(0),
             bells_wanted: Wake::default(),
             openings: Semaphore::new(OPENING),
             untrusted: Semaphore::new(UNTRUSTED_CALLS),
@@ -128,6 +140,10 @@ impl Hub {
             rest: Awake::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            #[cfg(feature = "testing")]
+            lasting_tasks: AtomicUsize::new(0),
+            #[cfg(feature = "testing")]
+            begun: Mutex::default(),
             store,
         }
     }
@@ -269,8 +285,10 @@ impl Hub {
         if untrusted { self.untrusted.acquire().await.ok() } else { None }
     }
 
+    /// How many lanes there are for everybody. The one of this number is for places in trouble, those after it
+    /// for tenants with logins.
     pub(super) fn ordinary_lanes(&self) -> usize {
-        self.lanes.len() - usize::from(self.store.has_aside())
+        self.store.lanes()
     }
 
     pub(crate) fn incarnation(&self) -> Option<Arc<Incarnation>> {
@@ -304,6 +322,7 @@ impl Hub {
     }
 
     pub(crate) fn request_audit(&self, audit: Audit) {
+        self.audits_left.fetch_add(1, Ordering::Relaxed);
         // The auditor ends only with the hub, and then nobody waits for its findings.
         drop(self.audits.send(audit));
     }

@@ -106,6 +106,12 @@ impl Watch {
         self.attempts.lock().remove(attempt);
     }
 
+    /// When the first attempt is due that it looks after.
+    #[cfg(feature = "testing")]
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.attempts.lock().due.first_key_value().map(|(key, _)| key.0)
+    }
+
     /// Until it is told to stop and no attempt is left.
     pub(super) async fn run(&self, clock: &dyn Clock, stop: &CancellationToken) {
         loop {

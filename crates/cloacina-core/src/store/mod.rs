@@ -140,8 +140,10 @@ pub trait Store: Send + Sync + 'static {
     /// How many flushes may be under way at once.
     fn lanes(&self) -> usize;
 
-    /// Whether there is one lane more, numbered [`lanes`](Self::lanes): for places whose flushes take long or
-    /// fail, so that in the other lanes nobody waits for them.
+    /// Whether there are more lanes than [`lanes`](Self::lanes), so that in those nobody waits for a single
+    /// place. The one of that number is for places whose flushes take long or fail. Those after it, as many as
+    /// the engine likes, are for tenants that may keep others waiting: their flushes share a few connections,
+    /// and wait for one another only where there are none left.
     fn has_aside(&self) -> bool {
         false
     }
@@ -185,7 +187,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Writes a batch of transitions and claims work, in one commit. `lane` is less than
-    /// [`lanes`](Self::lanes), or equal to it if [`has_aside`](Self::has_aside); two flushes of one lane are
+    /// [`lanes`](Self::lanes), or any number if [`has_aside`](Self::has_aside); two flushes of one lane are
     /// never under way at once.
     ///
     /// An error of the kind [`StoreErrorKind::Unknown`] means that the commit may or may not have happened,

@@ -19,5 +19,6 @@ mod scope;
 mod submit;
 mod support;
 mod task;
+mod testing;
 mod transaction;
 mod ui;

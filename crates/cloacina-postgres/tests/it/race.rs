@@ -1,10 +1,15 @@
 //! Races, with the other transaction held open by hand.
 
 use cloacina_core::execution::{ExecutionStatus, TaskState};
+use cloacina_core::id::RunnerId;
 use cloacina_core::store::{
-    Control, Controlled, Flush, Liveness, Place, PlaceFlush, PlaceName, Store, StoreErrorKind,
+    Control, Controlled, Flush, Flushed, Liveness, Place, PlaceFlush, PlaceName, Store, StoreError,
+    StoreErrorKind,
 };
+use cloacina_postgres::{PostgresOptions, PostgresStore};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
 
 use crate::support::{Handle, completed, connect, new_execution, workflow};
 
@@ -169,6 +174,80 @@ async fn a_flush_of_several_places_says_which_of_them_is_locked_and_writes_nothi
     }
     t.commit().await;
     assert_eq!(flush(store.lanes(), &places[1..2]).await.unwrap().places[0].submitted.len(), 1);
+}
+
+#[tokio::test]
+async fn a_locked_place_of_a_tenant_with_a_login_holds_up_no_other_flush() {
+    for max_connections in [6, 10] {
+        let (t, store, places) = with_places(max_connections, 3).await;
+        let flush = |lane, place: &Arc<Place>| flush_of(&store, t.runner, lane, place);
+        t.beside.batch_execute("BEGIN; LOCK TABLE place_0.task_executions").await.unwrap();
+        // Lanes after that of places in trouble are those of tenants with logins.
+        let first = store.lanes() + 1;
+        let locked = flush(first, &places[0]);
+        t.until_waiting(1).await;
+        flush(first + 1, &places[1]).await.unwrap().unwrap();
+        flush(0, &places[2]).await.unwrap().unwrap();
+        assert!(!locked.is_finished(), "with {max_connections} connections");
+        t.commit().await;
+        locked.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn flushes_of_tenants_with_logins_take_turns_where_there_are_few_connections() {
+    for max_connections in 1..=5 {
+        let (t, store, places) = with_places(max_connections, 12).await;
+        let first = store.lanes() + 1;
+        let mut flushes: Vec<_> =
+            places.iter().zip(first..).map(|(place, lane)| flush_of(&store, t.runner, lane, place)).collect();
+        flushes.push(flush_of(&store, t.runner, 0, &places[0]));
+        flushes.push(flush_of(&store, t.runner, store.lanes(), &places[1]));
+        for flush in flushes {
+            flush.await.unwrap().unwrap();
+        }
+        for place in &places[2..] {
+            assert_eq!(
+                store.execution_count(place, 10).await.unwrap(),
+                1,
+                "with {max_connections} connections"
+            );
+        }
+    }
+}
+
+/// A store with so many connections, whose lanes wait for locks, and places in it.
+async fn with_places(max_connections: u32, count: usize) -> (Handle, Arc<PostgresStore>, Vec<Arc<Place>>) {
+    let t = Handle::new().await;
+    let lane_patience = Some(Duration::from_secs(60));
+    let options = PostgresOptions { max_connections, lane_patience, ..PostgresOptions::default() };
+    let store = PostgresStore::connect(&t.url, options).await.unwrap();
+    let mut places = Vec::new();
+    for nth in 0..count {
+        let name = PlaceName::Named(format!("place_{nth}"));
+        places.push(Arc::new(store.place_open(&name).await.unwrap()));
+    }
+    (t, store, places)
+}
+
+/// Records an execution in a place, through this lane.
+fn flush_of(
+    store: &Arc<PostgresStore>,
+    runner: RunnerId,
+    lane: usize,
+    place: &Arc<Place>,
+) -> JoinHandle<Result<Flushed, StoreError>> {
+    let part = PlaceFlush {
+        place: Arc::clone(place),
+        first_claim: true,
+        submits: vec![Arc::new(new_execution(&[0], &[]))],
+        outcomes: Vec::new(),
+        timed: Vec::new(),
+        claim: None,
+    };
+    let flush = Flush { runner: Some(runner), now: None, places: vec![part] };
+    let store = Arc::clone(store);
+    tokio::spawn(async move { store.flush(lane, &flush).await })
 }
 
 #[tokio::test]

@@ -54,6 +54,7 @@ mod suspend;
 mod tenant;
 #[cfg(all(feature = "postgres", feature = "sqlite"))]
 mod tenants;
+mod testing;
 // What the compiler says depends on the features.
 #[cfg(feature = "data")]
 mod ui;

@@ -91,6 +91,52 @@ async fn a_tenant_with_a_login_shares_no_flush_and_keeps_nobody_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_with_a_login_does_not_wait_for_the_flush_of_another() {
+    let (database, acme) = with_a_login().await;
+    let names: Vec<String> = (0..6).map(|n| format!("t{n}")).collect();
+    for (nth, name) in names.iter().enumerate() {
+        let place = database.open().place_open(&PlaceName::Named(name.clone())).await.unwrap();
+        let status = TenantStatus { has_login: nth % 2 == 0, ..TenantStatus::default() };
+        database.decide(place.tenant, status, None);
+    }
+    let (locked, stuck) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (is_locked, counted) = (Arc::clone(&locked), Arc::clone(&stuck));
+    let store = FaultyStore::with_aside(Arc::new(database.open()), move |call| {
+        let theirs = call.method == Method::Flush && call.tenant == Some(acme);
+        if theirs && is_locked.load(Ordering::Relaxed) {
+            counted.fetch_add(1, Ordering::Relaxed);
+            return Verdict::Delay(Duration::from_secs(3600));
+        }
+        Verdict::Pass
+    });
+    let settings = settings([workflow("w", [idle("a"), idle("b").dependencies(["a"])])]);
+    let hub = Hub::start(store, &settings);
+    let theirs = open(&hub, "acme", &settings).await;
+    let mut others = Vec::new();
+    for name in &names {
+        others.push(open(&hub, name, &settings).await);
+    }
+    assert!(in_time(theirs.execute("w", Context::new())).await.unwrap().status.is_success());
+    locked.store(true, Ordering::Relaxed);
+    let start = || {
+        let theirs = theirs.clone();
+        tokio::spawn(async move { theirs.execute("w", Context::new()).await })
+    };
+    let first = start();
+    until(async || stuck.load(Ordering::Relaxed) > 0).await;
+    let second = start();
+    for _ in 0..20 {
+        for other in &others {
+            assert!(in_time(other.execute("w", Context::new())).await.unwrap().status.is_success());
+        }
+    }
+    // What comes of the same tenant waits for its turn.
+    assert_eq!(stuck.load(Ordering::Relaxed), 1);
+    first.abort();
+    second.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_answer_of_such_a_tenant_loses_and_repeats_nothing() {
     let (database, acme) = with_a_login().await;
     let flushes = Arc::new(AtomicUsize::new(0));

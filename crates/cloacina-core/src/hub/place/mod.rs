@@ -45,6 +45,8 @@ pub(crate) struct OpenPlace {
     /// Whether its transitions go through the lane of places in trouble. Written by lanes, read by whoever
     /// sends one.
     pub(crate) is_aside: AtomicBool,
+    /// Of a tenant with a login: the lane that its latest transition took. Read and written by whoever sends one.
+    pub(crate) lane: AtomicUsize,
     /// Woken when the last held task is let go, or the last new execution is recorded.
     pub(crate) idle: Notify,
     /// What is known of the executions that are not over.
@@ -109,6 +111,7 @@ impl OpenPlace {
             submitting: AtomicUsize::new(0),
             on_their_way: AtomicUsize::new(0),
             is_aside: AtomicBool::new(false),
+            lane: AtomicUsize::new(0),
             idle: Notify::new(),
             queue: Arc::default(),
             gate: Arc::default(),
@@ -138,6 +141,12 @@ impl OpenPlace {
     /// Whether nothing of it is on the way: no task held, no claim or new execution under way.
     pub(crate) fn is_idle(&self) -> bool {
         self.state().is_idle() && self.submitting.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether new executions are on their way.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_submitting(&self) -> bool {
+        self.submitting.load(Ordering::Acquire) > 0
     }
 
     /// Whether nothing can happen here before a due time, unless somebody comes: nobody waits, no work that

@@ -50,6 +50,12 @@ impl Work {
         self.held(execution, task).is_some_and(|held| held.attempt == attempt)
     }
 
+    /// Which tasks are held, and for which attempt.
+    #[cfg(feature = "testing")]
+    pub(crate) fn all_attempts(&self) -> impl Iterator<Item = (ExecutionId, TaskIndex, i32)> {
+        self.held.iter().map(|((execution, task), held)| (*execution, *task, held.attempt))
+    }
+
     /// Whether any task of an execution is held.
     pub(crate) fn holds(&self, execution: ExecutionId) -> bool {
         self.held_of(execution).next().is_some()
