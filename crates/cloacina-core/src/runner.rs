@@ -14,6 +14,7 @@ use crate::execution::{AttemptRecord, ExecutionResult, ExecutionStatus};
 use crate::hub::{Ended, HandleNumber, Hub, OpenPlace, Roots, SubmitReply, Submitter, result_of, summary_of};
 use crate::id::ExecutionId;
 use crate::metrics::TenantMetrics;
+use crate::schedules::Schedules;
 use crate::store::{Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, Place, PlaceName};
 use crate::submission::{Described, Destination, Submission};
 use crate::workflow::Workflow;
@@ -141,6 +142,12 @@ impl PlaceRunner {
         self.submit(workflow).input(context).send().await
     }
 
+    /// The schedules of this tenant: what runs by itself.
+    #[must_use]
+    pub fn schedules(&self) -> Schedules {
+        Schedules::new(self.clone())
+    }
+
     /// Starts to describe an execution: its input, and what else can be said about it.
     pub fn submit(&self, workflow: impl Into<String>) -> Submission<Self> {
         Submission::new(self.clone(), workflow)
@@ -262,6 +269,20 @@ impl PlaceRunner {
         // The sender is ours, so there is an answer.
         drop(self.handle.ended.subscribe().wait_for(|ended| *ended).await);
         Ok(())
+    }
+
+    pub(crate) fn settings(&self) -> &RunnerConfig {
+        &self.handle.settings
+    }
+
+    /// The hub, unless this runner was shut down.
+    pub(crate) fn open_hub(&self) -> Result<&Arc<Hub>, Error> {
+        self.check_open()?;
+        Ok(&self.handle.hub)
+    }
+
+    pub(crate) fn open_place(&self) -> &Arc<OpenPlace> {
+        &self.handle.place
     }
 
     fn store(&self) -> (Arc<dyn crate::store::Store>, Arc<crate::store::Place>) {

@@ -6,8 +6,15 @@ use crate::error::{DataError, Result};
 pub(crate) const TENANT_ID: &str = "tenant_id";
 
 /// The tables of the engine, which lie beside the tenant's own.
-pub(crate) const ENGINE: [&str; 5] =
-    ["workflow_executions", "task_executions", "ready_tasks", "due_rows", "task_attempts"];
+pub(crate) const ENGINE: [&str; 7] = [
+    "workflow_executions",
+    "task_executions",
+    "ready_tasks",
+    "due_rows",
+    "schedules",
+    "schedule_fires",
+    "task_attempts",
+];
 
 /// The longest name of a table or column: what PostgreSQL does not cut.
 const LONGEST_NAME: usize = 63;

@@ -12,6 +12,7 @@ use crate::error::Failure;
 use crate::flight::{Step, params};
 use crate::inner::Inner;
 use crate::row::{column, readable};
+use crate::schedule;
 use crate::schema::SchemaName;
 use crate::statement as sql;
 
@@ -24,7 +25,7 @@ pub(crate) async fn settle(
     now: Option<Timestamp>,
 ) -> Result<Settled> {
     let mut settled = Settled::default();
-    for kind in kinds {
+    for kind in kinds.iter().filter(|kind| **kind != DueKind::Schedule) {
         settle_kind(&inner, &place, *kind, now, &mut settled).await?;
     }
     if !settled.expired.is_empty() {
@@ -47,14 +48,23 @@ async fn settle_kind(
     // A flight of its own: it locks the subjects, and what is done about them goes by what its answer names.
     let take = [Step::Run(sql::DUE_TAKE, params![tenant, now, kind.number(), MANY as i64])];
     let taken = side.begin(inner.scope(place.tenant, &schema), &take).await.map_err(failed)?;
-    let (mut subjects, mut spoiled) = (Vec::new(), 0_usize);
+    let (mut subjects, mut spoiled, mut scheduled) = (Vec::new(), 0_usize, false);
     for row in &taken[0] {
         match (column::<Uuid>(row, "subject", &place.name), column(row, "fits", &place.name)) {
-            (Ok(subject), Ok(true)) => subjects.push(subject),
+            (Ok(subject), Ok(true)) => {
+                scheduled |= row.try_get::<_, bool>("scheduled").unwrap_or(true);
+                subjects.push(subject);
+            }
             _ => spoiled += 1,
         }
     }
-    let steps = if subjects.is_empty() { Vec::new() } else { effect(kind, tenant, now, subjects) };
+    let mut steps = Vec::new();
+    if !subjects.is_empty() {
+        steps.extend(effect(kind, tenant, now, subjects.clone()));
+    }
+    if scheduled {
+        steps.extend(schedule::wake(place.tenant, now, subjects));
+    }
     let rows = side.finish(&steps).await.map_err(failed)?;
     settled.taken += taken[0].len();
     if spoiled > 0 {
@@ -71,6 +81,7 @@ async fn settle_kind(
                 column(row, "id", &place.name).map(ExecutionId)
             }));
         }
+        DueKind::Schedule => {}
     }
     Ok(())
 }
@@ -82,5 +93,7 @@ fn effect<'a>(kind: DueKind, tenant: Uuid, now: Option<Timestamp>, subjects: Vec
             Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, subjects.clone(), DEADLINE_PASSED]),
             Step::Run(sql::NOTICE_INSERT, params![tenant, now, subjects]),
         ],
+        // They are not about executions: `schedule::settle` takes them.
+        DueKind::Schedule => Vec::new(),
     }
 }

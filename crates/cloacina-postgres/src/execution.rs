@@ -18,12 +18,12 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
-use crate::doorbell;
 use crate::flight::{Step, Use, params};
 use crate::inner::Inner;
 use crate::row::{claimed, column, parse, readable, workflow_key};
 use crate::schema::SchemaName;
 use crate::statement as sql;
+use crate::{doorbell, schedule};
 
 /// The limit on the context of an execution, as a parameter.
 const MOST_BYTES: i64 = MOST_EXECUTION_BYTES as i64;
@@ -78,10 +78,14 @@ pub(crate) async fn control(
         side.finish(&[]).await.map_err(failed)?;
         return Ok(Controlled::NotFound);
     };
+    let is_scheduled = before.try_get::<_, Option<Uuid>>("schedule_id").is_ok_and(|id| id.is_some());
     let mut steps = Vec::new();
     match &control {
         Control::Cancel { reason } => {
             steps.push(Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, vec![id], reason.as_str()]));
+            if is_scheduled {
+                steps.extend(schedule::wake(place.tenant, now, vec![id]));
+            }
         }
         Control::Pause | Control::Orphan => {
             let reason = (control == Control::Orphan).then_some(ORPHANED);
@@ -91,6 +95,9 @@ pub(crate) async fn control(
             steps.push(Step::Run(sql::EXECUTION_RESUME, params![tenant, id]));
             steps.push(Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, vec![id]]));
             steps.push(Step::Run(sql::DUE_DROP, params![tenant, vec![id]]));
+            if is_scheduled {
+                steps.extend(schedule::wake(place.tenant, now, vec![id]));
+            }
             steps.push(doorbell::ring(place.tenant, now));
         }
     }

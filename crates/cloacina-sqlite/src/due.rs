@@ -26,7 +26,7 @@ pub(crate) fn settle(
 ) -> Result<Settled, Failure> {
     let mut settled = Settled::default();
     let mut spoiled = 0_usize;
-    for kind in kinds {
+    for kind in kinds.iter().filter(|kind| **kind != DueKind::Schedule) {
         let due: Vec<(i64, Uuid, String)> = connection
             .prepare_cached(DUE_PICK)?
             .query_map(params![tenant.0, kind.number(), now, MANY as i64], |row| {
@@ -34,10 +34,12 @@ pub(crate) fn settle(
             })?
             .collect::<Result<_, _>>()?;
         for (due, subject, cause) in due {
-            due_delete(connection, tenant, *kind, due, ExecutionId(subject), &cause)?;
+            due_delete(connection, tenant, *kind, due, subject, &cause)?;
             settled.taken += 1;
             let is_sound = match kind {
                 DueKind::Deadline => expire(connection, tenant, ExecutionId(subject), now, &mut settled)?,
+                // They are not about executions: `schedule::settle` takes them.
+                DueKind::Schedule => false,
             };
             spoiled += usize::from(!is_sound);
         }

@@ -14,12 +14,12 @@ use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use crate::doorbell;
 use crate::error::Failure;
 use crate::flush::{
     Known, NO_CAUSE, due_delete, execution_close, execution_lock, ready_delete, ready_insert,
 };
 use crate::row::{optional_timestamp, state, timestamp, workflows_to_json};
+use crate::{doorbell, schedule};
 
 const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
@@ -89,7 +89,10 @@ pub(crate) fn cancel(
         ready_delete(connection, tenant, execution, task, known.priority, due)?;
     }
     if let Some(deadline) = known.deadline {
-        due_delete(connection, tenant, DueKind::Deadline, deadline, execution, NO_CAUSE)?;
+        due_delete(connection, tenant, DueKind::Deadline, deadline, execution.0, NO_CAUSE)?;
+    }
+    if let Some(schedule) = known.schedule {
+        schedule::wake(connection, tenant, schedule, execution, now)?;
     }
     connection.prepare_cached(TASK_CANCEL)?.execute(params![tenant.0, execution.0, now])?;
     Ok(Some(ExecutionStatus::Cancelled))

@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::row::{state, timestamp};
+use crate::schedule;
 
 const FENCE: &str = include_str!("../sql/fence.sql");
 const EXECUTION_INSERT: &str = include_str!("../sql/execution_insert.sql");
@@ -55,6 +56,8 @@ pub(crate) struct Known {
     pub(crate) deadline: Option<i64>,
     /// When it starts, as long as it is not expanded.
     pub(crate) expands: Option<i64>,
+    /// The schedule that started it.
+    pub(crate) schedule: Option<Uuid>,
 }
 
 /// Writes a batch, in the transaction that is open on `connection`. `ahead` is by how much `now` is ahead of
@@ -155,7 +158,14 @@ impl Steps<'_> {
                     None => self.submit_tasks(new, due, &mut insert_task)?,
                 }
                 if let Some(deadline) = deadline {
-                    due_insert(self.connection, self.tenant, DueKind::Deadline, deadline, new.id)?;
+                    due_insert(
+                        self.connection,
+                        self.tenant,
+                        DueKind::Deadline,
+                        deadline,
+                        new.id.0,
+                        NO_CAUSE,
+                    )?;
                 }
             } else if !self.exists(new.id)? {
                 continue;
@@ -505,6 +515,7 @@ pub(crate) fn execution_lock(
         fingerprint: row.get(3)?,
         deadline: row.get(4)?,
         expands: row.get(5)?,
+        schedule: row.get(6)?,
     }))
 }
 
@@ -541,14 +552,15 @@ pub(crate) fn ready_delete(
     Ok(())
 }
 
-fn due_insert(
+pub(crate) fn due_insert(
     connection: &Connection,
     tenant: TenantId,
     kind: DueKind,
     due: i64,
-    subject: ExecutionId,
+    subject: Uuid,
+    cause: &str,
 ) -> Result<(), Failure> {
-    let values = params![tenant.0, kind.number(), due, subject.0, NO_CAUSE];
+    let values = params![tenant.0, kind.number(), due, subject, cause];
     connection.prepare_cached(DUE_INSERT)?.execute(values)?;
     Ok(())
 }
@@ -558,10 +570,10 @@ pub(crate) fn due_delete(
     tenant: TenantId,
     kind: DueKind,
     due: i64,
-    subject: ExecutionId,
+    subject: Uuid,
     cause: &str,
 ) -> Result<(), Failure> {
-    let values = params![tenant.0, kind.number(), due, subject.0, cause];
+    let values = params![tenant.0, kind.number(), due, subject, cause];
     connection.prepare_cached(DUE_DELETE)?.execute(values)?;
     Ok(())
 }
@@ -573,16 +585,19 @@ pub(crate) fn execution_close(
     execution: ExecutionId,
     now: i64,
 ) -> Result<Option<ExecutionStatus>, Failure> {
-    let (status, deadline): (ExecutionStatus, Option<i64>) = {
+    let (status, deadline, schedule): (ExecutionStatus, Option<i64>, Option<Uuid>) = {
         let mut statement = connection.prepare_cached(EXECUTION_CLOSE)?;
         let mut rows = statement.query(params![tenant.0, execution.0, now])?;
         match rows.next()? {
-            Some(row) => (state(row, 0)?, row.get(1)?),
+            Some(row) => (state(row, 0)?, row.get(1)?, row.get(2)?),
             None => return Ok(None),
         }
     };
     if let Some(deadline) = deadline {
-        due_delete(connection, tenant, DueKind::Deadline, deadline, execution, NO_CAUSE)?;
+        due_delete(connection, tenant, DueKind::Deadline, deadline, execution.0, NO_CAUSE)?;
+    }
+    if let Some(schedule) = schedule {
+        schedule::wake(connection, tenant, schedule, execution, now)?;
     }
     Ok(Some(status))
 }

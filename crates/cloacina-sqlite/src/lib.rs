@@ -51,6 +51,7 @@ mod release;
 mod row;
 mod runner;
 mod runtime;
+mod schedule;
 mod store;
 mod tenant;
 mod time;

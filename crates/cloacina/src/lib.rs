@@ -29,14 +29,15 @@ pub use cloacina_core::execution::{
     AttemptOutcome, AttemptRecord, Cancellation, ExecutionResult, ExecutionStatus, SkipReason, TaskInfo,
     TaskResult, TaskState,
 };
-pub use cloacina_core::store::ExecutionFilter;
+pub use cloacina_core::store::{ExecutionFilter, FireOutcome, FireRecord, ScheduleState};
 pub use cloacina_core::workflow::{
     Fingerprint, Task, TaskBody, TaskDefinition, WorkflowBuilder, WorkflowError,
     registered as registered_workflows,
 };
 pub use cloacina_core::{
-    Backoff, Context, ContextError, Error, ErrorKind, Execution, Jitter, RetryPolicy, Submission, TaskError,
-    TriggerRule, Workflow,
+    Backfill, Backoff, CatchUp, Context, ContextError, Error, ErrorKind, Execution, Fire, Jitter, Missed,
+    Overlap, Redo, RetryPolicy, Schedule, ScheduleInfo, Schedules, Submission, TaskError, TriggerRule,
+    Triggered, Workflow,
 };
 /// A point in time: when something began or ended, or is to start.
 #[doc(no_inline)]

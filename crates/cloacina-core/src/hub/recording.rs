@@ -69,6 +69,8 @@ pub struct Completion {
     pub outcome: Arc<Outcome>,
     /// Whether its execution may have due rows.
     pub timed: bool,
+    /// Whether a schedule may have started its execution.
+    pub scheduled: bool,
     /// The time, if the clock of a test overrides the database's.
     pub now: Option<Timestamp>,
 }
@@ -201,9 +203,14 @@ impl Recording {
         if !attempt.open() {
             return Err(over());
         }
-        let timed = !place.state().work.timed(std::iter::once(attempt.execution)).is_empty();
+        let (timed, scheduled) = {
+            let state = place.state();
+            let ended = || std::iter::once(attempt.execution);
+            (!state.work.timed(ended()).is_empty(), !state.work.scheduled(ended()).is_empty())
+        };
         let completion = Completion {
             timed,
+            scheduled,
             runner: attempt.incarnation.id,
             place: Arc::clone(&place.place),
             outcome: Arc::new(attempt.outcome(json)),

@@ -11,17 +11,24 @@ use crate::id::ExecutionId;
 pub enum DueKind {
     /// The subject, an execution, is cancelled.
     Deadline,
+    /// The subject, a schedule, is looked at: it fires, or an execution that it started has ended, which is
+    /// the cause then. [`schedule_settle`](super::Store::schedule_settle) takes these.
+    Schedule,
 }
 
 impl DueKind {
     /// All that this program knows.
-    pub const ALL: &'static [Self] = &[Self::Deadline];
+    pub const ALL: &'static [Self] = &[Self::Deadline, Self::Schedule];
+
+    /// Those that are about executions.
+    pub const OF_EXECUTIONS: &'static [Self] = &[Self::Deadline];
 
     /// How it is stored: from 0 to 15.
     #[must_use]
     pub const fn number(self) -> i16 {
         match self {
             Self::Deadline => 0,
+            Self::Schedule => 2,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! engine, the store only moves rows from a state that the caller names to another. A write that finds
 //! another state changes nothing and says so.
 //!
-//! The order of locks is the same everywhere: tenant, execution, due row, task, bell. Every transaction that
+//! The order of locks is the same everywhere: tenant, schedule, execution, due row, task, bell. Every transaction that
 //! changes the tasks of an execution locks the execution first, in a statement of its own, so that the next
 //! statement's snapshot sees what the previous holder of the lock wrote.
 
@@ -17,6 +17,7 @@ mod flush;
 mod payload;
 mod place;
 mod runner;
+mod schedule;
 mod tenant;
 
 use std::sync::Arc;
@@ -40,6 +41,10 @@ pub use flush::{
 pub use payload::Payload;
 pub use place::{Place, PlaceName};
 pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
+pub use schedule::{
+    Decide, FireList, FireOutcome, FireRecord, NewFire, ScheduleChange, ScheduleRecord, ScheduleRow,
+    ScheduleSelection, ScheduleState, ScheduledExecution, SchedulesSettled,
+};
 pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
 
 pub use crate::config::MOST_EXECUTION_BYTES;
@@ -234,6 +239,36 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
         now: Option<Timestamp>,
     ) -> Result<usize>;
+
+    /// Takes due rows of schedules, at most `limit`, with the locks on these, and does what `decide` says about
+    /// them, in one transaction. What somebody else has locked at this moment stays.
+    async fn schedule_settle(
+        &self,
+        place: &Place,
+        limit: usize,
+        now: Option<Timestamp>,
+        decide: &Decide,
+    ) -> Result<SchedulesSettled>;
+
+    /// Locks schedules and does what `decide` says about them, in one transaction. An error of the kind
+    /// [`StoreErrorKind::Transient`] if somebody else makes one of the same name at this moment.
+    async fn schedule_change(
+        &self,
+        place: &Place,
+        selection: &ScheduleSelection,
+        now: Option<Timestamp>,
+        decide: &Decide,
+    ) -> Result<SchedulesSettled>;
+
+    /// Schedules by their names, in the order of these, at most [`MANY`].
+    async fn schedule_list(
+        &self,
+        place: &Place,
+        selection: &ScheduleSelection,
+    ) -> Result<Vec<ScheduleRecord>>;
+
+    /// What came of the times of a schedule, the latest first.
+    async fn schedule_fires(&self, place: &Place, list: &FireList) -> Result<Vec<FireRecord>>;
 
     /// Looks for what no transaction of ours leaves behind, and mends it: tasks that run under runners of
     /// which there is no row, as in a place that was put back from a backup, are ready again; running

@@ -4,13 +4,16 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus, TaskState};
-use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
+use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, Claim, Claimed, Closed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
     ExecutionRecord, Expansion, Freed, Fresh, NewExecution, NewTask, NextDue, ORPHANED, Outcome, Payload,
     Place, PlaceFigures, PlaceFlush, PlaceFlushed, Recorded, Settled, TaskOutcome, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::schedule::Schedules;
 
 /// Who writes, and when.
 #[derive(Clone, Copy)]
@@ -28,22 +31,25 @@ struct ReadyRow {
     task: TaskIndex,
 }
 
-/// Kind, time and subject.
-type DueRow = (i16, Timestamp, ExecutionId);
+/// Kind, time, subject and cause.
+pub(super) type DueRow = (i16, Timestamp, Uuid, String);
 
 pub(super) struct PlaceRows {
     pub(super) place: Place,
     /// Never later than the earliest row of `ready` and `due`.
     pub(super) bell: Option<Timestamp>,
-    executions: BTreeMap<ExecutionId, Execution>,
+    pub(super) executions: BTreeMap<ExecutionId, Execution>,
     ready: BTreeSet<ReadyRow>,
-    due: BTreeSet<DueRow>,
+    pub(super) due: BTreeSet<DueRow>,
+    pub(super) schedules: Schedules,
     /// Workflow and idempotency key to the execution and the hash of its input.
     keys: BTreeMap<(String, String), (ExecutionId, i64)>,
 }
 
-struct Execution {
-    header: ExecutionHeader,
+pub(super) struct Execution {
+    pub(super) header: ExecutionHeader,
+    /// What started it.
+    pub(super) schedule: Option<ScheduleId>,
     input: Payload,
     /// When it starts, as long as it has no tasks.
     expands: Option<Timestamp>,
@@ -150,6 +156,7 @@ impl PlaceRows {
             executions: BTreeMap::new(),
             ready: BTreeSet::new(),
             due: BTreeSet::new(),
+            schedules: Schedules::default(),
             keys: BTreeMap::new(),
         }
     }
@@ -189,7 +196,7 @@ impl PlaceRows {
     }
 
     /// False if it met its own id or its idempotency key.
-    fn submit(&mut self, writer: Writer, new: &NewExecution) -> bool {
+    pub(super) fn submit(&mut self, writer: Writer, new: &NewExecution) -> bool {
         if self.executions.contains_key(&new.id) {
             return false;
         }
@@ -214,6 +221,7 @@ impl PlaceRows {
                 deadline: new.deadline,
                 error: None,
             },
+            schedule: None,
             input: new.input.clone(),
             expands: (!new.is_expanded()).then_some(due),
             tasks: tasks.collect(),
@@ -225,7 +233,7 @@ impl PlaceRows {
         }
         self.executions.insert(new.id, execution);
         if let Some(deadline) = new.deadline {
-            self.due.insert((DueKind::Deadline.number(), deadline, new.id));
+            self.due.insert((DueKind::Deadline.number(), deadline, new.id.0, String::new()));
             self.ring(deadline);
         }
         self.put_ready(new.id);
@@ -329,13 +337,17 @@ impl PlaceRows {
         if let Some(execution) = self.executions.get_mut(&id) {
             execution.header.status = status;
             execution.header.finished_at = Some(now);
+            if let Some(schedule) = execution.schedule {
+                self.due.insert((DueKind::Schedule.number(), now, schedule.0, id.to_string()));
+                self.ring(now);
+            }
         }
     }
 
     fn drop_due(&mut self, id: ExecutionId) {
         let over = self.executions.get(&id).filter(|execution| execution.header.finished_at.is_some());
         if let Some(deadline) = over.and_then(|execution| execution.header.deadline) {
-            self.due.remove(&(DueKind::Deadline.number(), deadline, id));
+            self.due.remove(&(DueKind::Deadline.number(), deadline, id.0, String::new()));
         }
     }
 
@@ -389,15 +401,15 @@ impl PlaceRows {
         }
     }
 
-    fn ring(&mut self, at: Timestamp) {
+    pub(super) fn ring(&mut self, at: Timestamp) {
         self.bell = Some(self.bell.map_or(at, |bell| bell.min(at)));
     }
 
     pub(super) fn lower(&mut self, kinds: &[DueKind], now: Timestamp) -> NextDue {
         let work = self.ready.iter().map(|row| row.due).min();
         let is_known = |row: &&DueRow| kinds.iter().any(|kind| kind.number() == row.0);
-        let due = self.due.iter().filter(is_known).map(|(_, at, _)| *at).min();
-        let unknown = self.due.iter().filter(|row| !is_known(row)).map(|(_, at, _)| *at).min();
+        let due = self.due.iter().filter(is_known).map(|(_, at, ..)| *at).min();
+        let unknown = self.due.iter().filter(|row| !is_known(row)).map(|(_, at, ..)| *at).min();
         let unexpanded = self.ready.iter().any(|row| self.executions[&row.execution].expands.is_some());
         let next = NextDue { now, work, due, unknown, unexpanded };
         self.bell = next.earliest();
@@ -483,7 +495,7 @@ impl PlaceRows {
         Controlled::Done(self.executions[&id].header.status)
     }
 
-    fn cancel(&mut self, id: ExecutionId, reason: &str, now: Timestamp) {
+    pub(super) fn cancel(&mut self, id: ExecutionId, reason: &str, now: Timestamp) {
         let Some(execution) = self.executions.get_mut(&id) else {
             return;
         };
@@ -502,12 +514,12 @@ impl PlaceRows {
     /// Takes due rows of these kinds, at most `limit` of each, and does what they ask for.
     pub(super) fn settle_due(&mut self, kinds: &[DueKind], now: Timestamp, limit: usize) -> Settled {
         let mut settled = Settled::default();
-        for kind in kinds {
-            let due = self.due.iter().filter(|(of, at, _)| *of == kind.number() && *at <= now).take(limit);
-            for row in due.copied().collect::<Vec<_>>() {
+        for kind in kinds.iter().filter(|kind| **kind != DueKind::Schedule) {
+            let due = self.due.iter().filter(|(of, at, ..)| *of == kind.number() && *at <= now).take(limit);
+            for row in due.cloned().collect::<Vec<_>>() {
                 self.due.remove(&row);
                 settled.taken += 1;
-                let id = row.2;
+                let id = ExecutionId(row.2);
                 match kind {
                     DueKind::Deadline => {
                         let header = self.executions.get(&id).map(|execution| &execution.header);
@@ -519,6 +531,8 @@ impl PlaceRows {
                             settled.expired.push(id);
                         }
                     }
+                    // They are not about executions: `settle_schedules` takes them.
+                    DueKind::Schedule => {}
                 }
             }
         }
