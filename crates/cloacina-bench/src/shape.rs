@@ -138,7 +138,7 @@ mod tests {
                 .into_iter()
                 .find(|workflow| workflow.name() == shape.workflow)
                 .unwrap();
-            let names: Vec<&str> = workflow.tasks().iter().map(cloacina::TaskDefinition::id).collect();
+            let names: Vec<&str> = workflow.tasks().into_iter().map(cloacina::TaskDefinition::id).collect();
             let tasks = shape.tasks();
             assert_eq!(names, tasks.iter().map(|task| task.name).collect::<Vec<_>>());
         }

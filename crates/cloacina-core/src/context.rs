@@ -373,11 +373,32 @@ impl Patch {
         Ok(json.into())
     }
 
+    /// The stored form of a change that sets one key. The value is JSON that others may have written.
+    pub(crate) fn of_one(key: &str, value: &str) -> Result<Payload, ContextError> {
+        let value: Value = from_json(value)?;
+        let patch = Self { changes: std::iter::once((key.to_owned(), Some(value))).collect() };
+        Ok(patch.to_json()?.into())
+    }
+
     pub(crate) fn from_json(json: &str) -> Result<Self, ContextError> {
         let stored: StoredPatch<BTreeMap<String, Value>> = from_json(json)?;
         let set = stored.set.into_iter().map(|(key, value)| (key, Some(value)));
         Ok(Self { changes: set.chain(stored.removed.into_iter().map(|key| (key, None))).collect() })
     }
+}
+
+/// The stored form of what a signal brings. `name` is for messages.
+pub(crate) fn payload_of(name: &str, value: impl Serialize, limit: usize) -> Result<Payload, ContextError> {
+    let value = json::to_value(&value).map_err(|source| ContextError::NotSerializable {
+        key: name.to_owned(),
+        reason: source.to_string(),
+    })?;
+    check_value(name, &value, 0)?;
+    let json = to_json(&value)?;
+    if json.len() > limit {
+        return Err(ContextError::TooLarge { what: "payload of the signal", size: json.len(), limit });
+    }
+    Ok(json.into())
 }
 
 /// The stored form of an execution's input.

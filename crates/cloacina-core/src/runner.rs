@@ -4,18 +4,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
+use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::config::RunnerConfig;
-use crate::context::Context;
+use crate::context::{Context, payload_of};
 use crate::error::{Error, ErrorKind};
 use crate::execution::{AttemptRecord, ExecutionResult, ExecutionStatus};
 use crate::hub::{Ended, HandleNumber, Hub, OpenPlace, Roots, SubmitReply, Submitter, result_of, summary_of};
 use crate::id::ExecutionId;
 use crate::metrics::TenantMetrics;
 use crate::schedules::Schedules;
-use crate::store::{Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, Place, PlaceName};
+use crate::signal::{ByKey, Carrier, Signal, Waiting};
+use crate::store::{
+    Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, NEVER, NewSignal, Payload, Place,
+    PlaceName, SignalSent, SignalTarget, WaitFilter,
+};
 use crate::submission::{Described, Destination, Submission};
 use crate::workflow::Workflow;
 
@@ -157,6 +163,41 @@ impl PlaceRunner {
     #[must_use]
     pub fn execution(&self, id: Uuid) -> Execution {
         Execution { execution_id: id, runner: self.clone(), end: Arc::default() }
+    }
+
+    /// The execution of a workflow that was submitted under an idempotency key, to send it a signal.
+    #[must_use]
+    pub fn by_key(&self, workflow: &str, key: &str) -> ByKey<Self> {
+        ByKey::new(self.clone(), workflow, key)
+    }
+
+    /// What the executions of this tenant wait for, in the order of executions: at most `limit`, all after
+    /// `after`, which is the last one of the page before.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn waits(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, Error> {
+        self.list_waits(WaitFilter { after: after.map(Waiting::cursor), limit, ..WaitFilter::default() })
+            .await
+    }
+
+    /// What is asked of humans: those of [`waits`](Self::waits) that [ask](crate::workflow::Ask).
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn inbox(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, Error> {
+        let after = after.map(Waiting::cursor);
+        self.list_waits(WaitFilter { asking: true, after, limit, ..WaitFilter::default() }).await
+    }
+
+    async fn list_waits(&self, mut filter: WaitFilter) -> Result<Vec<Waiting>, Error> {
+        self.check_open()?;
+        filter.limit = filter.limit.min(LIST_LIMIT);
+        let (store, place) = self.store();
+        let open = self.handle.hub.ask(async move { store.wait_list(&place, &filter).await }).await?;
+        Ok(open.into_iter().map(Waiting::from).collect())
     }
 
     /// The state of an execution.
@@ -361,6 +402,29 @@ impl Destination for PlaceRunner {
     }
 }
 
+impl Carrier for PlaceRunner {
+    fn payload(&self, name: &str, value: impl Serialize) -> Result<Payload, Error> {
+        Ok(payload_of(name, value, self.handle.settings.max_patch_bytes)?)
+    }
+
+    fn tenant(&self) -> &str {
+        self.place()
+    }
+
+    async fn carry(self, signal: NewSignal) -> Result<SignalSent, Error> {
+        self.check_open()?;
+        self.handle.place.state().check_active()?;
+        let Handle { hub, place: open, .. } = &*self.handle;
+        let (store, place) = self.store();
+        let now = hub.clock().database_now();
+        let sent = hub.ask(async move { store.signal_send(&place, &signal, now).await }).await?;
+        if matches!(sent, SignalSent::Delivered(_)) {
+            hub.look_for_waits(open);
+        }
+        Ok(sent)
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         if !*self.shut.get_mut() {
@@ -489,6 +553,61 @@ impl Execution {
         let attempts =
             self.runner.handle.hub.ask(async move { store.attempt_list(&place, id).await }).await?;
         attempts.ok_or_else(|| self.runner.not_found(self.execution_id))
+    }
+
+    /// Starts to describe a signal to it: `payload` is what it brings, anything that has a JSON form.
+    pub fn signal(&self, name: impl Into<String>, payload: impl Serialize) -> Signal<PlaceRunner> {
+        let target = SignalTarget::Id(ExecutionId(self.execution_id));
+        Signal::new(self.runner.clone(), target, name.into(), payload)
+    }
+
+    /// What it waits for at the moment.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn waits(&self) -> Result<Vec<Waiting>, Error> {
+        let of = Some(ExecutionId(self.execution_id));
+        let filter = WaitFilter { execution: of, limit: LIST_LIMIT, ..WaitFilter::default() };
+        self.runner.list_waits(filter).await
+    }
+
+    /// Ends the time of an open wait now: a sleep is over, and a wait for a signal goes on as if none had
+    /// come in time.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongState`] if no such wait is open.
+    pub async fn wake(&self, wait: &str) -> Result<(), Error> {
+        self.move_wait(wait, None).await
+    }
+
+    /// Says anew when the time of an open wait is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`wake`](Self::wake).
+    pub async fn wait_until(&self, wait: &str, until: Timestamp) -> Result<(), Error> {
+        self.move_wait(wait, Some(until.clamp(Timestamp::UNIX_EPOCH, NEVER))).await
+    }
+
+    async fn move_wait(&self, wait: &str, until: Option<Timestamp>) -> Result<(), Error> {
+        self.runner.check_open()?;
+        self.runner.handle.place.state().check_active()?;
+        let Handle { hub, place: open, .. } = &*self.runner.handle;
+        let (store, place) = self.runner.store();
+        let (id, name, now) = (ExecutionId(self.execution_id), wait.to_owned(), hub.clock().database_now());
+        let moved = hub.ask(async move { store.wait_move(&place, id, &name, until, now).await }).await?;
+        if !moved {
+            let message = format!(
+                "execution {id} of tenant `{}` has no open wait `{}`; `waits()` tells what it waits for",
+                self.runner.place(),
+                wait.escape_debug()
+            );
+            return Err(Error::new(ErrorKind::WrongState, message));
+        }
+        hub.look_for_waits(open);
+        Ok(())
     }
 
     fn done(&self, controlled: Controlled, what: &str) -> Result<(), Error> {

@@ -31,6 +31,8 @@ CREATE TABLE workflow_executions (
     expands_at      timestamptz,
     -- The schedule that started it.
     schedule_id     uuid,
+    -- Whether there may be rows of it in `task_waits` and `signals`: only then is looked there when it goes.
+    has_waits       boolean     NOT NULL DEFAULT false,
     -- Why it was cancelled, or the error of the first unhandled failure.
     error           text,
     PRIMARY KEY (tenant_id, id)
@@ -107,8 +109,9 @@ CREATE TABLE ready_tasks (
 CREATE INDEX ready_tasks_version ON ready_tasks (tenant_id, fingerprint, workflow, priority, due_at);
 
 -- What the engine itself has to do at a time, to or with a subject. The kinds are numbered in the code; 0 is
--- the deadline of an execution, 2 a look at a schedule. The cause tells apart two rows about one subject at
--- one time. All columns are its key, in the order in which rows are taken. An execution without a deadline touches this table in no
+-- the deadline of an execution, 1 a wait of one, 2 a look at a schedule. The cause tells apart two rows about
+-- one subject at one time. All columns are its key, in the order in which rows are taken. An execution without
+-- a deadline touches this table in no
 -- statement.
 --
 -- A tenant's own login writes here too: a time is one that can be waited for, and of few kinds the earliest
@@ -160,6 +163,41 @@ CREATE TABLE schedule_fires (
     fired_at     timestamptz NOT NULL CHECK (fired_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00'),
     PRIMARY KEY (tenant_id, schedule_id, nominal_at)
 );
+
+-- What a node waits for that has begun to wait, as long as it does. When it is to be looked at says its row in
+-- `task_executions`, and with it its due row.
+CREATE TABLE task_waits (
+    tenant_id    uuid        NOT NULL,
+    execution_id uuid        NOT NULL,
+    task         smallint    NOT NULL CHECK (task >= 0),
+    -- The name of the signal; it sleeps if there is none.
+    signal       text        CHECK (octet_length(signal) <= 200),
+    -- When its time is over. The year 9000 is never.
+    until        timestamptz NOT NULL CHECK (until BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00'),
+    -- The question that it puts.
+    ask          json        CHECK (octet_length(ask::text) <= 65536),
+    PRIMARY KEY (tenant_id, execution_id, task)
+);
+
+-- What is asked, without what only waits.
+CREATE INDEX task_waits_asking ON task_waits (tenant_id, execution_id, task) WHERE ask IS NOT NULL;
+
+-- The signals that came, by name in the order in which they came. They stay with their execution.
+CREATE TABLE signals (
+    tenant_id    uuid        NOT NULL,
+    execution_id uuid        NOT NULL,
+    name         text        NOT NULL CHECK (octet_length(name) <= 200),
+    number       bigint      NOT NULL CHECK (number > 0),
+    -- One of this key is recorded once.
+    key          text        CHECK (octet_length(key) <= 200),
+    payload      json        NOT NULL CHECK (octet_length(payload::text) <= 33554432),
+    received_at  timestamptz NOT NULL,
+    -- The wait that took it.
+    taken_by     smallint,
+    PRIMARY KEY (tenant_id, execution_id, name, number)
+);
+
+CREATE UNIQUE INDEX signals_key ON signals (tenant_id, execution_id, name, key) WHERE key IS NOT NULL;
 
 -- Attempts that are over and were followed by another one, or will be.
 CREATE TABLE task_attempts (

@@ -13,7 +13,7 @@
 CREATE DOMAIN execution_state AS text
     CHECK (VALUE IN ('pending', 'running', 'paused', 'completed', 'failed', 'cancelled'));
 CREATE DOMAIN task_state AS text
-    CHECK (VALUE IN ('waiting', 'ready', 'running', 'completed', 'failed', 'skipped', 'cancelled'));
+    CHECK (VALUE IN ('pending', 'waiting', 'ready', 'running', 'completed', 'failed', 'skipped', 'cancelled'));
 CREATE DOMAIN attempt_outcome AS text
     CHECK (VALUE IN ('completed', 'failed', 'panicked', 'timed_out', 'lost', 'released', 'cancelled'));
 CREATE DOMAIN skip_reason AS text CHECK (VALUE IN ('by_rule', 'upstream_failed'));

@@ -19,7 +19,7 @@ ended AS (
     FROM cancelled
     CROSS JOIN LATERAL (
         SELECT ctid FROM task_executions AS open
-        WHERE open.tenant_id = $1 AND open.execution_id = cancelled.id AND open.state IN ('waiting', 'ready', 'running')
+        WHERE open.tenant_id = $1 AND open.execution_id = cancelled.id AND open.state IN ('pending', 'waiting', 'ready', 'running')
         OFFSET 0
     ) AS open, clock
     WHERE task.ctid = open.ctid
@@ -47,6 +47,18 @@ unexpanded AS (
         OFFSET 0
     ) AS waiting
     WHERE cancelled.expands_at IS NOT NULL AND ready.ctid = waiting.ctid
+),
+waits AS (
+    -- Only waits have one.
+    DELETE FROM due_rows AS due
+    USING ended
+    CROSS JOIN LATERAL (
+        SELECT ctid FROM due_rows AS waiting
+        WHERE waiting.tenant_id = $1 AND waiting.kind = 1 AND waiting.due_at = ended.due_at
+          AND waiting.subject = ended.execution_id AND waiting.cause = ended.task::text
+        OFFSET 0
+    ) AS waiting
+    WHERE ended.due_at IS NOT NULL AND due.ctid = waiting.ctid
 ),
 deadline AS (
     -- If it was taken as a due row, it is gone already.

@@ -12,7 +12,7 @@ WITH closed AS (
         WHERE open.tenant_id = $1::uuid AND open.id = candidate.id AND open.state = 'running'
           AND NOT EXISTS (
             SELECT FROM task_executions AS task
-            WHERE task.tenant_id = $1 AND task.execution_id = candidate.id AND task.state IN ('waiting', 'ready', 'running')
+            WHERE task.tenant_id = $1 AND task.execution_id = candidate.id AND task.state IN ('pending', 'waiting', 'ready', 'running')
             OFFSET 0
           )
         OFFSET 0

@@ -15,4 +15,4 @@ tasks AS (
 )
 DELETE FROM workflow_executions AS execution USING old
 WHERE execution.tenant_id = $1 AND execution.id = old.id
-RETURNING execution.id
+RETURNING execution.id, execution.has_waits

@@ -16,8 +16,9 @@ ALTER TABLE task_executions
     ADD CHECK (lost >= 0),
     ADD CHECK ((state IN ('completed', 'failed', 'skipped', 'cancelled')) = (finished_at IS NOT NULL)),
     ADD CHECK (state <> 'running' OR (runner_id IS NOT NULL AND started_at IS NOT NULL AND attempt > 0)),
-    ADD CHECK (state <> 'ready' OR due_at IS NOT NULL),
-    ADD CHECK ((state = 'waiting') = (waiting_on > 0) OR state = 'cancelled'),
+    ADD CHECK (state NOT IN ('ready', 'waiting') OR due_at IS NOT NULL),
+    ADD CHECK (state <> 'waiting' OR started_at IS NOT NULL),
+    ADD CHECK ((state = 'pending') = (waiting_on > 0) OR state = 'cancelled'),
     ADD CHECK ((state = 'skipped') = (skip_reason IS NOT NULL)),
     ADD CHECK (outcome IS NULL OR state IN ('completed', 'failed', 'cancelled')),
     ADD CHECK (NOT handled OR state = 'failed');

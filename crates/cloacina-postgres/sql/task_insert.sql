@@ -7,15 +7,16 @@
 WITH inserted AS (
     INSERT INTO task_executions (tenant_id, execution_id, task, name, state, waiting_on, attempt, runner_id, due_at, started_at)
     SELECT $1::uuid, new.execution_id, new.task, new.name,
-           CASE WHEN new.waiting_on > 0 THEN 'waiting' WHEN new.claimed THEN 'running' ELSE 'ready' END,
+           CASE WHEN new.waiting_on > 0 THEN 'pending' WHEN new.claimed THEN 'running' WHEN new.is_wait THEN 'waiting' ELSE 'ready' END,
            new.waiting_on,
            CASE WHEN new.claimed THEN 1 ELSE 0 END,
            CASE WHEN new.claimed THEN $3::uuid END,
            CASE WHEN new.waiting_on = 0 THEN coalesce(new.start_at, clock.now) END,
-           CASE WHEN new.claimed THEN clock.now END
+           CASE WHEN new.claimed THEN clock.now WHEN new.waiting_on = 0 AND new.is_wait THEN coalesce(new.start_at, clock.now) END
     FROM (SELECT coalesce($2::timestamptz, now()) AS now) AS clock,
-         unnest($4::uuid[], $5::smallint[], $6::text[], $7::smallint[], $8::boolean[], $9::timestamptz[])
-             AS new (execution_id, task, name, waiting_on, claimed, start_at)
+         unnest($4::uuid[], $5::smallint[], $6::text[], $7::smallint[], $8::boolean[], $9::timestamptz[],
+                $10::boolean[])
+             AS new (execution_id, task, name, waiting_on, claimed, start_at, is_wait)
     WHERE EXISTS (
         SELECT FROM workflow_executions AS execution
         WHERE execution.tenant_id = $1 AND execution.id = new.execution_id

@@ -25,16 +25,18 @@ recorded AS (
         skip_reason = outcome.skip_reason
     FROM unnest($4::uuid[], $5::smallint[], $6::integer[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
                 $12::bigint[], $13::text[], $14::text[], $15::text[])
-        AS outcome (execution_id, task, attempt, state, outcome, patch, error, skip_reason, after_us, successors, wanted, handles)
+        AS outcome (execution_id, task, attempt, state, outcome, patch, error, skip_reason, after_us, successors, becomes, handles)
     CROSS JOIN LATERAL (
         SELECT ctid FROM task_executions AS held
         WHERE held.tenant_id = $1::uuid AND held.execution_id = outcome.execution_id AND held.task = outcome.task
-          AND held.state = 'running' AND held.runner_id = $3::uuid AND held.attempt = outcome.attempt
+          -- A wait was never claimed, and ends under the lock of whoever looked that it still waits.
+          AND CASE WHEN outcome.attempt = 0 THEN held.state = 'waiting'
+              ELSE held.state = 'running' AND held.runner_id = $3::uuid AND held.attempt = outcome.attempt END
         OFFSET 0
     ) AS held
     WHERE task.ctid = held.ctid
     RETURNING task.execution_id, task.task, task.attempt, task.state, task.due_at, task.started_at,
-              outcome.outcome, outcome.error, outcome.successors, outcome.wanted, outcome.handles
+              outcome.outcome, outcome.error, outcome.successors, outcome.becomes, outcome.handles
 ),
 attempted AS (
     INSERT INTO task_attempts (tenant_id, execution_id, task, attempt, outcome, error, runner_id, started_at, finished_at)
@@ -61,15 +63,16 @@ handled AS (
 counted AS (
     UPDATE task_executions AS task SET
         waiting_on = greatest(task.waiting_on - successor.over, 0),
-        state = CASE WHEN task.waiting_on > successor.over THEN 'waiting' WHEN claim.granted THEN 'running' ELSE 'ready' END,
+        state = CASE WHEN task.waiting_on > successor.over THEN 'pending' WHEN successor.waits THEN 'waiting' WHEN claim.granted THEN 'running' ELSE 'ready' END,
         due_at = CASE WHEN task.waiting_on <= successor.over THEN claim.now END,
         attempt = CASE WHEN task.waiting_on <= successor.over AND claim.granted THEN least(task.attempt, 2147483646) + 1 ELSE task.attempt END,
         runner_id = CASE WHEN task.waiting_on <= successor.over AND claim.granted THEN $3 END,
-        started_at = CASE WHEN task.waiting_on <= successor.over AND claim.granted THEN claim.now END
+        started_at = CASE WHEN task.waiting_on <= successor.over AND (claim.granted OR successor.waits) THEN claim.now END
     FROM (
         -- One successor may have waited for several of these.
-        SELECT recorded.execution_id, entry.task, count(*) AS over, bool_or(entry.wanted) AS wanted
-        FROM recorded, unnest(recorded.successors::smallint[], recorded.wanted::boolean[]) AS entry (task, wanted)
+        SELECT recorded.execution_id, entry.task, count(*) AS over, bool_or(entry.becomes = 'c') AS wanted,
+               bool_or(entry.becomes = 'w') AS waits
+        FROM recorded, unnest(recorded.successors::smallint[], recorded.becomes::text[]) AS entry (task, becomes)
         WHERE recorded.successors IS NOT NULL
         GROUP BY recorded.execution_id, entry.task
     ) AS successor
@@ -81,7 +84,7 @@ counted AS (
     CROSS JOIN LATERAL (
         SELECT ctid FROM task_executions AS waiting
         WHERE waiting.tenant_id = $1 AND waiting.execution_id = successor.execution_id AND waiting.task = successor.task
-          AND waiting.state = 'waiting'
+          AND waiting.state = 'pending'
         OFFSET 0
     ) AS waiting
     -- Nothing of a paused execution is claimed.
@@ -110,4 +113,4 @@ ready AS (
 )
 SELECT execution_id, task, true AS recorded, NULL::integer AS attempt FROM recorded
 UNION ALL
-SELECT execution_id, task, false, CASE WHEN state = 'running' THEN attempt END FROM counted WHERE state <> 'waiting'
+SELECT execution_id, task, false, CASE WHEN state = 'running' THEN attempt END FROM counted WHERE state <> 'pending'

@@ -41,7 +41,12 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(10);
 
 /// The step that rings the bell of a place if rows are left in its ready table.
 pub(crate) fn ring<'a>(tenant: TenantId, now: Option<Timestamp>) -> Step<'a> {
-    Step::Run(sql::BELL_RING, params![Uuid::from(tenant), now, None::<Timestamp>])
+    ring_at(tenant, now, None)
+}
+
+/// The same if due rows were left as well, the earliest of which is due at `due`.
+pub(crate) fn ring_at<'a>(tenant: TenantId, now: Option<Timestamp>, due: Option<Timestamp>) -> Step<'a> {
+    Step::Run(sql::BELL_RING, params![Uuid::from(tenant), now, due])
 }
 
 /// Whether there is work that another process could do now.

@@ -15,6 +15,7 @@ use crate::row::{column, readable};
 use crate::schedule;
 use crate::schema::SchemaName;
 use crate::statement as sql;
+use crate::wait;
 
 const DEADLINE_PASSED: &str = "the deadline has passed";
 
@@ -25,8 +26,13 @@ pub(crate) async fn settle(
     now: Option<Timestamp>,
 ) -> Result<Settled> {
     let mut settled = Settled::default();
-    for kind in kinds.iter().filter(|kind| **kind != DueKind::Schedule) {
-        settle_kind(&inner, &place, *kind, now, &mut settled).await?;
+    for kind in kinds {
+        match kind {
+            DueKind::Deadline => expire(&inner, &place, now, &mut settled).await?,
+            DueKind::Wait => settled.waits = wait::peek(&inner, &place, now).await?,
+            // They are not about executions: `schedule::settle` takes them.
+            DueKind::Schedule => {}
+        }
     }
     if !settled.expired.is_empty() {
         inner.hints.tell_of_work();
@@ -34,19 +40,13 @@ pub(crate) async fn settle(
     Ok(settled)
 }
 
-async fn settle_kind(
-    inner: &Inner,
-    place: &Place,
-    kind: DueKind,
-    now: Option<Timestamp>,
-    settled: &mut Settled,
-) -> Result<()> {
+async fn expire(inner: &Inner, place: &Place, now: Option<Timestamp>, settled: &mut Settled) -> Result<()> {
     let (tenant, schema) = (Uuid::from(place.tenant), SchemaName::of(place)?);
     let failed = |failure: Failure| failure.into_error(&crate::error::named(place));
     let mut side = inner.pool.side().await?;
     side.touch(place.tenant);
     // A flight of its own: it locks the subjects, and what is done about them goes by what its answer names.
-    let take = [Step::Run(sql::DUE_TAKE, params![tenant, now, kind.number(), MANY as i64])];
+    let take = [Step::Run(sql::DUE_TAKE, params![tenant, now, DueKind::Deadline.number(), MANY as i64])];
     let taken = side.begin(inner.scope(place.tenant, &schema), &take).await.map_err(failed)?;
     let (mut subjects, mut spoiled, mut scheduled) = (Vec::new(), 0_usize, false);
     for row in &taken[0] {
@@ -60,7 +60,9 @@ async fn settle_kind(
     }
     let mut steps = Vec::new();
     if !subjects.is_empty() {
-        steps.extend(effect(kind, tenant, now, subjects.clone()));
+        steps.push(Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, subjects.clone(), DEADLINE_PASSED]));
+        steps.push(Step::Run(sql::WAIT_DROP, params![tenant, subjects.clone()]));
+        steps.push(Step::Run(sql::NOTICE_INSERT, params![tenant, now, subjects.clone()]));
     }
     if scheduled {
         steps.extend(schedule::wake(place.tenant, now, subjects));
@@ -74,26 +76,9 @@ async fn settle_kind(
             "due rows are left out, because their executions are over, not there, or not due"
         );
     }
-    match kind {
-        DueKind::Deadline => {
-            let cancelled = rows.first().map_or(&[][..], Vec::as_slice);
-            settled.expired.extend(readable(cancelled, &place.name, |row| {
-                column(row, "id", &place.name).map(ExecutionId)
-            }));
-        }
-        DueKind::Schedule => {}
-    }
+    let cancelled = rows.first().map_or(&[][..], Vec::as_slice);
+    settled
+        .expired
+        .extend(readable(cancelled, &place.name, |row| column(row, "id", &place.name).map(ExecutionId)));
     Ok(())
-}
-
-/// What is done about executions, under the locks that taking their rows left.
-fn effect<'a>(kind: DueKind, tenant: Uuid, now: Option<Timestamp>, subjects: Vec<Uuid>) -> Vec<Step<'a>> {
-    match kind {
-        DueKind::Deadline => vec![
-            Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, subjects.clone(), DEADLINE_PASSED]),
-            Step::Run(sql::NOTICE_INSERT, params![tenant, now, subjects]),
-        ],
-        // They are not about executions: `schedule::settle` takes them.
-        DueKind::Schedule => Vec::new(),
-    }
 }

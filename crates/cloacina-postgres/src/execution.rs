@@ -83,6 +83,7 @@ pub(crate) async fn control(
     match &control {
         Control::Cancel { reason } => {
             steps.push(Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, vec![id], reason.as_str()]));
+            steps.push(Step::Run(sql::WAIT_DROP, params![tenant, vec![id]]));
             if is_scheduled {
                 steps.extend(schedule::wake(place.tenant, now, vec![id]));
             }
@@ -346,8 +347,20 @@ pub(crate) async fn prune(
 ) -> Result<usize> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-    let step = Step::Run(sql::EXECUTION_PRUNE, params![Uuid::from(place.tenant), now, retention, limit]);
-    Ok(long_in_place(&inner, &place, &[step]).await?[0].len())
+    let (tenant, schema) = (Uuid::from(place.tenant), SchemaName::of(&place)?);
+    let failed = |failure: crate::error::Failure| failure.into_error(&crate::error::named(&place));
+    let _turn = inner.reading.take(place.tenant, inner.pool.reads() / 2).await;
+    let mut side = inner.pool.get(Use::Read).await?;
+    side.touch(place.tenant);
+    let prune = [Step::Run(sql::EXECUTION_PRUNE, params![tenant, now, retention, limit])];
+    let pruned = side.begin(inner.scope(place.tenant, &schema), &prune).await.map_err(failed)?;
+    // Most have none, and tables that nobody needs are not touched.
+    let waits = pruned[0].iter().filter(|row| get(row, "has_waits", &place).unwrap_or(true));
+    let waits: Vec<Uuid> = waits.map(|row| get(row, "id", &place)).collect::<Result<_>>()?;
+    let steps =
+        if waits.is_empty() { vec![] } else { vec![Step::Run(sql::WAIT_PRUNE, params![tenant, waits])] };
+    side.finish(&steps).await.map_err(failed)?;
+    Ok(pruned[0].len())
 }
 
 /// An execution and what it runs.

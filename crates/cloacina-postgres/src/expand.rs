@@ -14,8 +14,9 @@ use crate::inner::Inner;
 use crate::row::column;
 use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::submits::Tasks;
+use crate::submits::{Reached, Tasks};
 use crate::value::Value;
+use crate::wait;
 
 pub(crate) async fn expand(
     inner: Arc<Inner>,
@@ -37,7 +38,7 @@ pub(crate) async fn expand(
     let take = [Step::Run(sql::EXPAND_TAKE, params![tenant, now, names, limit])];
     let taken = side.begin(inner.scope(place.tenant, &schema), &take).await.map_err(failed)?;
     let (mut ids, mut fingerprints, mut spoiled) = (Vec::new(), Vec::new(), 0_usize);
-    let mut tasks = Tasks::default();
+    let (mut tasks, mut reached) = (Tasks::default(), Vec::<Reached>::new());
     for row in &taken[0] {
         let of = (column::<Uuid>(row, "id", &place.name), column::<&str>(row, "workflow", &place.name));
         let fits = column(row, "fits", &place.name).unwrap_or(false);
@@ -49,6 +50,9 @@ pub(crate) async fn expand(
         ids.push(id);
         fingerprints.push(expansion.workflow.fingerprint.0);
         tasks.add(tenant, id, &expansion.tasks);
+        reached.extend(
+            (0..).zip(&*expansion.tasks).filter(|(_, task)| task.waits()).map(|(wait, _)| (tenant, id, wait)),
+        );
     }
     let expanded = ids.len();
     let mut steps = Vec::new();
@@ -56,7 +60,11 @@ pub(crate) async fn expand(
         steps.push(Step::Run(sql::EXECUTION_EXPAND, params![tenant, ids, fingerprints]));
         let values = tasks.values(|_| Value::Uuid(tenant), Value::Timestamp(now), Uuid::nil());
         steps.push(Step::of(sql::TASK_INSERT, values));
-        steps.push(doorbell::ring(place.tenant, now));
+        let waits = !reached.is_empty();
+        if waits {
+            steps.push(wait::reach(&reached));
+        }
+        steps.push(doorbell::ring_at(place.tenant, now, waits.then_some(Timestamp::UNIX_EPOCH)));
     }
     side.finish(&steps).await.map_err(failed)?;
     if spoiled > 0 {

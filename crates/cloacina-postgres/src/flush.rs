@@ -33,6 +33,7 @@ use crate::schema::SchemaName;
 use crate::statement::{self as sql, Statement};
 use crate::submits::Submits;
 use crate::value::Value;
+use crate::wait;
 
 /// A flush that owns what it is made of, so that it goes on when its caller goes away.
 pub(crate) struct OwnedFlush {
@@ -214,6 +215,7 @@ fn push_group<'a>(
     let (mut first_claims, mut more, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
     let (mut locked, mut timed, mut scheduled) =
         (Vec::new(), Vec::<(Uuid, Uuid)>::new(), Vec::<(Uuid, Uuid)>::new());
+    let mut reached = Vec::new();
     for index in group {
         let place = &flush.places[*index];
         let tenant = Uuid::from(place.place.tenant);
@@ -229,6 +231,7 @@ fn push_group<'a>(
         let outcomes = Outcomes::of(tenant, &place.outcomes);
         may_leave_work |= outcomes.leaves_work;
         locked.extend_from_slice(&outcomes.locked);
+        reached.extend_from_slice(&outcomes.reached);
         let is_timed = |id: &Uuid| place.timed.iter().any(|timed| timed.0 == *id);
         timed.extend(outcomes.closable.iter().filter(|(_, id)| is_timed(id)));
         if !place.scheduled.is_empty() {
@@ -247,8 +250,9 @@ fn push_group<'a>(
         }
     }
     let due_of = |tenant: &Uuid| {
-        let wakes = scheduled.iter().any(|(whose, _)| whose == tenant);
-        if wakes { Some(at_once(flush.now)) } else { submits.earliest_due(*tenant) }
+        let is_at_once = scheduled.iter().any(|(whose, _)| whose == tenant)
+            || reached.iter().any(|(whose, ..)| whose == tenant);
+        if is_at_once { Some(at_once(flush.now)) } else { submits.earliest_due(*tenant) }
     };
     let due: Vec<Option<Timestamp>> = leaving.iter().map(due_of).collect();
 
@@ -257,7 +261,8 @@ fn push_group<'a>(
         push(Rows::Nothing, whose, Step::of(insert, vec![Value::Uuid(runner), tenants_of(first_claims)]));
     }
     if !submits.executions.is_empty() {
-        let Submits { executions, tasks, deadlines, unexpanded } = submits;
+        let Submits { executions, tasks, deadlines, unexpanded, reached: first, .. } = submits;
+        reached.extend(first);
         let insert = whose.of(sql::EXECUTION_INSERT, sql::MANY_EXECUTION_INSERT);
         push(Rows::Submitted, whose, Step::of(insert, executions.values(tenants_of, now.clone())));
         if !tasks.is_empty() {
@@ -304,6 +309,9 @@ fn push_group<'a>(
             let parameters = params![of_tenant[0].0, flush.now, ids];
             push(Rows::Nothing, whose, Step::Run(sql::SCHEDULE_WAKE, parameters));
         }
+    }
+    for of_tenant in reached.chunk_by(|one, other| one.0 == other.0) {
+        push(Rows::Nothing, whose, wait::reach(of_tenant));
     }
     let mut claims: Vec<(usize, &Claim)> =
         group.iter().filter_map(|index| Some((*index, flush.places[*index].claim.as_ref()?))).collect();

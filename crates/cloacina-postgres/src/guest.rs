@@ -7,8 +7,10 @@
 //! come between them and the commit.
 
 use std::slice;
+use std::sync::Arc;
 
-use cloacina_core::store::{Flush, TaskOutcome};
+use cloacina_core::store::{Flush, Outcome, TaskOutcome};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::outcomes::Outcomes;
@@ -72,7 +74,8 @@ pub enum Answer {
 pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
     let [place] = &*flush.places else { panic!("a transaction is one tenant's") };
     assert!(place.claim.is_none(), "nothing is claimed in a transaction that is not the store's");
-    let tenant = Value::Uuid(place.place.tenant.into());
+    let tenant_id = Uuid::from(place.place.tenant);
+    let tenant = Value::Uuid(tenant_id);
     let text = |statement: &'static Statement| match (written_as, statement.name) {
         (WrittenAs::Operator, "fence") => FENCE,
         (WrittenAs::Tenant, "fence") => MY_FENCE,
@@ -88,12 +91,13 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
         Some(runner) => step(sql::FENCE, vec![Value::Uuid(runner.into()), overridden], Answer::Clock),
         None => GuestStep { text: CLOCK, values: vec![overridden], answer: Answer::Clock },
     }];
-    let (mut leaves_work, mut due) = (false, None);
+    let (mut leaves_work, mut due, mut reached) = (false, None, Vec::new());
     if !place.submits.is_empty() {
         let mut submits = Submits::default();
         leaves_work |= submits.add(place.place.tenant.into(), &place.submits);
         due = submits.earliest_due(place.place.tenant.into());
-        let Submits { executions, tasks, deadlines, unexpanded } = submits;
+        let Submits { executions, tasks, deadlines, unexpanded, reached: first, .. } = submits;
+        reached.extend(first);
         let values = executions.values(|_| tenant.clone(), Value::Now);
         steps.push(step(sql::EXECUTION_INSERT, values, Answer::Submitted));
         // Nothing is claimed, so there is no runner.
@@ -128,8 +132,10 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
         let (statement, values) = recorded.statement(|_| tenant.clone(), Value::Now, runner.into());
         steps.push(step(statement, values, Answer::Recorded));
         leaves_work |= !outcome.successors.is_empty();
+        reached.extend(outcome.waits.iter().map(|wait| (tenant_id, outcome.execution.into(), *wait)));
     }
-    for outcome in place.outcomes.iter().filter(|outcome| outcome.successors.is_empty()) {
+    let is_last = |outcome: &&Arc<Outcome>| outcome.successors.is_empty() && outcome.waits.is_empty();
+    for outcome in place.outcomes.iter().filter(is_last) {
         let values = vec![tenant.clone(), Value::Now, Value::Uuids(vec![outcome.execution.into()])];
         steps.push(step(sql::EXECUTION_CLOSE, values, Answer::Closed));
         if place.timed.contains(&outcome.execution) {
@@ -141,6 +147,12 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
             steps.push(step(sql::SCHEDULE_WAKE, values, Answer::Nothing));
             (leaves_work, due) = (true, Some(at_once(flush.now)));
         }
+    }
+    if !reached.is_empty() {
+        (leaves_work, due) = (true, Some(Timestamp::UNIX_EPOCH));
+        let (executions, tasks) = reached.into_iter().map(|(_, execution, task)| (execution, task)).unzip();
+        let values = vec![tenant.clone(), Value::Uuids(executions), Value::SmallInts(tasks)];
+        steps.push(step(sql::WAIT_REACH, values, Answer::Nothing));
     }
     if leaves_work {
         let values = vec![tenant, Value::Now, Value::Timestamp(due)];

@@ -43,6 +43,7 @@ mod tenant;
 mod tls;
 mod turns;
 mod value;
+mod wait;
 
 use std::fmt;
 use std::future::Future;
@@ -52,11 +53,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, Decide, DueKind, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NextDue, Place, PlaceFigures,
-    PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
-    ScheduleSelection, SchedulesSettled, Settled, Store, StoreError, StoreErrorKind, TenantLimits,
-    TenantState, TenantStatus, WorkflowKey,
+    AttemptList, Bells, Claimed, Control, Controlled, Decide, DueKind, DueWaits, ExecutionHeader,
+    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewSignal,
+    NextDue, NodeEnd, OpenWait, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor,
+    WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -428,6 +430,58 @@ impl Store for PostgresStore {
 
     async fn schedule_fires(&self, place: &Place, list: &FireList) -> Result<Vec<FireRecord>> {
         self.run(schedule::fires(Arc::clone(&self.inner), place.clone(), list.clone())).await
+    }
+
+    async fn wait_due(
+        &self,
+        place: &Place,
+        workflows: &Arc<[WorkflowKey]>,
+        after: Option<&WaitCursor>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<DueWaits> {
+        let (workflows, after) = (Arc::clone(workflows), after.cloned());
+        self.run(wait::due(Arc::clone(&self.inner), place.clone(), workflows, after, limit, now)).await
+    }
+
+    async fn wait_ends(&self, place: &Place, executions: &[ExecutionId]) -> Result<Vec<NodeEnd>> {
+        self.run(wait::ends(Arc::clone(&self.inner), place.clone(), executions.to_vec())).await
+    }
+
+    async fn wait_settle(
+        &self,
+        place: &Place,
+        steps: &Arc<[WaitStep]>,
+        void: &[WaitCursor],
+        now: Option<Timestamp>,
+    ) -> Result<SettledWaits> {
+        let (steps, void) = (Arc::clone(steps), void.to_vec());
+        self.run(wait::settle(Arc::clone(&self.inner), place.clone(), steps, void, now)).await
+    }
+
+    async fn wait_move(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        wait: &str,
+        until: Option<Timestamp>,
+        now: Option<Timestamp>,
+    ) -> Result<bool> {
+        let wait = wait.to_owned();
+        self.run(wait::move_to(Arc::clone(&self.inner), place.clone(), execution, wait, until, now)).await
+    }
+
+    async fn wait_list(&self, place: &Place, filter: &WaitFilter) -> Result<Vec<OpenWait>> {
+        self.run(wait::list(Arc::clone(&self.inner), place.clone(), filter.clone())).await
+    }
+
+    async fn signal_send(
+        &self,
+        place: &Place,
+        signal: &NewSignal,
+        now: Option<Timestamp>,
+    ) -> Result<SignalSent> {
+        self.run(wait::send(Arc::clone(&self.inner), place.clone(), signal.clone(), now)).await
     }
 
     async fn execution_load(

@@ -8,6 +8,7 @@ use cloacina_core::store::{Outcome, TaskOutcome};
 use uuid::Uuid;
 
 use crate::statement::{self as sql, Statement};
+use crate::submits::Reached;
 use crate::value::{Texts, Value};
 
 /// A hundred years: the server cannot write the times that lie behind much longer waits.
@@ -27,12 +28,14 @@ pub(crate) struct Outcomes<'a> {
     skip_reason: Texts<'a>,
     after_us: Vec<Option<i64>>,
     successors: Texts<'a>,
-    wanted: Texts<'a>,
+    becomes: Texts<'a>,
     handles: Texts<'a>,
     /// The tenants and executions, in the order of their locks.
     pub(crate) locked: Vec<(Uuid, Uuid)>,
     /// Those in which a task ended that nothing waits for: only they can have nothing left.
     pub(crate) closable: Vec<(Uuid, Uuid)>,
+    /// The waits that may be reached with them.
+    pub(crate) reached: Vec<Reached>,
     /// Whether all of them end a task that nothing waits for, and handle nothing.
     pub(crate) only_ends: bool,
     pub(crate) leaves_work: bool,
@@ -111,17 +114,22 @@ impl<'a> Outcomes<'a> {
         self.error.push(error_text.map(Cow::Borrowed));
         self.skip_reason.push(reason.map(Cow::Borrowed));
         self.after_us.push(after_us);
-        let successors: &[_] = if is_over { &outcome.successors } else { &[] };
-        self.successors.push(array_literal(successors.iter().map(|(task, _)| task)));
-        self.wanted.push(array_literal(successors.iter().map(|(_, wanted)| wanted)));
+        let (successors, waits): (&[_], &[_]) =
+            if is_over { (&outcome.successors, &outcome.waits) } else { (&[], &[]) };
+        let is_last = successors.is_empty() && waits.is_empty();
+        // What a successor becomes that has nothing left to wait for: claimed, ready, or a wait that waits.
+        let becomes = successors.iter().map(|(_, wanted)| if *wanted { 'c' } else { 'r' });
+        self.successors.push(array_literal(successors.iter().map(|(task, _)| task).chain(waits)));
+        self.becomes.push(array_literal(becomes.chain(waits.iter().map(|_| 'w'))));
+        self.reached.extend(waits.iter().map(|wait| (tenant, execution, *wait)));
         let handles: &[_] = if state == "completed" { &outcome.handles } else { &[] };
         self.handles.push(array_literal(handles.iter()));
         self.locked.push((tenant, execution));
-        if is_over && successors.is_empty() {
+        if is_over && is_last {
             self.closable.push((tenant, execution));
         }
-        self.only_ends &= is_over && successors.is_empty() && handles.is_empty();
-        self.leaves_work |= !is_over || successors.iter().any(|(_, wanted)| !wanted);
+        self.only_ends &= is_over && is_last && handles.is_empty() && outcome.attempt > 0;
+        self.leaves_work |= !is_over || !waits.is_empty() || successors.iter().any(|(_, wanted)| !wanted);
     }
 
     /// The statement that records them, and its parameters.
@@ -148,7 +156,7 @@ impl<'a> Outcomes<'a> {
             return (sql::TASK_END, values);
         }
         values.push(Value::BigInts(self.after_us));
-        values.extend([self.successors, self.wanted, self.handles].map(Value::Texts));
+        values.extend([self.successors, self.becomes, self.handles].map(Value::Texts));
         (sql::TASK_RECORD, values)
     }
 }

@@ -10,6 +10,9 @@ use uuid::Uuid;
 
 use crate::value::{Texts, Value};
 
+/// A wait that may have been reached: its tenant, its execution and its position.
+pub(crate) type Reached = (Uuid, Uuid, TaskIndex);
+
 /// New executions with their tasks.
 #[derive(Default)]
 pub(crate) struct Submits<'a> {
@@ -19,6 +22,10 @@ pub(crate) struct Submits<'a> {
     pub(crate) deadlines: Vec<(Uuid, Uuid, Timestamp)>,
     /// The tenants and executions of those that are not expanded.
     pub(crate) unexpanded: Vec<(Uuid, Uuid)>,
+    /// The waits that are reached at once.
+    pub(crate) reached: Vec<Reached>,
+    /// The tenants of these, and when they are reached if that is not at once.
+    waits: Vec<(Uuid, Option<Timestamp>)>,
 }
 
 #[derive(Default)]
@@ -52,6 +59,7 @@ pub(crate) struct Tasks<'a> {
     waiting_on: Vec<i16>,
     claimed: Vec<bool>,
     start_at: Vec<Option<Timestamp>>,
+    is_wait: Vec<bool>,
 }
 
 impl<'a> Submits<'a> {
@@ -72,7 +80,9 @@ impl<'a> Submits<'a> {
 
     /// When the earliest of the tenant's due rows is due.
     pub(crate) fn earliest_due(&self, tenant: Uuid) -> Option<Timestamp> {
-        self.deadlines.iter().filter(|(whose, ..)| *whose == tenant).map(|(.., deadline)| *deadline).min()
+        let deadlines = self.deadlines.iter().map(|(whose, _, deadline)| (whose, *deadline));
+        let waits = self.waits.iter().map(|(whose, at)| (whose, at.unwrap_or(Timestamp::UNIX_EPOCH)));
+        deadlines.chain(waits).filter(|(whose, _)| **whose == tenant).map(|(_, due)| due).min()
     }
 
     fn push(&mut self, tenant: Uuid, submit: &'a NewExecution) -> bool {
@@ -99,6 +109,10 @@ impl<'a> Submits<'a> {
         for (position, task) in (0..).zip(submit.tasks.iter()) {
             let claimed = submit.claimed.contains(&position);
             leaves_work |= task.waiting_on == 0 && !claimed;
+            if task.waits() {
+                self.reached.push((tenant, id, position));
+                self.waits.push((tenant, submit.start_at));
+            }
             self.tasks.push(tenant, id, (position, task), claimed, submit.start_at);
         }
         if let Some(deadline) = submit.deadline {
@@ -157,6 +171,7 @@ impl<'a> Tasks<'a> {
         self.waiting_on.push(task.waiting_on);
         self.claimed.push(claimed);
         self.start_at.push(start_at);
+        self.is_wait.push(task.is_wait);
     }
 
     /// The parameters of `task_insert`.
@@ -176,6 +191,7 @@ impl<'a> Tasks<'a> {
             Value::SmallInts(self.waiting_on),
             Value::Booleans(self.claimed),
             Value::Timestamps(self.start_at),
+            Value::Booleans(self.is_wait),
         ]
     }
 }

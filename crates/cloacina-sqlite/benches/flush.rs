@@ -106,7 +106,7 @@ impl Subject {
         };
         store.runtime().block_on(store.runner_register(&registration, None))?;
         let place = Arc::new(store.runtime().block_on(store.place_open(&PlaceName::Default))?);
-        let tasks = Arc::new([NewTask { name: "charge".into(), waiting_on: 0 }]);
+        let tasks = Arc::new([NewTask { name: "charge".into(), is_wait: false, waiting_on: 0 }]);
         Ok(Self { store, place, runner, workflow, tasks })
     }
 
@@ -128,14 +128,7 @@ impl Subject {
         };
         let outcome = |&execution| {
             let patch = Some(r#"{"set":{"charged":true}}"#.into());
-            Arc::new(Outcome {
-                execution,
-                task: 0,
-                attempt: 1,
-                outcome: TaskOutcome::Completed { patch },
-                successors: Vec::new(),
-                handles: Vec::new(),
-            })
+            Arc::new(Outcome::new(execution, 0, 1, TaskOutcome::Completed { patch }))
         };
         self.flush(ids.iter().map(submit).collect(), Vec::new())?;
         self.flush(Vec::new(), ids.iter().map(outcome).collect())

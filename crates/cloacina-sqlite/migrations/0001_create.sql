@@ -72,6 +72,8 @@ CREATE TABLE workflow_executions (
     expands_at      INTEGER CHECK (expands_at BETWEEN 0 AND 253370764800000000),
     -- The schedule that started it.
     schedule_id     BLOB CHECK (length(schedule_id) = 16),
+    -- Whether there may be rows of it in `task_waits` and `signals`: only then is looked there when it goes.
+    has_waits       INTEGER NOT NULL DEFAULT 0 CHECK (has_waits IN (0, 1)),
     error           TEXT,
     input           TEXT    NOT NULL,
     PRIMARY KEY (tenant_id, id),
@@ -103,7 +105,7 @@ CREATE TABLE task_executions (
     task         INTEGER NOT NULL CHECK (task >= 0),
     name         TEXT    NOT NULL,
     state        TEXT    NOT NULL
-                 CHECK (state IN ('waiting', 'ready', 'running', 'completed', 'failed', 'skipped', 'cancelled')),
+                 CHECK (state IN ('pending', 'waiting', 'ready', 'running', 'completed', 'failed', 'skipped', 'cancelled')),
     waiting_on   INTEGER NOT NULL CHECK (waiting_on >= 0),
     attempt      INTEGER NOT NULL DEFAULT 0 CHECK (attempt >= 0),
     failures     INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0),
@@ -121,8 +123,9 @@ CREATE TABLE task_executions (
     patch        TEXT,
     PRIMARY KEY (tenant_id, execution_id, task),
     CHECK ((finished_at IS NOT NULL) = (state IN ('completed', 'failed', 'skipped', 'cancelled'))),
-    CHECK (state <> 'waiting' OR waiting_on > 0),
+    CHECK (state <> 'pending' OR waiting_on > 0),
     CHECK (state <> 'ready' OR (waiting_on = 0 AND due_at IS NOT NULL)),
+    CHECK (state <> 'waiting' OR (waiting_on = 0 AND due_at IS NOT NULL AND started_at IS NOT NULL)),
     CHECK (state <> 'running' OR (runner_id IS NOT NULL AND started_at IS NOT NULL AND attempt > 0)),
     CHECK (outcome IS NULL OR finished_at IS NOT NULL),
     CHECK ((skip_reason IS NOT NULL) = (state = 'skipped'))
@@ -141,8 +144,8 @@ CREATE TABLE ready_tasks (
 ) STRICT, WITHOUT ROWID;
 
 -- What the engine itself has to do at a time, to or with a subject. The kinds are numbered in the code; 0 is
--- the deadline of an execution, 2 a look at a schedule. The cause tells apart two rows about one subject at
--- one time.
+-- the deadline of an execution, 1 a wait of one, 2 a look at a schedule. The cause tells apart two rows about
+-- one subject at one time.
 CREATE TABLE due_rows (
     tenant_id BLOB    NOT NULL,
     kind      INTEGER NOT NULL CHECK (kind BETWEEN 0 AND 15),
@@ -190,6 +193,41 @@ CREATE TABLE schedule_fires (
     fired_at     INTEGER NOT NULL CHECK (fired_at BETWEEN 0 AND 253370764800000000),
     PRIMARY KEY (tenant_id, schedule_id, nominal_at)
 ) STRICT, WITHOUT ROWID;
+
+-- What a node waits for that has begun to wait, as long as it does. When it is to be looked at says its row in
+-- `task_executions`, and with it its due row.
+CREATE TABLE task_waits (
+    tenant_id    BLOB    NOT NULL,
+    execution_id BLOB    NOT NULL,
+    task         INTEGER NOT NULL CHECK (task >= 0),
+    -- The name of the signal; it sleeps if there is none.
+    signal       TEXT    CHECK (length(CAST(signal AS BLOB)) <= 200),
+    -- When its time is over. The year 9000 is never.
+    until        INTEGER NOT NULL CHECK (until BETWEEN 0 AND 253370764800000000),
+    -- The question that it puts.
+    ask          TEXT    CHECK (length(ask) <= 65536),
+    PRIMARY KEY (tenant_id, execution_id, task)
+) STRICT, WITHOUT ROWID;
+
+-- What is asked, without what only waits.
+CREATE INDEX task_waits_asking ON task_waits (tenant_id, execution_id, task) WHERE ask IS NOT NULL;
+
+-- The signals that came, by name in the order in which they came. They stay with their execution.
+CREATE TABLE signals (
+    tenant_id    BLOB    NOT NULL,
+    execution_id BLOB    NOT NULL,
+    name         TEXT    NOT NULL CHECK (length(CAST(name AS BLOB)) <= 200),
+    number       INTEGER NOT NULL CHECK (number > 0),
+    -- One of this key is recorded once.
+    key          TEXT    CHECK (length(CAST(key AS BLOB)) <= 200),
+    received_at  INTEGER NOT NULL,
+    -- The wait that took it.
+    taken_by     INTEGER,
+    payload      TEXT    NOT NULL CHECK (length(payload) <= 33554432),
+    PRIMARY KEY (tenant_id, execution_id, name, number)
+) STRICT;
+
+CREATE UNIQUE INDEX signals_key ON signals (tenant_id, execution_id, name, key) WHERE key IS NOT NULL;
 
 -- The attempts that are over and were followed, or are to be followed, by another one.
 CREATE TABLE task_attempts (

@@ -11,6 +11,7 @@ use crate::doorbell;
 use crate::error::Failure;
 use crate::execution;
 use crate::flush::{due_delete, execution_lock};
+use crate::wait;
 
 const DUE_PICK: &str = include_str!("../sql/due_pick.sql");
 
@@ -26,7 +27,10 @@ pub(crate) fn settle(
 ) -> Result<Settled, Failure> {
     let mut settled = Settled::default();
     let mut spoiled = 0_usize;
-    for kind in kinds.iter().filter(|kind| **kind != DueKind::Schedule) {
+    if kinds.contains(&DueKind::Wait) {
+        settled.waits = wait::peek(connection, tenant, now)?;
+    }
+    for kind in kinds.iter().filter(|kind| **kind == DueKind::Deadline) {
         let due: Vec<(i64, Uuid, String)> = connection
             .prepare_cached(DUE_PICK)?
             .query_map(params![tenant.0, kind.number(), now, MANY as i64], |row| {
@@ -38,8 +42,8 @@ pub(crate) fn settle(
             settled.taken += 1;
             let is_sound = match kind {
                 DueKind::Deadline => expire(connection, tenant, ExecutionId(subject), now, &mut settled)?,
-                // They are not about executions: `schedule::settle` takes them.
-                DueKind::Schedule => false,
+                // Waits are read first, and settled by themselves; schedules are no executions.
+                DueKind::Wait | DueKind::Schedule => true,
             };
             spoiled += usize::from(!is_sound);
         }

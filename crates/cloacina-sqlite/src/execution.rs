@@ -19,7 +19,7 @@ use crate::flush::{
     Known, NO_CAUSE, due_delete, execution_close, execution_lock, ready_delete, ready_insert,
 };
 use crate::row::{optional_timestamp, state, timestamp, workflows_to_json};
-use crate::{doorbell, schedule};
+use crate::{doorbell, schedule, wait};
 
 const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
@@ -94,6 +94,7 @@ pub(crate) fn cancel(
     if let Some(schedule) = known.schedule {
         schedule::wake(connection, tenant, schedule, execution, now)?;
     }
+    wait::cancel(connection, tenant, execution)?;
     connection.prepare_cached(TASK_CANCEL)?.execute(params![tenant.0, execution.0, now])?;
     Ok(Some(ExecutionStatus::Cancelled))
 }
@@ -507,10 +508,13 @@ pub(crate) fn prune(
     let mut pruned = 0;
     for execution in executions {
         let mut statement = connection.prepare_cached(PRUNE_EXECUTION)?;
-        if statement.execute(params![tenant.0, execution, before])? == 0 {
-            continue;
-        }
+        let has_waits: Option<bool> =
+            statement.query_row(params![tenant.0, execution, before], |row| row.get(0)).optional()?;
+        let Some(has_waits) = has_waits else { continue };
         pruned += 1;
+        if has_waits {
+            wait::forget(connection, tenant, ExecutionId(*execution))?;
+        }
         for sql in [PRUNE_ATTEMPTS, PRUNE_TASKS] {
             connection.prepare_cached(sql)?.execute(params![tenant.0, execution])?;
         }

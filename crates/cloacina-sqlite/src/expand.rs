@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::flush::{TASK_INSERT, ready_delete, ready_insert};
+use crate::wait;
 
 const EXPAND_PICK: &str = include_str!("../sql/expand_pick.sql");
 const EXECUTION_EXPAND: &str = include_str!("../sql/execution_expand.sql");
@@ -42,8 +43,12 @@ pub(crate) fn expand(
         ready_delete(connection, tenant, execution, 0, priority, due)?;
         connection.prepare_cached(EXECUTION_EXPAND)?.execute(params![tenant.0, id, fingerprint])?;
         for (position, task) in (0..).zip(&*expansion.tasks) {
-            let is_ready = task.waiting_on == 0;
-            let state = if is_ready { TaskState::Ready } else { TaskState::Waiting };
+            let is_free = task.waiting_on == 0;
+            let state = match is_free {
+                false => TaskState::Pending,
+                true if task.is_wait => TaskState::Waiting,
+                true => TaskState::Ready,
+            };
             insert.execute(params![
                 tenant.0,
                 id,
@@ -53,11 +58,13 @@ pub(crate) fn expand(
                 task.waiting_on,
                 0,
                 None::<Uuid>,
-                is_ready.then_some(now),
-                None::<i64>,
+                is_free.then_some(now),
+                task.waits().then_some(now),
             ])?;
-            if is_ready {
+            if task.is_ready() {
                 ready_insert(connection, tenant, execution, position, priority, now, (&name, fingerprint))?;
+            } else if task.waits() {
+                wait::reach(connection, tenant, execution, position, now)?;
             }
         }
         expanded += 1;

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::row::{state, timestamp};
-use crate::schedule;
+use crate::{schedule, wait};
 
 const FENCE: &str = include_str!("../sql/fence.sql");
 const EXECUTION_INSERT: &str = include_str!("../sql/execution_insert.sql");
@@ -35,6 +35,7 @@ const TASK_RETURN: &str = include_str!("../sql/task_return.sql");
 const TASK_FREE: &str = include_str!("../sql/task_free.sql");
 const TASK_HANDLE: &str = include_str!("../sql/task_handle.sql");
 const TASK_CLAIM: &str = include_str!("../sql/task_claim.sql");
+const WAIT_FINISH: &str = include_str!("../sql/wait_finish.sql");
 const ATTEMPT_INSERT: &str = include_str!("../sql/attempt_insert.sql");
 const READY_INSERT: &str = include_str!("../sql/ready_insert.sql");
 const READY_DELETE: &str = include_str!("../sql/ready_delete.sql");
@@ -99,6 +100,29 @@ fn fence(connection: &Connection, runner: RunnerId) -> Result<(), Failure> {
     Err(StoreError::new(StoreErrorKind::Fenced, format!("runner {runner} was declared dead")).into())
 }
 
+/// Ends waits, of executions that are not over. Returns the executions that were closed.
+pub(crate) fn end_waits(
+    connection: &Connection,
+    tenant: TenantId,
+    outcomes: &[&Outcome],
+    now: i64,
+) -> Result<Vec<Closed>, Failure> {
+    let (known, done) = Default::default();
+    let mut steps = Steps { connection, tenant, runner: None, now, ahead: 0, known, done };
+    let mut ended = BTreeSet::new();
+    for outcome in outcomes {
+        if steps.end_wait(outcome)? {
+            ended.insert(outcome.execution);
+        }
+    }
+    for execution in ended {
+        if let Some(status) = execution_close(connection, tenant, execution, now)? {
+            steps.done.closed.push(Closed { execution, status });
+        }
+    }
+    Ok(steps.done.closed)
+}
+
 struct Steps<'a> {
     connection: &'a Connection,
     tenant: TenantId,
@@ -158,14 +182,7 @@ impl Steps<'_> {
                     None => self.submit_tasks(new, due, &mut insert_task)?,
                 }
                 if let Some(deadline) = deadline {
-                    due_insert(
-                        self.connection,
-                        self.tenant,
-                        DueKind::Deadline,
-                        deadline,
-                        new.id.0,
-                        NO_CAUSE,
-                    )?;
+                    due_insert(self.connection, self.tenant, DueKind::Deadline, deadline, new.id, NO_CAUSE)?;
                 }
             } else if !self.exists(new.id)? {
                 continue;
@@ -184,7 +201,8 @@ impl Steps<'_> {
         let workflow = (&*new.workflow.name, new.workflow.fingerprint.0);
         for (position, task) in (0..).zip(new.tasks.iter()) {
             let (state, runner) = match self.runner {
-                _ if task.waiting_on > 0 => (TaskState::Waiting, None),
+                _ if task.waiting_on > 0 => (TaskState::Pending, None),
+                _ if task.is_wait => (TaskState::Waiting, None),
                 Some(runner) if new.claimed.contains(&position) => (TaskState::Running, Some(runner)),
                 _ => (TaskState::Ready, None),
             };
@@ -197,11 +215,13 @@ impl Steps<'_> {
                 task.waiting_on,
                 i32::from(runner.is_some()),
                 runner.map(Uuid::from),
-                (state != TaskState::Waiting).then_some(due),
-                runner.map(|_| self.now),
+                (state != TaskState::Pending).then_some(due),
+                runner.map(|_| self.now).or((state == TaskState::Waiting).then_some(due)),
             ])?;
-            if state == TaskState::Ready {
-                self.ready(new.id, position, new.priority, due, workflow)?;
+            match state {
+                TaskState::Ready => self.ready(new.id, position, new.priority, due, workflow)?,
+                TaskState::Waiting => wait::reach(self.connection, self.tenant, new.id, position, due)?,
+                _ => {}
             }
         }
         Ok(())
@@ -285,6 +305,7 @@ impl Steps<'_> {
     }
 
     fn free(&mut self, outcome: &Outcome, runner: RunnerId) -> Result<(), Failure> {
+        self.reach(outcome)?;
         if outcome.successors.is_empty() {
             return Ok(());
         }
@@ -297,7 +318,7 @@ impl Steps<'_> {
         for &(task, wanted) in &outcome.successors {
             let claimant = (wanted && !paused).then_some(runner.0);
             let freed: Option<(i64, i32)> = statement
-                .query_row(params![self.tenant.0, execution.0, task, self.now, claimant], |row| {
+                .query_row(params![self.tenant.0, execution.0, task, self.now, claimant, false], |row| {
                     Ok((row.get(0)?, row.get(1)?))
                 })
                 .optional()?;
@@ -310,6 +331,49 @@ impl Steps<'_> {
             self.done.freed.push(Freed { execution, task, claimed: claimant.map(|_| attempt) });
         }
         Ok(())
+    }
+
+    /// Counts the waits down that wait for a task. Those that have nothing left are reached.
+    fn reach(&mut self, outcome: &Outcome) -> Result<(), Failure> {
+        let execution = outcome.execution;
+        for &task in &outcome.waits {
+            let mut statement = self.connection.prepare_cached(TASK_FREE)?;
+            let values = params![self.tenant.0, execution.0, task, self.now, None::<Uuid>, true];
+            let left: Option<i64> = statement.query_row(values, |row| row.get(0)).optional()?;
+            if left == Some(0) {
+                wait::reach(self.connection, self.tenant, execution, task, self.now)?;
+                self.done.freed.push(Freed { execution, task, claimed: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a wait, whose execution is one that is not over.
+    fn end_wait(&mut self, outcome: &Outcome) -> Result<bool, Failure> {
+        let (state, how, patch, error, reason) = match &outcome.outcome {
+            TaskOutcome::Completed { patch } => {
+                (TaskState::Completed, Some(AttemptOutcome::Completed), patch.as_deref(), None, None)
+            }
+            TaskOutcome::Failed { how, error } => (TaskState::Failed, Some(*how), None, Some(error), None),
+            TaskOutcome::Skipped { reason } => (TaskState::Skipped, None, None, None, Some(*reason)),
+            TaskOutcome::Retry { .. } | TaskOutcome::Released => return Ok(false),
+        };
+        let ended = self.connection.prepare_cached(WAIT_FINISH)?.execute(params![
+            self.tenant.0,
+            outcome.execution.0,
+            outcome.task,
+            state.as_str(),
+            how.map(AttemptOutcome::as_str),
+            self.now,
+            patch,
+            error,
+            reason.map(|reason| reason.as_str()),
+        ])?;
+        if ended > 0 {
+            self.handle(outcome, state)?;
+            self.free(outcome, RunnerId(Uuid::nil()))?;
+        }
+        Ok(ended > 0)
     }
 
     /// Ends an attempt of a task that goes on with another one.
@@ -557,10 +621,10 @@ pub(crate) fn due_insert(
     tenant: TenantId,
     kind: DueKind,
     due: i64,
-    subject: Uuid,
+    subject: impl Into<Uuid>,
     cause: &str,
 ) -> Result<(), Failure> {
-    let values = params![tenant.0, kind.number(), due, subject, cause];
+    let values = params![tenant.0, kind.number(), due, subject.into(), cause];
     connection.prepare_cached(DUE_INSERT)?.execute(values)?;
     Ok(())
 }
@@ -570,10 +634,10 @@ pub(crate) fn due_delete(
     tenant: TenantId,
     kind: DueKind,
     due: i64,
-    subject: Uuid,
+    subject: impl Into<Uuid>,
     cause: &str,
 ) -> Result<(), Failure> {
-    let values = params![tenant.0, kind.number(), due, subject, cause];
+    let values = params![tenant.0, kind.number(), due, subject.into(), cause];
     connection.prepare_cached(DUE_DELETE)?.execute(values)?;
     Ok(())
 }

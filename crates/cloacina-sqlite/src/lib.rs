@@ -56,6 +56,7 @@ mod store;
 mod tenant;
 mod time;
 mod transaction;
+mod wait;
 
 pub use address::{FileId, FileIdentity, SqliteAddress};
 pub use directory::{Directory, DueFile};

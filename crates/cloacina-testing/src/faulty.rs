@@ -18,10 +18,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, Decide, DueKind, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NextDue, Place, PlaceFigures,
-    PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
-    ScheduleSelection, SchedulesSettled, Settled, Store, StoreError, StoreErrorKind, TenantStatus,
+    AttemptList, Bells, Claimed, Control, Controlled, Decide, DueKind, DueWaits, ExecutionHeader,
+    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewSignal,
+    NextDue, NodeEnd, OpenWait, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep,
     WorkflowKey,
 };
 use jiff::Timestamp;
@@ -67,6 +68,12 @@ methods! {
     ScheduleList = "schedule_list",
     ScheduleFires = "schedule_fires",
     ExecutionExpand = "execution_expand",
+    WaitDue = "wait_due",
+    WaitEnds = "wait_ends",
+    WaitSettle = "wait_settle",
+    WaitMove = "wait_move",
+    WaitList = "wait_list",
+    SignalSend = "signal_send",
     ExecutionLoad = "execution_load",
     ExecutionHeaders = "execution_headers",
     ExecutionFind = "execution_find",
@@ -320,6 +327,55 @@ impl Store for FaultyStore {
 
     async fn schedule_fires(&self, place: &Place, list: &FireList) -> Result<Vec<FireRecord>> {
         self.through(Method::ScheduleFires, self.inner.schedule_fires(place, list)).await
+    }
+
+    async fn wait_due(
+        &self,
+        place: &Place,
+        workflows: &Arc<[WorkflowKey]>,
+        after: Option<&WaitCursor>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<DueWaits> {
+        self.through(Method::WaitDue, self.inner.wait_due(place, workflows, after, limit, now)).await
+    }
+
+    async fn wait_ends(&self, place: &Place, executions: &[ExecutionId]) -> Result<Vec<NodeEnd>> {
+        self.through(Method::WaitEnds, self.inner.wait_ends(place, executions)).await
+    }
+
+    async fn wait_settle(
+        &self,
+        place: &Place,
+        steps: &Arc<[WaitStep]>,
+        void: &[WaitCursor],
+        now: Option<Timestamp>,
+    ) -> Result<SettledWaits> {
+        self.through(Method::WaitSettle, self.inner.wait_settle(place, steps, void, now)).await
+    }
+
+    async fn wait_move(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        wait: &str,
+        until: Option<Timestamp>,
+        now: Option<Timestamp>,
+    ) -> Result<bool> {
+        self.through(Method::WaitMove, self.inner.wait_move(place, execution, wait, until, now)).await
+    }
+
+    async fn wait_list(&self, place: &Place, filter: &WaitFilter) -> Result<Vec<OpenWait>> {
+        self.through(Method::WaitList, self.inner.wait_list(place, filter)).await
+    }
+
+    async fn signal_send(
+        &self,
+        place: &Place,
+        signal: &NewSignal,
+        now: Option<Timestamp>,
+    ) -> Result<SignalSent> {
+        self.through(Method::SignalSend, self.inner.signal_send(place, signal, now)).await
     }
 
     async fn execution_load(

@@ -18,11 +18,12 @@ use async_trait::async_trait;
 use cloacina_core::clock::{Clock, SystemClock};
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, Decide, Due, DueKind, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, MANY, MOST_BYTES_AT_ONCE,
-    MOST_EXECUTION_BYTES, NextDue, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result,
-    RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, Store,
-    StoreError, StoreErrorKind, TenantState, TenantStatus, WorkflowKey,
+    AttemptList, Bells, Claimed, Control, Controlled, Decide, Due, DueKind, DueWaits, ExecutionHeader,
+    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, MANY,
+    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewSignal, NextDue, NodeEnd, OpenWait, Place, PlaceFigures,
+    PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
+    ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError,
+    StoreErrorKind, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -341,6 +342,35 @@ impl Store for MemoryStore {
         Ok(settled)
     }
 
+    async fn wait_due(
+        &self,
+        place: &Place,
+        workflows: &Arc<[WorkflowKey]>,
+        after: Option<&WaitCursor>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<DueWaits> {
+        Ok(self.shared.lock().place(place)?.wait_due(workflows, after, limit, or_system(now)))
+    }
+
+    async fn wait_ends(&self, place: &Place, executions: &[ExecutionId]) -> Result<Vec<NodeEnd>> {
+        Ok(self.shared.lock().place(place)?.wait_ends(executions))
+    }
+
+    async fn wait_settle(
+        &self,
+        place: &Place,
+        steps: &Arc<[WaitStep]>,
+        void: &[WaitCursor],
+        now: Option<Timestamp>,
+    ) -> Result<SettledWaits> {
+        assert!(void.is_empty(), "nobody else writes to this store");
+        let mut tables = self.shared.lock();
+        let settled = tables.place(place)?.wait_settle(steps, or_system(now));
+        tables.hint(self.number);
+        Ok(settled)
+    }
+
     async fn schedule_list(
         &self,
         place: &Place,
@@ -351,6 +381,37 @@ impl Store for MemoryStore {
 
     async fn schedule_fires(&self, place: &Place, list: &FireList) -> Result<Vec<FireRecord>> {
         Ok(self.shared.lock().place(place)?.list_fires(list))
+    }
+
+    async fn wait_move(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        wait: &str,
+        until: Option<Timestamp>,
+        now: Option<Timestamp>,
+    ) -> Result<bool> {
+        let until = until.unwrap_or_else(|| or_system(now));
+        let mut tables = self.shared.lock();
+        let moved = tables.place(place)?.wait_move(execution, wait, until);
+        tables.hint(self.number);
+        Ok(moved)
+    }
+
+    async fn wait_list(&self, place: &Place, filter: &WaitFilter) -> Result<Vec<OpenWait>> {
+        Ok(self.shared.lock().place(place)?.wait_list(filter))
+    }
+
+    async fn signal_send(
+        &self,
+        place: &Place,
+        signal: &NewSignal,
+        now: Option<Timestamp>,
+    ) -> Result<SignalSent> {
+        let mut tables = self.shared.lock();
+        let sent = tables.place(place)?.signal_send(signal, or_system(now));
+        tables.hint(self.number);
+        Ok(sent)
     }
 
     async fn execution_load(

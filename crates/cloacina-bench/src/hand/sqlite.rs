@@ -173,7 +173,7 @@ impl File {
                     execution,
                     task.position,
                     task.name,
-                    if claimed { "running" } else { "waiting" },
+                    if claimed { "running" } else { "pending" },
                     task.waiting_on,
                     i32::from(claimed),
                     claimed.then_some(self.runner),

@@ -6,10 +6,12 @@
 //!                ▼  │        ▼  │
 //!                Paused ◄────────       and from Pending, Running and Paused ──► Cancelled
 //!
-//! task        waiting ──► ready ──► running ──► completed | failed
+//! task        pending ──► ready ──► running ──► completed | failed
 //!                │          │  ▲       │
 //!                │          │  └───────┘   retry, rescue, release
 //!                └──────────┴──► skipped         and from every unfinished state ──► cancelled
+//!
+//! wait        pending ──► waiting ──► completed | failed | skipped
 //! ```
 //!
 //! Every write names the state it comes from. A write that finds another state changes nothing and says so.
@@ -101,6 +103,8 @@ states! {
     /// The state of a task of an execution.
     TaskState {
         /// Some dependency is not over.
+        Pending = "pending",
+        /// Of a wait: it waits for its time, or for a signal.
         Waiting = "waiting",
         /// May be claimed, at its due time.
         Ready = "ready",

@@ -34,7 +34,7 @@ use crate::id::{ExecutionId, TaskIndex};
 use crate::schedule::Fire;
 use crate::slots::Permit;
 use crate::store::{Outcome, TaskOutcome};
-use crate::workflow::{TaskBody, TaskFuture, Workflow};
+use crate::workflow::{Node, TaskBody, TaskDefinition, TaskFuture, Workflow};
 
 /// The longest error text that is kept, in bytes.
 const MAX_ERROR: usize = 16 << 10;
@@ -48,6 +48,11 @@ const BLOCKING: Duration = Duration::from_secs(1);
 
 /// How long a future that is to be dropped may take for that, before its attempt is reported without it.
 const DROPPING: Duration = Duration::from_millis(100);
+
+/// What is run.
+fn definition(workflow: &Workflow, task: TaskIndex) -> &TaskDefinition {
+    workflow.node(task).and_then(Node::task).expect("only tasks are run")
+}
 
 /// One try of one task. Dropped before it came to its end, it gives the task back.
 pub(super) struct Attempt {
@@ -151,7 +156,7 @@ impl Attempt {
             return self.end(End::GivenBack);
         }
         let workflow = Arc::clone(&self.running.workflow);
-        let definition = &workflow.tasks()[self.running.task as usize];
+        let definition = definition(&workflow, self.running.task);
         let context = self.context(definition.id());
         match &*definition.body {
             TaskBody::Async(code) => {
@@ -237,7 +242,7 @@ impl Running {
             tenant = self.place.place.name,
             workflow = self.workflow.name(),
             execution = %self.execution,
-            task = self.workflow.tasks()[self.task as usize].id(),
+            task = definition(&self.workflow, self.task).id(),
             attempt = self.number,
         )
     }
@@ -287,7 +292,7 @@ impl Running {
             Err(waiting) => waiting,
         };
         let (tenant, execution) = (&self.place.place.name, self.execution);
-        let task = self.workflow.tasks()[self.task as usize].id();
+        let task = definition(&self.workflow, self.task).id();
         debug!(tenant, %execution, task, "a blocking task waits for a thread");
         let long = async {
             self.hub.sleep(LONG_WAIT).await;
@@ -338,14 +343,7 @@ impl Running {
             return self.hub.perform(&self.place, None, effects);
         }
         let (outcome, patch) = self.outcome(end);
-        let outcome = Outcome {
-            execution,
-            task,
-            attempt: self.number,
-            outcome,
-            successors: Vec::new(),
-            handles: Vec::new(),
-        };
+        let outcome = Outcome::new(execution, task, self.number, outcome);
         self.hub.end(&self.place, &self.incarnation, outcome, patch, permit);
     }
 
@@ -373,7 +371,7 @@ impl Running {
     }
 
     fn failed(&self, how: AttemptOutcome, error: String, advice: Advice) -> TaskOutcome {
-        let policy = &self.workflow.tasks()[self.task as usize].retry;
+        let policy = &definition(&self.workflow, self.task).retry;
         let backoff = policy.delay(self.failures.max(0).cast_unsigned().saturating_add(1));
         let after = match (advice, backoff) {
             (Advice::Fatal, _) | (_, None) => None,

@@ -38,10 +38,15 @@ impl Hub {
             }
         };
         place.troubles.settling.note(place.whose(), &answer);
-        let Ok(settled) = answer else {
+        let Ok(mut settled) = answer else {
             self.set_timer(place.place.tenant, Timer::Due, Duration::from_secs(1));
             return;
         };
+        if settled.waits {
+            let answer = self.settle_waits(&place).await;
+            place.troubles.settling.note(place.whose(), &answer);
+            settled.taken += answer.unwrap_or_default();
+        }
         let expired = settled.expired.len();
         debug!(tenant = place.place.name, rows = settled.taken, executions = expired, "took due rows");
         place.state().claiming.due_taken(settled.taken, self.clock.monotonic());

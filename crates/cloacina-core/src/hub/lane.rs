@@ -564,6 +564,7 @@ fn refuse_data(hub: &Arc<Hub>, mut batch: PlaceBatch, error: &StoreError) -> Opt
                 error: format!("the database cannot keep what the task returned: {error}"),
             },
             successors: outcome.successors.clone(),
+            waits: outcome.waits.clone(),
             handles: Vec::new(),
             ..**outcome
         });

@@ -15,7 +15,7 @@ use crate::execution::{ExecutionResult, ExecutionStatus, SkipReason, TaskResult,
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
 use crate::schedule::{Fire, taken_out};
 use crate::store::{ExecutionHeader, ExecutionRecord, TaskRecord, WorkflowKey};
-use crate::workflow::{Graph, Workflow};
+use crate::workflow::{Graph, Node, Workflow};
 
 /// What is known of one execution.
 pub(crate) struct Live {
@@ -92,8 +92,14 @@ impl Live {
     ) -> Self {
         let root = |task| graph.dependencies(task).is_empty();
         let tasks = (0..)
-            .take(workflow.tasks().len())
-            .map(|task| LiveTask::new(if root(task) { TaskState::Ready } else { TaskState::Waiting }))
+            .zip(workflow.nodes())
+            .map(|(task, node)| {
+                LiveTask::new(match node {
+                    _ if !root(task) => TaskState::Pending,
+                    Node::Task(_) => TaskState::Ready,
+                    Node::Wait(_) => TaskState::Waiting,
+                })
+            })
             .collect();
         Self {
             id,
@@ -212,7 +218,7 @@ impl Live {
 
     /// The failed dependencies that `task` handles if it completes.
     pub(crate) fn handles(&self, task: TaskIndex) -> Vec<TaskIndex> {
-        if !self.has(task) || !self.workflow.tasks()[task as usize].rule.handles_failures() {
+        if !self.workflow.node(task).is_some_and(|node| node.rule().handles_failures()) {
             return Vec::new();
         }
         let dependencies = self.graph.dependencies(task).iter();
@@ -222,7 +228,7 @@ impl Live {
             .collect()
     }
 
-    /// Those that wait for `task`, each with whether nothing else known keeps it waiting.
+    /// The tasks that wait for `task`, each with whether nothing else known keeps it waiting.
     pub(crate) fn successors(&self, task: TaskIndex) -> Vec<(TaskIndex, bool)> {
         if !self.has(task) {
             return Vec::new();
@@ -233,7 +239,20 @@ impl Live {
                 dependency.ending || dependency.state.is_terminal()
             })
         };
-        self.graph.successors(task).iter().map(|successor| (*successor, last(*successor))).collect()
+        let tasks = self.graph.successors(task).iter().filter(|successor| !self.is_wait(**successor));
+        tasks.map(|successor| (*successor, last(*successor))).collect()
+    }
+
+    /// The waits that wait for `task`.
+    pub(crate) fn waits(&self, task: TaskIndex) -> Vec<TaskIndex> {
+        if !self.has(task) {
+            return Vec::new();
+        }
+        self.graph.successors(task).iter().copied().filter(|successor| self.is_wait(*successor)).collect()
+    }
+
+    pub(crate) fn is_wait(&self, node: TaskIndex) -> bool {
+        self.workflow.node(node).is_some_and(|node| node.wait().is_some())
     }
 
     /// What the context of a task is made of: the input, and the patches of its ancestors in order.
@@ -270,11 +289,11 @@ impl Live {
             final_context: Context::shared(merge(Arc::clone(&self.input), &patches)),
             task_results: self
                 .workflow
-                .tasks()
+                .nodes()
                 .iter()
                 .zip(&self.tasks)
-                .map(|(definition, task)| TaskResult {
-                    task_id: definition.id().to_owned(),
+                .map(|(node, task)| TaskResult {
+                    task_id: node.id().to_owned(),
                     state: task.state,
                     attempts: tries(task.state, task.attempt),
                     start_time: task.started_at,
@@ -289,7 +308,7 @@ impl Live {
 }
 
 fn check_rows(record: &ExecutionRecord, workflow: &Workflow) -> Result<(), Error> {
-    let definitions = workflow.tasks();
+    let definitions = workflow.nodes();
     let stored = record.tasks.len();
     let wrong = if stored != definitions.len() {
         format!("{stored} tasks are stored, {} are in the code", definitions.len())

@@ -68,6 +68,7 @@ mod timers;
 mod transition;
 mod troubles;
 mod turns;
+mod waits;
 mod watch;
 
 use std::sync::Arc;

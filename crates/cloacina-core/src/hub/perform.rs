@@ -81,14 +81,7 @@ impl Hub {
                 Attempt::new(self, place, incarnation, run).start();
             }
             for (start, outcome) in ends {
-                let outcome = Outcome {
-                    execution: start.execution,
-                    task: start.task,
-                    attempt: start.attempt,
-                    outcome,
-                    successors: Vec::new(),
-                    handles: Vec::new(),
-                };
+                let outcome = Outcome::new(start.execution, start.task, start.attempt, outcome);
                 self.end(place, incarnation, outcome, None, start.permit);
             }
         }

@@ -143,18 +143,15 @@ impl Completable {
     }
 
     fn outcome(&self, patch: Option<Payload>) -> Outcome {
-        let (successors, handles) = match self.place.state().work.live.get(&self.execution) {
-            Some(live) => (live.successors(self.task), live.handles(self.task)),
-            None => Default::default(),
-        };
-        Outcome {
-            execution: self.execution,
-            task: self.task,
-            attempt: self.attempt,
-            outcome: TaskOutcome::Completed { patch },
-            successors: successors.into_iter().map(|(task, _)| (task, false)).collect(),
-            handles,
+        let outcome = TaskOutcome::Completed { patch };
+        let mut outcome = Outcome::new(self.execution, self.task, self.attempt, outcome);
+        if let Some(live) = self.place.state().work.live.get(&self.execution) {
+            let successors = live.successors(self.task).into_iter();
+            outcome.successors = successors.map(|(task, _)| (task, false)).collect();
+            outcome.waits = live.waits(self.task);
+            outcome.handles = live.handles(self.task);
         }
+        outcome
     }
 }
 

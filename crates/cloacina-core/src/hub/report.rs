@@ -9,8 +9,14 @@ use super::kernel::{Report, Short};
 use super::place::OpenPlace;
 use super::shared::{Audit, Hub};
 use crate::execution::{ExecutionStatus, TaskState};
-use crate::id::ExecutionId;
+use crate::id::{ExecutionId, TaskIndex};
 use crate::store::{Controlled, ExecutionRecord};
+use crate::workflow::{Node, Workflow};
+
+/// The id of a node, which was there when it was reported.
+fn node_id(workflow: &Workflow, node: TaskIndex) -> &str {
+    workflow.node(node).map_or("", Node::id)
+}
 
 impl Hub {
     pub(super) fn say(self: &Arc<Self>, place: &Arc<OpenPlace>, reports: Vec<Report>) {
@@ -18,21 +24,21 @@ impl Hub {
         for report in reports {
             match report {
                 Report::Attempt { workflow, execution, task, attempt, error, after: Some(after) } => {
-                    let (workflow, task) = (workflow.name(), workflow.tasks()[task as usize].id());
+                    let (workflow, task) = (workflow.name(), node_id(&workflow, task));
                     warn!(
                         tenant, workflow, %execution, task, attempt, error, again_in = ?after,
                         "an attempt failed; the task is tried again"
                     );
                 }
                 Report::Attempt { workflow, execution, task, attempt, error, after: None } => {
-                    let (workflow, task) = (workflow.name(), workflow.tasks()[task as usize].id());
+                    let (workflow, task) = (workflow.name(), node_id(&workflow, task));
                     debug!(
                         tenant, workflow, %execution, task, attempt, error,
                         "an attempt failed; the task is not tried again"
                     );
                 }
                 Report::Failure { workflow, execution, task, error } => {
-                    let task = workflow.tasks()[task as usize].id();
+                    let task = node_id(&workflow, task);
                     say_failure(tenant, workflow.name(), execution, task, &error);
                 }
                 Report::Unread(execution) => {

@@ -114,7 +114,7 @@ impl Hub {
         };
         direct = direct && start_at.is_none();
         let first: Vec<i16> =
-            (0..).zip(&*tasks).filter(|(_, task)| task.waiting_on == 0).map(|(task, _)| task).collect();
+            (0..).zip(&*tasks).filter(|(_, task)| task.is_ready()).map(|(task, _)| task).collect();
         let permits = if direct { place.slots.take(first.len()) } else { Vec::new() };
         let claimed = first[..permits.len()].to_vec();
         let execution = NewExecution {

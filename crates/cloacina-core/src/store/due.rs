@@ -11,6 +11,8 @@ use crate::id::ExecutionId;
 pub enum DueKind {
     /// The subject, an execution, is cancelled.
     Deadline,
+    /// A wait of the subject, an execution, is to be looked at. The cause is its position.
+    Wait,
     /// The subject, a schedule, is looked at: it fires, or an execution that it started has ended, which is
     /// the cause then. [`schedule_settle`](super::Store::schedule_settle) takes these.
     Schedule,
@@ -18,16 +20,17 @@ pub enum DueKind {
 
 impl DueKind {
     /// All that this program knows.
-    pub const ALL: &'static [Self] = &[Self::Deadline, Self::Schedule];
+    pub const ALL: &'static [Self] = &[Self::Deadline, Self::Wait, Self::Schedule];
 
     /// Those that are about executions.
-    pub const OF_EXECUTIONS: &'static [Self] = &[Self::Deadline];
+    pub const OF_EXECUTIONS: &'static [Self] = &[Self::Deadline, Self::Wait];
 
     /// How it is stored: from 0 to 15.
     #[must_use]
     pub const fn number(self) -> i16 {
         match self {
             Self::Deadline => 0,
+            Self::Wait => 1,
             Self::Schedule => 2,
         }
     }
@@ -40,4 +43,6 @@ pub struct Settled {
     pub taken: usize,
     /// The executions that were cancelled because their deadline has passed.
     pub expired: Vec<ExecutionId>,
+    /// Whether waits are due: [`wait_due`](super::Store::wait_due) says which.
+    pub waits: bool,
 }

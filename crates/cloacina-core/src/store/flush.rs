@@ -117,8 +117,25 @@ pub struct Expansion {
 pub struct NewTask {
     /// Its id.
     pub name: String,
+    /// Whether it is a wait, which is never ready: once it is reached, it waits, and a [due
+    /// row](super::DueKind::Wait) says when to look at it.
+    pub is_wait: bool,
     /// How many dependencies it has.
     pub waiting_on: i16,
+}
+
+impl NewTask {
+    /// Whether it may run at once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.waiting_on == 0 && !self.is_wait
+    }
+
+    /// Whether it waits at once.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.waiting_on == 0 && self.is_wait
+    }
 }
 
 /// A key under which one execution of a workflow may be recorded in a place.
@@ -144,8 +161,19 @@ pub struct Outcome {
     /// If the task is over: those that wait for it, and whether the runner has a slot for it should this have
     /// been the last.
     pub successors: Vec<(TaskIndex, bool)>,
+    /// If the task is over: the waits among those that wait for it. They stand here alone.
+    pub waits: Vec<TaskIndex>,
     /// If the task completed: the failed dependencies that it handles.
     pub handles: Vec<TaskIndex>,
+}
+
+impl Outcome {
+    /// What became of a task that nothing waits for.
+    #[must_use]
+    pub fn new(execution: ExecutionId, task: TaskIndex, attempt: i32, outcome: TaskOutcome) -> Self {
+        let (successors, waits, handles) = Default::default();
+        Self { execution, task, attempt, outcome, successors, waits, handles }
+    }
 }
 
 /// What became of a task.

@@ -19,6 +19,7 @@ mod place;
 mod runner;
 mod schedule;
 mod tenant;
+mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,10 @@ pub use schedule::{
     ScheduleSelection, ScheduleState, ScheduledExecution, SchedulesSettled,
 };
 pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
+pub use wait::{
+    DueWait, DueWaits, EndedBy, MOST_SIGNALS, NEVER, NewSignal, NodeEnd, OpenWait, ReceivedSignal,
+    SettledWaits, SignalSent, SignalTarget, WaitBegin, WaitCursor, WaitEnd, WaitFilter, WaitStep,
+};
 
 pub use crate::config::MOST_EXECUTION_BYTES;
 use crate::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
@@ -269,6 +274,54 @@ pub trait Store: Send + Sync + 'static {
 
     /// What came of the times of a schedule, the latest first.
     async fn schedule_fires(&self, place: &Place, list: &FireList) -> Result<Vec<FireRecord>>;
+    /// The waits of a place that are due, of these workflows, the longest due first: the first `limit` due
+    /// rows after `after`, whatever they are about. It locks nothing.
+    ///
+    /// Of the payloads of signals at most [`MOST_BYTES_AT_ONCE`] are read; the waits behind that are left to
+    /// the next look.
+    async fn wait_due(
+        &self,
+        place: &Place,
+        workflows: &Arc<[WorkflowKey]>,
+        after: Option<&WaitCursor>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<DueWaits>;
+
+    /// How the nodes of executions ended that are over.
+    async fn wait_ends(&self, place: &Place, executions: &[ExecutionId]) -> Result<Vec<NodeEnd>>;
+
+    /// Does what was decided about waits, where it is still right, and takes due rows away of which nothing
+    /// can come. It waits for no execution that somebody else has locked.
+    async fn wait_settle(
+        &self,
+        place: &Place,
+        steps: &Arc<[WaitStep]>,
+        void: &[WaitCursor],
+        now: Option<Timestamp>,
+    ) -> Result<SettledWaits>;
+
+    /// Says when the time of an open wait is over; now if `until` is not given. The wait is named by its id.
+    /// False if no such wait is open.
+    async fn wait_move(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        wait: &str,
+        until: Option<Timestamp>,
+        now: Option<Timestamp>,
+    ) -> Result<bool>;
+
+    /// The waits that are open, in the order of executions.
+    async fn wait_list(&self, place: &Place, filter: &WaitFilter) -> Result<Vec<OpenWait>>;
+
+    /// Records a signal, and has the wait looked at that takes it. Nobody needs the code for it.
+    async fn signal_send(
+        &self,
+        place: &Place,
+        signal: &NewSignal,
+        now: Option<Timestamp>,
+    ) -> Result<SignalSent>;
 
     /// Looks for what no transaction of ours leaves behind, and mends it: tasks that run under runners of
     /// which there is no row, as in a place that was put back from a backup, are ready again; running

@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::fingerprint::StableHash;
-use super::{Fingerprint, TaskDefinition};
+use super::wait::Awaited;
+use super::{Fingerprint, Node};
 use crate::error::{Error, ErrorKind};
 use crate::id::TaskIndex;
 
@@ -16,12 +17,12 @@ const MAX_NAME: usize = 200;
 /// The edges of a workflow.
 #[derive(Debug)]
 pub(crate) struct Graph {
-    nodes: Vec<Node>,
+    nodes: Vec<Edges>,
     fingerprint: Fingerprint,
 }
 
 #[derive(Debug, Default)]
-struct Node {
+struct Edges {
     dependencies: Vec<TaskIndex>,
     successors: Vec<TaskIndex>,
     /// Its place in the order in which patches are merged.
@@ -29,53 +30,79 @@ struct Node {
 }
 
 impl Graph {
-    pub(crate) fn new(
-        workflow: &str,
-        version: Option<&str>,
-        tasks: &[TaskDefinition],
-    ) -> Result<Self, WorkflowError> {
+    pub(crate) fn new(workflow: &str, version: Option<&str>, of: &[Node]) -> Result<Self, WorkflowError> {
         let fail = |problem| WorkflowError { workflow: workflow.to_owned(), problem };
         check_workflow_name(workflow)
             .map_err(|reason| fail(Problem::Name { what: "name".into(), reason }))?;
         if let Some(version) = version {
             check_name(version).map_err(|reason| fail(Problem::Name { what: "version".into(), reason }))?;
         }
-        if tasks.is_empty() {
+        if of.is_empty() {
             return Err(fail(Problem::Empty));
         }
-        if tasks.len() > MAX_TASKS {
-            return Err(fail(Problem::TooMany { tasks: tasks.len() }));
+        if of.len() > MAX_TASKS {
+            return Err(fail(Problem::TooMany { tasks: of.len() }));
         }
         let mut positions: HashMap<&str, TaskIndex> = HashMap::new();
-        for (position, task) in (0..).zip(tasks) {
-            check_name(&task.id).map_err(|reason| {
-                fail(Problem::Name { what: format!("task id `{}`", task.id.escape_debug()), reason })
+        for (position, node) in (0..).zip(of) {
+            let id = node.id();
+            check_name(id).map_err(|reason| {
+                fail(Problem::Name { what: format!("task id `{}`", id.escape_debug()), reason })
             })?;
-            if task.retry.attempts == 0 {
-                return Err(fail(Problem::NoAttempts { task: task.id.clone() }));
+            match node {
+                Node::Task(task) if task.retry.attempts == 0 => {
+                    return Err(fail(Problem::NoAttempts { task: id.to_owned() }));
+                }
+                Node::Task(_) => {}
+                Node::Wait(wait) => {
+                    wait.check().map_err(|reason| fail(Problem::Wait { wait: id.to_owned(), reason }))?
+                }
             }
-            if positions.insert(&task.id, position).is_some() {
-                return Err(fail(Problem::Duplicate { task: task.id.clone() }));
+            if positions.insert(id, position).is_some() {
+                return Err(fail(Problem::Duplicate { task: id.to_owned() }));
             }
         }
-        let mut nodes: Vec<Node> = tasks.iter().map(|_| Node::default()).collect();
-        for (position, task) in (0..).zip(tasks) {
-            for dependency in &task.dependencies {
+        let mut nodes: Vec<Edges> = of.iter().map(|_| Edges::default()).collect();
+        for (position, node) in (0..).zip(of) {
+            for dependency in node.dependencies() {
+                let task = node.id().to_owned();
                 let Some(&from) = positions.get(dependency.as_str()) else {
-                    let (task, dependency) = (task.id.clone(), dependency.clone());
-                    return Err(fail(Problem::Unknown { task, dependency }));
+                    return Err(fail(Problem::Unknown { task, dependency: dependency.clone() }));
                 };
                 if nodes[position as usize].dependencies.contains(&from) {
-                    let (task, dependency) = (task.id.clone(), dependency.clone());
-                    return Err(fail(Problem::Repeated { task, dependency }));
+                    return Err(fail(Problem::Repeated { task, dependency: dependency.clone() }));
                 }
                 nodes[position as usize].dependencies.push(from);
                 nodes[from as usize].successors.push(position);
             }
         }
-        rank(&mut nodes).map_err(|stuck| fail(Problem::Cycle { task: tasks[stuck].id.clone() }))?;
-        let fingerprint = fingerprint(version, tasks, &nodes);
-        Ok(Self { nodes, fingerprint })
+        rank(&mut nodes).map_err(|stuck| fail(Problem::Cycle { task: of[stuck].id().to_owned() }))?;
+        let fingerprint = fingerprint(version, of, &nodes);
+        let graph = Self { nodes, fingerprint };
+        graph.check_signals(of).map_err(fail)?;
+        Ok(graph)
+    }
+
+    /// Refuses two waits for one signal that may be open at one time: which of them it would come to would be
+    /// a matter of chance.
+    fn check_signals(&self, of: &[Node]) -> Result<(), Problem> {
+        let mut first: HashMap<&str, Vec<TaskIndex>> = HashMap::new();
+        for (position, node) in (0..).zip(of) {
+            let Some(signal) = node.wait().and_then(|wait| wait.what.signal()) else { continue };
+            let others = first.entry(&signal.name).or_default();
+            for other in &*others {
+                let follows = |one, other| self.ancestors(one).contains(&other);
+                if !follows(position, *other) && !follows(*other, position) {
+                    return Err(Problem::TwoWaits {
+                        one: of[*other as usize].id().to_owned(),
+                        other: node.id().to_owned(),
+                        signal: signal.name.clone(),
+                    });
+                }
+            }
+            others.push(position);
+        }
+        Ok(())
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
@@ -112,7 +139,7 @@ impl Graph {
 
 /// Gives every node its rank: topological, and between equals in the order of declaration. Otherwise: a node
 /// of a cycle, or behind one.
-fn rank(nodes: &mut [Node]) -> Result<(), usize> {
+fn rank(nodes: &mut [Edges]) -> Result<(), usize> {
     let mut missing: Vec<usize> = nodes.iter().map(|node| node.dependencies.len()).collect();
     let mut free: BTreeSet<usize> = (0..nodes.len()).filter(|node| missing[*node] == 0).collect();
     let mut rank = 0;
@@ -132,12 +159,19 @@ fn rank(nodes: &mut [Node]) -> Result<(), usize> {
     }
 }
 
-fn fingerprint(version: Option<&str>, tasks: &[TaskDefinition], nodes: &[Node]) -> Fingerprint {
-    let hash = tasks.iter().zip(nodes).fold(StableHash::new().number(tasks.len()), |hash, (task, node)| {
-        let mut dependencies = node.dependencies.clone();
+fn fingerprint(version: Option<&str>, of: &[Node], nodes: &[Edges]) -> Fingerprint {
+    let hash = of.iter().zip(nodes).fold(StableHash::new().number(of.len()), |hash, (node, edges)| {
+        let mut dependencies = edges.dependencies.clone();
         dependencies.sort_unstable();
-        let hash = hash.text(&task.id).text(task.rule.name()).number(dependencies.len());
-        dependencies.iter().fold(hash, |hash, dependency| hash.number(*dependency as usize))
+        let hash = hash.text(node.id()).text(node.rule().name()).number(dependencies.len());
+        let hash = dependencies.iter().fold(hash, |hash, dependency| hash.number(*dependency as usize));
+        match node {
+            Node::Task(_) => hash,
+            Node::Wait(wait) => match &wait.what {
+                Awaited::Sleep(_) => hash.text("sleep"),
+                Awaited::Signal(signal) => hash.text("signal").text(&signal.name),
+            },
+        }
     });
     // Only where there is one, so that a workflow without it has the fingerprint that it always had.
     let hash = version.into_iter().fold(hash, |hash, version| hash.text("version").text(version));
@@ -156,7 +190,7 @@ pub(crate) fn check_workflow_name(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn check_name(name: &str) -> Result<(), &'static str> {
+pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() {
         return Err("is empty");
     }
@@ -211,6 +245,13 @@ enum Problem {
         "has a task `{task}` with a retry policy of no attempts: the first try counts, so use at least 1"
     )]
     NoAttempts { task: String },
+    #[error("has a wait `{wait}` that {reason}")]
+    Wait { wait: String, reason: &'static str },
+    #[error(
+        "has two waits, `{one}` and `{other}`, that may wait for the signal `{signal}` at the same time: let one come after \
+         the other, or give one another name with `.named(…)`"
+    )]
+    TwoWaits { one: String, other: String, signal: String },
     #[error(
         "is registered twice, by {first} and by {second}: give one of them another name, or another version"
     )]

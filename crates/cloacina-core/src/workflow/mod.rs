@@ -8,22 +8,28 @@ pub mod check;
 mod fingerprint;
 pub mod form;
 mod graph;
+mod node;
 mod registry;
 mod task;
 mod version;
+mod wait;
 
 use std::sync::Arc;
 
 pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::StableHash;
 pub use graph::WorkflowError;
-pub(crate) use graph::{Graph, RESERVED, check_workflow_name};
+pub(crate) use graph::{Graph, RESERVED, check_name, check_workflow_name};
+pub(crate) use node::Node;
 pub use registry::{WorkflowRegistration, registered};
 pub(crate) use task::TaskTimeout;
 pub use task::{Task, TaskBody, TaskDefinition, TaskFuture};
 pub(crate) use version::by_age;
+pub(crate) use wait::Awaited;
+pub use wait::{Ask, Dependency, OnTimeout, Wait};
 
 use crate::error::{Error, ErrorKind};
+use crate::id::TaskIndex;
 use crate::state::State;
 
 /// A DAG of tasks with a name.
@@ -33,7 +39,7 @@ pub struct Workflow {
     version: Option<Arc<str>>,
     description: String,
     operator_only: bool,
-    tasks: Arc<[TaskDefinition]>,
+    nodes: Arc<[Node]>,
     graph: Result<Arc<Graph>, WorkflowError>,
     /// What its tasks are given; `None` until a runner that runs it is opened.
     state: Option<State>,
@@ -48,7 +54,7 @@ impl Workflow {
             version: None,
             description: String::new(),
             operator_only: false,
-            tasks: Vec::new(),
+            nodes: Vec::new(),
         }
     }
 
@@ -76,7 +82,7 @@ impl Workflow {
 
     /// Whether a task of it asks for what [`Resources`](crate::Resources) make.
     pub(crate) fn asks_for_resources(&self) -> bool {
-        self.tasks.iter().any(|task| task.asks_for_resources)
+        self.definitions().any(|task| task.asks_for_resources)
     }
 
     /// Whether it is [for the operator only](WorkflowBuilder::operator_only).
@@ -87,11 +93,25 @@ impl Workflow {
 
     /// Its tasks, in the order of declaration.
     #[must_use]
-    pub fn tasks(&self) -> &[TaskDefinition] {
-        &self.tasks
+    pub fn tasks(&self) -> Vec<&TaskDefinition> {
+        self.definitions().collect()
     }
 
-    /// A hash over task ids, edges, rules, and the version if there is one: two workflows of one name and one
+    fn definitions(&self) -> impl Iterator<Item = &TaskDefinition> {
+        self.nodes.iter().filter_map(Node::task)
+    }
+
+    /// Its tasks and what the engine runs, by position.
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node at a position, if there is one. What is stored may say anything.
+    pub(crate) fn node(&self, position: TaskIndex) -> Option<&Node> {
+        usize::try_from(position).ok().and_then(|position| self.nodes.get(position))
+    }
+
+    /// A hash over ids, edges, rules, what waits wait for, and the version if there is one: two workflows of one name and one
     /// fingerprint are the same to the engine. Retry policies, timeouts and code do not change it.
     ///
     /// # Errors
@@ -107,8 +127,9 @@ impl Workflow {
     ///
     /// [`ErrorKind::Configuration`] if a task asks for more.
     pub(crate) fn given(mut self, state: &State, tenant: Option<&str>) -> Result<Self, Error> {
-        let mut asked = self.tasks.iter().flat_map(|task| task.state.iter().map(move |asked| (task, asked)));
-        if let Some((task, lacked)) = asked.find(|(_, asked)| !state.has(**asked, tenant)) {
+        let asked = self.definitions().flat_map(|task| task.state.iter().map(move |asked| (task, asked)));
+        let lacked = { asked }.find(|(_, asked)| !state.has(**asked, tenant));
+        if let Some((task, lacked)) = lacked {
             let whose = tenant.map_or("every tenant".to_owned(), |tenant| format!("tenant `{tenant}`"));
             return Err(Error::new(
                 ErrorKind::Configuration,
@@ -125,7 +146,7 @@ impl Workflow {
 
     /// Whether its tasks ask for something that nobody gave them: it comes from a runner that only submits.
     pub(crate) fn lacks_state(&self) -> bool {
-        self.state.is_none() && self.tasks.iter().any(|task| !task.state.is_empty())
+        self.state.is_none() && self.definitions().any(|task| !task.state.is_empty())
     }
 
     /// What its tasks are given.
@@ -145,7 +166,7 @@ pub struct WorkflowBuilder {
     version: Option<String>,
     description: String,
     operator_only: bool,
-    tasks: Vec<TaskDefinition>,
+    nodes: Vec<Node>,
 }
 
 impl WorkflowBuilder {
@@ -188,20 +209,27 @@ impl WorkflowBuilder {
     /// Adds a task. The order of these calls is the order in which patches of equals are merged.
     #[must_use]
     pub fn task(mut self, task: impl Task) -> Self {
-        self.tasks.push(task.definition());
+        self.nodes.push(Node::Task(task.definition()));
+        self
+    }
+
+    /// Adds a wait. It counts as a task in the order of these calls.
+    #[must_use]
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.nodes.push(Node::Wait(wait));
         self
     }
 
     /// The workflow. What is wrong with it is told when a runner starts.
     #[must_use]
     pub fn build(self) -> Workflow {
-        let graph = Graph::new(&self.name, self.version.as_deref(), &self.tasks).map(Arc::new);
+        let graph = Graph::new(&self.name, self.version.as_deref(), &self.nodes).map(Arc::new);
         Workflow {
             name: self.name.into(),
             version: self.version.map(Into::into),
             description: self.description,
             operator_only: self.operator_only,
-            tasks: self.tasks.into(),
+            nodes: self.nodes.into(),
             graph,
             state: None,
         }
@@ -212,7 +240,7 @@ impl WorkflowBuilder {
     /// # Errors
     ///
     /// A name, version or task id that is empty, too long or contains a control character; no task or more
-    /// than 10,000; two tasks of one id; a dependency that is not in the workflow or named twice; a cycle; a
+    /// than 10,000; two tasks or waits of one id; two waits for one signal at the same time; a dependency that is not in the workflow or named twice; a cycle; a
     /// retry policy without attempts.
     pub fn try_build(self) -> Result<Workflow, WorkflowError> {
         let workflow = self.build();

@@ -11,7 +11,7 @@ WITH closed AS (
           AND NOT EXISTS (
             SELECT FROM task_executions AS task
             WHERE task.tenant_id = candidate.tenant_id AND task.execution_id = candidate.id
-              AND task.state IN ('waiting', 'ready', 'running')
+              AND task.state IN ('pending', 'waiting', 'ready', 'running')
             OFFSET 0
           )
         OFFSET 0

@@ -272,7 +272,7 @@ impl Alternation {
             };
             let Claimed { execution, task, attempt, .. } = held;
             let (successors, handles) = (Vec::new(), Vec::new());
-            Arc::new(Outcome { execution, task, attempt, outcome, successors, handles })
+            Arc::new(Outcome { successors, handles, ..Outcome::new(execution, task, attempt, outcome) })
         });
         let outcomes = outcomes.collect();
         // Whatever its name: a claim takes what lies in the place.
@@ -336,7 +336,10 @@ impl Alternation {
         let broken = match self.rng.u8(0..3) {
             0 => NewExecution { input: "{".into(), ..good },
             1 => NewExecution { priority: 10, ..good },
-            _ => NewExecution { tasks: [NewTask { name: "a\0b".to_owned(), waiting_on: 0 }].into(), ..good },
+            _ => NewExecution {
+                tasks: [NewTask { name: "a\0b".to_owned(), is_wait: false, waiting_on: 0 }].into(),
+                ..good
+            },
         };
         let place_flush = |tenant: &Tenant, new| PlaceFlush {
             place: Arc::clone(&tenant.place),
@@ -567,7 +570,7 @@ fn described(id: ExecutionId, tenant: &str) -> NewExecution {
         idempotency: None,
         start_at: None,
         deadline: None,
-        tasks: [NewTask { name: tenant.to_owned(), waiting_on: 0 }].into(),
+        tasks: [NewTask { name: tenant.to_owned(), is_wait: false, waiting_on: 0 }].into(),
         claimed: Vec::new(),
     }
 }

@@ -25,7 +25,7 @@ pub(crate) async fn two_dependencies_free_their_task_once(t: &Handle) {
     let (left, right) = (left.await.unwrap().unwrap(), right.await.unwrap().unwrap());
     assert_eq!((left.recorded.len(), right.recorded.len()), (1, 1));
     assert_eq!(left.freed.len() + right.freed.len(), 1, "{left:?} {right:?}");
-    assert_ne!(t.load(execution).await.tasks[2].state, TaskState::Waiting);
+    assert_ne!(t.load(execution).await.tasks[2].state, TaskState::Pending);
 }
 
 #[tokio::test]

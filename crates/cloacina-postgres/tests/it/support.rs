@@ -53,10 +53,11 @@ pub(crate) fn workflow() -> WorkflowKey {
 
 /// An execution whose tasks wait for as many others as `waiting_on` says.
 pub(crate) fn new_execution(waiting_on: &[i16], claimed: &[TaskIndex]) -> NewExecution {
-    let tasks = waiting_on
-        .iter()
-        .zip(0..)
-        .map(|(&waiting_on, position)| NewTask { name: format!("t{position}"), waiting_on });
+    let tasks = waiting_on.iter().zip(0..).map(|(&waiting_on, position)| NewTask {
+        name: format!("t{position}"),
+        is_wait: false,
+        waiting_on,
+    });
     NewExecution {
         submitter: None,
         id: ExecutionId::new(),
@@ -76,14 +77,8 @@ pub(crate) fn completed(
     task: TaskIndex,
     successors: &[(TaskIndex, bool)],
 ) -> Outcome {
-    Outcome {
-        execution,
-        task,
-        attempt: 1,
-        outcome: TaskOutcome::Completed { patch: None },
-        successors: successors.to_vec(),
-        handles: Vec::new(),
-    }
+    let outcome = TaskOutcome::Completed { patch: None };
+    Outcome { successors: successors.to_vec(), ..Outcome::new(execution, task, 1, outcome) }
 }
 
 /// A store, a place `acme` and a live runner on it, and a connection beside it whose search path is that

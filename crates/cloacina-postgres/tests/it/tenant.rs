@@ -116,6 +116,25 @@ mod alone {
             a_kind_that_is_not_known_stays_and_rings
             a_deadline_of_an_execution_that_is_over_or_gone_is_nothing
         }
+        wait {
+            a_wait_is_due_when_it_is_reached_and_then_when_its_time_is_over
+            a_wait_alone_begins_its_execution_and_ends_it
+            a_wait_that_is_skipped_or_fails_ends_as_a_task_does
+            signals_are_taken_in_their_order_and_once
+            a_signal_has_the_wait_looked_at_at_once
+            a_signal_is_addressed_by_a_key_and_has_one
+            the_time_of_a_wait_can_be_moved
+            a_wait_begins_once_and_ends_once
+            whatever_comes_in_which_order_a_wait_has_one_end
+            a_paused_execution_takes_ends_of_waits_and_starts_nothing
+            a_wait_waits_for_the_start_of_its_execution
+            a_wait_of_an_unknown_version_is_left_to_others
+            due_waits_are_read_page_by_page
+            two_processes_settle_each_wait_once
+            a_signal_and_a_time_that_meet_have_one_winner
+            how_nodes_ended_is_told
+            due_waits_are_told_with_other_kinds
+        }
         claim {
             a_claim_takes_exactly_its_limit
             claims_of_several_runners_are_disjoint

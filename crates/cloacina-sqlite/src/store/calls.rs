@@ -7,10 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, Decide, DueKind, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NextDue, Place, PlaceFigures,
-    PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
-    ScheduleSelection, SchedulesSettled, Settled, Store, WorkflowKey,
+    AttemptList, Bells, Claimed, Control, Controlled, Decide, DueKind, DueWaits, ExecutionHeader,
+    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewSignal,
+    NextDue, NodeEnd, OpenWait, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 use super::{Durability, SqliteStore};
 use crate::error::Failure;
 use crate::schedule::{self, Moment};
-use crate::{doorbell, due, execution, expand, flush, runner};
+use crate::{doorbell, due, execution, expand, flush, runner, wait};
 
 /// How many executions are deleted in one transaction: whoever else wants to write waits for it.
 const PRUNE_CHUNK: usize = 100;
@@ -191,6 +192,38 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn wait_due(
+        &self,
+        place: &Place,
+        workflows: &Arc<[WorkflowKey]>,
+        after: Option<&WaitCursor>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<DueWaits> {
+        self.own(place)?;
+        let now = self.micros(now);
+        self.read(|connection| wait::due(connection, place.tenant, workflows, after, limit, now)).await
+    }
+
+    async fn wait_ends(&self, place: &Place, executions: &[ExecutionId]) -> Result<Vec<NodeEnd>> {
+        self.own(place)?;
+        self.read(|connection| wait::ends(connection, place.tenant, executions)).await
+    }
+
+    async fn wait_settle(
+        &self,
+        place: &Place,
+        steps: &Arc<[WaitStep]>,
+        void: &[WaitCursor],
+        now: Option<Timestamp>,
+    ) -> Result<SettledWaits> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            wait::settle(connection, place.tenant, steps, void, self.micros(now))
+        })
+        .await
+    }
+
     async fn schedule_list(
         &self,
         place: &Place,
@@ -204,6 +237,45 @@ impl Store for SqliteStore {
     async fn schedule_fires(&self, place: &Place, list: &FireList) -> Result<Vec<FireRecord>> {
         self.own(place)?;
         self.read(|connection| schedule::fires(connection, place.tenant, list)).await
+    }
+
+    async fn wait_move(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        wait: &str,
+        until: Option<Timestamp>,
+        now: Option<Timestamp>,
+    ) -> Result<bool> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            let (now, ahead) = match now {
+                Some(now) => (now.as_microsecond(), 0),
+                None => self.clock.now_and_ahead(),
+            };
+            let until = until.map_or(now, |until| until.as_microsecond().saturating_add(ahead));
+            wait::move_to(connection, place.tenant, execution, wait, until)
+        })
+        .await
+    }
+
+    async fn wait_list(&self, place: &Place, filter: &WaitFilter) -> Result<Vec<OpenWait>> {
+        self.own(place)?;
+        let (tenant, filter) = (place.tenant, filter.clone());
+        self.read_long(move |connection| wait::list(connection, tenant, &filter)).await
+    }
+
+    async fn signal_send(
+        &self,
+        place: &Place,
+        signal: &NewSignal,
+        now: Option<Timestamp>,
+    ) -> Result<SignalSent> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            wait::send(connection, place.tenant, signal, self.micros(now))
+        })
+        .await
     }
 
     async fn execution_load(

@@ -62,7 +62,7 @@ async fn an_outcome_of_another_attempt_changes_nothing() {
     assert_eq!((flushed.recorded.len(), flushed.freed.len()), (0, 0));
     assert_eq!(
         states(&t, id).await,
-        (ExecutionStatus::Running, vec![TaskState::Running, TaskState::Waiting])
+        (ExecutionStatus::Running, vec![TaskState::Running, TaskState::Pending])
     );
 }
 

@@ -63,10 +63,11 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 
 /// An execution whose tasks wait for as many others as `waiting_on` says.
 pub(crate) fn new_execution(waiting_on: &[i16], claimed: &[TaskIndex]) -> NewExecution {
-    let tasks = waiting_on
-        .iter()
-        .zip(0..)
-        .map(|(&waiting_on, position)| NewTask { name: format!("t{position}"), waiting_on });
+    let tasks = waiting_on.iter().zip(0..).map(|(&waiting_on, position)| NewTask {
+        name: format!("t{position}"),
+        is_wait: false,
+        waiting_on,
+    });
     NewExecution {
         submitter: None,
         id: ExecutionId::new(),
@@ -87,14 +88,8 @@ pub(crate) fn completed(
     attempt: i32,
     successors: &[(TaskIndex, bool)],
 ) -> Outcome {
-    Outcome {
-        execution,
-        task,
-        attempt,
-        outcome: TaskOutcome::Completed { patch: None },
-        successors: successors.to_vec(),
-        handles: Vec::new(),
-    }
+    let outcome = TaskOutcome::Completed { patch: None };
+    Outcome { successors: successors.to_vec(), ..Outcome::new(execution, task, attempt, outcome) }
 }
 
 pub(crate) fn failed(execution: ExecutionId, task: TaskIndex, successors: &[(TaskIndex, bool)]) -> Outcome {

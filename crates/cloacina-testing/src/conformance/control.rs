@@ -16,7 +16,7 @@ pub async fn pause_takes_the_ready_rows_and_resume_puts_them_back(fixture: &impl
     let id = runner.submit(NewExecution { claimed: vec![0], ..draft(&[0, 0, 2]) }, at(0)).await;
     assert_eq!(world.pause(id, at(1)).await, Controlled::Done(ExecutionStatus::Paused));
     assert_eq!(world.header(id).await.status, ExecutionStatus::Paused);
-    assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Ready, TaskState::Waiting]);
+    assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Ready, TaskState::Pending]);
     assert_eq!(runner.claim(10, at(2)).await, []);
     assert_eq!(world.lower(at(2)).await.work, None);
     assert!(!world.is_rung(at(2)).await);

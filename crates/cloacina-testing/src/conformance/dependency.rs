@@ -59,7 +59,7 @@ pub async fn two_dependencies_may_end_in_two_flushes(fixture: &impl Fixture) {
         let id = runner.submit(NewExecution { claimed: vec![0, 1], ..draft(&[0, 0, 2]) }, at(0)).await;
         let end = |task| Outcome { successors: vec![(2, wanted)], ..completed(id, task) };
         assert_eq!(runner.report(end(1), at(1)).await.freed, []);
-        assert_eq!(world.states(id).await[2], TaskState::Waiting);
+        assert_eq!(world.states(id).await[2], TaskState::Pending);
         assert_eq!(runner.report(end(0), at(2)).await.freed, [freed(id, 2, wanted)]);
     }
 }
@@ -166,5 +166,5 @@ pub async fn executions_do_not_touch_each_other(fixture: &impl Fixture) {
         .await;
     assert_eq!(flushed.freed, [freed(two, 1, true)]);
     assert_eq!(flushed.closed, [Closed { execution: three, status: ExecutionStatus::Completed }]);
-    assert_eq!(world.states(one).await, [TaskState::Running, TaskState::Waiting]);
+    assert_eq!(world.states(one).await, [TaskState::Running, TaskState::Pending]);
 }

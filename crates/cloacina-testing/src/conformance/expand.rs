@@ -28,7 +28,7 @@ pub async fn an_execution_that_was_submitted_by_name_gets_its_tasks_and_runs(fix
     assert_eq!(world.expand(&key(WORKFLOW, 1), &[0, 1], 10, at(2)).await, 0, "once");
     let record = world.load(id).await;
     assert_eq!((record.header.workflow, record.header.status), (key(WORKFLOW, 1), ExecutionStatus::Pending));
-    assert_eq!(world.states(id).await, [TaskState::Ready, TaskState::Waiting]);
+    assert_eq!(world.states(id).await, [TaskState::Ready, TaskState::Pending]);
     let next = world.lower(at(2)).await;
     assert_eq!((next.work, next.unexpanded), (Some(at(2)), false));
     let claimed = runner.claim(10, at(3)).await;

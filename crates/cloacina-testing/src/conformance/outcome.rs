@@ -20,7 +20,7 @@ pub async fn an_outcome_is_recorded_once(fixture: &impl Fixture) {
     assert_eq!(runner.report(report(), at(1)).await.recorded, [Recorded { execution: id, task: 0 }]);
     let again = runner.report(report(), at(2)).await;
     assert_eq!((again.recorded, again.freed), (vec![], vec![]), "the second report counted nothing down");
-    assert_eq!(world.states(id).await, [TaskState::Completed, TaskState::Waiting]);
+    assert_eq!(world.states(id).await, [TaskState::Completed, TaskState::Pending]);
     assert_eq!(world.load(id).await.tasks[0].finished_at, Some(at(1)));
 }
 
@@ -34,7 +34,7 @@ pub async fn an_outcome_of_another_attempt_is_news(fixture: &impl Fixture) {
         let stale = Outcome { attempt, successors: vec![(1, true)], ..completed(id, 0) };
         let flushed = runner.report(stale, at(3)).await;
         assert_eq!((flushed.recorded, flushed.freed), (vec![], vec![]));
-        assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Waiting]);
+        assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Pending]);
     }
 }
 
@@ -46,7 +46,7 @@ pub async fn an_outcome_of_another_runner_is_news(fixture: &impl Fixture) {
         let flushed = other.report(Outcome { successors: vec![(1, true)], ..stale }, at(1)).await;
         assert_eq!((flushed.recorded, flushed.freed), (vec![], vec![]));
     }
-    assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Waiting]);
+    assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Pending]);
     assert_eq!(world.load(id).await.tasks[0].runner, Some(holder.id));
 }
 
@@ -58,7 +58,7 @@ pub async fn an_outcome_of_a_task_that_is_not_running_is_news(fixture: &impl Fix
     let ready = Outcome { attempt: 0, ..completed(id, 0) };
     let flushed = runner.batch(at(1)).outcome(ready).outcome(completed(id, 1)).outcome(unknown).write().await;
     assert_eq!(flushed.recorded, []);
-    assert_eq!(world.states(id).await, [TaskState::Ready, TaskState::Waiting]);
+    assert_eq!(world.states(id).await, [TaskState::Ready, TaskState::Pending]);
 }
 
 pub async fn news_does_not_spoil_the_rest_of_a_batch(fixture: &impl Fixture) {

@@ -129,7 +129,7 @@ pub async fn an_error_in_one_place_aborts_the_flush(fixture: &impl Fixture) {
         assert_eq!(error.kind(), StoreErrorKind::Place);
     }
     assert_eq!(world.load_all(&[new_id]).await.len(), 0);
-    assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Waiting]);
+    assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Pending]);
     assert_eq!(world.states(ready).await, [TaskState::Ready]);
 }
 

@@ -47,7 +47,7 @@ pub(in crate::conformance) fn draft(waiting_on: &[i16]) -> NewExecution {
         start_at: None,
         deadline: None,
         tasks: tasks
-            .map(|(index, count)| NewTask { name: format!("t{index}"), waiting_on: *count })
+            .map(|(index, count)| NewTask { name: format!("t{index}"), is_wait: false, waiting_on: *count })
             .collect(),
         claimed: Vec::new(),
         submitter: None,
@@ -64,7 +64,7 @@ pub(in crate::conformance) fn outcome(
     task: TaskIndex,
     outcome: TaskOutcome,
 ) -> Outcome {
-    Outcome { execution, task, attempt: 1, outcome, successors: Vec::new(), handles: Vec::new() }
+    Outcome::new(execution, task, 1, outcome)
 }
 
 pub(in crate::conformance) fn completed(execution: ExecutionId, task: TaskIndex) -> Outcome {
@@ -159,7 +159,7 @@ impl Process {
 
     /// What comes of a call that must succeed, if not at once: another may hold what it needs for longer than
     /// it waits.
-    async fn call<T, C>(&self, work: impl FnOnce(Arc<dyn Store>) -> C + Clone) -> T
+    pub(in crate::conformance) async fn call<T, C>(&self, work: impl FnOnce(Arc<dyn Store>) -> C + Clone) -> T
     where
         T: Send + 'static,
         C: Future<Output = Result<T>> + Send + 'static,

@@ -250,7 +250,7 @@ pub async fn texts_are_kept_as_they_are(fixture: &impl Fixture) {
     const NAME: &str = "o'reilly \"%_\\\" ; -- „ü“ $1 ?1 :a {b} \u{1F980}";
     let world = World::new(fixture).await;
     let idempotency = Some(Idempotency { key: NAME.to_owned(), input_hash: i64::MIN });
-    let tasks = [NewTask { name: NAME.to_owned(), waiting_on: 0 }].into();
+    let tasks = [NewTask { name: NAME.to_owned(), is_wait: false, waiting_on: 0 }].into();
     let new = NewExecution { workflow: key(NAME, i64::MAX), idempotency, tasks, ..draft(&[]) };
     let id = world.submit(new, at(0)).await;
     assert_eq!(world.find(NAME, NAME).await, Some((id, i64::MIN)));
@@ -295,7 +295,7 @@ pub async fn what_was_written_is_there_after_a_restart(fixture: &impl Fixture) {
     drop((process, runner));
     let process = Process::open(fixture, &database).await;
     assert_eq!(process.place, place);
-    assert_eq!(process.states(id).await, [TaskState::Running, TaskState::Waiting]);
+    assert_eq!(process.states(id).await, [TaskState::Running, TaskState::Pending]);
     let record = process.runner_record(runner_id).await.expect("its process did not retire it");
     assert!(process.condemn(runner_id, record.beat).await);
     process.rescue(runner_id, at(1)).await;

@@ -79,7 +79,7 @@ pub async fn a_condemned_runner_writes_nothing(fixture: &impl Fixture) {
         assert_eq!(error.kind(), StoreErrorKind::Fenced);
     }
     assert_eq!(world.load_all(&[new_id]).await.len(), 0);
-    assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Waiting]);
+    assert_eq!(world.states(id).await, [TaskState::Running, TaskState::Pending]);
     assert_eq!(world.states(waiting).await, [TaskState::Ready]);
     world.rescue(runner.id, at(2)).await;
     let error = runner.batch(at(3)).claim(10).try_write().await.expect_err("a runner that is gone is fenced");
@@ -131,7 +131,7 @@ pub async fn a_rescue_returns_tasks_as_lost(fixture: &impl Fixture) {
     assert_eq!(rescued.iter().map(|place| place.tasks).sum::<usize>(), 1);
     assert!(rescued.iter().all(|rescued| rescued.place == *world.place));
     let record = world.load(id).await;
-    assert_eq!(world.states(id).await, [TaskState::Completed, TaskState::Ready, TaskState::Waiting]);
+    assert_eq!(world.states(id).await, [TaskState::Completed, TaskState::Ready, TaskState::Pending]);
     assert_eq!((record.tasks[1].lost, record.tasks[1].failures), (1, 0));
     assert_eq!(record.header.status, ExecutionStatus::Running);
     assert_eq!(world.endings(id).await, [AttemptOutcome::Completed, AttemptOutcome::Lost]);

@@ -1,7 +1,7 @@
 //! Schedules: what is decided about them is written as it was decided, once.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, ScheduleId};
@@ -58,12 +58,17 @@ fn fire(nominal: Timestamp, outcome: FireOutcome, execution: Option<ExecutionId>
     NewFire { nominal, outcome, execution, missed: 3 }
 }
 
+/// What a decision was told.
+fn of(found: &Mutex<Vec<ScheduleRecord>>) -> MutexGuard<'_, Vec<ScheduleRecord>> {
+    found.lock().expect("nothing panics while it is held")
+}
+
 /// Decides always the same, and tells what was found.
 fn decide(changes: Vec<ScheduleChange>) -> (Decide, Arc<Mutex<Vec<ScheduleRecord>>>) {
     let found = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&found);
     let decide = move |records, _| {
-        *told.lock().unwrap() = records;
+        *of(&told) = records;
         changes.clone()
     };
     (Arc::new(decide), found)
@@ -128,7 +133,7 @@ pub async fn a_schedule_is_written_listed_changed_and_deleted(fixture: &impl Fix
     };
     let (decide_b, found) = decide(vec![ScheduleChange { was_due_at: Some(at(60)), ..change(b.clone()) }]);
     world.change_schedules(ScheduleSelection::Named(vec!["b".to_owned()]), decide_b, at(2)).await;
-    assert_eq!(found.lock().unwrap().iter().map(|record| record.row.version).collect::<Vec<_>>(), [1]);
+    assert_eq!(of(&found).iter().map(|record| record.row.version).collect::<Vec<_>>(), [1]);
     let records = world.list_schedules(ScheduleSelection::Named(vec!["b".to_owned()])).await;
     assert_eq!((&records[0].row, records[0].last_status), (&b, None));
     assert_eq!(world.lower(at(2)).await.due, Some(at(90)), "its due row is gone");
@@ -148,7 +153,7 @@ pub async fn a_schedule_that_is_due_starts_what_was_decided(fixture: &impl Fixtu
     let settled = world.settle_schedules(10, firing(Some(at(120))), at(60)).await;
     assert_eq!((settled.taken, settled.started), (1, 1));
     let found = only(&world).await;
-    let execution = found.row.last_execution.unwrap();
+    let execution = found.row.last_execution.expect("it has started one");
     assert_eq!((found.row.version, found.row.cursor, found.row.due_at), (2, at(60), Some(at(120))));
     assert_eq!(found.last_status, Some(ExecutionStatus::Pending));
     let next = world.lower(at(60)).await;
@@ -197,7 +202,7 @@ pub async fn the_end_of_an_execution_brings_its_schedule(fixture: &impl Fixture)
     }
     assert_eq!(world.settle_schedules(10, firing(None), at(60)).await.started, 3);
     for record in world.list_schedules(ScheduleSelection::All).await {
-        ends.push((record.row.id, record.row.last_execution.unwrap()));
+        ends.push((record.row.id, record.row.last_execution.expect("it has started one")));
     }
     assert_eq!(world.expand(&key(WORKFLOW, 1), &[0], 10, at(61)).await, 3);
     runner.claim(10, at(61)).await;
@@ -210,7 +215,7 @@ pub async fn the_end_of_an_execution_brings_its_schedule(fixture: &impl Fixture)
     runner.report(completed(ends[2].1, 0), at(73)).await;
     let (leave, found) = decide(Vec::new());
     assert_eq!(world.settle_schedules(10, leave, at(74)).await.taken, 2);
-    let told: HashSet<_> = found.lock().unwrap().iter().flat_map(|record| record.ended.clone()).collect();
+    let told: HashSet<_> = of(&found).iter().flat_map(|record| record.ended.clone()).collect();
     let expected = [(ends[0].1, ExecutionStatus::Completed), (ends[1].1, ExecutionStatus::Cancelled)];
     assert_eq!(told, HashSet::from(expected));
     world.resume(ends[2].1, at(75)).await;
@@ -218,7 +223,7 @@ pub async fn the_end_of_an_execution_brings_its_schedule(fixture: &impl Fixture)
     let (leave, found) = decide(Vec::new());
     assert_eq!(world.settle_schedules(10, leave, at(75)).await.taken, 1);
     {
-        let found = found.lock().unwrap();
+        let found = of(&found);
         assert_eq!(found[0].ended, [(ends[2].1, ExecutionStatus::Completed)]);
         assert_eq!((found[0].row.id, found[0].last_status), (ends[2].0, Some(ExecutionStatus::Completed)));
     }
@@ -230,7 +235,7 @@ pub async fn an_execution_that_is_replaced_is_cancelled(fixture: &impl Fixture) 
     let runner = world.runner().await;
     put(&world, vec![row("s", Some(at(60)))]).await;
     world.settle_schedules(10, firing(Some(at(120))), at(60)).await;
-    let first = only(&world).await.row.last_execution.unwrap();
+    let first = only(&world).await.row.last_execution.expect("it has started one");
     world.expand(&key(WORKFLOW, 1), &[0], 10, at(61)).await;
     runner.claim(10, at(61)).await;
     let known = only(&world).await.row;
@@ -259,7 +264,7 @@ pub async fn several_processes_take_each_schedule_once(fixture: &impl Fixture) {
     });
     let mut started = 0;
     for fired in fired {
-        started += fired.await.unwrap();
+        started += fired.await.expect("it does not panic");
     }
     assert_eq!(started, 40);
     let records = world.list_schedules(ScheduleSelection::All).await;
@@ -287,7 +292,7 @@ pub async fn a_change_waits_for_one_that_is_under_way(fixture: &impl Fixture) {
         }));
     }
     for changing in changing {
-        changing.await.unwrap();
+        changing.await.expect("it does not panic");
     }
     assert_eq!(only(&world).await.row.version, 41, "no change is lost");
 }

@@ -32,7 +32,7 @@ pub async fn a_submit_records_the_execution_and_its_tasks(fixture: &impl Fixture
         assert_eq!((task.runner, task.started_at, task.finished_at), (None, None, None));
         assert_eq!((&task.patch, &task.error, task.skip_reason, task.handled), (&None, &None, None, false));
     }
-    assert_eq!(world.states(id).await, [TaskState::Ready, TaskState::Waiting, TaskState::Waiting]);
+    assert_eq!(world.states(id).await, [TaskState::Ready, TaskState::Pending, TaskState::Pending]);
 }
 
 pub async fn roots_are_claimed_with_the_submit_or_ready(fixture: &impl Fixture) {
@@ -40,7 +40,7 @@ pub async fn roots_are_claimed_with_the_submit_or_ready(fixture: &impl Fixture) 
     let runner = world.runner().await;
     let id = runner.submit(NewExecution { claimed: vec![1], ..draft(&[0, 0, 2]) }, at(5)).await;
     let record = world.load(id).await;
-    assert_eq!(world.states(id).await, [TaskState::Ready, TaskState::Running, TaskState::Waiting]);
+    assert_eq!(world.states(id).await, [TaskState::Ready, TaskState::Running, TaskState::Pending]);
     assert_eq!(record.header.status, ExecutionStatus::Running);
     assert_eq!(record.header.started_at, Some(at(5)));
     assert_eq!((record.tasks[1].attempt, record.tasks[1].runner), (1, Some(runner.id)));

@@ -11,9 +11,14 @@ use cloacina_core::store::{
     Place, PlaceFigures, PlaceFlush, PlaceFlushed, Recorded, Settled, TaskOutcome, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use super::schedule::Schedules;
+
+// The tests of the kernel include this file under another name.
+#[path = "waits.rs"]
+mod waits;
+
+use waits::{SignalRow, WaitRow};
 
 /// Who writes, and when.
 #[derive(Clone, Copy)]
@@ -31,8 +36,8 @@ struct ReadyRow {
     task: TaskIndex,
 }
 
-/// Kind, time, subject and cause.
-pub(super) type DueRow = (i16, Timestamp, Uuid, String);
+/// Kind, time, subject and cause. That of a schedule stands in the place of an execution's.
+pub(super) type DueRow = (i16, Timestamp, ExecutionId, String);
 
 pub(super) struct PlaceRows {
     pub(super) place: Place,
@@ -42,6 +47,9 @@ pub(super) struct PlaceRows {
     ready: BTreeSet<ReadyRow>,
     pub(super) due: BTreeSet<DueRow>,
     pub(super) schedules: Schedules,
+    /// What waits that has begun to.
+    waits: BTreeMap<(ExecutionId, TaskIndex), WaitRow>,
+    signals: BTreeMap<ExecutionId, Vec<SignalRow>>,
     /// Workflow and idempotency key to the execution and the hash of its input.
     keys: BTreeMap<(String, String), (ExecutionId, i64)>,
 }
@@ -58,11 +66,12 @@ pub(super) struct Execution {
     listed: BTreeSet<ReadyRow>,
 }
 
-struct Task {
-    record: TaskRecord,
+pub(super) struct Task {
+    pub(super) record: TaskRecord,
+    is_wait: bool,
     waiting_on: i16,
     /// When it is due if it is ready. Kept here because a paused execution has no ready rows.
-    due: Timestamp,
+    pub(super) due: Timestamp,
     attempts: Vec<AttemptRecord>,
 }
 
@@ -70,19 +79,23 @@ impl Task {
     fn new(new: &NewTask, due: Timestamp) -> Self {
         let record = TaskRecord {
             name: new.name.clone(),
-            state: if new.waiting_on == 0 { TaskState::Ready } else { TaskState::Waiting },
+            state: match new.waiting_on {
+                0 if new.is_wait => TaskState::Waiting,
+                0 => TaskState::Ready,
+                _ => TaskState::Pending,
+            },
             attempt: 0,
             failures: 0,
             lost: 0,
             runner: None,
-            started_at: None,
+            started_at: new.waits().then_some(due),
             finished_at: None,
             patch: None,
             error: None,
             skip_reason: None,
             handled: false,
         };
-        Self { record, waiting_on: new.waiting_on, due, attempts: Vec::new() }
+        Self { record, is_wait: new.is_wait, waiting_on: new.waiting_on, due, attempts: Vec::new() }
     }
 
     fn claim(&mut self, runner: RunnerId, now: Timestamp) {
@@ -113,7 +126,7 @@ impl Task {
         self.end_attempt(how, Some(error.to_owned()), now);
     }
 
-    fn end(&mut self, state: TaskState, now: Timestamp) {
+    pub(super) fn end(&mut self, state: TaskState, now: Timestamp) {
         self.record.state = state;
         self.record.finished_at = Some(now);
     }
@@ -157,6 +170,8 @@ impl PlaceRows {
             ready: BTreeSet::new(),
             due: BTreeSet::new(),
             schedules: Schedules::default(),
+            waits: BTreeMap::new(),
+            signals: BTreeMap::new(),
             keys: BTreeMap::new(),
         }
     }
@@ -233,10 +248,11 @@ impl PlaceRows {
         }
         self.executions.insert(new.id, execution);
         if let Some(deadline) = new.deadline {
-            self.due.insert((DueKind::Deadline.number(), deadline, new.id.0, String::new()));
+            self.due.insert((DueKind::Deadline.number(), deadline, new.id, String::new()));
             self.ring(deadline);
         }
         self.put_ready(new.id);
+        self.put_waiting(new.id);
         true
     }
 
@@ -290,7 +306,13 @@ impl PlaceRows {
         true
     }
 
-    fn count_down(&mut self, runner: RunnerId, now: Timestamp, outcome: &Outcome, freed: &mut Vec<Freed>) {
+    pub(super) fn count_down(
+        &mut self,
+        runner: RunnerId,
+        now: Timestamp,
+        outcome: &Outcome,
+        freed: &mut Vec<Freed>,
+    ) {
         let id = outcome.execution;
         let Some(execution) = self.executions.get_mut(&id) else {
             return;
@@ -299,24 +321,30 @@ impl PlaceRows {
             return;
         }
         let paused = execution.header.status == ExecutionStatus::Paused;
-        for (index, wanted) in &outcome.successors {
+        let waits = outcome.waits.iter().map(|wait| (wait, &false));
+        for (index, wanted) in outcome.successors.iter().map(|(task, wanted)| (task, wanted)).chain(waits) {
             let Some(task) = execution.task(*index) else {
                 continue;
             };
             task.waiting_on -= 1;
-            if task.waiting_on > 0 || task.record.state != TaskState::Waiting {
+            if task.waiting_on > 0 || task.record.state != TaskState::Pending {
                 continue;
             }
             task.record.state = TaskState::Ready;
             task.due = now;
+            if task.is_wait {
+                task.record.state = TaskState::Waiting;
+                task.record.started_at = Some(now);
+            }
             let claimed = if *wanted && !paused { execution.claim(*index, runner, now) } else { None };
             freed.push(Freed { execution: id, task: *index, claimed });
         }
         self.put_ready(id);
+        self.put_waiting(id);
     }
 
     /// How it ended, if it has nothing left.
-    fn close(&mut self, id: ExecutionId, now: Timestamp) -> Option<ExecutionStatus> {
+    pub(super) fn close(&mut self, id: ExecutionId, now: Timestamp) -> Option<ExecutionStatus> {
         let execution = self.executions.get_mut(&id)?;
         let over = execution.tasks.iter().all(|task| task.record.state.is_terminal());
         if !over || execution.header.status != ExecutionStatus::Running {
@@ -338,16 +366,16 @@ impl PlaceRows {
             execution.header.status = status;
             execution.header.finished_at = Some(now);
             if let Some(schedule) = execution.schedule {
-                self.due.insert((DueKind::Schedule.number(), now, schedule.0, id.to_string()));
+                self.due.insert((DueKind::Schedule.number(), now, ExecutionId(schedule.0), id.to_string()));
                 self.ring(now);
             }
         }
     }
 
-    fn drop_due(&mut self, id: ExecutionId) {
+    pub(super) fn drop_due(&mut self, id: ExecutionId) {
         let over = self.executions.get(&id).filter(|execution| execution.header.finished_at.is_some());
         if let Some(deadline) = over.and_then(|execution| execution.header.deadline) {
-            self.due.remove(&(DueKind::Deadline.number(), deadline, id.0, String::new()));
+            self.due.remove(&(DueKind::Deadline.number(), deadline, id, String::new()));
         }
     }
 
@@ -377,7 +405,7 @@ impl PlaceRows {
     }
 
     /// Makes the ready table agree with the tasks of an execution, and rings the bell for what was put there.
-    fn put_ready(&mut self, id: ExecutionId) {
+    pub(super) fn put_ready(&mut self, id: ExecutionId) {
         let Some(execution) = self.executions.get_mut(&id) else {
             return;
         };
@@ -430,6 +458,7 @@ impl PlaceRows {
             execution.expands = None;
             execution.tasks = expansion.tasks.iter().map(|task| Task::new(task, now)).collect();
             self.put_ready(*id);
+            self.put_waiting(*id);
         }
         due.len()
     }
@@ -509,17 +538,20 @@ impl PlaceRows {
         self.end(id, ExecutionStatus::Cancelled, now);
         self.drop_due(id);
         self.put_ready(id);
+        self.put_waiting(id);
     }
 
     /// Takes due rows of these kinds, at most `limit` of each, and does what they ask for.
     pub(super) fn settle_due(&mut self, kinds: &[DueKind], now: Timestamp, limit: usize) -> Settled {
         let mut settled = Settled::default();
-        for kind in kinds.iter().filter(|kind| **kind != DueKind::Schedule) {
+        let waits = |(of, at, ..): &DueRow| *of == DueKind::Wait.number() && *at <= now;
+        settled.waits = kinds.contains(&DueKind::Wait) && self.due.iter().any(waits);
+        for kind in kinds.iter().filter(|kind| **kind == DueKind::Deadline) {
             let due = self.due.iter().filter(|(of, at, ..)| *of == kind.number() && *at <= now).take(limit);
             for row in due.cloned().collect::<Vec<_>>() {
                 self.due.remove(&row);
                 settled.taken += 1;
-                let id = ExecutionId(row.2);
+                let id = row.2;
                 match kind {
                     DueKind::Deadline => {
                         let header = self.executions.get(&id).map(|execution| &execution.header);
@@ -531,8 +563,8 @@ impl PlaceRows {
                             settled.expired.push(id);
                         }
                     }
-                    // They are not about executions: `settle_schedules` takes them.
-                    DueKind::Schedule => {}
+                    // Waits are read first, and settled by themselves; schedules are no executions.
+                    DueKind::Wait | DueKind::Schedule => {}
                 }
             }
         }
@@ -563,6 +595,20 @@ impl PlaceRows {
             .filter(|(_, (_, task))| held(&task.record))
             .filter_map(|(execution, (index, _))| execution.claimed(index))
             .collect()
+    }
+
+    pub(super) fn tasks(&self, id: ExecutionId) -> &[Task] {
+        self.executions.get(&id).map_or(&[], |execution| &execution.tasks)
+    }
+
+    pub(super) fn tasks_mut(&mut self, id: ExecutionId) -> &mut [Task] {
+        self.executions.get_mut(&id).map_or(&mut [], |execution| &mut execution.tasks)
+    }
+
+    pub(super) fn change(&mut self, id: ExecutionId, change: impl FnOnce(&mut ExecutionHeader)) {
+        if let Some(execution) = self.executions.get_mut(&id) {
+            change(&mut execution.header);
+        }
     }
 
     pub(super) fn header(&self, id: ExecutionId) -> Option<ExecutionHeader> {
@@ -605,6 +651,7 @@ impl PlaceRows {
             self.executions.values().filter(old).map(|execution| execution.header.id).take(limit).collect();
         self.executions.retain(|id, _| !pruned.contains(id));
         self.keys.retain(|_, (id, _)| !pruned.contains(id));
+        self.signals.retain(|id, _| !pruned.contains(id));
         pruned.len()
     }
 }

@@ -35,7 +35,7 @@ impl PlaceRows {
         let mut records: BTreeMap<ScheduleId, ScheduleRecord> = BTreeMap::new();
         for row in &due {
             self.due.remove(row);
-            let id = ScheduleId(row.2);
+            let id = ScheduleId(row.2.0);
             let Some(known) = self.schedules.rows.get(&id) else { continue };
             let record = records.entry(id).or_insert_with(|| self.found(known));
             let ended = Uuid::try_parse(&row.3).ok().and_then(|id| self.executions.get(&ExecutionId(id)));
@@ -98,7 +98,8 @@ impl PlaceRows {
     fn write_schedules(&mut self, changes: Vec<ScheduleChange>, now: Timestamp) -> SchedulesSettled {
         let mut settled = SchedulesSettled::default();
         for change in changes {
-            let due_row = |due: Timestamp| (DueKind::Schedule.number(), due, change.id.0, String::new());
+            let due_row =
+                |due: Timestamp| (DueKind::Schedule.number(), due, ExecutionId(change.id.0), String::new());
             for id in change.cancels {
                 let is_open =
                     |id| self.executions.get(id).is_some_and(|open| !open.header.status.is_terminal());
@@ -120,8 +121,12 @@ impl PlaceRows {
                 self.ring(due);
             }
             self.schedules.rows.insert(change.id, row);
-            let started: Vec<ExecutionId> =
-                change.starts.iter().filter(|start| self.start(start, now)).map(|start| start.id).collect();
+            let started: Vec<ExecutionId> = change
+                .starts
+                .iter()
+                .filter(|start| self.start_scheduled(start, now))
+                .map(|start| start.id)
+                .collect();
             settled.started += started.len();
             for mut fire in change.fires {
                 if !fire.execution.is_some_and(|id| started.contains(&id)) {
@@ -147,7 +152,7 @@ impl PlaceRows {
         settled
     }
 
-    fn start(&mut self, start: &ScheduledExecution, now: Timestamp) -> bool {
+    fn start_scheduled(&mut self, start: &ScheduledExecution, now: Timestamp) -> bool {
         let new = NewExecution {
             id: start.id,
             workflow: WorkflowKey { name: start.workflow.as_str().into(), fingerprint: Fingerprint::UNKNOWN },

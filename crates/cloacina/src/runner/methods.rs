@@ -2,7 +2,9 @@
 
 use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
 use cloacina_core::store::ExecutionFilter;
-use cloacina_core::{Context, Error, Execution, PlaceRunner, Schedule, Schedules, Submission, TenantMetrics};
+use cloacina_core::{
+    ByKey, Context, Error, Execution, PlaceRunner, Schedule, Schedules, Submission, TenantMetrics, Waiting,
+};
 use uuid::Uuid;
 
 use super::Runner;
@@ -80,6 +82,31 @@ impl Runner {
     #[must_use]
     pub fn execution(&self, id: Uuid) -> Execution {
         self.runner.execution(id)
+    }
+
+    /// The execution of a workflow that was submitted under an idempotency key, to send it a signal.
+    #[must_use]
+    pub fn by_key(&self, workflow: &str, key: &str) -> ByKey<PlaceRunner> {
+        self.runner.by_key(workflow, key)
+    }
+
+    /// What the executions of this tenant wait for, in the order of executions: at most `limit`, all after
+    /// `after`, which is the last one of the page before.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn waits(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, Error> {
+        self.runner.waits(after, limit).await
+    }
+
+    /// What is asked of humans: those of [`waits`](Self::waits) that [ask](crate::Ask).
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn inbox(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, Error> {
+        self.runner.inbox(after, limit).await
     }
 
     /// The state of an execution.

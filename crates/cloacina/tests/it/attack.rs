@@ -281,7 +281,7 @@ const ATTEMPTS: &[(&str, &str, Outcome)] = &[
     ("grant one's schema", "GRANT USAGE ON SCHEMA acme TO PUBLIC", Nothing),
     (
         "a tenant's negative attempt",
-        "INSERT INTO acme.task_executions (tenant_id, execution_id, task, name, state, waiting_on, attempt) VALUES (gen_random_uuid(), gen_random_uuid(), 0, 'x', 'waiting', 1, -1)",
+        "INSERT INTO acme.task_executions (tenant_id, execution_id, task, name, state, waiting_on, attempt) VALUES (gen_random_uuid(), gen_random_uuid(), 0, 'x', 'pending', 1, -1)",
         Refused(&["23514"]),
     ),
     // Being somebody else.

@@ -362,7 +362,7 @@ on_each_store! {
             ("it is of another attempt", "UPDATE task_executions SET attempt = 5 WHERE SPOILED AND name = 'a'", In(Completed, "")),
             (
                 "it waits again",
-                "UPDATE task_executions SET state = 'waiting', waiting_on = 1 WHERE SPOILED AND name = 'a'",
+                "UPDATE task_executions SET state = 'pending', waiting_on = 1 WHERE SPOILED AND name = 'a'",
                 Aside,
             ),
             (

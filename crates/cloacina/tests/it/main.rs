@@ -60,3 +60,4 @@ mod tenants;
 mod ui;
 mod untrusted;
 mod version;
+mod wait;

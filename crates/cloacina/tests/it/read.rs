@@ -102,7 +102,7 @@ on_each_store! {
         assert_eq!((now.status, now.end_time, now.duration), (ExecutionStatus::Running, None, None));
         assert_eq!(
             now.task_results.iter().map(|task| (task.task_id.as_str(), task.state)).collect::<Vec<_>>(),
-            [("a", TaskState::Completed), ("b", TaskState::Running), ("c", TaskState::Waiting)]
+            [("a", TaskState::Completed), ("b", TaskState::Running), ("c", TaskState::Pending)]
         );
         assert_eq!(now.final_context.to_value(), serde_json::json!({"in": 1, "a": 1}));
         let history = execution.history().await.unwrap();

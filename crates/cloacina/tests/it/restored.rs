@@ -7,8 +7,15 @@ use cloacina::{Context, ExecutionStatus, TaskDefinition, Workflow};
 
 use crate::support::{Database, Gate, idle, in_time, quick, until, workflow};
 
-const TABLES: [&str; 5] =
-    ["workflow_executions", "task_executions", "ready_tasks", "due_rows", "task_attempts"];
+const TABLES: [&str; 7] = [
+    "workflow_executions",
+    "task_executions",
+    "ready_tasks",
+    "due_rows",
+    "task_waits",
+    "signals",
+    "task_attempts",
+];
 
 /// Runs SQL in a place, whichever database it is in.
 async fn sql(database: &Database, text: &str) {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::batch::PlaceBatch;
 use super::super::live::Live;
@@ -14,7 +15,7 @@ use crate::execution::{ExecutionStatus, TaskState};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::schedule::taken_out;
 use crate::slots::Permit;
-use crate::store::{Claimed, Closed, Freed, Fresh, PlaceFlushed, TaskOutcome};
+use crate::store::{Claimed, Closed, Freed, Fresh, NewTask, PlaceFlushed, TaskOutcome};
 
 impl PlaceState {
     /// Takes what a flush did over into memory.
@@ -30,7 +31,7 @@ impl PlaceState {
             recorded.into_iter().map(|recorded| (recorded.execution, recorded.task)).collect();
         let ended: Vec<ExecutionId> = endings.iter().map(|ending| ending.outcome.execution).collect();
         let spare = self.apply_endings(endings, &recorded, moment, &mut effects);
-        self.apply_freed(freed, spare, &mut starts);
+        self.apply_freed(freed, spare, &mut starts, &mut effects);
         let mut permits = permits.into_iter();
         for claimed in claimed {
             self.know_claimed(&claimed);
@@ -82,7 +83,11 @@ impl PlaceState {
             if let Some(deadline) = execution.deadline {
                 effects.due_in(moment.until(deadline));
             }
-            let roots = execution.tasks.iter().filter(|task| task.waiting_on == 0).count();
+            let roots = execution.tasks.iter().filter(|task| task.is_ready()).count();
+            if execution.tasks.iter().any(NewTask::waits) {
+                let start = execution.start_at.map_or(Duration::ZERO, |start_at| moment.until(start_at));
+                effects.due_in(start);
+            }
             match execution.start_at {
                 Some(start_at) if start_at > moment.now => effects.work_in(moment.until(start_at)),
                 _ if execution.claimed.len() < roots || !execution.is_expanded() => {
@@ -201,6 +206,7 @@ impl PlaceState {
         freed: Vec<Freed>,
         mut spare: HashMap<ExecutionId, Vec<Permit>>,
         starts: &mut Vec<Start>,
+        effects: &mut Effects,
     ) {
         for Freed { execution, task, claimed } in freed {
             match claimed {
@@ -208,10 +214,10 @@ impl PlaceState {
                     let permit = spare.get_mut(&execution).and_then(Vec::pop);
                     starts.push(Start { execution, task, attempt, failures: 0, lost: 0, permit });
                 }
-                None => {
-                    let priority = self.work.live.get(&execution).map_or(i16::MIN, |live| live.priority);
-                    self.claiming.note_backlog(priority);
-                }
+                None => match self.work.live.get(&execution) {
+                    Some(live) if live.is_wait(task) => effects.due_in(Duration::ZERO),
+                    known => self.claiming.note_backlog(known.map_or(i16::MIN, |live| live.priority)),
+                },
             }
         }
     }

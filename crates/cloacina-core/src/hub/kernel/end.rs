@@ -25,6 +25,7 @@ impl PlaceState {
             task.ending = true;
         }
         outcome.successors = live.successors(task);
+        outcome.waits = live.waits(task);
         if matches!(outcome.outcome, TaskOutcome::Completed { .. }) {
             outcome.handles = live.handles(task);
         }

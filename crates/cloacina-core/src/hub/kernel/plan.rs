@@ -8,7 +8,7 @@ use super::effects::{Effects, Run, Start};
 use crate::execution::AttemptOutcome;
 use crate::id::ExecutionId;
 use crate::store::TaskOutcome;
-use crate::workflow::TaskTimeout;
+use crate::workflow::{Node, TaskTimeout};
 
 /// What becomes of one task.
 enum Next {
@@ -53,7 +53,13 @@ impl PlaceState {
             );
             return Next::End(start, TaskOutcome::Failed { how: AttemptOutcome::Lost, error });
         }
-        let definition = &live.workflow.tasks()[start.task as usize];
+        let Some(definition) = live.workflow.node(start.task).and_then(Node::task) else {
+            // Only rows that were written by hand say so.
+            return Next::Abandon(
+                start.execution,
+                format!("its number {} is a wait, which is not run", start.task),
+            );
+        };
         if let Err(reason) = definition.rule.decide(&dependencies) {
             return Next::End(start, TaskOutcome::Skipped { reason });
         }

@@ -10,8 +10,9 @@ use crate::workflow::{Workflow, WorkflowError, by_age};
 /// What an execution of a workflow is made of.
 pub(crate) fn key_and_tasks(workflow: &Workflow) -> Result<(WorkflowKey, Arc<[NewTask]>), WorkflowError> {
     let graph = workflow.graph()?;
-    let tasks = workflow.tasks().iter().zip(0..).map(|(task, position)| NewTask {
-        name: task.id().to_owned(),
+    let tasks = workflow.nodes().iter().zip(0..).map(|(node, position)| NewTask {
+        name: node.id().to_owned(),
+        is_wait: node.wait().is_some(),
         waiting_on: i16::try_from(graph.dependencies(position).len())
             .expect("a workflow has at most 10,000 tasks"),
     });

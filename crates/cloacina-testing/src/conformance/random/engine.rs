@@ -385,7 +385,7 @@ impl Engine {
             handles.clone_from(handled);
         }
         let Held { execution, task, attempt, .. } = *held;
-        Outcome { execution, task, attempt, outcome, successors, handles }
+        Outcome { successors, handles, ..Outcome::new(execution, task, attempt, outcome) }
     }
 
     /// Something that was reported before, as a runner might that has lost count.
@@ -398,14 +398,9 @@ impl Engine {
             return None;
         }
         let successors = self.history.plans[&execution].successors(task);
-        Some(Outcome {
-            execution,
-            task,
-            attempt,
-            outcome: TaskOutcome::Completed { patch: Some(r#"{"set":{"stale":true}}"#.into()) },
-            successors: successors.into_iter().map(|task| (task, true)).collect(),
-            handles: Vec::new(),
-        })
+        let successors = successors.into_iter().map(|task| (task, true)).collect();
+        let outcome = TaskOutcome::Completed { patch: Some(r#"{"set":{"stale":true}}"#.into()) };
+        Some(Outcome { successors, ..Outcome::new(execution, task, attempt, outcome) })
     }
 
     fn note(&mut self, reported: &[Held], flushed: &PlaceFlushed) {

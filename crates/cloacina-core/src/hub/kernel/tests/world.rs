@@ -224,6 +224,7 @@ impl Process {
             .zip(workflow.tasks())
             .map(|(position, task)| NewTask {
                 name: task.id().to_owned(),
+                is_wait: false,
                 waiting_on: i16::try_from(graph.dependencies(position).len()).expect("there are few"),
             })
             .collect();
@@ -289,8 +290,7 @@ impl Process {
     }
 
     fn send(&mut self, (execution, task, attempt): AttemptId, outcome: TaskOutcome, permit: Option<Permit>) {
-        let mut outcome =
-            Outcome { execution, task, attempt, outcome, successors: Vec::new(), handles: Vec::new() };
+        let mut outcome = Outcome::new(execution, task, attempt, outcome);
         let slots = &self.place.slots;
         let permits = self.place.state().prepare(&mut outcome, permit, |wanted| slots.take(wanted));
         self.waiting.endings.push(Ending {

@@ -1,0 +1,233 @@
+//! Looks after the waits of executions: decides what becomes of those that are due.
+//!
+//! It needs no slot, and no task of the execution has to be known here. What is freed by the end of a wait
+//! goes to the ready table.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::warn;
+
+use super::place::OpenPlace;
+use super::report::count_ended;
+use super::shared::{Audit, Hub};
+use super::timers::Timer;
+use crate::context::Patch;
+use crate::execution::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
+use crate::id::{ExecutionId, TaskIndex};
+use crate::store::{
+    DueWait, DueWaits, EndedBy, MANY, NEVER, Outcome, Payload, Place, SettledWaits, Store, StoreError,
+    TaskOutcome, WaitBegin, WaitEnd, WaitStep,
+};
+use crate::workflow::{Awaited, Graph, OnTimeout, Wait, Workflow};
+
+/// How the nodes of an execution ended that are over.
+type Ends = HashMap<TaskIndex, (TaskState, Option<SkipReason>)>;
+
+impl Hub {
+    /// Settles the waits of a place that are due. Returns how many due rows that took away.
+    pub(super) async fn settle_waits(self: &Arc<Self>, place: &Arc<OpenPlace>) -> Result<usize, StoreError> {
+        let (mut settled, mut after) = (0, None);
+        loop {
+            let workflows = {
+                let state = place.state();
+                if !state.may_expand() {
+                    return Ok(settled);
+                }
+                Arc::clone(state.claimable())
+            };
+            let _turn = self.turn_in(place).await;
+            let (store, inner, now) = self.asked_for(place);
+            let looked =
+                self.ask(async move { store.wait_due(&inner, &workflows, after.as_ref(), MANY, now).await });
+            let DueWaits { now, waits, void, next } = looked.await?;
+            let steps = self.decide(place, waits, now).await?;
+            if !void.is_empty() {
+                let rows = void.len();
+                warn!(tenant = place.place.name, rows, "due rows are left out, because nothing waits there");
+            }
+            settled += void.len();
+            if !steps.is_empty() || !void.is_empty() {
+                let (store, inner, now) = self.asked_for(place);
+                let done =
+                    self.ask(async move { store.wait_settle(&inner, &steps, &void, now).await }).await?;
+                settled += done.done;
+                self.settled_waits(place, done);
+            }
+            let Some(next) = next else { return Ok(settled) };
+            after = Some(next);
+        }
+    }
+
+    /// A wait may be due now: somebody sent a signal, or moved it.
+    pub(crate) fn look_for_waits(&self, place: &OpenPlace) {
+        if place.state().may_expand() {
+            self.set_timer(place.place.tenant, Timer::Due, Duration::ZERO);
+        }
+    }
+
+    fn asked_for(&self, place: &OpenPlace) -> (Arc<dyn Store>, Arc<Place>, Option<Timestamp>) {
+        (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now())
+    }
+
+    /// Decides what becomes of waits.
+    async fn decide(
+        &self,
+        place: &OpenPlace,
+        waits: Vec<DueWait>,
+        now: Timestamp,
+    ) -> Result<Arc<[WaitStep]>, StoreError> {
+        let known = Arc::clone(&place.state().handles.workflows);
+        let of = |wait: DueWait| {
+            let workflow = Arc::clone(known.version(&wait.workflow)?);
+            let graph = Arc::clone(workflow.graph().ok()?);
+            Some(Known { wait, workflow, graph })
+        };
+        let waits: Vec<Known> = waits.into_iter().filter_map(of).collect();
+        let asks = waits.iter().filter(|known| known.asks()).map(|known| known.wait.execution);
+        let asks: Vec<ExecutionId> = asks.collect::<BTreeSet<_>>().into_iter().collect();
+        let mut ends: HashMap<ExecutionId, Ends> = HashMap::new();
+        if !asks.is_empty() {
+            let (store, inner, _) = self.asked_for(place);
+            for end in self.ask(async move { store.wait_ends(&inner, &asks).await }).await? {
+                ends.entry(end.execution).or_default().insert(end.node, (end.state, end.skip_reason));
+            }
+        }
+        let none = Ends::new();
+        let steps =
+            waits.iter().map(|known| known.step(ends.get(&known.wait.execution).unwrap_or(&none), now));
+        Ok(steps.flatten().collect())
+    }
+
+    fn settled_waits(self: &Arc<Self>, place: &Arc<OpenPlace>, done: SettledWaits) {
+        if done.done > 0 {
+            // What was freed waits in the ready table.
+            place.state().claiming.note_any();
+            self.look(place);
+        }
+        place.queue.left(done.closed.len());
+        let mut failed = Vec::new();
+        for closed in done.closed {
+            count_ended(closed.status, 1);
+            if closed.status == ExecutionStatus::Failed {
+                failed.push(closed.execution);
+            }
+            self.request_audit(Audit::Execution(Arc::clone(place), closed.execution));
+        }
+        if !failed.is_empty() {
+            self.spawn(Arc::clone(self).say_failures(Arc::clone(place), failed));
+        }
+        if !done.submitters.is_empty() {
+            self.store.tell(&done.submitters);
+        }
+    }
+}
+
+/// A wait that is due, with what is known of its workflow here.
+struct Known {
+    wait: DueWait,
+    workflow: Arc<Workflow>,
+    graph: Arc<Graph>,
+}
+
+impl Known {
+    /// Whether it has to be known how the nodes before it ended.
+    fn asks(&self) -> bool {
+        let handles = self.workflow.node(self.wait.node).is_some_and(|node| node.rule().handles_failures());
+        !self.dependencies().is_empty() && (self.wait.until.is_none() || handles)
+    }
+
+    fn dependencies(&self) -> &[TaskIndex] {
+        if self.workflow.node(self.wait.node).is_none() {
+            return &[];
+        }
+        self.graph.dependencies(self.wait.node)
+    }
+
+    /// What becomes of it; nothing if what is stored does not fit the code.
+    fn step(&self, ends: &Ends, now: Timestamp) -> Option<WaitStep> {
+        let wait = self.workflow.node(self.wait.node)?.wait()?;
+        let Some(until) = self.wait.until else {
+            let ends = self.dependencies().iter().map(|dependency| ends.get(dependency).copied());
+            return match wait.rule.decide(&ends.collect::<Option<Vec<_>>>()?) {
+                Ok(()) => Some(WaitStep::Begin(self.begin(wait))),
+                Err(reason) => Some(self.end(EndedBy::Rule, TaskOutcome::Skipped { reason }, Vec::new())),
+            };
+        };
+        let (by, outcome) = match &self.wait.signal {
+            Some(signal) => (EndedBy::Signal(signal.number), answered(wait, &signal.payload)),
+            None if until <= now => (EndedBy::Time, timed_out(wait)),
+            None => return None,
+        };
+        let mut handles = Vec::new();
+        if wait.rule.handles_failures() && matches!(outcome, TaskOutcome::Completed { .. }) {
+            let failed =
+                |node: &&TaskIndex| ends.get(node).is_some_and(|(state, _)| *state == TaskState::Failed);
+            handles.extend(self.dependencies().iter().filter(failed));
+        }
+        Some(self.end(by, outcome, handles))
+    }
+
+    /// It begins to wait. Its time is counted from when it was reached.
+    fn begin(&self, wait: &Wait) -> WaitBegin {
+        let DueWait { execution, node, reached_at, .. } = self.wait;
+        let signal = wait.what.signal();
+        let ask = signal.and_then(|signal| signal.ask.as_ref());
+        WaitBegin {
+            execution,
+            node,
+            signal: signal.map(|signal| signal.name.as_str().into()),
+            until: wait.what.lasts().map_or(NEVER, |lasts| later(reached_at, lasts)),
+            ask: ask.and_then(|ask| serde_json::to_string(ask).ok()).map(Into::into),
+        }
+    }
+
+    fn end(&self, by: EndedBy, outcome: TaskOutcome, handles: Vec<TaskIndex>) -> WaitStep {
+        let DueWait { execution, node, .. } = self.wait;
+        let is_wait = |node: &TaskIndex| self.workflow.node(*node).is_some_and(|node| node.wait().is_some());
+        let (waits, tasks): (Vec<_>, Vec<_>) = self.graph.successors(node).iter().copied().partition(is_wait);
+        let successors = tasks.into_iter().map(|task| (task, false)).collect();
+        let outcome = Outcome { successors, waits, handles, ..Outcome::new(execution, node, 0, outcome) };
+        WaitStep::End(WaitEnd { by, outcome: Arc::new(outcome) })
+    }
+}
+
+/// The time that much later, as far as anybody will see.
+fn later(from: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    from.checked_add(by).unwrap_or(NEVER).clamp(Timestamp::UNIX_EPOCH, NEVER)
+}
+
+/// What becomes of a wait whose signal came.
+fn answered(wait: &Wait, payload: &Payload) -> TaskOutcome {
+    let failed = |error| TaskOutcome::Failed { how: AttemptOutcome::Failed, error };
+    let ask = wait.what.signal().and_then(|signal| signal.ask.as_ref());
+    if ask.is_some_and(|ask| !ask.is_answered_by(payload)) {
+        return failed(format!(
+            "the signal for `{}` came before it was asked, and is none of its choices",
+            wait.id
+        ));
+    }
+    match Patch::of_one(&wait.id, payload) {
+        Ok(patch) => TaskOutcome::Completed { patch: Some(patch) },
+        Err(error) => failed(format!("what the signal for `{}` brought cannot be read: {error}", wait.id)),
+    }
+}
+
+/// What becomes of a wait whose time is over.
+fn timed_out(wait: &Wait) -> TaskOutcome {
+    let Awaited::Signal(signal) = &wait.what else { return TaskOutcome::Completed { patch: None } };
+    match signal.on_timeout {
+        OnTimeout::Fail => {
+            let error = match signal.timeout {
+                Some(timeout) => format!("no signal `{}` came within {timeout:?}", signal.name),
+                None => format!("no signal `{}` came until the wait was ended by hand", signal.name),
+            };
+            TaskOutcome::Failed { how: AttemptOutcome::TimedOut, error }
+        }
+        OnTimeout::Skip => TaskOutcome::Skipped { reason: SkipReason::ByRule },
+        OnTimeout::Continue => TaskOutcome::Completed { patch: Patch::of_one(&wait.id, "null").ok() },
+    }
+}

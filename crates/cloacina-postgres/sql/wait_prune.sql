@@ -1,0 +1,7 @@
+-- The signals, and what was waited for, of executions that are deleted.
+WITH waits AS (
+    DELETE FROM task_waits AS wait USING unnest($2::uuid[]) AS gone (id)
+    WHERE wait.tenant_id = $1::uuid AND wait.execution_id = gone.id
+)
+DELETE FROM signals AS signal USING unnest($2) AS gone (id)
+WHERE signal.tenant_id = $1 AND signal.execution_id = gone.id

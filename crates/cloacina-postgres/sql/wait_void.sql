@@ -1,0 +1,16 @@
+-- Takes due rows of waits (kind 1) away behind which nothing waits.
+DELETE FROM due_rows AS due
+USING (
+    SELECT void.ctid
+    FROM unnest($2::timestamptz[], $3::uuid[], $4::text[]) AS wanted (due_at, subject, cause)
+    JOIN due_rows AS void ON void.tenant_id = $1::uuid AND void.kind = 1 AND void.due_at = wanted.due_at
+      AND void.subject = wanted.subject AND void.cause = wanted.cause
+    WHERE NOT EXISTS (
+        SELECT FROM task_executions AS waiting
+        WHERE waiting.tenant_id = $1 AND waiting.execution_id = void.subject AND waiting.task::text = void.cause
+          AND waiting.state = 'waiting' AND waiting.due_at = void.due_at
+        OFFSET 0
+    )
+    FOR UPDATE OF void SKIP LOCKED
+) AS void
+WHERE due.ctid = void.ctid

@@ -1,0 +1,1 @@
+DELETE FROM signals WHERE tenant_id = ?1 AND execution_id = ?2

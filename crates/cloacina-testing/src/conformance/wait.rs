@@ -1,0 +1,461 @@
+//! Waits, and the signals and times that end them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
+use cloacina_core::id::{ExecutionId, TaskIndex};
+use cloacina_core::store::{
+    Closed, Controlled, DueKind, DueWait, EndedBy, Idempotency, NEVER, NewExecution, NewSignal, NewTask,
+    Outcome, SignalSent, SignalTarget, TaskOutcome, WaitBegin, WaitEnd, WaitFilter, WaitStep,
+};
+use jiff::Timestamp;
+
+use super::Fixture;
+use super::process::{Process, WORKFLOW, World, at, claimed_draft, completed, draft, key};
+
+/// As [`draft`], where a wait stands for each number that is given as true.
+fn waits(nodes: &[(i16, bool)]) -> NewExecution {
+    let of = |(index, (waiting_on, is_wait)): (usize, &(i16, bool))| NewTask {
+        name: format!("t{index}"),
+        is_wait: *is_wait,
+        waiting_on: *waiting_on,
+    };
+    NewExecution { tasks: nodes.iter().enumerate().map(of).collect(), ..draft(&[]) }
+}
+
+/// A wait alone, or before a task.
+fn one_wait() -> NewExecution {
+    waits(&[(0, true)])
+}
+
+fn begin(execution: ExecutionId, node: TaskIndex, signal: Option<&str>, until: Timestamp) -> WaitStep {
+    WaitStep::Begin(WaitBegin { execution, node, signal: signal.map(Into::into), until, ask: None })
+}
+
+fn end_of(outcome: Outcome, by: EndedBy) -> WaitStep {
+    WaitStep::End(WaitEnd { by, outcome: Arc::new(Outcome { attempt: 0, ..outcome }) })
+}
+
+fn end(execution: ExecutionId, node: TaskIndex, by: EndedBy) -> WaitStep {
+    end_of(completed(execution, node), by)
+}
+
+fn signal(execution: ExecutionId, name: &str, payload: &str) -> NewSignal {
+    let target = SignalTarget::Id(execution);
+    NewSignal { target, name: name.into(), payload: payload.into(), key: None }
+}
+
+impl Process {
+    /// The waits that are due, without how they were found.
+    async fn due_waits(&self, now: Timestamp) -> Vec<DueWait> {
+        let place = Arc::clone(&self.place);
+        let known = [key(WORKFLOW, 1)].into();
+        self.call(|store| async move { store.wait_due(&place, &known, None, 100, Some(now)).await })
+            .await
+            .waits
+    }
+
+    /// What is due, as positions and whether a signal is there.
+    async fn due(&self, now: Timestamp) -> Vec<(TaskIndex, Option<i64>)> {
+        let due = self.due_waits(now).await;
+        due.iter().map(|wait| (wait.node, wait.signal.as_ref().map(|signal| signal.number))).collect()
+    }
+
+    /// Does steps; how many were done, and what ended with them.
+    async fn steps(&self, steps: impl IntoIterator<Item = WaitStep>, now: Timestamp) -> (usize, Vec<Closed>) {
+        let (place, steps): (_, Arc<[WaitStep]>) = (Arc::clone(&self.place), steps.into_iter().collect());
+        let done =
+            self.call(|store| async move { store.wait_settle(&place, &steps, &[], Some(now)).await }).await;
+        (done.done, done.closed)
+    }
+
+    async fn send(&self, signal: NewSignal, now: Timestamp) -> SignalSent {
+        let place = Arc::clone(&self.place);
+        self.call(|store| async move { store.signal_send(&place, &signal, Some(now)).await }).await
+    }
+
+    async fn move_wait(
+        &self,
+        id: ExecutionId,
+        wait: &'static str,
+        until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> bool {
+        let place = Arc::clone(&self.place);
+        self.call(|store| async move { store.wait_move(&place, id, wait, until, Some(now)).await }).await
+    }
+
+    /// The positions of the open waits, and until when they wait.
+    async fn open_waits(&self, id: ExecutionId) -> Vec<(TaskIndex, Option<String>, Option<Timestamp>)> {
+        let place = Arc::clone(&self.place);
+        let filter = WaitFilter { execution: Some(id), limit: 100, ..WaitFilter::default() };
+        let open = self.call(|store| async move { store.wait_list(&place, &filter).await }).await;
+        open.into_iter().map(|wait| (wait.node, wait.signal, wait.until)).collect()
+    }
+
+    /// An execution that waits for the signal `go`, or until then.
+    async fn waiting(&self, new: NewExecution, until: Timestamp) -> ExecutionId {
+        let id = self.submit(new, at(0)).await;
+        assert_eq!(self.steps([begin(id, 0, Some("go"), until)], at(0)).await.0, 1);
+        id
+    }
+}
+
+pub async fn a_wait_is_due_when_it_is_reached_and_then_when_its_time_is_over(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let new = NewExecution { claimed: vec![0], ..waits(&[(0, false), (1, true), (1, false)]) };
+    let id = runner.submit(new, at(0)).await;
+    assert_eq!(world.due(at(1)).await, []);
+    let reached = Outcome { waits: vec![1], ..completed(id, 0) };
+    let flushed = runner.report(reached, at(2)).await;
+    assert_eq!(flushed.freed.len(), 1);
+    assert_eq!(world.states(id).await, [TaskState::Completed, TaskState::Waiting, TaskState::Pending]);
+    assert!(world.is_rung(at(2)).await, "somebody is to look");
+    assert_eq!(world.lower(at(2)).await.due, Some(at(2)));
+    let due = world.due_waits(at(2)).await;
+    assert_eq!((due.len(), due[0].execution, due[0].node, due[0].reached_at), (1, id, 1, at(2)));
+    assert_eq!((due[0].until, &due[0].signal), (None, &None), "it has not begun to wait");
+    assert!(runner.claim(10, at(2)).await.is_empty(), "no slot is needed for it");
+    assert_eq!(world.steps([begin(id, 1, None, at(50))], at(3)).await, (1, vec![]));
+    assert_eq!(world.open_waits(id).await, [(1, None, Some(at(50)))]);
+    assert_eq!(world.due(at(49)).await, []);
+    assert_eq!(world.lower(at(4)).await.due, Some(at(50)));
+    assert_eq!(world.due(at(50)).await, [(1, None)]);
+    let over = Outcome { successors: vec![(2, false)], ..completed(id, 1) };
+    assert_eq!(world.steps([end_of(over, EndedBy::Time)], at(50)).await, (1, vec![]));
+    assert_eq!(world.states(id).await, [TaskState::Completed, TaskState::Completed, TaskState::Ready]);
+    assert_eq!(world.open_waits(id).await, []);
+    assert_eq!(world.lower(at(51)).await.due, None);
+    assert_eq!(runner.claim(10, at(51)).await.len(), 1);
+    runner.report(completed(id, 2), at(52)).await;
+    assert_eq!(world.header(id).await.status, ExecutionStatus::Completed);
+}
+
+pub async fn a_wait_alone_begins_its_execution_and_ends_it(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let id = world.submit(one_wait(), at(0)).await;
+    assert_eq!(world.header(id).await.status, ExecutionStatus::Pending);
+    assert_eq!(world.due(at(0)).await, [(0, None)]);
+    world.steps([begin(id, 0, None, at(10))], at(1)).await;
+    let header = world.header(id).await;
+    assert_eq!((header.status, header.started_at), (ExecutionStatus::Running, Some(at(1))));
+    assert!(world.repair(at(2)).await.is_empty(), "something is left to be done");
+    let closed = Closed { execution: id, status: ExecutionStatus::Completed };
+    assert_eq!(world.steps([end(id, 0, EndedBy::Time)], at(10)).await, (1, vec![closed]));
+    assert_eq!(world.header(id).await.finished_at, Some(at(10)));
+    assert_eq!(world.lower(at(11)).await.earliest(), None);
+}
+
+pub async fn a_wait_that_is_skipped_or_fails_ends_as_a_task_does(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let skipped = world.submit(one_wait(), at(0)).await;
+    let outcome = |id, outcome| Outcome::new(id, 0, 0, outcome);
+    let skip = TaskOutcome::Skipped { reason: SkipReason::UpstreamFailed };
+    let (done, closed) = world.steps([end_of(outcome(skipped, skip), EndedBy::Rule)], at(1)).await;
+    assert_eq!((done, closed[0].status), (1, ExecutionStatus::Completed));
+    let record = world.load(skipped).await;
+    assert_eq!(record.tasks[0].skip_reason, Some(SkipReason::UpstreamFailed));
+    let failed = world.waiting(waits(&[(0, true), (1, false)]), at(5)).await;
+    let fail = TaskOutcome::Failed { how: AttemptOutcome::TimedOut, error: "too late".to_owned() };
+    let fail = Outcome { successors: vec![(1, false)], ..outcome(failed, fail) };
+    assert_eq!(world.steps([end_of(fail, EndedBy::Time)], at(5)).await.0, 1);
+    assert_eq!(world.load(failed).await.tasks[0].error.as_deref(), Some("too late"));
+    let claimed = runner.claim(10, at(6)).await;
+    assert_eq!((claimed.len(), claimed[0].task), (1, 1));
+    let handles = Outcome { handles: vec![0], ..completed(failed, 1) };
+    runner.report(handles, at(7)).await;
+    assert_eq!(world.header(failed).await.status, ExecutionStatus::Completed);
+}
+
+pub async fn signals_are_taken_in_their_order_and_once(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let id = world.submit(waits(&[(0, true), (1, true)]), at(0)).await;
+    // Before the wait, and of another name.
+    assert_eq!(world.send(signal(id, "go", "1"), at(1)).await, SignalSent::Buffered(id));
+    assert_eq!(world.send(signal(id, "go", "2"), at(2)).await, SignalSent::Buffered(id));
+    assert_eq!(world.send(signal(id, "other", "3"), at(2)).await, SignalSent::Buffered(id));
+    world.steps([begin(id, 0, Some("go"), NEVER)], at(3)).await;
+    let due = world.due_waits(at(3)).await;
+    let first = due[0].signal.as_ref().expect("it is there");
+    assert_eq!((due.len(), first.number, &*first.payload), (1, 1, "1"));
+    assert_eq!(world.steps([end(id, 0, EndedBy::Signal(2))], at(3)).await.0, 0, "it is not its turn");
+    assert_eq!(world.steps([end(id, 0, EndedBy::Time)], at(3)).await.0, 0, "the signal was first");
+    let next = Outcome { waits: vec![1], ..completed(id, 0) };
+    assert_eq!(world.steps([end_of(next, EndedBy::Signal(1))], at(4)).await.0, 1);
+    world.steps([begin(id, 1, Some("go"), NEVER)], at(5)).await;
+    assert_eq!(world.due(at(5)).await, [(1, Some(2))]);
+    assert_eq!(world.steps([end(id, 1, EndedBy::Signal(1))], at(5)).await.0, 0, "it was taken");
+    assert_eq!(world.steps([end(id, 1, EndedBy::Signal(2))], at(5)).await.0, 1);
+    assert_eq!(world.header(id).await.status, ExecutionStatus::Completed);
+    let over = SignalSent::AlreadyOver(id, ExecutionStatus::Completed);
+    assert_eq!(world.send(signal(id, "go", "4"), at(6)).await, over);
+}
+
+pub async fn a_signal_has_the_wait_looked_at_at_once(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let id = world.waiting(one_wait(), NEVER).await;
+    assert_eq!(world.lower(at(1)).await.due, Some(NEVER));
+    assert_eq!(world.send(signal(id, "other", "1"), at(2)).await, SignalSent::Buffered(id));
+    assert_eq!(world.due(at(2)).await, []);
+    assert_eq!(world.send(signal(id, "go", "2"), at(3)).await, SignalSent::Delivered(id));
+    assert!(world.is_rung(at(3)).await, "another process may be the one that looks");
+    assert_eq!(world.lower(at(3)).await.due, Some(at(3)));
+    assert_eq!(world.due(at(3)).await, [(0, Some(1))]);
+}
+
+pub async fn a_signal_is_addressed_by_a_key_and_has_one(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let idempotency = Some(Idempotency { key: "77".to_owned(), input_hash: 1 });
+    let id = world.submit(NewExecution { idempotency, ..one_wait() }, at(0)).await;
+    let to = |key: &str| SignalTarget::Key { workflow: WORKFLOW.into(), key: key.into() };
+    let send = |target, key: Option<&str>| {
+        let signal = NewSignal { target, key: key.map(Into::into), ..signal(id, "go", "1") };
+        world.send(signal, at(1))
+    };
+    assert_eq!(send(to("77"), Some("a")).await, SignalSent::Buffered(id));
+    assert_eq!(send(SignalTarget::Id(id), Some("a")).await, SignalSent::Repeated(id));
+    assert_eq!(send(to("77"), Some("b")).await, SignalSent::Buffered(id));
+    assert_eq!(send(to("77"), None).await, SignalSent::Buffered(id));
+    assert_eq!(send(to("78"), None).await, SignalSent::NotFound);
+    assert_eq!(send(SignalTarget::Id(ExecutionId::new()), None).await, SignalSent::NotFound);
+}
+
+pub async fn the_time_of_a_wait_can_be_moved(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let id = world.waiting(one_wait(), at(10)).await;
+    assert!(!world.move_wait(id, "another", None, at(1)).await);
+    assert!(world.move_wait(id, "t0", Some(at(20)), at(1)).await);
+    assert_eq!(world.open_waits(id).await, [(0, Some("go".to_owned()), Some(at(20)))]);
+    assert_eq!(world.due(at(10)).await, []);
+    assert_eq!(world.steps([end(id, 0, EndedBy::Time)], at(10)).await.0, 0, "it is too early now");
+    assert!(world.move_wait(id, "t0", None, at(11)).await);
+    assert!(world.is_rung(at(11)).await);
+    assert_eq!(world.due(at(11)).await, [(0, None)]);
+    assert_eq!(world.steps([end(id, 0, EndedBy::Time)], at(11)).await.0, 1);
+    assert!(!world.move_wait(id, "t0", None, at(12)).await, "it is over");
+}
+
+pub async fn a_wait_begins_once_and_ends_once(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let id = world.waiting(one_wait(), at(10)).await;
+    assert_eq!(world.steps([begin(id, 0, None, at(99))], at(1)).await.0, 0);
+    assert_eq!(world.steps([end(id, 0, EndedBy::Rule)], at(1)).await.0, 0, "it has begun to wait");
+    assert_eq!(world.steps([end(id, 0, EndedBy::Time)], at(9)).await.0, 0, "its time is not over");
+    assert_eq!(world.steps([end(id, 0, EndedBy::Signal(1))], at(10)).await.0, 0, "there is none");
+    let twice = [end(id, 0, EndedBy::Time), end(id, 0, EndedBy::Time)];
+    assert_eq!(world.steps(twice, at(10)).await.0, 1);
+    assert_eq!(world.steps([end(id, 0, EndedBy::Time)], at(11)).await.0, 0);
+    assert_eq!(world.steps([begin(id, 0, None, at(99))], at(11)).await.0, 0);
+    let running = world.runner().await.submit(claimed_draft(1), at(12)).await;
+    let steps =
+        [begin(running, 0, None, at(99)), end(running, 0, EndedBy::Rule), end(running, 9, EndedBy::Rule)];
+    assert_eq!(world.steps(steps, at(12)).await.0, 0, "a task is no wait");
+}
+
+/// Something that may happen to an execution that waits for the signal `go`, or until 10.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Signal,
+    Timeout,
+    Cancel,
+    Pause,
+    Resume,
+    Deadline,
+    Move,
+}
+
+pub async fn whatever_comes_in_which_order_a_wait_has_one_end(fixture: &impl Fixture) {
+    use Event::{Cancel, Deadline, Move, Pause, Resume, Signal, Timeout};
+    let world = World::new(fixture).await;
+    let events = [Signal, Timeout, Cancel, Pause, Resume, Deadline, Move];
+    for (first, second) in events.iter().flat_map(|first| events.iter().map(move |second| (*first, *second)))
+    {
+        let deadline = [first, second].contains(&Deadline).then_some(at(20));
+        let id = world.waiting(NewExecution { deadline, ..one_wait() }, at(10)).await;
+        for event in [first, second] {
+            match event {
+                Signal => drop(world.send(signal(id, "go", "1"), at(5)).await),
+                // What a process does that looks what is due.
+                Timeout => {}
+                Cancel => drop(world.cancel(id, at(5)).await),
+                Pause => drop(world.pause(id, at(5)).await),
+                Resume => drop(world.resume(id, at(5)).await),
+                Deadline => drop(world.expire(at(20)).await),
+                Move => drop(world.move_wait(id, "t0", Some(at(7)), at(5)).await),
+            }
+            let now = if event == Timeout { at(10) } else { at(5) };
+            let due = world.due_waits(now).await;
+            assert!(due.len() <= 1, "{first:?}, {second:?}");
+            let by = due.first().map(|due| match &due.signal {
+                Some(signal) => EndedBy::Signal(signal.number),
+                None => EndedBy::Time,
+            });
+            if let Some(by) = by {
+                assert_eq!(world.steps([end(id, 0, by)], now).await.0, 1, "{first:?}, {second:?}");
+            }
+        }
+        let record = world.load(id).await;
+        let status = record.header.status;
+        let states = [TaskState::Waiting, TaskState::Completed, TaskState::Cancelled];
+        assert!(states.contains(&record.tasks[0].state));
+        match record.tasks[0].state {
+            TaskState::Waiting => assert!(!status.is_terminal(), "{first:?}, {second:?}: {status}"),
+            TaskState::Cancelled => assert_eq!(status, ExecutionStatus::Cancelled),
+            _ if first == Pause => assert_eq!(status, ExecutionStatus::Paused),
+            _ => assert_eq!(status, ExecutionStatus::Completed, "{first:?}, {second:?}"),
+        }
+        let open = usize::from(record.tasks[0].state == TaskState::Waiting);
+        assert_eq!(world.open_waits(id).await.len(), open, "{first:?}, {second:?}");
+        world.resume(id, at(21)).await;
+        world.cancel(id, at(21)).await;
+        assert_eq!(world.lower(at(22)).await.earliest(), None, "{first:?}, {second:?}: nothing stays due");
+    }
+    assert_eq!(world.prune(at(1_000), 1_000).await, events.len().pow(2));
+}
+
+pub async fn a_paused_execution_takes_ends_of_waits_and_starts_nothing(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = world.waiting(waits(&[(0, true), (1, false)]), at(10)).await;
+    world.pause(id, at(1)).await;
+    assert_eq!(world.due(at(10)).await, [(0, None)], "time goes on");
+    let over = Outcome { successors: vec![(1, false)], ..completed(id, 0) };
+    assert_eq!(world.steps([end_of(over, EndedBy::Time)], at(10)).await.0, 1);
+    assert_eq!(world.states(id).await, [TaskState::Completed, TaskState::Ready]);
+    assert_eq!(runner.claim(10, at(11)).await, []);
+    assert_eq!(world.resume(id, at(12)).await, Controlled::Done(ExecutionStatus::Running));
+    assert_eq!(runner.claim(10, at(13)).await.len(), 1);
+}
+
+pub async fn a_wait_waits_for_the_start_of_its_execution(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let id = world.submit(NewExecution { start_at: Some(at(100)), ..one_wait() }, at(0)).await;
+    assert_eq!(world.due(at(99)).await, []);
+    assert_eq!(world.lower(at(1)).await.due, Some(at(100)));
+    let due = world.due_waits(at(100)).await;
+    assert_eq!((due.len(), due[0].reached_at), (1, at(100)));
+    assert_eq!(world.cancel(id, at(101)).await, Controlled::Done(ExecutionStatus::Cancelled));
+    assert_eq!(world.lower(at(102)).await.earliest(), None);
+}
+
+pub async fn a_wait_of_an_unknown_version_is_left_to_others(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let unknown = world.submit(NewExecution { workflow: key("another", 7), ..one_wait() }, at(0)).await;
+    let known = world.submit(one_wait(), at(1)).await;
+    let due = world.due_waits(at(2)).await;
+    assert_eq!(due.iter().map(|due| due.execution).collect::<Vec<_>>(), [known]);
+    let (place, other) = (Arc::clone(&world.place), [key("another", 7)].into());
+    let theirs =
+        world.call(|store| async move { store.wait_due(&place, &other, None, 100, Some(at(2))).await }).await;
+    assert_eq!(theirs.waits.iter().map(|due| due.execution).collect::<Vec<_>>(), [unknown]);
+    assert_eq!(theirs.void, [], "what somebody knows is not taken away");
+}
+
+pub async fn due_waits_are_read_page_by_page(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let mut ids = BTreeSet::new();
+    for time in [0, 0, 1, 1, 2] {
+        ids.insert(world.submit(one_wait(), at(time)).await);
+    }
+    let (mut after, mut seen) = (None, Vec::new());
+    loop {
+        let (place, known, from) = (Arc::clone(&world.place), [key(WORKFLOW, 1)].into(), after.clone());
+        let page = world
+            .call(|store| async move { store.wait_due(&place, &known, from.as_ref(), 2, Some(at(3))).await })
+            .await;
+        assert_eq!(page.now, at(3));
+        assert!(page.waits.len() <= 2);
+        seen.extend(page.waits.iter().map(|due| due.execution));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!((seen.len(), seen.into_iter().collect::<BTreeSet<_>>()), (5, ids));
+}
+
+pub async fn two_processes_settle_each_wait_once(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let new = || Arc::new(one_wait());
+    let ids: Vec<_> = (0..200).map(|_| new()).collect();
+    world.batch(at(0)).submits(ids.iter().cloned()).write().await;
+    world.steps(ids.iter().map(|new| begin(new.id, 0, None, at(10))), at(1)).await;
+    let processes = [world.process().await, world.process().await];
+    let settling = processes.map(|process| {
+        tokio::spawn(async move {
+            let mut settled = 0;
+            // What the other one has locked is not done by this one, so both look until nothing is due.
+            loop {
+                let due = process.due_waits(at(10)).await;
+                if due.is_empty() {
+                    return settled;
+                }
+                let steps = due.iter().map(|due| end(due.execution, 0, EndedBy::Time));
+                settled += process.steps(steps, at(10)).await.0;
+            }
+        })
+    });
+    let mut settled = 0;
+    for settling in settling {
+        settled += settling.await.expect("it settles to the end");
+    }
+    assert_eq!(settled, 200, "none is lost, and none ends twice");
+}
+
+pub async fn a_signal_and_a_time_that_meet_have_one_winner(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let processes = [world.process().await, world.process().await];
+    for round in 0..30 {
+        let id = world.waiting(one_wait(), at(10)).await;
+        let [sender, timer] = processes.clone();
+        let sending = tokio::spawn(async move { sender.send(signal(id, "go", "1"), at(10)).await });
+        let timing = tokio::spawn(async move { timer.steps([end(id, 0, EndedBy::Time)], at(10)).await.0 });
+        let (sent, timed) = (sending.await.expect("it sends"), timing.await.expect("it settles"));
+        match sent {
+            SignalSent::AlreadyOver(..) => assert_eq!(timed, 1, "{round}"),
+            SignalSent::Delivered(_) => {
+                assert_eq!(timed, 0, "{round}");
+                assert_eq!(world.steps([end(id, 0, EndedBy::Signal(1))], at(11)).await.0, 1);
+            }
+            other => panic!("{round}: {other:?}"),
+        }
+        assert_eq!(world.header(id).await.status, ExecutionStatus::Completed);
+    }
+}
+
+pub async fn how_nodes_ended_is_told(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner
+        .submit(NewExecution { claimed: vec![0, 1], ..waits(&[(0, false), (0, false), (2, true)]) }, at(0))
+        .await;
+    let skip = Outcome::new(id, 1, 1, TaskOutcome::Skipped { reason: SkipReason::ByRule });
+    runner
+        .batch(at(1))
+        .outcome(Outcome { waits: vec![2], ..completed(id, 0) })
+        .outcome(Outcome { waits: vec![2], ..skip })
+        .write()
+        .await;
+    let (place, of) = (Arc::clone(&world.place), [id, ExecutionId::new()]);
+    let mut ends = world.call(|store| async move { store.wait_ends(&place, &of).await }).await;
+    ends.sort_by_key(|end| end.node);
+    let ends: Vec<_> = ends.iter().map(|end| (end.execution, end.node, end.state, end.skip_reason)).collect();
+    assert_eq!(
+        ends,
+        [(id, 0, TaskState::Completed, None), (id, 1, TaskState::Skipped, Some(SkipReason::ByRule))]
+    );
+    assert_eq!(world.due(at(1)).await, [(2, None)], "reached with the last of them");
+}
+
+pub async fn due_waits_are_told_with_other_kinds(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    world.submit(one_wait(), at(0)).await;
+    assert!(!world.settle(&[DueKind::Deadline], at(1)).await.waits);
+    let settled = world.settle(DueKind::ALL, at(1)).await;
+    assert_eq!((settled.waits, settled.taken), (true, 0));
+    let next = world.lower_knowing(&[DueKind::Deadline], at(1)).await;
+    assert_eq!((next.due, next.unknown), (None, Some(at(0))), "a program that knows no waits leaves them");
+}

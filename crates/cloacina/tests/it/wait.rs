@@ -1,0 +1,339 @@
+//! Executions that wait: for a time, and for signals.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloacina::{
+    Ask, Context, ErrorKind, Execution, ExecutionStatus, OnTimeout, Runner, SignalReceipt, TaskState,
+    TriggerRule, Wait, Waiting, Workflow,
+};
+use cloacina_core::clock::Clock;
+use cloacina_testing::clock::ManualClock;
+use serde_json::{Value, json};
+
+use crate::support::{
+    Database, Gate, assert_error, failing, idle, in_time, quick, setting, task, task_of, until,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What waits, and a task that tells what it finds in the context after it.
+fn then(wait: Wait) -> Workflow {
+    let id = wait.id().to_owned();
+    let tells = task("tell", move |context: Context| {
+        let found = context.get::<Value>(&id);
+        async move { Ok(context.with("told", found)) }
+    });
+    Workflow::builder("w")
+        .wait(wait.after("first"))
+        .task(setting("first", "begun", true))
+        .task(tells.dependencies(["wait"]))
+        .build()
+}
+
+/// A runner whose time the test moves.
+async fn with_clock(
+    database: &Database,
+    workflows: impl IntoIterator<Item = Workflow>,
+) -> (Runner, ManualClock) {
+    let clock = ManualClock::new();
+    let config = quick().clock(Arc::new(clock.clone()));
+    (database.configured(config, workflows).await, clock)
+}
+
+/// Returns once the execution waits for something.
+async fn waits(execution: &Execution) -> Waiting {
+    until(async || !execution.waits().await.unwrap().is_empty()).await;
+    execution.waits().await.unwrap().remove(0)
+}
+
+async fn is_over(execution: &Execution, clock: &ManualClock) -> cloacina::ExecutionResult {
+    until(async || {
+        clock.advance(Duration::from_millis(100));
+        execution.get_status().await.unwrap().is_terminal()
+    })
+    .await;
+    in_time(execution.wait_for_completion()).await.unwrap()
+}
+
+on_each_store! {
+    async fn a_sleep_ends_at_its_time_and_not_before(database: Database) {
+        let (runner, clock) = with_clock(&database, [then(Wait::sleep("wait", 3 * DAY))]).await;
+        let begun = clock.now();
+        let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        let waiting = waits(&execution).await;
+        assert_eq!((waiting.wait.as_str(), waiting.workflow.as_str(), waiting.signal), ("wait", "w", None));
+        assert_eq!((waiting.since, waiting.until), (begun, Some(begun + 3 * DAY)));
+        let now = runner.get_execution(execution.execution_id).await.unwrap();
+        let states: Vec<_> = now.task_results.iter().map(|task| task.state).collect();
+        assert_eq!(states, [TaskState::Waiting, TaskState::Completed, TaskState::Pending]);
+        clock.advance(3 * DAY - Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Running);
+        clock.advance(Duration::from_secs(1));
+        let result = is_over(&execution, &clock).await;
+        assert_eq!(result.status, ExecutionStatus::Completed);
+        assert_eq!(result.final_context, Context::new().with("begun", true).with("told", None::<Value>));
+        assert!(execution.waits().await.unwrap().is_empty());
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_signal_is_taken_by_the_wait_that_is_open(database: Database) {
+        let runner = database.runner([then(Wait::signal("wait"))]).await;
+        let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        let waiting = waits(&execution).await;
+        assert_eq!((waiting.signal.as_deref(), waiting.until), (Some("wait"), None));
+        let sent = execution.signal("wait", json!({"by": "eva"})).send().await.unwrap();
+        assert_eq!(sent, SignalReceipt::Delivered);
+        let result = in_time(execution.wait_for_completion()).await.unwrap();
+        assert_eq!(result.final_context.get::<Value>("told"), Some(json!({"by": "eva"})));
+        assert_eq!(execution.signal("wait", 1).send().await.unwrap(), SignalReceipt::AlreadyOver);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_signal_that_comes_before_its_wait_is_kept_for_it(database: Database) {
+        let gate = Gate::new();
+        let workflow = Workflow::builder("w")
+            .task(gate.task("first"))
+            .wait(Wait::signal("one").named("paid").after("first"))
+            .wait(Wait::signal("two").named("paid").after("one"))
+            .build();
+        let runner = database.runner([workflow]).await;
+        let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        gate.started().await;
+        for amount in [7, 8, 9] {
+            assert_eq!(execution.signal("paid", amount).send().await.unwrap(), SignalReceipt::Buffered);
+        }
+        gate.open(1);
+        let result = in_time(execution.wait_for_completion()).await.unwrap();
+        assert_eq!(result.final_context, Context::new().with("one", 7).with("two", 8), "in their order");
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_signal_with_a_key_arrives_once(database: Database) {
+        let gate = Gate::new();
+        let workflow = Workflow::builder("w")
+            .task(gate.task("first"))
+            .wait(Wait::signal("paid").after("first"))
+            .build();
+        let runner = database.runner([workflow]).await;
+        let submission = runner.submit("w").idempotency_key("invoice-77");
+        let execution = submission.send().await.unwrap();
+        gate.started().await;
+        let invoice = runner.by_key("w", "invoice-77");
+        assert_eq!(invoice.signal("paid", 1).key("web-1").send().await.unwrap(), SignalReceipt::Buffered);
+        assert_eq!(invoice.signal("paid", 2).key("web-1").send().await.unwrap(), SignalReceipt::Repeated);
+        assert_eq!(invoice.signal("other", 3).key("web-1").send().await.unwrap(), SignalReceipt::Buffered);
+        gate.open(1);
+        let result = in_time(execution.wait_for_completion()).await.unwrap();
+        assert_eq!(result.final_context.get::<i64>("paid"), Some(1));
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_wait_whose_time_is_over_ends_as_it_says(database: Database) {
+        let wait = |id: &str, on| Wait::signal(id).timeout(DAY).on_timeout(on);
+        let after = |id: &'static str| idle(id);
+        let workflow = Workflow::builder("w")
+            .wait(wait("fails", OnTimeout::Fail))
+            .wait(wait("skips", OnTimeout::Skip))
+            .wait(wait("goes_on", OnTimeout::Continue))
+            .task(after("handles").dependencies(["fails"]).rule(TriggerRule::AnyFailed))
+            .task(after("is_skipped").dependencies(["skips"]))
+            .task(after("runs").dependencies(["goes_on"]))
+            .build();
+        let (runner, clock) = with_clock(&database, [workflow]).await;
+        let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        until(async || execution.waits().await.unwrap().len() == 3).await;
+        clock.advance(DAY);
+        let result = is_over(&execution, &clock).await;
+        assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
+        let states: Vec<_> = result.task_results.iter().map(|task| task.state).collect();
+        use TaskState::{Completed, Failed, Skipped};
+        assert_eq!(states, [Failed, Skipped, Completed, Completed, Skipped, Completed]);
+        let error = task_of(&result, "fails").error_message.clone().unwrap();
+        assert!(error.contains("no signal `fails` came within"), "{error}");
+        assert_eq!(result.final_context, Context::new().with("goes_on", Value::Null));
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_wait_is_skipped_by_its_rule_when_it_is_reached(database: Database) {
+        let workflow = Workflow::builder("w")
+            .task(failing("breaks"))
+            .wait(Wait::signal("never").after("breaks"))
+            .wait(Wait::sleep("cool_off", Duration::ZERO).after("breaks").rule(TriggerRule::AnyFailed))
+            .build();
+        let runner = database.runner([workflow]).await;
+        let result = in_time(runner.execute("w", Context::new())).await.unwrap();
+        assert_eq!(result.status, ExecutionStatus::Completed, "the sleep handled the failure: {result:?}");
+        assert_eq!(task_of(&result, "never").state, TaskState::Skipped);
+        assert_eq!(task_of(&result, "cool_off").state, TaskState::Completed);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn waiting_takes_no_slot(database: Database) {
+        let gate = Gate::new();
+        let sleeper = Workflow::builder("sleeper").wait(Wait::sleep("wait", DAY)).build();
+        let clock = ManualClock::new();
+        let config = quick().clock(Arc::new(clock.clone())).max_concurrent_tasks(1);
+        let hog = Workflow::builder("hog").task(gate.task("t")).build();
+        let runner = database.configured(config, [sleeper, hog]).await;
+        runner.execute_async("hog", Context::new()).await.unwrap();
+        gate.started().await;
+        // It begins to wait, and ends, although every slot is taken.
+        let execution = runner.execute_async("sleeper", Context::new()).await.unwrap();
+        waits(&execution).await;
+        clock.advance(DAY);
+        assert_eq!(is_over(&execution, &clock).await.status, ExecutionStatus::Completed);
+        gate.open(1);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_wait_goes_on_in_another_process(database: Database) {
+        let runner = database.runner([then(Wait::signal("wait"))]).await;
+        let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        waits(&execution).await;
+        runner.shutdown().await.unwrap();
+        // Nobody needs the code to send.
+        let sender = database.configured(quick().submit_only(true), []).await;
+        let sent = sender.execution(execution.execution_id).signal("wait", "later").send().await.unwrap();
+        assert_eq!(sent, SignalReceipt::Delivered);
+        let next = database.runner([then(Wait::signal("wait"))]).await;
+        let execution = next.execution(execution.execution_id);
+        let result = in_time(execution.wait_for_completion()).await.unwrap();
+        assert_eq!(result.final_context.get::<String>("told").as_deref(), Some("later"));
+        sender.shutdown().await.unwrap();
+        next.shutdown().await.unwrap();
+    }
+
+    async fn an_execution_that_was_submitted_by_name_waits(database: Database) {
+        let front = database.configured(quick().submit_only(true), []).await;
+        let workflow = Workflow::builder("w").wait(Wait::signal("go")).task(idle("t").dependencies(["go"])).build();
+        let execution = front.submit("w").by_name().send().await.unwrap();
+        let runner = database.runner([workflow]).await;
+        waits(&execution).await;
+        assert_eq!(execution.signal("go", ()).send().await.unwrap(), SignalReceipt::Delivered);
+        let result = in_time(execution.wait_for_completion()).await.unwrap();
+        assert_eq!(result.status, ExecutionStatus::Completed);
+        front.shutdown().await.unwrap();
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn what_waits_can_be_cancelled_paused_and_woken(database: Database) {
+        let runner = database.runner([then(Wait::sleep("wait", DAY))]).await;
+        let [cancelled, paused] = [
+            runner.execute_async("w", Context::new()).await.unwrap(),
+            runner.execute_async("w", Context::new()).await.unwrap(),
+        ];
+        waits(&cancelled).await;
+        cancelled.cancel().await.unwrap();
+        assert!(cancelled.waits().await.unwrap().is_empty());
+        assert_error(&cancelled.wake("wait").await.unwrap_err(), ErrorKind::WrongState, "no open wait `wait`");
+        waits(&paused).await;
+        paused.pause().await.unwrap();
+        assert_error(&paused.wake("other").await.unwrap_err(), ErrorKind::WrongState, "no open wait `other`");
+        paused.wake("wait").await.unwrap();
+        // The end of the sleep is recorded, and nothing starts.
+        until(async || paused.waits().await.unwrap().is_empty()).await;
+        assert_eq!(paused.get_status().await.unwrap(), ExecutionStatus::Paused);
+        let now = runner.get_execution(paused.execution_id).await.unwrap();
+        assert_eq!(task_of(&now, "wait").state, TaskState::Completed);
+        paused.resume().await.unwrap();
+        let result = in_time(paused.wait_for_completion()).await.unwrap();
+        assert_eq!(result.status, ExecutionStatus::Completed);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn the_time_of_a_wait_can_be_extended(database: Database) {
+        let (runner, clock) = with_clock(&database, [then(Wait::signal("wait").timeout(DAY))]).await;
+        let begun = clock.now();
+        let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        waits(&execution).await;
+        execution.wait_until("wait", begun + 2 * DAY).await.unwrap();
+        assert_eq!(waits(&execution).await.until, Some(begun + 2 * DAY));
+        clock.advance(DAY + Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(execution.signal("wait", "in time").send().await.unwrap(), SignalReceipt::Delivered);
+        let result = is_over(&execution, &clock).await;
+        assert_eq!(result.final_context.get::<String>("told").as_deref(), Some("in time"));
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_question_is_answered_by_one_of_its_choices(database: Database) {
+        let ask = Ask::new("Refund over 500?").choices(["yes", "no"]).role("finance");
+        let runner = database.runner([
+            then(Wait::signal("wait").ask(ask.clone())),
+            Workflow::builder("sleeper").wait(Wait::sleep("night", DAY)).build(),
+        ]).await;
+        let sleeper = runner.execute_async("sleeper", Context::new()).await.unwrap();
+        let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        waits(&sleeper).await;
+        waits(&execution).await;
+        let inbox = runner.inbox(None, 10).await.unwrap();
+        assert_eq!(inbox.len(), 1, "what only sleeps asks nobody");
+        assert_eq!((inbox[0].execution_id, inbox[0].ask.as_ref()), (execution.execution_id, Some(&ask)));
+        assert_eq!(runner.waits(None, 10).await.unwrap().len(), 2);
+        assert_eq!(runner.waits(None, 1).await.unwrap().len(), 1);
+        let first = runner.waits(None, 1).await.unwrap().remove(0);
+        let second = runner.waits(Some(&first), 10).await.unwrap();
+        assert_eq!(second.len(), 1);
+        assert_ne!(first.execution_id, second[0].execution_id);
+        let error = execution.signal("wait", "perhaps").send().await.unwrap_err();
+        assert_error(&error, ErrorKind::Context, "none of the choices");
+        execution.signal("wait", "no").send().await.unwrap();
+        let result = in_time(execution.wait_for_completion()).await.unwrap();
+        assert_eq!(result.final_context.get::<String>("told").as_deref(), Some("no"));
+        assert!(runner.inbox(None, 10).await.unwrap().is_empty());
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_signal_that_cannot_be_sent_says_why(database: Database) {
+        let runner = database.runner([then(Wait::signal("wait"))]).await;
+        let unknown = runner.execution(cloacina::Uuid::nil());
+        assert_error(&unknown.signal("a", 1).send().await.unwrap_err(), ErrorKind::NotFound, "no execution");
+        let error = runner.by_key("w", "none").signal("a", 1).send().await.unwrap_err();
+        assert_error(&error, ErrorKind::NotFound, "of workflow `w` with key `none`");
+        let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        let send = async |name: &str, payload: Value| execution.signal(name, payload).send().await.unwrap_err();
+        assert_error(&send("", json!(1)).await, ErrorKind::Configuration, "is empty");
+        assert_error(&send("a\nb", json!(1)).await, ErrorKind::Configuration, "control character");
+        assert_error(&send(&"x".repeat(201), json!(1)).await, ErrorKind::Configuration, "longer than 200 bytes");
+        assert_error(&send("a", json!("x".repeat(2 << 20))).await, ErrorKind::Context, "payload of the signal");
+        let error = execution.signal("a", f64::NAN).send().await.unwrap_err();
+        assert_error(&error, ErrorKind::Context, "`a`");
+        assert_eq!(format!("{:?}", execution.signal("a", "secret")).contains("secret"), false);
+        execution.cancel().await.unwrap();
+        runner.shutdown().await.unwrap();
+    }
+}
+
+#[test]
+fn a_wait_that_cannot_work_is_refused_with_what_to_do() {
+    let refused = |wait: Wait, more: Option<Wait>| {
+        let builder = Workflow::builder("w").task(idle("t")).wait(wait);
+        let builder = more.into_iter().fold(builder, |builder, wait| builder.wait(wait));
+        builder.try_build().unwrap_err().to_string()
+    };
+    let both = refused(Wait::signal("a").named("paid"), Some(Wait::signal("b").named("paid")));
+    assert!(both.contains("may wait for the signal `paid` at the same time"), "{both}");
+    assert!(refused(Wait::sleep("t", DAY), None).contains("two tasks with the id `t`"));
+    assert!(refused(Wait::sleep("a", DAY).after("b"), None).contains("depends on `b`"));
+    assert!(refused(Wait::sleep("a", DAY).timeout(DAY), None).contains("is a sleep"));
+    assert!(refused(Wait::signal("a").named(""), None).contains("is empty"));
+    let ask = Wait::signal("a").ask(Ask::new(""));
+    assert!(refused(ask, None).contains("asks a question that is empty"));
+}
+
+#[test]
+fn what_a_wait_waits_for_is_part_of_the_version() {
+    let of = |wait: Option<Wait>| {
+        let builder = Workflow::builder("w").task(idle("t"));
+        wait.into_iter().fold(builder, |builder, wait| builder.wait(wait)).build().fingerprint().unwrap()
+    };
+    let sleep = of(Some(Wait::sleep("a", DAY)));
+    assert_eq!(sleep, of(Some(Wait::sleep("a", 2 * DAY))), "how long is not");
+    let task = Workflow::builder("w").task(idle("t")).task(idle("a")).build().fingerprint().unwrap();
+    let others = [sleep, of(Some(Wait::signal("a"))), of(Some(Wait::signal("a").named("b"))), task, of(None)];
+    for (at, one) in others.iter().enumerate() {
+        assert!(others[at + 1..].iter().all(|other| other != one), "{others:?}");
+    }
+}
