@@ -12,6 +12,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{OwnedRwLockReadGuard, watch};
@@ -20,6 +21,7 @@ use super::batch::PlaceBatch;
 use super::deferred::Submitter;
 use super::place::OpenPlace;
 use super::shared::Hub;
+use super::timers::Timer;
 use super::transition::{Ending, Incarnation};
 use crate::context::{Context, Patch};
 use crate::error::TaskError;
@@ -240,6 +242,10 @@ impl Writing {
             permits: Vec::new(),
             refused: false,
         });
+        if self.completion.scheduled && !done.closed.is_empty() {
+            // Its schedule may wait for its end.
+            hub.set_timer(place.place.tenant, Timer::Due, Duration::ZERO);
+        }
         let effects = place.state().apply(batch, done, hub.moment(Some(now)));
         hub.perform(place, Some(incarnation), effects);
         self.next = Phase::Recorded;

@@ -14,11 +14,109 @@ use cloacina_testing::clock::ManualClock;
 use cloacina_testing::memory::MemoryDatabase;
 use tokio::sync::mpsc;
 
-use crate::support::{Gate, assert_error, failing, idle, in_time, quick, task, until, workflow};
+use crate::support::{Database, Gate, assert_error, failing, idle, in_time, quick, task, until, workflow};
 
 /// The manual clock starts at 15:06:40.
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
+
+on_each_store! {
+    async fn a_schedule_starts_executions_that_run_where_their_code_is(database: Database) {
+        let (fired, mut fires) = mpsc::unbounded_channel();
+        let settings = || quick().min_schedule_period(Duration::from_secs(1));
+        let submitter = database.configured(settings().submit_only(true), []).await;
+        let runner = database.configured(settings(), [telling("report", &fired)]).await;
+        let each_second = Schedule::new("each second", "report")
+            .every(Duration::from_secs(1))
+            .input(Context::new().with("kind", "full"))
+            .overlap(Overlap::Allow);
+        submitter.schedules().put(each_second).await.unwrap();
+        let first = fires.recv().await.unwrap();
+        let second = fires.recv().await.unwrap();
+        assert_eq!((first.name.as_str(), first.backfill), ("each second", false));
+        assert_eq!((second.previous, second.nominal > first.nominal), (Some(first.nominal), true));
+        let Triggered::Started(id) = runner.schedules().trigger("each second").await.unwrap() else {
+            panic!("it may run beside the others")
+        };
+        let result = runner.execution(id).wait_for_completion().await.unwrap();
+        assert!(result.status.is_success(), "{result:?}");
+        assert_eq!(result.final_context, Context::new().with("kind", "full"));
+        let fires = runner.schedules().fires("each second", None, 10).await.unwrap();
+        assert!(fires.iter().all(|fire| fire.outcome == FireOutcome::Started), "{fires:?}");
+        runner.schedules().delete("each second").await.unwrap();
+        assert_eq!(runner.schedules().list().await.unwrap().len(), 0);
+        let name = runner.register_cron_workflow("report", "0 2 * * MON-FRI", "Europe/Zurich").await.unwrap();
+        assert_eq!(runner.register_cron_workflow("report", "0 2 * * MON-FRI", "Europe/Zurich").await.unwrap(), name);
+        let info = submitter.schedules().get(&name).await.unwrap();
+        assert_eq!((info.workflow.as_str(), info.zone.as_deref()), ("report", Some("Europe/Zurich")));
+        runner.shutdown().await.unwrap();
+        submitter.shutdown().await.unwrap();
+    }
+
+    async fn a_schedule_that_somebody_spoiled_is_broken_and_no_other(database: Database) {
+        let spoilt = [
+            "SET spec = '7'",
+            "SET spec = '{\"workflow\": \"quiet\", \"every_ms\": [0], \"priority\": 5, \"catch_up\": \"latest\", \"overlap\": \"skip\"}'",
+            "SET spec = '{\"workflow\": \"quiet\", \"cron\": [\"x\"], \"priority\": 5, \"catch_up\": \"latest\", \"overlap\": \"skip\"}'",
+            "SET progress = '{\"buffered\": 1}'",
+        ];
+        let settings = || quick().min_schedule_period(Duration::from_secs(1));
+        let runner = database.configured(settings(), [workflow("quiet", [idle("t")])]).await;
+        let schedules = runner.schedules();
+        let new = |name: &str| Schedule::new(name, "quiet").every(Duration::from_secs(2));
+        for n in 0..spoilt.len() {
+            schedules.put(new(&n.to_string())).await.unwrap();
+        }
+        let mut statements = String::new();
+        for (n, what) in spoilt.iter().enumerate() {
+            statements.push_str(&format!("UPDATE schedules {what} WHERE name = '{n}';"));
+        }
+        // Rows of nobody, and an end that was none.
+        statements.push_str(
+            "INSERT INTO due_rows (tenant_id, kind, due_at, subject, cause) SELECT tenant_id, 2, updated_at, tenant_id, 'x' FROM schedules WHERE name = '0';
+             INSERT INTO due_rows (tenant_id, kind, due_at, subject, cause) SELECT tenant_id, 2, updated_at, id, '00000000-0000-0000-0000-000000000001' FROM schedules WHERE name = '0'",
+        );
+        crate::hostile::write(&database, &statements).await;
+        schedules.put(new("sound")).await.unwrap();
+        let states = async || {
+            let all = schedules.list().await.unwrap();
+            all.into_iter().map(|info| (info.state, info.last_execution.is_some())).collect::<Vec<_>>()
+        };
+        let expected: Vec<_> = std::iter::repeat_n((ScheduleState::Broken, false), spoilt.len())
+            .chain([(ScheduleState::Active, true)])
+            .collect();
+        until(async || states().await == expected).await;
+        let reason = schedules.get("1").await.unwrap().reason.unwrap();
+        assert!(reason.contains("put it again"), "{reason}");
+        let error = schedules.trigger("0").await.unwrap_err();
+        assert_error(&error, ErrorKind::WrongState, "put it again");
+        schedules.put(new("0")).await.unwrap();
+        until(async || states().await[0] == (ScheduleState::Active, true)).await;
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn the_end_of_an_execution_starts_what_waits_for_it(database: Database) {
+        let gate = Gate::new();
+        let runner = database.runner([workflow("gated", [gate.task("t")])]).await;
+        let schedules = runner.schedules();
+        schedules.put(Schedule::new("s", "gated").every(HOUR).overlap(Overlap::Buffer(2))).await.unwrap();
+        let Triggered::Started(first) = schedules.trigger("s").await.unwrap() else { panic!("nothing runs") };
+        assert_eq!(gate.started().await.execution_id(), first);
+        for expected in [Triggered::Buffered, Triggered::Buffered, Triggered::Skipped] {
+            assert_eq!(schedules.trigger("s").await.unwrap(), expected);
+        }
+        gate.open(1);
+        let second = gate.started().await.execution_id();
+        // Cancelled from outside, it has ended as well.
+        runner.execution(second).cancel().await.unwrap();
+        let third = gate.started().await.execution_id();
+        assert!(first != second && second != third);
+        gate.open(1);
+        in_time(runner.execution(third).wait_for_completion()).await.unwrap();
+        assert_eq!(schedules.get("s").await.unwrap().buffered, 0);
+        runner.shutdown().await.unwrap();
+    }
+}
 
 /// A database in memory whose time a test moves.
 struct World {
