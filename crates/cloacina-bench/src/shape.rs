@@ -1,6 +1,9 @@
 //! The workflows that are measured.
 
-use cloacina::{Context, TaskError, Workflow, task, workflow};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use cloacina::{Context, TaskError, Wait, Workflow, task, workflow};
 
 /// What every task adds to the context, as the engine stores it.
 pub(crate) const PATCH: &str = r#"{"set":{"done":true}}"#;
@@ -109,6 +112,52 @@ mod fan {
         context.set("done", true);
         Ok(())
     }
+}
+
+/// How long an execution of `asleep` sleeps.
+pub(crate) const SLEEP: Duration = Duration::from_secs(15);
+
+/// Told when what waited goes on.
+pub(crate) static AWAKE: AtomicUsize = AtomicUsize::new(0);
+
+mod asleep {
+    use super::*;
+
+    #[task(id = "goes_on", dependencies = ["sleep"])]
+    pub(super) async fn goes_on(_: &mut Context) -> Result {
+        AWAKE.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[task(id = "is_ready")]
+    pub(super) async fn is_ready(_: &mut Context) -> Result {
+        AWAKE.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[task(id = "hears", dependencies = ["go"])]
+    pub(super) async fn hears(_: &mut Context) -> Result {
+        AWAKE.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Sleeps, and then runs a task.
+#[workflow]
+fn sleeper() -> Workflow {
+    Workflow::builder("asleep").wait(Wait::sleep("sleep", SLEEP)).task(asleep::goes_on).build()
+}
+
+/// Runs that task without having slept.
+#[workflow]
+fn ready() -> Workflow {
+    Workflow::builder("ready").task(asleep::is_ready).build()
+}
+
+/// Waits for a signal, and then runs a task.
+#[workflow]
+fn hearer() -> Workflow {
+    Workflow::builder("hearing").wait(Wait::signal("go")).task(asleep::hears).build()
 }
 
 #[workflow]

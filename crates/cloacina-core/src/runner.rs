@@ -536,7 +536,9 @@ impl Execution {
     /// [`ErrorKind::WrongState`] if it is over, [`ErrorKind::NotFound`].
     pub async fn resume(&self) -> Result<(), Error> {
         match self.runner.control(self.execution_id, Control::Resume).await? {
-            Controlled::Refused(ExecutionStatus::Pending | ExecutionStatus::Running) => Ok(()),
+            Controlled::Refused(
+                ExecutionStatus::Pending | ExecutionStatus::Running | ExecutionStatus::Waiting,
+            ) => Ok(()),
             other => self.done(other, "resumed"),
         }
     }

@@ -2,7 +2,7 @@
 //! registration.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, ItemFn, Lit, LitStr, Path, ReturnType, Stmt};
 
@@ -10,7 +10,10 @@ use crate::function::{self, Errors};
 
 /// The calls that a chain may consist of for its tasks to be known. Others, of an extension trait, may add
 /// tasks.
-const METHODS: &[&str] = &["description", "version", "operator_only", "task", "build"];
+const METHODS: &[&str] = &["description", "version", "operator_only", "task", "wait", "build"];
+
+/// The calls on a wait that change neither its id nor what it comes after.
+const WAIT_METHODS: &[&str] = &["named", "timeout", "on_timeout", "ask", "rule"];
 
 pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {
     let function = match function::parse("workflow", item.clone()) {
@@ -92,29 +95,37 @@ fn registration(function: &ItemFn) -> TokenStream {
 
 /// The check of the graph, if all of it can be seen.
 fn graph(function: &ItemFn) -> Result<TokenStream, Error> {
-    let Some(Chain { name, tasks, last }) = Chain::of(function) else { return Ok(TokenStream::new()) };
+    let Some(Chain { name, nodes, last }) = Chain::of(function) else { return Ok(TokenStream::new()) };
     let name = name.unwrap_or_else(|| LitStr::new(&function.sig.ident.to_string(), Span::call_site()));
-    if tasks.is_empty() {
+    if nodes.is_empty() {
         return Err(Error::new(last, "this workflow has no tasks: add one with `.task(…)`"));
     }
-    let number = tasks.len();
+    let number = nodes.len();
     if name.value().starts_with("cloacina/") {
         return Err(Error::new(
             name.span(),
             "the name of a workflow may not begin with `cloacina/`: such names are the engine's",
         ));
     }
-    let ids = tasks.iter().map(|task| quote_spanned!(task.span()=> ::cloacina::__private::check::id(&#task)));
-    let dependencies = tasks
-        .iter()
-        .map(|task| quote_spanned!(task.span()=> ::cloacina::__private::check::dependencies(&#task)));
-    let checks = tasks.iter().enumerate().map(
-        |(place, task)| quote_spanned!(task.span()=> const _: () = __CLOACINA_GRAPH.check_task(#place);),
+    let ids = nodes.iter().map(Node::id);
+    // Those of waits are constants of their own, because only such a slice lives for ever.
+    let constants: Vec<_> = (0..number).map(|place| format_ident!("__CLOACINA_AFTER_{place}")).collect();
+    let of_waits = nodes.iter().zip(&constants).filter_map(|(node, constant)| {
+        let after = node.after()?;
+        Some(quote_spanned!(node.span()=> const #constant: &[&str] = #after;))
+    });
+    let dependencies = nodes.iter().zip(&constants).map(|(node, constant)| match node {
+        Node::Task(task) => quote_spanned!(task.span()=> ::cloacina::__private::check::dependencies(&#task)),
+        Node::Wait { .. } => quote!(#constant),
+    });
+    let checks = nodes.iter().enumerate().map(
+        |(place, node)| quote_spanned!(node.span()=> const _: () = __CLOACINA_GRAPH.check_task(#place);),
     );
     let order = quote_spanned!(last=> __CLOACINA_GRAPH.check_order());
     Ok(quote! {
         #[allow(long_running_const_eval)]
         const _: () = {
+            #(#of_waits)*
             const __CLOACINA_GRAPH: ::cloacina::__private::check::Graph<#number> =
                 ::cloacina::__private::check::Graph::new(#name, [#(#ids),*], [#(#dependencies),*]);
             #(#checks)*
@@ -123,17 +134,98 @@ fn graph(function: &ItemFn) -> Result<TokenStream, Error> {
     })
 }
 
+/// What is added to a workflow.
+enum Node<'a> {
+    /// A task, by the path of its item.
+    Task(&'a Path),
+    Wait {
+        id: &'a LitStr,
+        after: Vec<After<'a>>,
+    },
+}
+
+/// What a wait comes after.
+enum After<'a> {
+    Task(&'a Path),
+    Id(&'a LitStr),
+}
+
+impl<'a> Node<'a> {
+    /// `None` if the expression is anything but `Wait::sleep("…", …)` or `Wait::signal("…")`, with calls whose
+    /// arguments say all that has to be known.
+    fn wait(mut next: &'a Expr, variables: &[String]) -> Option<Self> {
+        let mut after = Vec::new();
+        loop {
+            match next {
+                Expr::MethodCall(call) => {
+                    if call.method == "after" {
+                        after.push(match call.args.first()? {
+                            Expr::Path(task) if !is_variable(&task.path, variables) => {
+                                After::Task(&task.path)
+                            }
+                            Expr::Lit(ExprLit { lit: Lit::Str(id), .. }) => After::Id(id),
+                            _ => return None,
+                        });
+                    } else if !WAIT_METHODS.iter().any(|method| call.method == method) {
+                        return None;
+                    }
+                    next = &call.receiver;
+                }
+                Expr::Call(call) => {
+                    let Expr::Path(constructor) = &*call.func else { return None };
+                    let mut segments = constructor.path.segments.iter().rev();
+                    let method = &segments.next()?.ident;
+                    if (method != "sleep" && method != "signal") || segments.next()?.ident != "Wait" {
+                        return None;
+                    }
+                    let Some(Expr::Lit(ExprLit { lit: Lit::Str(id), .. })) = call.args.first() else {
+                        return None;
+                    };
+                    after.reverse();
+                    return Some(Self::Wait { id, after });
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    fn span(&self) -> Span {
+        match self {
+            Self::Task(task) => task.span(),
+            Self::Wait { id, .. } => id.span(),
+        }
+    }
+
+    fn id(&self) -> TokenStream {
+        match self {
+            Self::Task(task) => quote_spanned!(task.span()=> ::cloacina::__private::check::id(&#task)),
+            Self::Wait { id, .. } => quote!(#id),
+        }
+    }
+
+    /// What a wait comes after.
+    fn after(&self) -> Option<TokenStream> {
+        let Self::Wait { after, .. } = self else { return None };
+        let ids = after.iter().map(|after| match after {
+            After::Task(task) => quote_spanned!(task.span()=> ::cloacina::__private::check::id(&#task)),
+            After::Id(id) => quote!(#id),
+        });
+        Some(quote!(&[#(#ids),*]))
+    }
+}
+
 /// The chain of calls `Workflow::builder(…)….task(x)….build()` at the end of a function.
 struct Chain<'a> {
     /// If it is a literal.
     name: Option<LitStr>,
-    tasks: Vec<&'a Path>,
+    nodes: Vec<Node<'a>>,
     /// Of the last call.
     last: Span,
 }
 
 impl<'a> Chain<'a> {
-    /// `None` if there is none, or if a task in it is anything but the path of an item.
+    /// `None` if there is none, or if a task in it is anything but the path of an item, or a wait anything but
+    /// what can be seen.
     fn of(function: &'a ItemFn) -> Option<Self> {
         let (tail, before) = function.block.stmts.split_last()?;
         let mut next = match tail {
@@ -142,7 +234,7 @@ impl<'a> Chain<'a> {
             _ => return None,
         };
         let variables = variables(before);
-        let mut tasks = Vec::new();
+        let mut nodes = Vec::new();
         let mut last = None;
         loop {
             match next {
@@ -155,10 +247,12 @@ impl<'a> Chain<'a> {
                     if method == "task" {
                         match call.args.first()? {
                             Expr::Path(task) if !is_variable(&task.path, &variables) => {
-                                tasks.push(&task.path);
+                                nodes.push(Node::Task(&task.path));
                             }
                             _ => return None,
                         }
+                    } else if method == "wait" {
+                        nodes.push(Node::wait(call.args.first()?, &variables)?);
                     }
                     next = &call.receiver;
                 }
@@ -168,12 +262,12 @@ impl<'a> Chain<'a> {
                     if segments.next()?.ident != "builder" || segments.next()?.ident != "Workflow" {
                         return None;
                     }
-                    tasks.reverse();
+                    nodes.reverse();
                     let name = match call.args.first() {
                         Some(Expr::Lit(ExprLit { lit: Lit::Str(name), .. })) => Some(name.clone()),
                         _ => None,
                     };
-                    return Some(Self { name, tasks, last: last? });
+                    return Some(Self { name, nodes, last: last? });
                 }
                 _ => return None,
             }

@@ -11,7 +11,7 @@
 
 -- What columns of the tenants' tables may hold.
 CREATE DOMAIN execution_state AS text
-    CHECK (VALUE IN ('pending', 'running', 'paused', 'completed', 'failed', 'cancelled'));
+    CHECK (VALUE IN ('pending', 'running', 'waiting', 'paused', 'completed', 'failed', 'cancelled'));
 CREATE DOMAIN task_state AS text
     CHECK (VALUE IN ('pending', 'waiting', 'ready', 'running', 'completed', 'failed', 'skipped', 'cancelled'));
 CREATE DOMAIN attempt_outcome AS text

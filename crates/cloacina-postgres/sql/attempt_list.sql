@@ -11,7 +11,7 @@ WITH attempts AS MATERIALIZED (
     SELECT task, name, attempt, runner_id, coalesce(outcome, 'running'),
            CASE WHEN outcome IN ('failed', 'panicked', 'timed_out') THEN error END, started_at, finished_at
     FROM task_executions
-    WHERE tenant_id = $1 AND execution_id = $2 AND (outcome IS NOT NULL OR state = 'running')
+    WHERE tenant_id = $1 AND execution_id = $2 AND attempt > 0 AND (outcome IS NOT NULL OR state = 'running')
     ORDER BY task, attempt
     LIMIT 100000
 )

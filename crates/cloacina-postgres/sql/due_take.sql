@@ -44,7 +44,7 @@ taken AS (
     WHERE due.ctid = gone.ctid
 )
 SELECT picked.subject,
-       picked.state IN ('pending', 'running', 'paused') AND coalesce(picked.deadline <= clock.now, false) AS fits,
+       picked.state IN ('pending', 'running', 'waiting', 'paused') AND coalesce(picked.deadline <= clock.now, false) AS fits,
        picked.schedule_id IS NOT NULL AS scheduled
 FROM picked, clock
 UNION ALL

@@ -1,7 +1,7 @@
 -- Pauses an execution that is locked already: its ready rows leave the ready table; its deadline stays.
 WITH paused AS (
     UPDATE workflow_executions AS execution SET state = 'paused', error = $3::text
-    WHERE execution.tenant_id = $1::uuid AND execution.id = $2::uuid AND execution.state IN ('pending', 'running')
+    WHERE execution.tenant_id = $1::uuid AND execution.id = $2::uuid AND execution.state IN ('pending', 'running', 'waiting')
     RETURNING execution.id, execution.priority, execution.expands_at
 ),
 taken AS (

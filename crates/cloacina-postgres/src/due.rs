@@ -9,13 +9,13 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::error::Failure;
+use crate::execution::in_place;
 use crate::flight::{Step, params};
 use crate::inner::Inner;
 use crate::row::{column, readable};
 use crate::schedule;
 use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::wait;
 
 const DEADLINE_PASSED: &str = "the deadline has passed";
 
@@ -26,10 +26,14 @@ pub(crate) async fn settle(
     now: Option<Timestamp>,
 ) -> Result<Settled> {
     let mut settled = Settled::default();
-    for kind in kinds {
+    let numbers: Vec<i16> = kinds.iter().map(|kind| kind.number()).collect();
+    let peek = [Step::Run(sql::DUE_PEEK, params![Uuid::from(place.tenant), now, numbers])];
+    let rows = in_place(&inner, &place, &peek).await?.remove(0);
+    let due: Vec<i16> = rows.iter().map(|row| row.get("kind")).collect();
+    for kind in kinds.iter().filter(|kind| due.contains(&kind.number())) {
         match kind {
             DueKind::Deadline => expire(&inner, &place, now, &mut settled).await?,
-            DueKind::Wait => settled.waits = wait::peek(&inner, &place, now).await?,
+            DueKind::Wait => settled.waits = true,
             // They are not about executions: `schedule::settle` takes them.
             DueKind::Schedule => {}
         }

@@ -96,6 +96,7 @@ pub(crate) async fn control(
             steps.push(Step::Run(sql::EXECUTION_RESUME, params![tenant, id]));
             steps.push(Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, vec![id]]));
             steps.push(Step::Run(sql::DUE_DROP, params![tenant, vec![id]]));
+            steps.push(Step::Run(sql::EXECUTION_PARK, params![tenant, vec![id]]));
             if is_scheduled {
                 steps.extend(schedule::wake(place.tenant, now, vec![id]));
             }

@@ -215,7 +215,7 @@ fn push_group<'a>(
     let (mut first_claims, mut more, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
     let (mut locked, mut timed, mut scheduled) =
         (Vec::new(), Vec::<(Uuid, Uuid)>::new(), Vec::<(Uuid, Uuid)>::new());
-    let mut reached = Vec::new();
+    let (mut reached, mut parking) = (Vec::new(), Vec::<(Uuid, Uuid)>::new());
     for index in group {
         let place = &flush.places[*index];
         let tenant = Uuid::from(place.place.tenant);
@@ -232,6 +232,7 @@ fn push_group<'a>(
         may_leave_work |= outcomes.leaves_work;
         locked.extend_from_slice(&outcomes.locked);
         reached.extend_from_slice(&outcomes.reached);
+        parking.extend_from_slice(&outcomes.parking);
         let is_timed = |id: &Uuid| place.timed.iter().any(|timed| timed.0 == *id);
         timed.extend(outcomes.closable.iter().filter(|(_, id)| is_timed(id)));
         if !place.scheduled.is_empty() {
@@ -299,6 +300,10 @@ fn push_group<'a>(
             let close = whose.of(sql::EXECUTION_CLOSE, sql::MANY_EXECUTION_CLOSE);
             let values = vec![tenants_of(tenants), now.clone(), Value::Uuids(ids)];
             push(Rows::Closed, whose, Step::of(close, values));
+        }
+        for of_tenant in parking.chunk_by(|one, other| one.0 == other.0) {
+            let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();
+            push(Rows::Nothing, whose, Step::Run(sql::EXECUTION_PARK, params![of_tenant[0].0, ids]));
         }
         for of_tenant in timed.chunk_by(|one, other| one.0 == other.0) {
             let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();

@@ -148,6 +148,11 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
             (leaves_work, due) = (true, Some(at_once(flush.now)));
         }
     }
+    let parks = place.outcomes.iter().filter(|outcome| outcome.parks);
+    let parks: Vec<Uuid> = parks.map(|outcome| outcome.execution.into()).collect();
+    if !parks.is_empty() {
+        steps.push(step(sql::EXECUTION_PARK, vec![tenant.clone(), Value::Uuids(parks)], Answer::Nothing));
+    }
     if !reached.is_empty() {
         (leaves_work, due) = (true, Some(Timestamp::UNIX_EPOCH));
         let (executions, tasks) = reached.into_iter().map(|(_, execution, task)| (execution, task)).unzip();

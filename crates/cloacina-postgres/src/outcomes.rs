@@ -34,6 +34,8 @@ pub(crate) struct Outcomes<'a> {
     pub(crate) locked: Vec<(Uuid, Uuid)>,
     /// Those in which a task ended that nothing waits for: only they can have nothing left.
     pub(crate) closable: Vec<(Uuid, Uuid)>,
+    /// The tenants and executions that may have nothing left but waits.
+    pub(crate) parking: Vec<(Uuid, Uuid)>,
     /// The waits that may be reached with them.
     pub(crate) reached: Vec<Reached>,
     /// Whether all of them end a task that nothing waits for, and handle nothing.
@@ -52,7 +54,7 @@ impl<'a> Outcomes<'a> {
         for outcome in outcomes {
             columns.push(tenant, outcome);
         }
-        for ids in [&mut columns.locked, &mut columns.closable] {
+        for ids in [&mut columns.locked, &mut columns.closable, &mut columns.parking] {
             ids.sort_unstable();
             ids.dedup();
         }
@@ -127,6 +129,9 @@ impl<'a> Outcomes<'a> {
         self.locked.push((tenant, execution));
         if is_over && is_last {
             self.closable.push((tenant, execution));
+        }
+        if outcome.parks {
+            self.parking.push((tenant, execution));
         }
         self.only_ends &= is_over && is_last && handles.is_empty() && outcome.attempt > 0;
         self.leaves_work |= !is_over || !waits.is_empty() || successors.iter().any(|(_, wanted)| !wanted);

@@ -110,8 +110,8 @@ statements! {
     DUE_DROP "due_drop";
     TASK_CLAIM "task_claim";
     EXECUTION_CANCEL "execution_cancel";
+    EXECUTION_PARK "execution_park";
     WAIT_REACH "wait_reach";
-    WAIT_PEEK "wait_peek";
     WAIT_DUE "wait_due";
     WAIT_ENDS "wait_ends";
     WAIT_LOCK "wait_lock";
@@ -139,6 +139,7 @@ statements! {
     EXECUTION_COUNT "execution_count";
     PLACE_FIGURES "place_figures";
     EXECUTION_STATE "execution_state";
+    DUE_PEEK "due_peek";
     DUE_TAKE "due_take";
     SCHEDULE_TAKE "schedule_take";
     SCHEDULE_LOCK "schedule_lock";

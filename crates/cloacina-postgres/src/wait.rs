@@ -1,6 +1,6 @@
 //! Waits and the signals that end them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use cloacina_core::execution::{ExecutionStatus, SkipReason, TaskState};
@@ -34,12 +34,6 @@ pub(crate) fn reach<'a>(waits: &[Reached]) -> Step<'a> {
     let (executions, tasks): (Vec<Uuid>, Vec<TaskIndex>) =
         waits.iter().map(|(_, execution, task)| (*execution, *task)).unzip();
     Step::Run(sql::WAIT_REACH, params![tenant, executions, tasks])
-}
-
-/// Whether waits are due.
-pub(crate) async fn peek(inner: &Inner, place: &Place, now: Option<Timestamp>) -> Result<bool> {
-    let step = Step::Run(sql::WAIT_PEEK, params![Uuid::from(place.tenant), now]);
-    Ok(!in_place(inner, place, &[step]).await?[0].is_empty())
 }
 
 pub(crate) async fn due(
@@ -209,6 +203,12 @@ pub(crate) async fn settle(
             next.push(Step::Run(sql::SCHEDULE_WAKE, params![tenant, now, closable]));
             due = Some(Timestamp::UNIX_EPOCH);
         }
+    }
+    let touched = begins.iter().map(|(begin, _)| begin.execution);
+    let touched = touched.chain(ended.iter().map(|end| end.outcome.execution));
+    let touched: Vec<Uuid> = touched.map(Uuid::from).collect::<BTreeSet<_>>().into_iter().collect();
+    if !touched.is_empty() {
+        next.push(Step::Run(sql::EXECUTION_PARK, params![tenant, touched]));
     }
     if !void.is_empty() {
         next.push(take_away(tenant, void));

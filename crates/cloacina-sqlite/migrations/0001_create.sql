@@ -59,7 +59,7 @@ CREATE TABLE workflow_executions (
     workflow        TEXT    NOT NULL,
     fingerprint     INTEGER NOT NULL,
     state           TEXT    NOT NULL
-                    CHECK (state IN ('pending', 'running', 'paused', 'completed', 'failed', 'cancelled')),
+                    CHECK (state IN ('pending', 'running', 'waiting', 'paused', 'completed', 'failed', 'cancelled')),
     priority        INTEGER NOT NULL CHECK (priority BETWEEN 0 AND 9),
     created_at      INTEGER NOT NULL,
     started_at      INTEGER,
@@ -79,7 +79,7 @@ CREATE TABLE workflow_executions (
     PRIMARY KEY (tenant_id, id),
     CHECK ((finished_at IS NOT NULL) = (state IN ('completed', 'failed', 'cancelled'))),
     CHECK (state <> 'pending' OR started_at IS NULL),
-    CHECK (state <> 'running' OR started_at IS NOT NULL),
+    CHECK (state NOT IN ('running', 'waiting') OR started_at IS NOT NULL),
     CHECK ((idempotency_key IS NULL) = (input_hash IS NULL)),
     CHECK (expands_at IS NULL OR (fingerprint = 0 AND started_at IS NULL))
 ) STRICT;

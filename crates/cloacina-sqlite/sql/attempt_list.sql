@@ -14,7 +14,7 @@ FROM (
     SELECT iif(octet_length(name) <= 4000, name, 'a name of ' || octet_length(name) || ' bytes'), attempt, runner_id, coalesce(outcome, 'running'),
            iif(state = 'failed' AND octet_length(error) <= 262144, error, NULL), iif(state = 'failed', octet_length(error), NULL), started_at, finished_at, task
     FROM task_executions
-    WHERE tenant_id = ?1 AND execution_id = ?2 AND (state = 'running' OR outcome IS NOT NULL)
+    WHERE tenant_id = ?1 AND execution_id = ?2 AND attempt > 0 AND (state = 'running' OR outcome IS NOT NULL)
     ORDER BY position, attempt
     LIMIT 100000
 )

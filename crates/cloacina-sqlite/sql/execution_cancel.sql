@@ -1,2 +1,2 @@
 UPDATE workflow_executions SET state = 'cancelled', finished_at = ?3, error = ?4
-WHERE tenant_id = ?1 AND id = ?2 AND state IN ('pending', 'running', 'paused')
+WHERE tenant_id = ?1 AND id = ?2 AND state IN ('pending', 'running', 'waiting', 'paused')

@@ -1,2 +1,2 @@
 UPDATE workflow_executions SET state = 'paused', error = ?3
-WHERE tenant_id = ?1 AND id = ?2 AND state IN ('pending', 'running')
+WHERE tenant_id = ?1 AND id = ?2 AND state IN ('pending', 'running', 'waiting')

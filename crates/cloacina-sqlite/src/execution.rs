@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::flush::{
-    Known, NO_CAUSE, due_delete, execution_close, execution_lock, ready_delete, ready_insert,
+    Known, NO_CAUSE, due_delete, execution_close, execution_lock, park, ready_delete, ready_insert,
 };
 use crate::row::{optional_timestamp, state, timestamp, workflows_to_json};
 use crate::{doorbell, schedule, wait};
@@ -134,7 +134,11 @@ fn resume(
         let workflow = (&*known.workflow, known.fingerprint);
         ready_insert(connection, tenant, execution, task, known.priority, due, workflow)?;
     }
-    Ok(Some(execution_close(connection, tenant, execution, now)?.unwrap_or(status)))
+    if let Some(closed) = execution_close(connection, tenant, execution, now)? {
+        return Ok(Some(closed));
+    }
+    park(connection, tenant, execution)?;
+    Ok(Some(execution_lock(connection, tenant, execution)?.map_or(status, |known| known.status)))
 }
 
 /// The ready tasks of an execution and when they are due; of one that is not expanded, what stands for them.

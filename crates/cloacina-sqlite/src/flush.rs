@@ -28,6 +28,7 @@ const EXECUTION_INSERT: &str = include_str!("../sql/execution_insert.sql");
 const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
 const EXECUTION_LOCK: &str = include_str!("../sql/execution_lock.sql");
 const EXECUTION_START: &str = include_str!("../sql/execution_start.sql");
+const EXECUTION_PARK: &str = include_str!("../sql/execution_park.sql");
 const EXECUTION_CLOSE: &str = include_str!("../sql/execution_close.sql");
 pub(crate) const TASK_INSERT: &str = include_str!("../sql/task_insert.sql");
 const TASK_FINISH: &str = include_str!("../sql/task_finish.sql");
@@ -100,6 +101,12 @@ fn fence(connection: &Connection, runner: RunnerId) -> Result<(), Failure> {
     Err(StoreError::new(StoreErrorKind::Fenced, format!("runner {runner} was declared dead")).into())
 }
 
+/// An execution that has nothing left but waits is waiting.
+pub(crate) fn park(connection: &Connection, tenant: TenantId, execution: ExecutionId) -> Result<(), Failure> {
+    connection.prepare_cached(EXECUTION_PARK)?.execute(params![tenant.0, execution.0])?;
+    Ok(())
+}
+
 /// Ends waits, of executions that are not over. Returns the executions that were closed.
 pub(crate) fn end_waits(
     connection: &Connection,
@@ -141,6 +148,9 @@ impl Steps<'_> {
             if let Some(status) = execution_close(self.connection, self.tenant, execution, self.now)? {
                 self.done.closed.push(Closed { execution, status });
             }
+        }
+        for outcome in place.outcomes.iter().filter(|outcome| outcome.parks) {
+            park(self.connection, self.tenant, outcome.execution)?;
         }
         if let Some((claim, runner)) = place.claim.as_ref().zip(self.runner) {
             self.claim(claim, runner)?;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::execution::find;
-use crate::flush::{due_delete, due_insert, end_waits, execution_lock};
+use crate::flush::{due_delete, due_insert, end_waits, execution_lock, park};
 use crate::row::{state, timestamp};
 
 const WAIT_DUE: &str = include_str!("../sql/wait_due.sql");
@@ -208,6 +208,9 @@ pub(crate) fn settle(
         settled.done += 1;
     }
     settled.closed = end_waits(connection, tenant, &ended, now)?;
+    for step in steps {
+        park(connection, tenant, step.execution())?;
+    }
     for cursor in void {
         let due = cursor.due_at.as_microsecond();
         let waits = waiting(connection, tenant, cursor.execution)?;

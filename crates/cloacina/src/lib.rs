@@ -77,6 +77,8 @@ mod guides {
     struct Placement;
     #[doc = include_str!("../../../docs/guides/tasks.md")]
     struct Tasks;
+    #[doc = include_str!("../../../docs/guides/waiting.md")]
+    struct Waiting;
     #[doc = include_str!("../../../docs/guides/schedules.md")]
     struct Schedules;
     #[doc = include_str!("../../../docs/guides/testing.md")]

@@ -273,7 +273,7 @@ impl Connection {
         let names: Vec<&'static str> = ids.iter().flat_map(|_| tasks.iter().map(|task| task.name)).collect();
         let waiting_on = of_each(&|task| tasks[task].waiting_on);
         let claimed: Vec<bool> = waiting_on.iter().map(|waiting_on| *waiting_on == 0).collect();
-        let start_at = vec![NOW; executions.len()];
+        let (start_at, no_waits) = (vec![NOW; executions.len()], executions.len());
         vec![
             run!(
                 &self.statements.execution_insert,
@@ -302,6 +302,7 @@ impl Connection {
                 waiting_on,
                 claimed,
                 start_at,
+                vec![false; no_waits],
             ),
         ]
     }
@@ -334,7 +335,7 @@ impl Connection {
         }
         let list = |entries: Vec<String>| Some(format!("{{{}}}", entries.join(",")));
         let successors = list(shape.layer(layer + 1).map(|task| task.to_string()).collect());
-        let wanted = list(shape.layer(layer + 1).map(|_| true.to_string()).collect());
+        let claimed = list(shape.layer(layer + 1).map(|_| "c".to_owned()).collect());
         vec![
             lock,
             run!(
@@ -352,7 +353,7 @@ impl Connection {
                 vec![None::<&str>; count],
                 vec![None::<i64>; count],
                 vec![successors; count],
-                vec![wanted; count],
+                vec![claimed; count],
                 vec![None::<&str>; count],
             ),
         ]
@@ -393,7 +394,7 @@ impl NewTenant<'_> {
              CREATE SCHEMA \"{schema}\" AUTHORIZATION cloacina_owner; SET LOCAL ROLE cloacina_owner;
              SET LOCAL search_path = \"{schema}\", pg_temp; {place}; {version}; {migration};
              GRANT USAGE ON SCHEMA \"{schema}\" TO cloacina_engine, \"{group}\";
-             GRANT SELECT, INSERT, UPDATE, DELETE ON workflow_executions, task_executions, ready_tasks, task_attempts
+             GRANT SELECT, INSERT, UPDATE, DELETE ON workflow_executions, task_executions, ready_tasks, due_rows, task_waits, signals, task_attempts
                  TO cloacina_engine, \"{group}\";
              {bind}; {note}; {audit}; COMMIT"
         )

@@ -211,9 +211,10 @@ impl File {
                     lock.query_row(params![self.tenant, execution], |row| row.get::<_, String>(0))?;
                 }
                 for successor in successors {
-                    free.query_row(params![self.tenant, execution, successor, now, self.runner], |row| {
-                        row.get::<_, i64>(0)
-                    })?;
+                    free.query_row(
+                        params![self.tenant, execution, successor, now, self.runner, false],
+                        |row| row.get::<_, i64>(0),
+                    )?;
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The measures.
 
 mod alone;
+mod asleep;
 mod counts;
 mod data;
 mod history;
@@ -25,11 +26,12 @@ pub(crate) use tenancy::{IDLE_CHILD, idle_child};
 pub(crate) use waiting::{WORKER, worker};
 
 /// What can be asked for on the command line.
-pub(crate) const NAMES: [(&str, &str); 12] = [
+pub(crate) const NAMES: [(&str, &str); 13] = [
     ("one-task", "the latency of a one-task execution alone"),
     ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
     ("outstanding", "10,000 one-task executions submitted at once"),
     ("waiting", "waiting for what is over, and for what another process runs"),
+    ("asleep", "from a signal to the code that waits for it; many sleeps that are over at one moment"),
     ("shapes", "a chain of 3 and a fan-out of 3: latency alone, and rate with 1,000 in flight"),
     (
         "tenants",
@@ -55,6 +57,7 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale, only: Option<&
         "one-task" => alone::alone(kind, scale, shape::ONE).await,
         "in-flight" => rate::in_flight(kind, scale, shape::ONE, 1).await,
         "outstanding" => rate::outstanding(kind, scale).await,
+        "asleep" => asleep::asleep(kind, scale).await,
         "waiting" => waiting::waiting(kind, scale).await,
         "shapes" => {
             let mut rows = Vec::new();

@@ -1,10 +1,10 @@
 //! The states of executions and tasks.
 //!
 //! ```text
-//! execution   Pending ──► Running ──► Completed | Failed
-//!                │  ▲        │  ▲
-//!                ▼  │        ▼  │
-//!                Paused ◄────────       and from Pending, Running and Paused ──► Cancelled
+//! execution   Pending ──► Running ◄──► Waiting, and from Running ──► Completed | Failed
+//!                │  ▲        │  ▲        │
+//!                ▼  │        ▼  │        │
+//!                Paused ◄────────◄───────┘   and from every unfinished state ──► Cancelled
 //!
 //! task        pending ──► ready ──► running ──► completed | failed
 //!                │          │  ▲       │
@@ -74,6 +74,8 @@ states! {
         Pending = "pending",
         /// At least one task has been claimed.
         Running = "running",
+        /// None of its tasks runs or is ready: it waits for a time, or for a signal.
+        Waiting = "waiting",
         /// None of its tasks is claimed until it is resumed.
         Paused = "paused",
         /// Every task is over, and no failure was left unhandled.

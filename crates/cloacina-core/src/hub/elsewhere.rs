@@ -15,8 +15,9 @@ use super::kernel::Loaded;
 use super::place::{Due, Ended, OpenPlace, Poll, Waiter};
 use super::shared::Hub;
 use super::timers::Timer;
+use crate::execution::ExecutionStatus;
 use crate::id::ExecutionId;
-use crate::store::StoreError;
+use crate::store::{ExecutionHeader, StoreError};
 
 /// How many of those that are waited for are asked for in one query.
 const POLL_BATCH: usize = 1000;
@@ -144,6 +145,11 @@ impl Hub {
             for asked in open.chunks(POLL_BATCH) {
                 let headers = self.store.execution_headers(&place.place, asked).await?;
                 let running = headers.iter().filter(|header| !header.status.is_terminal());
+                {
+                    let mut state = place.state();
+                    let waits = |header: &ExecutionHeader| header.status == ExecutionStatus::Waiting;
+                    running.clone().for_each(|header| state.waiters.found(header.id, waits(header)));
+                }
                 let running: HashSet<ExecutionId> = running.map(|header| header.id).collect();
                 over.extend(asked.iter().filter(|id| !running.contains(id)));
             }

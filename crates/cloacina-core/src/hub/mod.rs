@@ -9,6 +9,7 @@
 //!   due         does what the engine itself has to do at a time, without slots
 //!   heartbeat   renews the lease          rescue      takes back the work of runners that died
 //!   doorbell    looks for due work        elsewhere   asks for executions that are waited for and run elsewhere
+//!   waits       decides what becomes of nodes that wait
 //!   expand      gives executions that were submitted by name their tasks
 //!   orphans     executions whose code nobody has       retention   mends, and deletes what is old
 //!   serving     opens the places of tenants that nobody opened here and that have work due, and closes them again

@@ -42,6 +42,7 @@ impl Hub {
             audits,
             work_in,
             due_in,
+            reached,
             poll_at,
             reports,
             counts,
@@ -103,6 +104,9 @@ impl Hub {
         }
         if let Some(delay) = due_in {
             self.set_timer(tenant, Timer::Due, delay);
+        }
+        if reached {
+            self.look_for_waits(place);
         }
         if let Some(at) = poll_at {
             self.set_timer_at(tenant, Timer::Poll, at);

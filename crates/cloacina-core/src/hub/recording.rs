@@ -151,6 +151,7 @@ impl Completable {
             let successors = live.successors(self.task).into_iter();
             outcome.successors = successors.map(|(task, _)| (task, false)).collect();
             outcome.waits = live.waits(self.task);
+            outcome.parks = live.graph.has_waits();
             outcome.handles = live.handles(self.task);
         }
         outcome

@@ -150,7 +150,10 @@ pub(super) fn count_ended(status: ExecutionStatus, executions: usize) {
         ExecutionStatus::Completed => "cloacina_executions_completed_total",
         ExecutionStatus::Failed => "cloacina_executions_failed_total",
         ExecutionStatus::Cancelled => "cloacina_executions_cancelled_total",
-        ExecutionStatus::Pending | ExecutionStatus::Running | ExecutionStatus::Paused => return,
+        ExecutionStatus::Pending
+        | ExecutionStatus::Running
+        | ExecutionStatus::Waiting
+        | ExecutionStatus::Paused => return,
     };
     if executions > 0 {
         counter!(name).increment(executions as u64);

@@ -8,8 +8,8 @@
 //! 3. *Lock* the executions that have outcomes, in the order of ids, in a statement of its own.
 //! 4. *Record* the outcomes whose row is still running under this runner and attempt; count their successors
 //!    down; a successor that has nothing left to wait for becomes running if it is wanted, otherwise ready.
-//! 5. *Close* the executions that have nothing left, drop their due rows, and leave one of the schedule that started
-//!    them.
+//! 5. *Close* the executions that have nothing left, drop their due rows, and leave one of the schedule that
+//!    started them; those that have nothing left but waits are waiting.
 //! 6. *Claim* ready work.
 //!
 //! Whatever leaves a ready or a due row rings the place's bell.
@@ -165,6 +165,8 @@ pub struct Outcome {
     pub waits: Vec<TaskIndex>,
     /// If the task completed: the failed dependencies that it handles.
     pub handles: Vec<TaskIndex>,
+    /// Whether its execution may have nothing left but waits: it is waiting then.
+    pub parks: bool,
 }
 
 impl Outcome {
@@ -172,7 +174,7 @@ impl Outcome {
     #[must_use]
     pub fn new(execution: ExecutionId, task: TaskIndex, attempt: i32, outcome: TaskOutcome) -> Self {
         let (successors, waits, handles) = Default::default();
-        Self { execution, task, attempt, outcome, successors, waits, handles }
+        Self { execution, task, attempt, outcome, successors, waits, handles, parks: false }
     }
 }
 

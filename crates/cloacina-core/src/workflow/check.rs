@@ -100,7 +100,7 @@ impl<const N: usize> Graph<N> {
                     dependency,
                     "`, which is not in the workflow `",
                     self.workflow,
-                    "`: add it with `.task(…)`",
+                    "`: add it with `.task(…)` or `.wait(…)`",
                 ]);
             }
             at += 1;

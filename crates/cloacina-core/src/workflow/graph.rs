@@ -18,6 +18,7 @@ const MAX_NAME: usize = 200;
 #[derive(Debug)]
 pub(crate) struct Graph {
     nodes: Vec<Edges>,
+    has_waits: bool,
     fingerprint: Fingerprint,
 }
 
@@ -78,7 +79,8 @@ impl Graph {
         }
         rank(&mut nodes).map_err(|stuck| fail(Problem::Cycle { task: of[stuck].id().to_owned() }))?;
         let fingerprint = fingerprint(version, of, &nodes);
-        let graph = Self { nodes, fingerprint };
+        let has_waits = of.iter().any(|node| node.wait().is_some());
+        let graph = Self { nodes, has_waits, fingerprint };
         graph.check_signals(of).map_err(fail)?;
         Ok(graph)
     }
@@ -103,6 +105,10 @@ impl Graph {
             others.push(position);
         }
         Ok(())
+    }
+
+    pub(crate) fn has_waits(&self) -> bool {
+        self.has_waits
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
@@ -234,7 +240,8 @@ enum Problem {
     #[error("has two tasks with the id `{task}`")]
     Duplicate { task: String },
     #[error(
-        "has a task `{task}` that depends on `{dependency}`, which is not in the workflow: add it with `.task(…)`"
+        "has a task `{task}` that depends on `{dependency}`, which is not in the workflow: add it with `.task(…)` or \
+         `.wait(…)`"
     )]
     Unknown { task: String, dependency: String },
     #[error("has a task `{task}` that names its dependency `{dependency}` twice")]

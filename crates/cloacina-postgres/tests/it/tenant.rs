@@ -127,6 +127,7 @@ mod alone {
             a_wait_begins_once_and_ends_once
             whatever_comes_in_which_order_a_wait_has_one_end
             a_paused_execution_takes_ends_of_waits_and_starts_nothing
+            an_execution_that_has_nothing_left_but_waits_is_waiting
             a_wait_waits_for_the_start_of_its_execution
             a_wait_of_an_unknown_version_is_left_to_others
             due_waits_are_read_page_by_page

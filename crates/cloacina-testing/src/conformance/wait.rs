@@ -140,10 +140,11 @@ pub async fn a_wait_alone_begins_its_execution_and_ends_it(fixture: &impl Fixtur
     assert_eq!(world.due(at(0)).await, [(0, None)]);
     world.steps([begin(id, 0, None, at(10))], at(1)).await;
     let header = world.header(id).await;
-    assert_eq!((header.status, header.started_at), (ExecutionStatus::Running, Some(at(1))));
+    assert_eq!((header.status, header.started_at), (ExecutionStatus::Waiting, Some(at(1))));
     assert!(world.repair(at(2)).await.is_empty(), "something is left to be done");
     let closed = Closed { execution: id, status: ExecutionStatus::Completed };
     assert_eq!(world.steps([end(id, 0, EndedBy::Time)], at(10)).await, (1, vec![closed]));
+    assert_eq!(world.endings(id).await, [], "it was never tried");
     assert_eq!(world.header(id).await.finished_at, Some(at(10)));
     assert_eq!(world.lower(at(11)).await.earliest(), None);
 }
@@ -328,6 +329,27 @@ pub async fn a_paused_execution_takes_ends_of_waits_and_starts_nothing(fixture: 
     assert_eq!(runner.claim(10, at(11)).await, []);
     assert_eq!(world.resume(id, at(12)).await, Controlled::Done(ExecutionStatus::Running));
     assert_eq!(runner.claim(10, at(13)).await.len(), 1);
+}
+
+pub async fn an_execution_that_has_nothing_left_but_waits_is_waiting(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let new = NewExecution { claimed: vec![0], ..waits(&[(0, false), (0, true), (1, false)]) };
+    let id = runner.submit(new, at(0)).await;
+    world.steps([begin(id, 1, None, at(50))], at(1)).await;
+    assert_eq!(world.header(id).await.status, ExecutionStatus::Running, "a task of it runs");
+    runner.report(Outcome { parks: true, ..completed(id, 0) }, at(2)).await;
+    assert_eq!(world.header(id).await.status, ExecutionStatus::Waiting);
+    assert_eq!(world.count(10).await, 0, "it is no work that waits for its turn");
+    assert!(world.repair(at(3)).await.is_empty());
+    assert_eq!(world.pause(id, at(4)).await, Controlled::Done(ExecutionStatus::Paused));
+    assert_eq!(world.resume(id, at(5)).await, Controlled::Done(ExecutionStatus::Waiting));
+    let over = Outcome { successors: vec![(2, false)], ..completed(id, 1) };
+    world.steps([end_of(over, EndedBy::Time)], at(50)).await;
+    assert_eq!(world.header(id).await.status, ExecutionStatus::Running, "something of it is ready");
+    assert_eq!(world.count(10).await, 1);
+    let late = world.waiting(NewExecution { deadline: Some(at(60)), ..one_wait() }, NEVER).await;
+    assert_eq!(world.expire(at(60)).await, [late], "its deadline counts");
 }
 
 pub async fn a_wait_waits_for_the_start_of_its_execution(fixture: &impl Fixture) {

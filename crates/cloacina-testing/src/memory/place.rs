@@ -203,6 +203,9 @@ impl PlaceRows {
                     self.drop_due(execution);
                 }
             }
+            for outcome in recorded.iter().filter(|outcome| outcome.parks) {
+                self.park(outcome.execution);
+            }
             if let Some(claim) = &flush.claim {
                 done.claimed = self.claim(runner, writer.now, claim);
             }
@@ -483,7 +486,9 @@ impl PlaceRows {
     }
 
     pub(super) fn count(&self, at_most: usize) -> usize {
-        let open = |execution: &&Execution| execution.header.finished_at.is_none();
+        let open = |execution: &&Execution| {
+            !execution.header.status.is_terminal() && execution.header.status != ExecutionStatus::Waiting
+        };
         self.executions.values().filter(open).take(at_most).count()
     }
 
@@ -507,7 +512,10 @@ impl PlaceRows {
         };
         match (control, status) {
             (Control::Cancel { reason }, status) if !status.is_terminal() => self.cancel(id, reason, now),
-            (Control::Pause | Control::Orphan, ExecutionStatus::Pending | ExecutionStatus::Running) => {
+            (
+                Control::Pause | Control::Orphan,
+                ExecutionStatus::Pending | ExecutionStatus::Running | ExecutionStatus::Waiting,
+            ) => {
                 execution.header.status = ExecutionStatus::Paused;
                 execution.header.error = (*control == Control::Orphan).then(|| ORPHANED.to_owned());
                 self.put_ready(id);
@@ -518,6 +526,7 @@ impl PlaceRows {
                 self.put_ready(id);
                 self.close(id, now);
                 self.drop_due(id);
+                self.park(id);
             }
             _ => return Controlled::Refused(status),
         }
@@ -595,6 +604,17 @@ impl PlaceRows {
             .filter(|(_, (_, task))| held(&task.record))
             .filter_map(|(execution, (index, _))| execution.claimed(index))
             .collect()
+    }
+
+    /// An execution that has nothing left but waits is waiting.
+    pub(super) fn park(&mut self, id: ExecutionId) {
+        let has = |state| self.tasks(id).iter().any(|task| task.record.state == state);
+        let only_waits = has(TaskState::Waiting) && !has(TaskState::Ready) && !has(TaskState::Running);
+        self.change(id, |header| {
+            if only_waits && header.status == ExecutionStatus::Running {
+                header.status = ExecutionStatus::Waiting;
+            }
+        });
     }
 
     pub(super) fn tasks(&self, id: ExecutionId) -> &[Task] {

@@ -156,6 +156,7 @@ impl PlaceRows {
                 self.drop_due(execution);
             }
         }
+        steps.iter().for_each(|step| self.park(step.execution()));
         settled
     }
 
@@ -267,7 +268,7 @@ impl PlaceRows {
     /// An execution of which nothing had begun has begun.
     fn start(&mut self, id: ExecutionId, now: Timestamp) {
         self.change(id, |header| {
-            if header.status == ExecutionStatus::Pending {
+            if matches!(header.status, ExecutionStatus::Pending | ExecutionStatus::Waiting) {
                 header.status = ExecutionStatus::Running;
             }
             header.started_at.get_or_insert(now);

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cloacina::runner::PlaceRunner;
-use cloacina::{Context, Error, ExecutionResult, TaskError, Workflow, task, workflow};
+use cloacina::{
+    Context, Error, Execution, ExecutionResult, OnTimeout, SignalReceipt, TaskError, Wait, Workflow, task,
+    workflow,
+};
 use uuid::Uuid;
 
 use crate::journal::{Event, note};
@@ -29,11 +32,13 @@ pub(crate) const WORKFLOWS: &[(&str, &[Task<'_>])] = &[
         ],
     ),
     ("crash_flaky", &[("stumbles", &[]), ("trips", &[]), ("follows", &["stumbles", "trips"])]),
+    // Between them it sleeps, and waits for a signal.
+    ("crash_wait", &[("early", &[]), ("rested", &["early"]), ("told", &["rested"])]),
     ("crash_slow", &[("slow", &[]), ("after", &["slow"])]),
 ];
 
 /// The workflows of the mixed load: all but the slow one.
-const MIXED: &[&str] = &["crash_single", "crash_chain", "crash_fan", "crash_flaky"];
+const MIXED: &[&str] = &["crash_single", "crash_chain", "crash_fan", "crash_flaky", "crash_wait"];
 
 /// The tasks that fail at their first attempt.
 pub(crate) const FLAKY: &[&str] = &["stumbles", "trips"];
@@ -136,6 +141,21 @@ async fn follows(context: &mut Context) -> Result<(), TaskError> {
     step(context, moment()).await
 }
 
+#[task]
+async fn early(context: &mut Context) -> Result<(), TaskError> {
+    step(context, moment()).await
+}
+
+#[task(dependencies = ["rest"])]
+async fn rested(context: &mut Context) -> Result<(), TaskError> {
+    step(context, moment()).await
+}
+
+#[task(dependencies = ["go"])]
+async fn told(context: &mut Context) -> Result<(), TaskError> {
+    step(context, moment()).await
+}
+
 /// Takes the milliseconds that the input says at its first attempt, and no time at a later one.
 #[task]
 async fn slow(context: &mut Context) -> Result<(), TaskError> {
@@ -170,6 +190,22 @@ fn crash_flaky() -> Workflow {
 }
 
 #[workflow]
+fn crash_wait() -> Workflow {
+    Workflow::builder("crash_wait")
+        .task(early)
+        .wait(Wait::sleep("rest", Duration::from_millis(5)).after(early))
+        .task(rested)
+        .wait(
+            Wait::signal("go")
+                .after(rested)
+                .timeout(Duration::from_millis(150))
+                .on_timeout(OnTimeout::Continue),
+        )
+        .task(told)
+        .build()
+}
+
+#[workflow]
 fn crash_slow() -> Workflow {
     Workflow::builder("crash_slow").task(slow).task(after).build()
 }
@@ -198,9 +234,26 @@ pub(crate) async fn run_one(runner: &PlaceRunner, number: u64) -> Result<Executi
         submission.send().await?
     };
     note(Event::Acknowledged { execution: execution.execution_id });
+    let sent = if workflow == "crash_wait" { Some(signal(&execution, number).await?) } else { None };
     let result = execution.wait_for_completion().await?;
+    if sent == Some(SignalReceipt::Delivered) {
+        let taken = result.final_context.get::<u64>("go");
+        assert_eq!(taken, Some(number), "a signal that was delivered was not taken: {result:?}");
+    }
     note(Event::Completed { execution: execution.execution_id });
     Ok(result)
+}
+
+/// Sends an execution the signal that it waits for: before it does, while it does or after, and twice. What
+/// became of the one that was recorded.
+async fn signal(execution: &Execution, number: u64) -> Result<SignalReceipt, Error> {
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..200))).await;
+    let send = |key: &str| execution.signal("go", number).key(key).send();
+    let (one, other) = tokio::join!(send("same"), send("same"));
+    let receipts = [one?, other?];
+    let over = receipts.contains(&SignalReceipt::AlreadyOver);
+    assert!(over || receipts.contains(&SignalReceipt::Repeated), "one key, two signals: {receipts:?}");
+    Ok(*receipts.iter().find(|receipt| **receipt != SignalReceipt::Repeated).unwrap_or(&receipts[0]))
 }
 
 /// Runs executions of these numbers, so many at once, until they are all over. Returns their ids.

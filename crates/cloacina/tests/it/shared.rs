@@ -12,7 +12,7 @@ use cloacina_testing::cluster::Cluster;
 use crate::support::{assert_error, idle, until, workflow};
 
 /// A database with an administrator and the URL of an operator's ordinary login.
-async fn shared() -> (DatabaseAdmin, String) {
+pub(crate) async fn shared() -> (DatabaseAdmin, String) {
     let cluster = Cluster::shared().unwrap();
     let url = cluster.fresh_database().await.unwrap();
     cluster.make_administrator(&url).await.unwrap();

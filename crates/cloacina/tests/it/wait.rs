@@ -69,12 +69,14 @@ on_each_store! {
         assert_eq!(states, [TaskState::Waiting, TaskState::Completed, TaskState::Pending]);
         clock.advance(3 * DAY - Duration::from_secs(1));
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Running);
+        assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Waiting);
         clock.advance(Duration::from_secs(1));
         let result = is_over(&execution, &clock).await;
         assert_eq!(result.status, ExecutionStatus::Completed);
         assert_eq!(result.final_context, Context::new().with("begun", true).with("told", None::<Value>));
         assert!(execution.waits().await.unwrap().is_empty());
+        let tried: Vec<_> = execution.history().await.unwrap().into_iter().map(|attempt| attempt.task_id).collect();
+        assert_eq!(tried, ["first", "tell"], "a wait has no attempts");
         runner.shutdown().await.unwrap();
     }
 
@@ -335,5 +337,43 @@ fn what_a_wait_waits_for_is_part_of_the_version() {
     let others = [sleep, of(Some(Wait::signal("a"))), of(Some(Wait::signal("a").named("b"))), task, of(None)];
     for (at, one) in others.iter().enumerate() {
         assert!(others[at + 1..].iter().all(|other| other != one), "{others:?}");
+    }
+}
+
+/// A login of its own, the operator in its place, and shared tables; schemas and files are above.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn executions_wait_in_every_placement_and_hear_no_signal_of_another_tenant() {
+    let database = crate::admin::Administered::by_a_provisioner().await;
+    let (acme, globex) = (database.tenant("acme").await, database.tenant("globex").await);
+    let (_admin, shared) = crate::shared::shared().await;
+    let runner = async |builder: cloacina::runner::RunnerBuilder| {
+        let builder = builder.config(quick().build()).workflow(then(Wait::signal("wait").timeout(DAY)));
+        builder.build().await.unwrap()
+    };
+    let login = |url: &str| Runner::builder().database_url(url);
+    for (ours, theirs) in [
+        (login(&acme.connection_string), login(&globex.connection_string)),
+        (login(&database.url).schema("acme"), login(&database.url).schema("globex")),
+        (login(&shared).tenant("acme"), login(&shared).tenant("globex")),
+    ] {
+        let (ours, theirs) = (runner(ours).await, runner(theirs).await);
+        let execution = ours.execute_async("w", Context::new()).await.unwrap();
+        waits(&execution).await;
+        let id = execution.execution_id;
+        let error = theirs.execution(id).signal("wait", "not yours").send().await.unwrap_err();
+        assert_error(&error, ErrorKind::NotFound, "no execution");
+        assert!(theirs.waits(None, 10).await.unwrap().is_empty());
+        let error = theirs.execution(id).wake("wait").await.unwrap_err();
+        assert_error(&error, ErrorKind::WrongState, "no open wait");
+        execution.signal("wait", "ours").send().await.unwrap();
+        let result = in_time(execution.wait_for_completion()).await.unwrap();
+        assert_eq!(result.final_context.get::<String>("told").as_deref(), Some("ours"));
+        let cancelled = ours.execute_async("w", Context::new()).await.unwrap();
+        waits(&cancelled).await;
+        cancelled.cancel().await.unwrap();
+        assert!(ours.waits(None, 10).await.unwrap().is_empty());
+        ours.shutdown().await.unwrap();
+        theirs.shutdown().await.unwrap();
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::super::batch::PlaceBatch;
 use super::super::live::Live;
@@ -85,8 +84,10 @@ impl PlaceState {
             }
             let roots = execution.tasks.iter().filter(|task| task.is_ready()).count();
             if execution.tasks.iter().any(NewTask::waits) {
-                let start = execution.start_at.map_or(Duration::ZERO, |start_at| moment.until(start_at));
-                effects.due_in(start);
+                match execution.start_at {
+                    Some(start_at) if start_at > moment.now => effects.due_in(moment.until(start_at)),
+                    _ => effects.reached = true,
+                }
             }
             match execution.start_at {
                 Some(start_at) if start_at > moment.now => effects.work_in(moment.until(start_at)),
@@ -215,7 +216,7 @@ impl PlaceState {
                     starts.push(Start { execution, task, attempt, failures: 0, lost: 0, permit });
                 }
                 None => match self.work.live.get(&execution) {
-                    Some(live) if live.is_wait(task) => effects.due_in(Duration::ZERO),
+                    Some(live) if live.is_wait(task) => effects.reached = true,
                     known => self.claiming.note_backlog(known.map_or(i16::MIN, |live| live.priority)),
                 },
             }

@@ -53,6 +53,8 @@ pub(crate) struct Effects {
     /// When there is work that cannot be claimed yet, and when the engine itself has something to do.
     pub(crate) work_in: Option<Duration>,
     pub(crate) due_in: Option<Duration>,
+    /// Whether waits were reached.
+    pub(crate) reached: bool,
     /// When the database is to be asked for executions that run elsewhere.
     pub(crate) poll_at: Option<Duration>,
     pub(crate) reports: Vec<Report>,

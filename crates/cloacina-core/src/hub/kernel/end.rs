@@ -26,6 +26,7 @@ impl PlaceState {
         }
         outcome.successors = live.successors(task);
         outcome.waits = live.waits(task);
+        outcome.parks = live.graph.has_waits();
         if matches!(outcome.outcome, TaskOutcome::Completed { .. }) {
             outcome.handles = live.handles(task);
         }

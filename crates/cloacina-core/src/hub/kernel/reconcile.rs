@@ -12,7 +12,7 @@ use super::super::place::{Ended, PlaceState};
 use super::effects::{Effects, Moment, Start};
 use super::plan::for_the_operator;
 use crate::error::{Error, ErrorKind};
-use crate::execution::{ExecutionResult, TaskState};
+use crate::execution::{ExecutionResult, ExecutionStatus, TaskState};
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
 use crate::store::{ExecutionRecord, StoreError, TaskOutcome, TaskRecord};
 
@@ -73,6 +73,7 @@ impl PlaceState {
                 task.state == TaskState::Running && runner.is_some() && task.runner == runner
             };
             let (over, known) = (record.header.status.is_terminal(), self.work.live.contains_key(&id));
+            self.waiters.found(id, record.header.status == ExecutionStatus::Waiting);
             if self.work.holds(id) || record.tasks.iter().any(ours) || (known && !over) {
                 effects.audit(id);
             } else if over {

@@ -24,11 +24,38 @@ pub(crate) struct Claiming {
     pub(crate) due_looked: Duration,
     /// Whether executions are being expanded.
     pub(crate) expanding: bool,
+    /// Whether waits are being settled.
+    pub(crate) waits: Settling,
     /// How long to wait before due rows are taken again, when none could be, and until when.
     due_patience: Option<Duration>,
     due_after: Duration,
     /// When it was last looked whether the work that is due is nobody's.
     pub(crate) orphans_looked: Option<Duration>,
+}
+
+/// Whether something is being done, and is to be done once more because there was news meanwhile.
+#[derive(Debug, Default)]
+pub(crate) enum Settling {
+    #[default]
+    Idle,
+    UnderWay,
+    Again,
+}
+
+impl Settling {
+    /// False if somebody does it, who does it once more then.
+    pub(crate) fn begin(&mut self) -> bool {
+        let begins = matches!(self, Self::Idle);
+        *self = if begins { Self::UnderWay } else { Self::Again };
+        begins
+    }
+
+    /// Whether it is to be done once more.
+    pub(crate) fn end(&mut self) -> bool {
+        let again = matches!(self, Self::Again);
+        *self = if again { Self::UnderWay } else { Self::Idle };
+        again
+    }
 }
 
 impl Claiming {

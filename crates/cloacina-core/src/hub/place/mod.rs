@@ -23,7 +23,7 @@ use crate::store::{Expansion, Place, TenantState, TenantStatus, WorkflowKey};
 use crate::streak::Whose;
 use crate::workflow::Workflow;
 
-pub(crate) use claiming::{Claiming, PATIENCE};
+pub(crate) use claiming::{Claiming, PATIENCE, Settling};
 pub(crate) use handles::{HandleNumber, Handles, Served};
 pub(crate) use look::Look;
 pub(crate) use queue::{Admitted, Queue};

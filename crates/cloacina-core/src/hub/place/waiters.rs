@@ -49,6 +49,8 @@ pub(crate) struct Poll {
     /// Whether it is asked for even if only this process runs it now: another may have, or it is time to make
     /// sure.
     anyway: bool,
+    /// Whether it waited when it was asked for last: the longer it does, the more seldom it is asked for.
+    waits: bool,
 }
 
 /// How an execution ended, as its handle remembers it.
@@ -72,26 +74,27 @@ pub(crate) struct Due {
 impl Poll {
     /// Of an execution that may be over: at once.
     pub(crate) fn at_once(now: Duration) -> Self {
-        Self { at: now, step: Duration::ZERO, anyway: true }
+        Self { at: now, step: Duration::ZERO, anyway: true, waits: false }
     }
 
     /// Of one that is known and of which no task is held here: it may run elsewhere.
     pub(crate) fn soon(now: Duration) -> Self {
-        Self { at: now + POLL.0, step: POLL.0, anyway: false }
+        Self { at: now + POLL.0, step: POLL.0, anyway: false, waits: false }
     }
 
     /// Of one that is known, and may have ended elsewhere.
     pub(crate) fn now(now: Duration) -> Self {
-        Self { at: now, step: POLL.0, anyway: true }
+        Self { at: now, step: POLL.0, anyway: true, waits: false }
     }
 
     fn next(self, now: Duration) -> Self {
-        let step = (self.step * 2).clamp(POLL.0, POLL.1);
-        Self { at: now + step, step, anyway: false }
+        let most = if self.waits { RARELY } else { POLL.1 };
+        let step = (self.step * 2).clamp(POLL.0, most);
+        Self { at: now + step, step, anyway: false, ..self }
     }
 
     fn rarely(now: Duration) -> Self {
-        Self { at: now + RARELY, step: POLL.1, anyway: true }
+        Self { at: now + RARELY, step: POLL.1, anyway: true, waits: false }
     }
 }
 
@@ -132,6 +135,13 @@ impl Waiters {
             self.polls.remove(&(known.at, execution));
         }
         self.polls.insert((poll.at, execution));
+    }
+
+    /// Notes of an execution that was asked for whether it waits.
+    pub(crate) fn found(&mut self, execution: ExecutionId, waits: bool) {
+        if let Some(poll) = self.waiting.get_mut(&execution).and_then(|waiting| waiting.poll.as_mut()) {
+            poll.waits = waits;
+        }
     }
 
     /// Asks now for everything that is asked for at all. How many those are.
@@ -244,6 +254,26 @@ mod tests {
             assert_eq!(waiters.due(now, |_| false, |_, _| false).open, [execution]);
         }
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);
+    }
+
+    #[test]
+    fn what_waits_is_asked_for_the_more_seldom_the_longer_it_does() {
+        let mut waiters = Waiters::default();
+        let execution = waits(&mut waiters, Some(Poll::soon(NOW)));
+        let (mut pauses, mut now) = (Vec::new(), NOW + POLL.0);
+        for round in 0..13 {
+            assert_eq!(waiters.due(now, |_| false, |_, _| false).open, [execution]);
+            waiters.found(execution, round < 11);
+            let next = waiters.next_poll().unwrap();
+            pauses.push((next - now).as_millis());
+            now = next;
+        }
+        let waiting = [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000];
+        assert_eq!(
+            pauses,
+            [&waiting[..], &[30_000, 1_000]].concat(),
+            "the first answer counts from the next"
+        );
     }
 
     #[test]
