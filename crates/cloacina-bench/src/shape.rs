@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cloacina::{Context, TaskError, Wait, Workflow, task, workflow};
+use tokio::sync::Notify;
 
 /// What every task adds to the context, as the engine stores it.
 pub(crate) const PATCH: &str = r#"{"set":{"done":true}}"#;
@@ -120,6 +121,9 @@ pub(crate) const SLEEP: Duration = Duration::from_secs(15);
 /// Told when what waited goes on.
 pub(crate) static AWAKE: AtomicUsize = AtomicUsize::new(0);
 
+/// Told when a signal was heard.
+pub(crate) static HEARD: Notify = Notify::const_new();
+
 mod asleep {
     use super::*;
 
@@ -137,7 +141,7 @@ mod asleep {
 
     #[task(id = "hears", dependencies = ["go"])]
     pub(super) async fn hears(_: &mut Context) -> Result {
-        AWAKE.fetch_add(1, Ordering::Relaxed);
+        HEARD.notify_one();
         Ok(())
     }
 }

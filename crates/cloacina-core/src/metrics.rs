@@ -8,8 +8,10 @@ use crate::store::{ExecutionHeader, PlaceFigures};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct TenantMetrics {
-    /// The executions that are not over.
+    /// The executions that are not over and do not only wait.
     pub active_executions: usize,
+    /// The executions that wait for a time or a signal.
+    pub waiting_executions: u64,
     /// The executions that are kept, the finished ones included: see
     /// [`retention`](crate::RunnerConfig::retention). A place with more than a million says a million.
     pub total_executions: u64,
@@ -48,6 +50,7 @@ impl TenantMetrics {
         let count = u32::try_from(times.len().max(1)).unwrap_or(u32::MAX);
         Self {
             active_executions: usize::try_from(figures.open).unwrap_or(usize::MAX),
+            waiting_executions: figures.waiting,
             total_executions: figures.executions,
             avg_execution_time: sum / count,
             p50_execution_time: of(50),

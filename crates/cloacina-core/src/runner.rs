@@ -16,7 +16,6 @@ use crate::execution::{AttemptRecord, ExecutionResult, ExecutionStatus};
 use crate::hub::{Ended, HandleNumber, Hub, OpenPlace, Roots, SubmitReply, Submitter, result_of, summary_of};
 use crate::id::ExecutionId;
 use crate::metrics::TenantMetrics;
-use crate::schedules::Schedules;
 use crate::signal::{ByKey, Carrier, Signal, Waiting};
 use crate::store::{
     Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, NEVER, NewSignal, Payload, Place,
@@ -146,12 +145,6 @@ impl PlaceRunner {
     /// As [`execute`](Self::execute), as far as recording goes.
     pub async fn execute_async(&self, workflow: &str, context: Context) -> Result<Execution, Error> {
         self.submit(workflow).input(context).send().await
-    }
-
-    /// The schedules of this tenant: what runs by itself.
-    #[must_use]
-    pub fn schedules(&self) -> Schedules {
-        Schedules::new(self.clone())
     }
 
     /// Starts to describe an execution: its input, and what else can be said about it.

@@ -81,8 +81,16 @@ pub enum Triggered {
     Refused,
 }
 
+impl PlaceRunner {
+    /// The schedules of this tenant: what runs by itself.
+    #[must_use]
+    pub fn schedules(&self) -> Schedules {
+        Schedules::new(self.clone())
+    }
+}
+
 impl Schedules {
-    pub(crate) fn new(runner: PlaceRunner) -> Self {
+    fn new(runner: PlaceRunner) -> Self {
         Self { runner }
     }
 

@@ -1,4 +1,5 @@
--- Executions of other workflows than these with work that nobody has claimed for long. Asked only of places
+-- Executions of other workflows than these with work that nobody has claimed, or a wait that nobody has looked
+-- at, for long. Asked only of places
 -- where work is due and none of it is for us. It goes from version to version, and looks at no row of those
 -- that are known; of the others it looks at those that are due for longest. A tenant may have planted more
 -- than there is time to walk.
@@ -34,4 +35,25 @@ CROSS JOIN LATERAL (
     ORDER BY ready.due_at
     LIMIT $6::bigint
 ) AS first
+UNION
+-- Waits that nobody looks at: whoever has the code would.
+SELECT execution.id, left(execution.workflow, 1000), execution.fingerprint
+FROM (
+    SELECT DISTINCT subject FROM (
+        SELECT subject FROM due_rows
+        WHERE tenant_id = $1 AND kind = 1 AND due_at <= coalesce($2::timestamptz, now()) - $3::bigint * interval '1 microsecond'
+        ORDER BY due_at, due_rows.subject, cause
+        LIMIT $6 + 1000
+    ) AS front
+) AS due
+CROSS JOIN LATERAL (
+    SELECT id, workflow, fingerprint FROM workflow_executions AS open
+    WHERE open.tenant_id = $1 AND open.id = due.subject AND open.state IN ('pending', 'running', 'waiting')
+    OFFSET 0
+) AS execution
+WHERE NOT EXISTS (
+    SELECT FROM unnest($4::text[], $5::bigint[]) AS known (workflow, fingerprint)
+    WHERE known.workflow = execution.workflow AND known.fingerprint = execution.fingerprint
+    OFFSET 0
+)
 LIMIT $6

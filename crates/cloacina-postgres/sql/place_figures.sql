@@ -3,6 +3,7 @@
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now)
 SELECT (SELECT count(*) FROM (SELECT FROM workflow_executions WHERE tenant_id = $1::uuid LIMIT 1000000) AS counted) AS executions,
        (SELECT count(*) FROM workflow_executions WHERE tenant_id = $1 AND state IN ('pending', 'running', 'paused') AND priority >= 0) AS open,
+       (SELECT count(*) FROM workflow_executions WHERE tenant_id = $1 AND state = 'waiting' AND priority >= 0) AS waiting,
        ready.queued,
        (extract(epoch FROM clock.now - greatest(ready.oldest, 'epoch')) * 1000000)::bigint AS oldest_us
 FROM clock CROSS JOIN LATERAL (

@@ -8,12 +8,12 @@ use cloacina_core::store::{DueKind, MANY, Place, Result, Settled};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::doorbell;
 use crate::error::Failure;
 use crate::execution::in_place;
 use crate::flight::{Step, params};
 use crate::inner::Inner;
 use crate::row::{column, readable};
-use crate::schedule;
 use crate::schema::SchemaName;
 use crate::statement as sql;
 
@@ -69,7 +69,7 @@ async fn expire(inner: &Inner, place: &Place, now: Option<Timestamp>, settled: &
         steps.push(Step::Run(sql::NOTICE_INSERT, params![tenant, now, subjects.clone()]));
     }
     if scheduled {
-        steps.extend(schedule::wake(place.tenant, now, subjects));
+        steps.extend(doorbell::wake_schedules(place.tenant, now, subjects));
     }
     let rows = side.finish(&steps).await.map_err(failed)?;
     settled.taken += taken[0].len();

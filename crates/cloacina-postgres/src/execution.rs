@@ -18,12 +18,12 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
+use crate::doorbell;
 use crate::flight::{Step, Use, params};
 use crate::inner::Inner;
 use crate::row::{claimed, column, parse, readable, workflow_key};
 use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::{doorbell, schedule};
 
 /// The limit on the context of an execution, as a parameter.
 const MOST_BYTES: i64 = MOST_EXECUTION_BYTES as i64;
@@ -85,7 +85,7 @@ pub(crate) async fn control(
             steps.push(Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, vec![id], reason.as_str()]));
             steps.push(Step::Run(sql::WAIT_DROP, params![tenant, vec![id]]));
             if is_scheduled {
-                steps.extend(schedule::wake(place.tenant, now, vec![id]));
+                steps.extend(doorbell::wake_schedules(place.tenant, now, vec![id]));
             }
         }
         Control::Pause | Control::Orphan => {
@@ -98,7 +98,7 @@ pub(crate) async fn control(
             steps.push(Step::Run(sql::DUE_DROP, params![tenant, vec![id]]));
             steps.push(Step::Run(sql::EXECUTION_PARK, params![tenant, vec![id]]));
             if is_scheduled {
-                steps.extend(schedule::wake(place.tenant, now, vec![id]));
+                steps.extend(doorbell::wake_schedules(place.tenant, now, vec![id]));
             }
             steps.push(doorbell::ring(place.tenant, now));
         }
@@ -147,6 +147,7 @@ pub(crate) async fn figures(inner: Arc<Inner>, place: Place, now: Option<Timesta
     Ok(PlaceFigures {
         executions: number("executions"),
         open: number("open"),
+        waiting: number("waiting"),
         queued: number("queued"),
         oldest_queued: oldest.map(|us| Duration::from_micros(us.max(0).unsigned_abs())),
     })

@@ -22,13 +22,13 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::doorbell;
+use crate::doorbell::at_once;
 use crate::error::{Failure, refused};
 use crate::execution::columns;
 use crate::flight::{Param, Scope, Step, Use, params};
 use crate::inner::Inner;
 use crate::outcomes::Outcomes;
 use crate::row::{claimed, column, parse};
-use crate::schedule::at_once;
 use crate::schema::SchemaName;
 use crate::statement::{self as sql, Statement};
 use crate::submits::Submits;

@@ -13,8 +13,8 @@ use cloacina_core::store::{Flush, Outcome, TaskOutcome};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::doorbell::at_once;
 use crate::outcomes::Outcomes;
-use crate::schedule::at_once;
 use crate::statement::{self as sql, Login, Statement};
 use crate::submits::Submits;
 pub use crate::value::Value;

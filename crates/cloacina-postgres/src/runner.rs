@@ -23,7 +23,6 @@ use crate::doorbell;
 use crate::execution::{columns, in_place, long_in_place};
 use crate::flight::{Step, Use, params};
 use crate::inner::Inner;
-use crate::schedule;
 use crate::schema::SchemaName;
 use crate::statement::{self as sql, Login};
 
@@ -192,7 +191,7 @@ pub(crate) async fn repair(inner: Arc<Inner>, place: Place, now: Option<Timestam
             Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, stuck.clone()]),
             Step::Run(sql::DUE_DROP, params![tenant, stuck.clone()]),
         ];
-        steps.extend(schedule::wake(place.tenant, now, stuck));
+        steps.extend(doorbell::wake_schedules(place.tenant, now, stuck));
         let rows = in_place(&inner, &place, &steps).await?;
         repaired.closed = rows[1].iter().map(|row| ExecutionId(row.get("id"))).collect();
     }

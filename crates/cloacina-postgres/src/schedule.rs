@@ -30,20 +30,6 @@ const REPLACED: &str = "cancelled, because its schedule has started the next one
 /// How much is kept of what came of a schedule's times.
 const KEPT: i64 = 1_000;
 
-/// The time at which the bell is set for what is due at once, without knowing what time it is.
-pub(crate) fn at_once(now: Option<Timestamp>) -> Timestamp {
-    now.unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-/// After executions of schedules may have ended: these are looked at now.
-pub(crate) fn wake<'a>(tenant: TenantId, now: Option<Timestamp>, executions: Vec<Uuid>) -> [Step<'a>; 2] {
-    let tenant = Uuid::from(tenant);
-    [
-        Step::Run(sql::SCHEDULE_WAKE, params![tenant, now, executions]),
-        Step::Run(sql::BELL_RING, params![tenant, now, Some(at_once(now))]),
-    ]
-}
-
 pub(crate) async fn settle(
     inner: Arc<Inner>,
     place: Place,

@@ -2,5 +2,7 @@
 SELECT (SELECT count(*) FROM (SELECT 1 FROM workflow_executions WHERE tenant_id = ?1 LIMIT 1000000)),
        (SELECT count(*) FROM workflow_executions INDEXED BY workflow_executions_listed
         WHERE tenant_id = ?1 AND state IN ('pending', 'running', 'paused')),
+       (SELECT count(*) FROM workflow_executions INDEXED BY workflow_executions_listed
+        WHERE tenant_id = ?1 AND state = 'waiting'),
        count(*), min(due_at)
 FROM ready_tasks WHERE tenant_id = ?1 AND priority >= 0 AND due_at <= ?2

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::doorbell;
 use crate::error::Failure;
 use crate::execution;
-use crate::flush::{due_delete, execution_lock};
+use crate::rows::{due_delete, execution_lock};
 use crate::wait;
 
 const DUE_PICK: &str = include_str!("../sql/due_pick.sql");

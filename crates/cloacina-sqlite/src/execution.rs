@@ -14,12 +14,14 @@ use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
+use crate::doorbell;
 use crate::error::Failure;
-use crate::flush::{
-    Known, NO_CAUSE, due_delete, execution_close, execution_lock, park, ready_delete, ready_insert,
-};
+use crate::flush::execution_close;
 use crate::row::{optional_timestamp, state, timestamp, workflows_to_json};
-use crate::{doorbell, schedule, wait};
+use crate::rows::{
+    Known, NO_CAUSE, due_delete, execution_lock, park, ready_delete, ready_insert, schedule_wake,
+    waits_cancel, waits_forget,
+};
 
 const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
@@ -92,9 +94,9 @@ pub(crate) fn cancel(
         due_delete(connection, tenant, DueKind::Deadline, deadline, execution.0, NO_CAUSE)?;
     }
     if let Some(schedule) = known.schedule {
-        schedule::wake(connection, tenant, schedule, execution, now)?;
+        schedule_wake(connection, tenant, schedule, execution, now)?;
     }
-    wait::cancel(connection, tenant, execution)?;
+    waits_cancel(connection, tenant, execution)?;
     connection.prepare_cached(TASK_CANCEL)?.execute(params![tenant.0, execution.0, now])?;
     Ok(Some(ExecutionStatus::Cancelled))
 }
@@ -204,11 +206,12 @@ fn many() -> i64 {
 pub(crate) fn figures(connection: &Connection, tenant: TenantId, now: i64) -> Result<PlaceFigures, Failure> {
     Ok(connection.prepare_cached(PLACE_FIGURES)?.query_row(rusqlite::params![tenant.0, now], |row| {
         let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
-        let oldest: Option<i64> = row.get(3)?;
+        let oldest: Option<i64> = row.get(4)?;
         Ok(PlaceFigures {
             executions: number(0)?,
             open: number(1)?,
-            queued: number(2)?,
+            waiting: number(2)?,
+            queued: number(3)?,
             oldest_queued: oldest
                 .map(|due| std::time::Duration::from_micros(now.saturating_sub(due).max(0).unsigned_abs())),
         })
@@ -517,7 +520,7 @@ pub(crate) fn prune(
         let Some(has_waits) = has_waits else { continue };
         pruned += 1;
         if has_waits {
-            wait::forget(connection, tenant, ExecutionId(*execution))?;
+            waits_forget(connection, tenant, ExecutionId(*execution))?;
         }
         for sql in [PRUNE_ATTEMPTS, PRUNE_TASKS] {
             connection.prepare_cached(sql)?.execute(params![tenant.0, execution])?;

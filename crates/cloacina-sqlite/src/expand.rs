@@ -7,8 +7,8 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use crate::error::Failure;
-use crate::flush::{TASK_INSERT, ready_delete, ready_insert};
-use crate::wait;
+use crate::flush::TASK_INSERT;
+use crate::rows::{reach, ready_delete, ready_insert};
 
 const EXPAND_PICK: &str = include_str!("../sql/expand_pick.sql");
 const EXECUTION_EXPAND: &str = include_str!("../sql/execution_expand.sql");
@@ -64,7 +64,7 @@ pub(crate) fn expand(
             if task.is_ready() {
                 ready_insert(connection, tenant, execution, position, priority, now, (&name, fingerprint))?;
             } else if task.waits() {
-                wait::reach(connection, tenant, execution, position, now)?;
+                reach(connection, tenant, execution, position, now)?;
             }
         }
         expanded += 1;

@@ -21,14 +21,15 @@ use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::row::{state, timestamp};
-use crate::{schedule, wait};
+use crate::rows::{
+    Known, NO_CAUSE, READY_DELETE, due_delete, due_insert, execution_lock, park, reach, ready_insert,
+    schedule_wake,
+};
 
 const FENCE: &str = include_str!("../sql/fence.sql");
 const EXECUTION_INSERT: &str = include_str!("../sql/execution_insert.sql");
 const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
-const EXECUTION_LOCK: &str = include_str!("../sql/execution_lock.sql");
 const EXECUTION_START: &str = include_str!("../sql/execution_start.sql");
-const EXECUTION_PARK: &str = include_str!("../sql/execution_park.sql");
 const EXECUTION_CLOSE: &str = include_str!("../sql/execution_close.sql");
 pub(crate) const TASK_INSERT: &str = include_str!("../sql/task_insert.sql");
 const TASK_FINISH: &str = include_str!("../sql/task_finish.sql");
@@ -38,29 +39,7 @@ const TASK_HANDLE: &str = include_str!("../sql/task_handle.sql");
 const TASK_CLAIM: &str = include_str!("../sql/task_claim.sql");
 const WAIT_FINISH: &str = include_str!("../sql/wait_finish.sql");
 const ATTEMPT_INSERT: &str = include_str!("../sql/attempt_insert.sql");
-const READY_INSERT: &str = include_str!("../sql/ready_insert.sql");
-const READY_DELETE: &str = include_str!("../sql/ready_delete.sql");
 const READY_PICK: &str = include_str!("../sql/ready_pick.sql");
-const DUE_INSERT: &str = include_str!("../sql/due_insert.sql");
-const DUE_DELETE: &str = include_str!("../sql/due_delete.sql");
-
-/// Two due rows of one kind about one subject at one time have causes that tell them apart. A deadline has
-/// none.
-pub(crate) const NO_CAUSE: &str = "";
-
-/// What the steps need to know of an execution.
-#[derive(Debug, Clone)]
-pub(crate) struct Known {
-    pub(crate) status: ExecutionStatus,
-    pub(crate) priority: i16,
-    pub(crate) workflow: Arc<str>,
-    pub(crate) fingerprint: i64,
-    pub(crate) deadline: Option<i64>,
-    /// When it starts, as long as it is not expanded.
-    pub(crate) expands: Option<i64>,
-    /// The schedule that started it.
-    pub(crate) schedule: Option<Uuid>,
-}
 
 /// Writes a batch, in the transaction that is open on `connection`. `ahead` is by how much `now` is ahead of
 /// the wall clock.
@@ -99,12 +78,6 @@ fn fence(connection: &Connection, runner: RunnerId) -> Result<(), Failure> {
         return Ok(());
     }
     Err(StoreError::new(StoreErrorKind::Fenced, format!("runner {runner} was declared dead")).into())
-}
-
-/// An execution that has nothing left but waits is waiting.
-pub(crate) fn park(connection: &Connection, tenant: TenantId, execution: ExecutionId) -> Result<(), Failure> {
-    connection.prepare_cached(EXECUTION_PARK)?.execute(params![tenant.0, execution.0])?;
-    Ok(())
 }
 
 /// Ends waits, of executions that are not over. Returns the executions that were closed.
@@ -230,7 +203,7 @@ impl Steps<'_> {
             ])?;
             match state {
                 TaskState::Ready => self.ready(new.id, position, new.priority, due, workflow)?,
-                TaskState::Waiting => wait::reach(self.connection, self.tenant, new.id, position, due)?,
+                TaskState::Waiting => reach(self.connection, self.tenant, new.id, position, due)?,
                 _ => {}
             }
         }
@@ -351,7 +324,7 @@ impl Steps<'_> {
             let values = params![self.tenant.0, execution.0, task, self.now, None::<Uuid>, true];
             let left: Option<i64> = statement.query_row(values, |row| row.get(0)).optional()?;
             if left == Some(0) {
-                wait::reach(self.connection, self.tenant, execution, task, self.now)?;
+                reach(self.connection, self.tenant, execution, task, self.now)?;
                 self.done.freed.push(Freed { execution, task, claimed: None });
             }
         }
@@ -572,86 +545,6 @@ pub(crate) fn task_return(
     Ok(true)
 }
 
-pub(crate) fn execution_lock(
-    connection: &Connection,
-    tenant: TenantId,
-    execution: ExecutionId,
-) -> Result<Option<Known>, Failure> {
-    let mut statement = connection.prepare_cached(EXECUTION_LOCK)?;
-    let mut rows = statement.query(params![tenant.0, execution.0])?;
-    let Some(row) = rows.next()? else {
-        return Ok(None);
-    };
-    Ok(Some(Known {
-        status: state(row, 0)?,
-        priority: row.get(1)?,
-        workflow: row.get(2)?,
-        fingerprint: row.get(3)?,
-        deadline: row.get(4)?,
-        expands: row.get(5)?,
-        schedule: row.get(6)?,
-    }))
-}
-
-pub(crate) fn ready_insert(
-    connection: &Connection,
-    tenant: TenantId,
-    execution: ExecutionId,
-    task: TaskIndex,
-    priority: i16,
-    due: i64,
-    (workflow, fingerprint): (&str, i64),
-) -> Result<(), Failure> {
-    connection.prepare_cached(READY_INSERT)?.execute(params![
-        tenant.0,
-        priority,
-        due,
-        execution.0,
-        task,
-        workflow,
-        fingerprint
-    ])?;
-    Ok(())
-}
-
-pub(crate) fn ready_delete(
-    connection: &Connection,
-    tenant: TenantId,
-    execution: ExecutionId,
-    task: TaskIndex,
-    priority: i16,
-    due: i64,
-) -> Result<(), Failure> {
-    connection.prepare_cached(READY_DELETE)?.execute(params![tenant.0, priority, due, execution.0, task])?;
-    Ok(())
-}
-
-pub(crate) fn due_insert(
-    connection: &Connection,
-    tenant: TenantId,
-    kind: DueKind,
-    due: i64,
-    subject: impl Into<Uuid>,
-    cause: &str,
-) -> Result<(), Failure> {
-    let values = params![tenant.0, kind.number(), due, subject.into(), cause];
-    connection.prepare_cached(DUE_INSERT)?.execute(values)?;
-    Ok(())
-}
-
-pub(crate) fn due_delete(
-    connection: &Connection,
-    tenant: TenantId,
-    kind: DueKind,
-    due: i64,
-    subject: impl Into<Uuid>,
-    cause: &str,
-) -> Result<(), Failure> {
-    let values = params![tenant.0, kind.number(), due, subject.into(), cause];
-    connection.prepare_cached(DUE_DELETE)?.execute(values)?;
-    Ok(())
-}
-
 /// Ends an execution that has nothing left; not one that is paused.
 pub(crate) fn execution_close(
     connection: &Connection,
@@ -671,7 +564,7 @@ pub(crate) fn execution_close(
         due_delete(connection, tenant, DueKind::Deadline, deadline, execution.0, NO_CAUSE)?;
     }
     if let Some(schedule) = schedule {
-        schedule::wake(connection, tenant, schedule, execution, now)?;
+        schedule_wake(connection, tenant, schedule, execution, now)?;
     }
     Ok(Some(status))
 }

@@ -49,6 +49,7 @@ mod plans;
 mod registry;
 mod release;
 mod row;
+mod rows;
 mod runner;
 mod runtime;
 mod schedule;

@@ -11,8 +11,9 @@ use cloacina_core::store::{Liveness, Place, RescuedPlace, RunnerRecord, RunnerRe
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::Failure;
-use crate::flush::{Ended, Known, task_return};
+use crate::flush::{Ended, task_return};
 use crate::row::{workflows_from_json, workflows_to_json};
+use crate::rows::Known;
 use crate::{execution, time};
 
 const FENCE: &str = include_str!("../sql/fence.sql");

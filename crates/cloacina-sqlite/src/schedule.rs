@@ -12,8 +12,8 @@ use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use crate::error::Failure;
-use crate::flush::{NO_CAUSE, due_delete, due_insert, execution_lock, ready_insert};
 use crate::row::{optional_timestamp, state, timestamp};
+use crate::rows::{NO_CAUSE, due_delete, due_insert, execution_lock, ready_insert};
 use crate::{doorbell, execution};
 
 const SCHEDULE_PICK: &str = include_str!("../sql/schedule_pick.sql");
@@ -255,17 +255,6 @@ fn cancel(
         settled.cancelled.push(id);
     }
     Ok(())
-}
-
-/// An execution of a schedule has ended: the schedule is looked at now.
-pub(crate) fn wake(
-    connection: &Connection,
-    tenant: TenantId,
-    schedule: Uuid,
-    execution: ExecutionId,
-    now: i64,
-) -> Result<(), Failure> {
-    due_insert(connection, tenant, DueKind::Schedule, now, schedule, &execution.to_string())
 }
 
 pub(crate) fn fires(

@@ -14,8 +14,9 @@ use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::execution::find;
-use crate::flush::{due_delete, due_insert, end_waits, execution_lock, park};
+use crate::flush::end_waits;
 use crate::row::{state, timestamp};
+use crate::rows::{due_delete, execution_lock, park, reach, waiting};
 
 const WAIT_DUE: &str = include_str!("../sql/wait_due.sql");
 const WAIT_STANDS: &str = include_str!("../sql/wait_stands.sql");
@@ -23,28 +24,14 @@ const WAIT_ENDS: &str = include_str!("../sql/wait_ends.sql");
 const WAIT_INSERT: &str = include_str!("../sql/wait_insert.sql");
 const WAIT_DELETE: &str = include_str!("../sql/wait_delete.sql");
 const WAIT_UNTIL: &str = include_str!("../sql/wait_until.sql");
-const WAIT_DUE_OF: &str = include_str!("../sql/wait_due_of.sql");
 const WAIT_MOVE: &str = include_str!("../sql/wait_move.sql");
 const WAIT_MARK: &str = include_str!("../sql/wait_mark.sql");
-const WAIT_FORGET: &str = include_str!("../sql/wait_forget.sql");
 const WAIT_LIST: &str = include_str!("../sql/wait_list.sql");
 const SIGNAL_PAYLOAD: &str = include_str!("../sql/signal_payload.sql");
 const SIGNAL_LOOK: &str = include_str!("../sql/signal_look.sql");
 const SIGNAL_INSERT: &str = include_str!("../sql/signal_insert.sql");
 const SIGNAL_TAKE: &str = include_str!("../sql/signal_take.sql");
-const SIGNAL_FORGET: &str = include_str!("../sql/signal_forget.sql");
 const DUE_PICK: &str = include_str!("../sql/due_pick.sql");
-
-/// Leaves the due row of a wait that was reached.
-pub(crate) fn reach(
-    connection: &Connection,
-    tenant: TenantId,
-    execution: ExecutionId,
-    node: TaskIndex,
-    due: i64,
-) -> Result<(), Failure> {
-    due_insert(connection, tenant, DueKind::Wait, due, execution, &node.to_string())
-}
 
 /// Whether waits are due.
 pub(crate) fn peek(connection: &Connection, tenant: TenantId, now: i64) -> Result<bool, Failure> {
@@ -254,46 +241,6 @@ fn move_due(
             connection.prepare_cached(WAIT_MOVE)?.execute(params![tenant.0, execution.0, node, to])?;
             reach(connection, tenant, execution, node, to)?;
         }
-    }
-    Ok(())
-}
-
-/// The nodes of an execution that wait, when they are due, and their names.
-fn waiting(
-    connection: &Connection,
-    tenant: TenantId,
-    execution: ExecutionId,
-) -> Result<Vec<(TaskIndex, i64, String)>, Failure> {
-    let mut statement = connection.prepare_cached(WAIT_DUE_OF)?;
-    let rows = statement
-        .query_map(params![tenant.0, execution.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Takes away what an execution waits for that is being cancelled.
-pub(crate) fn cancel(
-    connection: &Connection,
-    tenant: TenantId,
-    execution: ExecutionId,
-) -> Result<(), Failure> {
-    let waits = waiting(connection, tenant, execution)?;
-    for (node, due, _) in &waits {
-        due_delete(connection, tenant, DueKind::Wait, *due, execution, &node.to_string())?;
-    }
-    if !waits.is_empty() {
-        connection.prepare_cached(WAIT_FORGET)?.execute(params![tenant.0, execution.0])?;
-    }
-    Ok(())
-}
-
-/// Deletes the signals of an execution that is deleted, and what it waited for.
-pub(crate) fn forget(
-    connection: &Connection,
-    tenant: TenantId,
-    execution: ExecutionId,
-) -> Result<(), Failure> {
-    for sql in [WAIT_FORGET, SIGNAL_FORGET] {
-        connection.prepare_cached(sql)?.execute(params![tenant.0, execution.0])?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 use super::scale::{IN_FLIGHT, Scale, per_second};
 use crate::database::{Database, Kind};
 use crate::sample::{Spread, p50};
-use crate::shape::{AWAKE, SLEEP};
+use crate::shape::{AWAKE, HEARD, SLEEP};
 use crate::table::{Row, Target};
 
 /// How many sleeps are over at one moment, for each that is measured alone.
@@ -47,13 +47,10 @@ async fn signals(runner: &Runner, count: usize) -> Result<Vec<Duration>> {
         while execution.waits().await?.is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let before = AWAKE.load(Ordering::Relaxed);
         let begun = Instant::now();
         let sent = execution.signal("go", 1).send().await?;
         ensure!(sent == SignalReceipt::Delivered, "the signal was {sent:?}");
-        while AWAKE.load(Ordering::Relaxed) == before {
-            tokio::task::yield_now().await;
-        }
+        HEARD.notified().await;
         latencies.push(begun.elapsed());
         execution.wait_for_completion().await?;
     }

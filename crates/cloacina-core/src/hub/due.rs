@@ -45,7 +45,12 @@ impl Hub {
         if settled.waits {
             let answer = self.settle_waits(&place).await;
             place.troubles.settling.note(place.whose(), &answer);
-            settled.taken += answer.unwrap_or_default();
+            let waits = answer.unwrap_or_default();
+            if waits == 0 {
+                // They may be of a version that nobody has.
+                self.look_for_orphans(&place);
+            }
+            settled.taken += waits;
         }
         let expired = settled.expired.len();
         debug!(tenant = place.place.name, rows = settled.taken, executions = expired, "took due rows");

@@ -36,9 +36,7 @@ impl Hub {
         while self.tick(ORPHANS).await {
             let idle = |place: &Arc<OpenPlace>| {
                 let state = place.state();
-                state.claiming.patience.is_some()
-                    && state.standing.is_active()
-                    && !state.handles.only_served()
+                state.claiming.is_patient() && state.standing.is_active() && !state.handles.only_served()
             };
             let places: Vec<Arc<OpenPlace>> = self.all_places().into_iter().filter(idle).collect();
             if places.is_empty() {

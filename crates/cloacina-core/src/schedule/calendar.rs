@@ -1,20 +1,15 @@
 //! When a schedule fires.
 
-use std::str::FromStr;
-use std::sync::LazyLock;
-
 use croner::Cron;
 use croner::errors::CronError;
 use jiff::civil::DateTime;
-use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 
-use super::definition::{CatchUp, Overlap, Spec, refuse};
+use super::definition::{CatchUp, Overlap, Spec};
+use super::expression::{read, refuse, zone};
 use crate::error::Error;
 use crate::workflow::StableHash;
-
-/// The longest expression, in bytes.
-const MAX_EXPRESSION: usize = 256;
 
 /// How far ahead is looked for the next time.
 const HORIZON: SignedDuration = SignedDuration::from_hours(10 * 366 * 24);
@@ -38,9 +33,6 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 const TICK: SignedDuration = SignedDuration::from_micros(1);
 
-/// The zones as the program was built with. The machine's own would let two processes disagree.
-static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
-
 /// When a schedule fires: its times, read and checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Calendar {
@@ -54,33 +46,6 @@ pub(crate) struct Calendar {
     ends_at: Option<Timestamp>,
     /// How much later than its time this schedule fires.
     pub(super) offset: SignedDuration,
-}
-
-/// Reads an expression.
-pub(super) fn read(expression: &str) -> Result<Cron, Error> {
-    let shown = expression.escape_debug();
-    if expression.len() > MAX_EXPRESSION {
-        return refuse(format!(
-            "a cron expression of {} bytes is longer than {MAX_EXPRESSION}: give several, they add up",
-            expression.len()
-        ));
-    }
-    Cron::from_str(expression).or_else(|error| {
-        refuse(format!(
-            "the cron expression `{shown}` cannot be read ({error}): write minute, hour, day of month, month and day of week, \
-             as in `0 2 * * MON-FRI`, or six fields with the second first"
-        ))
-    })
-}
-
-/// Finds a zone.
-pub(super) fn zone(name: &str) -> Result<TimeZone, Error> {
-    ZONES.get(name).or_else(|_| {
-        refuse(format!(
-            "there is no time zone `{}`: write its name in the IANA database, as in `Europe/Zurich`, or `UTC`",
-            name.escape_debug()
-        ))
-    })
 }
 
 impl Calendar {
@@ -529,7 +494,8 @@ mod tests {
     fn the_calendar_agrees_with_a_clock_on_the_wall_minute_by_minute() {
         if let Ok(count) = std::env::var("CLOACINA_ZONES") {
             let count: usize = count.parse().unwrap();
-            let names: Vec<String> = ZONES.available().map(|name| name.to_string()).collect();
+            let names: Vec<String> =
+                super::super::expression::ZONES.available().map(|name| name.to_string()).collect();
             let step = (names.len() / count).max(1);
             for name in names.iter().step_by(step).take(count) {
                 compare(name, ("1990-01-01T00:00:00Z", "2050-01-01T00:00:00Z"));

@@ -257,7 +257,7 @@ pub(crate) fn apply(
     let mut changes = Vec::new();
     for (nth, schedule) in schedules.iter().enumerate() {
         if schedules[..nth].iter().any(|other| other.name == schedule.name) {
-            return super::definition::refuse(format!(
+            return super::expression::refuse(format!(
                 "two schedules of the origin `{}` are called `{}`: give one another name",
                 origin.escape_debug(),
                 schedule.name.escape_debug()
@@ -714,7 +714,7 @@ fn check_name(what: &str, name: &str) -> Result<(), Error> {
         return Ok(());
     };
     let shown: String = name.chars().take(50).collect();
-    super::definition::refuse(format!("{what} {wrong}: `{}`", shown.escape_debug()))
+    super::expression::refuse(format!("{what} {wrong}: `{}`", shown.escape_debug()))
 }
 
 fn check_spec(spec: &Spec) -> Result<(), Error> {
@@ -724,7 +724,7 @@ fn check_spec(spec: &Spec) -> Result<(), Error> {
         Error::new(ErrorKind::Configuration, message)
     })?;
     if spec.priority > 9 {
-        return super::definition::refuse(format!("priority {} is above 9, the highest", spec.priority));
+        return super::expression::refuse(format!("priority {} is above 9, the highest", spec.priority));
     }
     Ok(())
 }
@@ -735,13 +735,13 @@ fn checked(schedule: &Schedule) -> Result<Spec, Error> {
     check_spec(&spec)?;
     let values = schedule.input.clone().into_values()?;
     if values.contains_key(RESERVED_KEY) {
-        return super::definition::refuse(format!(
+        return super::expression::refuse(format!(
             "the input has a key `{RESERVED_KEY}`, which is the engine's"
         ));
     }
     let bytes = values_to_json(&values)?.len();
     if bytes > MAX_INPUT {
-        return super::definition::refuse(format!(
+        return super::expression::refuse(format!(
             "the input of the schedule has {bytes} bytes, more than {MAX_INPUT}: store it elsewhere and give its address"
         ));
     }

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::calendar;
+use super::expression;
 use crate::context::Context;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 
 /// What becomes of the times that passed while nobody was there to fire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -186,10 +186,10 @@ impl Schedule {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] for an expression that cannot be read or is longer than 256 bytes.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) for an expression that cannot be read or is longer than 256 bytes.
     pub fn cron(mut self, expression: impl Into<String>) -> Result<Self, Error> {
         let expression = expression.into();
-        calendar::read(&expression)?;
+        expression::read(&expression)?;
         self.spec.cron.push(expression);
         Ok(self)
     }
@@ -202,7 +202,7 @@ impl Schedule {
     /// As [`cron`](Self::cron).
     pub fn except(mut self, expression: impl Into<String>) -> Result<Self, Error> {
         let expression = expression.into();
-        calendar::read(&expression)?;
+        expression::read(&expression)?;
         self.spec.except.push(expression);
         Ok(self)
     }
@@ -226,10 +226,10 @@ impl Schedule {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] for a zone that there is not.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) for a zone that there is not.
     pub fn zone(mut self, zone: impl Into<String>) -> Result<Self, Error> {
         let zone = zone.into();
-        calendar::zone(&zone)?;
+        expression::zone(&zone)?;
         self.spec.zone = Some(zone);
         Ok(self)
     }
@@ -290,9 +290,4 @@ impl Schedule {
         self.spec.pause_after_failures = Some(failures);
         self
     }
-}
-
-/// An error about what a schedule says.
-pub(crate) fn refuse<T>(message: impl Into<String>) -> Result<T, Error> {
-    Err(Error::new(ErrorKind::Configuration, message))
 }

@@ -7,6 +7,7 @@
 mod calendar;
 pub(crate) mod decide;
 mod definition;
+mod expression;
 mod fire;
 mod owed;
 

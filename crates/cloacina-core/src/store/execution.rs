@@ -169,8 +169,10 @@ pub struct ExecutionList {
 pub struct PlaceFigures {
     /// The executions that are kept, the finished ones included: a million if there are more.
     pub executions: u64,
-    /// Those that are not over.
+    /// Those that are not over and do not only wait.
     pub open: u64,
+    /// Those that wait for a time or a signal.
+    pub waiting: u64,
     /// The tasks that are due and that nobody has claimed.
     pub queued: u64,
     /// For how long the first of them has been due.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::fingerprint::StableHash;
+use super::name::{check_name, check_workflow_name};
 use super::wait::Awaited;
 use super::{Fingerprint, Node};
 use crate::error::{Error, ErrorKind};
@@ -10,9 +11,6 @@ use crate::id::TaskIndex;
 
 /// The most tasks that one workflow may have.
 const MAX_TASKS: usize = 10_000;
-
-/// The longest name of a workflow or a task, in bytes.
-const MAX_NAME: usize = 200;
 
 /// The edges of a workflow.
 #[derive(Debug)]
@@ -183,30 +181,6 @@ fn fingerprint(version: Option<&str>, of: &[Node], nodes: &[Edges]) -> Fingerpri
     let hash = version.into_iter().fold(hash, |hash, version| hash.text("version").text(version));
     // One in 2^64 would be taken for an execution that is not expanded.
     Fingerprint(if hash.finish() == Fingerprint::UNKNOWN.0 { 1 } else { hash.finish() })
-}
-
-/// How names and keys begin that are the engine's own.
-pub(crate) const RESERVED: &str = "cloacina/";
-
-pub(crate) fn check_workflow_name(name: &str) -> Result<(), &'static str> {
-    check_name(name)?;
-    if name.starts_with(RESERVED) {
-        return Err("begins with `cloacina/`, as only names of the engine do");
-    }
-    Ok(())
-}
-
-pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
-    if name.is_empty() {
-        return Err("is empty");
-    }
-    if name.len() > MAX_NAME {
-        return Err("is longer than 200 bytes");
-    }
-    if name.chars().any(char::is_control) {
-        return Err("contains a control character");
-    }
-    Ok(())
 }
 
 /// What is wrong with a workflow.

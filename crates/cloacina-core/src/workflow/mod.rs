@@ -8,6 +8,7 @@ pub mod check;
 mod fingerprint;
 pub mod form;
 mod graph;
+mod name;
 mod node;
 mod registry;
 mod task;
@@ -18,8 +19,9 @@ use std::sync::Arc;
 
 pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::StableHash;
+pub(crate) use graph::Graph;
 pub use graph::WorkflowError;
-pub(crate) use graph::{Graph, RESERVED, check_name, check_workflow_name};
+pub(crate) use name::{RESERVED, check_name, check_workflow_name};
 pub(crate) use node::Node;
 pub use registry::{WorkflowRegistration, registered};
 pub(crate) use task::TaskTimeout;

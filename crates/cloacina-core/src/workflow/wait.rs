@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Task;
+use super::name::check_name;
 use crate::rule::TriggerRule;
 
 /// The most choices of an [`Ask`].
@@ -192,7 +193,7 @@ impl Wait {
             return Err("is a sleep: `named`, `timeout`, `on_timeout` and `ask` are for a wait for a signal");
         }
         let Awaited::Signal(signal) = &self.what else { return Ok(()) };
-        super::graph::check_name(&signal.name)?;
+        check_name(&signal.name)?;
         let Some(ask) = &signal.ask else { return Ok(()) };
         let short = |text: &String| text.len() <= 200;
         if ask.question.is_empty() || ask.question.len() > LONGEST_QUESTION {

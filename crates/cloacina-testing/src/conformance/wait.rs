@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::{
-    Closed, Controlled, DueKind, DueWait, EndedBy, Idempotency, NEVER, NewExecution, NewSignal, NewTask,
-    Outcome, SignalSent, SignalTarget, TaskOutcome, WaitBegin, WaitEnd, WaitFilter, WaitStep,
+    Closed, Control, Controlled, DueKind, DueWait, EndedBy, Idempotency, NEVER, NewExecution, NewSignal,
+    NewTask, Outcome, SignalSent, SignalTarget, TaskOutcome, WaitBegin, WaitEnd, WaitFilter, WaitStep,
 };
 use jiff::Timestamp;
 
@@ -374,6 +375,15 @@ pub async fn a_wait_of_an_unknown_version_is_left_to_others(fixture: &impl Fixtu
         world.call(|store| async move { store.wait_due(&place, &other, None, 100, Some(at(2))).await }).await;
     assert_eq!(theirs.waits.iter().map(|due| due.execution).collect::<Vec<_>>(), [unknown]);
     assert_eq!(theirs.void, [], "what somebody knows is not taken away");
+    // Who looks for work that nobody has the code of finds it.
+    let overdue = world.overdue(&[key(WORKFLOW, 1)], Duration::ZERO, at(2)).await;
+    assert_eq!(overdue, [(unknown, key("another", 7))]);
+    assert_eq!(
+        world.control(unknown, Control::Orphan, at(3)).await,
+        Controlled::Done(ExecutionStatus::Paused)
+    );
+    assert_eq!(world.overdue(&[key(WORKFLOW, 1)], Duration::ZERO, at(4)).await, []);
+    assert_eq!(world.orphaned(&[key("another", 7)]).await, [(unknown, key("another", 7))]);
 }
 
 pub async fn due_waits_are_read_page_by_page(fixture: &impl Fixture) {

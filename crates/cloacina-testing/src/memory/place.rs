@@ -7,24 +7,19 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus, T
 use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, Claim, Claimed, Closed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Expansion, Freed, Fresh, NewExecution, NewTask, NextDue, ORPHANED, Outcome, Payload,
-    Place, PlaceFigures, PlaceFlush, PlaceFlushed, Recorded, Settled, TaskOutcome, TaskRecord, WorkflowKey,
+    ExecutionRecord, Expansion, FireRecord, Freed, Fresh, NewExecution, NewTask, NextDue, ORPHANED, Outcome,
+    Payload, Place, PlaceFigures, PlaceFlush, PlaceFlushed, Recorded, ScheduleRow, Settled, TaskOutcome,
+    TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 
-use super::schedule::Schedules;
-
-// The tests of the kernel include this file under another name.
-#[path = "waits.rs"]
 mod waits;
-
-use waits::{SignalRow, WaitRow};
 
 /// Who writes, and when.
 #[derive(Clone, Copy)]
-pub(super) struct Writer {
-    pub(super) runner: Option<RunnerId>,
-    pub(super) now: Timestamp,
+pub(crate) struct Writer {
+    pub(crate) runner: Option<RunnerId>,
+    pub(crate) now: Timestamp,
 }
 
 /// A row of the ready table, in the order in which they are claimed.
@@ -36,13 +31,36 @@ struct ReadyRow {
     task: TaskIndex,
 }
 
+/// What a node waits for that has begun to wait.
+struct WaitRow {
+    signal: Option<String>,
+    until: Timestamp,
+    ask: Option<Payload>,
+}
+
+/// A signal that came.
+struct SignalRow {
+    name: String,
+    number: i64,
+    key: Option<String>,
+    payload: Payload,
+    taken: bool,
+}
+
 /// Kind, time, subject and cause. That of a schedule stands in the place of an execution's.
 pub(super) type DueRow = (i16, Timestamp, ExecutionId, String);
 
-pub(super) struct PlaceRows {
-    pub(super) place: Place,
+/// What starts executions by itself.
+#[derive(Default)]
+pub(super) struct Schedules {
+    pub(super) rows: BTreeMap<ScheduleId, ScheduleRow>,
+    pub(super) fires: BTreeMap<(ScheduleId, Timestamp), FireRecord>,
+}
+
+pub(crate) struct PlaceRows {
+    pub(crate) place: Place,
     /// Never later than the earliest row of `ready` and `due`.
-    pub(super) bell: Option<Timestamp>,
+    pub(crate) bell: Option<Timestamp>,
     pub(super) executions: BTreeMap<ExecutionId, Execution>,
     ready: BTreeSet<ReadyRow>,
     pub(super) due: BTreeSet<DueRow>,
@@ -66,12 +84,12 @@ pub(super) struct Execution {
     listed: BTreeSet<ReadyRow>,
 }
 
-pub(super) struct Task {
-    pub(super) record: TaskRecord,
+pub(crate) struct Task {
+    pub(crate) record: TaskRecord,
     is_wait: bool,
     waiting_on: i16,
     /// When it is due if it is ready. Kept here because a paused execution has no ready rows.
-    pub(super) due: Timestamp,
+    pub(crate) due: Timestamp,
     attempts: Vec<AttemptRecord>,
 }
 
@@ -126,7 +144,7 @@ impl Task {
         self.end_attempt(how, Some(error.to_owned()), now);
     }
 
-    pub(super) fn end(&mut self, state: TaskState, now: Timestamp) {
+    pub(crate) fn end(&mut self, state: TaskState, now: Timestamp) {
         self.record.state = state;
         self.record.finished_at = Some(now);
     }
@@ -162,7 +180,7 @@ impl Execution {
 }
 
 impl PlaceRows {
-    pub(super) fn new(place: Place) -> Self {
+    pub(crate) fn new(place: Place) -> Self {
         Self {
             place,
             bell: None,
@@ -176,7 +194,7 @@ impl PlaceRows {
         }
     }
 
-    pub(super) fn flush(&mut self, writer: Writer, flush: &PlaceFlush) -> PlaceFlushed {
+    pub(crate) fn flush(&mut self, writer: Writer, flush: &PlaceFlush) -> PlaceFlushed {
         let mut done = PlaceFlushed::default();
         for new in &flush.submits {
             if self.submit(writer, new) {
@@ -309,7 +327,7 @@ impl PlaceRows {
         true
     }
 
-    pub(super) fn count_down(
+    pub(crate) fn count_down(
         &mut self,
         runner: RunnerId,
         now: Timestamp,
@@ -347,7 +365,7 @@ impl PlaceRows {
     }
 
     /// How it ended, if it has nothing left.
-    pub(super) fn close(&mut self, id: ExecutionId, now: Timestamp) -> Option<ExecutionStatus> {
+    pub(crate) fn close(&mut self, id: ExecutionId, now: Timestamp) -> Option<ExecutionStatus> {
         let execution = self.executions.get_mut(&id)?;
         let over = execution.tasks.iter().all(|task| task.record.state.is_terminal());
         if !over || execution.header.status != ExecutionStatus::Running {
@@ -375,7 +393,7 @@ impl PlaceRows {
         }
     }
 
-    pub(super) fn drop_due(&mut self, id: ExecutionId) {
+    pub(crate) fn drop_due(&mut self, id: ExecutionId) {
         let over = self.executions.get(&id).filter(|execution| execution.header.finished_at.is_some());
         if let Some(deadline) = over.and_then(|execution| execution.header.deadline) {
             self.due.remove(&(DueKind::Deadline.number(), deadline, id, String::new()));
@@ -408,7 +426,7 @@ impl PlaceRows {
     }
 
     /// Makes the ready table agree with the tasks of an execution, and rings the bell for what was put there.
-    pub(super) fn put_ready(&mut self, id: ExecutionId) {
+    pub(crate) fn put_ready(&mut self, id: ExecutionId) {
         let Some(execution) = self.executions.get_mut(&id) else {
             return;
         };
@@ -432,11 +450,11 @@ impl PlaceRows {
         }
     }
 
-    pub(super) fn ring(&mut self, at: Timestamp) {
+    pub(crate) fn ring(&mut self, at: Timestamp) {
         self.bell = Some(self.bell.map_or(at, |bell| bell.min(at)));
     }
 
-    pub(super) fn lower(&mut self, kinds: &[DueKind], now: Timestamp) -> NextDue {
+    pub(crate) fn lower(&mut self, kinds: &[DueKind], now: Timestamp) -> NextDue {
         let work = self.ready.iter().map(|row| row.due).min();
         let is_known = |row: &&DueRow| kinds.iter().any(|kind| kind.number() == row.0);
         let due = self.due.iter().filter(is_known).map(|(_, at, ..)| *at).min();
@@ -447,7 +465,7 @@ impl PlaceRows {
         next
     }
 
-    pub(super) fn expand(&mut self, workflows: &[Expansion], limit: usize, now: Timestamp) -> usize {
+    pub(crate) fn expand(&mut self, workflows: &[Expansion], limit: usize, now: Timestamp) -> usize {
         let expansion = |row: &ReadyRow| {
             let execution = &self.executions[&row.execution];
             let of_name = |known: &&Expansion| known.workflow.name == execution.header.workflow.name;
@@ -466,33 +484,41 @@ impl PlaceRows {
         due.len()
     }
 
-    pub(super) fn overdue(&self, before: Timestamp) -> Vec<(ExecutionId, WorkflowKey)> {
-        let mut overdue: Vec<ExecutionId> =
-            self.ready.iter().filter(|row| row.due <= before).map(|row| row.execution).collect();
+    pub(crate) fn overdue(&self, before: Timestamp) -> Vec<(ExecutionId, WorkflowKey)> {
+        let ready = self.ready.iter().filter(|row| row.due <= before).map(|row| row.execution);
+        let waits = self.due.iter().filter(|row| row.0 == DueKind::Wait.number() && row.1 <= before);
+        let waits = waits.map(|row| row.2);
+        let paused = |id: &ExecutionId| self.executions[id].header.status == ExecutionStatus::Paused;
+        let mut overdue: Vec<ExecutionId> = ready.chain(waits.filter(|id| !paused(id))).collect();
         overdue.sort_unstable();
         overdue.dedup();
         overdue.into_iter().map(|id| (id, self.executions[&id].header.workflow.clone())).collect()
     }
 
-    pub(super) fn figures(&self, now: Timestamp) -> PlaceFigures {
+    pub(crate) fn figures(&self, now: Timestamp) -> PlaceFigures {
         let due = || self.ready.iter().filter(|row| row.due <= now);
         let oldest = due().map(|row| row.due).min();
         PlaceFigures {
             executions: self.executions.len() as u64,
             open: self.count(usize::MAX) as u64,
+            waiting: self
+                .executions
+                .values()
+                .filter(|of| of.header.status == ExecutionStatus::Waiting)
+                .count() as u64,
             queued: due().count() as u64,
             oldest_queued: oldest.map(|due| now.duration_since(due).try_into().unwrap_or_default()),
         }
     }
 
-    pub(super) fn count(&self, at_most: usize) -> usize {
+    pub(crate) fn count(&self, at_most: usize) -> usize {
         let open = |execution: &&Execution| {
             !execution.header.status.is_terminal() && execution.header.status != ExecutionStatus::Waiting
         };
         self.executions.values().filter(open).take(at_most).count()
     }
 
-    pub(super) fn orphaned(&self) -> Vec<(ExecutionId, WorkflowKey)> {
+    pub(crate) fn orphaned(&self) -> Vec<(ExecutionId, WorkflowKey)> {
         let headers = self.executions.values().map(|execution| &execution.header);
         let orphans = headers.filter(|header| {
             header.status == ExecutionStatus::Paused && header.error.as_deref() == Some(ORPHANED)
@@ -500,7 +526,7 @@ impl PlaceRows {
         orphans.map(|header| (header.id, header.workflow.clone())).collect()
     }
 
-    pub(super) fn control(&mut self, id: ExecutionId, control: &Control, now: Timestamp) -> Controlled {
+    pub(crate) fn control(&mut self, id: ExecutionId, control: &Control, now: Timestamp) -> Controlled {
         let Some(execution) = self.executions.get_mut(&id) else {
             return Controlled::NotFound;
         };
@@ -551,7 +577,7 @@ impl PlaceRows {
     }
 
     /// Takes due rows of these kinds, at most `limit` of each, and does what they ask for.
-    pub(super) fn settle_due(&mut self, kinds: &[DueKind], now: Timestamp, limit: usize) -> Settled {
+    pub(crate) fn settle_due(&mut self, kinds: &[DueKind], now: Timestamp, limit: usize) -> Settled {
         let mut settled = Settled::default();
         let waits = |(of, at, ..): &DueRow| *of == DueKind::Wait.number() && *at <= now;
         settled.waits = kinds.contains(&DueKind::Wait) && self.due.iter().any(waits);
@@ -580,7 +606,7 @@ impl PlaceRows {
         settled
     }
 
-    pub(super) fn rescue(&mut self, runner: RunnerId, now: Timestamp) -> (Vec<ExecutionId>, usize) {
+    pub(crate) fn rescue(&mut self, runner: RunnerId, now: Timestamp) -> (Vec<ExecutionId>, usize) {
         let (mut rescued, mut tasks) = (BTreeSet::new(), 0);
         for held in self.held(runner) {
             let execution = self.executions.get_mut(&held.execution).expect("a held task has its execution");
@@ -596,7 +622,7 @@ impl PlaceRows {
         (rescued.into_iter().collect(), tasks)
     }
 
-    pub(super) fn held(&self, runner: RunnerId) -> Vec<Claimed> {
+    pub(crate) fn held(&self, runner: RunnerId) -> Vec<Claimed> {
         let held = |task: &TaskRecord| task.state == TaskState::Running && task.runner == Some(runner);
         self.executions
             .values()
@@ -607,7 +633,7 @@ impl PlaceRows {
     }
 
     /// An execution that has nothing left but waits is waiting.
-    pub(super) fn park(&mut self, id: ExecutionId) {
+    pub(crate) fn park(&mut self, id: ExecutionId) {
         let has = |state| self.tasks(id).iter().any(|task| task.record.state == state);
         let only_waits = has(TaskState::Waiting) && !has(TaskState::Ready) && !has(TaskState::Running);
         self.change(id, |header| {
@@ -617,25 +643,25 @@ impl PlaceRows {
         });
     }
 
-    pub(super) fn tasks(&self, id: ExecutionId) -> &[Task] {
+    pub(crate) fn tasks(&self, id: ExecutionId) -> &[Task] {
         self.executions.get(&id).map_or(&[], |execution| &execution.tasks)
     }
 
-    pub(super) fn tasks_mut(&mut self, id: ExecutionId) -> &mut [Task] {
+    pub(crate) fn tasks_mut(&mut self, id: ExecutionId) -> &mut [Task] {
         self.executions.get_mut(&id).map_or(&mut [], |execution| &mut execution.tasks)
     }
 
-    pub(super) fn change(&mut self, id: ExecutionId, change: impl FnOnce(&mut ExecutionHeader)) {
+    pub(crate) fn change(&mut self, id: ExecutionId, change: impl FnOnce(&mut ExecutionHeader)) {
         if let Some(execution) = self.executions.get_mut(&id) {
             change(&mut execution.header);
         }
     }
 
-    pub(super) fn header(&self, id: ExecutionId) -> Option<ExecutionHeader> {
+    pub(crate) fn header(&self, id: ExecutionId) -> Option<ExecutionHeader> {
         self.executions.get(&id).map(|execution| execution.header.clone())
     }
 
-    pub(super) fn record(&self, id: ExecutionId) -> Option<ExecutionRecord> {
+    pub(crate) fn record(&self, id: ExecutionId) -> Option<ExecutionRecord> {
         let execution = self.executions.get(&id)?;
         Some(ExecutionRecord {
             header: execution.header.clone(),
@@ -644,11 +670,11 @@ impl PlaceRows {
         })
     }
 
-    pub(super) fn find(&self, workflow: &str, key: &str) -> Option<(ExecutionId, i64)> {
+    pub(crate) fn find(&self, workflow: &str, key: &str) -> Option<(ExecutionId, i64)> {
         self.keys.get(&(workflow.to_owned(), key.to_owned())).copied()
     }
 
-    pub(super) fn list(&self, list: &ExecutionList) -> Vec<ExecutionHeader> {
+    pub(crate) fn list(&self, list: &ExecutionList) -> Vec<ExecutionHeader> {
         let ExecutionList { filter, before, limit } = list;
         let headers = self.executions.values().rev().map(|execution| &execution.header);
         headers
@@ -660,12 +686,12 @@ impl PlaceRows {
             .collect()
     }
 
-    pub(super) fn attempts(&self, id: ExecutionId) -> Option<AttemptList> {
+    pub(crate) fn attempts(&self, id: ExecutionId) -> Option<AttemptList> {
         let execution = self.executions.get(&id)?;
         Some(execution.tasks.iter().flat_map(|task| task.attempts.iter().cloned()).collect())
     }
 
-    pub(super) fn prune(&mut self, before: Timestamp, limit: usize) -> usize {
+    pub(crate) fn prune(&mut self, before: Timestamp, limit: usize) -> usize {
         let old = |execution: &&Execution| execution.header.finished_at.is_some_and(|at| at < before);
         let pruned: BTreeSet<_> =
             self.executions.values().filter(old).map(|execution| execution.header.id).take(limit).collect();

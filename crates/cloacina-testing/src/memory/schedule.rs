@@ -17,12 +17,6 @@ use super::place::{DueRow, PlaceRows, Writer};
 /// How much is kept of what came of a schedule's times.
 const KEPT: usize = 1_000;
 
-#[derive(Default)]
-pub(super) struct Schedules {
-    rows: BTreeMap<ScheduleId, ScheduleRow>,
-    fires: BTreeMap<(ScheduleId, Timestamp), FireRecord>,
-}
-
 impl PlaceRows {
     pub(super) fn settle_schedules(
         &mut self,

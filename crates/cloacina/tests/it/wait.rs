@@ -70,6 +70,8 @@ on_each_store! {
         clock.advance(3 * DAY - Duration::from_secs(1));
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Waiting);
+        let figures = runner.metrics().await.unwrap();
+        assert_eq!((figures.waiting_executions, figures.active_executions, figures.queue_depth), (1, 0, 0));
         clock.advance(Duration::from_secs(1));
         let result = is_over(&execution, &clock).await;
         assert_eq!(result.status, ExecutionStatus::Completed);
@@ -376,4 +378,54 @@ async fn executions_wait_in_every_placement_and_hear_no_signal_of_another_tenant
         ours.shutdown().await.unwrap();
         theirs.shutdown().await.unwrap();
     }
+}
+
+/// What a tenant's login can write into the tables of waits.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn due_rows_behind_which_nothing_waits_are_taken_away_and_keep_nobody_waiting() {
+    let database = crate::admin::Administered::by_a_provisioner().await;
+    let acme = database.tenant("acme").await;
+    let runner = Runner::builder().database_url(&database.url).schema("acme").config(quick().build());
+    let runner = runner.workflow(then(Wait::signal("wait"))).build().await.unwrap();
+    let over = runner.execute_async("w", Context::new()).await.unwrap();
+    waits(&over).await;
+    over.signal("wait", 1).send().await.unwrap();
+    in_time(over.wait_for_completion()).await.unwrap();
+    let open = runner.execute_async("w", Context::new()).await.unwrap();
+    waits(&open).await;
+    let session = crate::admin::connect(&acme.connection_string).await.unwrap();
+    let plant = format!(
+        "INSERT INTO due_rows (tenant_id, kind, due_at, subject, cause)
+             SELECT tenant_id, 1, now() - n * interval '1 second', gen_random_uuid(), n::text FROM cloacina.me(), generate_series(1, 2500) AS n
+             UNION ALL SELECT tenant_id, 1, now(), '{over}', cause
+                 FROM cloacina.me(), unnest(ARRAY['0', '-1', '99999', 'a', '', '1; DROP TABLE signals']) AS cause
+             UNION ALL SELECT tenant_id, 1, now(), '{open}', cause FROM cloacina.me(), unnest(ARRAY['0', '1', '7']) AS cause;
+         INSERT INTO signals (tenant_id, execution_id, name, number, payload, received_at)
+             SELECT tenant_id, '{open}', 'wait', 9223372036854775807, '\"theirs\"', now() FROM cloacina.me();
+         INSERT INTO task_waits (tenant_id, execution_id, task, signal, until, ask)
+             SELECT tenant_id, gen_random_uuid(), 7, 'wait', now(), '{{\"question\": 1}}' FROM cloacina.me();
+         SELECT cloacina.ring(now())",
+        over = over.execution_id,
+        open = open.execution_id,
+    );
+    session.batch_execute(&plant).await.unwrap();
+    for refused in [
+        "INSERT INTO signals SELECT tenant_id, gen_random_uuid(), repeat('x', 201), 1, NULL, '1', now() FROM cloacina.me()",
+        "INSERT INTO task_waits SELECT tenant_id, gen_random_uuid(), 1, 'a', 'infinity', NULL FROM cloacina.me()",
+        "UPDATE task_executions SET due_at = NULL WHERE state = 'waiting'",
+    ] {
+        session.batch_execute(refused).await.unwrap_err();
+    }
+    let superuser = database.superuser().await;
+    let left = "SELECT count(*) FROM acme.due_rows WHERE kind = 1 AND due_at <= now()";
+    until(async || superuser.query_one(left, &[]).await.unwrap().get::<_, i64>(0) == 0).await;
+    open.signal("wait", "ours").send().await.unwrap();
+    let result = in_time(open.wait_for_completion()).await.unwrap();
+    assert_eq!(result.final_context.get::<String>("told").as_deref(), Some("ours"), "it comes first");
+    let next = runner.execute_async("w", Context::new()).await.unwrap();
+    waits(&next).await;
+    next.signal("wait", 2).send().await.unwrap();
+    assert!(in_time(next.wait_for_completion()).await.unwrap().status.is_success());
+    runner.shutdown().await.unwrap();
 }

@@ -122,6 +122,11 @@ impl Claiming {
         self.due_after = Duration::ZERO;
     }
 
+    /// Whether something is due that is not for us, or that somebody else has.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.patience.is_some() || self.due_patience.is_some()
+    }
+
     /// For how long what is due is left alone.
     pub(crate) fn due_in(&self, now: Duration) -> Duration {
         self.due_after.saturating_sub(now)

@@ -1,12 +1,13 @@
 //! The kernel beside a database that is nothing but rows: no store, no runtime, no clock.
 
 mod histories;
-#[path = "../../../../../cloacina-testing/src/memory/place.rs"]
-#[expect(dead_code, reason = "the store in memory needs more of the rows than the kernel")]
-mod place;
 mod rounds;
-#[path = "../../../../../cloacina-testing/src/memory/schedule.rs"]
+/// The rows of the store in memory.
+#[path = "../../../../../cloacina-testing/src/memory"]
 #[expect(dead_code, reason = "the store in memory needs more of the rows than the kernel")]
-mod schedule;
+mod rows {
+    pub(crate) mod place;
+    mod schedule;
+}
 mod single;
 mod world;

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::super::effects::{Effects, Moment, Start};
 use super::super::reconcile::Loaded;
-use super::place::{PlaceRows, Writer};
+use super::rows::place::{PlaceRows, Writer};
 use crate::config::RunnerConfig;
 use crate::context::Values;
 use crate::error::Error;

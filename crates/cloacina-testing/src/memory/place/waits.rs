@@ -6,33 +6,17 @@ use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::{
     Closed, DueKind, DueWait, DueWaits, EndedBy, MOST_SIGNALS, NEVER, NewSignal, NodeEnd, OpenWait, Outcome,
-    Payload, ReceivedSignal, SettledWaits, SignalSent, SignalTarget, TaskOutcome, WaitCursor, WaitFilter,
-    WaitStep, WorkflowKey,
+    ReceivedSignal, SettledWaits, SignalSent, SignalTarget, TaskOutcome, WaitCursor, WaitFilter, WaitStep,
+    WorkflowKey,
 };
 use cloacina_core::workflow::Ask;
 use jiff::Timestamp;
 
-use super::{PlaceRows, Task};
-
-/// What a node waits for that has begun to wait.
-pub(super) struct WaitRow {
-    signal: Option<String>,
-    until: Timestamp,
-    ask: Option<Payload>,
-}
-
-/// A signal that came.
-pub(super) struct SignalRow {
-    name: String,
-    number: i64,
-    key: Option<String>,
-    payload: Payload,
-    taken: bool,
-}
+use super::{PlaceRows, SignalRow, Task, WaitRow};
 
 impl PlaceRows {
     /// Makes the due rows agree with what waits in an execution, and rings the bell for them.
-    pub(super) fn put_waiting(&mut self, id: ExecutionId) {
+    pub(crate) fn put_waiting(&mut self, id: ExecutionId) {
         let kind = DueKind::Wait.number();
         self.due.retain(|(of, _, execution, _)| *of != kind || *execution != id);
         let rows: Vec<_> = (0..)
@@ -52,7 +36,7 @@ impl PlaceRows {
         self.waits.retain(|(execution, node), _| *execution != id || waits.contains(node));
     }
 
-    pub(in super::super) fn wait_due(
+    pub(crate) fn wait_due(
         &self,
         workflows: &[WorkflowKey],
         after: Option<&WaitCursor>,
@@ -100,7 +84,7 @@ impl PlaceRows {
         self.signals.get(&execution)?.iter().find(|row| row.name == name && !row.taken)
     }
 
-    pub(in super::super) fn wait_ends(&self, executions: &[ExecutionId]) -> Vec<NodeEnd> {
+    pub(crate) fn wait_ends(&self, executions: &[ExecutionId]) -> Vec<NodeEnd> {
         let of = |execution: &ExecutionId| {
             let execution = *execution;
             (0..).zip(self.tasks(execution)).map(move |(node, task)| (execution, node, &task.record))
@@ -115,7 +99,7 @@ impl PlaceRows {
         .collect()
     }
 
-    pub(in super::super) fn wait_settle(&mut self, steps: &[WaitStep], now: Timestamp) -> SettledWaits {
+    pub(crate) fn wait_settle(&mut self, steps: &[WaitStep], now: Timestamp) -> SettledWaits {
         let mut settled = SettledWaits::default();
         let mut ended = BTreeSet::new();
         for step in steps {
@@ -187,7 +171,7 @@ impl PlaceRows {
         self.count_down(nobody, now, outcome, &mut Vec::new());
     }
 
-    pub(in super::super) fn wait_move(&mut self, id: ExecutionId, wait: &str, until: Timestamp) -> bool {
+    pub(crate) fn wait_move(&mut self, id: ExecutionId, wait: &str, until: Timestamp) -> bool {
         let open = (0..)
             .zip(self.tasks(id))
             .find(|(_, task)| task.record.name == wait && task.record.state == TaskState::Waiting);
@@ -199,7 +183,7 @@ impl PlaceRows {
         true
     }
 
-    pub(in super::super) fn wait_list(&self, filter: &WaitFilter) -> Vec<OpenWait> {
+    pub(crate) fn wait_list(&self, filter: &WaitFilter) -> Vec<OpenWait> {
         let wanted = |((execution, node), row): &(&(ExecutionId, TaskIndex), &WaitRow)| {
             filter.execution.is_none_or(|of| of == *execution)
                 && filter.after.is_none_or(|after| (*execution, *node) > after)
@@ -222,7 +206,7 @@ impl PlaceRows {
         .collect()
     }
 
-    pub(in super::super) fn signal_send(&mut self, signal: &NewSignal, now: Timestamp) -> SignalSent {
+    pub(crate) fn signal_send(&mut self, signal: &NewSignal, now: Timestamp) -> SignalSent {
         let id = match &signal.target {
             SignalTarget::Id(id) => *id,
             SignalTarget::Key { workflow, key } => match self.find(workflow, key) {
