@@ -112,6 +112,13 @@ pub struct RunnerConfig {
     ///
     /// Defaults to 5 minutes.
     pub orphan_grace: Duration,
+    /// The least time between two executions of a schedule that is put.
+    ///
+    /// A shorter one is refused, a second in any case: too short and a slip of the pen fills the database; too
+    /// long and what has to run often needs a loop of its own.
+    ///
+    /// Defaults to 10 seconds.
+    pub min_schedule_period: Duration,
     /// How long finished executions are kept; `None` for ever.
     ///
     /// Defaults to 30 days.
@@ -178,6 +185,7 @@ impl Default for RunnerConfig {
             max_execution_bytes: 32 << 20,
             max_lost: 3,
             orphan_grace: Duration::from_secs(300),
+            min_schedule_period: Duration::from_secs(10),
             retention: Some(Duration::from_secs(30 * 24 * 3600)),
             submit_only: false,
             serve_all_tenants: false,
@@ -286,6 +294,7 @@ setters! {
     max_execution_bytes: usize,
     max_lost: u32,
     orphan_grace: Duration,
+    min_schedule_period: Duration,
     retention: impl Into<Option<Duration>>,
     submit_only: bool,
     serve_all_tenants: bool,

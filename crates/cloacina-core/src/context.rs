@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, TaskError};
 use crate::execution::TaskInfo;
 use crate::json::{self, MAX_DEPTH};
+use crate::schedule::Fire;
 use crate::state::Shared;
 use crate::store::Payload;
 use crate::workflow::StableHash;
@@ -209,6 +210,21 @@ impl Context {
     #[must_use]
     pub fn try_task(&self) -> Option<&TaskInfo> {
         self.task.as_deref()
+    }
+
+    /// The moment of a schedule that the execution was started for; `None` if no schedule started it, and
+    /// outside a task.
+    ///
+    /// ```
+    /// # use cloacina_core::Context;
+    /// # fn report(context: &Context) -> Option<()> {
+    /// let fire = context.schedule()?;
+    /// println!("{} from {:?} to {}", fire.name, fire.previous, fire.nominal);
+    /// # None }
+    /// ```
+    #[must_use]
+    pub fn schedule(&self) -> Option<&Fire> {
+        self.try_task().and_then(TaskInfo::schedule)
     }
 
     /// This context as that of a task, for unit tests of tasks that ask [`task`](Self::task): see

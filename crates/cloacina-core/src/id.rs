@@ -68,5 +68,10 @@ id! {
     SubmitterId
 }
 
+id! {
+    /// What starts executions by itself.
+    ScheduleId
+}
+
 /// The position of a task in its workflow, in the order of declaration, from 0.
 pub type TaskIndex = i16;

@@ -25,6 +25,8 @@ mod resources;
 mod retry;
 mod rule;
 mod runner;
+pub(crate) mod schedule;
+mod schedules;
 #[cfg(feature = "testing")]
 mod script;
 mod signal;
@@ -49,6 +51,8 @@ pub use resources::Resources;
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use rule::TriggerRule;
 pub use runner::{Execution, PlaceRunner};
+pub use schedule::{CatchUp, Fire, Missed, Overlap, Redo, Schedule};
+pub use schedules::{Backfill, ScheduleInfo, Schedules, Triggered};
 #[cfg(feature = "testing")]
 pub use script::Script;
 pub use signal::{ByKey, Carrier, Signal, SignalReceipt, Waiting};

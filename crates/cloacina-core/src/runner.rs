@@ -313,6 +313,20 @@ impl PlaceRunner {
         Ok(())
     }
 
+    pub(crate) fn settings(&self) -> &RunnerConfig {
+        &self.handle.settings
+    }
+
+    /// The hub, unless this runner was shut down.
+    pub(crate) fn open_hub(&self) -> Result<&Arc<Hub>, Error> {
+        self.check_open()?;
+        Ok(&self.handle.hub)
+    }
+
+    pub(crate) fn open_place(&self) -> &Arc<OpenPlace> {
+        &self.handle.place
+    }
+
     fn store(&self) -> (Arc<dyn crate::store::Store>, Arc<crate::store::Place>) {
         (Arc::clone(self.handle.hub.store()), Arc::clone(&self.handle.place.place))
     }

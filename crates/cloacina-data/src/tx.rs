@@ -398,6 +398,11 @@ impl TenantTx {
                 .filter(|completion| completion.timed)
                 .map(|completion| completion.outcome.execution)
                 .collect(),
+            scheduled: completion
+                .iter()
+                .filter(|completion| completion.scheduled)
+                .map(|completion| completion.outcome.execution)
+                .collect(),
             claim: None,
         };
         let now = match completion {

@@ -29,6 +29,8 @@ CREATE TABLE workflow_executions (
     -- When it starts, as long as it has no tasks: it was submitted by name, and whoever has the workflow
     -- gives it those, and the version. Until then one ready row, of task 0 and version 0, is its only one.
     expands_at      timestamptz,
+    -- The schedule that started it.
+    schedule_id     uuid,
     -- Whether there may be rows of it in `task_waits` and `signals`: only then is looked there when it goes.
     has_waits       boolean     NOT NULL DEFAULT false,
     -- Why it was cancelled, or the error of the first unhandled failure.
@@ -106,9 +108,10 @@ CREATE TABLE ready_tasks (
 -- that nobody has.
 CREATE INDEX ready_tasks_version ON ready_tasks (tenant_id, fingerprint, workflow, priority, due_at);
 
--- What the engine itself has to do at a time, to or with an execution: the subject. The kinds are numbered in
--- the code; 0 is a deadline, 1 a wait. The cause tells apart two rows about one subject at one time. All columns are
--- its key, in the order in which rows are taken. An execution without a deadline touches this table in no
+-- What the engine itself has to do at a time, to or with a subject. The kinds are numbered in the code; 0 is
+-- the deadline of an execution, 1 a wait of one, 2 a look at a schedule. The cause tells apart two rows about
+-- one subject at one time. All columns are its key, in the order in which rows are taken. An execution without
+-- a deadline touches this table in no
 -- statement.
 --
 -- A tenant's own login writes here too: a time is one that can be waited for, and of few kinds the earliest
@@ -121,6 +124,45 @@ CREATE TABLE due_rows (
     cause     text        NOT NULL CHECK (octet_length(cause) <= 200),
     PRIMARY KEY (tenant_id, kind, due_at, subject, cause)
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
+
+-- What starts executions by itself. What a schedule says and how far it is are JSON that the engine reads; the
+-- other columns are what statements need, and what people look for. Whoever changes a schedule has locked its
+-- row. Its due row, of kind 2 and without a cause, is due at `due_at`.
+--
+-- A tenant's own login writes here too: what is read is bounded, and what cannot be used pauses the schedule.
+CREATE TABLE schedules (
+    tenant_id      uuid        NOT NULL,
+    id             uuid        NOT NULL,
+    name           text        NOT NULL CHECK (octet_length(name) BETWEEN 1 AND 200),
+    -- Who put it together with others.
+    origin         text        CHECK (octet_length(origin) BETWEEN 1 AND 200),
+    state          text        NOT NULL CHECK (state IN ('active', 'paused', 'done', 'broken')),
+    reason         text        CHECK (octet_length(reason) <= 4000),
+    version        integer     NOT NULL,
+    -- Up to which time it has fired.
+    cursor_at      timestamptz NOT NULL CHECK (cursor_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00'),
+    due_at         timestamptz CHECK (due_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00'),
+    last_execution uuid,
+    updated_at     timestamptz NOT NULL,
+    spec           json        NOT NULL CHECK (octet_length(spec::text) <= 2097152),
+    progress       json        NOT NULL CHECK (octet_length(progress::text) <= 262144),
+    PRIMARY KEY (tenant_id, id),
+    UNIQUE (tenant_id, name)
+) WITH (fillfactor = 70);
+
+-- What came of the times at which schedules fire: the newest thousand of each, and some more.
+CREATE TABLE schedule_fires (
+    tenant_id    uuid        NOT NULL,
+    schedule_id  uuid        NOT NULL,
+    nominal_at   timestamptz NOT NULL CHECK (nominal_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00'),
+    outcome      text        NOT NULL
+                 CHECK (outcome IN ('started', 'repeated', 'skipped', 'missed', 'buffered', 'dropped', 'refused')),
+    execution_id uuid,
+    -- How many other times it stands for.
+    missed       integer     NOT NULL CHECK (missed >= 0),
+    fired_at     timestamptz NOT NULL CHECK (fired_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00'),
+    PRIMARY KEY (tenant_id, schedule_id, nominal_at)
+);
 
 -- What a node waits for that has begun to wait, as long as it does. When it is to be looked at says its row in
 -- `task_executions`, and with it its due row.

@@ -17,10 +17,10 @@ front AS MATERIALIZED (
     LIMIT $4::bigint + 1000
 ),
 picked AS MATERIALIZED (
-    SELECT due.ctid, due.subject, execution.state, execution.deadline
+    SELECT due.ctid, due.subject, execution.state, execution.deadline, execution.schedule_id
     FROM front
     CROSS JOIN LATERAL (
-        SELECT state, deadline FROM workflow_executions
+        SELECT state, deadline, schedule_id FROM workflow_executions
         WHERE tenant_id = $1 AND id = front.subject
         OFFSET 0
         FOR NO KEY UPDATE SKIP LOCKED
@@ -44,7 +44,8 @@ taken AS (
     WHERE due.ctid = gone.ctid
 )
 SELECT picked.subject,
-       picked.state IN ('pending', 'running', 'waiting', 'paused') AND coalesce(picked.deadline <= clock.now, false) AS fits
+       picked.state IN ('pending', 'running', 'waiting', 'paused') AND coalesce(picked.deadline <= clock.now, false) AS fits,
+       picked.schedule_id IS NOT NULL AS scheduled
 FROM picked, clock
 UNION ALL
-SELECT subject, false FROM void
+SELECT subject, false, false FROM void

@@ -291,6 +291,12 @@ impl Connection {
         self.fly(Some(scope), steps, End::Open).await
     }
 
+    /// More steps of a transaction that was begun, in which the client looks at what they find.
+    pub(crate) async fn go_on(&mut self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
+        self.prepare_missing(steps).await?;
+        self.fly(None, steps, End::Open).await
+    }
+
     /// The second half.
     pub(crate) async fn finish(&mut self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
         // Inside the transaction its search path counts, so what the second half needs can be prepared there.

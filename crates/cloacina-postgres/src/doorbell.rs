@@ -49,6 +49,24 @@ pub(crate) fn ring_at<'a>(tenant: TenantId, now: Option<Timestamp>, due: Option<
     Step::Run(sql::BELL_RING, params![Uuid::from(tenant), now, due])
 }
 
+/// The time at which the bell is set for what is due at once, without knowing what time it is.
+pub(crate) fn at_once(now: Option<Timestamp>) -> Timestamp {
+    now.unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// After executions of schedules may have ended: these are looked at now.
+pub(crate) fn wake_schedules<'a>(
+    tenant: TenantId,
+    now: Option<Timestamp>,
+    executions: Vec<Uuid>,
+) -> [Step<'a>; 2] {
+    let tenant = Uuid::from(tenant);
+    [
+        Step::Run(sql::SCHEDULE_WAKE, params![tenant, now, executions]),
+        Step::Run(sql::BELL_RING, params![tenant, now, Some(at_once(now))]),
+    ]
+}
+
 /// Whether there is work that another process could do now.
 pub(crate) fn rang_for_others(row: &Row, place: &str) -> bool {
     if !row.get::<_, bool>("known") {

@@ -8,6 +8,7 @@ use cloacina_core::store::{DueKind, MANY, Place, Result, Settled};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::doorbell;
 use crate::error::Failure;
 use crate::execution::in_place_for;
 use crate::flight::{Step, Use, params};
@@ -33,6 +34,8 @@ pub(crate) async fn settle(
         match kind {
             DueKind::Deadline => expire(&inner, &place, now, &mut settled).await?,
             DueKind::Wait => settled.waits = true,
+            // They are not about executions: `schedule::settle` takes them.
+            DueKind::Schedule => {}
         }
     }
     if !settled.expired.is_empty() {
@@ -49,10 +52,13 @@ async fn expire(inner: &Inner, place: &Place, now: Option<Timestamp>, settled: &
     // A flight of its own: it locks the subjects, and what is done about them goes by what its answer names.
     let take = [Step::Run(sql::DUE_TAKE, params![tenant, now, DueKind::Deadline.number(), MANY as i64])];
     let taken = side.begin(inner.scope(place.tenant, &schema), &take).await.map_err(failed)?;
-    let (mut subjects, mut spoiled) = (Vec::new(), 0_usize);
+    let (mut subjects, mut spoiled, mut scheduled) = (Vec::new(), 0_usize, false);
     for row in &taken[0] {
         match (column::<Uuid>(row, "subject", &place.name), column(row, "fits", &place.name)) {
-            (Ok(subject), Ok(true)) => subjects.push(subject),
+            (Ok(subject), Ok(true)) => {
+                scheduled |= row.try_get::<_, bool>("scheduled").unwrap_or(true);
+                subjects.push(subject);
+            }
             _ => spoiled += 1,
         }
     }
@@ -60,7 +66,10 @@ async fn expire(inner: &Inner, place: &Place, now: Option<Timestamp>, settled: &
     if !subjects.is_empty() {
         steps.push(Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, subjects.clone(), DEADLINE_PASSED]));
         steps.push(Step::Run(sql::WAIT_DROP, params![tenant, subjects.clone()]));
-        steps.push(Step::Run(sql::NOTICE_INSERT, params![tenant, now, subjects]));
+        steps.push(Step::Run(sql::NOTICE_INSERT, params![tenant, now, subjects.clone()]));
+    }
+    if scheduled {
+        steps.extend(doorbell::wake_schedules(place.tenant, now, subjects));
     }
     let rows = side.finish(&steps).await.map_err(failed)?;
     settled.taken += taken[0].len();

@@ -78,11 +78,15 @@ pub(crate) async fn control(
         side.finish(&[]).await.map_err(failed)?;
         return Ok(Controlled::NotFound);
     };
+    let is_scheduled = before.try_get::<_, Option<Uuid>>("schedule_id").is_ok_and(|id| id.is_some());
     let mut steps = Vec::new();
     match &control {
         Control::Cancel { reason } => {
             steps.push(Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, vec![id], reason.as_str()]));
             steps.push(Step::Run(sql::WAIT_DROP, params![tenant, vec![id]]));
+            if is_scheduled {
+                steps.extend(doorbell::wake_schedules(place.tenant, now, vec![id]));
+            }
         }
         Control::Pause | Control::Orphan => {
             let reason = (control == Control::Orphan).then_some(ORPHANED);
@@ -93,6 +97,9 @@ pub(crate) async fn control(
             steps.push(Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, vec![id]]));
             steps.push(Step::Run(sql::DUE_DROP, params![tenant, vec![id]]));
             steps.push(Step::Run(sql::EXECUTION_PARK, params![tenant, vec![id]]));
+            if is_scheduled {
+                steps.extend(doorbell::wake_schedules(place.tenant, now, vec![id]));
+            }
             steps.push(doorbell::ring(place.tenant, now));
         }
     }

@@ -23,6 +23,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::doorbell;
+use crate::doorbell::at_once;
 use crate::error::{Failure, refused};
 use crate::execution::columns;
 use crate::flight::{Param, Scope, Step, Use, params};
@@ -50,6 +51,7 @@ impl From<&Flush> for OwnedFlush {
             submits: place.submits.clone(),
             outcomes: place.outcomes.clone(),
             timed: place.timed.clone(),
+            scheduled: place.scheduled.clone(),
             claim: place.claim.clone(),
         });
         Self { runner: flush.runner, now: flush.now, places: places.collect() }
@@ -215,7 +217,8 @@ fn push_group<'a>(
     let runner = flush.runner.map_or(Uuid::nil(), Uuid::from);
     let (mut submits, mut ends) = (Submits::default(), Outcomes::none());
     let (mut first_claims, mut more, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut locked, mut timed) = (Vec::new(), Vec::<(Uuid, Uuid)>::new());
+    let (mut locked, mut timed, mut scheduled) =
+        (Vec::new(), Vec::<(Uuid, Uuid)>::new(), Vec::<(Uuid, Uuid)>::new());
     let (mut reached, mut parking) = (Vec::new(), Vec::<(Uuid, Uuid)>::new());
     for index in group {
         let place = &flush.places[*index];
@@ -236,6 +239,12 @@ fn push_group<'a>(
         parking.extend_from_slice(&outcomes.parking);
         let is_timed = |id: &Uuid| place.timed.iter().any(|timed| timed.0 == *id);
         timed.extend(outcomes.closable.iter().filter(|(_, id)| is_timed(id)));
+        if !place.scheduled.is_empty() {
+            let is_scheduled = |id: &Uuid| place.scheduled.iter().any(|scheduled| scheduled.0 == *id);
+            let before = scheduled.len();
+            scheduled.extend(outcomes.closable.iter().filter(|(_, id)| is_scheduled(id)));
+            may_leave_work |= scheduled.len() > before;
+        }
         if outcomes.only_ends {
             ends.absorb(outcomes);
         } else {
@@ -245,13 +254,12 @@ fn push_group<'a>(
             leaving.push(tenant);
         }
     }
-    let due: Vec<Option<Timestamp>> = leaving
-        .iter()
-        .map(|tenant| {
-            let at_once = reached.iter().any(|(whose, ..)| whose == tenant).then_some(Timestamp::UNIX_EPOCH);
-            at_once.or_else(|| submits.earliest_due(*tenant))
-        })
-        .collect();
+    let due_of = |tenant: &Uuid| {
+        let is_at_once = scheduled.iter().any(|(whose, _)| whose == tenant)
+            || reached.iter().any(|(whose, ..)| whose == tenant);
+        if is_at_once { Some(at_once(flush.now)) } else { submits.earliest_due(*tenant) }
+    };
+    let due: Vec<Option<Timestamp>> = leaving.iter().map(due_of).collect();
 
     if !first_claims.is_empty() {
         let insert = whose.of(sql::RUNNER_PLACE_INSERT, sql::MANY_RUNNER_PLACE_INSERT);
@@ -304,6 +312,11 @@ fn push_group<'a>(
         for of_tenant in timed.chunk_by(|one, other| one.0 == other.0) {
             let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();
             push(Rows::Nothing, whose, Step::Run(sql::DUE_DROP, params![of_tenant[0].0, ids]));
+        }
+        for of_tenant in scheduled.chunk_by(|one, other| one.0 == other.0) {
+            let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();
+            let parameters = params![of_tenant[0].0, flush.now, ids];
+            push(Rows::Nothing, whose, Step::Run(sql::SCHEDULE_WAKE, parameters));
         }
     }
     for of_tenant in reached.chunk_by(|one, other| one.0 == other.0) {

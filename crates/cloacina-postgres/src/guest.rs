@@ -13,6 +13,7 @@ use cloacina_core::store::{Flush, Outcome, TaskOutcome};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::doorbell::at_once;
 use crate::outcomes::Outcomes;
 use crate::statement::{self as sql, Login, Statement};
 use crate::submits::Submits;
@@ -140,6 +141,11 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
         if place.timed.contains(&outcome.execution) {
             let values = vec![tenant.clone(), Value::Uuids(vec![outcome.execution.into()])];
             steps.push(step(sql::DUE_DROP, values, Answer::Nothing));
+        }
+        if place.scheduled.contains(&outcome.execution) {
+            let values = vec![tenant.clone(), Value::Now, Value::Uuids(vec![outcome.execution.into()])];
+            steps.push(step(sql::SCHEDULE_WAKE, values, Answer::Nothing));
+            (leaves_work, due) = (true, Some(at_once(flush.now)));
         }
     }
     let parks = place.outcomes.iter().filter(|outcome| outcome.parks);

@@ -35,6 +35,7 @@ mod pool;
 mod role;
 mod row;
 mod runner;
+mod schedule;
 mod schema;
 mod statement;
 mod submits;
@@ -52,11 +53,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, DueKind, DueWaits, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Expansion, Flush, Flushed, Liveness, NewSignal, NextDue, NodeEnd, OpenWait, Place,
-    PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, Settled,
-    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus,
-    WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    AttemptList, Bells, Claimed, Control, Controlled, Decide, DueKind, DueWaits, ExecutionHeader,
+    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewSignal,
+    NextDue, NodeEnd, OpenWait, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor,
+    WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -388,6 +390,46 @@ impl Store for PostgresStore {
         now: Option<Timestamp>,
     ) -> Result<Settled> {
         self.run(due::settle(Arc::clone(&self.inner), place.clone(), kinds, now)).await
+    }
+
+    async fn schedule_settle(
+        &self,
+        place: &Place,
+        limit: usize,
+        now: Option<Timestamp>,
+        decide: &Decide,
+    ) -> Result<SchedulesSettled> {
+        self.run(schedule::settle(Arc::clone(&self.inner), place.clone(), limit, now, Arc::clone(decide)))
+            .await
+    }
+
+    async fn schedule_change(
+        &self,
+        place: &Place,
+        selection: &ScheduleSelection,
+        now: Option<Timestamp>,
+        decide: &Decide,
+    ) -> Result<SchedulesSettled> {
+        self.run(schedule::change(
+            Arc::clone(&self.inner),
+            place.clone(),
+            selection.clone(),
+            now,
+            Arc::clone(decide),
+        ))
+        .await
+    }
+
+    async fn schedule_list(
+        &self,
+        place: &Place,
+        selection: &ScheduleSelection,
+    ) -> Result<Vec<ScheduleRecord>> {
+        self.run(schedule::list(Arc::clone(&self.inner), place.clone(), selection.clone())).await
+    }
+
+    async fn schedule_fires(&self, place: &Place, list: &FireList) -> Result<Vec<FireRecord>> {
+        self.run(schedule::fires(Arc::clone(&self.inner), place.clone(), list.clone())).await
     }
 
     async fn wait_due(

@@ -186,11 +186,12 @@ pub(crate) async fn repair(inner: Arc<Inner>, place: Place, now: Option<Timestam
     }
     let stuck: Vec<Uuid> = rows[1].iter().map(|row| row.get("id")).collect();
     if !stuck.is_empty() {
-        let steps = [
+        let mut steps = vec![
             Step::Run(sql::EXECUTION_LOCK, params![tenant, stuck.clone()]),
             Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, stuck.clone()]),
-            Step::Run(sql::DUE_DROP, params![tenant, stuck]),
+            Step::Run(sql::DUE_DROP, params![tenant, stuck.clone()]),
         ];
+        steps.extend(doorbell::wake_schedules(place.tenant, now, stuck));
         let rows = in_place(&inner, &place, &steps).await?;
         repaired.closed = rows[1].iter().map(|row| ExecutionId(row.get("id"))).collect();
     }

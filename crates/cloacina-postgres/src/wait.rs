@@ -199,7 +199,10 @@ pub(crate) async fn settle(
         if !closable.is_empty() {
             closes = Some(next.len());
             next.push(Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, closable.clone()]));
-            next.push(Step::Run(sql::DUE_DROP, params![tenant, closable]));
+            next.push(Step::Run(sql::DUE_DROP, params![tenant, closable.clone()]));
+            // The schedules that started them, if any did, are looked at.
+            next.push(Step::Run(sql::SCHEDULE_WAKE, params![tenant, now, closable]));
+            due = Some(Timestamp::UNIX_EPOCH);
         }
     }
     let touched = begins.iter().map(|(begin, _)| begin.execution);

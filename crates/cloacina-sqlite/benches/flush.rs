@@ -141,6 +141,7 @@ impl Subject {
             submits,
             outcomes,
             timed: Vec::new(),
+            scheduled: Vec::new(),
             claim: None,
         };
         let flush = Flush { runner: Some(self.runner), now: None, places: vec![place] };

@@ -70,6 +70,8 @@ CREATE TABLE workflow_executions (
     -- When it starts, as long as it has no tasks: it was submitted by name, and whoever has the workflow
     -- gives it those, and the version. Until then one ready row, of task 0 and version 0, is its only one.
     expands_at      INTEGER CHECK (expands_at BETWEEN 0 AND 253370764800000000),
+    -- The schedule that started it.
+    schedule_id     BLOB CHECK (length(schedule_id) = 16),
     -- Whether there may be rows of it in `task_waits` and `signals`: only then is looked there when it goes.
     has_waits       INTEGER NOT NULL DEFAULT 0 CHECK (has_waits IN (0, 1)),
     error           TEXT,
@@ -141,8 +143,9 @@ CREATE TABLE ready_tasks (
     PRIMARY KEY (tenant_id, priority, due_at, execution_id, task)
 ) STRICT, WITHOUT ROWID;
 
--- What the engine itself has to do at a time, to or with an execution: the subject. The kinds are numbered in
--- the code; 0 is a deadline, 1 a wait. The cause tells apart two rows about one subject at one time.
+-- What the engine itself has to do at a time, to or with a subject. The kinds are numbered in the code; 0 is
+-- the deadline of an execution, 1 a wait of one, 2 a look at a schedule. The cause tells apart two rows about
+-- one subject at one time.
 CREATE TABLE due_rows (
     tenant_id BLOB    NOT NULL,
     kind      INTEGER NOT NULL CHECK (kind BETWEEN 0 AND 15),
@@ -151,6 +154,44 @@ CREATE TABLE due_rows (
     subject   BLOB    NOT NULL CHECK (length(subject) = 16),
     cause     TEXT    NOT NULL CHECK (length(cause) <= 200),
     PRIMARY KEY (tenant_id, kind, due_at, subject, cause)
+) STRICT, WITHOUT ROWID;
+
+-- What starts executions by itself. What a schedule says and how far it is are JSON that the engine reads; the
+-- other columns are what statements need, and what people look for. Its due row, of kind 2 and without a
+-- cause, is due at `due_at`.
+CREATE TABLE schedules (
+    tenant_id      BLOB    NOT NULL CHECK (length(tenant_id) = 16),
+    id             BLOB    NOT NULL CHECK (length(id) = 16),
+    name           TEXT    NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+    -- Who put it together with others.
+    origin         TEXT    CHECK (length(origin) BETWEEN 1 AND 200),
+    state          TEXT    NOT NULL CHECK (state IN ('active', 'paused', 'done', 'broken')),
+    reason         TEXT    CHECK (length(reason) <= 4000),
+    version        INTEGER NOT NULL CHECK (version BETWEEN -2147483648 AND 2147483647),
+    -- Up to which time it has fired, by the clock on the wall.
+    cursor_at      INTEGER NOT NULL CHECK (cursor_at BETWEEN 0 AND 253370764800000000),
+    due_at         INTEGER CHECK (due_at BETWEEN 0 AND 253370764800000000),
+    last_execution BLOB CHECK (length(last_execution) = 16),
+    updated_at     INTEGER NOT NULL,
+    spec           TEXT    NOT NULL CHECK (length(spec) <= 2097152),
+    progress       TEXT    NOT NULL CHECK (length(progress) <= 262144),
+    PRIMARY KEY (tenant_id, id)
+) STRICT;
+
+CREATE UNIQUE INDEX schedules_name ON schedules (tenant_id, name);
+
+-- What came of the times at which schedules fire: the newest thousand of each, and some more.
+CREATE TABLE schedule_fires (
+    tenant_id    BLOB    NOT NULL,
+    schedule_id  BLOB    NOT NULL CHECK (length(schedule_id) = 16),
+    nominal_at   INTEGER NOT NULL CHECK (nominal_at BETWEEN 0 AND 253370764800000000),
+    outcome      TEXT    NOT NULL
+                 CHECK (outcome IN ('started', 'repeated', 'skipped', 'missed', 'buffered', 'dropped', 'refused')),
+    execution_id BLOB CHECK (length(execution_id) = 16),
+    -- How many other times it stands for.
+    missed       INTEGER NOT NULL CHECK (missed BETWEEN 0 AND 2147483647),
+    fired_at     INTEGER NOT NULL CHECK (fired_at BETWEEN 0 AND 253370764800000000),
+    PRIMARY KEY (tenant_id, schedule_id, nominal_at)
 ) STRICT, WITHOUT ROWID;
 
 -- What a node waits for that has begun to wait, as long as it does. When it is to be looked at says its row in

@@ -30,7 +30,7 @@ pub(crate) fn settle(
     if kinds.contains(&DueKind::Wait) {
         settled.waits = wait::peek(connection, tenant, now)?;
     }
-    for kind in kinds.iter().filter(|kind| **kind != DueKind::Wait) {
+    for kind in kinds.iter().filter(|kind| **kind == DueKind::Deadline) {
         let due: Vec<(i64, Uuid, String)> = connection
             .prepare_cached(DUE_PICK)?
             .query_map(params![tenant.0, kind.number(), now, MANY as i64], |row| {
@@ -38,12 +38,12 @@ pub(crate) fn settle(
             })?
             .collect::<Result<_, _>>()?;
         for (due, subject, cause) in due {
-            due_delete(connection, tenant, *kind, due, ExecutionId(subject), &cause)?;
+            due_delete(connection, tenant, *kind, due, subject, &cause)?;
             settled.taken += 1;
             let is_sound = match kind {
                 DueKind::Deadline => expire(connection, tenant, ExecutionId(subject), now, &mut settled)?,
-                // It is read first, and settled by itself.
-                DueKind::Wait => true,
+                // Waits are read first, and settled by themselves; schedules are no executions.
+                DueKind::Wait | DueKind::Schedule => true,
             };
             spoiled += usize::from(!is_sound);
         }

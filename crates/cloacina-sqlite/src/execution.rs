@@ -19,7 +19,8 @@ use crate::error::Failure;
 use crate::flush::execution_close;
 use crate::row::{optional_timestamp, state, timestamp, workflows_to_json};
 use crate::rows::{
-    Known, NO_CAUSE, due_delete, execution_lock, park, ready_delete, ready_insert, waits_cancel, waits_forget,
+    Known, NO_CAUSE, due_delete, execution_lock, park, ready_delete, ready_insert, schedule_wake,
+    waits_cancel, waits_forget,
 };
 
 const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
@@ -90,7 +91,10 @@ pub(crate) fn cancel(
         ready_delete(connection, tenant, execution, task, known.priority, due)?;
     }
     if let Some(deadline) = known.deadline {
-        due_delete(connection, tenant, DueKind::Deadline, deadline, execution, NO_CAUSE)?;
+        due_delete(connection, tenant, DueKind::Deadline, deadline, execution.0, NO_CAUSE)?;
+    }
+    if let Some(schedule) = known.schedule {
+        schedule_wake(connection, tenant, schedule, execution, now)?;
     }
     waits_cancel(connection, tenant, execution)?;
     connection.prepare_cached(TASK_CANCEL)?.execute(params![tenant.0, execution.0, now])?;

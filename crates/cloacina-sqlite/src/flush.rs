@@ -23,6 +23,7 @@ use crate::error::Failure;
 use crate::row::{state, timestamp};
 use crate::rows::{
     Known, NO_CAUSE, READY_DELETE, due_delete, due_insert, execution_lock, park, reach, ready_insert,
+    schedule_wake,
 };
 
 const FENCE: &str = include_str!("../sql/fence.sql");
@@ -551,16 +552,19 @@ pub(crate) fn execution_close(
     execution: ExecutionId,
     now: i64,
 ) -> Result<Option<ExecutionStatus>, Failure> {
-    let (status, deadline): (ExecutionStatus, Option<i64>) = {
+    let (status, deadline, schedule): (ExecutionStatus, Option<i64>, Option<Uuid>) = {
         let mut statement = connection.prepare_cached(EXECUTION_CLOSE)?;
         let mut rows = statement.query(params![tenant.0, execution.0, now])?;
         match rows.next()? {
-            Some(row) => (state(row, 0)?, row.get(1)?),
+            Some(row) => (state(row, 0)?, row.get(1)?, row.get(2)?),
             None => return Ok(None),
         }
     };
     if let Some(deadline) = deadline {
-        due_delete(connection, tenant, DueKind::Deadline, deadline, execution, NO_CAUSE)?;
+        due_delete(connection, tenant, DueKind::Deadline, deadline, execution.0, NO_CAUSE)?;
+    }
+    if let Some(schedule) = schedule {
+        schedule_wake(connection, tenant, schedule, execution, now)?;
     }
     Ok(Some(status))
 }

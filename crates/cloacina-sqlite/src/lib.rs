@@ -52,6 +52,7 @@ mod row;
 mod rows;
 mod runner;
 mod runtime;
+mod schedule;
 mod store;
 mod tenant;
 mod time;

@@ -6,6 +6,7 @@ use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, TaskIndex, TenantId};
 use cloacina_core::store::DueKind;
 use rusqlite::{Connection, params};
+use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::row::state;
@@ -34,6 +35,8 @@ pub(crate) struct Known {
     pub(crate) deadline: Option<i64>,
     /// When it starts, as long as it is not expanded.
     pub(crate) expands: Option<i64>,
+    /// The schedule that started it.
+    pub(crate) schedule: Option<Uuid>,
 }
 
 pub(crate) fn execution_lock(
@@ -53,6 +56,7 @@ pub(crate) fn execution_lock(
         fingerprint: row.get(3)?,
         deadline: row.get(4)?,
         expands: row.get(5)?,
+        schedule: row.get(6)?,
     }))
 }
 
@@ -94,10 +98,10 @@ pub(crate) fn due_insert(
     tenant: TenantId,
     kind: DueKind,
     due: i64,
-    subject: ExecutionId,
+    subject: impl Into<Uuid>,
     cause: &str,
 ) -> Result<(), Failure> {
-    let values = params![tenant.0, kind.number(), due, subject.0, cause];
+    let values = params![tenant.0, kind.number(), due, subject.into(), cause];
     connection.prepare_cached(DUE_INSERT)?.execute(values)?;
     Ok(())
 }
@@ -107,12 +111,23 @@ pub(crate) fn due_delete(
     tenant: TenantId,
     kind: DueKind,
     due: i64,
-    subject: ExecutionId,
+    subject: impl Into<Uuid>,
     cause: &str,
 ) -> Result<(), Failure> {
-    let values = params![tenant.0, kind.number(), due, subject.0, cause];
+    let values = params![tenant.0, kind.number(), due, subject.into(), cause];
     connection.prepare_cached(DUE_DELETE)?.execute(values)?;
     Ok(())
+}
+
+/// An execution of a schedule has ended: the schedule is looked at now.
+pub(crate) fn schedule_wake(
+    connection: &Connection,
+    tenant: TenantId,
+    schedule: Uuid,
+    execution: ExecutionId,
+    now: i64,
+) -> Result<(), Failure> {
+    due_insert(connection, tenant, DueKind::Schedule, now, schedule, &execution.to_string())
 }
 
 /// An execution that has nothing left but waits is waiting.

@@ -114,6 +114,7 @@ pub(crate) fn rescue(
             fingerprint: claimed.workflow.fingerprint.0,
             deadline: None,
             expands: None,
+            schedule: None,
         };
         let ended = Ended {
             execution: claimed.execution,

@@ -25,6 +25,7 @@ use crate::migrate::{MIGRATIONS, migrate};
 use crate::registry::Holder;
 use crate::release::release;
 use crate::runtime::{on_blocking_thread, pause, runtime};
+use crate::schedule::Moment;
 use crate::time::{self, FileClock, micros};
 use crate::transaction::{checkpoint, data_version};
 
@@ -239,6 +240,17 @@ impl SqliteStore {
     }
 
     /// The time of a transaction, as it is stored.
+    /// The time of a transaction. A test's clock is that on the wall.
+    fn moment(&self, now: Option<Timestamp>) -> Moment {
+        match now {
+            Some(now) => Moment { now: now.as_microsecond(), ahead: 0 },
+            None => {
+                let (now, ahead) = self.clock.now_and_ahead();
+                Moment { now, ahead }
+            }
+        }
+    }
+
     fn micros(&self, now: Option<Timestamp>) -> i64 {
         now.map_or_else(|| self.clock.now(), Timestamp::as_microsecond)
     }

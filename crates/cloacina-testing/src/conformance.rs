@@ -26,6 +26,7 @@ mod process;
 pub mod random;
 pub mod read;
 pub mod runner;
+pub mod schedule;
 pub mod submit;
 pub mod wait;
 
@@ -163,6 +164,17 @@ macro_rules! store_conformance {
                 an_execution_without_tasks_is_not_over
                 an_execution_without_tasks_is_cancelled_with_its_ready_row
                 several_processes_expand_each_execution_once
+            }
+            schedule {
+                a_schedule_is_written_listed_changed_and_deleted
+                a_schedule_that_is_due_starts_what_was_decided
+                a_key_starts_one_execution
+                the_end_of_an_execution_brings_its_schedule
+                an_execution_that_is_replaced_is_cancelled
+                several_processes_take_each_schedule_once
+                a_change_waits_for_one_that_is_under_way
+                what_came_of_a_time_is_kept_and_the_newest_thousand_at_least
+                a_due_row_of_no_schedule_is_taken_away
             }
             claim {
                 a_claim_takes_exactly_its_limit

@@ -18,11 +18,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, DueKind, DueWaits, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Expansion, Flush, Flushed, Liveness, NewSignal, NextDue, NodeEnd, OpenWait, Place,
-    PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, Settled,
-    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter,
-    WaitStep, WorkflowKey,
+    AttemptList, Bells, Claimed, Control, Controlled, Decide, DueKind, DueWaits, ExecutionHeader,
+    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewSignal,
+    NextDue, NodeEnd, OpenWait, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep,
+    WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -62,6 +63,10 @@ methods! {
     Flush = "flush",
     ExecutionControl = "execution_control",
     DueSettle = "due_settle",
+    ScheduleSettle = "schedule_settle",
+    ScheduleChange = "schedule_change",
+    ScheduleList = "schedule_list",
+    ScheduleFires = "schedule_fires",
     ExecutionExpand = "execution_expand",
     WaitDue = "wait_due",
     WaitEnds = "wait_ends",
@@ -302,6 +307,39 @@ impl Store for FaultyStore {
         now: Option<Timestamp>,
     ) -> Result<Settled> {
         self.through(Method::DueSettle, self.inner.due_settle(place, kinds, now)).await
+    }
+
+    async fn schedule_settle(
+        &self,
+        place: &Place,
+        limit: usize,
+        now: Option<Timestamp>,
+        decide: &Decide,
+    ) -> Result<SchedulesSettled> {
+        self.through(Method::ScheduleSettle, self.inner.schedule_settle(place, limit, now, decide)).await
+    }
+
+    async fn schedule_change(
+        &self,
+        place: &Place,
+        selection: &ScheduleSelection,
+        now: Option<Timestamp>,
+        decide: &Decide,
+    ) -> Result<SchedulesSettled> {
+        let call = self.inner.schedule_change(place, selection, now, decide);
+        self.through(Method::ScheduleChange, call).await
+    }
+
+    async fn schedule_list(
+        &self,
+        place: &Place,
+        selection: &ScheduleSelection,
+    ) -> Result<Vec<ScheduleRecord>> {
+        self.through(Method::ScheduleList, self.inner.schedule_list(place, selection)).await
+    }
+
+    async fn schedule_fires(&self, place: &Place, list: &FireList) -> Result<Vec<FireRecord>> {
+        self.through(Method::ScheduleFires, self.inner.schedule_fires(place, list)).await
     }
 
     async fn wait_due(

@@ -7,6 +7,7 @@
 //! What a place holds and how its tasks move is in `place.rs`; here is what all places of a database share.
 
 mod place;
+mod schedule;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,11 +18,12 @@ use async_trait::async_trait;
 use cloacina_core::clock::{Clock, SystemClock};
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, Due, DueKind, DueWaits, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Expansion, Flush, Flushed, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES,
-    NewSignal, NextDue, NodeEnd, OpenWait, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result,
-    RunnerRecord, RunnerRegistration, Settled, SettledWaits, SignalSent, Store, StoreError, StoreErrorKind,
-    TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    AttemptList, Bells, Claimed, Control, Controlled, Decide, Due, DueKind, DueWaits, ExecutionHeader,
+    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, MANY,
+    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewSignal, NextDue, NodeEnd, OpenWait, Place, PlaceFigures,
+    PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
+    ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError,
+    StoreErrorKind, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -306,6 +308,40 @@ impl Store for MemoryStore {
         Ok(settled)
     }
 
+    async fn schedule_settle(
+        &self,
+        place: &Place,
+        limit: usize,
+        now: Option<Timestamp>,
+        decide: &Decide,
+    ) -> Result<SchedulesSettled> {
+        let now = or_system(now);
+        let mut tables = self.shared.lock();
+        let settled = tables.place(place)?.settle_schedules(limit, now, decide);
+        for execution in &settled.cancelled {
+            tables.notice(place, *execution, now);
+        }
+        tables.hint(self.number);
+        Ok(settled)
+    }
+
+    async fn schedule_change(
+        &self,
+        place: &Place,
+        selection: &ScheduleSelection,
+        now: Option<Timestamp>,
+        decide: &Decide,
+    ) -> Result<SchedulesSettled> {
+        let now = or_system(now);
+        let mut tables = self.shared.lock();
+        let settled = tables.place(place)?.change_schedules(selection, now, decide);
+        for execution in &settled.cancelled {
+            tables.notice(place, *execution, now);
+        }
+        tables.hint(self.number);
+        Ok(settled)
+    }
+
     async fn wait_due(
         &self,
         place: &Place,
@@ -333,6 +369,18 @@ impl Store for MemoryStore {
         let settled = tables.place(place)?.wait_settle(steps, or_system(now));
         tables.hint(self.number);
         Ok(settled)
+    }
+
+    async fn schedule_list(
+        &self,
+        place: &Place,
+        selection: &ScheduleSelection,
+    ) -> Result<Vec<ScheduleRecord>> {
+        Ok(self.shared.lock().place(place)?.list_schedules(selection))
+    }
+
+    async fn schedule_fires(&self, place: &Place, list: &FireList) -> Result<Vec<FireRecord>> {
+        Ok(self.shared.lock().place(place)?.list_fires(list))
     }
 
     async fn wait_move(

@@ -32,14 +32,15 @@ pub use cloacina_core::execution::{
     AttemptOutcome, AttemptRecord, Cancellation, ExecutionResult, ExecutionStatus, SkipReason, TaskInfo,
     TaskResult, TaskState,
 };
-pub use cloacina_core::store::ExecutionFilter;
+pub use cloacina_core::store::{ExecutionFilter, FireOutcome, FireRecord, ScheduleState};
 pub use cloacina_core::workflow::{
     Ask, Fingerprint, OnTimeout, Task, TaskBody, TaskDefinition, Wait, WorkflowBuilder, WorkflowError,
     registered as registered_workflows,
 };
 pub use cloacina_core::{
-    Backoff, ByKey, Context, ContextError, Error, ErrorKind, Execution, Jitter, RetryPolicy, Signal,
-    SignalReceipt, Submission, TaskError, TriggerRule, Waiting, Workflow,
+    Backfill, Backoff, ByKey, CatchUp, Context, ContextError, Error, ErrorKind, Execution, Fire, Jitter,
+    Missed, Overlap, Redo, RetryPolicy, Schedule, ScheduleInfo, Schedules, Signal, SignalReceipt, Submission,
+    TaskError, TriggerRule, Triggered, Waiting, Workflow,
 };
 /// A point in time: when something began or ended, or is to start.
 #[doc(no_inline)]
@@ -81,6 +82,8 @@ mod guides {
     struct Tasks;
     #[doc = include_str!("../../../docs/guides/waiting.md")]
     struct Waiting;
+    #[doc = include_str!("../../../docs/guides/schedules.md")]
+    struct Schedules;
     #[doc = include_str!("../../../docs/guides/testing.md")]
     struct Testing;
     #[cfg(feature = "data")]

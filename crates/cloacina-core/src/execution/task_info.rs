@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::id::{TaskIndex, TenantId};
 use crate::resources::Resources;
+use crate::schedule::Fire;
 use crate::state::State;
 use crate::store::Place;
 
@@ -23,6 +24,7 @@ pub struct TaskInfo {
     pub(crate) cancellation: Cancellation,
     pub(crate) place: Arc<Place>,
     pub(crate) resources: Option<Arc<dyn Resources>>,
+    pub(crate) fire: Option<Arc<Fire>>,
     pub(crate) state: State,
     /// What the engine that runs it needs to know of it.
     pub(crate) engine: Arc<dyn Any + Send + Sync>,
@@ -62,6 +64,7 @@ impl TaskInfo {
             cancellation: Cancellation::default(),
             place: Arc::new(place),
             resources: None,
+            fire: None,
             state: State::default(),
             engine: Arc::new(()),
         }
@@ -79,6 +82,14 @@ impl TaskInfo {
     #[must_use]
     pub fn with_execution_id(mut self, execution_id: Uuid) -> Self {
         self.execution_id = execution_id;
+        self
+    }
+
+    /// As of an execution that a schedule started, for tests. Each part can be set on what
+    /// [`Fire::for_test`] returns.
+    #[must_use]
+    pub fn with_schedule(mut self, fire: Fire) -> Self {
+        self.fire = Some(Arc::new(fire));
         self
     }
 
@@ -102,6 +113,12 @@ impl TaskInfo {
         let token = CancellationToken::new();
         self.cancellation = Cancellation { token: token.clone() };
         (self, move || token.cancel())
+    }
+
+    /// The moment of a schedule that the execution was started for; `None` if no schedule started it.
+    #[must_use]
+    pub fn schedule(&self) -> Option<&Fire> {
+        self.fire.as_deref()
     }
 
     /// The execution this task belongs to.

@@ -31,6 +31,7 @@ use crate::context::{Context, Patch, Values};
 use crate::error::{Advice, TaskError};
 use crate::execution::{AttemptOutcome, Cancellation, TaskInfo};
 use crate::id::{ExecutionId, TaskIndex};
+use crate::schedule::Fire;
 use crate::slots::Permit;
 use crate::store::{Outcome, TaskOutcome};
 use crate::workflow::{Node, TaskBody, TaskDefinition, TaskFuture, Workflow};
@@ -58,6 +59,7 @@ pub(super) struct Attempt {
     running: Arc<Running>,
     input: Arc<Values>,
     patches: Vec<Arc<Patch>>,
+    fire: Option<Arc<Fire>>,
     permit: Option<Permit>,
     /// Where it runs.
     runtime: Option<Handle>,
@@ -112,7 +114,7 @@ impl Attempt {
         incarnation: &Arc<Incarnation>,
         run: Run,
     ) -> Self {
-        let Run { start, workflow, input, patches, stop, timeout, grace, runtime } = run;
+        let Run { start, workflow, input, patches, fire, stop, timeout, grace, runtime } = run;
         let of = (start.execution, start.task, start.attempt);
         let running = Arc::new(Running {
             hub: Arc::clone(hub),
@@ -138,7 +140,7 @@ impl Attempt {
         let told: Weak<Running> = Arc::downgrade(&running);
         running.stop.tells(told);
         let permit = start.permit.unwrap_or_else(|| place.slots.force());
-        Self { running, input, patches, permit: Some(permit), runtime, ended: false }
+        Self { running, input, patches, fire, permit: Some(permit), runtime, ended: false }
     }
 
     /// Runs it, if there is a runtime to run it on. Otherwise it gives its task back.
@@ -222,6 +224,7 @@ impl Attempt {
             cancellation: Cancellation { token: running.stop.token.clone() },
             place: Arc::clone(&running.place.place),
             resources: running.place.state().handles.settings.resources.clone(),
+            fire: self.fire.clone(),
             state: running.workflow.state().cloned().unwrap_or_default(),
             engine: Arc::new(running.recording.recording()),
         };

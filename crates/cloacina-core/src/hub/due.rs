@@ -24,9 +24,18 @@ impl Hub {
         }
         let (store, inner, now) =
             (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
-        let answer = {
-            let _turn = self.turn_in(&place).await;
-            self.ask(async move { store.due_settle(&inner, DueKind::ALL, now).await }).await
+        let schedules = self.settle_schedules(&place).await;
+        let answer = match schedules {
+            // What else is due is told by the look that follows.
+            Ok(taken) if taken > 0 => {
+                place.state().claiming.due_taken(taken, self.clock.monotonic());
+                return self.lower(place);
+            }
+            Err(error) => Err(error),
+            Ok(_) => {
+                let _turn = self.turn_in(&place).await;
+                self.ask(async move { store.due_settle(&inner, DueKind::OF_EXECUTIONS, now).await }).await
+            }
         };
         place.troubles.settling.note(place.whose(), &answer);
         let Ok(mut settled) = answer else {

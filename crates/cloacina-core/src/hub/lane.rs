@@ -25,6 +25,7 @@ use super::batch::{PlaceBatch, Queued, Ticket};
 use super::place::{Failures, OpenPlace};
 use super::rounds::Rounds;
 use super::shared::{Audit, Hub};
+use super::timers::Timer;
 use super::transition::{Submit, Transition};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
@@ -348,11 +349,11 @@ impl Lane {
         let places = batches
             .iter()
             .map(|batch| {
-                let (noted, workflows, timed) = {
+                let (noted, workflows, timed, scheduled) = {
                     let state = batch.place.state();
-                    let ended = batch.endings.iter().map(|ending| ending.outcome.execution);
-                    let timed = state.work.timed(ended);
-                    (state.standing.noted == runner, Arc::clone(state.claimable()), timed)
+                    let ended = || batch.endings.iter().map(|ending| ending.outcome.execution);
+                    let (timed, scheduled) = (state.work.timed(ended()), state.work.scheduled(ended()));
+                    (state.standing.noted == runner, Arc::clone(state.claimable()), timed, scheduled)
                 };
                 let claims = !batch.permits.is_empty()
                     || batch.submits.iter().any(|submit| !submit.execution.claimed.is_empty());
@@ -362,6 +363,7 @@ impl Lane {
                     submits: batch.submits.iter().map(|submit| Arc::clone(&submit.execution)).collect(),
                     outcomes: batch.endings.iter().map(|ending| Arc::clone(&ending.outcome)).collect(),
                     timed,
+                    scheduled,
                     claim: (!batch.permits.is_empty())
                         .then_some(Claim { limit: batch.permits.len(), workflows }),
                 }
@@ -395,6 +397,10 @@ impl Lane {
                 let moment = hub.moment(Some(now));
                 for ((batch, done), sent) in batches.into_iter().zip(places).zip(&flush.places) {
                     let place = Arc::clone(&batch.place);
+                    if done.closed.iter().any(|closed| sent.scheduled.contains(&closed.execution)) {
+                        // A schedule may wait for its end.
+                        hub.set_timer(place.place.tenant, Timer::Due, Duration::ZERO);
+                    }
                     let is_news = {
                         let mut state = place.state();
                         let is_news = state.standing.health.succeeded();

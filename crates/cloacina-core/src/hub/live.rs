@@ -13,6 +13,7 @@ use crate::context::{Context, ContextError, Patch, Values, values_from_json};
 use crate::error::{Error, ErrorKind};
 use crate::execution::{ExecutionResult, ExecutionStatus, SkipReason, TaskResult, TaskState};
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
+use crate::schedule::{Fire, taken_out};
 use crate::store::{ExecutionHeader, ExecutionRecord, TaskRecord, WorkflowKey};
 use crate::workflow::{Graph, Node, Workflow};
 
@@ -24,6 +25,8 @@ pub(crate) struct Live {
     pub(crate) priority: i16,
     /// Whether it may have due rows.
     pub(crate) timed: bool,
+    /// The moment of a schedule that it was started for.
+    pub(crate) fire: Option<Arc<Fire>>,
     pub(crate) input: Arc<Values>,
     /// The size of the input as JSON.
     pub(crate) input_bytes: usize,
@@ -98,7 +101,19 @@ impl Live {
                 })
             })
             .collect();
-        Self { id, workflow, graph, priority, timed, input, input_bytes, created_at, started_at: None, tasks }
+        Self {
+            id,
+            workflow,
+            graph,
+            priority,
+            timed,
+            fire: None,
+            input,
+            input_bytes,
+            created_at,
+            started_at: None,
+            tasks,
+        }
     }
 
     /// An execution as it was read. Its rows must be those of the workflow: everything here goes by their
@@ -106,7 +121,7 @@ impl Live {
     pub(crate) fn loaded(record: &ExecutionRecord, workflow: Arc<Workflow>) -> Result<Self, Error> {
         check_rows(record, &workflow)?;
         let graph = Arc::clone(workflow.graph()?);
-        let ContextParts { input, patches } = ContextParts::of(record)?;
+        let ContextParts { input, fire, patches } = ContextParts::of(record)?;
         let tasks = record
             .tasks
             .iter()
@@ -131,6 +146,7 @@ impl Live {
             graph,
             priority: header.priority,
             timed: header.deadline.is_some(),
+            fire,
             input,
             input_bytes: record.input.len(),
             created_at: header.created_at,
@@ -327,6 +343,7 @@ pub(crate) fn merge(base: Arc<Values>, patches: &[Arc<Patch>]) -> Arc<Values> {
 
 struct ContextParts {
     input: Arc<Values>,
+    fire: Option<Arc<Fire>>,
     patches: Vec<Option<Arc<Patch>>>,
 }
 
@@ -336,19 +353,19 @@ impl ContextParts {
             let message = format!("the stored context of execution {} cannot be read", record.header.id);
             Error::new(ErrorKind::Context, message).with_source(error)
         };
-        let input = Arc::new(values_from_json(&record.input).map_err(broken)?);
+        let (input, fire) = taken_out(values_from_json(&record.input).map_err(broken)?);
         let patch = |task: &TaskRecord| {
             task.patch.as_deref().map(Patch::from_json).transpose().map(|patch| patch.map(Arc::new))
         };
         let patches = record.tasks.iter().map(patch).collect::<Result<_, _>>().map_err(broken)?;
-        Ok(Self { input, patches })
+        Ok(Self { input, fire, patches })
     }
 }
 
 /// A stored execution as its caller sees it. Without the workflow's code the patches are merged in the order
 /// of the tasks' positions.
 pub(crate) fn result_of(record: &ExecutionRecord, graph: Option<&Graph>) -> Result<ExecutionResult, Error> {
-    let ContextParts { input, patches } = ContextParts::of(record)?;
+    let ContextParts { input, patches, .. } = ContextParts::of(record)?;
     let order: Vec<TaskIndex> = match graph {
         Some(graph) => graph.merge_order(),
         None => (0..).take(patches.len()).collect(),

@@ -13,6 +13,7 @@
 //!   expand      gives executions that were submitted by name their tasks
 //!   orphans     executions whose code nobody has       retention   mends, and deletes what is old
 //!   serving     opens the places of tenants that nobody opened here and that have work due, and closes them again
+//!   schedules   fires schedules, and changes them
 //!   status      puts into force what the operator decided about a tenant
 //!   rest        while nothing happens: no heartbeat, no runner, nothing open; stores that are files only
 //!   watch       ends attempts that take too long, or do not stop
@@ -62,6 +63,7 @@ mod rescue;
 mod rest;
 mod retention;
 mod rounds;
+mod schedules;
 mod serving;
 mod shared;
 mod status;

@@ -12,6 +12,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{OwnedRwLockReadGuard, watch};
@@ -20,6 +21,7 @@ use super::batch::PlaceBatch;
 use super::deferred::Submitter;
 use super::place::OpenPlace;
 use super::shared::Hub;
+use super::timers::Timer;
 use super::transition::{Ending, Incarnation};
 use crate::context::{Context, Patch};
 use crate::error::TaskError;
@@ -69,6 +71,8 @@ pub struct Completion {
     pub outcome: Arc<Outcome>,
     /// Whether its execution may have due rows.
     pub timed: bool,
+    /// Whether a schedule may have started its execution.
+    pub scheduled: bool,
     /// The time, if the clock of a test overrides the database's.
     pub now: Option<Timestamp>,
 }
@@ -199,9 +203,14 @@ impl Recording {
         if !attempt.open() {
             return Err(over());
         }
-        let timed = !place.state().work.timed(std::iter::once(attempt.execution)).is_empty();
+        let (timed, scheduled) = {
+            let state = place.state();
+            let ended = || std::iter::once(attempt.execution);
+            (!state.work.timed(ended()).is_empty(), !state.work.scheduled(ended()).is_empty())
+        };
         let completion = Completion {
             timed,
+            scheduled,
             runner: attempt.incarnation.id,
             place: Arc::clone(&place.place),
             outcome: Arc::new(attempt.outcome(json)),
@@ -234,6 +243,10 @@ impl Writing {
             permits: Vec::new(),
             refused: false,
         });
+        if self.completion.scheduled && !done.closed.is_empty() {
+            // Its schedule may wait for its end.
+            hub.set_timer(place.place.tenant, Timer::Due, Duration::ZERO);
+        }
         let effects = place.state().apply(batch, done, hub.moment(Some(now)));
         hub.perform(place, Some(incarnation), effects);
         self.next = Phase::Recorded;

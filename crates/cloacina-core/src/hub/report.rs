@@ -1,6 +1,7 @@
 //! What the log says of attempts and executions that failed, and how executions are counted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::counter;
 use tracing::{debug, error, warn};
@@ -8,6 +9,7 @@ use tracing::{debug, error, warn};
 use super::kernel::{Report, Short};
 use super::place::OpenPlace;
 use super::shared::{Audit, Hub};
+use super::timers::Timer;
 use crate::execution::{ExecutionStatus, TaskState};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::store::{Controlled, ExecutionRecord};
@@ -100,6 +102,11 @@ impl Hub {
         if !status.is_terminal() {
             return;
         }
+        let may_be_scheduled = !place.state().work.scheduled(std::iter::once(execution)).is_empty();
+        if may_be_scheduled {
+            // Its schedule may wait for its end.
+            self.set_timer(place.place.tenant, Timer::Due, Duration::ZERO);
+        }
         place.queue.left(1);
         count_ended(status, 1);
         if status == ExecutionStatus::Failed {
@@ -109,6 +116,7 @@ impl Hub {
 
     /// Counts executions that were closed, and says which of them failed. How they ended has to be read.
     pub(super) async fn note_closed(self: Arc<Self>, place: Arc<OpenPlace>, executions: Vec<ExecutionId>) {
+        self.set_timer(place.place.tenant, Timer::Due, Duration::ZERO);
         let headers = {
             let _turn = self.turn_in(&place).await;
             self.store.execution_headers(&place.place, &executions).await

@@ -179,6 +179,11 @@ impl Hub {
         &self.clock
     }
 
+    /// What time it is for what somebody asks here. Between processes the database's counts.
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.clock.database_now().unwrap_or_else(|| self.clock.now())
+    }
+
     /// Returns after `duration`, also on a runtime of the caller's that has no timers.
     pub(crate) async fn sleep(&self, duration: Duration) {
         let runtime = self.store.runtime();

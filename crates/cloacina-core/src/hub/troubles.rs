@@ -91,7 +91,7 @@ impl Default for PlaceTroubles {
             ),
             settling: Streak::new(
                 "do what is due",
-                "executions whose deadline has passed go on until that succeeds",
+                "executions whose deadline has passed go on, and schedules do not fire, until that succeeds",
             ),
             expanding: Streak::new(
                 "expand executions that were submitted by name",

@@ -13,11 +13,17 @@ pub enum DueKind {
     Deadline,
     /// A wait of the subject, an execution, is to be looked at. The cause is its position.
     Wait,
+    /// The subject, a schedule, is looked at: it fires, or an execution that it started has ended, which is
+    /// the cause then. [`schedule_settle`](super::Store::schedule_settle) takes these.
+    Schedule,
 }
 
 impl DueKind {
     /// All that this program knows.
-    pub const ALL: &'static [Self] = &[Self::Deadline, Self::Wait];
+    pub const ALL: &'static [Self] = &[Self::Deadline, Self::Wait, Self::Schedule];
+
+    /// Those that are about executions.
+    pub const OF_EXECUTIONS: &'static [Self] = &[Self::Deadline, Self::Wait];
 
     /// How it is stored: from 0 to 15.
     #[must_use]
@@ -25,6 +31,7 @@ impl DueKind {
         match self {
             Self::Deadline => 0,
             Self::Wait => 1,
+            Self::Schedule => 2,
         }
     }
 }

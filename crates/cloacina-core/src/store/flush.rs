@@ -8,8 +8,8 @@
 //! 3. *Lock* the executions that have outcomes, in the order of ids, in a statement of its own.
 //! 4. *Record* the outcomes whose row is still running under this runner and attempt; count their successors
 //!    down; a successor that has nothing left to wait for becomes running if it is wanted, otherwise ready.
-//! 5. *Close* the executions that have nothing left, and drop their due rows; those that have nothing left
-//!    but waits are waiting.
+//! 5. *Close* the executions that have nothing left, drop their due rows, and leave one of the schedule that
+//!    started them; those that have nothing left but waits are waiting.
 //! 6. *Claim* ready work.
 //!
 //! Whatever leaves a ready or a due row rings the place's bell.
@@ -51,6 +51,9 @@ pub struct PlaceFlush {
     /// The executions among those of `outcomes` that may have [due rows](super::DueKind): these go when the
     /// execution is closed.
     pub timed: Vec<ExecutionId>,
+    /// The executions among those of `outcomes` that a schedule may have started: it is looked at when the
+    /// execution is closed.
+    pub scheduled: Vec<ExecutionId>,
     /// What to claim from the ready table.
     pub claim: Option<Claim>,
 }

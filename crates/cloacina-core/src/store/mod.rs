@@ -6,7 +6,7 @@
 //! engine, the store only moves rows from a state that the caller names to another. A write that finds
 //! another state changes nothing and says so.
 //!
-//! The order of locks is the same everywhere: tenant, execution, due row, task, bell. Every transaction that
+//! The order of locks is the same everywhere: tenant, schedule, execution, due row, task, bell. Every transaction that
 //! changes the tasks of an execution locks the execution first, in a statement of its own, so that the next
 //! statement's snapshot sees what the previous holder of the lock wrote.
 
@@ -17,6 +17,7 @@ mod flush;
 mod payload;
 mod place;
 mod runner;
+mod schedule;
 mod tenant;
 mod wait;
 
@@ -41,6 +42,10 @@ pub use flush::{
 pub use payload::Payload;
 pub use place::{Place, PlaceName};
 pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
+pub use schedule::{
+    Decide, FireList, FireOutcome, FireRecord, NewFire, ScheduleChange, ScheduleRecord, ScheduleRow,
+    ScheduleSelection, ScheduleState, ScheduledExecution, SchedulesSettled,
+};
 pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
 pub use wait::{
     DueWait, DueWaits, EndedBy, MOST_SIGNALS, NEVER, NewSignal, NodeEnd, OpenWait, ReceivedSignal,
@@ -242,6 +247,35 @@ pub trait Store: Send + Sync + 'static {
         now: Option<Timestamp>,
     ) -> Result<usize>;
 
+    /// Takes due rows of schedules, at most `limit`, with the locks on these, and does what `decide` says about
+    /// them, in one transaction. What somebody else has locked at this moment stays.
+    async fn schedule_settle(
+        &self,
+        place: &Place,
+        limit: usize,
+        now: Option<Timestamp>,
+        decide: &Decide,
+    ) -> Result<SchedulesSettled>;
+
+    /// Locks schedules and does what `decide` says about them, in one transaction. An error of the kind
+    /// [`StoreErrorKind::Transient`] if somebody else makes one of the same name at this moment.
+    async fn schedule_change(
+        &self,
+        place: &Place,
+        selection: &ScheduleSelection,
+        now: Option<Timestamp>,
+        decide: &Decide,
+    ) -> Result<SchedulesSettled>;
+
+    /// Schedules by their names, in the order of these, at most [`MANY`].
+    async fn schedule_list(
+        &self,
+        place: &Place,
+        selection: &ScheduleSelection,
+    ) -> Result<Vec<ScheduleRecord>>;
+
+    /// What came of the times of a schedule, the latest first.
+    async fn schedule_fires(&self, place: &Place, list: &FireList) -> Result<Vec<FireRecord>>;
     /// The waits of a place that are due, of these workflows, the longest due first: the first `limit` due
     /// rows after `after`, whatever they are about. It locks nothing.
     ///

@@ -279,7 +279,15 @@ impl Alternation {
         let claim = Claim { limit: self.rng.usize(1..4), workflows: workflows() };
         let place = Arc::clone(&self.tenants[tenant].place);
         let timed = Vec::new();
-        PlaceFlush { place, first_claim: true, submits, outcomes, timed, claim: Some(claim) }
+        PlaceFlush {
+            place,
+            first_claim: true,
+            submits,
+            outcomes,
+            timed,
+            scheduled: Vec::new(),
+            claim: Some(claim),
+        }
     }
 
     fn new_execution(&mut self, tenant: usize) -> NewExecution {
@@ -339,6 +347,7 @@ impl Alternation {
             submits: vec![Arc::new(new)],
             outcomes: vec![],
             timed: vec![],
+            scheduled: Vec::new(),
             claim: None,
         };
         let mut places = vec![place_flush(&self.tenants[tenant], broken)];

@@ -156,6 +156,7 @@ async fn a_flush_of_several_places_says_which_of_them_is_locked_and_writes_nothi
             submits: vec![Arc::new(new_execution(&[0], &[]))],
             outcomes: Vec::new(),
             timed: Vec::new(),
+            scheduled: Vec::new(),
             claim: None,
         };
         let flush = Flush { runner: Some(t.runner), now: None, places: places.iter().map(of).collect() };

@@ -132,6 +132,7 @@ impl Handle {
                 submits: submits.into_iter().map(Arc::new).collect(),
                 // None of these has a deadline.
                 timed: Vec::new(),
+                scheduled: Vec::new(),
                 outcomes: outcomes.into_iter().map(Arc::new).collect(),
                 claim: (limit > 0).then(|| Claim { limit, workflows: Arc::new([workflow()]) }),
             }],

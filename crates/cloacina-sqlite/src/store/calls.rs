@@ -7,10 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, DueKind, DueWaits, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Expansion, Flush, Flushed, Liveness, NewSignal, NextDue, NodeEnd, OpenWait, Place,
-    PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, Settled,
-    SettledWaits, SignalSent, Store, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    AttemptList, Bells, Claimed, Control, Controlled, Decide, DueKind, DueWaits, ExecutionHeader,
+    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewSignal,
+    NextDue, NodeEnd, OpenWait, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 
 use super::{Durability, SqliteStore};
 use crate::error::Failure;
+use crate::schedule::{self, Moment};
 use crate::{doorbell, due, execution, expand, flush, runner, wait};
 
 /// How many executions are deleted in one transaction: whoever else wants to write waits for it.
@@ -54,10 +56,7 @@ impl Store for SqliteStore {
             self.own(&place.place)?;
         }
         self.write(Durability::Full, |connection| {
-            let (now, ahead) = match flush.now {
-                Some(now) => (now.as_microsecond(), 0),
-                None => self.clock.now_and_ahead(),
-            };
+            let Moment { now, ahead } = self.moment(flush.now);
             flush::flush(connection, flush, now, ahead)
         })
         .await
@@ -165,6 +164,34 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn schedule_settle(
+        &self,
+        place: &Place,
+        limit: usize,
+        now: Option<Timestamp>,
+        decide: &Decide,
+    ) -> Result<SchedulesSettled> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            schedule::settle(connection, place.tenant, limit, self.moment(now), decide)
+        })
+        .await
+    }
+
+    async fn schedule_change(
+        &self,
+        place: &Place,
+        selection: &ScheduleSelection,
+        now: Option<Timestamp>,
+        decide: &Decide,
+    ) -> Result<SchedulesSettled> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            schedule::change(connection, place.tenant, selection, self.moment(now), decide)
+        })
+        .await
+    }
+
     async fn wait_due(
         &self,
         place: &Place,
@@ -195,6 +222,21 @@ impl Store for SqliteStore {
             wait::settle(connection, place.tenant, steps, void, self.micros(now))
         })
         .await
+    }
+
+    async fn schedule_list(
+        &self,
+        place: &Place,
+        selection: &ScheduleSelection,
+    ) -> Result<Vec<ScheduleRecord>> {
+        self.own(place)?;
+        let ahead = self.moment(None).ahead;
+        self.read(|connection| schedule::list(connection, place.tenant, selection, ahead)).await
+    }
+
+    async fn schedule_fires(&self, place: &Place, list: &FireList) -> Result<Vec<FireRecord>> {
+        self.own(place)?;
+        self.read(|connection| schedule::fires(connection, place.tenant, list)).await
     }
 
     async fn wait_move(

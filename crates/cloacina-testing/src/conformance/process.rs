@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, SkipReason, TaskState};
-use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
+use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex, TenantId};
 use cloacina_core::store::{
-    Bells, Claim, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList, ExecutionRecord,
-    Expansion, Flush, Flushed, Liveness, NewExecution, NewTask, NextDue, Outcome, Place, PlaceFlush,
-    PlaceFlushed, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, Settled,
-    Store, StoreErrorKind, TaskOutcome, TenantStatus, WorkflowKey,
+    Bells, Claim, Claimed, Control, Controlled, Decide, DueKind, ExecutionHeader, ExecutionList,
+    ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewExecution, NewTask,
+    NextDue, Outcome, Place, PlaceFlush, PlaceFlushed, PlaceName, Repaired, RescuedPlace, Result,
+    RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, Store,
+    StoreErrorKind, TaskOutcome, TenantStatus, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -327,6 +328,46 @@ impl Process {
         self.call(|store| async move { store.due_settle(&place, kinds, Some(now)).await }).await
     }
 
+    pub(in crate::conformance) async fn settle_schedules(
+        &self,
+        limit: usize,
+        decide: Decide,
+        now: Timestamp,
+    ) -> SchedulesSettled {
+        let place = Arc::clone(&self.place);
+        self.call(|store| async move { store.schedule_settle(&place, limit, Some(now), &decide).await }).await
+    }
+
+    pub(in crate::conformance) async fn change_schedules(
+        &self,
+        selection: ScheduleSelection,
+        decide: Decide,
+        now: Timestamp,
+    ) -> SchedulesSettled {
+        let place = Arc::clone(&self.place);
+        self.call(|store| async move { store.schedule_change(&place, &selection, Some(now), &decide).await })
+            .await
+    }
+
+    pub(in crate::conformance) async fn list_schedules(
+        &self,
+        selection: ScheduleSelection,
+    ) -> Vec<ScheduleRecord> {
+        let place = Arc::clone(&self.place);
+        self.call(|store| async move { store.schedule_list(&place, &selection).await }).await
+    }
+
+    pub(in crate::conformance) async fn fires_of(
+        &self,
+        schedule: ScheduleId,
+        from: Timestamp,
+        before: Timestamp,
+        limit: usize,
+    ) -> Vec<FireRecord> {
+        let (place, list) = (Arc::clone(&self.place), FireList { schedule, from, before, limit });
+        self.call(|store| async move { store.schedule_fires(&place, &list).await }).await
+    }
+
     pub(in crate::conformance) async fn count(&self, at_most: usize) -> usize {
         let place = Arc::clone(&self.place);
         self.call(|store| async move { store.execution_count(&place, at_most).await }).await
@@ -512,6 +553,7 @@ impl Batch {
             submits: Vec::new(),
             outcomes: Vec::new(),
             timed: Vec::new(),
+            scheduled: Vec::new(),
             claim: None,
         };
         Self { process, runner: runner.cloned(), now, part }
@@ -532,6 +574,7 @@ impl Batch {
 
     pub(in crate::conformance) fn outcome(mut self, outcome: Outcome) -> Self {
         self.part.timed.push(outcome.execution);
+        self.part.scheduled.push(outcome.execution);
         self.part.outcomes.push(Arc::new(outcome));
         self
     }

@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus, TaskState};
-use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
+use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, Claim, Claimed, Closed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Expansion, Freed, Fresh, NewExecution, NewTask, NextDue, ORPHANED, Outcome, Payload,
-    Place, PlaceFigures, PlaceFlush, PlaceFlushed, Recorded, Settled, TaskOutcome, TaskRecord, WorkflowKey,
+    ExecutionRecord, Expansion, FireRecord, Freed, Fresh, NewExecution, NewTask, NextDue, ORPHANED, Outcome,
+    Payload, Place, PlaceFigures, PlaceFlush, PlaceFlushed, Recorded, ScheduleRow, Settled, TaskOutcome,
+    TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 
@@ -46,16 +47,24 @@ struct SignalRow {
     taken: bool,
 }
 
-/// Kind, time, subject and cause.
-type DueRow = (i16, Timestamp, ExecutionId, String);
+/// Kind, time, subject and cause. That of a schedule stands in the place of an execution's.
+pub(super) type DueRow = (i16, Timestamp, ExecutionId, String);
+
+/// What starts executions by itself.
+#[derive(Default)]
+pub(super) struct Schedules {
+    pub(super) rows: BTreeMap<ScheduleId, ScheduleRow>,
+    pub(super) fires: BTreeMap<(ScheduleId, Timestamp), FireRecord>,
+}
 
 pub(crate) struct PlaceRows {
     pub(crate) place: Place,
     /// Never later than the earliest row of `ready` and `due`.
     pub(crate) bell: Option<Timestamp>,
-    executions: BTreeMap<ExecutionId, Execution>,
+    pub(super) executions: BTreeMap<ExecutionId, Execution>,
     ready: BTreeSet<ReadyRow>,
-    due: BTreeSet<DueRow>,
+    pub(super) due: BTreeSet<DueRow>,
+    pub(super) schedules: Schedules,
     /// What waits that has begun to.
     waits: BTreeMap<(ExecutionId, TaskIndex), WaitRow>,
     signals: BTreeMap<ExecutionId, Vec<SignalRow>>,
@@ -63,8 +72,10 @@ pub(crate) struct PlaceRows {
     keys: BTreeMap<(String, String), (ExecutionId, i64)>,
 }
 
-struct Execution {
-    header: ExecutionHeader,
+pub(super) struct Execution {
+    pub(super) header: ExecutionHeader,
+    /// What started it.
+    pub(super) schedule: Option<ScheduleId>,
     input: Payload,
     /// When it starts, as long as it has no tasks.
     expands: Option<Timestamp>,
@@ -176,6 +187,7 @@ impl PlaceRows {
             executions: BTreeMap::new(),
             ready: BTreeSet::new(),
             due: BTreeSet::new(),
+            schedules: Schedules::default(),
             waits: BTreeMap::new(),
             signals: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -220,7 +232,7 @@ impl PlaceRows {
     }
 
     /// False if it met its own id or its idempotency key.
-    fn submit(&mut self, writer: Writer, new: &NewExecution) -> bool {
+    pub(super) fn submit(&mut self, writer: Writer, new: &NewExecution) -> bool {
         if self.executions.contains_key(&new.id) {
             return false;
         }
@@ -245,6 +257,7 @@ impl PlaceRows {
                 deadline: new.deadline,
                 error: None,
             },
+            schedule: None,
             input: new.input.clone(),
             expands: (!new.is_expanded()).then_some(due),
             tasks: tasks.collect(),
@@ -373,6 +386,10 @@ impl PlaceRows {
         if let Some(execution) = self.executions.get_mut(&id) {
             execution.header.status = status;
             execution.header.finished_at = Some(now);
+            if let Some(schedule) = execution.schedule {
+                self.due.insert((DueKind::Schedule.number(), now, ExecutionId(schedule.0), id.to_string()));
+                self.ring(now);
+            }
         }
     }
 
@@ -542,7 +559,7 @@ impl PlaceRows {
         Controlled::Done(self.executions[&id].header.status)
     }
 
-    fn cancel(&mut self, id: ExecutionId, reason: &str, now: Timestamp) {
+    pub(super) fn cancel(&mut self, id: ExecutionId, reason: &str, now: Timestamp) {
         let Some(execution) = self.executions.get_mut(&id) else {
             return;
         };
@@ -564,7 +581,7 @@ impl PlaceRows {
         let mut settled = Settled::default();
         let waits = |(of, at, ..): &DueRow| *of == DueKind::Wait.number() && *at <= now;
         settled.waits = kinds.contains(&DueKind::Wait) && self.due.iter().any(waits);
-        for kind in kinds.iter().filter(|kind| **kind != DueKind::Wait) {
+        for kind in kinds.iter().filter(|kind| **kind == DueKind::Deadline) {
             let due = self.due.iter().filter(|(of, at, ..)| *of == kind.number() && *at <= now).take(limit);
             for row in due.cloned().collect::<Vec<_>>() {
                 self.due.remove(&row);
@@ -581,8 +598,8 @@ impl PlaceRows {
                             settled.expired.push(id);
                         }
                     }
-                    // It is read first, and settled by itself.
-                    DueKind::Wait => {}
+                    // Waits are read first, and settled by themselves; schedules are no executions.
+                    DueKind::Wait | DueKind::Schedule => {}
                 }
             }
         }

@@ -2,7 +2,9 @@
 
 use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
 use cloacina_core::store::ExecutionFilter;
-use cloacina_core::{ByKey, Context, Error, Execution, PlaceRunner, Submission, TenantMetrics, Waiting};
+use cloacina_core::{
+    ByKey, Context, Error, Execution, PlaceRunner, Schedule, Schedules, Submission, TenantMetrics, Waiting,
+};
 use uuid::Uuid;
 
 use super::Runner;
@@ -50,6 +52,30 @@ impl Runner {
     /// Starts to describe an execution: its input, and what else can be said about it. `send()` records it.
     pub fn submit(&self, workflow: impl Into<String>) -> Submission<PlaceRunner> {
         self.runner.submit(workflow)
+    }
+
+    /// The schedules of this tenant: what runs by itself.
+    #[must_use]
+    pub fn schedules(&self) -> Schedules {
+        self.runner.schedules()
+    }
+
+    /// Runs a workflow whenever a cron expression says so, by the clocks of a zone, as in `Europe/Zurich`. A
+    /// short form of [`Schedules::put`] with a name that is made of these three, which it returns: to register
+    /// the same again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Schedules::put`].
+    pub async fn register_cron_workflow(
+        &self,
+        workflow: &str,
+        expression: &str,
+        zone: &str,
+    ) -> Result<String, Error> {
+        let name = format!("{workflow}: {expression} {zone}");
+        self.schedules().put(Schedule::new(&name, workflow).cron(expression)?.zone(zone)?).await?;
+        Ok(name)
     }
 
     /// A handle on an execution of this tenant. Whether there is one is found out when it is used.

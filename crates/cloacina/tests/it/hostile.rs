@@ -57,7 +57,7 @@ fn workflows(first: TaskDefinition) -> [Workflow; 2] {
     [spoiled(first), workflow("sound", [setting("a", "a", 1), idle("b").dependencies(["a"])])]
 }
 
-async fn write(database: &Database, statements: &str) {
+pub(crate) async fn write(database: &Database, statements: &str) {
     let statements = statements.replace("SPOILED", SPOILED);
     if let Some(path) = database.path() {
         let connection = rusqlite::Connection::open(path).unwrap();

@@ -45,6 +45,7 @@ mod rule;
 mod run;
 #[cfg(feature = "postgres")]
 mod scarce;
+mod schedule;
 mod serve;
 #[cfg(feature = "postgres")]
 mod shared;

@@ -12,6 +12,7 @@ use super::report::Report;
 use crate::context::values_from_json;
 use crate::execution::{ExecutionStatus, TaskState};
 use crate::id::{ExecutionId, TaskIndex};
+use crate::schedule::taken_out;
 use crate::slots::Permit;
 use crate::store::{Claimed, Closed, Freed, Fresh, NewTask, PlaceFlushed, TaskOutcome};
 
@@ -241,9 +242,10 @@ impl PlaceState {
     fn fresh(&self, claimed: &Claimed, fresh: &Fresh) -> Option<Live> {
         let workflow = Arc::clone(self.runnable(&claimed.workflow)?);
         let graph = Arc::clone(workflow.graph().ok()?);
-        let input = (Arc::new(values_from_json(&fresh.input).ok()?), fresh.input.len());
-        let about = (claimed.priority, fresh.timed);
-        Some(Live::new(claimed.execution, workflow, graph, about, input, fresh.created_at))
+        let (values, fire) = taken_out(values_from_json(&fresh.input).ok()?);
+        let (about, input) = ((claimed.priority, fresh.timed), (values, fresh.input.len()));
+        let live = Live::new(claimed.execution, workflow, graph, about, input, fresh.created_at);
+        Some(Live { fire, ..live })
     }
 
     fn apply_closed(&mut self, Closed { execution, status }: Closed, moment: Moment, effects: &mut Effects) {

@@ -73,6 +73,12 @@ impl Work {
         executions.filter(|id| self.live.get(id).is_none_or(|live| live.timed)).collect()
     }
 
+    /// Those of these executions that a schedule may have started: all of which it is not known that none
+    /// did.
+    pub(crate) fn scheduled(&self, executions: impl Iterator<Item = ExecutionId>) -> Vec<ExecutionId> {
+        executions.filter(|id| self.live.get(id).is_none_or(|live| live.fire.is_some())).collect()
+    }
+
     pub(crate) fn hold(&mut self, execution: ExecutionId, task: TaskIndex, attempt: i32) {
         self.held.insert((execution, task), Held { attempt, stop: Arc::default() });
     }

@@ -7,6 +7,7 @@ mod rounds;
 #[expect(dead_code, reason = "the store in memory needs more of the rows than the kernel")]
 mod rows {
     pub(crate) mod place;
+    mod schedule;
 }
 mod single;
 mod world;

@@ -1,0 +1,140 @@
+//! Fires schedules, and changes them.
+//!
+//! There is no leader: whoever looks at what is due in a place takes the schedules that nobody else has
+//! locked, and decides about them under these locks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use tracing::{debug, warn};
+
+use super::place::{OpenPlace, smaller};
+use super::report::count_ended;
+use super::shared::{Audit, Hub};
+use crate::error::{Error, ErrorKind};
+use crate::execution::ExecutionStatus;
+use crate::schedule::decide::{self, Settling};
+use crate::store::{
+    Decide, ScheduleChange, ScheduleRecord, ScheduleSelection, ScheduleState, SchedulesSettled, StoreError,
+    StoreErrorKind,
+};
+
+/// How many due rows of schedules are taken in one transaction.
+const AT_ONCE: usize = 100;
+
+/// How often a change is tried that met another one of the same name.
+const ATTEMPTS: usize = 5;
+
+impl Hub {
+    /// Does what is due of the schedules of a place. How many due rows were taken.
+    pub(super) async fn settle_schedules(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+    ) -> Result<usize, StoreError> {
+        let settling = self.settling(place, Duration::ZERO).await?;
+        let name = place.place.name.clone();
+        let decide: Decide = Arc::new(move |records, now| {
+            let changes = decide::settle(settling, records, now);
+            for row in changes.iter().filter_map(|change| change.row.as_ref()) {
+                if row.state == ScheduleState::Broken {
+                    let reason = row.reason.as_deref().unwrap_or_default();
+                    warn!(
+                        tenant = name,
+                        schedule = row.name,
+                        reason,
+                        "a schedule does not fire: put it again"
+                    );
+                }
+            }
+            changes
+        });
+        let (store, inner, now) =
+            (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
+        let _turn = self.turn_in(place).await;
+        let settled =
+            self.ask(async move { store.schedule_settle(&inner, AT_ONCE, now, &decide).await }).await?;
+        self.settled(place, &settled);
+        Ok(settled.taken)
+    }
+
+    /// What decisions about the schedules of a place need to know.
+    async fn settling(&self, place: &Arc<OpenPlace>, least: Duration) -> Result<Settling, StoreError> {
+        let limit = {
+            let state = place.state();
+            let own = state.handles.settings.max_queue_length.unwrap_or(usize::MAX);
+            smaller(own, state.standing.status.limits.max_queue_length)
+        };
+        let room = if limit == usize::MAX {
+            usize::MAX
+        } else {
+            let (store, inner) = (Arc::clone(&self.store), Arc::clone(&place.place));
+            let open = self.ask(async move { store.execution_count(&inner, limit).await }).await?;
+            limit.saturating_sub(open)
+        };
+        let least = SignedDuration::try_from(least).unwrap_or(SignedDuration::MAX);
+        Ok(Settling { tenant: place.place.tenant, room, least })
+    }
+
+    fn settled(self: &Arc<Self>, place: &Arc<OpenPlace>, settled: &SchedulesSettled) {
+        let (started, cancelled) = (settled.started, settled.cancelled.len());
+        if settled.taken + started + cancelled > 0 {
+            debug!(tenant = place.place.name, rows = settled.taken, started, cancelled, "settled schedules");
+        }
+        place.queue.left(cancelled);
+        count_ended(ExecutionStatus::Cancelled, cancelled);
+        for execution in &settled.cancelled {
+            self.request_audit(Audit::Execution(Arc::clone(place), *execution));
+        }
+    }
+
+    /// Changes schedules of a place as `work` says, which may be asked more than once.
+    pub(crate) async fn change_schedules<T: Send + 'static>(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        selection: ScheduleSelection,
+        least: Duration,
+        work: impl Fn(&mut Settling, Vec<ScheduleRecord>, Timestamp) -> Result<(Vec<ScheduleChange>, T), Error>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<T, Error> {
+        let settling = self.settling(place, least).await?;
+        let answer = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&answer);
+        let decide: Decide = Arc::new(move |records, now| {
+            let mut settling = settling;
+            let (changes, said) = match work(&mut settling, records, now) {
+                Ok((changes, said)) => (changes, Ok(said)),
+                // Nothing is written.
+                Err(error) => (Vec::new(), Err(error)),
+            };
+            *told.lock() = Some(said);
+            changes
+        });
+        self.rest.stir();
+        let mut attempt = 1;
+        let settled = loop {
+            let (store, inner, now) =
+                (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
+            let (decide, selection) = (Arc::clone(&decide), selection.clone());
+            let changed = {
+                let _turn = self.turn_in(place).await;
+                self.ask(async move { store.schedule_change(&inner, &selection, now, &decide).await }).await
+            };
+            match changed {
+                // Somebody made one of the same name at the same time.
+                Err(error) if error.kind() == StoreErrorKind::Data && attempt < ATTEMPTS => attempt += 1,
+                changed => break changed?,
+            }
+        };
+        self.settled(place, &settled);
+        self.lower(Arc::clone(place));
+        let said = answer.lock().take();
+        said.unwrap_or_else(|| {
+            let message = format!("the schedules of tenant `{}` were not decided about", place.place.name);
+            Err(Error::new(ErrorKind::Internal, message))
+        })
+    }
+}

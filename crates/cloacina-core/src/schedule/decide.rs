@@ -1,0 +1,750 @@
+//! What becomes of schedules: decided on their rows as they are locked.
+//!
+//! ```text
+//!   ends of executions ─► failures counted, a place in a backfill free
+//!   what waits         ─► started, if the execution before is over
+//!   what is owed       ─► by the catch-up rule, each through the overlap rule
+//!   a backfill         ─► so many at once
+//!   then               ─► the cursor, and when to look next
+//! ```
+//!
+//! Whether the execution before is over was read under the lock of the schedule. One that ends later leaves a
+//! due row of the schedule, so no end and no fire miss each other.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::calendar::Calendar;
+use super::definition::{Missed, Overlap, Schedule, Spec};
+use super::fire::{Fire, RESERVED_KEY};
+use super::owed::{COUNTED, Nominal};
+use crate::contained::call;
+use crate::context::values_to_json;
+use crate::error::{Error, ErrorKind};
+use crate::execution::ExecutionStatus;
+use crate::id::{ExecutionId, ScheduleId, TenantId};
+use crate::store::{
+    FireOutcome, NewFire, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleState, ScheduledExecution,
+};
+use crate::workflow::check_workflow_name;
+
+/// When it is tried again if the tenant has as many executions as it may.
+const REFUSED_AGAIN: SignedDuration = SignedDuration::from_secs(15);
+
+/// Old entries of the fire log are deleted with every so many changes of a schedule.
+const PRUNE_EVERY: i32 = 32;
+
+/// The longest name or origin, in bytes.
+const MAX_NAME: usize = 200;
+
+/// The largest input, in bytes of JSON.
+const MAX_INPUT: usize = 1 << 20;
+
+/// How many characters of an error are kept as the reason why a schedule is broken.
+const MAX_REASON: usize = 500;
+
+/// What decisions need to know besides the rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settling {
+    pub(crate) tenant: TenantId,
+    /// How many more executions the tenant may have.
+    pub(crate) room: usize,
+    /// The least period of a schedule.
+    pub(crate) least: SignedDuration,
+}
+
+/// How far a schedule is: its stored form. Another part of that is in the columns of its row.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Progress {
+    /// How many executions it may still start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    remaining: Option<u32>,
+    /// The time that it last started an execution for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous: Option<Timestamp>,
+    /// How many executions in a row failed.
+    #[serde(default)]
+    failures: u32,
+    /// What waits for the execution before.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    buffered: VecDeque<Waiting>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backfill: Option<Backfilling>,
+}
+
+/// A start that waits for the execution before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Waiting {
+    nominal: Timestamp,
+    #[serde(default)]
+    missed: u32,
+    #[serde(default)]
+    triggered: bool,
+}
+
+/// A backfill that is under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Backfilling {
+    /// Its executions have keys of their own if they are to run although others ran for their times.
+    pub(crate) id: ExecutionId,
+    pub(crate) redoes: bool,
+    /// What is still to be started.
+    pub(crate) times: VecDeque<Timestamp>,
+    /// How many run at once.
+    pub(crate) at_once: u32,
+    /// What runs.
+    pub(crate) running: Vec<ExecutionId>,
+}
+
+/// Why an execution is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Due,
+    Triggered,
+    Backfilled,
+}
+
+/// What a schedule is for those who ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) row: ScheduleRow,
+    pub(crate) spec: Option<Spec>,
+    pub(crate) failures: u32,
+    pub(crate) previous: Option<Timestamp>,
+    pub(crate) buffered: usize,
+    pub(crate) backfilling: usize,
+}
+
+/// A schedule that is being decided about.
+struct Desk<'a> {
+    room: &'a mut usize,
+    now: Timestamp,
+    row: ScheduleRow,
+    was_due_at: Option<Timestamp>,
+    spec: Spec,
+    calendar: Calendar,
+    progress: Progress,
+    /// Whether the execution that it started last is not over.
+    runs: bool,
+    /// Whether the tenant had no room for something.
+    refused: bool,
+    cancels: Vec<ExecutionId>,
+    starts: Vec<ScheduledExecution>,
+    fires: Vec<NewFire>,
+}
+
+/// Does what is due of these schedules.
+pub(crate) fn settle(
+    mut settling: Settling,
+    records: Vec<ScheduleRecord>,
+    now: Timestamp,
+) -> Vec<ScheduleChange> {
+    let room = &mut settling.room;
+    records
+        .into_iter()
+        .map(|record| {
+            let opened = call(|| {
+                Desk::open(settling.tenant, &mut *room, &record, now).map(|mut desk| {
+                    desk.hear_of(&record.ended);
+                    desk.work();
+                    desk.close()
+                })
+            });
+            match opened {
+                Ok(Ok(change)) => change,
+                Ok(Err(error)) => broken(record.row, &error.to_string()),
+                Err(panic) => broken(record.row, &panic),
+            }
+        })
+        .collect()
+}
+
+/// Makes or replaces a schedule.
+pub(crate) fn put(
+    settling: &mut Settling,
+    schedule: &Schedule,
+    origin: Option<&str>,
+    record: Option<&ScheduleRecord>,
+    now: Timestamp,
+) -> Result<Option<ScheduleChange>, Error> {
+    let spec = checked(schedule)?;
+    let name = &schedule.name;
+    check_name("the name of a schedule", name)?;
+    let stored = serde_json::to_string(&spec)
+        .map_err(|error| Error::new(ErrorKind::Internal, "a schedule has no JSON form").with_source(error))?;
+    let row = record.map_or_else(|| blank(ScheduleId::new(), name, now), |known| known.row.clone());
+    if let (Some(mine), Some(theirs)) = (origin, row.origin.as_deref())
+        && mine != theirs
+    {
+        let message = format!(
+            "schedule `{}` was not put: it belongs to the origin `{}`; give it another name, or apply that origin without it first",
+            name.escape_debug(),
+            theirs.escape_debug()
+        );
+        return Err(Error::new(ErrorKind::Conflict, message));
+    }
+    let calendar = calendar_of(settling.tenant, row.id, &spec)?;
+    // What cannot be read is replaced.
+    let known = record.filter(|known| known.row.state != ScheduleState::Broken);
+    let desk = known.and_then(|known| Desk::open(settling.tenant, &mut settling.room, known, now).ok());
+    if let Some(desk) = &desk
+        && desk.spec == spec
+        && (origin.is_none() || desk.row.origin.as_deref() == origin)
+    {
+        return Ok(None);
+    }
+    calendar.check(now, settling.least)?;
+    let mut change = match desk {
+        Some(mut desk) => {
+            // What the old definition owes is settled by its own rules.
+            if desk.row.state == ScheduleState::Active {
+                desk.work();
+            }
+            let changes = desk.spec != spec;
+            let known: Vec<Timestamp> = desk.spec.at.clone();
+            (desk.spec, desk.calendar) = (spec, calendar);
+            if changes {
+                desk.row.cursor = desk.row.cursor.max(now);
+                desk.progress.remaining = desk.spec.at_most;
+                if desk.row.state == ScheduleState::Done {
+                    desk.row.state = ScheduleState::Active;
+                }
+                desk.be_late(&known);
+            }
+            desk.close()
+        }
+        None => {
+            let progress = Progress { remaining: spec.at_most, ..Progress::default() };
+            let mut desk = Desk {
+                room: &mut settling.room,
+                now,
+                was_due_at: row.due_at,
+                row: ScheduleRow { state: ScheduleState::Active, reason: None, cursor: now, ..row },
+                spec,
+                calendar,
+                progress,
+                runs: false,
+                refused: false,
+                cancels: Vec::new(),
+                starts: Vec::new(),
+                fires: Vec::new(),
+            };
+            desk.be_late(&[]);
+            desk.close()
+        }
+    };
+    if let Some(row) = &mut change.row {
+        row.spec = stored.into();
+        if let Some(origin) = origin {
+            row.origin = Some(origin.to_owned());
+        }
+    }
+    Ok(Some(change))
+}
+
+/// Makes the schedules of an origin exactly these.
+pub(crate) fn apply(
+    settling: &mut Settling,
+    origin: &str,
+    schedules: &[Schedule],
+    records: Vec<ScheduleRecord>,
+    now: Timestamp,
+) -> Result<Vec<ScheduleChange>, Error> {
+    check_name("an origin", origin)?;
+    let mut records: Vec<Option<ScheduleRecord>> = records.into_iter().map(Some).collect();
+    let mut changes = Vec::new();
+    for (nth, schedule) in schedules.iter().enumerate() {
+        if schedules[..nth].iter().any(|other| other.name == schedule.name) {
+            return super::expression::refuse(format!(
+                "two schedules of the origin `{}` are called `{}`: give one another name",
+                origin.escape_debug(),
+                schedule.name.escape_debug()
+            ));
+        }
+        let known = records
+            .iter_mut()
+            .find(|record| record.as_ref().is_some_and(|record| record.row.name == schedule.name));
+        changes.extend(put(settling, schedule, Some(origin), known.and_then(Option::take).as_ref(), now)?);
+    }
+    // The selection brought those of the origin, and those of these names.
+    changes.extend(records.iter().flatten().map(delete));
+    Ok(changes)
+}
+
+/// Keeps a schedule from firing.
+pub(crate) fn pause(record: ScheduleRecord, reason: &str) -> Option<ScheduleChange> {
+    let mut row = record.row;
+    if !matches!(row.state, ScheduleState::Active | ScheduleState::Paused) {
+        return None;
+    }
+    let was_due_at = row.due_at.take();
+    row.state = ScheduleState::Paused;
+    row.reason = Some(reason.chars().take(MAX_REASON).collect());
+    row.version = row.version.wrapping_add(1);
+    Some(change_of(row, was_due_at))
+}
+
+/// Lets a schedule fire again.
+pub(crate) fn resume(
+    settling: &mut Settling,
+    record: &ScheduleRecord,
+    missed: Missed,
+    now: Timestamp,
+) -> Result<Option<ScheduleChange>, Error> {
+    let mut desk = Desk::open(settling.tenant, &mut settling.room, record, now)?;
+    if desk.row.state != ScheduleState::Paused {
+        return Ok(None);
+    }
+    desk.row.state = ScheduleState::Active;
+    desk.row.reason = None;
+    desk.progress.failures = 0;
+    if missed == Missed::Skip {
+        let owed = desk.calendar.owed(super::CatchUp::Latest, None, desk.row.cursor, now);
+        let count =
+            owed.fires.first().map(|fire| Nominal { missed: (fire.missed + 1).min(COUNTED), ..*fire });
+        if let Some(missed) = count {
+            desk.note_missed(missed);
+        }
+        desk.row.cursor = desk.row.cursor.max(now);
+    }
+    desk.work();
+    Ok(Some(desk.close()))
+}
+
+/// Starts an execution now, besides those at the schedule's times. What came of it, and the execution.
+pub(crate) fn trigger(
+    settling: &mut Settling,
+    record: &ScheduleRecord,
+    now: Timestamp,
+) -> Result<(ScheduleChange, FireOutcome, Option<ExecutionId>), Error> {
+    let mut desk = Desk::open(settling.tenant, &mut settling.room, record, now)?;
+    let (outcome, execution) = desk.fire(Nominal { at: now, missed: 0 }, Why::Triggered);
+    Ok((desk.close(), outcome, execution))
+}
+
+/// Starts to run the schedule for times that have passed. The times that it will.
+pub(crate) fn backfill(
+    settling: &mut Settling,
+    record: &ScheduleRecord,
+    times: Vec<Timestamp>,
+    (redoes, at_once): (bool, u32),
+    now: Timestamp,
+) -> Result<ScheduleChange, Error> {
+    let mut desk = Desk::open(settling.tenant, &mut settling.room, record, now)?;
+    if let Some(backfill) = &desk.progress.backfill {
+        let message = format!(
+            "schedule `{}` is in a backfill with {} times to go: wait for its end",
+            desk.row.name.escape_debug(),
+            backfill.times.len() + backfill.running.len()
+        );
+        return Err(Error::new(ErrorKind::WrongState, message));
+    }
+    desk.progress.backfill = Some(Backfilling {
+        id: ExecutionId::new(),
+        redoes,
+        times: times.into(),
+        at_once: at_once.max(1),
+        running: Vec::new(),
+    });
+    desk.continue_backfill();
+    Ok(desk.close())
+}
+
+/// Deletes a schedule. What it started goes on.
+pub(crate) fn delete(record: &ScheduleRecord) -> ScheduleChange {
+    ScheduleChange {
+        id: record.row.id,
+        was_due_at: record.row.due_at,
+        row: None,
+        cancels: Vec::new(),
+        starts: Vec::new(),
+        fires: Vec::new(),
+        prunes: false,
+    }
+}
+
+/// What is stored of a schedule, for those who ask.
+pub(crate) fn found(row: ScheduleRow) -> Found {
+    let progress: Progress = serde_json::from_str(&row.progress).unwrap_or_default();
+    Found {
+        spec: serde_json::from_str(&row.spec).ok(),
+        failures: progress.failures,
+        previous: progress.previous,
+        buffered: progress.buffered.len(),
+        backfilling: progress.backfill.map_or(0, |backfill| backfill.times.len() + backfill.running.len()),
+        row,
+    }
+}
+
+/// The calendar of a schedule that was found.
+pub(crate) fn calendar_of(tenant: TenantId, id: ScheduleId, spec: &Spec) -> Result<Calendar, Error> {
+    Calendar::of(spec, &[tenant.0.as_bytes(), id.0.as_bytes()])
+}
+
+/// The first `count` times after `now` at which a schedule will fire.
+pub(crate) fn next_of(calendar: &Calendar, now: Timestamp, count: usize) -> Vec<Timestamp> {
+    let times = std::iter::successors(calendar.next(now), |last| calendar.next(*last));
+    times.take(count).collect()
+}
+
+impl<'a> Desk<'a> {
+    /// Reads a schedule, which a tenant may have spoiled.
+    fn open(
+        tenant: TenantId,
+        room: &'a mut usize,
+        record: &ScheduleRecord,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let row = record.row.clone();
+        let spec: Spec = serde_json::from_str(&row.spec).map_err(|error| unreadable(&row.name, &error))?;
+        let progress: Progress =
+            serde_json::from_str(&row.progress).map_err(|error| unreadable(&row.name, &error))?;
+        check_spec(&spec).map_err(|error| unreadable(&row.name, &error))?;
+        let calendar = calendar_of(tenant, row.id, &spec).map_err(|error| unreadable(&row.name, &error))?;
+        Ok(Self {
+            room,
+            now,
+            was_due_at: row.due_at,
+            row,
+            spec,
+            calendar,
+            progress,
+            runs: record.last_status.is_some_and(|status| !status.is_terminal()),
+            refused: false,
+            cancels: Vec::new(),
+            starts: Vec::new(),
+            fires: Vec::new(),
+        })
+    }
+
+    /// Counts failures in a row, and frees places in a backfill.
+    fn hear_of(&mut self, ended: &[(ExecutionId, ExecutionStatus)]) {
+        for (execution, status) in ended {
+            if let Some(backfill) = &mut self.progress.backfill {
+                backfill.running.retain(|running| running != execution);
+            }
+            match status {
+                ExecutionStatus::Completed => self.progress.failures = 0,
+                ExecutionStatus::Failed => {
+                    self.progress.failures = self.progress.failures.saturating_add(1);
+                    let limit = self.spec.pause_after_failures;
+                    if self.row.state == ScheduleState::Active
+                        && limit.is_some_and(|limit| self.progress.failures >= limit)
+                    {
+                        self.row.state = ScheduleState::Paused;
+                        self.row.reason = Some(format!(
+                            "{} executions in a row failed, the last of them {execution}: resume it when the cause is mended",
+                            self.progress.failures
+                        ));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn work(&mut self) {
+        if self.row.state == ScheduleState::Active {
+            self.start_what_waits();
+            self.fire_what_is_owed();
+        }
+        if self.row.state != ScheduleState::Broken {
+            self.continue_backfill();
+        }
+    }
+
+    fn start_what_waits(&mut self) {
+        while !self.blocks()
+            && let Some(waiting) = self.progress.buffered.pop_front()
+        {
+            let why = if waiting.triggered { Why::Triggered } else { Why::Due };
+            let nominal = Nominal { at: waiting.nominal, missed: waiting.missed };
+            let started = self.start(nominal, why);
+            let outcome = if started.is_some() { FireOutcome::Started } else { FireOutcome::Refused };
+            self.note(nominal, outcome, started);
+            if started.is_none() {
+                self.progress.buffered.push_front(waiting);
+                return;
+            }
+        }
+    }
+
+    fn fire_what_is_owed(&mut self) {
+        let millis = self.spec.window_ms.map(|window| i64::try_from(window).unwrap_or(i64::MAX));
+        let window = millis.map(SignedDuration::from_millis);
+        let owed = self.calendar.owed(self.spec.catch_up, window, self.row.cursor, self.now);
+        if let Some(missed) = owed.missed {
+            self.note_missed(missed);
+        }
+        let last = owed.fires.last().copied();
+        for nominal in owed.fires {
+            if self.row.state != ScheduleState::Active {
+                return;
+            }
+            // Of several at once only the last would be left.
+            let outcome = if self.spec.overlap == Overlap::CancelOther && last != Some(nominal) {
+                self.note(nominal, FireOutcome::Skipped, None);
+                FireOutcome::Skipped
+            } else {
+                self.fire(nominal, Why::Due).0
+            };
+            if outcome == FireOutcome::Refused {
+                return;
+            }
+            self.row.cursor = nominal.at;
+        }
+        self.row.cursor = self.row.cursor.max(owed.cursor);
+    }
+
+    /// What comes of a time, and the execution that was started.
+    fn fire(&mut self, nominal: Nominal, why: Why) -> (FireOutcome, Option<ExecutionId>) {
+        let mut execution = None;
+        let outcome = if !self.blocks() {
+            execution = self.start(nominal, why);
+            if execution.is_some() { FireOutcome::Started } else { FireOutcome::Refused }
+        } else {
+            match self.spec.overlap {
+                Overlap::Buffer(most) if self.progress.buffered.len() < most as usize => {
+                    let triggered = why == Why::Triggered;
+                    let waiting = Waiting { nominal: nominal.at, missed: nominal.missed, triggered };
+                    self.progress.buffered.push_back(waiting);
+                    FireOutcome::Buffered
+                }
+                Overlap::Buffer(_) => FireOutcome::Dropped,
+                Overlap::Skip | Overlap::Allow | Overlap::CancelOther => FireOutcome::Skipped,
+            }
+        };
+        self.note(nominal, outcome, execution);
+        (outcome, execution)
+    }
+
+    /// Whether nothing can be started beside what runs.
+    fn blocks(&self) -> bool {
+        self.runs && !matches!(self.spec.overlap, Overlap::Allow | Overlap::CancelOther)
+    }
+
+    /// Starts an execution; `None` if the tenant has no room for it.
+    fn start(&mut self, nominal: Nominal, why: Why) -> Option<ExecutionId> {
+        if *self.room == 0 {
+            self.refused = true;
+            return None;
+        }
+        let execution = ExecutionId::new();
+        let at = nominal.at.as_microsecond();
+        let key = match (why, &self.progress.backfill) {
+            (Why::Triggered, _) => format!("cloacina/schedule/{}/trigger/{execution}", self.row.id),
+            (Why::Backfilled, Some(Backfilling { redoes: true, id, .. })) => {
+                format!("cloacina/schedule/{}/{at}/{id}", self.row.id)
+            }
+            _ => format!("cloacina/schedule/{}/{at}", self.row.id),
+        };
+        let is_backfilled = why == Why::Backfilled;
+        let previous = if is_backfilled {
+            // The time before this one, from which it would have been counted then.
+            let day_before = nominal.at.checked_sub(SignedDuration::from_hours(24 * 366)).ok();
+            day_before.and_then(|from| self.calendar.before(from, nominal.at))
+        } else {
+            self.progress.previous
+        };
+        let fire = Fire {
+            name: self.row.name.clone(),
+            nominal: nominal.at,
+            previous,
+            missed: nominal.missed,
+            backfill: is_backfilled,
+        };
+        let mut input = self.spec.input.clone();
+        if let Ok(fire) = serde_json::to_value(fire) {
+            input.insert(RESERVED_KEY.to_owned(), fire);
+        }
+        let input = serde_json::to_string(&input).unwrap_or_else(|_| "{}".to_owned());
+        if !is_backfilled {
+            if self.runs && self.spec.overlap == Overlap::CancelOther {
+                self.cancels.extend(self.row.last_execution);
+            }
+            self.row.last_execution = Some(execution);
+            self.runs = true;
+            if why == Why::Due {
+                self.progress.previous = Some(nominal.at);
+                if let Some(remaining) = &mut self.progress.remaining {
+                    *remaining = remaining.saturating_sub(1);
+                    if *remaining == 0 {
+                        self.row.state = ScheduleState::Done;
+                        self.progress.buffered.clear();
+                    }
+                }
+            }
+        }
+        self.starts.push(ScheduledExecution {
+            id: execution,
+            schedule: self.row.id,
+            workflow: self.spec.workflow.clone(),
+            priority: i16::from(self.spec.priority.min(9)),
+            input: input.into(),
+            key,
+        });
+        *self.room -= 1;
+        Some(execution)
+    }
+
+    fn continue_backfill(&mut self) {
+        while let Some(backfill) = &mut self.progress.backfill {
+            let Some(time) = backfill.times.front().copied() else {
+                if backfill.running.is_empty() {
+                    self.progress.backfill = None;
+                }
+                return;
+            };
+            if backfill.running.len() >= backfill.at_once as usize {
+                return;
+            }
+            let nominal = Nominal { at: time, missed: 0 };
+            let Some(execution) = self.start(nominal, Why::Backfilled) else { return };
+            self.note(nominal, FireOutcome::Started, Some(execution));
+            if let Some(backfill) = &mut self.progress.backfill {
+                backfill.times.pop_front();
+                backfill.running.push(execution);
+            }
+        }
+    }
+
+    /// A single time that had passed when the schedule was put fires now.
+    fn be_late(&mut self, known: &[Timestamp]) {
+        if self.row.state == ScheduleState::Active
+            && let Some(late) = self.calendar.late(self.now).filter(|late| !known.contains(late))
+        {
+            self.fire(Nominal { at: late, missed: 0 }, Why::Due);
+        }
+    }
+
+    fn note(&mut self, nominal: Nominal, outcome: FireOutcome, execution: Option<ExecutionId>) {
+        self.fires.retain(|fire| fire.nominal != nominal.at);
+        self.fires.push(NewFire { nominal: nominal.at, outcome, execution, missed: nominal.missed });
+    }
+
+    fn note_missed(&mut self, missed: Nominal) {
+        let others = Nominal { missed: missed.missed.saturating_sub(1), ..missed };
+        self.note(others, FireOutcome::Missed, None);
+    }
+
+    /// What is written.
+    fn close(mut self) -> ScheduleChange {
+        let next = self.calendar.next_due(self.row.cursor);
+        let waits = !self.progress.buffered.is_empty() || self.progress.backfill.is_some();
+        if self.row.state == ScheduleState::Active && next.is_none() && !waits {
+            self.row.state = ScheduleState::Done;
+        }
+        self.row.due_at = if self.refused {
+            self.now.checked_add(REFUSED_AGAIN).ok()
+        } else {
+            next.filter(|_| self.row.state == ScheduleState::Active)
+        };
+        self.row.version = self.row.version.wrapping_add(1);
+        // A map with texts as keys has a JSON form.
+        self.row.progress = serde_json::to_string(&self.progress).unwrap_or_default().into();
+        let prunes = !self.fires.is_empty() && self.row.version % PRUNE_EVERY == 0;
+        let Self { row, was_due_at, cancels, starts, fires, .. } = self;
+        ScheduleChange { id: row.id, was_due_at, row: Some(row), cancels, starts, fires, prunes }
+    }
+}
+
+impl Calendar {
+    /// The last time before this one, and after `from`.
+    fn before(&self, from: Timestamp, nominal: Timestamp) -> Option<Timestamp> {
+        self.latest_nominal(from, super::calendar::before(nominal))
+    }
+}
+
+fn change_of(row: ScheduleRow, was_due_at: Option<Timestamp>) -> ScheduleChange {
+    ScheduleChange {
+        id: row.id,
+        was_due_at,
+        row: Some(row),
+        cancels: Vec::new(),
+        starts: Vec::new(),
+        fires: Vec::new(),
+        prunes: false,
+    }
+}
+
+fn broken(mut row: ScheduleRow, reason: &str) -> ScheduleChange {
+    let was_due_at = row.due_at.take();
+    row.state = ScheduleState::Broken;
+    row.reason = Some(reason.chars().take(MAX_REASON).collect());
+    row.version = row.version.wrapping_add(1);
+    change_of(row, was_due_at)
+}
+
+fn blank(id: ScheduleId, name: &str, now: Timestamp) -> ScheduleRow {
+    ScheduleRow {
+        id,
+        name: name.to_owned(),
+        origin: None,
+        state: ScheduleState::Active,
+        reason: None,
+        version: 0,
+        spec: "{}".into(),
+        progress: "{}".into(),
+        cursor: now,
+        due_at: None,
+        last_execution: None,
+    }
+}
+
+fn unreadable(name: &str, error: &dyn std::fmt::Display) -> Error {
+    let message = format!(
+        "what is stored of schedule `{}` cannot be used ({error}): put it again",
+        name.escape_debug()
+    );
+    Error::new(ErrorKind::WrongState, message)
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), Error> {
+    let wrong = if name.is_empty() {
+        "is empty"
+    } else if name.len() > MAX_NAME {
+        "is longer than 200 bytes"
+    } else if name.chars().any(char::is_control) {
+        "contains a control character"
+    } else if name.starts_with(crate::workflow::RESERVED) {
+        "begins with `cloacina/`, as only names of the engine do"
+    } else {
+        return Ok(());
+    };
+    let shown: String = name.chars().take(50).collect();
+    super::expression::refuse(format!("{what} {wrong}: `{}`", shown.escape_debug()))
+}
+
+fn check_spec(spec: &Spec) -> Result<(), Error> {
+    check_workflow_name(&spec.workflow).map_err(|reason| {
+        let shown: String = spec.workflow.chars().take(50).collect();
+        let message = format!("the name of the workflow {reason}: `{}`", shown.escape_debug());
+        Error::new(ErrorKind::Configuration, message)
+    })?;
+    if spec.priority > 9 {
+        return super::expression::refuse(format!("priority {} is above 9, the highest", spec.priority));
+    }
+    Ok(())
+}
+
+/// What a schedule says, if it may be stored.
+fn checked(schedule: &Schedule) -> Result<Spec, Error> {
+    let mut spec = schedule.spec.clone();
+    check_spec(&spec)?;
+    let values = schedule.input.clone().into_values()?;
+    if values.contains_key(RESERVED_KEY) {
+        return super::expression::refuse(format!(
+            "the input has a key `{RESERVED_KEY}`, which is the engine's"
+        ));
+    }
+    let bytes = values_to_json(&values)?.len();
+    if bytes > MAX_INPUT {
+        return super::expression::refuse(format!(
+            "the input of the schedule has {bytes} bytes, more than {MAX_INPUT}: store it elsewhere and give its address"
+        ));
+    }
+    spec.input = values.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    Ok(spec)
+}

@@ -1,0 +1,15 @@
+-- Schedules by their names: all, those of these names, or those of an origin as well.
+SELECT schedule.*, last.state AS last_state
+FROM (
+    SELECT id, name, origin, state, reason, version, cursor_at, due_at, last_execution, spec::text AS spec, progress::text AS progress
+    FROM schedules
+    WHERE tenant_id = $1::uuid AND ($2::boolean OR name = ANY ($3::text[]) OR origin = $4::text)
+    ORDER BY name
+    LIMIT $5::bigint
+) AS schedule
+LEFT JOIN LATERAL (
+    SELECT execution.state FROM workflow_executions AS execution
+    WHERE execution.tenant_id = $1 AND execution.id = schedule.last_execution
+    OFFSET 0
+) AS last ON true
+ORDER BY schedule.name
