@@ -54,7 +54,7 @@ impl Graph {
                 }
                 Node::Task(_) => {}
                 Node::Wait(wait) => {
-                    wait.check().map_err(|reason| fail(Problem::Wait { wait: id.to_owned(), reason }))?
+                    wait.check().map_err(|reason| fail(Problem::Wait { wait: id.to_owned(), reason }))?;
                 }
             }
             if positions.insert(id, position).is_some() {

@@ -243,6 +243,7 @@ fn flush_of(
         first_claim: true,
         submits: vec![Arc::new(new_execution(&[0], &[]))],
         outcomes: Vec::new(),
+        scheduled: Vec::new(),
         timed: Vec::new(),
         claim: None,
     };
