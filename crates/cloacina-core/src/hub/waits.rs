@@ -38,8 +38,11 @@ impl Hub {
             place.troubles.settling.note(place.whose(), &answer);
             match answer {
                 // What comes next has to be known.
-                Ok(settled) if settled > 0 => hub.lower(place),
-                Ok(_) => {}
+                Ok(settled) => {
+                    // What somebody else has locked is tried again after a pause.
+                    place.state().claiming.due_taken(settled, hub.clock().monotonic());
+                    hub.lower(place);
+                }
                 Err(_) => hub.set_timer(place.place.tenant, Timer::Due, Duration::from_secs(1)),
             }
         });
