@@ -380,8 +380,8 @@ impl Backfill {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Limit`] for more than 1,000 times, and
-    /// [`ErrorKind::Configuration`] for a range that ends in the future, or that reaches back to before the log
-    /// begins, where it cannot be known what ran.
+    /// [`ErrorKind::Configuration`] for a range that ends in the future, or that reaches back to before a log
+    /// of 1,000 times begins, where it cannot be known what ran, unless all are to run again.
     pub async fn dry_run(&self) -> Result<Vec<Timestamp>, Error> {
         let schedules = &self.schedules;
         let record = schedules.record(&self.name).await?;
@@ -408,6 +408,7 @@ impl Backfill {
             }
         }
         if self.redo != Redo::All {
+            self.check_log(id).await?;
             let list = FireList { schedule: id, from: start, before: end, limit: MANY };
             let fires = schedules.fires_of(list).await?;
             let is_done = |time: &Timestamp| {
@@ -422,6 +423,25 @@ impl Backfill {
             times.retain(|time| !is_done(time));
         }
         Ok(times)
+    }
+
+    /// Refuses what reaches back to before a log that was cut: what ran then is not known.
+    async fn check_log(&self, id: ScheduleId) -> Result<(), Error> {
+        let (from, before) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
+        let log = self.schedules.fires_of(FireList { schedule: id, from, before, limit: MANY }).await?;
+        let Some(first) = log.iter().map(|fire| fire.nominal).min().filter(|_| log.len() >= MANY) else {
+            return Ok(());
+        };
+        if first <= self.times.start {
+            return Ok(());
+        }
+        let message = format!(
+            "a backfill of schedule `{}` from {} reaches back to before its log begins, at {first}: start it there, or run all times \
+             again with `.redo(Redo::All)`",
+            self.name.escape_debug(),
+            self.times.start
+        );
+        Err(Error::new(ErrorKind::Configuration, message))
     }
 
     /// Starts it, and returns the times that it runs. They are started as fast as executions of it end; their
