@@ -38,7 +38,7 @@ marked AS (
     FROM (SELECT DISTINCT execution_id FROM begun) AS waiting
     CROSS JOIN LATERAL (
         SELECT ctid FROM workflow_executions AS locked
-        WHERE locked.tenant_id = $1 AND locked.id = waiting.execution_id AND (NOT locked.has_waits OR locked.state = 'pending')
+        WHERE locked.tenant_id = $1 AND locked.id = waiting.execution_id AND (NOT locked.has_waits OR locked.started_at IS NULL)
         OFFSET 0
     ) AS locked, clock
     WHERE execution.ctid = locked.ctid

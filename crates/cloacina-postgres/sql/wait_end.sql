@@ -36,11 +36,12 @@ over AS (
     WHERE wait.ctid = begun.ctid
 ),
 started AS (
-    UPDATE workflow_executions AS execution SET state = 'running', started_at = coalesce(execution.started_at, $5::timestamptz, now())
+    UPDATE workflow_executions AS execution SET
+        state = CASE WHEN execution.state = 'paused' THEN 'paused' ELSE 'running' END, started_at = coalesce(execution.started_at, $5::timestamptz, now())
     FROM (SELECT DISTINCT execution_id FROM ended) AS waiting
     CROSS JOIN LATERAL (
         SELECT ctid FROM workflow_executions AS pending
-        WHERE pending.tenant_id = $1 AND pending.id = waiting.execution_id AND pending.state IN ('pending', 'waiting')
+        WHERE pending.tenant_id = $1 AND pending.id = waiting.execution_id AND (pending.state IN ('pending', 'waiting') OR pending.started_at IS NULL)
         OFFSET 0
     ) AS pending
     WHERE execution.ctid = pending.ctid

@@ -1,4 +1,5 @@
--- Takes due rows of waits (kind 1) away behind which nothing waits.
+-- Takes due rows of waits (kind 1) away behind which nothing waits: by the same conditions
+-- as in `wait_due`.
 DELETE FROM due_rows AS due
 USING (
     SELECT void.ctid
@@ -8,9 +9,15 @@ USING (
     WHERE NOT EXISTS (
         SELECT FROM task_executions AS waiting
         WHERE waiting.tenant_id = $1 AND waiting.execution_id = void.subject AND waiting.task::text = void.cause
-          AND waiting.state = 'waiting' AND waiting.due_at = void.due_at
+          AND waiting.task < 10000 AND waiting.state = 'waiting' AND waiting.due_at = void.due_at
+          AND EXISTS (
+            SELECT FROM workflow_executions AS open
+            WHERE open.tenant_id = $1 AND open.id = void.subject AND open.finished_at IS NULL
+            OFFSET 0
+          )
         OFFSET 0
     )
     FOR UPDATE OF void SKIP LOCKED
 ) AS void
 WHERE due.ctid = void.ctid
+RETURNING due.subject

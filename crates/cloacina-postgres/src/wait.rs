@@ -184,7 +184,7 @@ pub(crate) async fn settle(
     if !begins.is_empty() {
         next.push(begin(tenant, &begins, at, now));
     }
-    let mut closes = None;
+    let (mut closes, mut voids) = (None, None);
     if !ended.is_empty() {
         next.push(end(tenant, &ended, now));
         let reached = outcomes.reached.clone();
@@ -212,12 +212,14 @@ pub(crate) async fn settle(
         next.push(Step::Run(sql::EXECUTION_PARK, params![tenant, touched]));
     }
     if !void.is_empty() {
+        voids = Some(next.len());
         next.push(take_away(tenant, void));
     }
     if settled.done > 0 {
         next.push(doorbell::ring_at(place.tenant, now, due));
     }
     let rows = side.finish(&next).await.map_err(failed)?;
+    settled.voided = voids.map_or(0, |at| rows[at].len());
     for row in closes.map_or(&[][..], |at| &rows[at]) {
         let status = parse::<ExecutionStatus>(get.of(row, "state")?, &place.name)?;
         settled.closed.push(Closed { execution: ExecutionId(get.of(row, "id")?), status });
@@ -291,10 +293,13 @@ pub(crate) async fn move_to(
         return Ok(false);
     };
     let node: TaskIndex = column(open, "task", &place.name)?;
-    let until = until.unwrap_or_else(|| open.get("now"));
+    let at: Timestamp = open.get("now");
+    let until = until.unwrap_or(at);
+    // A signal that is there is taken, however long the wait may last.
+    let due = if open.get("signalled") { until.min(at) } else { until };
     let steps = [
-        Step::Run(sql::WAIT_MOVE, params![tenant, id, node, Some(until), Some(until), now]),
-        doorbell::ring_at(place.tenant, now, Some(until)),
+        Step::Run(sql::WAIT_MOVE, params![tenant, id, node, Some(due), Some(until), now]),
+        doorbell::ring_at(place.tenant, now, Some(due)),
     ];
     side.finish(&steps).await.map_err(failed)?;
     inner.hints.tell_of_work();

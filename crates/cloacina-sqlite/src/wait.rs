@@ -200,11 +200,14 @@ pub(crate) fn settle(
     }
     for cursor in void {
         let due = cursor.due_at.as_microsecond();
-        let waits = waiting(connection, tenant, cursor.execution)?;
+        let known = execution_lock(connection, tenant, cursor.execution)?;
+        let is_open = known.is_some_and(|known| !known.status.is_terminal());
+        let waits = if is_open { waiting(connection, tenant, cursor.execution)? } else { Vec::new() };
         let is_void =
             |(node, at, _): &(TaskIndex, i64, String)| *at != due || node.to_string() != cursor.cause;
         if waits.iter().all(is_void) {
             due_delete(connection, tenant, DueKind::Wait, due, cursor.execution, &cursor.cause)?;
+            settled.voided += 1;
         }
     }
     Ok(settled)
@@ -251,13 +254,17 @@ pub(crate) fn move_to(
     execution: ExecutionId,
     name: &str,
     until: i64,
+    now: i64,
 ) -> Result<bool, Failure> {
     let waits = waiting(connection, tenant, execution)?;
     let Some((node, ..)) = waits.into_iter().find(|(.., of)| of == name) else { return Ok(false) };
     let moved =
         connection.prepare_cached(WAIT_UNTIL)?.execute(params![tenant.0, execution.0, node, until])?;
     if moved > 0 {
-        move_due(connection, tenant, execution, node, Some(until))?;
+        let stands = Stands::of(connection, tenant, execution, node, None)?;
+        // A signal that is there is taken, however long the wait may last.
+        let signalled = stands.is_some_and(|stands| stands.signal.is_some());
+        move_due(connection, tenant, execution, node, Some(if signalled { until.min(now) } else { until }))?;
     }
     Ok(moved > 0)
 }

@@ -393,7 +393,7 @@ impl Store for MemoryStore {
     ) -> Result<bool> {
         let until = until.unwrap_or_else(|| or_system(now));
         let mut tables = self.shared.lock();
-        let moved = tables.place(place)?.wait_move(execution, wait, until);
+        let moved = tables.place(place)?.wait_move(execution, wait, until, or_system(now));
         tables.hint(self.number);
         Ok(moved)
     }

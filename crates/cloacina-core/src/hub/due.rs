@@ -24,20 +24,15 @@ impl Hub {
         }
         let (store, inner, now) =
             (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
+        // Whatever becomes of schedules, deadlines and waits are kept.
         let schedules = self.settle_schedules(&place).await;
-        let answer = match schedules {
-            // What else is due is told by the look that follows.
-            Ok(taken) if taken > 0 => {
-                place.state().claiming.due_taken(taken, self.clock.monotonic());
-                return self.lower(place);
-            }
-            Err(error) => Err(error),
-            Ok(_) => {
-                let _turn = self.turn_in(&place).await;
-                self.ask(async move { store.due_settle(&inner, DueKind::OF_EXECUTIONS, now).await }).await
-            }
+        let answer = {
+            let _turn = self.turn_in(&place).await;
+            self.ask(async move { store.due_settle(&inner, DueKind::OF_EXECUTIONS, now).await }).await
         };
-        place.troubles.settling.note(place.whose(), &answer);
+        let troubled =
+            if schedules.is_err() { schedules.as_ref().map(drop) } else { answer.as_ref().map(drop) };
+        place.troubles.settling.note(place.whose(), &troubled);
         let Ok(mut settled) = answer else {
             self.set_timer(place.place.tenant, Timer::Due, Duration::from_secs(1));
             return;
@@ -53,6 +48,7 @@ impl Hub {
             settled.taken += waits;
         }
         let expired = settled.expired.len();
+        settled.taken += schedules.unwrap_or_default();
         debug!(tenant = place.place.name, rows = settled.taken, executions = expired, "took due rows");
         place.state().claiming.due_taken(settled.taken, self.clock.monotonic());
         place.queue.left(expired);

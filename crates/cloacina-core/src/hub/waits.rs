@@ -87,16 +87,18 @@ impl Hub {
                 self.ask(async move { store.wait_due(&inner, &workflows, after.as_ref(), MANY, now).await });
             let DueWaits { now, waits, void, next } = looked.await?;
             let steps = self.decide(place, waits, now).await?;
-            if !void.is_empty() {
-                let rows = void.len();
-                warn!(tenant = place.place.name, rows, "due rows are left out, because nothing waits there");
-            }
-            settled += void.len();
             if !steps.is_empty() || !void.is_empty() {
                 let (store, inner, now) = self.asked_for(place);
                 let done =
                     self.ask(async move { store.wait_settle(&inner, &steps, &void, now).await }).await?;
-                settled += done.done;
+                settled += done.done + done.voided;
+                if done.voided > 0 {
+                    let rows = done.voided;
+                    warn!(
+                        tenant = place.place.name,
+                        rows, "due rows are left out, because nothing waits there"
+                    );
+                }
                 self.settled_waits(place, done);
             }
             let Some(next) = next else { return Ok(settled) };

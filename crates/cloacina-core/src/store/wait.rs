@@ -134,6 +134,8 @@ pub enum EndedBy {
 pub struct SettledWaits {
     /// How many steps were done. The others were not right any more, or somebody has their executions locked.
     pub done: usize,
+    /// How many due rows were taken away because nothing waits there.
+    pub voided: usize,
     /// The executions that ended with their last wait.
     pub closed: Vec<Closed>,
     /// Who submitted them, as far as somebody wants to be told.

@@ -124,6 +124,8 @@ mod alone {
             a_signal_has_the_wait_looked_at_at_once
             a_signal_is_addressed_by_a_key_and_has_one
             the_time_of_a_wait_can_be_moved
+            a_signal_that_is_there_is_taken_however_long_the_wait_may_last
+            an_execution_that_began_and_ended_while_it_was_paused_is_over_when_it_is_resumed
             a_wait_begins_once_and_ends_once
             whatever_comes_in_which_order_a_wait_has_one_end
             a_paused_execution_takes_ends_of_waits_and_starts_nothing

@@ -254,7 +254,7 @@ impl Store for SqliteStore {
                 None => self.clock.now_and_ahead(),
             };
             let until = until.map_or(now, |until| until.as_microsecond().saturating_add(ahead));
-            wait::move_to(connection, place.tenant, execution, wait, until)
+            wait::move_to(connection, place.tenant, execution, wait, until, now)
         })
         .await
     }

@@ -240,6 +240,27 @@ pub async fn the_time_of_a_wait_can_be_moved(fixture: &impl Fixture) {
     assert!(!world.move_wait(id, "t0", None, at(12)).await, "it is over");
 }
 
+pub async fn a_signal_that_is_there_is_taken_however_long_the_wait_may_last(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let id = world.waiting(one_wait(), at(10)).await;
+    assert_eq!(world.send(signal(id, "go", "1"), at(1)).await, SignalSent::Delivered(id));
+    assert!(world.move_wait(id, "t0", Some(at(99)), at(2)).await);
+    assert_eq!(world.due(at(2)).await, [(0, Some(1))]);
+}
+
+pub async fn an_execution_that_began_and_ended_while_it_was_paused_is_over_when_it_is_resumed(
+    fixture: &impl Fixture,
+) {
+    let world = World::new(fixture).await;
+    let id = world.submit(one_wait(), at(0)).await;
+    world.send(signal(id, "go", "1"), at(1)).await;
+    world.pause(id, at(2)).await;
+    assert_eq!(world.steps([begin(id, 0, Some("go"), NEVER)], at(3)).await.0, 1);
+    assert_eq!(world.steps([end(id, 0, EndedBy::Signal(1))], at(4)).await.0, 1);
+    assert_eq!(world.header(id).await.status, ExecutionStatus::Paused);
+    assert_eq!(world.resume(id, at(5)).await, Controlled::Done(ExecutionStatus::Completed));
+}
+
 pub async fn a_wait_begins_once_and_ends_once(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
     let id = world.waiting(one_wait(), at(10)).await;

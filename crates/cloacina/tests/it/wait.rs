@@ -394,7 +394,17 @@ async fn due_rows_behind_which_nothing_waits_are_taken_away_and_keep_nobody_wait
     in_time(over.wait_for_completion()).await.unwrap();
     let open = runner.execute_async("w", Context::new()).await.unwrap();
     waits(&open).await;
+    // One that its tenant ended by hand, without what waits in it.
+    let ended = runner.execute_async("w", Context::new()).await.unwrap();
+    waits(&ended).await;
     let session = crate::admin::connect(&acme.connection_string).await.unwrap();
+    let end_by_hand = format!(
+        "BEGIN; UPDATE workflow_executions SET state = 'cancelled', finished_at = now() WHERE id = '{0}';
+         UPDATE task_executions SET due_at = now() WHERE execution_id = '{0}' AND state = 'waiting';
+         UPDATE due_rows SET due_at = now() WHERE subject = '{0}'; COMMIT",
+        ended.execution_id
+    );
+    session.batch_execute(&end_by_hand).await.unwrap();
     let plant = format!(
         "INSERT INTO due_rows (tenant_id, kind, due_at, subject, cause)
              SELECT tenant_id, 1, now() - n * interval '1 second', gen_random_uuid(), n::text FROM cloacina.me(), generate_series(1, 2500) AS n

@@ -171,14 +171,22 @@ impl PlaceRows {
         self.count_down(nobody, now, outcome, &mut Vec::new());
     }
 
-    pub(crate) fn wait_move(&mut self, id: ExecutionId, wait: &str, until: Timestamp) -> bool {
+    pub(crate) fn wait_move(
+        &mut self,
+        id: ExecutionId,
+        wait: &str,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> bool {
         let open = (0..)
             .zip(self.tasks(id))
             .find(|(_, task)| task.record.name == wait && task.record.state == TaskState::Waiting);
         let Some((node, _)) = open else { return false };
         let Some(begun) = self.waits.get_mut(&(id, node)) else { return false };
         begun.until = until;
-        self.tasks_mut(id)[node as usize].due = until;
+        let signal = begun.signal.clone();
+        let signalled = signal.is_some_and(|name| self.first(id, &name).is_some());
+        self.tasks_mut(id)[node as usize].due = if signalled { until.min(now) } else { until };
         self.put_waiting(id);
         true
     }
