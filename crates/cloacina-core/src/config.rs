@@ -114,8 +114,8 @@ pub struct RunnerConfig {
     pub orphan_grace: Duration,
     /// The least time between two executions of a schedule that is put.
     ///
-    /// A shorter one is refused, a second in any case: too short and a slip of the pen fills the database; too
-    /// long and what has to run often needs a loop of its own.
+    /// A shorter one is refused, a second in any case: too short and a slip of the pen fills the database;
+    /// too long and what has to run often needs a loop of its own.
     ///
     /// Defaults to 10 seconds.
     pub min_schedule_period: Duration,

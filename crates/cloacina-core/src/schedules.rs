@@ -211,7 +211,8 @@ impl Schedules {
         Ok(info(decide::found(self.record(name).await?.row)))
     }
 
-    /// The next times of a schedule, before its [spread](Schedule::spread): what it will do, without doing it.
+    /// The next times of a schedule, before its [spread](Schedule::spread): what it will do, without doing
+    /// it.
     ///
     /// # Errors
     ///

@@ -151,8 +151,8 @@ enum After<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// `None` if the expression is anything but `Wait::sleep("…", …)` or `Wait::signal("…")`, with calls whose
-    /// arguments say all that has to be known.
+    /// `None` if the expression is anything but `Wait::sleep("…", …)` or `Wait::signal("…")`, with calls
+    /// whose arguments say all that has to be known.
     fn wait(mut next: &'a Expr, variables: &[String]) -> Option<Self> {
         let mut after = Vec::new();
         loop {
@@ -224,8 +224,8 @@ struct Chain<'a> {
 }
 
 impl<'a> Chain<'a> {
-    /// `None` if there is none, or if a task in it is anything but the path of an item, or a wait anything but
-    /// what can be seen.
+    /// `None` if there is none, or if a task in it is anything but the path of an item, or a wait anything
+    /// but what can be seen.
     fn of(function: &'a ItemFn) -> Option<Self> {
         let (tail, before) = function.block.stmts.split_last()?;
         let mut next = match tail {

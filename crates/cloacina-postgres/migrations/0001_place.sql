@@ -110,9 +110,8 @@ CREATE INDEX ready_tasks_version ON ready_tasks (tenant_id, fingerprint, workflo
 
 -- What the engine itself has to do at a time, to or with a subject. The kinds are numbered in the code; 0 is
 -- the deadline of an execution, 1 a wait of one, 2 a look at a schedule. The cause tells apart two rows about
--- one subject at one time. All columns are its key, in the order in which rows are taken. An execution without
--- a deadline touches this table in no
--- statement.
+-- one subject at one time. All columns are its key, in the order in which rows are taken. An execution
+-- without a deadline touches this table in no statement.
 --
 -- A tenant's own login writes here too: a time is one that can be waited for, and of few kinds the earliest
 -- is found at once, however many rows there are.
@@ -125,9 +124,9 @@ CREATE TABLE due_rows (
     PRIMARY KEY (tenant_id, kind, due_at, subject, cause)
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
 
--- What starts executions by itself. What a schedule says and how far it is are JSON that the engine reads; the
--- other columns are what statements need, and what people look for. Whoever changes a schedule has locked its
--- row. Its due row, of kind 2 and without a cause, is due at `due_at`.
+-- What starts executions by itself. What a schedule says and how far it is are JSON that the engine reads;
+-- the other columns are what statements need, and what people look for. Whoever changes a schedule has locked
+-- its row. Its due row, of kind 2 and without a cause, is due at `due_at`.
 --
 -- A tenant's own login writes here too: what is read is bounded, and what cannot be used pauses the schedule.
 CREATE TABLE schedules (
@@ -164,8 +163,8 @@ CREATE TABLE schedule_fires (
     PRIMARY KEY (tenant_id, schedule_id, nominal_at)
 );
 
--- What a node waits for that has begun to wait, as long as it does. When it is to be looked at says its row in
--- `task_executions`, and with it its due row.
+-- What a node waits for that has begun to wait, as long as it does. When it is to be looked at says its row
+-- in `task_executions`, and with it its due row.
 CREATE TABLE task_waits (
     tenant_id    uuid        NOT NULL,
     execution_id uuid        NOT NULL,

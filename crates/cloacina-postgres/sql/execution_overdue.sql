@@ -1,8 +1,7 @@
--- Executions of other workflows than these with work that nobody has claimed, or a wait that nobody has looked
--- at, for long. Asked only of places
--- where work is due and none of it is for us. It goes from version to version, and looks at no row of those
--- that are known; of the others it looks at those that are due for longest. A tenant may have planted more
--- than there is time to walk.
+-- Executions of other workflows than these with work that nobody has claimed, or a wait that nobody has
+-- looked at, for long. Asked only of places where work is due and none of it is for us. It goes from version
+-- to version, and looks at no row of those that are known; of the others it looks at those that are due for
+-- longest. A tenant may have planted more than there is time to walk.
 WITH RECURSIVE version (fingerprint, workflow) AS (
     (
         SELECT fingerprint, workflow FROM ready_tasks WHERE tenant_id = $1::uuid ORDER BY fingerprint, workflow LIMIT 1

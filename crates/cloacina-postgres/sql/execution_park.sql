@@ -1,5 +1,5 @@
--- After executions were closed: those of these that have nothing left but waits are waiting. What runs is found
--- without them. On the ctids see `task_record`.
+-- After executions were closed: those of these that have nothing left but waits are waiting. What runs is
+-- found without them. On the ctids see `task_record`.
 UPDATE workflow_executions AS execution SET state = 'waiting'
 FROM unnest($2::uuid[]) AS candidate (id)
 CROSS JOIN LATERAL (

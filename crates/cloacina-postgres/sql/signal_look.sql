@@ -1,5 +1,5 @@
--- What there is for a signal in the execution that `signal_lock` locked: whether its key came before, how many
--- signals wait to be taken, its number, and the open wait that takes it.
+-- What there is for a signal in the execution that `signal_lock` locked: whether its key came before, how
+-- many signals wait to be taken, its number, and the open wait that takes it.
 WITH target AS MATERIALIZED (
     SELECT id FROM workflow_executions
     WHERE tenant_id = $1::uuid AND id = coalesce($2::uuid, (

@@ -2,8 +2,8 @@
 -- and somebody here knows its workflow. It locks nothing.
 --
 -- A tenant may have written any row: a cause that is no position finds no wait. Of the payloads of signals
--- only as many are fetched as have `$9` bytes together; a wait whose signal is not fetched is for the next
--- look.
+-- no more are fetched once those before have `$9` bytes together; a wait whose signal is not fetched is for
+-- the next look.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 front AS MATERIALIZED (
     SELECT due_at, subject, cause, CASE WHEN cause ~ '^[0-9]{1,4}$' THEN cause::smallint END AS task
@@ -16,7 +16,9 @@ front AS MATERIALIZED (
 found AS MATERIALIZED (
     SELECT front.*, left(execution.workflow, 1000) AS workflow, execution.fingerprint, execution.known, node.reached_at,
            wait.until, signal.number,
-           sum(signal.bytes) OVER (ORDER BY front.due_at, front.subject, front.cause) <= $9::bigint AS fetched
+           coalesce(sum(signal.bytes) OVER (
+               ORDER BY front.due_at, front.subject, front.cause ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+           ), 0) <= $9::bigint AS fetched
     FROM front
     LEFT JOIN LATERAL (
         SELECT workflow, fingerprint, EXISTS (
@@ -40,7 +42,10 @@ found AS MATERIALIZED (
         OFFSET 0
     ) AS wait ON node.reached_at IS NOT NULL
     LEFT JOIN LATERAL (
-        SELECT number, octet_length(payload::text) AS bytes FROM signals AS first
+        SELECT number,
+               -- One that is compressed may be 255 times as large; to unpack it would be to read it.
+               pg_column_size(payload)::bigint * CASE WHEN pg_column_compression(payload) IS NULL THEN 1 ELSE 255 END AS bytes
+        FROM signals AS first
         WHERE first.tenant_id = $1 AND first.execution_id = front.subject AND first.name = wait.signal AND first.taken_by IS NULL
         ORDER BY first.number
         LIMIT 1

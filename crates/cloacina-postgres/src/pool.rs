@@ -12,8 +12,9 @@
 //!
 //! Lanes of tenants with logins are more than their connections and take turns. As long as there are 7
 //! connections or fewer, they take turns with the other lanes too, since what flushes must leave one for work
-//! in places. Where these are more than there are connections, they take turns in the order of the columns. From 2
-//! connections on, one is left for the engine's own calls, without which the runner would lose its lease.
+//! in places. Where these are more than there are connections, they take turns in the order of the columns.
+//! From 2 connections on, one is left for the engine's own calls, without which the runner would lose its
+//! lease.
 //!
 //! The server may let us have fewer than that (`CONNECTION LIMIT` of the login or the database, or
 //! `max_connections` of the server). Then those that there are serve all uses, and another one is asked for

@@ -156,8 +156,8 @@ CREATE TABLE due_rows (
     PRIMARY KEY (tenant_id, kind, due_at, subject, cause)
 ) STRICT, WITHOUT ROWID;
 
--- What starts executions by itself. What a schedule says and how far it is are JSON that the engine reads; the
--- other columns are what statements need, and what people look for. Its due row, of kind 2 and without a
+-- What starts executions by itself. What a schedule says and how far it is are JSON that the engine reads;
+-- the other columns are what statements need, and what people look for. Its due row, of kind 2 and without a
 -- cause, is due at `due_at`.
 CREATE TABLE schedules (
     tenant_id      BLOB    NOT NULL CHECK (length(tenant_id) = 16),
@@ -194,8 +194,8 @@ CREATE TABLE schedule_fires (
     PRIMARY KEY (tenant_id, schedule_id, nominal_at)
 ) STRICT, WITHOUT ROWID;
 
--- What a node waits for that has begun to wait, as long as it does. When it is to be looked at says its row in
--- `task_executions`, and with it its due row.
+-- What a node waits for that has begun to wait, as long as it does. When it is to be looked at says its row
+-- in `task_executions`, and with it its due row.
 CREATE TABLE task_waits (
     tenant_id    BLOB    NOT NULL,
     execution_id BLOB    NOT NULL,

@@ -1,7 +1,6 @@
--- The attempts that another one followed, and the latest of each task where it is told by the task's own row. A
--- wait has none.
--- On names and errors see `execution_headers`; once the errors have 64 MiB together, those that follow are
--- not read either.
+-- The attempts that another one followed, and the latest of each task where it is told by the task's own row.
+-- A wait has none. On names and errors see `execution_headers`; once the errors have 64 MiB together, those
+-- that follow are not read either.
 SELECT name, attempt, runner_id, outcome,
        iif(bytes <= 262144 AND sum(bytes) OVER (ORDER BY position, attempt) <= 67108864, error, 'an error of ' || bytes || ' bytes, which is not read'),
        started_at, finished_at

@@ -1,5 +1,5 @@
--- The due rows of waits after ?3, ?4, ?5, each with the execution and the node that it is about, if they still
--- wait.
+-- The due rows of waits after ?3, ?4, ?5, each with the execution and the node that it is about, if they
+-- still wait.
 SELECT due.due_at, due.subject, due.cause, execution.workflow, execution.fingerprint, node.task, node.started_at
 FROM (
     SELECT due_at, subject, cause FROM due_rows

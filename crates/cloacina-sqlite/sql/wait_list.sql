@@ -1,10 +1,8 @@
--- The open waits after ?3, ?4, in the order of executions: of one execution, or only those that ask, if that is
--- asked for.
+-- The open waits of these executions after ?4, ?5, in the order of executions.
 SELECT wait.execution_id, wait.task, node.name, execution.workflow, node.started_at, wait.signal, wait.until, wait.ask
 FROM (
     SELECT execution_id, task, signal, until, ask FROM task_waits
-    WHERE tenant_id = ?1 AND (?2 IS NULL OR execution_id = ?2) AND (execution_id, task) > (?3, ?4)
-      AND (?5 = 0 OR ask IS NOT NULL)
+    WHERE tenant_id = ?1 AND execution_id BETWEEN ?2 AND ?3 AND (execution_id, task) > (?4, ?5)
     ORDER BY execution_id, task
     LIMIT ?6
 ) AS wait

@@ -26,6 +26,7 @@ const WAIT_DELETE: &str = include_str!("../sql/wait_delete.sql");
 const WAIT_UNTIL: &str = include_str!("../sql/wait_until.sql");
 const WAIT_MOVE: &str = include_str!("../sql/wait_move.sql");
 const WAIT_MARK: &str = include_str!("../sql/wait_mark.sql");
+const WAIT_LIST_ASKING: &str = include_str!("../sql/wait_list_asking.sql");
 const WAIT_LIST: &str = include_str!("../sql/wait_list.sql");
 const SIGNAL_PAYLOAD: &str = include_str!("../sql/signal_payload.sql");
 const SIGNAL_LOOK: &str = include_str!("../sql/signal_look.sql");
@@ -276,9 +277,13 @@ pub(crate) fn list(
 ) -> Result<Vec<OpenWait>, Failure> {
     let (after, node) = filter.after.map_or((Uuid::nil(), -1), |(execution, node)| (execution.into(), node));
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-    let of = filter.execution.map(Uuid::from);
-    let mut statement = connection.prepare_cached(WAIT_LIST)?;
-    let mut rows = statement.query(params![tenant.0, of, after, node, filter.asking, limit])?;
+    let (first, last) = match filter.execution {
+        Some(execution) => (execution.0, execution.0),
+        None => (Uuid::nil(), Uuid::max()),
+    };
+    let list = if filter.asking { WAIT_LIST_ASKING } else { WAIT_LIST };
+    let mut statement = connection.prepare_cached(list)?;
+    let mut rows = statement.query(params![tenant.0, first, last, after, node, limit])?;
     let mut open = Vec::new();
     while let Some(row) = rows.next()? {
         let until = timestamp(row.get(6)?)?;

@@ -32,8 +32,8 @@ fn listen() -> reload::Handle<LevelFilter, Registry> {
     handle
 }
 
-/// The rate with 1,000 in flight and a subscriber that formats all spans and events from INFO on and writes them
-/// nowhere, in turns with one that wants nothing, which costs as much as none.
+/// The rate with 1,000 in flight and a subscriber that formats all spans and events from INFO on and writes
+/// them nowhere, in turns with one that wants nothing, which costs as much as none.
 pub(crate) async fn log(kind: Kind, scale: Scale) -> Result<Vec<Row>> {
     let handle = LEVEL.get_or_init(listen);
     let database = Database::fresh(kind).await?;

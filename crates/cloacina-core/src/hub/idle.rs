@@ -87,8 +87,8 @@ impl Hub {
         Ok(busy().unwrap_or(Doing::Idle(next)))
     }
 
-    /// Begins with what is due, as the clock would have it done. False if there is nothing, or nothing that can
-    /// be done here.
+    /// Begins with what is due, as the clock would have it done. False if there is nothing, or nothing that
+    /// can be done here.
     fn begins(self: &Arc<Self>, place: &Arc<OpenPlace>, next: &NextDue) -> bool {
         let is_due = |time: &Timestamp| *time <= next.now;
         let work = next.work.filter(|time| is_due(time) && has_slots(place));

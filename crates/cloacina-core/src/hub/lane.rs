@@ -8,9 +8,9 @@
 //! takes too long, its tables are gone), that place goes *aside*, to a lane of its own kind, and the others
 //! go on. There it is tried again with growing pauses; it comes back once it has been well for a while.
 //!
-//! A tenant with a login of its own shares no flush with others, and may take as long as it is let. So while it
-//! has little to do it has a lane among many, in which nobody is but tenants of its kind: neither does it wait
-//! for the others' flushes, nor they for its.
+//! A tenant with a login of its own shares no flush with others, and may take as long as it is let. So while
+//! it has little to do it has a lane among many, in which nobody is but tenants of its kind: neither does it
+//! wait for the others' flushes, nor they for its.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -464,10 +464,9 @@ impl Hub {
 
     /// Each tenant has a lane, since what is flushed together shares its statements; one that keeps more than
     /// a lane busy spreads over the others, but for one that is left to tenants with little to do: they use
-    /// it when their own lane is full of somebody else's work. One with a login shares nothing with others, so
-    /// it has a lane of another kind until it is busy. All transitions of an execution go one way
-    /// unless that has changed since, so that two flushes of this process seldom wait for one another's
-    /// locks.
+    /// it when their own lane is full of somebody else's work. One with a login shares nothing with others,
+    /// so it has a lane of another kind until it is busy. All transitions of an execution go one way unless
+    /// that has changed since, so that two flushes of this process seldom wait for one another's locks.
     fn lane_of(&self, place: &OpenPlace, execution: Option<ExecutionId>, weight: usize) -> usize {
         let lanes = self.ordinary_lanes();
         if place.is_aside.load(Ordering::Relaxed) && self.store.has_aside() {
@@ -494,8 +493,8 @@ impl Hub {
         if self.load.of(own) > FULL_LANE { lanes - 1 } else { own }
     }
 
-    /// A tenant with a login goes on in the lane in which something of it is. Otherwise it takes one that nobody
-    /// is in, its own if it can: whoever comes second into a lane waits for the first.
+    /// A tenant with a login goes on in the lane in which something of it is. Otherwise it takes one that
+    /// nobody is in, its own if it can: whoever comes second into a lane waits for the first.
     fn login_lane_of(&self, place: &OpenPlace, first: usize, own: usize) -> usize {
         let latest = place.lane.load(Ordering::Relaxed);
         if latest >= first && place.on_their_way.load(Ordering::Relaxed) > 0 {

@@ -290,8 +290,8 @@ impl Hub {
         if untrusted { self.untrusted.acquire().await.ok() } else { None }
     }
 
-    /// How many lanes there are for everybody. The one of this number is for places in trouble, those after it
-    /// for tenants with logins.
+    /// How many lanes there are for everybody. The one of this number is for places in trouble, those after
+    /// it for tenants with logins.
     pub(super) fn ordinary_lanes(&self) -> usize {
         self.store.lanes()
     }

@@ -200,6 +200,10 @@ impl Known {
             None => return None,
         };
         let mut handles = Vec::new();
+        // How some of them ended may not have been told, if there were many: it is for the next look.
+        if self.asks() && !self.dependencies().iter().all(|node| ends.contains_key(node)) {
+            return None;
+        }
         if wait.rule.handles_failures() && matches!(outcome, TaskOutcome::Completed { .. }) {
             let failed =
                 |node: &&TaskIndex| ends.get(node).is_some_and(|(state, _)| *state == TaskState::Failed);

@@ -135,20 +135,24 @@ impl Calendar {
         self.at.iter().copied().filter(|time| *time <= now).max()
     }
 
-    /// The first time after `after`; `None` if there is none within ten years.
+    /// The first time after `after`; `None` if there is none within ten years, or none before 10,000 times
+    /// that are left out.
     pub(crate) fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        self.look(after).ok().flatten()
+    }
+
+    /// The same, where the error says up to which time all are left out: there may be others behind it.
+    pub(super) fn look(&self, after: Timestamp) -> Result<Option<Timestamp>, Timestamp> {
         let mut after = match self.starts_at {
             Some(start) => after.max(before(start)),
             None => after,
         };
         for _ in 0..MOST_EXCLUDED {
-            let next = self.next_of_all(after).filter(|next| *next < self.ends_at.unwrap_or(LATEST))?;
-            if !self.is_excluded(next) {
-                return Some(next);
-            }
+            let next = self.next_of_all(after).filter(|next| *next < self.ends_at.unwrap_or(LATEST));
+            let Some(next) = next.filter(|next| self.is_excluded(*next)) else { return Ok(next) };
             after = next;
         }
-        None
+        Err(after)
     }
 
     fn next_of_all(&self, after: Timestamp) -> Option<Timestamp> {

@@ -199,10 +199,13 @@ pub(crate) fn put(
     let mut change = match desk {
         Some(mut desk) => {
             // What the old definition owes is settled by its own rules.
+            let changes = desk.spec != spec;
             if desk.row.state == ScheduleState::Active {
                 desk.work();
+                if changes {
+                    desk.fire_what_is_spread();
+                }
             }
-            let changes = desk.spec != spec;
             let known: Vec<Timestamp> = desk.spec.at.clone();
             (desk.spec, desk.calendar) = (spec, calendar);
             if changes {
@@ -496,6 +499,17 @@ impl<'a> Desk<'a> {
             self.row.cursor = nominal.at;
         }
         self.row.cursor = self.row.cursor.max(owed.cursor);
+    }
+
+    /// Fires what has its time behind it and only waits for its spread.
+    fn fire_what_is_spread(&mut self) {
+        while self.row.state == ScheduleState::Active
+            && !self.refused
+            && let Some(next) = self.calendar.next(self.row.cursor).filter(|next| *next <= self.now)
+        {
+            self.row.cursor = next;
+            self.fire(Nominal { at: next, missed: 0 }, Why::Due);
+        }
     }
 
     /// What comes of a time, and the execution that was started.

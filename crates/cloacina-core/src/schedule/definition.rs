@@ -186,7 +186,8 @@ impl Schedule {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) for an expression that cannot be read or is longer than 256 bytes.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) for an expression that cannot be read or
+    /// is longer than 256 bytes.
     pub fn cron(mut self, expression: impl Into<String>) -> Result<Self, Error> {
         let expression = expression.into();
         expression::read(&expression)?;

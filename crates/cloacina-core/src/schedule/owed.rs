@@ -58,7 +58,11 @@ impl Calendar {
 
     /// When it has to be looked at next.
     pub(crate) fn next_due(&self, cursor: Timestamp) -> Option<Timestamp> {
-        self.next(cursor).map(|next| self.due(next))
+        match self.look(cursor) {
+            Ok(next) => next.map(|next| self.due(next)),
+            // Nothing before it; what comes then is seen then.
+            Err(until) => Some(until),
+        }
     }
 
     /// What it owes at `now`, if everything up to `cursor` is settled.
@@ -69,8 +73,11 @@ impl Calendar {
         cursor: Timestamp,
         now: Timestamp,
     ) -> Owed {
-        let nothing = Owed { fires: Vec::new(), missed: None, cursor, more: false };
-        let Some(latest) = self.latest(cursor, now) else { return nothing };
+        let Some(latest) = self.latest(cursor, now) else {
+            // All that can be due is known, so the next look begins here.
+            let cursor = cursor.max(now.checked_sub(self.offset).unwrap_or(cursor));
+            return Owed { fires: Vec::new(), missed: None, cursor, more: false };
+        };
         let since = |back: SignedDuration| now.checked_sub(back).unwrap_or(Timestamp::MIN);
         match catch_up {
             CatchUp::Latest => {
@@ -185,6 +192,34 @@ mod tests {
         let of = |nominal: &Nominal| format!("{}+{}", nominal.at.strftime("%H:%M:%S"), nominal.missed);
         let missed = owed.missed.iter().map(|missed| format!("missed {}", of(missed)));
         owed.fires.iter().map(of).chain(missed).collect()
+    }
+
+    #[test]
+    fn a_schedule_goes_on_behind_times_that_are_left_out_however_many_they_are() {
+        let calendar =
+            of(&Schedule::new("s", "w").every(Duration::from_secs(10)).except("* * * * SAT,SUN").unwrap());
+        // The last run of a Friday.
+        let mut cursor = time("2026-11-27T23:59:50Z");
+        let mut looks = 0;
+        let first = loop {
+            let now = calendar.next_due(cursor).expect("it never ends");
+            let owed = calendar.owed(CatchUp::Latest, None, cursor, now);
+            assert!(owed.cursor > cursor, "each look gets further");
+            cursor = owed.cursor;
+            looks += 1;
+            if let Some(fire) = owed.fires.first() {
+                break fire.at;
+            }
+        };
+        assert_eq!((first, looks), (time("2026-11-30T00:00:00Z"), 2), "nothing is computed twice");
+    }
+
+    #[test]
+    fn a_cursor_of_long_ago_does_not_make_it_due_for_ever() {
+        let single = of(&Schedule::new("s", "w").at(time("1971-01-01T00:00:00Z")));
+        let (cursor, now) = (time("1970-01-02T00:00:00Z"), time("2026-11-30T10:00:00Z"));
+        let owed = single.owed(CatchUp::Latest, None, cursor, now);
+        assert!(single.next_due(owed.cursor).is_none_or(|due| due > now));
     }
 
     #[test]

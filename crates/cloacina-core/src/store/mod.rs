@@ -6,9 +6,9 @@
 //! engine, the store only moves rows from a state that the caller names to another. A write that finds
 //! another state changes nothing and says so.
 //!
-//! The order of locks is the same everywhere: tenant, schedule, execution, due row, task, bell. Every transaction that
-//! changes the tasks of an execution locks the execution first, in a statement of its own, so that the next
-//! statement's snapshot sees what the previous holder of the lock wrote.
+//! The order of locks is the same everywhere: tenant, schedule, execution, due row, task, bell. Every
+//! transaction that changes the tasks of an execution locks the execution first, in a statement of its own,
+//! so that the next statement's snapshot sees what the previous holder of the lock wrote.
 
 mod due;
 mod error;
@@ -146,9 +146,9 @@ pub trait Store: Send + Sync + 'static {
     fn lanes(&self) -> usize;
 
     /// Whether there are more lanes than [`lanes`](Self::lanes), so that in those nobody waits for a single
-    /// place. The one of that number is for places whose flushes take long or fail. Those after it, as many as
-    /// the engine likes, are for tenants that may keep others waiting: their flushes share a few connections,
-    /// and wait for one another only where there are none left.
+    /// place. The one of that number is for places whose flushes take long or fail. Those after it, as many
+    /// as the engine likes, are for tenants that may keep others waiting: their flushes share a few
+    /// connections, and wait for one another only where there are none left.
     fn has_aside(&self) -> bool {
         false
     }
@@ -247,8 +247,8 @@ pub trait Store: Send + Sync + 'static {
         now: Option<Timestamp>,
     ) -> Result<usize>;
 
-    /// Takes due rows of schedules, at most `limit`, with the locks on these, and does what `decide` says about
-    /// them, in one transaction. What somebody else has locked at this moment stays.
+    /// Takes due rows of schedules, at most `limit`, with the locks on these, and does what `decide` says
+    /// about them, in one transaction. What somebody else has locked at this moment stays.
     async fn schedule_settle(
         &self,
         place: &Place,

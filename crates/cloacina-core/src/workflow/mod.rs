@@ -113,8 +113,9 @@ impl Workflow {
         usize::try_from(position).ok().and_then(|position| self.nodes.get(position))
     }
 
-    /// A hash over ids, edges, rules, what waits wait for, and the version if there is one: two workflows of one name and one
-    /// fingerprint are the same to the engine. Retry policies, timeouts and code do not change it.
+    /// A hash over ids, edges, rules, what waits wait for, and the version if there is one: two workflows of
+    /// one name and one fingerprint are the same to the engine. Retry policies, timeouts and code do not
+    /// change it.
     ///
     /// # Errors
     ///
@@ -242,8 +243,8 @@ impl WorkflowBuilder {
     /// # Errors
     ///
     /// A name, version or task id that is empty, too long or contains a control character; no task or more
-    /// than 10,000; two tasks or waits of one id; two waits for one signal at the same time; a dependency that is not in the workflow or named twice; a cycle; a
-    /// retry policy without attempts.
+    /// than 10,000; two tasks or waits of one id; two waits for one signal at the same time; a dependency
+    /// that is not in the workflow or named twice; a cycle; a retry policy without attempts.
     pub fn try_build(self) -> Result<Workflow, WorkflowError> {
         let workflow = self.build();
         workflow.graph()?;

@@ -61,8 +61,8 @@ impl Runner {
     }
 
     /// Runs a workflow whenever a cron expression says so, by the clocks of a zone, as in `Europe/Zurich`. A
-    /// short form of [`Schedules::put`] with a name that is made of these three, which it returns: to register
-    /// the same again changes nothing.
+    /// short form of [`Schedules::put`] with a name that is made of these three, which it returns: to
+    /// register the same again changes nothing.
     ///
     /// # Errors
     ///

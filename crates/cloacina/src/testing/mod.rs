@@ -1,8 +1,8 @@
 //! For tests of workflows: a runner whose time the test moves.
 //!
 //! The clock of a [`TestRunner`] stands still. The test says how far it runs, and the time jumps from one
-//! moment at which something is due to the next: a retry, a delayed start, a deadline, a timeout, the end of a
-//! wait. So an hour between two attempts takes no longer than the attempts.
+//! moment at which something is due to the next: a retry, a delayed start, a deadline, a timeout, the end of
+//! a wait. So an hour between two attempts takes no longer than the attempts.
 //!
 //! ```
 //! use std::time::Duration;
@@ -62,9 +62,9 @@ const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
 /// A runner whose time a test moves, on a database that is gone with it.
 ///
-/// Everything in it lives at the time of its [clock](Self::clock), which begins at 2025-06-15 15:06:40 UTC, the
-/// database included. Its methods wait for what runs in real time: after 10 seconds they say on standard error
-/// which tasks they wait for.
+/// Everything in it lives at the time of its [clock](Self::clock), which begins at 2025-06-15 15:06:40 UTC,
+/// the database included. Its methods wait for what runs in real time: after 10 seconds they say on standard
+/// error which tasks they wait for.
 #[derive(Debug)]
 pub struct TestRunner {
     runner: Runner,
@@ -75,11 +75,11 @@ pub struct TestRunner {
 }
 
 impl TestRunner {
-    /// Opens a runner that is described as any other, but for its clock and its database: that is in memory, or
-    /// in a temporary file if the runner has [`data`](RunnerBuilder::data).
+    /// Opens a runner that is described as any other, but for its clock and its database: that is in memory,
+    /// or in a temporary file if the runner has [`data`](RunnerBuilder::data).
     ///
-    /// If the description names a database, it is that one. Nobody else may use it: the time of the test would
-    /// be another than theirs.
+    /// If the description names a database, it is that one. Nobody else may use it: the time of the test
+    /// would be another than theirs.
     ///
     /// # Errors
     ///
@@ -123,7 +123,8 @@ impl TestRunner {
         self.runner.submit(workflow)
     }
 
-    /// Runs a workflow to its end, however long that takes by the clock; see [`run_to_end`](Self::run_to_end).
+    /// Runs a workflow to its end, however long that takes by the clock; see
+    /// [`run_to_end`](Self::run_to_end).
     ///
     /// # Errors
     ///
@@ -172,8 +173,8 @@ impl TestRunner {
     ///
     /// # Panics
     ///
-    /// If it cannot come to its end by itself, or not within ten years: says what it waits for. If there is no
-    /// such execution, or the database fails.
+    /// If it cannot come to its end by itself, or not within ten years: says what it waits for. If there is
+    /// no such execution, or the database fails.
     pub async fn run_to_end(&self, execution: Uuid) -> ExecutionResult {
         let until = self.now() + LONGEST;
         let handle = self.runner.execution(execution);
@@ -195,8 +196,8 @@ impl TestRunner {
     }
 
     /// What happened in an execution until now, one line each: `charge 2 failed` is the second attempt of the
-    /// task `charge`, `ship skipped` a task without any. In the order of their ends; what ended at the same time
-    /// is in the order of the workflow, and what is not over comes last. See
+    /// task `charge`, `ship skipped` a task without any. In the order of their ends; what ended at the same
+    /// time is in the order of the workflow, and what is not over comes last. See
     /// [`Execution::history`](crate::Execution::history) for times and errors.
     ///
     /// # Panics
@@ -222,8 +223,8 @@ impl TestRunner {
         lines.into_iter().map(|(_, line)| line).collect()
     }
 
-    /// Stops the runner. Attempts that [take](TestTask::takes) their time are given up; what else runs has ten
-    /// seconds of real time to end.
+    /// Stops the runner. Attempts that [take](TestTask::takes) their time are given up; what else runs has
+    /// ten seconds of real time to end.
     ///
     /// # Errors
     ///

@@ -12,7 +12,7 @@ use cloacina_testing::clock::ManualClock;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Database, Gate, assert_error, failing, idle, in_time, quick, setting, task, task_of, until,
+    Database, Gate, assert_error, failing, idle, in_time, quick, reaches, setting, task, task_of, until,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -58,8 +58,13 @@ async fn is_over(execution: &Execution, clock: &ManualClock) -> cloacina::Execut
 
 on_each_store! {
     async fn a_sleep_ends_at_its_time_and_not_before(database: Database) {
-        let (runner, clock) = with_clock(&database, [then(Wait::sleep("wait", 3 * DAY))]).await;
+        let (runner, clock) = with_clock(&database, [
+            then(Wait::sleep("wait", 3 * DAY)),
+            Workflow::builder("early").wait(Wait::sleep("wait", 3 * DAY - Duration::from_secs(1))).build(),
+        ]).await;
         let begun = clock.now();
+        let early = runner.execute_async("early", Context::new()).await.unwrap();
+        waits(&early).await;
         let execution = runner.execute_async("w", Context::new()).await.unwrap();
         let waiting = waits(&execution).await;
         assert_eq!((waiting.wait.as_str(), waiting.workflow.as_str(), waiting.signal), ("wait", "w", None));
@@ -68,7 +73,8 @@ on_each_store! {
         let states: Vec<_> = now.task_results.iter().map(|task| task.state).collect();
         assert_eq!(states, [TaskState::Waiting, TaskState::Completed, TaskState::Pending]);
         clock.advance(3 * DAY - Duration::from_secs(1));
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Whoever ended the one has looked at both.
+        reaches(&early, ExecutionStatus::Completed).await;
         assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Waiting);
         let figures = runner.metrics().await.unwrap();
         assert_eq!((figures.waiting_executions, figures.active_executions, figures.queue_depth), (1, 0, 0));
@@ -251,11 +257,14 @@ on_each_store! {
         let (runner, clock) = with_clock(&database, [then(Wait::signal("wait").timeout(DAY))]).await;
         let begun = clock.now();
         let execution = runner.execute_async("w", Context::new()).await.unwrap();
+        let other = runner.execute_async("w", Context::new()).await.unwrap();
+        waits(&other).await;
         waits(&execution).await;
         execution.wait_until("wait", begun + 2 * DAY).await.unwrap();
         assert_eq!(waits(&execution).await.until, Some(begun + 2 * DAY));
         clock.advance(DAY + Duration::from_secs(1));
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Whoever ended the one has looked at both.
+        reaches(&other, ExecutionStatus::Failed).await;
         assert_eq!(execution.signal("wait", "in time").send().await.unwrap(), SignalReceipt::Delivered);
         let result = is_over(&execution, &clock).await;
         assert_eq!(result.final_context.get::<String>("told").as_deref(), Some("in time"));

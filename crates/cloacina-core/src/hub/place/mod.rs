@@ -45,7 +45,8 @@ pub(crate) struct OpenPlace {
     /// Whether its transitions go through the lane of places in trouble. Written by lanes, read by whoever
     /// sends one.
     pub(crate) is_aside: AtomicBool,
-    /// Of a tenant with a login: the lane that its latest transition took. Read and written by whoever sends one.
+    /// Of a tenant with a login: the lane that its latest transition took. Read and written by whoever sends
+    /// one.
     pub(crate) lane: AtomicUsize,
     /// Woken when the last held task is let go, or the last new execution is recorded.
     pub(crate) idle: Notify,

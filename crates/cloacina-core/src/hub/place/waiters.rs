@@ -19,6 +19,9 @@ const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 /// commit.
 const RARELY: Duration = Duration::from_secs(30);
 
+/// How often to ask at least for one that waits for a time or a signal.
+const WAITING: Duration = Duration::from_secs(5);
+
 pub(crate) type Waiter = oneshot::Sender<Result<ExecutionResult, Error>>;
 
 /// Who waits for which execution. Written by handles, by the [kernel](super::super::kernel) and by whoever
@@ -88,7 +91,7 @@ impl Poll {
     }
 
     fn next(self, now: Duration) -> Self {
-        let most = if self.waits { RARELY } else { POLL.1 };
+        let most = if self.waits { WAITING } else { POLL.1 };
         let step = (self.step * 2).clamp(POLL.0, most);
         Self { at: now + step, step, anyway: false, ..self }
     }
@@ -268,12 +271,8 @@ mod tests {
             pauses.push((next - now).as_millis());
             now = next;
         }
-        let waiting = [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000];
-        assert_eq!(
-            pauses,
-            [&waiting[..], &[30_000, 1_000]].concat(),
-            "the first answer counts from the next"
-        );
+        let waiting = [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000, 5_000, 5_000];
+        assert_eq!(pauses, [&waiting[..], &[5_000, 1_000]].concat(), "the first answer counts from the next");
     }
 
     #[test]
