@@ -68,11 +68,18 @@ pub(crate) async fn due(
             cause: get.of(row, "cause")?,
         };
         let (open, known): (bool, bool) = (row.get("open"), row.get("known"));
-        match get.of::<Option<Timestamp>>(row, "reached_at")? {
-            Some(reached_at) => due.waits.extend(due_wait(&get, row, cursor.execution, reached_at)?),
+        let wait = get.of::<Option<Timestamp>>(row, "reached_at").and_then(|reached_at| {
+            reached_at.map(|reached_at| due_wait(&get, row, cursor.execution, reached_at)).transpose()
+        });
+        match wait {
+            Ok(Some(wait)) => due.waits.extend(wait),
             // Of a version that nobody here has, it is for somebody else.
-            None if open && !known => {}
-            None => due.void.push(cursor.clone()),
+            Ok(None) if open && !known => {}
+            Ok(None) => due.void.push(cursor.clone()),
+            // A tenant wrote it; the others go on.
+            Err(error) => {
+                tracing::warn!(tenant = place.name, execution = %cursor.execution, %error, "a wait is left out");
+            }
         }
         due.next = Some(cursor);
     }
@@ -158,14 +165,15 @@ pub(crate) async fn settle(
         readable(&rows[0], &place.name, |row| column(row, "id", &place.name)).into_iter().collect();
     let mut at = Timestamp::UNIX_EPOCH;
     let mut stands: HashMap<(Uuid, TaskIndex), Stands> = HashMap::new();
-    for row in &rows[1] {
+    if let Some(row) = rows[1].first() {
         at = row.get("now");
-        let execution: Uuid = get.of(row, "execution_id")?;
-        if locked.contains(&execution) {
-            let wait = Stands { until: get.of(row, "until")?, signal: get.of(row, "number")? };
-            stands.insert((execution, get.of(row, "task")?), wait);
-        }
     }
+    let read = |row| {
+        let wait = Stands { until: get.of(row, "until")?, signal: get.of(row, "number")? };
+        Ok(((get.of::<Uuid>(row, "execution_id")?, get.of(row, "task")?), wait))
+    };
+    let found = readable(&rows[1], &place.name, read).into_iter();
+    stands.extend(found.filter(|((execution, _), _)| locked.contains(execution)));
     let (mut begins, mut ended) = (Vec::new(), Vec::new());
     for step in &*steps {
         // Each wait is settled once.

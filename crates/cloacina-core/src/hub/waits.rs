@@ -19,7 +19,7 @@ use crate::execution::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::store::{
     DueWait, DueWaits, EndedBy, MANY, NEVER, Outcome, Payload, Place, SettledWaits, Store, StoreError,
-    TaskOutcome, WaitBegin, WaitEnd, WaitStep,
+    StoreErrorKind, TaskOutcome, WaitBegin, WaitCursor, WaitEnd, WaitStep,
 };
 use crate::workflow::{Awaited, Graph, OnTimeout, Wait, Workflow};
 
@@ -88,9 +88,12 @@ impl Hub {
             let DueWaits { now, waits, void, next } = looked.await?;
             let steps = self.decide(place, waits, now).await?;
             if !steps.is_empty() || !void.is_empty() {
-                let (store, inner, now) = self.asked_for(place);
-                let done =
-                    self.ask(async move { store.wait_settle(&inner, &steps, &void, now).await }).await?;
+                let done = match self.settle_steps(place, &steps, void).await {
+                    Err(error) if error.kind() == StoreErrorKind::Data && steps.len() > 1 => {
+                        self.settle_each(place, &steps).await?
+                    }
+                    done => done?,
+                };
                 settled += done.done + done.voided;
                 if done.voided > 0 {
                     let rows = done.voided;
@@ -104,6 +107,37 @@ impl Hub {
             let Some(next) = next else { return Ok(settled) };
             after = Some(next);
         }
+    }
+
+    async fn settle_steps(
+        &self,
+        place: &OpenPlace,
+        steps: &Arc<[WaitStep]>,
+        void: Vec<WaitCursor>,
+    ) -> Result<SettledWaits, StoreError> {
+        let (store, inner, now) = self.asked_for(place);
+        let steps = Arc::clone(steps);
+        self.ask(async move { store.wait_settle(&inner, &steps, &void, now).await }).await
+    }
+
+    /// Settles waits one by one, because the database refused something about one of them.
+    async fn settle_each(&self, place: &OpenPlace, steps: &[WaitStep]) -> Result<SettledWaits, StoreError> {
+        let mut all = SettledWaits::default();
+        for step in steps {
+            match self.settle_steps(place, &[step.clone()].into(), Vec::new()).await {
+                Ok(done) => {
+                    all.done += done.done;
+                    all.closed.extend(done.closed);
+                    all.submitters.extend(done.submitters);
+                }
+                Err(error) if error.kind() == StoreErrorKind::Data => {
+                    let (tenant, execution) = (&place.place.name, step.execution());
+                    warn!(tenant, %execution, node = step.node(), %error, "a wait cannot be settled");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
     }
 
     fn asked_for(&self, place: &OpenPlace) -> (Arc<dyn Store>, Arc<Place>, Option<Timestamp>) {

@@ -284,7 +284,9 @@ pub(crate) fn pause(record: ScheduleRecord, reason: &str) -> Option<ScheduleChan
     }
     let was_due_at = row.due_at.take();
     row.state = ScheduleState::Paused;
-    row.reason = Some(reason.chars().take(MAX_REASON).collect());
+    // It may repeat what was stored, which a tenant wrote.
+    let reason = reason.chars().filter(|letter| !letter.is_control());
+    row.reason = Some(reason.take(MAX_REASON).collect());
     row.version = row.version.wrapping_add(1);
     Some(change_of(row, was_due_at))
 }

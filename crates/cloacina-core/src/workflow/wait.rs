@@ -58,6 +58,9 @@ pub(crate) struct Signal {
     pub(crate) ask: Option<Ask>,
 }
 
+/// The largest form in which an [`Ask`] is stored, in bytes.
+const LARGEST_ASK: usize = 64 << 10;
+
 /// What becomes of a wait whose signal did not come in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnTimeout {
@@ -201,6 +204,9 @@ impl Wait {
         }
         if ask.choices.len() > MOST_CHOICES || !ask.choices.iter().chain(&ask.role).all(short) {
             return Err("asks with more than 100 choices, or with a choice or role longer than 200 bytes");
+        }
+        if serde_json::to_string(ask).map_or(usize::MAX, |json| json.len()) > LARGEST_ASK {
+            return Err("asks a question that is longer than 64 KiB as JSON, with its choices");
         }
         Ok(())
     }

@@ -334,6 +334,9 @@ fn a_wait_that_cannot_work_is_refused_with_what_to_do() {
     assert!(refused(Wait::signal("a").named(""), None).contains("is empty"));
     let ask = Wait::signal("a").ask(Ask::new(""));
     assert!(refused(ask, None).contains("asks a question that is empty"));
+    // A control character takes six bytes in JSON.
+    let ask = Ask::new("?").choices((0..100).map(|n| format!("{n}{}", "\u{1}".repeat(190))));
+    assert!(refused(Wait::signal("a").ask(ask), None).contains("longer than 64 KiB as JSON"));
 }
 
 #[test]
@@ -407,6 +410,9 @@ async fn due_rows_behind_which_nothing_waits_are_taken_away_and_keep_nobody_wait
     let ended = runner.execute_async("w", Context::new()).await.unwrap();
     waits(&ended).await;
     let session = crate::admin::connect(&acme.connection_string).await.unwrap();
+    // One that cannot be read, and is due.
+    let spoiled = runner.execute_async("w", Context::new()).await.unwrap();
+    waits(&spoiled).await;
     let end_by_hand = format!(
         "BEGIN; UPDATE workflow_executions SET state = 'cancelled', finished_at = now() WHERE id = '{0}';
          UPDATE task_executions SET due_at = now() WHERE execution_id = '{0}' AND state = 'waiting';
@@ -424,7 +430,10 @@ async fn due_rows_behind_which_nothing_waits_are_taken_away_and_keep_nobody_wait
              SELECT tenant_id, '{open}', 'wait', 9223372036854775807, '\"theirs\"', now() FROM cloacina.me();
          INSERT INTO task_waits (tenant_id, execution_id, task, signal, until, ask)
              SELECT tenant_id, gen_random_uuid(), 7, 'wait', now(), '{{\"question\": 1}}' FROM cloacina.me();
+         UPDATE task_executions SET started_at = 'infinity', due_at = now() WHERE execution_id = '{spoiled}' AND state = 'waiting';
+         UPDATE due_rows SET due_at = now() WHERE subject = '{spoiled}';
          SELECT cloacina.ring(now())",
+        spoiled = spoiled.execution_id,
         over = over.execution_id,
         open = open.execution_id,
     );
@@ -437,8 +446,11 @@ async fn due_rows_behind_which_nothing_waits_are_taken_away_and_keep_nobody_wait
         session.batch_execute(refused).await.unwrap_err();
     }
     let superuser = database.superuser().await;
-    let left = "SELECT count(*) FROM acme.due_rows WHERE kind = 1 AND due_at <= now()";
-    until(async || superuser.query_one(left, &[]).await.unwrap().get::<_, i64>(0) == 0).await;
+    let left = format!(
+        "SELECT count(*) FROM acme.due_rows WHERE kind = 1 AND due_at <= now() AND subject <> '{}'",
+        spoiled.execution_id
+    );
+    until(async || superuser.query_one(&left, &[]).await.unwrap().get::<_, i64>(0) == 0).await;
     open.signal("wait", "ours").send().await.unwrap();
     let result = in_time(open.wait_for_completion()).await.unwrap();
     assert_eq!(result.final_context.get::<String>("told").as_deref(), Some("ours"), "it comes first");
