@@ -54,6 +54,7 @@ mod kernel;
 mod lane;
 mod lifetime;
 mod live;
+mod node;
 mod orphans;
 mod perform;
 mod place;
