@@ -82,6 +82,8 @@ mod guides {
     struct Tasks;
     #[doc = include_str!("../../../docs/guides/waiting.md")]
     struct Waiting;
+    #[doc = include_str!("../../../docs/guides/fan-out.md")]
+    struct FanOut;
     #[doc = include_str!("../../../docs/guides/schedules.md")]
     struct Schedules;
     #[doc = include_str!("../../../docs/guides/testing.md")]
