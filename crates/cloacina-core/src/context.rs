@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, TaskError};
-use crate::execution::TaskInfo;
+use crate::execution::{DependencyOutcome, TaskInfo};
 use crate::json::{self, MAX_DEPTH};
 use crate::schedule::Fire;
 use crate::state::Shared;
@@ -227,6 +227,25 @@ impl Context {
         self.try_task().and_then(TaskInfo::schedule)
     }
 
+    /// How a task ended that comes before the one that runs this context: see [`TaskInfo::outcome_of`]. `None`
+    /// if none of this id does, and outside a task.
+    #[must_use]
+    pub fn outcome_of(&self, task: &str) -> Option<DependencyOutcome> {
+        self.try_task().and_then(|running| running.outcome_of(task))
+    }
+
+    /// The input of the execution, apart from what tasks changed since. Outside a task it is empty.
+    #[must_use]
+    pub fn input(&self) -> Self {
+        self.try_task().map(TaskInfo::input).unwrap_or_default()
+    }
+
+    /// The tags of the execution; none outside a task.
+    #[must_use]
+    pub fn tags(&self) -> &[String] {
+        self.try_task().map_or(&[], TaskInfo::tags)
+    }
+
     /// This context as that of a task, for unit tests of tasks that ask [`task`](Self::task): see
     /// [`TaskInfo::for_test`].
     #[must_use]
@@ -272,6 +291,25 @@ impl Context {
             Some(error) => Err(error),
             None => Ok(Patch { changes: self.changes }),
         }
+    }
+}
+
+/// What needs both a context and what runs it.
+impl TaskInfo {
+    /// As of an execution with this input, for tests; it has none otherwise.
+    ///
+    /// # Errors
+    ///
+    /// The first value of the input that has no JSON form.
+    pub fn with_input(mut self, input: Context) -> Result<Self, ContextError> {
+        self.input = input.into_values()?;
+        Ok(self)
+    }
+
+    /// The input of the execution, whatever tasks changed since.
+    #[must_use]
+    pub fn input(&self) -> Context {
+        Context::shared(Arc::clone(&self.input))
     }
 }
 

@@ -21,6 +21,7 @@ pub mod id;
 mod json;
 pub mod lease;
 mod metrics;
+pub mod rerun;
 mod resources;
 mod retry;
 mod rule;

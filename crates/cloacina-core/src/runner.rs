@@ -16,6 +16,7 @@ use crate::execution::{AttemptRecord, ExecutionResult, ExecutionStatus};
 use crate::hub::{Ended, HandleNumber, Hub, OpenPlace, Roots, SubmitReply, Submitter, result_of, summary_of};
 use crate::id::ExecutionId;
 use crate::metrics::TenantMetrics;
+use crate::rerun::{self, Rerun, Reruns};
 use crate::signal::{ByKey, Carrier, Signal, Waiting};
 use crate::store::{
     Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, NEVER, NewSignal, Payload, Place,
@@ -392,14 +393,59 @@ impl Destination for PlaceRunner {
     type Recorded = Execution;
 
     async fn record(self, described: Described) -> Result<Execution, Error> {
-        // Dropped after the receiver, if this future is: so no end is kept for a handle that nobody has.
-        let end;
+        let (reply, on_its_way) = OnItsWay::new(&self);
+        let execution = self.send(described, reply)?;
+        on_its_way.of(execution).recorded().await
+    }
+}
+
+impl Reruns for PlaceRunner {
+    type Rerun = Execution;
+
+    async fn rerun(
+        self,
+        of: ExecutionId,
+        from: rerun::From<'_>,
+        input: Option<Context>,
+    ) -> Result<Execution, Error> {
+        self.check_open()?;
+        let record = self.load(of.into()).await?;
+        let Handle { hub, place, settings, .. } = &*self.handle;
+        let (reply, on_its_way) = OnItsWay::new(&self);
+        let (submit, limit) = hub.prepare_rerun(&record, from, input, place, settings, reply)?;
+        let on_its_way = on_its_way.of(submit.execution.id);
+        let submit = hub.admitted(submit, limit).await?;
+        hub.record(Arc::clone(place), vec![submit]);
+        on_its_way.recorded().await
+    }
+}
+
+/// A new execution on its way to the database.
+struct OnItsWay {
+    // Dropped before the end: so none is kept for a handle that nobody has.
+    receiver: oneshot::Receiver<Result<ExecutionId, Error>>,
+    end: RememberedEnd,
+    runner: PlaceRunner,
+}
+
+impl OnItsWay {
+    fn new(runner: &PlaceRunner) -> (SubmitReply, Self) {
         let (sender, receiver) = oneshot::channel();
         let ended = Arc::default();
-        let execution = self.send(described, SubmitReply::Recorded(sender, Arc::clone(&ended)))?;
-        end = Arc::new(RememberedEnd { ended, of: Some((Arc::clone(&self.handle.place), execution)) });
-        let id = receiver.await.unwrap_or_else(|_| Err(self.gone()))?;
-        Ok(Execution { execution_id: id.into(), runner: self, end })
+        let reply = SubmitReply::Recorded(sender, Arc::clone(&ended));
+        (reply, Self { receiver, end: RememberedEnd { ended, of: None }, runner: runner.clone() })
+    }
+
+    fn of(mut self, execution: ExecutionId) -> Self {
+        self.end.of = Some((Arc::clone(&self.runner.handle.place), execution));
+        self
+    }
+
+    /// A handle on it, once it is recorded.
+    async fn recorded(mut self) -> Result<Execution, Error> {
+        let id = (&mut self.receiver).await.unwrap_or_else(|_| Err(self.runner.gone()))?;
+        let Self { end, runner, .. } = self;
+        Ok(Execution { execution_id: id.into(), runner, end: Arc::new(end) })
     }
 }
 
@@ -556,6 +602,19 @@ impl Execution {
         let attempts =
             self.runner.handle.hub.ask(async move { store.attempt_list(&place, id).await }).await?;
         attempts.ok_or_else(|| self.runner.not_found(self.execution_id))
+    }
+
+    /// Starts to describe a rerun of it: a new execution that takes its place, and runs it from there.
+    ///
+    /// ```
+    /// # use cloacina_core::{Error, Execution, rerun::From};
+    /// # async fn repair(execution: Execution) -> Result<(), Error> {
+    /// let again = execution.rerun(From::Failed).send().await?;
+    /// let result = again.wait_for_completion().await?;
+    /// # drop(result); Ok(()) }
+    /// ```
+    pub fn rerun<'a>(&self, from: rerun::From<'a>) -> Rerun<'a, PlaceRunner> {
+        Rerun::new(self.runner.clone(), ExecutionId(self.execution_id), from)
     }
 
     /// Starts to describe a signal to it: `payload` is what it brings, anything that has a JSON form.

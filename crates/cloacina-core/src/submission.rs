@@ -1,15 +1,23 @@
 //! An execution to be recorded: what can be said about it, and whether it may be.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::context::{Context, Values, hash_of};
 use crate::error::{Error, ErrorKind};
+use crate::execution::Lineage;
 use crate::id::ExecutionId;
+use crate::schedule::Fire;
 use crate::store::{Idempotency, NewExecution};
 use crate::workflow::RESERVED;
 
 /// The priority that an execution has unless it is said.
 const DEFAULT_PRIORITY: u8 = 5;
+
+/// How many tags an execution may have, and how many bytes each.
+const MAX_TAGS: usize = 10;
+const MAX_TAG: usize = 64;
 
 /// The longest idempotency key, in bytes.
 const MAX_KEY: usize = 500;
@@ -33,6 +41,10 @@ pub struct Described {
     pub(crate) start_at: Option<Timestamp>,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) priority: u8,
+    pub(crate) tags: Vec<String>,
+    /// What it was started for, and whose place it takes, if it is a rerun.
+    pub(crate) fire: Option<Arc<Fire>>,
+    pub(crate) rerun: Option<Lineage>,
 }
 
 /// Where an execution is recorded.
@@ -56,6 +68,9 @@ impl<To> Submission<To> {
             start_at: None,
             deadline: None,
             priority: DEFAULT_PRIORITY,
+            tags: Vec::new(),
+            fire: None,
+            rerun: None,
         };
         Self { to, described }
     }
@@ -113,6 +128,20 @@ impl<To> Submission<To> {
         self.described.priority = priority;
         self
     }
+
+    /// Gives the execution a tag, to find it by: see [`ExecutionFilter::tag`](crate::ExecutionFilter::tag). At
+    /// most 10, of 1 to 64 bytes without control characters; the same twice is one. Each costs an index entry
+    /// when the execution is recorded, and one when it is deleted.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.described.tags.push(tag.into());
+        self
+    }
+
+    /// Several [tags](Self::tag).
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.described.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
 }
 
 impl<To: Destination> Submission<To> {
@@ -132,6 +161,27 @@ impl<To: Destination> Submission<To> {
     pub async fn send(self) -> Result<To::Recorded, Error> {
         self.to.record(self.described).await
     }
+}
+
+/// The tags of an execution, if they may be.
+pub(crate) fn checked_tags(mut tags: Vec<String>) -> Result<Arc<[String]>, Error> {
+    let refuse = |message: String| Err(Error::new(ErrorKind::Configuration, message));
+    tags.sort_unstable();
+    tags.dedup();
+    if tags.len() > MAX_TAGS {
+        return refuse(format!("the execution has {} tags, more than {MAX_TAGS}: use fewer", tags.len()));
+    }
+    for tag in &tags {
+        let reason = match tag {
+            tag if tag.is_empty() => "is empty",
+            tag if tag.len() > MAX_TAG => "is longer than 64 bytes",
+            tag if tag.contains(char::is_control) => "contains a control character",
+            _ => continue,
+        };
+        let shown: String = tag.chars().take(MAX_TAG).collect();
+        return refuse(format!("the tag `{}` {reason}", shown.escape_debug()));
+    }
+    Ok(tags.into())
 }
 
 /// A key that was given, with the hash of the input.
@@ -171,5 +221,24 @@ pub(crate) fn same(
             Err(Error::new(ErrorKind::Conflict, message))
         }
         _ => Ok(id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_few_short_and_readable() {
+        let tags = |tags: &[&str]| checked_tags(tags.iter().map(|tag| (*tag).to_owned()).collect());
+        assert_eq!(*tags(&["b", "a", "b"]).unwrap(), ["a".to_owned(), "b".to_owned()]);
+        let ten: Vec<String> = (0..10).map(|n| n.to_string().repeat(64)).collect();
+        assert_eq!(checked_tags(ten.clone()).unwrap().len(), 10);
+        let eleven = ten.into_iter().chain(["x".to_owned()]).collect();
+        let refused = |tags: Result<Arc<[String]>, Error>| tags.unwrap_err().to_string();
+        assert_eq!(refused(checked_tags(eleven)), "the execution has 11 tags, more than 10: use fewer");
+        assert_eq!(refused(tags(&[""])), "the tag `` is empty");
+        assert_eq!(refused(tags(&["a\n"])), "the tag `a\\n` contains a control character");
+        assert!(refused(tags(&[&"ü".repeat(33)])).ends_with("is longer than 64 bytes"));
     }
 }

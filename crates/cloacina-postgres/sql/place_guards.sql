@@ -7,6 +7,7 @@ ALTER TABLE workflow_executions
     ADD CHECK (state NOT IN ('running', 'waiting', 'completed', 'failed') OR started_at IS NOT NULL),
     ADD CHECK ((idempotency_key IS NULL) = (input_hash IS NULL)),
     ADD CHECK (expands_at IS NULL OR (fingerprint = 0 AND started_at IS NULL)),
+    ADD CHECK (cardinality(tags) <= 10 AND octet_length(array_to_string(tags, '')) <= 640),
     ADD CHECK (expands_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00');
 ALTER TABLE task_executions
     ADD CHECK (task >= 0),

@@ -124,6 +124,8 @@ impl Subject {
                 tasks: self.tasks.clone(),
                 claimed: vec![0],
                 submitter: None,
+                tags: Arc::default(),
+                rerun: None,
             })
         };
         let outcome = |&execution| {

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use cloacina_core::store::{StoreError, StoreErrorKind, WorkflowKey};
 use cloacina_core::workflow::Fingerprint;
@@ -41,4 +42,14 @@ pub(crate) fn workflows_from_json(json: &str) -> Result<Vec<WorkflowKey>, Failur
         fingerprint: Fingerprint(fingerprint),
     };
     Ok(pairs.into_iter().map(key).collect())
+}
+
+/// How tags are stored.
+pub(crate) fn tags_to_json(tags: &[String]) -> String {
+    serde_json::Value::from(tags.to_vec()).to_string()
+}
+
+/// What is stored may be anything: what cannot be read is no tag.
+pub(crate) fn tags_of_json(json: &str) -> Arc<[String]> {
+    serde_json::from_str::<Vec<String>>(json).unwrap_or_default().into()
 }

@@ -115,6 +115,7 @@ pub(crate) fn rescue(
             deadline: None,
             expands: None,
             schedule: None,
+            superseded_by: None,
         };
         let ended = Ended {
             execution: claimed.execution,

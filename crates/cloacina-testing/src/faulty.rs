@@ -19,11 +19,11 @@ use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, Claimed, Control, Controlled, Decide, DueKind, DueWaits, ExecutionHeader,
-    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewSignal,
-    NextDue, NodeEnd, OpenWait, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
-    SignalSent, Store, StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep,
-    WorkflowKey,
+    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewExecution,
+    NewSignal, NextDue, NodeEnd, OpenWait, Place, PlaceFigures, PlaceName, RecordedExecutions, Repaired,
+    RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection,
+    SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantStatus,
+    WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -61,6 +61,7 @@ methods! {
     PlaceOf = "place_of",
     TenantStatus = "tenant_status",
     Flush = "flush",
+    ExecutionRecord = "execution_record",
     ExecutionControl = "execution_control",
     DueSettle = "due_settle",
     ScheduleSettle = "schedule_settle",
@@ -276,6 +277,16 @@ impl Store for FaultyStore {
         }
         self.ask(&Call { moment: Moment::After, claims, ..call }).await?;
         Ok(flushed)
+    }
+
+    async fn execution_record(
+        &self,
+        place: &Place,
+        submits: &[Arc<NewExecution>],
+        now: Option<Timestamp>,
+    ) -> Result<RecordedExecutions> {
+        let work = self.inner.execution_record(place, submits, now);
+        self.through(Method::ExecutionRecord, work).await
     }
 
     async fn execution_control(

@@ -28,9 +28,14 @@ pub mod tenants;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+/// Executions that are run again, from where they failed or from elsewhere.
+pub mod rerun {
+    pub use cloacina_core::rerun::{From, Rerun};
+}
+
 pub use cloacina_core::execution::{
-    AttemptOutcome, AttemptRecord, Cancellation, ExecutionResult, ExecutionStatus, SkipReason, TaskInfo,
-    TaskResult, TaskState,
+    AttemptOutcome, AttemptRecord, Cancellation, DependencyOutcome, ExecutionResult, ExecutionStatus,
+    SkipReason, TaskInfo, TaskResult, TaskState,
 };
 pub use cloacina_core::store::{ExecutionFilter, FireOutcome, FireRecord, ScheduleState};
 pub use cloacina_core::workflow::{
@@ -82,6 +87,8 @@ mod guides {
     struct Tasks;
     #[doc = include_str!("../../../docs/guides/waiting.md")]
     struct Waiting;
+    #[doc = include_str!("../../../docs/guides/rerun.md")]
+    struct Rerun;
     #[doc = include_str!("../../../docs/guides/schedules.md")]
     struct Schedules;
     #[doc = include_str!("../../../docs/guides/testing.md")]

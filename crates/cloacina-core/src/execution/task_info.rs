@@ -1,13 +1,17 @@
 //! What a running task can learn about itself.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::id::{TaskIndex, TenantId};
+use super::origin::Origin;
+use super::outcome::{DependencyOutcome, Outcomes};
+use crate::id::TenantId;
 use crate::resources::Resources;
 use crate::schedule::Fire;
 use crate::state::State;
@@ -20,12 +24,16 @@ pub struct TaskInfo {
     pub(crate) workflow: String,
     pub(crate) task_id: String,
     pub(crate) attempt: u32,
-    pub(crate) position: TaskIndex,
     pub(crate) cancellation: Cancellation,
     pub(crate) place: Arc<Place>,
     pub(crate) resources: Option<Arc<dyn Resources>>,
-    pub(crate) fire: Option<Arc<Fire>>,
+    /// Where its execution comes from.
+    pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) state: State,
+    /// What its execution was given.
+    pub(crate) input: Arc<BTreeMap<String, Value>>,
+    /// How those before it ended.
+    pub(crate) outcomes: Outcomes,
     /// What the engine that runs it needs to know of it.
     pub(crate) engine: Arc<dyn Any + Send + Sync>,
 }
@@ -60,12 +68,13 @@ impl TaskInfo {
             workflow: "test".to_owned(),
             task_id: task_id.into(),
             attempt: 1,
-            position: 0,
             cancellation: Cancellation::default(),
             place: Arc::new(place),
             resources: None,
-            fire: None,
+            origin: None,
             state: State::default(),
+            input: Arc::default(),
+            outcomes: Outcomes::default(),
             engine: Arc::new(()),
         }
     }
@@ -77,8 +86,7 @@ impl TaskInfo {
         self
     }
 
-    /// With this execution's id, for tests. The idempotency token depends on it, and on the task's position,
-    /// which is 0 for every task here.
+    /// With this execution's id, for tests. The idempotency token depends on it, and on the task's id.
     #[must_use]
     pub fn with_execution_id(mut self, execution_id: Uuid) -> Self {
         self.execution_id = execution_id;
@@ -89,7 +97,21 @@ impl TaskInfo {
     /// [`Fire::for_test`] returns.
     #[must_use]
     pub fn with_schedule(mut self, fire: Fire) -> Self {
-        self.fire = Some(Arc::new(fire));
+        self.origin_mut().fire = Some(Arc::new(fire));
+        self
+    }
+
+    /// After a task that ended so, for tests.
+    #[must_use]
+    pub fn with_outcome(mut self, task: impl Into<String>, outcome: DependencyOutcome) -> Self {
+        self.outcomes.tell(task.into(), outcome);
+        self
+    }
+
+    /// As of an execution with these tags, for tests.
+    #[must_use]
+    pub fn with_tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.origin_mut().tags = tags.into_iter().map(Into::into).collect();
         self
     }
 
@@ -98,6 +120,10 @@ impl TaskInfo {
     pub fn with_attempt(mut self, attempt: u32) -> Self {
         self.attempt = attempt;
         self
+    }
+
+    fn origin_mut(&mut self) -> &mut Origin {
+        Arc::make_mut(self.origin.get_or_insert_default())
     }
 
     /// With a function that cancels it, for tests.
@@ -118,7 +144,35 @@ impl TaskInfo {
     /// The moment of a schedule that the execution was started for; `None` if no schedule started it.
     #[must_use]
     pub fn schedule(&self) -> Option<&Fire> {
-        self.fire.as_deref()
+        self.origin.as_ref()?.fire.as_deref()
+    }
+
+    /// What its execution was called, besides, when it was submitted.
+    #[must_use]
+    pub fn tags(&self) -> &[String] {
+        self.origin.as_ref().map_or(&[], |origin| &origin.tags)
+    }
+
+    /// How a task ended that comes before this one, which runs although it failed or was skipped: by a
+    /// [rule](crate::TriggerRule). `None` if none of this id comes before it. To ask costs a look at what this
+    /// process knows, and nothing if it is not asked.
+    ///
+    /// ```
+    /// # use cloacina_core::execution::{DependencyOutcome, TaskInfo};
+    /// let outcome = DependencyOutcome::failed("card declined");
+    /// let task = TaskInfo::for_test("notify").with_outcome("charge", outcome);
+    /// let charge = task.outcome_of("charge");
+    /// assert_eq!(charge.and_then(|charge| charge.error_message).as_deref(), Some("card declined"));
+    /// ```
+    #[must_use]
+    pub fn outcome_of(&self, task: &str) -> Option<DependencyOutcome> {
+        self.outcomes.of(task)
+    }
+
+    /// The execution whose place this one took; `None` if it is no [rerun](crate::rerun).
+    #[must_use]
+    pub fn rerun_of(&self) -> Option<Uuid> {
+        self.origin.as_ref().and_then(|origin| Some(origin.rerun?.of))
     }
 
     /// The execution this task belongs to.
@@ -145,13 +199,15 @@ impl TaskInfo {
         self.attempt
     }
 
-    /// A token that is the same in every attempt of this task of this execution and nowhere else: hand it to
-    /// services that drop repeated requests.
+    /// A token that is the same in every attempt of this task of this execution, also when it is
+    /// [rerun](crate::rerun), and nowhere else: hand it to services that drop repeated requests.
     ///
-    /// It is the UUID of version 5 over the execution's id and the position of the task.
+    /// It is the UUID of version 5 over the id of the first execution of a chain of reruns and the id of the
+    /// task. A rerun [from the start](crate::rerun::From::Start) is the first of a new chain.
     #[must_use]
     pub fn idempotency_token(&self) -> Uuid {
-        Uuid::new_v5(&self.execution_id, &self.position.to_be_bytes())
+        let first = self.origin.as_ref().and_then(|origin| origin.rerun?.first);
+        Uuid::new_v5(&first.unwrap_or(self.execution_id), self.task_id.as_bytes())
     }
 
     /// What the runner was given for its tasks, for the tenant that this one runs for.

@@ -29,9 +29,8 @@ use crate::clock::LONGEST_WAIT;
 use crate::contained::{Contained, call, discard, message_of};
 use crate::context::{Context, Patch, Values};
 use crate::error::{Advice, TaskError};
-use crate::execution::{AttemptOutcome, Cancellation, TaskInfo};
+use crate::execution::{AttemptOutcome, Before, Cancellation, Origin, Outcomes, TaskInfo};
 use crate::id::{ExecutionId, TaskIndex};
-use crate::schedule::Fire;
 use crate::slots::Permit;
 use crate::store::{Outcome, TaskOutcome};
 use crate::workflow::{Node, TaskBody, TaskDefinition, TaskFuture, Workflow};
@@ -59,7 +58,7 @@ pub(super) struct Attempt {
     running: Arc<Running>,
     input: Arc<Values>,
     patches: Vec<Arc<Patch>>,
-    fire: Option<Arc<Fire>>,
+    origin: Option<Arc<Origin>>,
     permit: Option<Permit>,
     /// Where it runs.
     runtime: Option<Handle>,
@@ -114,7 +113,7 @@ impl Attempt {
         incarnation: &Arc<Incarnation>,
         run: Run,
     ) -> Self {
-        let Run { start, workflow, input, patches, fire, stop, timeout, grace, runtime } = run;
+        let Run { start, workflow, input, patches, origin, stop, timeout, grace, runtime } = run;
         let of = (start.execution, start.task, start.attempt);
         let running = Arc::new(Running {
             hub: Arc::clone(hub),
@@ -140,7 +139,7 @@ impl Attempt {
         let told: Weak<Running> = Arc::downgrade(&running);
         running.stop.tells(told);
         let permit = start.permit.unwrap_or_else(|| place.slots.force());
-        Self { running, input, patches, fire, permit: Some(permit), runtime, ended: false }
+        Self { running, input, patches, origin, permit: Some(permit), runtime, ended: false }
     }
 
     /// Runs it, if there is a runtime to run it on. Otherwise it gives its task back.
@@ -215,18 +214,20 @@ impl Attempt {
         let running = &self.running;
         let values = merge(Arc::clone(&self.input), &self.patches);
         self.patches = Vec::new();
+        let recording = Arc::new(running.recording.recording());
         let info = TaskInfo {
             execution_id: running.execution.into(),
             workflow: running.workflow.name().to_owned(),
             task_id: task_id.to_owned(),
             attempt: running.number.max(0).cast_unsigned(),
-            position: running.task,
             cancellation: Cancellation { token: running.stop.token.clone() },
             place: Arc::clone(&running.place.place),
             resources: running.place.state().handles.settings.resources.clone(),
-            fire: self.fire.clone(),
+            origin: self.origin.clone(),
             state: running.workflow.state().cloned().unwrap_or_default(),
-            engine: Arc::new(running.recording.recording()),
+            input: Arc::clone(&self.input),
+            outcomes: Outcomes::Asked(Arc::clone(&recording) as Arc<dyn Before>),
+            engine: recording,
         };
         Context::for_task(values, Arc::new(info))
     }

@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use crate::context::{Context, ContextError, Patch, Values, values_from_json};
 use crate::error::{Error, ErrorKind};
-use crate::execution::{ExecutionResult, ExecutionStatus, SkipReason, TaskResult, TaskState};
+use crate::execution::{
+    DependencyOutcome, ExecutionResult, ExecutionStatus, Origin, SkipReason, TaskResult, TaskState, taken_out,
+};
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
-use crate::schedule::{Fire, taken_out};
 use crate::store::{ExecutionHeader, ExecutionRecord, TaskRecord, WorkflowKey};
 use crate::workflow::{Graph, Node, Workflow};
 
@@ -25,8 +26,8 @@ pub(crate) struct Live {
     pub(crate) priority: i16,
     /// Whether it may have due rows.
     pub(crate) timed: bool,
-    /// The moment of a schedule that it was started for.
-    pub(crate) fire: Option<Arc<Fire>>,
+    /// Where it comes from.
+    pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) input: Arc<Values>,
     /// The size of the input as JSON.
     pub(crate) input_bytes: usize,
@@ -107,7 +108,7 @@ impl Live {
             graph,
             priority,
             timed,
-            fire: None,
+            origin: None,
             input,
             input_bytes,
             created_at,
@@ -121,7 +122,7 @@ impl Live {
     pub(crate) fn loaded(record: &ExecutionRecord, workflow: Arc<Workflow>) -> Result<Self, Error> {
         check_rows(record, &workflow)?;
         let graph = Arc::clone(workflow.graph()?);
-        let ContextParts { input, fire, patches } = ContextParts::of(record)?;
+        let ContextParts { input, origin, patches } = ContextParts::of(record)?;
         let tasks = record
             .tasks
             .iter()
@@ -146,7 +147,7 @@ impl Live {
             graph,
             priority: header.priority,
             timed: header.deadline.is_some(),
-            fire,
+            origin,
             input,
             input_bytes: record.input.len(),
             created_at: header.created_at,
@@ -185,6 +186,11 @@ impl Live {
         }
     }
 
+    /// Whether a schedule may have started it.
+    pub(crate) fn is_scheduled(&self) -> bool {
+        self.origin.as_ref().is_some_and(|origin| origin.fire.is_some())
+    }
+
     /// Whether the workflow has such a task. What is stored may say anything.
     pub(crate) fn has(&self, task: TaskIndex) -> bool {
         usize::try_from(task).is_ok_and(|task| task < self.tasks.len())
@@ -214,6 +220,22 @@ impl Live {
             dependency.state.is_terminal().then_some((dependency.state, dependency.skip_reason))
         });
         dependencies.collect()
+    }
+
+    /// How the task of this id ended, if it comes before `task`.
+    pub(crate) fn outcome_of(&self, task: TaskIndex, id: &str) -> Option<DependencyOutcome> {
+        if !self.has(task) {
+            return None;
+        }
+        let named = |task: &TaskIndex| self.workflow.node(*task).is_some_and(|node| node.id() == id);
+        let before = self.graph.ancestors(task).into_iter().find(named)?;
+        let before = &self.tasks[before as usize];
+        match before.state {
+            TaskState::Completed => Some(DependencyOutcome::completed()),
+            TaskState::Failed => Some(DependencyOutcome::failed(before.error.clone().unwrap_or_default())),
+            TaskState::Skipped => before.skip_reason.map(DependencyOutcome::skipped),
+            _ => None,
+        }
     }
 
     /// The failed dependencies that `task` handles if it completes.
@@ -303,6 +325,9 @@ impl Live {
                 })
                 .collect(),
             error_message: error,
+            rerun_of: self.origin.as_ref().and_then(|origin| Some(origin.rerun?.of)),
+            superseded_by: None,
+            tags: self.origin.as_ref().map(|origin| origin.tags.to_vec()).unwrap_or_default(),
         })
     }
 }
@@ -343,7 +368,7 @@ pub(crate) fn merge(base: Arc<Values>, patches: &[Arc<Patch>]) -> Arc<Values> {
 
 struct ContextParts {
     input: Arc<Values>,
-    fire: Option<Arc<Fire>>,
+    origin: Option<Arc<Origin>>,
     patches: Vec<Option<Arc<Patch>>>,
 }
 
@@ -353,12 +378,12 @@ impl ContextParts {
             let message = format!("the stored context of execution {} cannot be read", record.header.id);
             Error::new(ErrorKind::Context, message).with_source(error)
         };
-        let (input, fire) = taken_out(values_from_json(&record.input).map_err(broken)?);
+        let (input, origin) = taken_out(values_from_json(&record.input).map_err(broken)?);
         let patch = |task: &TaskRecord| {
             task.patch.as_deref().map(Patch::from_json).transpose().map(|patch| patch.map(Arc::new))
         };
         let patches = record.tasks.iter().map(patch).collect::<Result<_, _>>().map_err(broken)?;
-        Ok(Self { input, fire, patches })
+        Ok(Self { input, origin, patches })
     }
 }
 
@@ -404,6 +429,9 @@ pub(crate) fn summary_of(header: &ExecutionHeader) -> ExecutionResult {
         final_context: Context::new(),
         task_results: Vec::new(),
         error_message: header.error.clone(),
+        rerun_of: header.rerun_of.map(Uuid::from),
+        superseded_by: header.superseded_by.map(Uuid::from),
+        tags: header.tags.to_vec(),
     }
 }
 

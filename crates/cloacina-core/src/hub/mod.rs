@@ -11,6 +11,7 @@
 //!   doorbell    looks for due work        elsewhere   asks for executions that are waited for and run elsewhere
 //!   waits       decides what becomes of nodes that wait
 //!   expand      gives executions that were submitted by name their tasks
+//!   beside      records many executions in one commit, and reruns
 //!   orphans     executions whose code nobody has       retention   mends, and deletes what is old
 //!   serving     opens the places of tenants that nobody opened here and that have work due, and closes them again
 //!   schedules   fires schedules, and changes them
@@ -39,6 +40,7 @@ mod awake;
 mod batch;
 #[cfg(feature = "testing")]
 mod begun;
+mod beside;
 mod claims;
 mod deferred;
 mod doorbell;

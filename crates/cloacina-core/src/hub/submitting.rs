@@ -1,5 +1,6 @@
 //! What is checked of a new execution before it is sent on its way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,10 +11,10 @@ use super::transition::{Submit, SubmitReply};
 use crate::config::RunnerConfig;
 use crate::context::{ContextError, values_to_json};
 use crate::error::{Error, ErrorKind};
+use crate::execution::{Origin, reserved_key};
 use crate::id::ExecutionId;
-use crate::schedule::RESERVED_KEY;
 use crate::store::{NewExecution, WorkflowKey};
-use crate::submission::{Described, idempotency};
+use crate::submission::{Described, checked_tags, idempotency};
 use crate::workflow::{Fingerprint, check_workflow_name};
 
 /// The priority that is claimed first.
@@ -42,8 +43,18 @@ impl Hub {
         roots: Roots,
         reply: SubmitReply,
     ) -> Result<(Submit, Option<usize>), Error> {
-        let Described { workflow: name, by_name, input, idempotency_key, start_at, deadline, priority } =
-            described;
+        let Described {
+            workflow: name,
+            by_name,
+            input,
+            idempotency_key,
+            start_at,
+            deadline,
+            priority,
+            tags,
+            fire,
+            rerun,
+        } = described;
         let tenant = &place.place.name;
         // Before the look at the state, so that the hub does not go to rest between the two.
         let under_way = Submitting::new(place).map_err(|there_are| too_many(there_are, tenant))?;
@@ -93,12 +104,23 @@ impl Hub {
             return Err(Error::new(ErrorKind::Configuration, message));
         }
         let values = input.into_values()?;
-        if values.contains_key(RESERVED_KEY) {
-            let message =
-                format!("the input has a key `{RESERVED_KEY}`, which is the engine's: use another one");
+        if let Some(key) = reserved_key(&values) {
+            let message = format!(
+                "the input has a key `{}`, which is the engine's: use another one",
+                key.escape_debug()
+            );
             return Err(Error::new(ErrorKind::Context, message));
         }
-        let json = values_to_json(&values)?;
+        let tags = checked_tags(tags)?;
+        let origin = Origin { fire, rerun, tags: Arc::clone(&tags) }.in_use();
+        let json = origin.as_ref().map_or_else(
+            || values_to_json(&values),
+            |origin| {
+                let mut stored = BTreeMap::clone(&values);
+                origin.put_into(&mut stored);
+                values_to_json(&stored)
+            },
+        )?;
         if json.len() > max_context_bytes {
             let limit = max_context_bytes;
             return Err(
@@ -128,12 +150,15 @@ impl Hub {
             tasks,
             claimed,
             submitter: self.store.submitter(),
+            tags,
+            rerun: None,
         };
         let submit = Submit {
             place: Arc::clone(place),
             execution: Arc::new(execution),
             workflow,
             input: values,
+            origin,
             permits,
             reply,
             under_way,

@@ -257,7 +257,7 @@ async fn signal(execution: &Execution, number: u64) -> Result<SignalReceipt, Err
     };
     let (one, other) = tokio::join!(send(), send());
     let receipts = [one?, other?];
-    let over = receipts.contains(&SignalReceipt::AlreadyOver);
+    let over = receipts.contains(&SignalReceipt::AlreadyOver { superseded_by: None });
     assert!(over || receipts.contains(&SignalReceipt::Repeated), "one key, two signals: {receipts:?}");
     Ok(*receipts.iter().find(|receipt| **receipt != SignalReceipt::Repeated).unwrap_or(&receipts[0]))
 }

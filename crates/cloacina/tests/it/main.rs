@@ -21,6 +21,7 @@ mod control;
 #[cfg(feature = "postgres")]
 mod database;
 mod defect;
+mod dependency;
 mod due;
 mod edge;
 mod given;
@@ -38,6 +39,7 @@ mod outcome;
 mod pooler;
 mod process;
 mod read;
+mod rerun;
 #[cfg(feature = "sqlite")]
 mod rest;
 mod restored;

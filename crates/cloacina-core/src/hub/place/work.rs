@@ -76,7 +76,7 @@ impl Work {
     /// Those of these executions that a schedule may have started: all of which it is not known that none
     /// did.
     pub(crate) fn scheduled(&self, executions: impl Iterator<Item = ExecutionId>) -> Vec<ExecutionId> {
-        executions.filter(|id| self.live.get(id).is_none_or(|live| live.fire.is_some())).collect()
+        executions.filter(|id| self.live.get(id).is_none_or(|live| live.is_scheduled())).collect()
     }
 
     pub(crate) fn hold(&mut self, execution: ExecutionId, task: TaskIndex, attempt: i32) {
