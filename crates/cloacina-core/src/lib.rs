@@ -51,12 +51,12 @@ pub use metrics::TenantMetrics;
 pub use resources::Resources;
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use rule::TriggerRule;
-pub use runner::{Execution, PlaceRunner};
+pub use runner::{Execution, PlaceRunner, join_all};
 pub use schedule::{CatchUp, Fire, Missed, Overlap, Redo, Schedule};
 pub use schedules::{Backfill, ScheduleInfo, Schedules, Triggered};
 #[cfg(feature = "testing")]
 pub use script::Script;
 pub use signal::{ByKey, Carrier, Signal, SignalReceipt, Waiting};
 pub use state::{Shared, State};
-pub use submission::{Described, Destination, Submission};
+pub use submission::{Described, Destination, Input, Submission, Submissions};
 pub use workflow::Workflow;

@@ -1,5 +1,6 @@
 //! A handle on the engine, for one tenant.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,7 +14,9 @@ use crate::config::RunnerConfig;
 use crate::context::{Context, payload_of};
 use crate::error::{Error, ErrorKind};
 use crate::execution::{AttemptRecord, ExecutionResult, ExecutionStatus};
-use crate::hub::{Ended, HandleNumber, Hub, OpenPlace, Roots, SubmitReply, Submitter, result_of, summary_of};
+use crate::hub::{
+    Ended, HandleNumber, Hub, OpenPlace, Roots, Submit, SubmitReply, Submitter, result_of, summary_of,
+};
 use crate::id::ExecutionId;
 use crate::metrics::TenantMetrics;
 use crate::rerun::{self, Rerun, Reruns};
@@ -22,11 +25,18 @@ use crate::store::{
     Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, NEVER, NewSignal, Payload, Place,
     PlaceName, SignalSent, SignalTarget, WaitFilter,
 };
-use crate::submission::{Described, Destination, Submission};
+use crate::submission::{Described, Destination, Input, Submission, Submissions};
 use crate::workflow::Workflow;
 
 /// The most executions that a listing without a limit returns.
 const LIST_LIMIT: usize = 10_000;
+
+/// How many executions are recorded in one commit where many are submitted, and how many bytes of input.
+const CHUNK: usize = 1_000;
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// How many such commits are under way at once.
+const CHUNKS: usize = 2;
 
 /// A handle on the engine, for one tenant. Clones share it.
 ///
@@ -159,6 +169,18 @@ impl PlaceRunner {
     /// Starts to describe an execution: its input, and what else can be said about it.
     pub fn submit(&self, workflow: impl Into<String>) -> Submission<Self> {
         Submission::new(self.clone(), workflow)
+    }
+
+    /// Starts to describe many executions of one workflow, which are recorded a thousand at a time.
+    pub fn submit_many<Inputs>(
+        &self,
+        workflow: impl Into<String>,
+        inputs: Inputs,
+    ) -> Submissions<Self, Inputs::IntoIter>
+    where
+        Inputs: IntoIterator<Item: Into<Input>>,
+    {
+        Submissions::new(self.clone(), workflow, inputs.into_iter())
     }
 
     /// A handle on an execution of this tenant. Whether there is one is found out when it is used.
@@ -397,6 +419,91 @@ impl Destination for PlaceRunner {
         let execution = self.send(described, reply)?;
         on_its_way.of(execution).recorded().await
     }
+
+    async fn record_many(
+        self,
+        described: Described,
+        inputs: impl Iterator<Item = Input> + Send,
+    ) -> Result<Vec<Result<Execution, Error>>, Error> {
+        self.check_open()?;
+        let Handle { hub, place, settings, .. } = &*self.handle;
+        hub.check_workflow(place, &described)?;
+        let mut results = Vec::with_capacity(inputs.size_hint().0);
+        let (mut under_way, mut chunk, mut bytes) = (VecDeque::new(), Chunk::default(), 0);
+        let mut looked = false;
+        for input in inputs {
+            let (reply, on_its_way) = OnItsWay::new(&self);
+            let checked = hub.check(described.one(input), place, settings, Roots::Left, reply);
+            let admitted = match checked {
+                Ok((submit, limit)) => hub.admitted(submit, limit).await,
+                Err(error) => Err(error),
+            };
+            match admitted {
+                Ok(submit) => {
+                    if !std::mem::replace(&mut looked, true) && !submit.execution.is_expanded() {
+                        hub.look_for_name(place, &submit.execution.workflow.name);
+                    }
+                    bytes += submit.execution.input.len();
+                    chunk.replies.push(Ok(on_its_way.of(submit.execution.id)));
+                    chunk.submits.push(submit);
+                }
+                Err(error) => chunk.replies.push(Err(error)),
+            }
+            if chunk.replies.len() >= CHUNK || bytes >= CHUNK_BYTES {
+                // While one is written the next is made.
+                if under_way.len() >= CHUNKS {
+                    answered(under_way.pop_front(), &mut results).await;
+                }
+                under_way.push_back(std::mem::take(&mut chunk).record(hub, place));
+                bytes = 0;
+            }
+        }
+        under_way.push_back(chunk.record(hub, place));
+        for replies in under_way {
+            answered(Some(replies), &mut results).await;
+        }
+        Ok(results)
+    }
+}
+
+/// What was asked for of one of many, or why it was not.
+type Replies = Vec<Result<OnItsWay, Error>>;
+
+/// Executions that are recorded in one commit.
+#[derive(Default)]
+struct Chunk {
+    submits: Vec<Submit>,
+    replies: Replies,
+}
+
+impl Chunk {
+    fn record(self, hub: &Arc<Hub>, place: &Arc<OpenPlace>) -> Replies {
+        if !self.submits.is_empty() {
+            hub.record(Arc::clone(place), self.submits);
+        }
+        self.replies
+    }
+}
+
+async fn answered(replies: Option<Replies>, results: &mut Vec<Result<Execution, Error>>) {
+    for reply in replies.into_iter().flatten() {
+        results.push(match reply {
+            Ok(on_its_way) => on_its_way.recorded().await,
+            Err(error) => Err(error),
+        });
+    }
+}
+
+/// Waits for the end of executions, wherever they run, and returns what came of each, in their order.
+///
+/// # Errors
+///
+/// In the place of each, as [`Execution::wait_for_completion`].
+pub async fn join_all(
+    executions: impl IntoIterator<Item = &Execution>,
+) -> Vec<Result<ExecutionResult, Error>> {
+    let waiting = executions.into_iter().map(Execution::wait_for_completion);
+    futures_util::future::join_all(waiting).await
 }
 
 impl Reruns for PlaceRunner {

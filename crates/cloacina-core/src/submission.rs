@@ -55,12 +55,54 @@ pub trait Destination: Sized {
 
     /// Records it.
     fn record(self, described: Described) -> impl Future<Output = Result<Self::Recorded, Error>> + Send;
+
+    /// Records many.
+    fn record_many(
+        self,
+        described: Described,
+        inputs: impl Iterator<Item = Input> + Send,
+    ) -> impl Future<Output = Result<Vec<Result<Self::Recorded, Error>>, Error>> + Send;
 }
 
-impl<To> Submission<To> {
-    #[doc(hidden)]
-    pub fn new(to: To, workflow: impl Into<String>) -> Self {
-        let described = Described {
+/// What one of [many executions](Submissions) is given.
+#[derive(Debug, Clone, Default)]
+pub struct Input {
+    context: Context,
+    key: Option<String>,
+    tags: Vec<String>,
+}
+
+impl Input {
+    /// The execution is given this context.
+    #[must_use]
+    pub fn new(context: Context) -> Self {
+        Self { context, ..Self::default() }
+    }
+
+    /// As [`Submission::idempotency_key`]: with one for each, the whole may be submitted again.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// As [`Submission::tag`], besides those that all of them have.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+}
+
+impl From<Context> for Input {
+    fn from(context: Context) -> Self {
+        Self::new(context)
+    }
+}
+
+impl Described {
+    fn new(workflow: impl Into<String>) -> Self {
+        Self {
             workflow: workflow.into(),
             by_name: false,
             input: Context::new(),
@@ -71,8 +113,96 @@ impl<To> Submission<To> {
             tags: Vec::new(),
             fire: None,
             rerun: None,
-        };
-        Self { to, described }
+        }
+    }
+
+    /// One of many that are described so.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn one(&self, input: Input) -> Self {
+        let Input { context, key, tags } = input;
+        let tags = self.tags.iter().cloned().chain(tags).collect();
+        Self { input: context, idempotency_key: key, tags, ..self.clone() }
+    }
+}
+
+/// Many executions of one workflow to be recorded: by a runner, or in a transaction of the tenant's data.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is recorded before `send`"]
+pub struct Submissions<To, Inputs> {
+    to: To,
+    described: Described,
+    inputs: Inputs,
+}
+
+impl<To, Inputs> Submissions<To, Inputs> {
+    #[doc(hidden)]
+    pub fn new(to: To, workflow: impl Into<String>, inputs: Inputs) -> Self {
+        Self { to, described: Described::new(workflow), inputs }
+    }
+
+    /// As [`Submission::by_name`].
+    pub fn by_name(mut self) -> Self {
+        self.described.by_name = true;
+        self
+    }
+
+    /// As [`Submission::start_at`].
+    pub fn start_at(mut self, start_at: Timestamp) -> Self {
+        self.described.start_at = Some(start_at);
+        self
+    }
+
+    /// As [`Submission::deadline`].
+    pub fn deadline(mut self, deadline: Timestamp) -> Self {
+        self.described.deadline = Some(deadline);
+        self
+    }
+
+    /// As [`Submission::priority`].
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.described.priority = priority;
+        self
+    }
+
+    /// As [`Submission::tag`], for all of them.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.described.tags.push(tag.into());
+        self
+    }
+}
+
+impl<To, Inputs> Submissions<To, Inputs>
+where
+    To: Destination,
+    Inputs: Iterator<Item: Into<Input>> + Send,
+{
+    /// Records them, and returns what came of each, in the order of the inputs.
+    ///
+    /// Submitted to a runner, 1,000 of them, or as many as have 4 MiB, are recorded in one commit; the inputs
+    /// are asked for as the commits go on. What cannot be recorded, because of its input or because the tenant
+    /// has as many executions as it may, is an error in its place and keeps no other from being recorded.
+    /// Their first tasks begin a moment later than those of an execution that is submitted alone. If the
+    /// program stops before this returns, some of the commits may have been made: give each input a
+    /// [key](Input::key), and the whole can be submitted again.
+    ///
+    /// Submitted to a transaction, all of them are part of its commit.
+    ///
+    /// # Errors
+    ///
+    /// Only what would keep all of them from being recorded: [`ErrorKind::Workflow`] for a workflow that this
+    /// process does not have, [`ErrorKind::ShutDown`], [`ErrorKind::Suspended`]. Those of each are those of
+    /// [`Submission::send`].
+    pub async fn send(self) -> Result<Vec<Result<To::Recorded, Error>>, Error> {
+        let Self { to, described, inputs } = self;
+        to.record_many(described, inputs.map(Into::into)).await
+    }
+}
+
+impl<To> Submission<To> {
+    #[doc(hidden)]
+    pub fn new(to: To, workflow: impl Into<String>) -> Self {
+        Self { to, described: Described::new(workflow) }
     }
 
     pub(crate) fn into_parts(self) -> (To, Described) {

@@ -43,9 +43,9 @@ pub use cloacina_core::workflow::{
     registered as registered_workflows,
 };
 pub use cloacina_core::{
-    Backfill, Backoff, ByKey, CatchUp, Context, ContextError, Error, ErrorKind, Execution, Fire, Jitter,
-    Missed, Overlap, Redo, RetryPolicy, Schedule, ScheduleInfo, Schedules, Signal, SignalReceipt, Submission,
-    TaskError, TriggerRule, Triggered, Waiting, Workflow,
+    Backfill, Backoff, ByKey, CatchUp, Context, ContextError, Error, ErrorKind, Execution, Fire, Input,
+    Jitter, Missed, Overlap, Redo, RetryPolicy, Schedule, ScheduleInfo, Schedules, Signal, SignalReceipt,
+    Submission, Submissions, TaskError, TriggerRule, Triggered, Waiting, Workflow, join_all,
 };
 /// A point in time: when something began or ended, or is to start.
 #[doc(no_inline)]

@@ -92,7 +92,7 @@ pub(crate) use place::{Ended, HandleNumber, OpenPlace};
 pub use recording::{Completion, Recording, Writing};
 pub use shared::Hub;
 pub(crate) use submitting::Roots;
-pub(crate) use transition::SubmitReply;
+pub(crate) use transition::{Submit, SubmitReply};
 
 use crate::config::RunnerConfig;
 use crate::store::Store;

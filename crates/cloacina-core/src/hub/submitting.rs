@@ -33,6 +33,17 @@ pub(crate) enum Roots {
 }
 
 impl Hub {
+    /// Checks what would keep all executions that are described so from being recorded.
+    pub(crate) fn check_workflow(&self, place: &OpenPlace, described: &Described) -> Result<(), Error> {
+        let state = place.state();
+        state.check_active()?;
+        let workflows = &state.handles.workflows;
+        if described.by_name || workflows.get(&described.workflow).is_some() {
+            return Ok(());
+        }
+        Err(unknown_workflow(&described.workflow, &workflows.names()))
+    }
+
     /// Checks all that can be known of it here, and makes what is to be written. The second value is how many
     /// executions the tenant may have that are not over, if that is limited.
     pub(crate) fn check(

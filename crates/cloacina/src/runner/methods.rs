@@ -3,7 +3,8 @@
 use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
 use cloacina_core::store::ExecutionFilter;
 use cloacina_core::{
-    ByKey, Context, Error, Execution, PlaceRunner, Schedule, Schedules, Submission, TenantMetrics, Waiting,
+    ByKey, Context, Error, Execution, Input, PlaceRunner, Schedule, Schedules, Submission, Submissions,
+    TenantMetrics, Waiting,
 };
 use uuid::Uuid;
 
@@ -52,6 +53,31 @@ impl Runner {
     /// Starts to describe an execution: its input, and what else can be said about it. `send()` records it.
     pub fn submit(&self, workflow: impl Into<String>) -> Submission<PlaceRunner> {
         self.runner.submit(workflow)
+    }
+
+    /// Starts to describe many executions of one workflow, which are recorded a thousand at a time. `send()`
+    /// returns what came of each.
+    ///
+    /// ```
+    /// # use cloacina::{Context, Error, Input, Runner};
+    /// # async fn import(runner: &Runner, lines: Vec<String>) -> Result<(), Error> {
+    /// let inputs = lines.iter().map(|line| Input::new(Context::new().with("line", line)).key(line));
+    /// for (line, recorded) in lines.iter().zip(runner.submit_many("import", inputs).send().await?) {
+    ///     if let Err(error) = recorded {
+    ///         eprintln!("{line} was not imported: {error}");
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn submit_many<Inputs>(
+        &self,
+        workflow: impl Into<String>,
+        inputs: Inputs,
+    ) -> Submissions<PlaceRunner, Inputs::IntoIter>
+    where
+        Inputs: IntoIterator<Item: Into<Input>>,
+    {
+        self.runner.submit_many(workflow, inputs)
     }
 
     /// The schedules of this tenant: what runs by itself.

@@ -31,6 +31,7 @@ mod limit;
 #[cfg(feature = "postgres")]
 mod login;
 mod macros;
+mod many;
 mod names;
 #[cfg(feature = "postgres")]
 mod neighbour;

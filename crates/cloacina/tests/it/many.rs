@@ -1,0 +1,117 @@
+//! Many executions that are submitted at once.
+
+use std::collections::HashSet;
+
+use cloacina::{
+    Context, ErrorKind, ExecutionFilter, ExecutionStatus, Input, RunnerConfig, Workflow, join_all,
+};
+
+use crate::support::{Database, Gate, assert_error, idle, in_time, quick, setting, workflow};
+
+/// A workflow that does nothing.
+fn nothing() -> Workflow {
+    workflow("import", [idle("t")])
+}
+
+fn line(n: usize) -> Context {
+    Context::new().with("line", n)
+}
+
+on_each_store! {
+    async fn many_are_recorded_and_run_in_the_order_of_their_inputs(database: Database) {
+        let runner = database.configured(quick().max_concurrent_tasks(100), [
+            workflow("import", [setting("t", "done", true)]),
+        ]).await;
+        let inputs = (0..2_500).map(|n| Input::from(line(n)).tag(format!("part {}", n % 2)));
+        let recorded = runner.submit_many("import", inputs).tag("night").priority(7).send().await.unwrap();
+        let executions: Vec<_> = recorded.into_iter().map(|execution| execution.unwrap()).collect();
+        let results = in_time(join_all(&executions)).await;
+        for (n, result) in results.into_iter().enumerate() {
+            let result = result.unwrap();
+            assert_eq!(result.execution_id, executions[n].execution_id);
+            assert_eq!(result.status, ExecutionStatus::Completed);
+            assert_eq!(result.final_context, line(n).with("done", true));
+            assert_eq!(result.tags, ["night".to_owned(), format!("part {}", n % 2)]);
+        }
+        let ids: HashSet<_> = executions.iter().map(|execution| execution.execution_id).collect();
+        assert_eq!(ids.len(), 2_500);
+        let part = runner.list(ExecutionFilter::all().tag("part 1"), None, 10_000).await.unwrap();
+        assert_eq!(part.len(), 1_250);
+        assert!(runner.submit_many("import", Vec::<Context>::new()).send().await.unwrap().is_empty());
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn the_whole_is_submitted_again_with_keys(database: Database) {
+        let runner = database.runner([nothing()]).await;
+        let submit = |n: usize| {
+            let inputs = (0..n).map(|n| Input::new(line(n)).key(format!("line {n}")));
+            runner.submit_many("import", inputs).send()
+        };
+        let ids = |recorded: Vec<Result<cloacina::Execution, cloacina::Error>>| -> Vec<_> {
+            recorded.into_iter().map(|execution| execution.unwrap().execution_id).collect()
+        };
+        let first = ids(submit(1_100).await.unwrap());
+        let again = ids(submit(1_200).await.unwrap());
+        assert_eq!(again[..1_100], first);
+        assert_eq!(runner.list_executions().await.unwrap().len(), 1_200);
+        // Each is what a single submission would have been.
+        let one = runner.submit("import").input(line(7)).idempotency_key("line 7").send().await.unwrap();
+        assert_eq!(one.execution_id, first[7]);
+        let inputs = [Input::new(line(8)).key("line 7"), Input::new(line(1_200)).key("line 1200")];
+        let [other, new] = runner.submit_many("import", inputs).send().await.unwrap().try_into().unwrap();
+        assert_error(&other.unwrap_err(), ErrorKind::Conflict, "`line 7` was used before");
+        in_time(new.unwrap().wait_for_completion()).await.unwrap();
+        // The same key twice in one call.
+        let inputs = [(); 2].map(|()| Input::new(line(0)).key("twice"));
+        let twice = ids(runner.submit_many("import", inputs).send().await.unwrap());
+        assert_eq!(twice[0], twice[1]);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn what_cannot_be_recorded_is_an_error_in_its_place(database: Database) {
+        let runner = database.configured(quick().max_context_bytes(1_000), [nothing()]).await;
+        let inputs = [
+            Input::new(line(0)),
+            Input::new(line(1).with("large", "x".repeat(2_000))),
+            Input::new(line(2).with("cloacina/mine", 1)),
+            Input::new(line(3)).key(""),
+            Input::new(line(4)).tag(""),
+            Input::new(line(5).with("bad", f64::NAN)),
+            Input::new(line(6)),
+        ];
+        let recorded = runner.submit_many("import", inputs).send().await.unwrap();
+        let kinds: Vec<_> = recorded.iter().map(|one| one.as_ref().err().map(cloacina::Error::kind)).collect();
+        let (context, configuration) = (Some(ErrorKind::Context), Some(ErrorKind::Configuration));
+        assert_eq!(kinds, [None, context, context, configuration, configuration, context, None]);
+        assert_eq!(runner.list_executions().await.unwrap().len(), 2);
+        let unknown = runner.submit_many("nothing", [line(0)]).send().await.unwrap_err();
+        assert_error(&unknown, ErrorKind::Workflow, "there is no workflow `nothing`");
+        runner.shutdown().await.unwrap();
+        let gone = runner.submit_many("import", [line(0)]).send().await.unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::ShutDown);
+    }
+
+    async fn the_limit_of_a_tenant_counts_for_each(database: Database) {
+        let gate = Gate::new();
+        let runner = database.configured(quick().max_queue_length(5), [workflow("import", [gate.task("t")])]).await;
+        let recorded = runner.submit_many("import", (0..8).map(line)).send().await.unwrap();
+        let refused: Vec<_> = recorded.iter().filter_map(|one| one.as_ref().err()).collect();
+        assert_eq!((recorded[..5].iter().filter(|one| one.is_ok()).count(), refused.len()), (5, 3));
+        assert_error(refused[0], ErrorKind::Limit, "max_queue_length");
+        gate.open(5);
+        let executions: Vec<_> = recorded.into_iter().filter_map(Result::ok).collect();
+        assert!(in_time(join_all(&executions)).await.iter().all(Result::is_ok));
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn many_are_submitted_by_name_for_another_process(database: Database) {
+        let submitter = database.builder().config(RunnerConfig::builder().submit_only(true).build()).build().await.unwrap();
+        let recorded = submitter.submit_many("import", (0..50).map(line)).by_name().send().await.unwrap();
+        let executions: Vec<_> = recorded.into_iter().map(|execution| execution.unwrap()).collect();
+        let runner = database.runner([nothing()]).await;
+        let results = in_time(join_all(&executions)).await;
+        assert!(results.iter().all(|result| result.as_ref().is_ok_and(|result| result.status.is_success())));
+        runner.shutdown().await.unwrap();
+        submitter.shutdown().await.unwrap();
+    }
+}
