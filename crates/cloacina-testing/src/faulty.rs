@@ -119,7 +119,7 @@ pub struct Call {
     pub number: u64,
     /// The tenant that a flush writes for; `None` if there are several, and for other methods.
     pub tenant: Option<TenantId>,
-    /// How many new executions a flush has to record.
+    /// How many new executions a flush, or `execution_record`, has to record.
     pub submits: usize,
     /// How many outcomes a flush has to record.
     pub outcomes: usize,
@@ -285,8 +285,11 @@ impl Store for FaultyStore {
         submits: &[Arc<NewExecution>],
         now: Option<Timestamp>,
     ) -> Result<RecordedExecutions> {
-        let work = self.inner.execution_record(place, submits, now);
-        self.through(Method::ExecutionRecord, work).await
+        let call = Call { submits: submits.len(), ..self.call(Method::ExecutionRecord) };
+        self.ask(&call).await?;
+        let recorded = self.inner.execution_record(place, submits, now).await?;
+        self.ask(&Call { moment: Moment::After, ..call }).await?;
+        Ok(recorded)
     }
 
     async fn execution_control(

@@ -1,12 +1,19 @@
 //! Many executions that are submitted at once.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use cloacina::rerun::From;
 use cloacina::{
     Context, ErrorKind, ExecutionFilter, ExecutionStatus, Input, RunnerConfig, Workflow, join_all,
 };
+use cloacina_core::store::{PlaceName, StoreErrorKind};
+use cloacina_core::{Hub, PlaceRunner};
+use cloacina_testing::faulty::{Call, FaultyStore, Method, Moment, Verdict};
+use cloacina_testing::memory::MemoryDatabase;
 
-use crate::support::{Database, Gate, assert_error, idle, in_time, quick, setting, workflow};
+use crate::support::{Database, Gate, assert_error, failing, idle, in_time, quick, setting, workflow};
 
 /// A workflow that does nothing.
 fn nothing() -> Workflow {
@@ -114,4 +121,76 @@ on_each_store! {
         runner.shutdown().await.unwrap();
         submitter.shutdown().await.unwrap();
     }
+}
+
+/// A runner whose store does to what it records as the hook says.
+async fn faulty(hook: impl Fn(&Call) -> Verdict + Send + Sync + 'static) -> PlaceRunner {
+    let hook = move |call: &Call| {
+        if call.method == Method::ExecutionRecord { hook(call) } else { Verdict::Pass }
+    };
+    let store = FaultyStore::new(Arc::new(MemoryDatabase::new().open()), hook);
+    let settings = quick().workflow(nothing()).workflow(workflow("bad", [failing("t")])).build();
+    let hub = Hub::start(store, &settings);
+    PlaceRunner::open(hub, PlaceName::Default, settings, Vec::new()).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_recorded_without_an_answer_is_recorded_once() {
+    let faults = [
+        (Moment::Before, StoreErrorKind::Transient),
+        (Moment::Before, StoreErrorKind::Unknown),
+        (Moment::After, StoreErrorKind::Unknown),
+    ];
+    for (moment, kind) in faults {
+        let calls = AtomicUsize::new(0);
+        let runner = faulty(move |call| {
+            let fails = call.moment == moment && calls.fetch_add(1, Ordering::Relaxed) % 4 < 2;
+            if fails { Verdict::Fail(kind) } else { Verdict::Pass }
+        })
+        .await;
+        let inputs = (0..20).map(|n| {
+            let input = Input::new(line(n));
+            if n % 2 == 0 { input.key(format!("{n}")) } else { input }
+        });
+        let recorded = in_time(runner.submit_many("import", inputs).send()).await.unwrap();
+        let executions: Vec<_> = recorded.into_iter().map(Result::unwrap).collect();
+        assert!(in_time(join_all(&executions)).await.iter().all(Result::is_ok));
+        assert_eq!(runner.list_executions().await.unwrap().len(), 20, "{moment:?} {kind:?}");
+        let bad = runner.execute_async("bad", Context::new()).await.unwrap();
+        in_time(bad.wait_for_completion()).await.unwrap();
+        let again = in_time(bad.rerun(From::Failed).send()).await.unwrap();
+        in_time(again.wait_for_completion()).await.unwrap();
+        assert_eq!(runner.list_executions().await.unwrap().len(), 22, "{moment:?} {kind:?}");
+        let old = runner.get_execution(bad.execution_id).await.unwrap();
+        assert_eq!(old.superseded_by, Some(again.execution_id));
+        runner.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_database_cannot_keep_takes_no_other_along() {
+    let singles = AtomicUsize::new(0);
+    let runner = faulty(move |call| {
+        if call.moment == Moment::After {
+            return Verdict::Pass;
+        }
+        // Some of the first four cannot be kept.
+        let single = call.submits == 1 && singles.fetch_add(1, Ordering::Relaxed) == 2;
+        if call.submits > 2 || single { Verdict::Fail(StoreErrorKind::Data) } else { Verdict::Pass }
+    })
+    .await;
+    let recorded = in_time(runner.submit_many("import", (0..13).map(line)).send()).await.unwrap();
+    let refused: Vec<_> = recorded.iter().filter_map(|one| one.as_ref().err()).collect();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].kind(), ErrorKind::Context);
+    assert_eq!(runner.list_executions().await.unwrap().len(), 12);
+    runner.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_that_cannot_be_written_refuses_all_of_them() {
+    let runner = faulty(|_| Verdict::Fail(StoreErrorKind::Place)).await;
+    let recorded = in_time(runner.submit_many("import", (0..3).map(line)).send()).await.unwrap();
+    assert!(recorded.iter().all(|one| one.as_ref().is_err_and(|error| error.kind() == ErrorKind::Place)));
+    runner.shutdown().await.unwrap();
 }
