@@ -335,7 +335,7 @@ mod tests {
             error: None,
             rerun_of: None,
             superseded_by: None,
-            tags: Arc::default(),
+            tags: Vec::new(),
         };
         ExecutionRecord { header, input: "{}".into(), tasks: (0..).zip(tasks).map(row).collect() }
     }

@@ -1,14 +1,11 @@
 //! An execution to be recorded: what can be said about it, and whether it may be.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use crate::context::{Context, Values, hash_of};
 use crate::error::{Error, ErrorKind};
-use crate::execution::Lineage;
 use crate::id::ExecutionId;
-use crate::schedule::Fire;
+use crate::origin::Origin;
 use crate::store::{Idempotency, NewExecution};
 use crate::workflow::RESERVED;
 
@@ -42,9 +39,8 @@ pub struct Described {
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) priority: u8,
     pub(crate) tags: Vec<String>,
-    /// What it was started for, and whose place it takes, if it is a rerun.
-    pub(crate) fire: Option<Arc<Fire>>,
-    pub(crate) rerun: Option<Lineage>,
+    /// Where it comes from, but for the tags.
+    pub(crate) origin: Origin,
 }
 
 /// Where an execution is recorded.
@@ -111,8 +107,7 @@ impl Described {
             deadline: None,
             priority: DEFAULT_PRIORITY,
             tags: Vec::new(),
-            fire: None,
-            rerun: None,
+            origin: Origin::default(),
         }
     }
 
@@ -294,7 +289,7 @@ impl<To: Destination> Submission<To> {
 }
 
 /// The tags of an execution, if they may be.
-pub(crate) fn checked_tags(mut tags: Vec<String>) -> Result<Arc<[String]>, Error> {
+pub(crate) fn checked_tags(mut tags: Vec<String>) -> Result<Vec<String>, Error> {
     let refuse = |message: String| Err(Error::new(ErrorKind::Configuration, message));
     tags.sort_unstable();
     tags.dedup();
@@ -311,7 +306,7 @@ pub(crate) fn checked_tags(mut tags: Vec<String>) -> Result<Arc<[String]>, Error
         let shown: String = tag.chars().take(MAX_TAG).collect();
         return refuse(format!("the tag `{}` {reason}", shown.escape_debug()));
     }
-    Ok(tags.into())
+    Ok(tags)
 }
 
 /// A key that was given, with the hash of the input.
@@ -361,11 +356,11 @@ mod tests {
     #[test]
     fn tags_are_few_short_and_readable() {
         let tags = |tags: &[&str]| checked_tags(tags.iter().map(|tag| (*tag).to_owned()).collect());
-        assert_eq!(*tags(&["b", "a", "b"]).unwrap(), ["a".to_owned(), "b".to_owned()]);
+        assert_eq!(tags(&["b", "a", "b"]).unwrap(), ["a", "b"]);
         let ten: Vec<String> = (0..10).map(|n| n.to_string().repeat(64)).collect();
         assert_eq!(checked_tags(ten.clone()).unwrap().len(), 10);
         let eleven = ten.into_iter().chain(["x".to_owned()]).collect();
-        let refused = |tags: Result<Arc<[String]>, Error>| tags.unwrap_err().to_string();
+        let refused = |tags: Result<Vec<String>, Error>| tags.unwrap_err().to_string();
         assert_eq!(refused(checked_tags(eleven)), "the execution has 11 tags, more than 10: use fewer");
         assert_eq!(refused(tags(&[""])), "the tag `` is empty");
         assert_eq!(refused(tags(&["a\n"])), "the tag `a\\n` contains a control character");

@@ -18,7 +18,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
-use crate::doorbell;
+use crate::doorbell::{self, at_once};
 use crate::flight::{Step, Use, params};
 use crate::inner::Inner;
 use crate::row::{claimed, column, parse, readable, workflow_key};
@@ -78,14 +78,14 @@ pub(crate) async fn control(
         side.finish(&[]).await.map_err(failed)?;
         return Ok(Controlled::NotFound);
     };
-    let is_scheduled = before.try_get::<_, Option<Uuid>>("schedule_id").is_ok_and(|id| id.is_some());
+    let is_related = before.try_get("is_related").unwrap_or(true);
     let mut steps = Vec::new();
     match &control {
         Control::Cancel { reason } => {
             steps.push(Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, vec![id], reason.as_str()]));
             steps.push(Step::Run(sql::WAIT_DROP, params![tenant, vec![id]]));
-            if is_scheduled {
-                steps.extend(doorbell::wake_schedules(place.tenant, now, vec![id]));
+            if is_related {
+                steps.extend(doorbell::wake_related(place.tenant, now, vec![id]));
             }
         }
         Control::Pause | Control::Orphan => {
@@ -97,10 +97,16 @@ pub(crate) async fn control(
             steps.push(Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, vec![id]]));
             steps.push(Step::Run(sql::DUE_DROP, params![tenant, vec![id]]));
             steps.push(Step::Run(sql::EXECUTION_PARK, params![tenant, vec![id]]));
-            if is_scheduled {
-                steps.extend(doorbell::wake_schedules(place.tenant, now, vec![id]));
+            if is_related {
+                steps.extend(doorbell::wake_related(place.tenant, now, vec![id]));
             }
-            steps.push(doorbell::ring(place.tenant, now));
+            if before.try_get("has_waits").unwrap_or(true) {
+                // What was not started while it was paused.
+                steps.push(Step::Run(sql::CHILDREN_ASK, params![tenant, now, vec![id]]));
+                steps.push(doorbell::ring_at(place.tenant, now, Some(at_once(now))));
+            } else {
+                steps.push(doorbell::ring(place.tenant, now));
+            }
         }
     }
     steps.push(Step::Run(sql::NOTICE_INSERT, params![tenant, now, vec![id]]));
@@ -426,7 +432,7 @@ fn header(row: &Row, place: &Place) -> Result<ExecutionHeader> {
         error: get(row, "error", place)?,
         rerun_of: get::<Option<Uuid>>(row, "rerun_of", place)?.map(ExecutionId),
         superseded_by: get::<Option<Uuid>>(row, "superseded_by", place)?.map(ExecutionId),
-        tags: get::<Option<Vec<String>>>(row, "tags", place)?.map(Arc::from).unwrap_or_default(),
+        tags: get::<Option<Vec<String>>>(row, "tags", place)?.unwrap_or_default(),
     })
 }
 

@@ -12,6 +12,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::doorbell;
+use crate::ends::reach;
 use crate::error::Failure;
 use crate::execution::in_place;
 use crate::flight::{Step, Use, params};
@@ -21,7 +22,6 @@ use crate::schema::SchemaName;
 use crate::statement as sql;
 use crate::submits::{Submits, tag_values};
 use crate::value::Value;
-use crate::wait;
 
 pub(crate) async fn record(
     inner: Arc<Inner>,
@@ -131,7 +131,7 @@ fn written<'a>(place: &Place, submits: &'a [Arc<NewExecution>], now: Option<Time
         steps.push(Step::Run(sql::DUE_INSERT, params![tenant, ids]));
     }
     if !reached.is_empty() {
-        steps.push(wait::reach(&reached));
+        steps.push(reach(&reached));
     }
     if leaves_work {
         steps.push(doorbell::ring_at(place.tenant, now, due));

@@ -4,5 +4,5 @@ SELECT id, iif(octet_length(workflow) <= 4000, workflow, 'a name of ' || octet_l
        iif(octet_length(error) <= 262144, error, 'an error of ' || octet_length(error) || ' bytes, which is not read'),
        rerun_of, superseded_by, tags
 FROM workflow_executions
-WHERE tenant_id = ?1 AND id < ?2
+WHERE tenant_id = ?1 AND id < ?2 AND parent_id IS NULL
 ORDER BY id DESC LIMIT ?3

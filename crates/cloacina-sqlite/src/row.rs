@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use cloacina_core::store::{StoreError, StoreErrorKind, WorkflowKey};
 use cloacina_core::workflow::Fingerprint;
@@ -50,6 +49,6 @@ pub(crate) fn tags_to_json(tags: &[String]) -> String {
 }
 
 /// What is stored may be anything: what cannot be read is no tag.
-pub(crate) fn tags_of_json(json: &str) -> Arc<[String]> {
-    serde_json::from_str::<Vec<String>>(json).unwrap_or_default().into()
+pub(crate) fn tags_of_json(json: &str) -> Vec<String> {
+    serde_json::from_str(json).unwrap_or_default()
 }

@@ -1,12 +1,10 @@
 //! What one run of a workflow is, and what it came to.
 
-mod origin;
 mod outcome;
 mod result;
 mod state;
 mod task_info;
 
-pub(crate) use origin::{Lineage, Origin, SCHEDULE_KEY, reserved_key, taken_out};
 pub use outcome::DependencyOutcome;
 pub(crate) use outcome::{Before, Outcomes};
 pub use result::{AttemptRecord, ExecutionResult, TaskResult};

@@ -1,7 +1,7 @@
 //! What a running task can learn about itself.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::origin::Origin;
 use super::outcome::{DependencyOutcome, Outcomes};
 use crate::id::TenantId;
+use crate::origin::{Origin, Parent};
 use crate::resources::Resources;
 use crate::schedule::Fire;
 use crate::state::State;
@@ -27,13 +27,14 @@ pub struct TaskInfo {
     pub(crate) cancellation: Cancellation,
     pub(crate) place: Arc<Place>,
     pub(crate) resources: Option<Arc<dyn Resources>>,
-    /// Where its execution comes from.
-    pub(crate) origin: Option<Arc<Origin>>,
+    pub(crate) origin: Origin,
     pub(crate) state: State,
     /// What its execution was given.
     pub(crate) input: Arc<BTreeMap<String, Value>>,
     /// How those before it ended.
     pub(crate) outcomes: Outcomes,
+    /// What a test says the children of nodes came to.
+    pub(crate) given: HashMap<String, Vec<Result<Value, String>>>,
     /// What the engine that runs it needs to know of it.
     pub(crate) engine: Arc<dyn Any + Send + Sync>,
 }
@@ -71,10 +72,11 @@ impl TaskInfo {
             cancellation: Cancellation::default(),
             place: Arc::new(place),
             resources: None,
-            origin: None,
+            origin: Origin::default(),
             state: State::default(),
             input: Arc::default(),
             outcomes: Outcomes::default(),
+            given: HashMap::new(),
             engine: Arc::new(()),
         }
     }
@@ -97,7 +99,7 @@ impl TaskInfo {
     /// [`Fire::for_test`] returns.
     #[must_use]
     pub fn with_schedule(mut self, fire: Fire) -> Self {
-        self.origin_mut().fire = Some(Arc::new(fire));
+        self.origin.fire = Some(Arc::new(fire));
         self
     }
 
@@ -111,7 +113,7 @@ impl TaskInfo {
     /// As of an execution with these tags, for tests.
     #[must_use]
     pub fn with_tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.origin_mut().tags = tags.into_iter().map(Into::into).collect();
+        self.origin.tags = Some(tags.into_iter().map(Into::into).collect());
         self
     }
 
@@ -120,10 +122,6 @@ impl TaskInfo {
     pub fn with_attempt(mut self, attempt: u32) -> Self {
         self.attempt = attempt;
         self
-    }
-
-    fn origin_mut(&mut self) -> &mut Origin {
-        Arc::make_mut(self.origin.get_or_insert_default())
     }
 
     /// With a function that cancels it, for tests.
@@ -144,13 +142,13 @@ impl TaskInfo {
     /// The moment of a schedule that the execution was started for; `None` if no schedule started it.
     #[must_use]
     pub fn schedule(&self) -> Option<&Fire> {
-        self.origin.as_ref()?.fire.as_deref()
+        self.origin.fire.as_deref()
     }
 
     /// What its execution was called, besides, when it was submitted.
     #[must_use]
     pub fn tags(&self) -> &[String] {
-        self.origin.as_ref().map_or(&[], |origin| &origin.tags)
+        self.origin.tags.as_deref().unwrap_or_default()
     }
 
     /// How a task ended that comes before this one, which runs although it failed or was skipped: by a
@@ -172,7 +170,20 @@ impl TaskInfo {
     /// The execution whose place this one took; `None` if it is no [rerun](crate::rerun).
     #[must_use]
     pub fn rerun_of(&self) -> Option<Uuid> {
-        self.origin.as_ref().and_then(|origin| Some(origin.rerun?.of))
+        self.origin.rerun_of
+    }
+
+    /// As of an execution that is a child, for tests.
+    #[must_use]
+    pub fn with_parent(mut self, parent: Parent) -> Self {
+        self.origin.parent = Some(Arc::new(parent));
+        self
+    }
+
+    /// The execution that this one is a child of; `None` if it is none.
+    #[must_use]
+    pub fn parent(&self) -> Option<&Parent> {
+        self.origin.parent.as_deref()
     }
 
     /// The execution this task belongs to.
@@ -197,17 +208,6 @@ impl TaskInfo {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
-    }
-
-    /// A token that is the same in every attempt of this task of this execution, also when it is
-    /// [rerun](crate::rerun), and nowhere else: hand it to services that drop repeated requests.
-    ///
-    /// It is the UUID of version 5 over the id of the first execution of a chain of reruns and the id of the
-    /// task. A rerun [from the start](crate::rerun::From::Start) is the first of a new chain.
-    #[must_use]
-    pub fn idempotency_token(&self) -> Uuid {
-        let first = self.origin.as_ref().and_then(|origin| origin.rerun?.first);
-        Uuid::new_v5(&first.unwrap_or(self.execution_id), self.task_id.as_bytes())
     }
 
     /// What the runner was given for its tasks, for the tenant that this one runs for.

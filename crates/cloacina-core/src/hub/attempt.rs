@@ -4,6 +4,7 @@
 //! up, which runs on the engine's own runtime. So a task that blocks its thread cannot keep its timeout from
 //! coming; it only keeps its slot.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -29,8 +30,9 @@ use crate::clock::LONGEST_WAIT;
 use crate::contained::{Contained, call, discard, message_of};
 use crate::context::{Context, Patch, Values};
 use crate::error::{Advice, TaskError};
-use crate::execution::{AttemptOutcome, Before, Cancellation, Origin, Outcomes, TaskInfo};
+use crate::execution::{AttemptOutcome, Before, Cancellation, Outcomes, TaskInfo};
 use crate::id::{ExecutionId, TaskIndex};
+use crate::origin::Origin;
 use crate::slots::Permit;
 use crate::store::{Outcome, TaskOutcome};
 use crate::workflow::{Node, TaskBody, TaskDefinition, TaskFuture, Workflow};
@@ -58,7 +60,7 @@ pub(super) struct Attempt {
     running: Arc<Running>,
     input: Arc<Values>,
     patches: Vec<Arc<Patch>>,
-    origin: Option<Arc<Origin>>,
+    origin: Origin,
     permit: Option<Permit>,
     /// Where it runs.
     runtime: Option<Handle>,
@@ -227,6 +229,7 @@ impl Attempt {
             state: running.workflow.state().cloned().unwrap_or_default(),
             input: Arc::clone(&self.input),
             outcomes: Outcomes::Asked(Arc::clone(&recording) as Arc<dyn Before>),
+            given: HashMap::new(),
             engine: recording,
         };
         Context::for_task(values, Arc::new(info))

@@ -15,10 +15,10 @@ use super::submitting::Roots;
 use super::transition::{Submit, SubmitReply};
 use crate::backoff::Backoff;
 use crate::config::RunnerConfig;
-use crate::context::{Context, values_from_json};
+use crate::context::{Context, token_base, values_from_json};
 use crate::error::{Error, ErrorKind};
-use crate::execution::{Lineage, taken_out};
 use crate::id::ExecutionId;
+use crate::origin::{Origin, taken_out};
 use crate::rerun::{self, From};
 use crate::store::{
     ExecutionRecord, NewExecution, PlaceFlushed, RecordedExecutions, Rerun, RerunRefusal, StoreError,
@@ -59,12 +59,9 @@ impl Hub {
             Error::new(ErrorKind::Context, message).with_source(error)
         })?;
         let (values, origin) = taken_out(stored);
-        let first = match from {
+        let token = match from {
             From::Start => None,
-            From::Failed | From::Task(_) => {
-                let before = origin.as_ref().and_then(|origin| origin.rerun?.first);
-                Some(before.unwrap_or(of.0))
-            }
+            From::Failed | From::Task(_) => Some(token_base(&origin, of.0, &values)),
         };
         let described = Described {
             workflow: header.workflow.name.to_string(),
@@ -75,8 +72,8 @@ impl Hub {
             deadline: None,
             priority: u8::try_from(header.priority).unwrap_or_default(),
             tags: header.tags.to_vec(),
-            fire: origin.and_then(|origin| origin.fire.clone()),
-            rerun: Some(Lineage { of: of.0, first }),
+            // A child is an execution of its own when it is rerun; its tasks still know what it was for.
+            origin: Origin { rerun_of: Some(of.0), token, ..origin },
         };
         let (mut submit, limit) = self.check(described, place, settings, Roots::Left, reply)?;
         let before = place.state().handles.workflows.version(&header.workflow).cloned();

@@ -12,9 +12,10 @@ use uuid::Uuid;
 use crate::context::{Context, ContextError, Patch, Values, values_from_json};
 use crate::error::{Error, ErrorKind};
 use crate::execution::{
-    DependencyOutcome, ExecutionResult, ExecutionStatus, Origin, SkipReason, TaskResult, TaskState, taken_out,
+    DependencyOutcome, ExecutionResult, ExecutionStatus, SkipReason, TaskResult, TaskState,
 };
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
+use crate::origin::{Origin, taken_out};
 use crate::store::{ExecutionHeader, ExecutionRecord, TaskRecord, WorkflowKey};
 use crate::workflow::{Graph, Node, Workflow};
 
@@ -26,8 +27,7 @@ pub(crate) struct Live {
     pub(crate) priority: i16,
     /// Whether it may have due rows.
     pub(crate) timed: bool,
-    /// Where it comes from.
-    pub(crate) origin: Option<Arc<Origin>>,
+    pub(crate) origin: Origin,
     pub(crate) input: Arc<Values>,
     /// The size of the input as JSON.
     pub(crate) input_bytes: usize,
@@ -108,7 +108,7 @@ impl Live {
             graph,
             priority,
             timed,
-            origin: None,
+            origin: Origin::default(),
             input,
             input_bytes,
             created_at,
@@ -186,9 +186,10 @@ impl Live {
         }
     }
 
-    /// Whether a schedule may have started it.
-    pub(crate) fn is_scheduled(&self) -> bool {
-        self.origin.as_ref().is_some_and(|origin| origin.fire.is_some())
+    /// Its tags, unless they are those of its parent.
+    fn own_tags(&self) -> Vec<String> {
+        let tags = self.origin.tags.as_deref().filter(|_| self.origin.parent.is_none());
+        tags.unwrap_or_default().to_vec()
     }
 
     /// Whether the workflow has such a task. What is stored may say anything.
@@ -325,9 +326,9 @@ impl Live {
                 })
                 .collect(),
             error_message: error,
-            rerun_of: self.origin.as_ref().and_then(|origin| Some(origin.rerun?.of)),
+            rerun_of: self.origin.rerun_of,
             superseded_by: None,
-            tags: self.origin.as_ref().map(|origin| origin.tags.to_vec()).unwrap_or_default(),
+            tags: self.own_tags(),
         })
     }
 }
@@ -368,7 +369,7 @@ pub(crate) fn merge(base: Arc<Values>, patches: &[Arc<Patch>]) -> Arc<Values> {
 
 struct ContextParts {
     input: Arc<Values>,
-    origin: Option<Arc<Origin>>,
+    origin: Origin,
     patches: Vec<Option<Arc<Patch>>>,
 }
 
@@ -385,6 +386,18 @@ impl ContextParts {
         let patches = record.tasks.iter().map(patch).collect::<Result<_, _>>().map_err(broken)?;
         Ok(Self { input, origin, patches })
     }
+}
+
+/// The context that a node of a stored execution is reached with, and what started the execution.
+pub(crate) fn context_at(
+    record: &ExecutionRecord,
+    graph: &Graph,
+    node: TaskIndex,
+) -> Result<(Arc<Values>, Origin), Error> {
+    let ContextParts { input, origin, patches } = ContextParts::of(record)?;
+    let before = graph.ancestors(node).into_iter();
+    let patches: Vec<Arc<Patch>> = before.filter_map(|task| patches.get(task as usize).cloned()?).collect();
+    Ok((merge(input, &patches), origin))
 }
 
 /// A stored execution as its caller sees it. Without the workflow's code the patches are merged in the order

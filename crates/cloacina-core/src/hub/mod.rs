@@ -10,6 +10,7 @@
 //!   heartbeat   renews the lease          rescue      takes back the work of runners that died
 //!   doorbell    looks for due work        elsewhere   asks for executions that are waited for and run elsewhere
 //!   waits       decides what becomes of nodes that wait
+//!   children    starts the executions that nodes wait for, and adds up those that have ended
 //!   expand      gives executions that were submitted by name their tasks
 //!   beside      records many executions in one commit, and reruns
 //!   orphans     executions whose code nobody has       retention   mends, and deletes what is old
@@ -41,6 +42,7 @@ mod batch;
 #[cfg(feature = "testing")]
 mod begun;
 mod beside;
+mod children;
 mod claims;
 mod deferred;
 mod doorbell;

@@ -11,8 +11,9 @@ use super::transition::{Submit, SubmitReply};
 use crate::config::RunnerConfig;
 use crate::context::{ContextError, values_to_json};
 use crate::error::{Error, ErrorKind};
-use crate::execution::{Origin, reserved_key};
 use crate::id::ExecutionId;
+use crate::origin::Origin;
+use crate::reserved::reserved_key;
 use crate::store::{NewExecution, WorkflowKey};
 use crate::submission::{Described, checked_tags, idempotency};
 use crate::workflow::{Fingerprint, check_workflow_name};
@@ -63,8 +64,7 @@ impl Hub {
             deadline,
             priority,
             tags,
-            fire,
-            rerun,
+            origin,
         } = described;
         let tenant = &place.place.name;
         // Before the look at the state, so that the hub does not go to rest between the two.
@@ -123,15 +123,15 @@ impl Hub {
             return Err(Error::new(ErrorKind::Context, message));
         }
         let tags = checked_tags(tags)?;
-        let origin = Origin { fire, rerun, tags: Arc::clone(&tags) }.in_use();
-        let json = origin.as_ref().map_or_else(
-            || values_to_json(&values),
-            |origin| {
-                let mut stored = BTreeMap::clone(&values);
-                origin.put_into(&mut stored);
-                values_to_json(&stored)
-            },
-        )?;
+        let shared_tags = (!tags.is_empty()).then(|| tags.clone().into());
+        let origin = Origin { tags: shared_tags, ..origin };
+        let json = if origin.is_empty() {
+            values_to_json(&values)?
+        } else {
+            let mut stored = BTreeMap::clone(&values);
+            origin.put_into(&mut stored);
+            values_to_json(&stored)?
+        };
         if json.len() > max_context_bytes {
             let limit = max_context_bytes;
             return Err(

@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use super::place::{Admitted, Ended, OpenPlace, Submitting, Waiter};
 use crate::context::{Patch, Values};
 use crate::error::Error;
-use crate::execution::Origin;
 use crate::id::{ExecutionId, RunnerId};
+use crate::origin::Origin;
 use crate::slots::Permit;
 use crate::store::{NewExecution, Outcome, TaskOutcome};
 use crate::workflow::Workflow;
@@ -48,7 +48,7 @@ pub(crate) struct Submit {
     /// None if it is not expanded.
     pub(crate) workflow: Option<Arc<Workflow>>,
     pub(crate) input: Arc<Values>,
-    pub(crate) origin: Option<Arc<Origin>>,
+    pub(crate) origin: Origin,
     /// One for each claimed root.
     pub(crate) permits: Vec<Permit>,
     pub(crate) reply: SubmitReply,

@@ -23,8 +23,9 @@ use super::owed::{COUNTED, Nominal};
 use crate::contained::call;
 use crate::context::values_to_json;
 use crate::error::{Error, ErrorKind};
-use crate::execution::{ExecutionStatus, SCHEDULE_KEY, reserved_key};
+use crate::execution::ExecutionStatus;
 use crate::id::{ExecutionId, ScheduleId, TenantId};
+use crate::reserved::{SCHEDULE_KEY, reserved_key};
 use crate::store::{
     FireOutcome, NewFire, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleState, ScheduledExecution,
 };

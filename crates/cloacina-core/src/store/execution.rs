@@ -1,6 +1,5 @@
 //! Executions as they are read and controlled.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -35,7 +34,7 @@ pub struct ExecutionHeader {
     /// The execution that took its place.
     pub superseded_by: Option<ExecutionId>,
     /// What it is called, besides.
-    pub tags: Arc<[String]>,
+    pub tags: Vec<String>,
 }
 
 /// An execution with its tasks.

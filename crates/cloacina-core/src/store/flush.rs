@@ -51,9 +51,9 @@ pub struct PlaceFlush {
     /// The executions among those of `outcomes` that may have [due rows](super::DueKind): these go when the
     /// execution is closed.
     pub timed: Vec<ExecutionId>,
-    /// The executions among those of `outcomes` that a schedule may have started: it is looked at when the
-    /// execution is closed.
-    pub scheduled: Vec<ExecutionId>,
+    /// The executions among those of `outcomes` whose end may matter to something else: the schedule or the
+    /// parent that started it is looked at, and its own children are swept, when the execution is closed.
+    pub related: Vec<ExecutionId>,
     /// What to claim from the ready table.
     pub claim: Option<Claim>,
 }
@@ -92,7 +92,7 @@ pub struct NewExecution {
     /// Who is told when it ends.
     pub submitter: Option<SubmitterId>,
     /// What it is called, besides: at most 10 texts.
-    pub tags: Arc<[String]>,
+    pub tags: Vec<String>,
     /// If it takes the place of another one. Such a one is recorded by
     /// [`execution_record`](super::Store::execution_record) alone.
     pub rerun: Option<Box<Rerun>>,

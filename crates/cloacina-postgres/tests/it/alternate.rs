@@ -285,7 +285,7 @@ impl Alternation {
             submits,
             outcomes,
             timed,
-            scheduled: Vec::new(),
+            related: Vec::new(),
             claim: Some(claim),
         }
     }
@@ -347,7 +347,7 @@ impl Alternation {
             submits: vec![Arc::new(new)],
             outcomes: vec![],
             timed: vec![],
-            scheduled: Vec::new(),
+            related: Vec::new(),
             claim: None,
         };
         let mut places = vec![place_flush(&self.tenants[tenant], broken)];
@@ -563,7 +563,7 @@ fn marked(tenant: &str) -> Payload {
 fn described(id: ExecutionId, tenant: &str) -> NewExecution {
     NewExecution {
         submitter: None,
-        tags: Arc::default(),
+        tags: Vec::new(),
         rerun: None,
         id,
         workflow: workflow_of(tenant),

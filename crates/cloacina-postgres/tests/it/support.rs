@@ -60,7 +60,7 @@ pub(crate) fn new_execution(waiting_on: &[i16], claimed: &[TaskIndex]) -> NewExe
     });
     NewExecution {
         submitter: None,
-        tags: Arc::default(),
+        tags: Vec::new(),
         rerun: None,
         id: ExecutionId::new(),
         workflow: workflow(),
@@ -134,7 +134,7 @@ impl Handle {
                 submits: submits.into_iter().map(Arc::new).collect(),
                 // None of these has a deadline.
                 timed: Vec::new(),
-                scheduled: Vec::new(),
+                related: Vec::new(),
                 outcomes: outcomes.into_iter().map(Arc::new).collect(),
                 claim: (limit > 0).then(|| Claim { limit, workflows: Arc::new([workflow()]) }),
             }],

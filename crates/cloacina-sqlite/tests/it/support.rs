@@ -70,7 +70,7 @@ pub(crate) fn new_execution(waiting_on: &[i16], claimed: &[TaskIndex]) -> NewExe
     });
     NewExecution {
         submitter: None,
-        tags: Arc::default(),
+        tags: Vec::new(),
         rerun: None,
         id: ExecutionId::new(),
         workflow: workflow(),
@@ -138,7 +138,7 @@ impl Handle {
                 first_claim: false,
                 submits: submits.into_iter().map(Arc::new).collect(),
                 timed: outcomes.iter().map(|outcome| outcome.execution).collect(),
-                scheduled: Vec::new(),
+                related: Vec::new(),
                 outcomes: outcomes.into_iter().map(Arc::new).collect(),
                 claim: (limit > 0).then(|| Claim { limit, workflows: Arc::new([workflow()]) }),
             }],

@@ -51,7 +51,7 @@ pub(in crate::conformance) fn draft(waiting_on: &[i16]) -> NewExecution {
             .collect(),
         claimed: Vec::new(),
         submitter: None,
-        tags: Arc::default(),
+        tags: Vec::new(),
         rerun: None,
     }
 }
@@ -565,7 +565,7 @@ impl Batch {
             submits: Vec::new(),
             outcomes: Vec::new(),
             timed: Vec::new(),
-            scheduled: Vec::new(),
+            related: Vec::new(),
             claim: None,
         };
         Self { process, runner: runner.cloned(), now, part }
@@ -586,7 +586,7 @@ impl Batch {
 
     pub(in crate::conformance) fn outcome(mut self, outcome: Outcome) -> Self {
         self.part.timed.push(outcome.execution);
-        self.part.scheduled.push(outcome.execution);
+        self.part.related.push(outcome.execution);
         self.part.outcomes.push(Arc::new(outcome));
         self
     }

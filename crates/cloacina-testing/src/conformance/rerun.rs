@@ -215,7 +215,7 @@ pub async fn what_is_superseded_is_listed_or_left_out(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
     let runner = world.runner().await;
     let (old, other) = (failed_one(&runner).await, failed_one(&runner).await);
-    let new = NewExecution { tags: [String::from("red")].into(), ..rerun(old) };
+    let new = NewExecution { tags: vec![String::from("red")], ..rerun(old) };
     let id = new.id;
     world.record(vec![new], at(5)).await;
     let list = |filter| world.list(ExecutionList { filter, before: None, limit: 10 });
@@ -241,7 +241,7 @@ pub async fn an_execution_has_its_tags_and_is_found_by_each(fixture: &impl Fixtu
     let three_id = three.id;
     world.record(vec![three], at(0)).await;
     let none = world.submit(draft(&[0]), at(0)).await;
-    assert_eq!(*world.header(one).await.tags, ["a'\"{}".to_owned(), "b".to_owned()]);
+    assert_eq!(world.header(one).await.tags, ["a'\"{}", "b"]);
     assert_eq!(world.header(none).await.tags.len(), 0);
     assert_eq!(tags_of(&world, "a'\"{}").await, [one]);
     assert_eq!(tags_of(&world, "b").await, [three_id, two, one]);
@@ -263,7 +263,7 @@ pub async fn many_are_recorded_at_once_and_what_met_its_key_is_told(fixture: &im
     let runner = world.runner().await;
     let keyed = |n: i64| {
         let idempotency = Some(Idempotency { key: format!("k{n}"), input_hash: n });
-        NewExecution { idempotency, tags: [format!("t{}", n % 2)].into(), ..draft(&[0, 1]) }
+        NewExecution { idempotency, tags: vec![format!("t{}", n % 2)], ..draft(&[0, 1]) }
     };
     let before = world.submit(keyed(3), at(0)).await;
     let all: Vec<_> = (0..1_000).map(keyed).collect();

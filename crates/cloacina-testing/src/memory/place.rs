@@ -14,7 +14,10 @@ use cloacina_core::store::{
 };
 use jiff::Timestamp;
 
+mod children;
 mod waits;
+
+use children::ChildrenRow;
 
 /// Who writes, and when.
 #[derive(Clone, Copy)]
@@ -68,6 +71,7 @@ pub(crate) struct PlaceRows {
     pub(super) schedules: Schedules,
     /// What waits that has begun to.
     waits: BTreeMap<(ExecutionId, TaskIndex), WaitRow>,
+    children: BTreeMap<(ExecutionId, TaskIndex), ChildrenRow>,
     signals: BTreeMap<ExecutionId, Vec<SignalRow>>,
     /// Workflow and idempotency key to the execution and the hash of its input.
     keys: BTreeMap<(String, String), (ExecutionId, i64)>,
@@ -77,6 +81,8 @@ pub(super) struct Execution {
     pub(super) header: ExecutionHeader,
     /// What started it.
     pub(super) schedule: Option<ScheduleId>,
+    /// The execution that it is a child of, the node that waits there, and its number among those.
+    parent: Option<(ExecutionId, TaskIndex, i64)>,
     input: Payload,
     /// When it starts, as long as it has no tasks.
     expands: Option<Timestamp>,
@@ -190,6 +196,7 @@ impl PlaceRows {
             due: BTreeSet::new(),
             schedules: Schedules::default(),
             waits: BTreeMap::new(),
+            children: BTreeMap::new(),
             signals: BTreeMap::new(),
             keys: BTreeMap::new(),
         }
@@ -292,9 +299,10 @@ impl PlaceRows {
                 error: None,
                 rerun_of: new.rerun.as_ref().map(|rerun| rerun.of),
                 superseded_by: None,
-                tags: Arc::clone(&new.tags),
+                tags: new.tags.clone(),
             },
             schedule: None,
+            parent: None,
             input: new.input.clone(),
             expands: (!new.is_expanded()).then_some(due),
             tasks: tasks.collect(),
@@ -435,6 +443,7 @@ impl PlaceRows {
                 self.due.insert((DueKind::Schedule.number(), now, ExecutionId(schedule.0), id.to_string()));
                 self.ring(now);
             }
+            self.note_relations(id, now);
         }
     }
 
@@ -598,6 +607,7 @@ impl PlaceRows {
                 self.close(id, now);
                 self.drop_due(id);
                 self.park(id);
+                self.resume_children(id, now);
             }
             _ => return Controlled::Refused(status),
         }
@@ -626,14 +636,17 @@ impl PlaceRows {
         let mut settled = Settled::default();
         let waits = |(of, at, ..): &DueRow| *of == DueKind::Wait.number() && *at <= now;
         settled.waits = kinds.contains(&DueKind::Wait) && self.due.iter().any(waits);
-        for kind in kinds.iter().filter(|kind| **kind == DueKind::Deadline) {
+        let children = |(of, at, ..): &DueRow| *of == DueKind::Children.number() && *at <= now;
+        settled.children = kinds.contains(&DueKind::Children) && self.due.iter().any(children);
+        for kind in kinds.iter().filter(|kind| matches!(kind, DueKind::Deadline | DueKind::Sweep)) {
             let due = self.due.iter().filter(|(of, at, ..)| *of == kind.number() && *at <= now).take(limit);
             for row in due.cloned().collect::<Vec<_>>() {
-                self.due.remove(&row);
                 settled.taken += 1;
                 let id = row.2;
                 match kind {
+                    DueKind::Sweep => settled.expired.extend(self.sweep(row, now)),
                     DueKind::Deadline => {
+                        self.due.remove(&row);
                         let header = self.executions.get(&id).map(|execution| &execution.header);
                         let fits = |header: &&ExecutionHeader| {
                             !header.status.is_terminal() && header.deadline.is_some_and(|at| at <= now)
@@ -644,7 +657,7 @@ impl PlaceRows {
                         }
                     }
                     // Waits are read first, and settled by themselves; schedules are no executions.
-                    DueKind::Wait | DueKind::Schedule => {}
+                    DueKind::Wait | DueKind::Schedule | DueKind::Children => {}
                 }
             }
         }
@@ -721,7 +734,8 @@ impl PlaceRows {
 
     pub(crate) fn list(&self, list: &ExecutionList) -> Vec<ExecutionHeader> {
         let ExecutionList { filter, before, limit } = list;
-        let headers = self.executions.values().rev().map(|execution| &execution.header);
+        let roots = self.executions.values().rev().filter(|execution| execution.parent.is_none());
+        let headers = roots.map(|execution| &execution.header);
         headers
             .filter(|header| before.is_none_or(|before| header.id < before))
             .filter(|header| filter.statuses.is_empty() || filter.statuses.contains(&header.status))
@@ -739,9 +753,17 @@ impl PlaceRows {
     }
 
     pub(crate) fn prune(&mut self, before: Timestamp, limit: usize) -> usize {
-        let old = |execution: &&Execution| execution.header.finished_at.is_some_and(|at| at < before);
-        let pruned: BTreeSet<_> =
+        let old = |execution: &&Execution| {
+            let ended = execution.header.finished_at.is_some_and(|at| at < before);
+            // What took the place of one that has children may read what these came to.
+            let is_read = execution.header.superseded_by.is_some_and(|by| self.executions.contains_key(&by))
+                && self.children.keys().any(|(of, _)| *of == execution.header.id);
+            execution.parent.is_none() && ended && !is_read && self.is_over_below(execution.header.id)
+        };
+        let roots: Vec<_> =
             self.executions.values().filter(old).map(|execution| execution.header.id).take(limit).collect();
+        let pruned: BTreeSet<_> = roots.into_iter().flat_map(|root| self.tree(root)).collect();
+        self.children.retain(|(id, _), _| !pruned.contains(id));
         self.executions.retain(|id, _| !pruned.contains(id));
         self.keys.retain(|_, (id, _)| !pruned.contains(id));
         self.signals.retain(|id, _| !pruned.contains(id));

@@ -158,7 +158,7 @@ impl PlaceRows {
             tasks: Arc::default(),
             claimed: Vec::new(),
             submitter: None,
-            tags: Arc::default(),
+            tags: Vec::new(),
             rerun: None,
         };
         let is_new = self.submit(Writer { runner: None, now }, &new);

@@ -1,6 +1,6 @@
 //! Executions that are run again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -289,6 +289,78 @@ on_each_store! {
         let result = in_time(new.wait_for(Duration::from_secs(60))).await.unwrap().unwrap();
         assert_eq!(result.status, ExecutionStatus::Completed);
         other.shutdown().await.unwrap();
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn what_the_children_of_a_copied_map_came_to_is_read_in_a_rerun(database: Database) {
+        let (mended, squared) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&squared);
+        let square = task("square", move |context: Context| {
+            let item = context.get::<u64>("item").unwrap_or_default();
+            counted.fetch_add(1, Ordering::Relaxed);
+            async move { Ok(context.with("square", item * item)) }
+        });
+        let parent = Workflow::builder("parent")
+            .task(setting("list", "items", vec![1, 2, 3]))
+            .wait(Wait::map("each", "one").over("items").parallel(2).after("list"))
+            .task(breakable("breaks", &mended).dependencies(["each"]))
+            .task(TaskDefinition::from_async("sum", |context: Context| async {
+                let all = context.results::<serde_json::Value>("each").completed().await?;
+                let sum: u64 = all.iter().filter_map(|one| one["square"].as_u64()).sum();
+                Ok::<_, TaskError>(context.with("sum", sum))
+            }).dependencies(["breaks"]))
+            .build();
+        let runner = database.runner([parent, workflow("one", [square])]).await;
+        let first = runner.submit("parent").tag("night").send().await.unwrap();
+        assert_eq!(in_time(first.wait_for_completion()).await.unwrap().status, ExecutionStatus::Failed);
+        let second = first.rerun(From::Failed).send().await.unwrap();
+        assert_eq!(in_time(second.wait_for_completion()).await.unwrap().status, ExecutionStatus::Failed);
+        mended.store(true, Ordering::Relaxed);
+        let third = second.rerun(From::Failed).send().await.unwrap();
+        let result = in_time(third.wait_for_completion()).await.unwrap();
+        assert_eq!(result.final_context.get::<u64>("sum"), Some(14), "{:?}", result.error_message);
+        assert_eq!(squared.load(Ordering::Relaxed), 3, "no child ran again");
+        assert_eq!(third.children(None, 10).await.unwrap().len(), 0);
+        let again = third.rerun(From::Task("each")).send().await.unwrap();
+        let result = in_time(again.wait_for_completion()).await.unwrap();
+        assert_eq!(result.final_context.get::<u64>("sum"), Some(14));
+        assert_eq!((squared.load(Ordering::Relaxed), again.children(None, 10).await.unwrap().len()), (6, 3));
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn the_children_of_a_rerun_charge_nobody_twice(database: Database) {
+        let tokens = Arc::new(Mutex::new(HashMap::<(u64, u64), HashSet<Uuid>>::new()));
+        let (seen, mended) = (Arc::clone(&tokens), Arc::new(AtomicBool::new(false)));
+        let is_mended = Arc::clone(&mended);
+        let charge = task("charge", move |context: Context| {
+            let item = context.get::<u64>("item").unwrap_or_default();
+            let index = context.get::<u64>("index").unwrap_or_default();
+            assert_eq!(context.tags(), ["night"]);
+            seen.lock().entry((index, item)).or_default().insert(context.task().idempotency_token());
+            let fails = item == 2 && !is_mended.load(Ordering::Relaxed);
+            async move { if fails { Err(TaskError::fatal("declined")) } else { Ok(context) } }
+        });
+        let nested = Workflow::builder("nested").wait(Wait::map("inner", "pay").over("item")).build();
+        let parent = Workflow::builder("parent").wait(Wait::map("each", "nested").over("orders")).build();
+        let runner = database.runner([parent, nested, workflow("pay", [charge])]).await;
+        let orders = |last: u64| Context::new().with("orders", [vec![1, 2], vec![3, last]]);
+        let old = runner.submit("parent").input(orders(3)).tag("night").send().await.unwrap();
+        assert_eq!(in_time(old.wait_for_completion()).await.unwrap().status, ExecutionStatus::Failed);
+        mended.store(true, Ordering::Relaxed);
+        // Another order than before has another token.
+        let new = old.rerun(From::Failed).input(orders(4)).send().await.unwrap();
+        let result = in_time(new.wait_for_completion()).await.unwrap();
+        assert_eq!((result.status, result.tags), (ExecutionStatus::Completed, vec!["night".to_owned()]));
+        let last = new.rerun(From::Task("each")).send().await.unwrap();
+        assert!(in_time(last.wait_for_completion()).await.unwrap().status.is_success());
+        let tokens = tokens.lock();
+        for unchanged in [(0, 1), (1, 2)] {
+            assert_eq!(tokens[&unchanged].len(), 1, "{unchanged:?}: {tokens:?}");
+        }
+        let all: HashSet<Uuid> = tokens.values().flatten().copied().collect();
+        assert_eq!(all.len(), tokens.values().map(HashSet::len).sum::<usize>(), "no two have the same");
+        drop(tokens);
+        assert_eq!(runner.list(ExecutionFilter::all().tag("night"), None, 10).await.unwrap().len(), 3);
         runner.shutdown().await.unwrap();
     }
 

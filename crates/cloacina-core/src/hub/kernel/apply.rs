@@ -10,8 +10,9 @@ use super::super::transition::{Ending, Submit, SubmitReply};
 use super::effects::{Effects, Moment, Recorded, Start};
 use super::report::Report;
 use crate::context::values_from_json;
-use crate::execution::{ExecutionStatus, TaskState, taken_out};
+use crate::execution::{ExecutionStatus, TaskState};
 use crate::id::{ExecutionId, TaskIndex};
+use crate::origin::taken_out;
 use crate::slots::Permit;
 use crate::store::{Claimed, Closed, Freed, Fresh, PlaceFlushed, TaskOutcome};
 
@@ -243,7 +244,7 @@ impl PlaceState {
         let workflow = Arc::clone(self.runnable(&claimed.workflow)?);
         let graph = Arc::clone(workflow.graph().ok()?);
         let (values, origin) = taken_out(values_from_json(&fresh.input).ok()?);
-        if origin.as_ref().is_some_and(|origin| origin.rerun.is_some()) {
+        if origin.rerun_of.is_some() {
             // Some of its tasks are over already.
             return None;
         }

@@ -13,8 +13,9 @@ use super::super::transition::Submit;
 use super::report::Report;
 use crate::context::{Patch, Values};
 use crate::error::Error;
-use crate::execution::{ExecutionResult, Origin};
+use crate::execution::ExecutionResult;
 use crate::id::{ExecutionId, SubmitterId, TaskIndex};
+use crate::origin::Origin;
 use crate::slots::Permit;
 use crate::store::TaskOutcome;
 use crate::workflow::Workflow;
@@ -105,8 +106,8 @@ pub(crate) struct Run {
     /// What its context is made of.
     pub(crate) input: Arc<Values>,
     pub(crate) patches: Vec<Arc<Patch>>,
-    /// Where its execution comes from.
-    pub(crate) origin: Option<Arc<Origin>>,
+    /// What started its execution.
+    pub(crate) origin: Origin,
     pub(crate) stop: Arc<Stop>,
     pub(crate) timeout: Option<Duration>,
     /// How long it may go on when it is told to end.
