@@ -10,6 +10,7 @@ extern crate self as cloacina_core;
 
 pub mod backoff;
 mod blocking;
+mod bulk;
 mod children;
 pub mod clock;
 mod config;
@@ -42,6 +43,7 @@ mod submission;
 mod wake;
 pub mod workflow;
 
+pub use bulk::{Bulk, BulkReport};
 pub use children::{Child, Item, Progress, Results};
 pub use config::{RunnerConfig, RunnerConfigBuilder};
 pub use context::{Context, ContextError, Values};

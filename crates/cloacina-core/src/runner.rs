@@ -390,6 +390,62 @@ impl PlaceRunner {
         Ok(id)
     }
 
+    pub(crate) async fn sleep(&self, time: Duration) -> Result<(), Error> {
+        self.check_open()?;
+        self.handle.hub.sleep(time).await;
+        Ok(())
+    }
+
+    /// Reruns executions, with a few commits for all of them. Those that can be come first.
+    pub(crate) async fn rerun_all(
+        &self,
+        ids: &[ExecutionId],
+        from: rerun::From<'_>,
+    ) -> Vec<(ExecutionId, Result<Execution, Error>)> {
+        let (store, place) = self.store();
+        let all = ids.to_vec();
+        let loaded = self
+            .handle
+            .hub
+            .ask(async move { store.execution_load(&place, &all).await })
+            .await
+            .map_err(Error::from);
+        let Ok(records) = loaded else {
+            // Together they are too large, or one of them cannot be read.
+            let mut results = Vec::with_capacity(ids.len());
+            for id in ids {
+                results.push((*id, Reruns::rerun(self.clone(), *id, from, None).await));
+            }
+            return results;
+        };
+        let Handle { hub, place, settings, .. } = &*self.handle;
+        let (mut chunk, mut bytes, mut under_way) = (Chunk::default(), 0, Vec::new());
+        let mut of = Vec::with_capacity(ids.len());
+        for record in &records {
+            let (reply, on_its_way) = OnItsWay::new(self);
+            let prepared = match hub.prepare_rerun(record, from, None, place, settings, reply) {
+                Ok((submit, limit)) => hub.admitted(submit, limit).await,
+                Err(error) => Err(error),
+            };
+            of.push(record.header.id);
+            chunk.add(prepared, on_its_way);
+            bytes += record.context_bytes();
+            if bytes >= CHUNK_BYTES {
+                under_way.push(std::mem::take(&mut chunk).record(hub, place));
+                bytes = 0;
+            }
+        }
+        under_way.push(chunk.record(hub, place));
+        let mut results = Vec::with_capacity(ids.len());
+        for replies in under_way {
+            answered(Some(replies), &mut results).await;
+        }
+        let gone =
+            ids.iter().filter(|id| !of.contains(id)).map(|id| (*id, Err(self.not_found((*id).into()))));
+        let gone: Vec<_> = gone.collect();
+        of.into_iter().zip(results).chain(gone).collect()
+    }
+
     fn check_open(&self) -> Result<(), Error> {
         if self.handle.shut.load(Ordering::Acquire) { Err(self.gone()) } else { Ok(()) }
     }
@@ -438,17 +494,13 @@ impl Destination for PlaceRunner {
                 Ok((submit, limit)) => hub.admitted(submit, limit).await,
                 Err(error) => Err(error),
             };
-            match admitted {
-                Ok(submit) => {
-                    if !std::mem::replace(&mut looked, true) && !submit.execution.is_expanded() {
-                        hub.look_for_name(place, &submit.execution.workflow.name);
-                    }
-                    bytes += submit.execution.input.len();
-                    chunk.replies.push(Ok(on_its_way.of(submit.execution.id)));
-                    chunk.submits.push(submit);
+            if let Ok(submit) = &admitted {
+                if !std::mem::replace(&mut looked, true) && !submit.execution.is_expanded() {
+                    hub.look_for_name(place, &submit.execution.workflow.name);
                 }
-                Err(error) => chunk.replies.push(Err(error)),
+                bytes += submit.execution.input.len();
             }
+            chunk.add(admitted, on_its_way);
             if chunk.replies.len() >= CHUNK || bytes >= CHUNK_BYTES {
                 // While one is written the next is made.
                 if under_way.len() >= CHUNKS {
@@ -477,6 +529,14 @@ struct Chunk {
 }
 
 impl Chunk {
+    fn add(&mut self, admitted: Result<Submit, Error>, on_its_way: OnItsWay) {
+        self.replies.push(admitted.map(|submit| {
+            let on_its_way = on_its_way.of(submit.execution.id);
+            self.submits.push(submit);
+            on_its_way
+        }));
+    }
+
     fn record(self, hub: &Arc<Hub>, place: &Arc<OpenPlace>) -> Replies {
         if !self.submits.is_empty() {
             hub.record(Arc::clone(place), self.submits);

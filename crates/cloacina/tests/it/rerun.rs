@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use cloacina::rerun::From;
 use cloacina::{
-    Context, Error, ErrorKind, Execution, ExecutionFilter, ExecutionStatus, SignalReceipt, TaskDefinition,
-    TaskError, TaskState, Uuid, Wait, Workflow,
+    Context, Error, ErrorKind, Execution, ExecutionFilter, ExecutionStatus, Input, SignalReceipt,
+    TaskDefinition, TaskError, TaskState, Uuid, Wait, Workflow, join_all,
 };
 use parking_lot::Mutex;
 
 use crate::support::{
-    Database, Gate, assert_error, failing, idle, in_time, quick, reaches, setting, task, task_of, workflow,
+    Database, Gate, assert_error, failing, idle, in_time, quick, reaches, setting, task, task_of, until,
+    workflow,
 };
 
 /// Takes money, once for each token.
@@ -361,6 +362,59 @@ on_each_store! {
         assert_eq!(all.len(), tokens.values().map(HashSet::len).sum::<usize>(), "no two have the same");
         drop(tokens);
         assert_eq!(runner.list(ExecutionFilter::all().tag("night"), None, 10).await.unwrap().len(), 3);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn all_that_failed_is_rerun_by_one_call(database: Database) {
+        let mended = Arc::new(AtomicBool::new(false));
+        let runner = database.runner([
+            workflow("w", [setting("first", "first", 1), breakable("t", &mended).dependencies(["first"])]),
+            workflow("good", [idle("t")]),
+        ]).await;
+        let inputs = (0..450).map(|n| Input::new(Context::new().with("n", n)).tag("night"));
+        let recorded = runner.submit_many("w", inputs).send().await.unwrap();
+        let executions: Vec<_> = recorded.into_iter().map(Result::unwrap).collect();
+        in_time(join_all(&executions)).await;
+        in_time(runner.execute("good", Context::new())).await.unwrap();
+        let night = || ExecutionFilter::all().tag("night");
+        assert_eq!(runner.rerun_many(night(), From::Failed).dry_run().await.unwrap(), 450);
+        executions[7].rerun(From::Failed).send().await.unwrap().wait_for_completion().await.unwrap();
+        mended.store(true, Ordering::Relaxed);
+        let mut told = Vec::new();
+        let report = runner.rerun_many(night(), From::Failed).on_progress(|report| told.push(report.done)).send();
+        let report = in_time(report).await.unwrap();
+        assert_eq!((report.matched, report.done, report.failed), (450, 450, 0), "{:?}", report.errors);
+        assert_eq!(told, [200, 400, 450]);
+        let completed = || night().status(ExecutionStatus::Completed);
+        until(async || runner.list(completed(), None, 1_000).await.unwrap().len() == 450).await;
+        let left = night().status(ExecutionStatus::Failed).superseded(false);
+        assert!(runner.list(left, None, 10).await.unwrap().is_empty());
+        let none = runner.rerun_many(night(), From::Failed).pace(10).send().await.unwrap();
+        assert_eq!(none.matched, 0);
+        // Each of them has to say why it cannot be.
+        let good = ExecutionFilter::all().workflow("good").status(ExecutionStatus::Completed);
+        let report = runner.rerun_many(good, From::Failed).send().await.unwrap();
+        assert_eq!((report.matched, report.done, report.failed, report.errors.len()), (1, 0, 1, 1));
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn all_of_a_filter_are_paused_resumed_and_cancelled_by_one_call(database: Database) {
+        let runner = database.runner([Workflow::builder("w").wait(Wait::signal("never")).build()]).await;
+        let recorded = runner.submit_many("w", (0..40).map(|n| Context::new().with("n", n))).send().await.unwrap();
+        let executions: Vec<_> = recorded.into_iter().map(Result::unwrap).collect();
+        for execution in &executions {
+            reaches(execution, ExecutionStatus::Waiting).await;
+        }
+        executions[3].cancel().await.unwrap();
+        let all = || ExecutionFilter::all().workflow("w");
+        let count = async |status| runner.list(all().status(status), None, 100).await.unwrap().len();
+        assert_eq!(runner.pause_many(all()).send().await.unwrap().done, 39);
+        assert_eq!(count(ExecutionStatus::Paused).await, 39);
+        assert_eq!(runner.resume_many(all()).send().await.unwrap().done, 39);
+        assert_eq!(count(ExecutionStatus::Paused).await, 0);
+        let report = runner.cancel_many(all()).send().await.unwrap();
+        assert_eq!((report.matched, report.done, report.failed), (39, 39, 0));
+        assert_eq!(count(ExecutionStatus::Cancelled).await, 40);
         runner.shutdown().await.unwrap();
     }
 
