@@ -78,6 +78,48 @@ pub(crate) async fn outstanding(runner: &Runner, shape: Shape, count: usize) -> 
     Ok(begun.elapsed())
 }
 
+/// How long it takes to record `count` executions one by one, with `in_flight` callers.
+pub(crate) async fn submits(
+    runner: &Runner,
+    shape: Shape,
+    count: usize,
+    in_flight: usize,
+) -> Result<Duration> {
+    let left = Arc::new(AtomicUsize::new(count));
+    let begun = Instant::now();
+    let callers: Vec<_> = (0..in_flight)
+        .map(|_| {
+            let (runner, left) = (runner.clone(), Arc::clone(&left));
+            tokio::spawn(async move {
+                while left
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                    .is_ok()
+                {
+                    runner.submit(shape.workflow).input(input()).send().await?;
+                }
+                Ok::<_, anyhow::Error>(())
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await??;
+    }
+    Ok(begun.elapsed())
+}
+
+/// How long it takes to record `count` executions at once.
+pub(crate) async fn submit_many(runner: &Runner, shape: Shape, count: usize) -> Result<Duration> {
+    let runner = runner.clone();
+    let work = tokio::spawn(async move {
+        let begun = Instant::now();
+        let recorded = runner.submit_many(shape.workflow, (0..count).map(|_| input())).send().await?;
+        let time = begun.elapsed();
+        ensure!(recorded.iter().all(Result::is_ok), "an execution was not recorded");
+        Ok(time)
+    });
+    work.await?
+}
+
 async fn execute(runner: &Runner, shape: Shape) -> Result<()> {
     let result = runner.execute(shape.workflow, input()).await?;
     ensure!(result.status == ExecutionStatus::Completed, "an execution ended as {:?}", result.status);

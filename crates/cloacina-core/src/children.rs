@@ -21,6 +21,9 @@ use crate::store::{
 };
 use crate::workflow::{MOST_PARALLEL, RESERVED};
 
+/// How many reruns of reruns are followed to the children of a node.
+const LONGEST_CHAIN: usize = 1_000;
+
 /// How many results are read at once.
 const PAGE: usize = 100;
 
@@ -241,11 +244,25 @@ impl Reader {
         Ok(page)
     }
 
-    async fn find(&self) -> Result<TaskIndex, Error> {
-        let (store, place, id) = (Arc::clone(self.hub.store()), Arc::clone(&self.place.place), self.parent);
-        let nodes = self.hub.ask(async move { store.children_progress(&place, id).await }).await?;
-        let node = nodes.into_iter().find(|progress| progress.name == self.name);
-        node.map(|progress| progress.node.node).ok_or_else(|| no_children(&self.name, id, &self.place))
+    /// Finds the node. In a rerun it may have been copied: then its children are those of the execution whose
+    /// place it took.
+    async fn find(&mut self) -> Result<TaskIndex, Error> {
+        let asked = self.parent;
+        for _ in 0..LONGEST_CHAIN {
+            let (store, place, id) =
+                (Arc::clone(self.hub.store()), Arc::clone(&self.place.place), self.parent);
+            let looked = async move {
+                let nodes = store.children_progress(&place, id).await?;
+                Ok((nodes, store.execution_headers(&place, &[id]).await?))
+            };
+            let (nodes, headers) = self.hub.ask(looked).await?;
+            if let Some(progress) = nodes.into_iter().find(|progress| progress.name == self.name) {
+                return Ok(progress.node.node);
+            }
+            let Some(before) = headers.first().and_then(|header| header.rerun_of) else { break };
+            self.parent = before;
+        }
+        Err(no_children(&self.name, asked, &self.place))
     }
 
     async fn load(

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, TaskError};
-use crate::execution::TaskInfo;
+use crate::execution::{DependencyOutcome, TaskInfo};
 use crate::json::{self, MAX_DEPTH};
-use crate::origin::Parent;
+use crate::origin::{Origin, Parent};
 use crate::schedule::Fire;
 use crate::state::Shared;
 use crate::store::Payload;
@@ -228,6 +229,25 @@ impl Context {
         self.try_task().and_then(TaskInfo::schedule)
     }
 
+    /// How a task ended that comes before the one that runs this context: see [`TaskInfo::outcome_of`]. `None`
+    /// if none of this id does, and outside a task.
+    #[must_use]
+    pub fn outcome_of(&self, task: &str) -> Option<DependencyOutcome> {
+        self.try_task().and_then(|running| running.outcome_of(task))
+    }
+
+    /// The input of the execution, apart from what tasks changed since. Outside a task it is empty.
+    #[must_use]
+    pub fn input(&self) -> Self {
+        self.try_task().map(TaskInfo::input).unwrap_or_default()
+    }
+
+    /// The tags of the execution; none outside a task.
+    #[must_use]
+    pub fn tags(&self) -> &[String] {
+        self.try_task().map_or(&[], TaskInfo::tags)
+    }
+
     /// The execution that this one is a child of; `None` if it is none, and outside a task.
     #[must_use]
     pub fn parent(&self) -> Option<&Parent> {
@@ -282,6 +302,38 @@ impl Context {
     }
 }
 
+/// What needs both a context and what runs it.
+impl TaskInfo {
+    /// A token that is the same in every attempt of this task of this execution, also when it is
+    /// [rerun](crate::rerun), and nowhere else: hand it to services that drop repeated requests.
+    ///
+    /// It is the UUID of version 5 over the id of the first execution of a chain of reruns and the id of the
+    /// task. A rerun [from the start](crate::rerun::From::Start) is the first of a new chain. In a child, what
+    /// stands for the id is made of that of its parent, the node and the item, and of its input: when a parent
+    /// is rerun, its children have the tokens of before, as long as they are about the same.
+    #[must_use]
+    pub fn idempotency_token(&self) -> Uuid {
+        let base = token_base(&self.origin, self.execution_id, &self.input);
+        Uuid::new_v5(&base, self.task_id.as_bytes())
+    }
+
+    /// As of an execution with this input, for tests; it has none otherwise.
+    ///
+    /// # Errors
+    ///
+    /// The first value of the input that has no JSON form.
+    pub fn with_input(mut self, input: Context) -> Result<Self, ContextError> {
+        self.input = input.into_values()?;
+        Ok(self)
+    }
+
+    /// The input of the execution, whatever tasks changed since.
+    #[must_use]
+    pub fn input(&self) -> Context {
+        Context::shared(Arc::clone(&self.input))
+    }
+}
+
 impl Default for Context {
     fn default() -> Self {
         Self::new()
@@ -319,6 +371,20 @@ impl fmt::Debug for Kind<'_> {
             value => f.write_str(kind_of(value)),
         }
     }
+}
+
+/// Of what the idempotency tokens of an execution are made.
+pub(crate) fn token_base(origin: &Origin, execution: Uuid, input: &Values) -> Uuid {
+    match (origin.token, &origin.parent) {
+        (Some(token), _) => token,
+        (None, Some(parent)) => token_of_child(parent.execution_id, &parent.node, parent.item, input),
+        (None, None) => execution,
+    }
+}
+
+/// The same for a child, by that of its parent.
+pub(crate) fn token_of_child(parent: Uuid, node: &str, item: u64, input: &Values) -> Uuid {
+    Uuid::new_v5(&parent, format!("{node}/{item}/{}", hash_of(input)).as_bytes())
 }
 
 /// What one task changed in the context.

@@ -10,6 +10,7 @@ extern crate self as cloacina_core;
 
 pub mod backoff;
 mod blocking;
+mod bulk;
 mod children;
 pub mod clock;
 mod config;
@@ -23,6 +24,7 @@ mod json;
 pub mod lease;
 mod metrics;
 mod origin;
+pub mod rerun;
 mod reserved;
 mod resources;
 mod retry;
@@ -41,6 +43,7 @@ mod submission;
 mod wake;
 pub mod workflow;
 
+pub use bulk::{Bulk, BulkReport};
 pub use children::{Child, Item, Progress, Results};
 pub use config::{RunnerConfig, RunnerConfigBuilder};
 pub use context::{Context, ContextError, Values};
@@ -55,12 +58,12 @@ pub use origin::Parent;
 pub use resources::Resources;
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use rule::TriggerRule;
-pub use runner::{Execution, PlaceRunner};
+pub use runner::{Execution, PlaceRunner, join_all};
 pub use schedule::{CatchUp, Fire, Missed, Overlap, Redo, Schedule};
 pub use schedules::{Backfill, ScheduleInfo, Schedules, Triggered};
 #[cfg(feature = "testing")]
 pub use script::Script;
 pub use signal::{ByKey, Carrier, Signal, SignalReceipt, Waiting};
 pub use state::{Shared, State};
-pub use submission::{Described, Destination, Submission};
+pub use submission::{Described, Destination, Input, Submission, Submissions};
 pub use workflow::Workflow;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::reserved::{PARENT_KEY, SCHEDULE_KEY};
+use crate::reserved::{PARENT_KEY, RERUN_KEY, SCHEDULE_KEY, TAGS_KEY, TOKEN_KEY, reserved_key};
 use crate::schedule::Fire;
 
 /// What an execution knows of the one that it is a [child](crate::workflow::Wait::child) of.
@@ -33,14 +33,43 @@ impl Parent {
     }
 }
 
-/// What started an execution: a moment of a schedule, or another execution.
-#[derive(Debug, Clone, Default)]
+/// What started an execution: a moment of a schedule, or another execution; whose place it takes, and what it
+/// is called.
+///
+/// It lies in the stored input. So whoever gets the input has it without another column, and an execution
+/// that has nothing of it costs nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) fire: Option<Arc<Fire>>,
     pub(crate) parent: Option<Arc<Parent>>,
+    /// The execution whose place it takes.
+    pub(crate) rerun_of: Option<Uuid>,
+    /// Of what its idempotency tokens are made, if that is said: see [`token_base`](crate::context::token_base).
+    pub(crate) token: Option<Uuid>,
+    pub(crate) tags: Option<Arc<[String]>>,
 }
 
 impl Origin {
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Puts it into an input that is to be stored.
+    pub(crate) fn put_into(&self, values: &mut BTreeMap<String, Value>) {
+        let parts = [
+            (SCHEDULE_KEY, self.fire.as_deref().map(serde_json::to_value)),
+            (PARENT_KEY, self.parent.as_deref().map(serde_json::to_value)),
+            (RERUN_KEY, self.rerun_of.map(serde_json::to_value)),
+            (TOKEN_KEY, self.token.map(serde_json::to_value)),
+            (TAGS_KEY, self.tags.as_deref().map(serde_json::to_value)),
+        ];
+        for (key, part) in parts {
+            if let Some(Ok(part)) = part {
+                values.insert(key.to_owned(), part);
+            }
+        }
+    }
+
     /// Whether somebody wants to know how the execution ended.
     pub(crate) fn is_known(&self) -> bool {
         self.fire.is_some() || self.parent.is_some()
@@ -52,7 +81,43 @@ type Input = Arc<BTreeMap<String, Value>>;
 
 /// Takes what the engine left in an input out of it.
 pub(crate) fn taken_out(mut values: BTreeMap<String, Value>) -> (Input, Origin) {
-    let fire = values.remove(SCHEDULE_KEY).and_then(|value| serde_json::from_value(value).ok());
-    let parent = values.remove(PARENT_KEY).and_then(|value| serde_json::from_value(value).ok());
-    (Arc::new(values), Origin { fire: fire.map(Arc::new), parent: parent.map(Arc::new) })
+    if reserved_key(&values).is_none() {
+        return (Arc::new(values), Origin::default());
+    }
+    let fire = part(&mut values, SCHEDULE_KEY).map(Arc::new);
+    let parent = part(&mut values, PARENT_KEY).map(Arc::new);
+    let (rerun_of, token) = (part(&mut values, RERUN_KEY), part(&mut values, TOKEN_KEY));
+    let tags = part(&mut values, TAGS_KEY).map(|tags: Vec<String>| tags.into());
+    (Arc::new(values), Origin { fire, parent, rerun_of, token, tags })
+}
+
+/// What is stored may be anything.
+fn part<T: for<'a> Deserialize<'a>>(values: &mut BTreeMap<String, Value>, key: &str) -> Option<T> {
+    serde_json::from_value(values.remove(key)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_put_into_an_input_is_taken_out_again_and_tasks_do_not_see_it() {
+        let input = BTreeMap::from([("a".to_owned(), json!(1)), ("z".to_owned(), json!(2))]);
+        assert_eq!(taken_out(input.clone()), (Arc::new(input.clone()), Origin::default()));
+        let (rerun_of, token) = (Some(Uuid::now_v7()), Some(Uuid::now_v7()));
+        let parent = Some(Arc::new(Parent::for_test("resize", 3)));
+        let origin = Origin { fire: None, parent, rerun_of, token, tags: Some(Arc::new(["red".to_owned()])) };
+        let mut stored = input.clone();
+        origin.put_into(&mut stored);
+        assert_eq!(stored.len(), 6);
+        assert_eq!(taken_out(stored), (Arc::new(input), origin));
+    }
+
+    #[test]
+    fn what_cannot_be_read_of_it_is_as_if_it_was_not_there() {
+        let stored = BTreeMap::from([(RERUN_KEY.to_owned(), json!(3)), (TAGS_KEY.to_owned(), json!("red"))]);
+        assert_eq!(taken_out(stored), (Arc::default(), Origin::default()));
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::workflow::RESERVED;
+
 /// Under which key the stored input of an execution says by which fire of a schedule it was started. Tasks do
 /// not see it in their context.
 pub(crate) const SCHEDULE_KEY: &str = "cloacina/schedule";
@@ -9,7 +11,30 @@ pub(crate) const SCHEDULE_KEY: &str = "cloacina/schedule";
 /// Under which key it says which execution it is a child of.
 pub(crate) const PARENT_KEY: &str = "cloacina/parent";
 
-/// The key of the engine that these values have, if any.
-pub(crate) fn reserved_key<T>(values: &BTreeMap<String, T>) -> Option<&'static str> {
-    [SCHEDULE_KEY, PARENT_KEY].into_iter().find(|key| values.contains_key(*key))
+/// Under which key it says whose place it takes.
+pub(crate) const RERUN_KEY: &str = "cloacina/rerun";
+
+/// Under which key it says of what its idempotency tokens are made, if not of its own id.
+pub(crate) const TOKEN_KEY: &str = "cloacina/token";
+
+/// Under which key it says its tags.
+pub(crate) const TAGS_KEY: &str = "cloacina/tags";
+
+/// The first key of these values that only the engine may use.
+pub(crate) fn reserved_key<T>(values: &BTreeMap<String, T>) -> Option<&str> {
+    let (first, _) = values.range(RESERVED.to_owned()..).next()?;
+    first.starts_with(RESERVED).then_some(first.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_the_engine_are_told_from_others() {
+        let of = |key: &str| BTreeMap::from([("a".to_owned(), 1), (key.to_owned(), 1)]);
+        assert_eq!(reserved_key(&of("cloacina/anything")), Some("cloacina/anything"));
+        assert_eq!(reserved_key(&of("cloacina")), None);
+        assert_eq!(reserved_key(&of("cloacinb")), None);
+    }
 }

@@ -1,5 +1,6 @@
 //! A handle on the engine, for one tenant.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,19 +14,29 @@ use crate::config::RunnerConfig;
 use crate::context::{Context, payload_of};
 use crate::error::{Error, ErrorKind};
 use crate::execution::{AttemptRecord, ExecutionResult, ExecutionStatus};
-use crate::hub::{Ended, HandleNumber, Hub, OpenPlace, Roots, SubmitReply, Submitter, result_of, summary_of};
+use crate::hub::{
+    Ended, HandleNumber, Hub, OpenPlace, Roots, Submit, SubmitReply, Submitter, result_of, summary_of,
+};
 use crate::id::ExecutionId;
 use crate::metrics::TenantMetrics;
+use crate::rerun::{self, Rerun, Reruns};
 use crate::signal::{ByKey, Carrier, Signal, Waiting};
 use crate::store::{
     Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, NEVER, NewSignal, Payload, Place,
     PlaceName, SignalSent, SignalTarget, WaitFilter,
 };
-use crate::submission::{Described, Destination, Submission};
+use crate::submission::{Described, Destination, Input, Submission, Submissions};
 use crate::workflow::Workflow;
 
 /// The most executions that a listing without a limit returns.
 const LIST_LIMIT: usize = 10_000;
+
+/// How many executions are recorded in one commit where many are submitted, and how many bytes of input.
+const CHUNK: usize = 1_000;
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// How many such commits are under way at once.
+const CHUNKS: usize = 2;
 
 /// A handle on the engine, for one tenant. Clones share it.
 ///
@@ -158,6 +169,18 @@ impl PlaceRunner {
     /// Starts to describe an execution: its input, and what else can be said about it.
     pub fn submit(&self, workflow: impl Into<String>) -> Submission<Self> {
         Submission::new(self.clone(), workflow)
+    }
+
+    /// Starts to describe many executions of one workflow, which are recorded a thousand at a time.
+    pub fn submit_many<Inputs>(
+        &self,
+        workflow: impl Into<String>,
+        inputs: Inputs,
+    ) -> Submissions<Self, Inputs::IntoIter>
+    where
+        Inputs: IntoIterator<Item: Into<Input>>,
+    {
+        Submissions::new(self.clone(), workflow, inputs.into_iter())
     }
 
     /// A handle on an execution of this tenant. Whether there is one is found out when it is used.
@@ -367,6 +390,62 @@ impl PlaceRunner {
         Ok(id)
     }
 
+    pub(crate) async fn sleep(&self, time: Duration) -> Result<(), Error> {
+        self.check_open()?;
+        self.handle.hub.sleep(time).await;
+        Ok(())
+    }
+
+    /// Reruns executions, with a few commits for all of them. Those that can be come first.
+    pub(crate) async fn rerun_all(
+        &self,
+        ids: &[ExecutionId],
+        from: rerun::From<'_>,
+    ) -> Vec<(ExecutionId, Result<Execution, Error>)> {
+        let (store, place) = self.store();
+        let all = ids.to_vec();
+        let loaded = self
+            .handle
+            .hub
+            .ask(async move { store.execution_load(&place, &all).await })
+            .await
+            .map_err(Error::from);
+        let Ok(records) = loaded else {
+            // Together they are too large, or one of them cannot be read.
+            let mut results = Vec::with_capacity(ids.len());
+            for id in ids {
+                results.push((*id, Reruns::rerun(self.clone(), *id, from, None).await));
+            }
+            return results;
+        };
+        let Handle { hub, place, settings, .. } = &*self.handle;
+        let (mut chunk, mut bytes, mut under_way) = (Chunk::default(), 0, Vec::new());
+        let mut of = Vec::with_capacity(ids.len());
+        for record in &records {
+            let (reply, on_its_way) = OnItsWay::new(self);
+            let prepared = match hub.prepare_rerun(record, from, None, place, settings, reply) {
+                Ok((submit, limit)) => hub.admitted(submit, limit).await,
+                Err(error) => Err(error),
+            };
+            of.push(record.header.id);
+            chunk.add(prepared, on_its_way);
+            bytes += record.context_bytes();
+            if bytes >= CHUNK_BYTES {
+                under_way.push(std::mem::take(&mut chunk).record(hub, place));
+                bytes = 0;
+            }
+        }
+        under_way.push(chunk.record(hub, place));
+        let mut results = Vec::with_capacity(ids.len());
+        for replies in under_way {
+            answered(Some(replies), &mut results).await;
+        }
+        let gone =
+            ids.iter().filter(|id| !of.contains(id)).map(|id| (*id, Err(self.not_found((*id).into()))));
+        let gone: Vec<_> = gone.collect();
+        of.into_iter().zip(results).chain(gone).collect()
+    }
+
     fn check_open(&self) -> Result<(), Error> {
         if self.handle.shut.load(Ordering::Acquire) { Err(self.gone()) } else { Ok(()) }
     }
@@ -392,14 +471,148 @@ impl Destination for PlaceRunner {
     type Recorded = Execution;
 
     async fn record(self, described: Described) -> Result<Execution, Error> {
-        // Dropped after the receiver, if this future is: so no end is kept for a handle that nobody has.
-        let end;
+        let (reply, on_its_way) = OnItsWay::new(&self);
+        let execution = self.send(described, reply)?;
+        on_its_way.of(execution).recorded().await
+    }
+
+    async fn record_many(
+        self,
+        described: Described,
+        inputs: impl Iterator<Item = Input> + Send,
+    ) -> Result<Vec<Result<Execution, Error>>, Error> {
+        self.check_open()?;
+        let Handle { hub, place, settings, .. } = &*self.handle;
+        hub.check_workflow(place, &described)?;
+        let mut results = Vec::with_capacity(inputs.size_hint().0);
+        let (mut under_way, mut chunk, mut bytes) = (VecDeque::new(), Chunk::default(), 0);
+        let mut looked = false;
+        for input in inputs {
+            let (reply, on_its_way) = OnItsWay::new(&self);
+            let checked = hub.check(described.one(input), place, settings, Roots::Left, reply);
+            let admitted = match checked {
+                Ok((submit, limit)) => hub.admitted(submit, limit).await,
+                Err(error) => Err(error),
+            };
+            if let Ok(submit) = &admitted {
+                if !std::mem::replace(&mut looked, true) && !submit.execution.is_expanded() {
+                    hub.look_for_name(place, &submit.execution.workflow.name);
+                }
+                bytes += submit.execution.input.len();
+            }
+            chunk.add(admitted, on_its_way);
+            if chunk.replies.len() >= CHUNK || bytes >= CHUNK_BYTES {
+                // While one is written the next is made.
+                if under_way.len() >= CHUNKS {
+                    answered(under_way.pop_front(), &mut results).await;
+                }
+                under_way.push_back(std::mem::take(&mut chunk).record(hub, place));
+                bytes = 0;
+            }
+        }
+        under_way.push_back(chunk.record(hub, place));
+        for replies in under_way {
+            answered(Some(replies), &mut results).await;
+        }
+        Ok(results)
+    }
+}
+
+/// What was asked for of one of many, or why it was not.
+type Replies = Vec<Result<OnItsWay, Error>>;
+
+/// Executions that are recorded in one commit.
+#[derive(Default)]
+struct Chunk {
+    submits: Vec<Submit>,
+    replies: Replies,
+}
+
+impl Chunk {
+    fn add(&mut self, admitted: Result<Submit, Error>, on_its_way: OnItsWay) {
+        self.replies.push(admitted.map(|submit| {
+            let on_its_way = on_its_way.of(submit.execution.id);
+            self.submits.push(submit);
+            on_its_way
+        }));
+    }
+
+    fn record(self, hub: &Arc<Hub>, place: &Arc<OpenPlace>) -> Replies {
+        if !self.submits.is_empty() {
+            hub.record(Arc::clone(place), self.submits);
+        }
+        self.replies
+    }
+}
+
+async fn answered(replies: Option<Replies>, results: &mut Vec<Result<Execution, Error>>) {
+    for reply in replies.into_iter().flatten() {
+        results.push(match reply {
+            Ok(on_its_way) => on_its_way.recorded().await,
+            Err(error) => Err(error),
+        });
+    }
+}
+
+/// Waits for the end of executions, wherever they run, and returns what came of each, in their order.
+///
+/// # Errors
+///
+/// In the place of each, as [`Execution::wait_for_completion`].
+pub async fn join_all(
+    executions: impl IntoIterator<Item = &Execution>,
+) -> Vec<Result<ExecutionResult, Error>> {
+    let waiting = executions.into_iter().map(Execution::wait_for_completion);
+    futures_util::future::join_all(waiting).await
+}
+
+impl Reruns for PlaceRunner {
+    type Rerun = Execution;
+
+    async fn rerun(
+        self,
+        of: ExecutionId,
+        from: rerun::From<'_>,
+        input: Option<Context>,
+    ) -> Result<Execution, Error> {
+        self.check_open()?;
+        let record = self.load(of.into()).await?;
+        let Handle { hub, place, settings, .. } = &*self.handle;
+        let (reply, on_its_way) = OnItsWay::new(&self);
+        let (submit, limit) = hub.prepare_rerun(&record, from, input, place, settings, reply)?;
+        let on_its_way = on_its_way.of(submit.execution.id);
+        let submit = hub.admitted(submit, limit).await?;
+        hub.record(Arc::clone(place), vec![submit]);
+        on_its_way.recorded().await
+    }
+}
+
+/// A new execution on its way to the database.
+struct OnItsWay {
+    // Dropped before the end: so none is kept for a handle that nobody has.
+    receiver: oneshot::Receiver<Result<ExecutionId, Error>>,
+    end: RememberedEnd,
+    runner: PlaceRunner,
+}
+
+impl OnItsWay {
+    fn new(runner: &PlaceRunner) -> (SubmitReply, Self) {
         let (sender, receiver) = oneshot::channel();
         let ended = Arc::default();
-        let execution = self.send(described, SubmitReply::Recorded(sender, Arc::clone(&ended)))?;
-        end = Arc::new(RememberedEnd { ended, of: Some((Arc::clone(&self.handle.place), execution)) });
-        let id = receiver.await.unwrap_or_else(|_| Err(self.gone()))?;
-        Ok(Execution { execution_id: id.into(), runner: self, end })
+        let reply = SubmitReply::Recorded(sender, Arc::clone(&ended));
+        (reply, Self { receiver, end: RememberedEnd { ended, of: None }, runner: runner.clone() })
+    }
+
+    fn of(mut self, execution: ExecutionId) -> Self {
+        self.end.of = Some((Arc::clone(&self.runner.handle.place), execution));
+        self
+    }
+
+    /// A handle on it, once it is recorded.
+    async fn recorded(mut self) -> Result<Execution, Error> {
+        let id = (&mut self.receiver).await.unwrap_or_else(|_| Err(self.runner.gone()))?;
+        let Self { end, runner, .. } = self;
+        Ok(Execution { execution_id: id.into(), runner, end: Arc::new(end) })
     }
 }
 
@@ -566,6 +779,19 @@ impl Execution {
         let attempts =
             self.runner.handle.hub.ask(async move { store.attempt_list(&place, id).await }).await?;
         attempts.ok_or_else(|| self.runner.not_found(self.execution_id))
+    }
+
+    /// Starts to describe a rerun of it: a new execution that takes its place, and runs it from there.
+    ///
+    /// ```
+    /// # use cloacina_core::{Error, Execution, rerun::From};
+    /// # async fn repair(execution: Execution) -> Result<(), Error> {
+    /// let again = execution.rerun(From::Failed).send().await?;
+    /// let result = again.wait_for_completion().await?;
+    /// # drop(result); Ok(()) }
+    /// ```
+    pub fn rerun<'a>(&self, from: rerun::From<'a>) -> Rerun<'a, PlaceRunner> {
+        Rerun::new(self.runner.clone(), ExecutionId(self.execution_id), from)
     }
 
     /// Starts to describe a signal to it: `payload` is what it brings, anything that has a JSON form.

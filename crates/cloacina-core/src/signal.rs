@@ -47,7 +47,10 @@ pub enum SignalReceipt {
     /// The execution has one of this name with this key already; this one is not recorded.
     Repeated,
     /// The execution is over; the signal is not recorded.
-    AlreadyOver,
+    AlreadyOver {
+        /// The execution that took its place, if one did: see [`rerun`](crate::rerun).
+        superseded_by: Option<Uuid>,
+    },
 }
 
 /// An execution that is addressed by what it was submitted with.
@@ -118,7 +121,9 @@ impl<By: Carrier> Signal<By> {
             SignalSent::Delivered(_) => Ok(SignalReceipt::Delivered),
             SignalSent::Buffered(_) => Ok(SignalReceipt::Buffered),
             SignalSent::Repeated(_) => Ok(SignalReceipt::Repeated),
-            SignalSent::AlreadyOver(..) => Ok(SignalReceipt::AlreadyOver),
+            SignalSent::AlreadyOver(_, _, by) => {
+                Ok(SignalReceipt::AlreadyOver { superseded_by: by.map(Uuid::from) })
+            }
             SignalSent::NotFound => {
                 let whom = match &signal.target {
                     SignalTarget::Id(id) => id.to_string(),

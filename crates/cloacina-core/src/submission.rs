@@ -5,11 +5,16 @@ use jiff::Timestamp;
 use crate::context::{Context, Values, hash_of};
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
+use crate::origin::Origin;
 use crate::store::{Idempotency, NewExecution};
 use crate::workflow::RESERVED;
 
 /// The priority that an execution has unless it is said.
 const DEFAULT_PRIORITY: u8 = 5;
+
+/// How many tags an execution may have, and how many bytes each.
+const MAX_TAGS: usize = 10;
+const MAX_TAG: usize = 64;
 
 /// The longest idempotency key, in bytes.
 const MAX_KEY: usize = 500;
@@ -33,6 +38,9 @@ pub struct Described {
     pub(crate) start_at: Option<Timestamp>,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) priority: u8,
+    pub(crate) tags: Vec<String>,
+    /// Where it comes from, but for the tags.
+    pub(crate) origin: Origin,
 }
 
 /// Where an execution is recorded.
@@ -43,12 +51,54 @@ pub trait Destination: Sized {
 
     /// Records it.
     fn record(self, described: Described) -> impl Future<Output = Result<Self::Recorded, Error>> + Send;
+
+    /// Records many.
+    fn record_many(
+        self,
+        described: Described,
+        inputs: impl Iterator<Item = Input> + Send,
+    ) -> impl Future<Output = Result<Vec<Result<Self::Recorded, Error>>, Error>> + Send;
 }
 
-impl<To> Submission<To> {
-    #[doc(hidden)]
-    pub fn new(to: To, workflow: impl Into<String>) -> Self {
-        let described = Described {
+/// What one of [many executions](Submissions) is given.
+#[derive(Debug, Clone, Default)]
+pub struct Input {
+    context: Context,
+    key: Option<String>,
+    tags: Vec<String>,
+}
+
+impl Input {
+    /// The execution is given this context.
+    #[must_use]
+    pub fn new(context: Context) -> Self {
+        Self { context, ..Self::default() }
+    }
+
+    /// As [`Submission::idempotency_key`]: with one for each, the whole may be submitted again.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// As [`Submission::tag`], besides those that all of them have.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+}
+
+impl From<Context> for Input {
+    fn from(context: Context) -> Self {
+        Self::new(context)
+    }
+}
+
+impl Described {
+    fn new(workflow: impl Into<String>) -> Self {
+        Self {
             workflow: workflow.into(),
             by_name: false,
             input: Context::new(),
@@ -56,8 +106,98 @@ impl<To> Submission<To> {
             start_at: None,
             deadline: None,
             priority: DEFAULT_PRIORITY,
-        };
-        Self { to, described }
+            tags: Vec::new(),
+            origin: Origin::default(),
+        }
+    }
+
+    /// One of many that are described so.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn one(&self, input: Input) -> Self {
+        let Input { context, key, tags } = input;
+        let tags = self.tags.iter().cloned().chain(tags).collect();
+        Self { input: context, idempotency_key: key, tags, ..self.clone() }
+    }
+}
+
+/// Many executions of one workflow to be recorded: by a runner, or in a transaction of the tenant's data.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is recorded before `send`"]
+pub struct Submissions<To, Inputs> {
+    to: To,
+    described: Described,
+    inputs: Inputs,
+}
+
+impl<To, Inputs> Submissions<To, Inputs> {
+    #[doc(hidden)]
+    pub fn new(to: To, workflow: impl Into<String>, inputs: Inputs) -> Self {
+        Self { to, described: Described::new(workflow), inputs }
+    }
+
+    /// As [`Submission::by_name`].
+    pub fn by_name(mut self) -> Self {
+        self.described.by_name = true;
+        self
+    }
+
+    /// As [`Submission::start_at`].
+    pub fn start_at(mut self, start_at: Timestamp) -> Self {
+        self.described.start_at = Some(start_at);
+        self
+    }
+
+    /// As [`Submission::deadline`].
+    pub fn deadline(mut self, deadline: Timestamp) -> Self {
+        self.described.deadline = Some(deadline);
+        self
+    }
+
+    /// As [`Submission::priority`].
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.described.priority = priority;
+        self
+    }
+
+    /// As [`Submission::tag`], for all of them.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.described.tags.push(tag.into());
+        self
+    }
+}
+
+impl<To, Inputs> Submissions<To, Inputs>
+where
+    To: Destination,
+    Inputs: Iterator<Item: Into<Input>> + Send,
+{
+    /// Records them, and returns what came of each, in the order of the inputs.
+    ///
+    /// Submitted to a runner, 1,000 of them, or as many as have 4 MiB, are recorded in one commit; the inputs
+    /// are asked for as the commits go on. What cannot be recorded, because of its input or because the tenant
+    /// has as many executions as it may, is an error in its place and keeps no other from being recorded.
+    /// Their first tasks begin a moment later than those of an execution that is submitted alone. If the
+    /// program stops before this returns, some of the commits may have been made: give each input a
+    /// [key](Input::key), and the whole can be submitted again.
+    ///
+    /// Submitted to a transaction, all of them are part of its commit.
+    ///
+    /// # Errors
+    ///
+    /// Only what would keep all of them from being recorded: [`ErrorKind::Workflow`] for a workflow that this
+    /// process does not have, [`ErrorKind::ShutDown`], [`ErrorKind::Suspended`]. Those of each are those of
+    /// [`Submission::send`].
+    pub async fn send(self) -> Result<Vec<Result<To::Recorded, Error>>, Error> {
+        let Self { to, described, inputs } = self;
+        to.record_many(described, inputs.map(Into::into)).await
+    }
+}
+
+impl<To> Submission<To> {
+    #[doc(hidden)]
+    pub fn new(to: To, workflow: impl Into<String>) -> Self {
+        Self { to, described: Described::new(workflow) }
     }
 
     pub(crate) fn into_parts(self) -> (To, Described) {
@@ -113,6 +253,20 @@ impl<To> Submission<To> {
         self.described.priority = priority;
         self
     }
+
+    /// Gives the execution a tag, to find it by: see [`ExecutionFilter::tag`](crate::ExecutionFilter::tag). At
+    /// most 10, of 1 to 64 bytes without control characters; the same twice is one. Each costs an index entry
+    /// when the execution is recorded, and one when it is deleted.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.described.tags.push(tag.into());
+        self
+    }
+
+    /// Several [tags](Self::tag).
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.described.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
 }
 
 impl<To: Destination> Submission<To> {
@@ -132,6 +286,27 @@ impl<To: Destination> Submission<To> {
     pub async fn send(self) -> Result<To::Recorded, Error> {
         self.to.record(self.described).await
     }
+}
+
+/// The tags of an execution, if they may be.
+pub(crate) fn checked_tags(mut tags: Vec<String>) -> Result<Vec<String>, Error> {
+    let refuse = |message: String| Err(Error::new(ErrorKind::Configuration, message));
+    tags.sort_unstable();
+    tags.dedup();
+    if tags.len() > MAX_TAGS {
+        return refuse(format!("the execution has {} tags, more than {MAX_TAGS}: use fewer", tags.len()));
+    }
+    for tag in &tags {
+        let reason = match tag {
+            tag if tag.is_empty() => "is empty",
+            tag if tag.len() > MAX_TAG => "is longer than 64 bytes",
+            tag if tag.contains(char::is_control) => "contains a control character",
+            _ => continue,
+        };
+        let shown: String = tag.chars().take(MAX_TAG).collect();
+        return refuse(format!("the tag `{}` {reason}", shown.escape_debug()));
+    }
+    Ok(tags)
 }
 
 /// A key that was given, with the hash of the input.
@@ -171,5 +346,24 @@ pub(crate) fn same(
             Err(Error::new(ErrorKind::Conflict, message))
         }
         _ => Ok(id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_few_short_and_readable() {
+        let tags = |tags: &[&str]| checked_tags(tags.iter().map(|tag| (*tag).to_owned()).collect());
+        assert_eq!(tags(&["b", "a", "b"]).unwrap(), ["a", "b"]);
+        let ten: Vec<String> = (0..10).map(|n| n.to_string().repeat(64)).collect();
+        assert_eq!(checked_tags(ten.clone()).unwrap().len(), 10);
+        let eleven = ten.into_iter().chain(["x".to_owned()]).collect();
+        let refused = |tags: Result<Vec<String>, Error>| tags.unwrap_err().to_string();
+        assert_eq!(refused(checked_tags(eleven)), "the execution has 11 tags, more than 10: use fewer");
+        assert_eq!(refused(tags(&[""])), "the tag `` is empty");
+        assert_eq!(refused(tags(&["a\n"])), "the tag `a\\n` contains a control character");
+        assert!(refused(tags(&[&"ü".repeat(33)])).ends_with("is longer than 64 bytes"));
     }
 }

@@ -11,7 +11,8 @@ use std::time::Instant;
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{Flush, Flushed, NewExecution, PlaceFlush};
 use cloacina_core::{
-    Completion, Context, Deferred, Described, Destination, Error, ErrorKind, Recording, Submission, TaskError,
+    Completion, Context, Deferred, Described, Destination, Error, ErrorKind, Input, Recording, Submission,
+    Submissions, TaskError,
 };
 use parking_lot::{Mutex, MutexGuard};
 use sea_orm::sea_query::{Value, Values};
@@ -133,6 +134,19 @@ impl TenantTx {
     /// ```
     pub fn submit(&self, workflow: impl Into<String>) -> Submission<&Self> {
         Submission::new(self, workflow)
+    }
+
+    /// Starts to describe many executions of one workflow, which are all part of this transaction's commit.
+    /// What applies to [`submit`](Self::submit) applies to each.
+    pub fn submit_many<Inputs>(
+        &self,
+        workflow: impl Into<String>,
+        inputs: Inputs,
+    ) -> Submissions<&Self, Inputs::IntoIter>
+    where
+        Inputs: IntoIterator<Item: Into<Input>>,
+    {
+        Submissions::new(self, workflow, inputs.into_iter())
     }
 
     fn backend(&self) -> DbBackend {
@@ -534,5 +548,18 @@ impl Destination for &TenantTx {
         let id = deferred.execution().id;
         self.submitted().push(deferred);
         Ok(id.into())
+    }
+
+    async fn record_many(
+        self,
+        described: Described,
+        inputs: impl Iterator<Item = Input> + Send,
+    ) -> Result<Vec<Result<Uuid, Error>>, Error> {
+        self.check()?;
+        let mut results = Vec::with_capacity(inputs.size_hint().0);
+        for input in inputs {
+            results.push(self.record(described.one(input)).await);
+        }
+        Ok(results)
     }
 }

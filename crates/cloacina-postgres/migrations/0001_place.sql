@@ -39,6 +39,11 @@ CREATE TABLE workflow_executions (
     -- Whether there may be rows of it in `task_waits`, `task_children` and `signals`: only then is looked there
     -- when it goes.
     has_waits       boolean     NOT NULL DEFAULT false,
+    -- The execution whose place it took, and the one that took its place. Either may be deleted by now.
+    rerun_of        uuid,
+    superseded_by   uuid,
+    -- What it is called, besides. Each is in `execution_tags` as well.
+    tags            text[],
     -- Why it was cancelled, or the error of the first unhandled failure.
     error           text,
     PRIMARY KEY (tenant_id, id)
@@ -228,6 +233,15 @@ CREATE TABLE signals (
 );
 
 CREATE UNIQUE INDEX signals_key ON signals (tenant_id, execution_id, name, key) WHERE key IS NOT NULL;
+
+-- What is looked for by a tag. Only executions that have any are here, with a row for each, until they are
+-- deleted.
+CREATE TABLE execution_tags (
+    tenant_id    uuid NOT NULL,
+    tag          text NOT NULL CHECK (octet_length(tag) BETWEEN 1 AND 64),
+    execution_id uuid NOT NULL,
+    PRIMARY KEY (tenant_id, tag, execution_id)
+);
 
 -- Attempts that are over and were followed by another one, or will be.
 CREATE TABLE task_attempts (

@@ -1,12 +1,18 @@
 -- Deletes executions that ended long ago, the oldest end first, with all that belongs to them. A finished row
--- never changes, so nothing but another prune is in the way.
+-- changes only when it is rerun: what is locked for that goes another time.
 --
 -- What came from one goes before it: of each, children that have none themselves, a few thousand at once, as
 -- long as nothing above them is open. One that has any left is for the next time.
 WITH RECURSIVE old AS MATERIALIZED (
-    SELECT id FROM workflow_executions
+    SELECT id FROM workflow_executions AS old
     WHERE tenant_id = $1::uuid AND finished_at < coalesce($2::timestamptz, now()) - $3::bigint * interval '1 microsecond'
       AND parent_id IS NULL
+      -- What took the place of one that has children may read what these came to: it goes first.
+      AND (superseded_by IS NULL OR NOT EXISTS (
+          SELECT FROM task_children WHERE tenant_id = $1 AND execution_id = old.id OFFSET 0
+      ) OR NOT EXISTS (
+          SELECT FROM workflow_executions AS new WHERE new.tenant_id = $1 AND new.id = old.superseded_by OFFSET 0
+      ))
     ORDER BY finished_at
     LIMIT $4::bigint
     FOR UPDATE SKIP LOCKED
@@ -48,6 +54,15 @@ gone AS MATERIALIZED (
 ),
 attempts AS (
     DELETE FROM task_attempts AS attempt USING gone WHERE attempt.tenant_id = $1 AND attempt.execution_id = gone.id
+),
+tags AS (
+    DELETE FROM execution_tags AS tagged
+    USING gone
+    CROSS JOIN LATERAL (
+        SELECT tags FROM workflow_executions WHERE tenant_id = $1 AND id = gone.id AND tags IS NOT NULL OFFSET 0
+    ) AS execution
+    CROSS JOIN LATERAL unnest(execution.tags) AS its (tag)
+    WHERE tagged.tenant_id = $1 AND tagged.tag = its.tag AND tagged.execution_id = gone.id
 ),
 tasks AS (
     DELETE FROM task_executions AS task USING gone WHERE task.tenant_id = $1 AND task.execution_id = gone.id

@@ -9,6 +9,7 @@ ALTER TABLE workflow_executions
     ADD CHECK (parent_node >= 0 AND item >= 0),
     ADD CHECK ((parent_id IS NULL) = (parent_node IS NULL) AND (parent_id IS NULL) = (item IS NULL)),
     ADD CHECK (expands_at IS NULL OR (fingerprint = 0 AND started_at IS NULL)),
+    ADD CHECK (cardinality(tags) <= 10 AND octet_length(array_to_string(tags, '')) <= 640),
     ADD CHECK (expands_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00');
 ALTER TABLE task_executions
     ADD CHECK (task >= 0),

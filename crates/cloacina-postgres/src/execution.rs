@@ -305,11 +305,27 @@ pub(crate) async fn list(
 ) -> Result<Vec<ExecutionHeader>> {
     let (tenant, before) = (Uuid::from(place.tenant), list.before.map_or(Uuid::max(), Uuid::from));
     let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
-    let step = match list.filter.parts() {
-        None => Step::Run(sql::EXECUTION_LIST, params![tenant, before, limit]),
-        Some((statuses, workflow)) => {
-            let states: Vec<&str> = statuses.iter().map(|status| ExecutionStatus::as_str(*status)).collect();
+    let parts = |(statuses, workflow): (&[ExecutionStatus], Option<&str>)| {
+        let states: Vec<&str> = statuses.iter().map(|status| ExecutionStatus::as_str(*status)).collect();
+        (states, workflow.map(str::to_owned))
+    };
+    let (superseded, tag) = (list.filter.superseded, list.filter.tag.as_deref());
+    let filtered = list.filter.parts().map(parts);
+    let step = match (filtered, tag, superseded) {
+        (None, None, _) => Step::Run(sql::EXECUTION_LIST, params![tenant, before, limit]),
+        (Some((states, workflow)), None, None) => {
             Step::Run(sql::EXECUTION_LIST_FILTERED, params![tenant, before, states, workflow, limit])
+        }
+        (Some((states, workflow)), None, Some(superseded)) => Step::Run(
+            sql::EXECUTION_LIST_SUPERSEDED,
+            params![tenant, before, states, workflow, limit, superseded],
+        ),
+        (filtered, Some(tag), superseded) => {
+            let (states, workflow) = filtered.unwrap_or_else(|| parts((ExecutionStatus::ALL, None)));
+            Step::Run(
+                sql::EXECUTION_LIST_TAGGED,
+                params![tenant, before, states, workflow, limit, superseded, tag],
+            )
         }
     };
     let rows = long_in_place(&inner, &place, &[step]).await?;
@@ -414,6 +430,9 @@ fn header(row: &Row, place: &Place) -> Result<ExecutionHeader> {
         finished_at: get(row, "finished_at", place)?,
         deadline: get(row, "deadline", place)?,
         error: get(row, "error", place)?,
+        rerun_of: get::<Option<Uuid>>(row, "rerun_of", place)?.map(ExecutionId),
+        superseded_by: get::<Option<Uuid>>(row, "superseded_by", place)?.map(ExecutionId),
+        tags: get::<Option<Vec<String>>>(row, "tags", place)?.unwrap_or_default(),
     })
 }
 

@@ -19,7 +19,8 @@ pub(crate) enum Use {
     Guarded,
     /// What the engine does in places beside flushes, and what users change there.
     Work,
-    /// What the engine does about waits, and signals: its statements are planned once, as those of a flush.
+    /// What the engine does about waits, signals, and new executions that go through no lane: its statements
+    /// are planned once, as those of a flush.
     Waits,
     /// Flushes of places in trouble.
     Aside,

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::doorbell::at_once;
 use crate::outcomes::Outcomes;
 use crate::statement::{self as sql, Login, Statement};
-use crate::submits::Submits;
+use crate::submits::{Submits, tag_values};
 pub use crate::value::Value;
 
 const CLOCK: &str = include_str!("../sql/guest/clock.sql");
@@ -96,7 +96,7 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
         let mut submits = Submits::default();
         leaves_work |= submits.add(place.place.tenant.into(), &place.submits);
         due = submits.earliest_due(place.place.tenant.into());
-        let Submits { executions, tasks, deadlines, unexpanded, reached: first, .. } = submits;
+        let Submits { executions, tasks, deadlines, unexpanded, tags, reached: first, .. } = submits;
         reached.extend(first);
         let values = executions.values(|_| tenant.clone(), Value::Now);
         steps.push(step(sql::EXECUTION_INSERT, values, Answer::Submitted));
@@ -104,6 +104,9 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
         if !tasks.is_empty() {
             let values = tasks.values(|_| tenant.clone(), Value::Now, Uuid::nil());
             steps.push(step(sql::TASK_INSERT, values, Answer::Nothing));
+        }
+        if !tags.is_empty() {
+            steps.push(step(sql::TAG_INSERT, tag_values(tenant_id, &tags), Answer::Nothing));
         }
         if !unexpanded.is_empty() {
             let ids = unexpanded.into_iter().map(|(_, execution)| execution).collect();

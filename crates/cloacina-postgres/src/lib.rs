@@ -34,6 +34,7 @@ mod migrations;
 mod options;
 mod outcomes;
 mod pool;
+mod record;
 mod role;
 mod row;
 mod runner;
@@ -57,11 +58,11 @@ use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
     DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
-    FireRecord, Flush, Flushed, Liveness, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
-    PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
-    StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep,
-    WorkflowKey,
+    FireRecord, Flush, Flushed, Liveness, NewExecution, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep,
+    Place, PlaceFigures, PlaceName, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor,
+    WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -332,6 +333,15 @@ impl Store for PostgresStore {
 
     async fn flush(&self, lane: usize, flush: &Flush) -> Result<Flushed> {
         self.run(flush::flush(Arc::clone(&self.inner), lane, OwnedFlush::from(flush))).await
+    }
+
+    async fn execution_record(
+        &self,
+        place: &Place,
+        submits: &[Arc<NewExecution>],
+        now: Option<Timestamp>,
+    ) -> Result<RecordedExecutions> {
+        self.run(record::record(Arc::clone(&self.inner), place.clone(), submits.to_vec(), now)).await
     }
 
     async fn execution_control(

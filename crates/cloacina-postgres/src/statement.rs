@@ -103,6 +103,13 @@ statements! {
     EXECUTION_INSERT "execution_insert";
     TASK_INSERT "task_insert";
     DUE_INSERT "due_insert";
+    TAG_INSERT "tag_insert";
+    COPY_INSERT "copy_insert";
+    RERUN_LOCK "rerun_lock";
+    RERUN_MARK "rerun_mark";
+    EXECUTION_MET "execution_met";
+    EXECUTION_LIST_SUPERSEDED "execution_list_superseded";
+    EXECUTION_LIST_TAGGED "execution_list_tagged";
     EXECUTION_LOCK "execution_lock";
     TASK_RECORD "task_record";
     TASK_END "task_end";

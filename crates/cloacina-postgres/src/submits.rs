@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use cloacina_core::id::TaskIndex;
-use cloacina_core::store::{NewExecution, NewTask};
+use cloacina_core::store::{CopiedTask, NewExecution, NewTask};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -22,6 +22,10 @@ pub(crate) struct Submits<'a> {
     pub(crate) deadlines: Vec<(Uuid, Uuid, Timestamp)>,
     /// The tenants and executions of those that are not expanded.
     pub(crate) unexpanded: Vec<(Uuid, Uuid)>,
+    /// The tenants and executions of those with tags, each with one of these.
+    pub(crate) tags: Vec<(Uuid, Uuid, &'a str)>,
+    /// The tasks that are over from the beginning.
+    pub(crate) copies: Copies<'a>,
     /// The waits that are reached at once.
     pub(crate) reached: Vec<Reached>,
     /// The tenants of these, and when they are reached if that is not at once.
@@ -48,6 +52,18 @@ impl Executions<'_> {
     pub(crate) fn is_empty(&self) -> bool {
         self.id.is_empty()
     }
+}
+
+/// Tasks of reruns that are over from the beginning.
+#[derive(Default)]
+pub(crate) struct Copies<'a> {
+    execution: Vec<Uuid>,
+    task: Vec<TaskIndex>,
+    name: Texts<'a>,
+    started_at: Vec<Option<Timestamp>>,
+    finished_at: Vec<Option<Timestamp>>,
+    patch: Texts<'a>,
+    skip_reason: Texts<'a>,
 }
 
 #[derive(Default)]
@@ -106,7 +122,11 @@ impl<'a> Submits<'a> {
             self.unexpanded.push((tenant, id));
             leaves_work = true;
         }
-        for (position, task) in (0..).zip(submit.tasks.iter()) {
+        self.tags.extend(submit.tags.iter().map(|tag| (tenant, id, tag.as_str())));
+        for copied in submit.rerun.iter().flat_map(|rerun| &rerun.copied) {
+            self.copies.push(id, copied, submit);
+        }
+        for (position, task) in submit.open_tasks() {
             let claimed = submit.claimed.contains(&position);
             leaves_work |= task.waiting_on == 0 && !claimed;
             if task.waits() {
@@ -142,6 +162,44 @@ impl<'a> Executions<'a> {
             Value::Timestamps(self.start_at),
         ]
     }
+}
+
+impl<'a> Copies<'a> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.task.is_empty()
+    }
+
+    fn push(&mut self, execution: Uuid, copied: &'a CopiedTask, submit: &'a NewExecution) {
+        let task = usize::try_from(copied.task).ok().and_then(|task| submit.tasks.get(task));
+        self.execution.push(execution);
+        self.task.push(copied.task);
+        self.name.push(task.map(|task| Cow::Borrowed(&*task.name)));
+        self.started_at.push(copied.started_at);
+        self.finished_at.push(Some(copied.finished_at));
+        self.patch.push(copied.patch.as_deref().map(Cow::Borrowed));
+        self.skip_reason.push(copied.skipped.map(|reason| Cow::Borrowed(reason.as_str())));
+    }
+
+    /// The parameters of `copy_insert`.
+    pub(crate) fn values(self, tenant: Uuid) -> Vec<Value<'a>> {
+        vec![
+            Value::Uuid(tenant),
+            Value::Uuids(self.execution),
+            Value::SmallInts(self.task),
+            Value::Texts(self.name),
+            Value::Timestamps(self.started_at),
+            Value::Timestamps(self.finished_at),
+            Value::Texts(self.patch),
+            Value::Texts(self.skip_reason),
+        ]
+    }
+}
+
+/// The parameters of `tag_insert` for executions of one tenant.
+pub(crate) fn tag_values<'a>(tenant: Uuid, tags: &[(Uuid, Uuid, &'a str)]) -> Vec<Value<'a>> {
+    let executions = tags.iter().map(|(_, execution, _)| *execution).collect();
+    let tags = tags.iter().map(|(_, _, tag)| Some(Cow::Borrowed(*tag))).collect();
+    vec![Value::Uuid(tenant), Value::Uuids(executions), Value::Texts(tags)]
 }
 
 impl<'a> Tasks<'a> {

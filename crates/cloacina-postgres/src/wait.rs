@@ -359,7 +359,8 @@ async fn look_for_signal<'a>(
     let execution = ExecutionId(id);
     let status = parse::<ExecutionStatus>(column(found, "state", &place.name)?, &place.name)?;
     if status.is_terminal() {
-        return Ok((SignalSent::AlreadyOver(execution, status), Vec::new()));
+        let by: Option<Uuid> = column(found, "superseded_by", &place.name)?;
+        return Ok((SignalSent::AlreadyOver(execution, status, by.map(ExecutionId)), Vec::new()));
     }
     if row.get("repeated") {
         return Ok((SignalSent::Repeated(execution), Vec::new()));

@@ -124,6 +124,8 @@ impl Subject {
                 tasks: self.tasks.clone(),
                 claimed: vec![0],
                 submitter: None,
+                tags: Vec::new(),
+                rerun: None,
             })
         };
         let outcome = |&execution| {
@@ -141,7 +143,7 @@ impl Subject {
             submits,
             outcomes,
             timed: Vec::new(),
-            scheduled: Vec::new(),
+            related: Vec::new(),
             claim: None,
         };
         let flush = Flush { runner: Some(self.runner), now: None, places: vec![place] };

@@ -80,6 +80,11 @@ CREATE TABLE workflow_executions (
     -- Whether there may be rows of it in `task_waits`, `task_children` and `signals`: only then is looked there
     -- when it goes.
     has_waits       INTEGER NOT NULL DEFAULT 0 CHECK (has_waits IN (0, 1)),
+    -- The execution whose place it took, and the one that took its place. Either may be deleted by now.
+    rerun_of        BLOB CHECK (length(rerun_of) = 16),
+    superseded_by   BLOB CHECK (length(superseded_by) = 16),
+    -- What it is called, besides: a JSON array. Each is in `execution_tags` as well.
+    tags            TEXT CHECK (length(tags) <= 4000),
     error           TEXT,
     input           TEXT    NOT NULL,
     PRIMARY KEY (tenant_id, id),
@@ -259,6 +264,15 @@ CREATE TABLE signals (
 ) STRICT;
 
 CREATE UNIQUE INDEX signals_key ON signals (tenant_id, execution_id, name, key) WHERE key IS NOT NULL;
+
+-- What is looked for by a tag. Only executions that have any are here, with a row for each, until they are
+-- deleted.
+CREATE TABLE execution_tags (
+    tenant_id    BLOB NOT NULL,
+    tag          TEXT NOT NULL CHECK (length(CAST(tag AS BLOB)) BETWEEN 1 AND 64),
+    execution_id BLOB NOT NULL CHECK (length(execution_id) = 16),
+    PRIMARY KEY (tenant_id, tag, execution_id)
+) STRICT, WITHOUT ROWID;
 
 -- The attempts that are over and were followed, or are to be followed, by another one.
 CREATE TABLE task_attempts (

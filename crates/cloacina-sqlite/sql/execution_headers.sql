@@ -1,5 +1,6 @@
 -- What no engine wrote may be a gigabyte: names and errors that are too long are not read.
 SELECT id, iif(octet_length(workflow) <= 4000, workflow, 'a name of ' || octet_length(workflow) || ' bytes'), fingerprint, state, priority,
        created_at, started_at, finished_at, deadline,
-       iif(octet_length(error) <= 262144, error, 'an error of ' || octet_length(error) || ' bytes, which is not read')
+       iif(octet_length(error) <= 262144, error, 'an error of ' || octet_length(error) || ' bytes, which is not read'),
+       rerun_of, superseded_by, tags
 FROM workflow_executions WHERE tenant_id = ?1 AND id = ?2

@@ -1,7 +1,8 @@
 -- On names and errors see `execution_headers`.
 SELECT id, iif(octet_length(workflow) <= 4000, workflow, 'a name of ' || octet_length(workflow) || ' bytes'), fingerprint, state, priority,
        created_at, started_at, finished_at, deadline,
-       iif(octet_length(error) <= 262144, error, 'an error of ' || octet_length(error) || ' bytes, which is not read')
+       iif(octet_length(error) <= 262144, error, 'an error of ' || octet_length(error) || ' bytes, which is not read'),
+       rerun_of, superseded_by, tags
 FROM workflow_executions
 WHERE tenant_id = ?1 AND id < ?2 AND parent_id IS NULL
 ORDER BY id DESC LIMIT ?3

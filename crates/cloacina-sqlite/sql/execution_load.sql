@@ -1,5 +1,6 @@
 -- On names and errors see `execution_headers`; `execution_bytes` said how long the input is.
 SELECT id, iif(octet_length(workflow) <= 4000, workflow, 'a name of ' || octet_length(workflow) || ' bytes'), fingerprint, state, priority,
        created_at, started_at, finished_at, deadline,
-       iif(octet_length(error) <= 262144, error, 'an error of ' || octet_length(error) || ' bytes, which is not read'), input
+       iif(octet_length(error) <= 262144, error, 'an error of ' || octet_length(error) || ' bytes, which is not read'),
+       rerun_of, superseded_by, tags, input
 FROM workflow_executions WHERE tenant_id = ?1 AND id = ?2

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::doorbell;
 use crate::error::Failure;
 use crate::flush::execution_close;
-use crate::row::{optional_timestamp, state, timestamp, workflows_to_json};
+use crate::row::{optional_timestamp, state, tags_of_json, timestamp, workflows_to_json};
 use crate::rows::{
     Known, NO_CAUSE, due_delete, execution_lock, park, ready_delete, ready_insert, relations_wake,
     waits_cancel, waits_forget,
@@ -36,10 +36,11 @@ const RUNNER_UNKNOWN: &str = include_str!("../sql/runner_unknown.sql");
 const EXECUTION_HEADERS: &str = include_str!("../sql/execution_headers.sql");
 const EXECUTION_BYTES: &str = include_str!("../sql/execution_bytes.sql");
 const EXECUTION_LOAD: &str = include_str!("../sql/execution_load.sql");
-const EXECUTION_FIND: &str = include_str!("../sql/execution_find.sql");
 const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
 const EXECUTION_LIST: &str = include_str!("../sql/execution_list.sql");
 const EXECUTION_LIST_PART: &str = include_str!("../sql/execution_list_part.sql");
+const EXECUTION_LIST_TAGGED: &str = include_str!("../sql/execution_list_tagged.sql");
+const TAG_FORGET: &str = include_str!("../sql/tag_forget.sql");
 const EXECUTION_LIST_WORKFLOW: &str = include_str!("../sql/execution_list_workflow.sql");
 const TASK_CANCEL: &str = include_str!("../sql/task_cancel.sql");
 const TASK_READY: &str = include_str!("../sql/task_ready.sql");
@@ -306,7 +307,7 @@ fn record(
 ) -> Result<ExecutionRecord, Failure> {
     Ok(ExecutionRecord {
         header: header(row)?,
-        input: row.get::<_, String>(10)?.into(),
+        input: row.get::<_, String>(13)?.into(),
         tasks: tasks(connection, tenant, execution)?,
     })
 }
@@ -353,20 +354,10 @@ fn header(row: &Row<'_>) -> Result<ExecutionHeader, Failure> {
         finished_at: optional_timestamp(row.get(7)?)?,
         deadline: optional_timestamp(row.get(8)?)?,
         error: row.get(9)?,
+        rerun_of: row.get::<_, Option<Uuid>>(10)?.map(ExecutionId),
+        superseded_by: row.get::<_, Option<Uuid>>(11)?.map(ExecutionId),
+        tags: row.get::<_, Option<String>>(12)?.map(|tags| tags_of_json(&tags)).unwrap_or_default(),
     })
-}
-
-pub(crate) fn find(
-    connection: &Connection,
-    tenant: TenantId,
-    workflow: &str,
-    key: &str,
-) -> Result<Option<(ExecutionId, i64)>, Failure> {
-    let mut statement = connection.prepare_cached(EXECUTION_FIND)?;
-    let found = statement
-        .query_row(params![tenant.0, workflow, key], |row| Ok((ExecutionId(row.get(0)?), row.get(1)?)))
-        .optional()?;
-    Ok(found)
 }
 
 pub(crate) fn list(
@@ -376,6 +367,10 @@ pub(crate) fn list(
 ) -> Result<Vec<ExecutionHeader>, Failure> {
     let before = list.before.map_or(Uuid::max(), Uuid::from);
     let mut found = Vec::new();
+    if let Some(tag) = &list.filter.tag {
+        let page = tagged(connection, tenant, tag, list, before)?;
+        return headers(connection, tenant, &page).map(cut);
+    }
     let Some((statuses, workflow)) = list.filter.parts() else {
         let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
         let mut statement = connection.prepare_cached(EXECUTION_LIST)?;
@@ -392,11 +387,29 @@ pub(crate) fn list(
             None => workflow_after(connection, tenant, *status, "")?,
         };
         while let Some(of) = next {
-            part(connection, tenant, (*status, &of), before, list.limit, &mut page)?;
+            part(connection, tenant, (*status, &of), before, list, &mut page)?;
             next = if workflow.is_some() { None } else { workflow_after(connection, tenant, *status, &of)? };
         }
     }
     headers(connection, tenant, &page).map(cut)
+}
+
+/// A page of those with a tag.
+fn tagged(
+    connection: &Connection,
+    tenant: TenantId,
+    tag: &str,
+    list: &ExecutionList,
+    before: Uuid,
+) -> Result<Vec<ExecutionId>, Failure> {
+    let (statuses, workflow) = list.filter.parts().unwrap_or((ExecutionStatus::ALL, None));
+    let states: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
+    let states = serde_json::Value::from(states).to_string();
+    let most = i64::try_from(list.limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(EXECUTION_LIST_TAGGED)?;
+    let values = params![tenant.0, tag, before, states, workflow, list.filter.superseded, most];
+    let rows = statement.query_map(values, |row| Ok(ExecutionId(row.get(0)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The next workflow of which there are executions in a state.
@@ -416,17 +429,18 @@ fn part(
     tenant: TenantId,
     (status, workflow): (ExecutionStatus, &str),
     before: Uuid,
-    limit: usize,
+    list: &ExecutionList,
     page: &mut Vec<ExecutionId>,
 ) -> Result<(), Failure> {
-    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let most = i64::try_from(list.limit).unwrap_or(i64::MAX);
+    let superseded = list.filter.superseded;
     let mut statement = connection.prepare_cached(EXECUTION_LIST_PART)?;
-    let mut rows = statement.query(params![tenant.0, status.as_str(), workflow, before, most])?;
+    let mut rows = statement.query(params![tenant.0, status.as_str(), workflow, before, most, superseded])?;
     while let Some(row) = rows.next()? {
         page.push(ExecutionId(row.get(0)?));
     }
     page.sort_unstable_by(|one, other| other.cmp(one));
-    page.truncate(limit);
+    page.truncate(list.limit);
     Ok(())
 }
 
@@ -550,9 +564,13 @@ fn prune_one(
     execution: Uuid,
 ) -> Result<bool, Failure> {
     let mut statement = connection.prepare_cached(PRUNE_EXECUTION)?;
-    let has_waits: Option<bool> =
-        statement.query_row(params![tenant.0, execution, before], |row| row.get(0)).optional()?;
-    let Some(has_waits) = has_waits else { return Ok(false) };
+    let found: Option<(bool, Option<String>)> = statement
+        .query_row(params![tenant.0, execution, before], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((has_waits, tags)) = found else { return Ok(false) };
+    for tag in tags.map(|tags| tags_of_json(&tags)).iter().flatten() {
+        connection.prepare_cached(TAG_FORGET)?.execute(params![tenant.0, tag, execution])?;
+    }
     if has_waits {
         waits_forget(connection, tenant, ExecutionId(execution))?;
     }

@@ -11,7 +11,8 @@ use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     Claim, Claimed, Closed, DueKind, Flush, Flushed, Freed, Fresh, NewExecution, Outcome, PlaceFlush,
-    PlaceFlushed, Recorded, StoreError, StoreErrorKind, TaskOutcome, WorkflowKey,
+    PlaceFlushed, Recorded, RecordedExecutions, RerunRefusal, StoreError, StoreErrorKind, TaskOutcome,
+    WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -20,9 +21,9 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use crate::error::Failure;
-use crate::row::{state, timestamp};
+use crate::row::{state, tags_to_json, timestamp};
 use crate::rows::{
-    Known, NO_CAUSE, READY_DELETE, Relations, due_delete, due_insert, execution_lock, park, reach,
+    Known, NO_CAUSE, READY_DELETE, Relations, due_delete, due_insert, execution_lock, find, park, reach,
     ready_insert, relations_wake,
 };
 
@@ -30,6 +31,10 @@ const FENCE: &str = include_str!("../sql/fence.sql");
 const EXECUTION_INSERT: &str = include_str!("../sql/execution_insert.sql");
 const CHILDREN_INSERT: &str = include_str!("../sql/children_insert.sql");
 const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
+const TAG_INSERT: &str = include_str!("../sql/tag_insert.sql");
+const COPY_INSERT: &str = include_str!("../sql/copy_insert.sql");
+const RERUN_LOCK: &str = include_str!("../sql/rerun_lock.sql");
+const RERUN_MARK: &str = include_str!("../sql/rerun_mark.sql");
 const EXECUTION_START: &str = include_str!("../sql/execution_start.sql");
 const EXECUTION_CLOSE: &str = include_str!("../sql/execution_close.sql");
 pub(crate) const TASK_INSERT: &str = include_str!("../sql/task_insert.sql");
@@ -79,6 +84,63 @@ fn fence(connection: &Connection, runner: RunnerId) -> Result<(), Failure> {
         return Ok(());
     }
     Err(StoreError::new(StoreErrorKind::Fenced, format!("runner {runner} was declared dead")).into())
+}
+
+/// Records new executions of which nothing is claimed.
+pub(crate) fn record(
+    connection: &Connection,
+    tenant: TenantId,
+    submits: &[Arc<NewExecution>],
+    (now, ahead): (i64, i64),
+) -> Result<RecordedExecutions, Failure> {
+    let (known, done) = Default::default();
+    let mut steps = Steps { connection, tenant, runner: None, now, ahead, known, done };
+    let mut refused = Vec::new();
+    let mut wanted = Vec::with_capacity(submits.len());
+    for submit in submits {
+        match &submit.rerun {
+            Some(rerun) => match rerun_refusal(connection, tenant, submit.id, rerun.of)? {
+                Some(refusal) => refused.push((submit.id, refusal)),
+                None => {
+                    // Before the next is looked at: of two of the same execution the first wins.
+                    let values = params![tenant.0, rerun.of.0, submit.id.0];
+                    connection.prepare_cached(RERUN_MARK)?.execute(values)?;
+                    wanted.push(Arc::clone(submit));
+                }
+            },
+            None => wanted.push(Arc::clone(submit)),
+        }
+    }
+    steps.submit(&wanted)?;
+    let submitted = steps.done.submitted;
+    let mut met = Vec::new();
+    if submitted.len() < wanted.len() {
+        let recorded: HashSet<&ExecutionId> = submitted.iter().collect();
+        for submit in wanted.iter().filter(|submit| !recorded.contains(&submit.id)) {
+            let Some(idempotency) = &submit.idempotency else { continue };
+            let found = find(connection, tenant, &submit.workflow.name, &idempotency.key)?;
+            met.extend(found.map(|found| (submit.id, found)));
+        }
+    }
+    Ok(RecordedExecutions { now: timestamp(now)?, submitted, met, refused })
+}
+
+/// Why an execution cannot be rerun as another one.
+fn rerun_refusal(
+    connection: &Connection,
+    tenant: TenantId,
+    new: ExecutionId,
+    old: ExecutionId,
+) -> Result<Option<RerunRefusal>, Failure> {
+    let mut statement = connection.prepare_cached(RERUN_LOCK)?;
+    let mut rows = statement.query(params![tenant.0, old.0])?;
+    let Some(row) = rows.next()? else { return Ok(Some(RerunRefusal::NotFound)) };
+    let status: ExecutionStatus = state(row, 0)?;
+    if !status.is_terminal() {
+        return Ok(Some(RerunRefusal::NotOver(status)));
+    }
+    let by: Option<Uuid> = row.get(1)?;
+    Ok(by.map(ExecutionId).filter(|by| *by != new).map(RerunRefusal::Superseded))
 }
 
 /// Ends waits, of executions that are not over. Returns the executions that were closed.
@@ -199,8 +261,11 @@ impl Steps<'_> {
                 new.idempotency.as_ref().map(|idempotency| idempotency.input_hash),
                 expands,
                 &*new.input,
+                new.rerun.as_ref().map(|rerun| rerun.of.0),
+                (!new.tags.is_empty()).then(|| tags_to_json(&new.tags)),
             ])?;
             if inserted == 1 {
+                self.submit_more(new)?;
                 let workflow = (&*new.workflow.name, new.workflow.fingerprint.0);
                 match expands {
                     Some(due) => self.ready(new.id, 0, new.priority, due, workflow)?,
@@ -217,6 +282,27 @@ impl Steps<'_> {
         Ok(())
     }
 
+    /// What few executions have.
+    fn submit_more(&self, new: &NewExecution) -> Result<(), Failure> {
+        for tag in &*new.tags {
+            self.connection.prepare_cached(TAG_INSERT)?.execute(params![self.tenant.0, tag, new.id.0])?;
+        }
+        for copied in new.rerun.iter().flat_map(|rerun| &rerun.copied) {
+            let task = usize::try_from(copied.task).ok().and_then(|task| new.tasks.get(task));
+            self.connection.prepare_cached(COPY_INSERT)?.execute(params![
+                self.tenant.0,
+                new.id.0,
+                copied.task,
+                task.map(|task| &task.name),
+                copied.started_at.map(Timestamp::as_microsecond),
+                copied.finished_at.as_microsecond(),
+                copied.skipped.map(|reason| reason.as_str()),
+                copied.patch.as_deref(),
+            ])?;
+        }
+        Ok(())
+    }
+
     fn submit_tasks(
         &self,
         new: &NewExecution,
@@ -224,7 +310,7 @@ impl Steps<'_> {
         insert: &mut CachedStatement<'_>,
     ) -> Result<(), Failure> {
         let workflow = (&*new.workflow.name, new.workflow.fingerprint.0);
-        for (position, task) in (0..).zip(new.tasks.iter()) {
+        for (position, task) in new.open_tasks() {
             let (state, runner) = match self.runner {
                 _ if task.waiting_on > 0 => (TaskState::Pending, None),
                 _ if task.is_wait => (TaskState::Waiting, None),

@@ -42,3 +42,13 @@ pub(crate) fn workflows_from_json(json: &str) -> Result<Vec<WorkflowKey>, Failur
     };
     Ok(pairs.into_iter().map(key).collect())
 }
+
+/// How tags are stored.
+pub(crate) fn tags_to_json(tags: &[String]) -> String {
+    serde_json::Value::from(tags.to_vec()).to_string()
+}
+
+/// What is stored may be anything: what cannot be read is no tag.
+pub(crate) fn tags_of_json(json: &str) -> Vec<String> {
+    serde_json::from_str(json).unwrap_or_default()
+}

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, TaskIndex, TenantId};
 use cloacina_core::store::DueKind;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::row::state;
 
 const EXECUTION_LOCK: &str = include_str!("../sql/execution_lock.sql");
+const EXECUTION_FIND: &str = include_str!("../sql/execution_find.sql");
 const EXECUTION_PARK: &str = include_str!("../sql/execution_park.sql");
 const READY_INSERT: &str = include_str!("../sql/ready_insert.sql");
 const DUE_INSERT: &str = include_str!("../sql/due_insert.sql");
@@ -39,6 +40,8 @@ pub(crate) struct Known {
     pub(crate) expands: Option<i64>,
     /// What its end matters to.
     pub(crate) relations: Relations,
+    /// The execution that took its place.
+    pub(crate) superseded_by: Option<Uuid>,
 }
 
 /// What the end of an execution matters to.
@@ -70,7 +73,22 @@ pub(crate) fn execution_lock(
         deadline: row.get(4)?,
         expands: row.get(5)?,
         relations: Relations { schedule: row.get(6)?, parent: row.get(7)?, has_waits: row.get(8)? },
+        superseded_by: row.get(9)?,
     }))
+}
+
+/// The execution that was recorded under an idempotency key, and the hash of its input.
+pub(crate) fn find(
+    connection: &Connection,
+    tenant: TenantId,
+    workflow: &str,
+    key: &str,
+) -> Result<Option<(ExecutionId, i64)>, Failure> {
+    let mut statement = connection.prepare_cached(EXECUTION_FIND)?;
+    let found = statement
+        .query_row(params![tenant.0, workflow, key], |row| Ok((ExecutionId(row.get(0)?), row.get(1)?)))
+        .optional()?;
+    Ok(found)
 }
 
 pub(crate) fn ready_insert(

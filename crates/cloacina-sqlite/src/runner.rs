@@ -115,6 +115,7 @@ pub(crate) fn rescue(
             deadline: None,
             expands: None,
             relations: Relations { schedule: None, parent: None, has_waits: false },
+            superseded_by: None,
         };
         let ended = Ended {
             execution: claimed.execution,

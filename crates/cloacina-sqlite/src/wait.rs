@@ -13,10 +13,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use crate::error::Failure;
-use crate::execution::find;
 use crate::flush::end_waits;
 use crate::row::{state, timestamp};
-use crate::rows::{NO_CAUSE, due_delete, due_insert, execution_lock, park, reach, sweep, waiting};
+use crate::rows::{NO_CAUSE, due_delete, due_insert, execution_lock, find, park, reach, sweep, waiting};
 
 const WAIT_DUE: &str = include_str!("../sql/wait_due.sql");
 const WAIT_STANDS: &str = include_str!("../sql/wait_stands.sql");
@@ -337,7 +336,7 @@ pub(crate) fn send(
     };
     let Some(known) = execution_lock(connection, tenant, execution)? else { return Ok(SignalSent::NotFound) };
     if known.status.is_terminal() {
-        return Ok(SignalSent::AlreadyOver(execution, known.status));
+        return Ok(SignalSent::AlreadyOver(execution, known.status, known.superseded_by.map(ExecutionId)));
     }
     let (name, key) = (&*signal.name, signal.key.as_deref());
     let most = i64::try_from(MOST_SIGNALS).unwrap_or(i64::MAX);

@@ -26,6 +26,7 @@ pub mod place;
 mod process;
 pub mod random;
 pub mod read;
+pub mod rerun;
 pub mod runner;
 pub mod schedule;
 pub mod submit;
@@ -245,6 +246,19 @@ macro_rules! store_conformance {
                 times_are_kept_to_the_microsecond
                 what_was_written_is_there_after_a_restart
                 executions_that_are_not_over_are_counted_up_to_a_limit
+            }
+            rerun {
+                a_rerun_has_what_was_copied_and_runs_the_rest
+                a_task_that_its_rule_skipped_is_copied_as_skipped
+                a_wait_that_nothing_is_before_but_copies_is_reached_at_once
+                only_what_is_over_is_rerun_and_once
+                a_rerun_that_is_repeated_changes_nothing
+                of_two_reruns_at_once_one_wins
+                a_rerun_and_a_prune_do_not_both_win
+                a_signal_to_what_was_rerun_is_told_as_what
+                what_is_superseded_is_listed_or_left_out
+                an_execution_has_its_tags_and_is_found_by_each
+                many_are_recorded_at_once_and_what_met_its_key_is_told
             }
             place {
                 a_place_opened_twice_is_the_same

@@ -20,10 +20,11 @@ use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
     DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
-    FireRecord, Flush, Flushed, Liveness, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
-    PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
-    StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    FireRecord, Flush, Flushed, Liveness, NewExecution, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep,
+    Place, PlaceFigures, PlaceName, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep,
+    WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -61,6 +62,7 @@ methods! {
     PlaceOf = "place_of",
     TenantStatus = "tenant_status",
     Flush = "flush",
+    ExecutionRecord = "execution_record",
     ExecutionControl = "execution_control",
     DueSettle = "due_settle",
     ScheduleSettle = "schedule_settle",
@@ -123,7 +125,7 @@ pub struct Call {
     pub number: u64,
     /// The tenant that a flush writes for; `None` if there are several, and for other methods.
     pub tenant: Option<TenantId>,
-    /// How many new executions a flush has to record.
+    /// How many new executions a flush, or `execution_record`, has to record.
     pub submits: usize,
     /// How many outcomes a flush has to record.
     pub outcomes: usize,
@@ -281,6 +283,19 @@ impl Store for FaultyStore {
         }
         self.ask(&Call { moment: Moment::After, claims, ..call }).await?;
         Ok(flushed)
+    }
+
+    async fn execution_record(
+        &self,
+        place: &Place,
+        submits: &[Arc<NewExecution>],
+        now: Option<Timestamp>,
+    ) -> Result<RecordedExecutions> {
+        let call = Call { submits: submits.len(), ..self.call(Method::ExecutionRecord) };
+        self.ask(&call).await?;
+        let recorded = self.inner.execution_record(place, submits, now).await?;
+        self.ask(&Call { moment: Moment::After, ..call }).await?;
+        Ok(recorded)
     }
 
     async fn execution_control(

@@ -20,11 +20,11 @@ use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide, Due,
     DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
-    FireRecord, Flush, Flushed, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewSignal, NextDue,
-    NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result,
-    RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
-    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantState, TenantStatus, WaitCursor,
-    WaitFilter, WaitStep, WorkflowKey,
+    FireRecord, Flush, Flushed, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewExecution,
+    NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, RecordedExecutions,
+    Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection,
+    SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantState,
+    TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -224,6 +224,19 @@ impl Store for MemoryStore {
         }
         tables.hint(self.number);
         Ok(Flushed { now, places })
+    }
+
+    async fn execution_record(
+        &self,
+        place: &Place,
+        submits: &[Arc<NewExecution>],
+        now: Option<Timestamp>,
+    ) -> Result<RecordedExecutions> {
+        let writer = Writer { runner: None, now: or_system(now) };
+        let mut tables = self.shared.lock();
+        let recorded = tables.place(place)?.record_new(writer, submits);
+        tables.hint(self.number);
+        Ok(recorded)
     }
 
     async fn execution_control(

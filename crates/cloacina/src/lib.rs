@@ -28,9 +28,14 @@ pub mod tenants;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+/// Executions that are run again, from where they failed or from elsewhere.
+pub mod rerun {
+    pub use cloacina_core::rerun::{From, Rerun};
+}
+
 pub use cloacina_core::execution::{
-    AttemptOutcome, AttemptRecord, Cancellation, ExecutionResult, ExecutionStatus, SkipReason, TaskInfo,
-    TaskResult, TaskState,
+    AttemptOutcome, AttemptRecord, Cancellation, DependencyOutcome, ExecutionResult, ExecutionStatus,
+    SkipReason, TaskInfo, TaskResult, TaskState,
 };
 pub use cloacina_core::store::{ExecutionFilter, FireOutcome, FireRecord, ScheduleState};
 pub use cloacina_core::workflow::{
@@ -38,9 +43,10 @@ pub use cloacina_core::workflow::{
     WorkflowBuilder, WorkflowError, registered as registered_workflows,
 };
 pub use cloacina_core::{
-    Backfill, Backoff, ByKey, CatchUp, Child, Context, ContextError, Error, ErrorKind, Execution, Fire, Item,
-    Jitter, Missed, Overlap, Parent, Progress, Redo, Results, RetryPolicy, Schedule, ScheduleInfo, Schedules,
-    Signal, SignalReceipt, Submission, TaskError, TriggerRule, Triggered, Waiting, Workflow,
+    Backfill, Backoff, Bulk, BulkReport, ByKey, CatchUp, Child, Context, ContextError, Error, ErrorKind,
+    Execution, Fire, Input, Item, Jitter, Missed, Overlap, Parent, Progress, Redo, Results, RetryPolicy,
+    Schedule, ScheduleInfo, Schedules, Signal, SignalReceipt, Submission, Submissions, TaskError,
+    TriggerRule, Triggered, Waiting, Workflow, join_all,
 };
 /// A point in time: when something began or ended, or is to start.
 #[doc(no_inline)]
@@ -84,6 +90,8 @@ mod guides {
     struct Waiting;
     #[doc = include_str!("../../../docs/guides/fan-out.md")]
     struct FanOut;
+    #[doc = include_str!("../../../docs/guides/rerun.md")]
+    struct Rerun;
     #[doc = include_str!("../../../docs/guides/schedules.md")]
     struct Schedules;
     #[doc = include_str!("../../../docs/guides/testing.md")]

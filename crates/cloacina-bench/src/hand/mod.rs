@@ -38,6 +38,15 @@ impl Hand {
         }
     }
 
+    /// How long it takes to record executions in the first place, of which nothing is claimed, in batches of
+    /// `batch` per transaction.
+    pub(crate) async fn submits(&mut self, shape: Shape, count: usize, batch: usize) -> Result<Duration> {
+        match self {
+            Self::Sqlite(hand) => tokio::task::block_in_place(|| hand.submits(shape, count, batch)),
+            Self::Postgres(hand) => hand.submits(shape, count, batch).await,
+        }
+    }
+
     /// The times of `count` groups of `group` commits that change one row each, one after another.
     pub(crate) async fn bare(&mut self, count: usize, group: usize) -> Result<Vec<Duration>> {
         match self {

@@ -25,6 +25,10 @@ const RUNNER_REGISTER: &str = statement!("runner_register");
 /// How many connections work at once.
 const CONNECTIONS: usize = 4;
 
+/// How many of them record executions of which nothing is claimed: as many as the engine has commits of that
+/// kind under way.
+const SUBMITTING: usize = 2;
+
 /// Set once for each connection: what makes the plans the same as the engine's.
 const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off; SET enable_bitmapscan = off; \
                        SET enable_hashjoin = off; SET enable_mergejoin = off";
@@ -56,6 +60,7 @@ struct Statements {
     task_record: Statement,
     task_end: Statement,
     execution_close: Statement,
+    bell_ring: Statement,
 }
 
 /// The executions of one flight by place.
@@ -161,6 +166,31 @@ impl Hand {
         Ok(begun.elapsed())
     }
 
+    /// Executions of which nothing is claimed, in the first schema, over as many connections as the engine
+    /// uses for that.
+    pub(crate) async fn submits(&mut self, shape: Shape, count: usize, batch: usize) -> Result<Duration> {
+        let begun = Instant::now();
+        let left = Arc::new(AtomicUsize::new(count));
+        let mut workers = Vec::new();
+        for connection in self.connections.drain(..SUBMITTING) {
+            let left = Arc::clone(&left);
+            workers.push(tokio::spawn(async move {
+                loop {
+                    let ids: Vec<Uuid> = (0..share(&left, batch)).map(|_| Uuid::now_v7()).collect();
+                    if ids.is_empty() {
+                        return Ok::<_, anyhow::Error>(connection);
+                    }
+                    let flight = vec![(connection.places[0].clone(), ids)];
+                    connection.fly(&flight, |place, ids| connection.submit(shape, place, ids)).await?;
+                }
+            }));
+        }
+        for worker in workers {
+            self.connections.push(worker.await??);
+        }
+        Ok(begun.elapsed())
+    }
+
     pub(crate) async fn bare(&mut self, count: usize, group: usize) -> Result<Vec<Duration>> {
         let client = &self.connections[0].client;
         client
@@ -203,6 +233,7 @@ impl Statements {
             task_record: client.prepare(statement!("task_record")).await?,
             task_end: client.prepare(statement!("task_end")).await?,
             execution_close: client.prepare(statement!("execution_close")).await?,
+            bell_ring: client.prepare(statement!("bell_ring")).await?,
         })
     }
 }
@@ -224,7 +255,7 @@ const NOW: Option<Timestamp> = None;
 impl Connection {
     /// A batch of executions from the first flight to the last.
     async fn run(&self, shape: Shape, batch: &Batch) -> Result<()> {
-        self.fly(batch, |place, ids| self.insert(shape, place, ids)).await?;
+        self.fly(batch, |place, ids| self.insert(shape, place, ids, true)).await?;
         for layer in 0..shape.layers.len() {
             self.fly(batch, |place, ids| self.finish(shape, layer, place, ids)).await?;
         }
@@ -263,7 +294,13 @@ impl Connection {
         }
     }
 
-    fn insert(&self, shape: Shape, place: &Place, ids: &[Uuid]) -> Vec<Step<'_>> {
+    fn submit(&self, shape: Shape, place: &Place, ids: &[Uuid]) -> Vec<Step<'_>> {
+        let mut steps = self.insert(shape, place, ids, false);
+        steps.push(run!(&self.statements.bell_ring, place.tenant, NOW, NOW));
+        steps
+    }
+
+    fn insert(&self, shape: Shape, place: &Place, ids: &[Uuid], claims: bool) -> Vec<Step<'_>> {
         let count = ids.len();
         let tasks = shape.tasks();
         let of_each = |value: &dyn Fn(usize) -> i16| -> Vec<i16> {
@@ -272,7 +309,7 @@ impl Connection {
         let executions: Vec<Uuid> = ids.iter().flat_map(|id| tasks.iter().map(|_| *id)).collect();
         let names: Vec<&'static str> = ids.iter().flat_map(|_| tasks.iter().map(|task| task.name)).collect();
         let waiting_on = of_each(&|task| tasks[task].waiting_on);
-        let claimed: Vec<bool> = waiting_on.iter().map(|waiting_on| *waiting_on == 0).collect();
+        let claimed: Vec<bool> = waiting_on.iter().map(|waiting_on| claims && *waiting_on == 0).collect();
         let (start_at, no_waits) = (vec![NOW; executions.len()], executions.len());
         vec![
             run!(
@@ -287,7 +324,7 @@ impl Connection {
                 vec![NOW; count],
                 vec![None::<&str>; count],
                 vec![None::<i64>; count],
-                vec![true; count],
+                vec![claims; count],
                 vec![None::<Uuid>; count],
                 vec![NOW; count],
             ),

@@ -25,6 +25,7 @@ const EXECUTION_INSERT: &str = statement!("execution_insert");
 const EXECUTION_LOCK: &str = statement!("execution_lock");
 const EXECUTION_CLOSE: &str = statement!("execution_close");
 const TASK_INSERT: &str = statement!("task_insert");
+const READY_INSERT: &str = statement!("ready_insert");
 const TASK_FINISH: &str = statement!("task_finish");
 const TASK_FREE: &str = statement!("task_free");
 
@@ -92,6 +93,19 @@ impl Hand {
         Ok(begun.elapsed())
     }
 
+    /// Executions of which nothing is claimed, in batches of `batch` in the first file's transaction.
+    pub(crate) fn submits(&mut self, shape: Shape, count: usize, batch: usize) -> Result<Duration> {
+        let (begun, file) = (Instant::now(), &self.files[0]);
+        let left = AtomicUsize::new(count);
+        loop {
+            let ids: Vec<Uuid> = (0..share(&left, batch)).map(|_| Uuid::now_v7()).collect();
+            if ids.is_empty() {
+                return Ok(begun.elapsed());
+            }
+            file.transaction(|now| file.insert(shape, &ids, now, false))?;
+        }
+    }
+
     /// Groups of commits that change one row each; the time of each group.
     pub(crate) fn bare(&mut self, count: usize, group: usize) -> Result<Vec<Duration>> {
         let connection = &self.files[0].connection;
@@ -129,7 +143,7 @@ impl File {
 
     /// A batch of executions from the first transaction to the last.
     fn run(&self, shape: Shape, executions: &[Uuid]) -> Result<()> {
-        self.transaction(|now| self.insert(shape, executions, now))?;
+        self.transaction(|now| self.insert(shape, executions, now, true))?;
         for layer in 0..shape.layers.len() {
             self.transaction(|now| self.finish(shape, layer, executions, now))?;
         }
@@ -145,41 +159,60 @@ impl File {
         Ok(())
     }
 
-    fn insert(&self, shape: Shape, executions: &[Uuid], now: i64) -> Result<()> {
+    fn insert(&self, shape: Shape, executions: &[Uuid], now: i64, claims: bool) -> Result<()> {
         let mut insert = self.connection.prepare_cached(EXECUTION_INSERT)?;
         let mut insert_task = self.connection.prepare_cached(TASK_INSERT)?;
+        let mut insert_ready = self.connection.prepare_cached(READY_INSERT)?;
         let tasks = shape.tasks();
-        let (no_number, no_text): (Option<i64>, Option<&str>) = (None, None);
+        let (no_number, no_text, no_id): (Option<i64>, Option<&str>, Option<Uuid>) = (None, None, None);
         for execution in executions {
             insert.execute(params![
                 self.tenant,
                 execution,
                 shape.workflow,
                 1_i64,
-                "running",
+                if claims { "running" } else { "pending" },
                 5,
                 now,
-                now,
+                claims.then_some(now),
                 no_number,
                 no_text,
                 no_number,
                 no_number,
                 INPUT,
+                no_id,
+                no_text,
             ])?;
             for task in &tasks {
-                let claimed = task.waiting_on == 0;
+                let is_first = task.waiting_on == 0;
+                let claimed = is_first && claims;
                 insert_task.execute(params![
                     self.tenant,
                     execution,
                     task.position,
                     task.name,
-                    if claimed { "running" } else { "pending" },
+                    match (is_first, claims) {
+                        (false, _) => "pending",
+                        (true, true) => "running",
+                        (true, false) => "ready",
+                    },
                     task.waiting_on,
                     i32::from(claimed),
                     claimed.then_some(self.runner),
-                    claimed.then_some(now),
+                    is_first.then_some(now),
                     claimed.then_some(now),
                 ])?;
+                if is_first && !claims {
+                    insert_ready.execute(params![
+                        self.tenant,
+                        5,
+                        now,
+                        execution,
+                        task.position,
+                        shape.workflow,
+                        1_i64,
+                    ])?;
+                }
             }
         }
         Ok(())

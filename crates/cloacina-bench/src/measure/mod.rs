@@ -6,6 +6,7 @@ mod counts;
 mod data;
 mod history;
 mod log;
+mod many;
 mod map;
 mod memory;
 mod neighbours;
@@ -28,7 +29,7 @@ pub(crate) use tenancy::{IDLE_CHILD, idle_child};
 pub(crate) use waiting::{WORKER, worker};
 
 /// What can be asked for on the command line.
-pub(crate) const NAMES: [(&str, &str); 15] = [
+pub(crate) const NAMES: [(&str, &str); 16] = [
     ("one-task", "the latency of a one-task execution alone"),
     ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
     ("log", "the same with spans and log at INFO, beside none"),
@@ -36,6 +37,7 @@ pub(crate) const NAMES: [(&str, &str); 15] = [
     ("waiting", "waiting for what is over, and for what another process runs"),
     ("asleep", "from a signal to the code that waits for it; many sleeps that are over at one moment"),
     ("map", "a map over a long list, beside ordinary executions"),
+    ("submit-many", "executions recorded by the thousand, beside single ones and beside the rows by hand"),
     ("shapes", "a chain of 3 and a fan-out of 3: latency alone, and rate with 1,000 in flight"),
     (
         "tenants",
@@ -64,6 +66,7 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale, only: Option<&
         "outstanding" => rate::outstanding(kind, scale).await,
         "asleep" => asleep::asleep(kind, scale).await,
         "map" => map::map(kind, scale).await,
+        "submit-many" => many::submit_many(kind, scale).await,
         "waiting" => waiting::waiting(kind, scale).await,
         "shapes" => {
             let mut rows = Vec::new();

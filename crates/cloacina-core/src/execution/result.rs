@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 use crate::Context;
 
-/// A snapshot of an execution. Once it has ended, it never changes.
+/// A snapshot of an execution. Once it has ended, it never changes, but for
+/// [`superseded_by`](Self::superseded_by).
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ExecutionResult {
@@ -33,6 +34,12 @@ pub struct ExecutionResult {
     /// Why it did not complete: the error of the first failed task that nothing handled, or the reason of
     /// its cancellation.
     pub error_message: Option<String>,
+    /// The execution whose place it took: see [`rerun`](crate::rerun).
+    pub rerun_of: Option<Uuid>,
+    /// The execution that took its place, if one has by now.
+    pub superseded_by: Option<Uuid>,
+    /// Its tags.
+    pub tags: Vec<String>,
 }
 
 /// A task of an execution.

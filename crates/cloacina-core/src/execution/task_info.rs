@@ -1,7 +1,7 @@
 //! What a running task can learn about itself.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::id::{TaskIndex, TenantId};
+use super::outcome::{DependencyOutcome, Outcomes};
+use crate::id::TenantId;
 use crate::origin::{Origin, Parent};
 use crate::resources::Resources;
 use crate::schedule::Fire;
@@ -23,12 +24,15 @@ pub struct TaskInfo {
     pub(crate) workflow: String,
     pub(crate) task_id: String,
     pub(crate) attempt: u32,
-    pub(crate) position: TaskIndex,
     pub(crate) cancellation: Cancellation,
     pub(crate) place: Arc<Place>,
     pub(crate) resources: Option<Arc<dyn Resources>>,
     pub(crate) origin: Origin,
     pub(crate) state: State,
+    /// What its execution was given.
+    pub(crate) input: Arc<BTreeMap<String, Value>>,
+    /// How those before it ended.
+    pub(crate) outcomes: Outcomes,
     /// What a test says the children of nodes came to.
     pub(crate) given: HashMap<String, Vec<Result<Value, String>>>,
     /// What the engine that runs it needs to know of it.
@@ -65,12 +69,13 @@ impl TaskInfo {
             workflow: "test".to_owned(),
             task_id: task_id.into(),
             attempt: 1,
-            position: 0,
             cancellation: Cancellation::default(),
             place: Arc::new(place),
             resources: None,
             origin: Origin::default(),
             state: State::default(),
+            input: Arc::default(),
+            outcomes: Outcomes::default(),
             given: HashMap::new(),
             engine: Arc::new(()),
         }
@@ -83,8 +88,7 @@ impl TaskInfo {
         self
     }
 
-    /// With this execution's id, for tests. The idempotency token depends on it, and on the task's position,
-    /// which is 0 for every task here.
+    /// With this execution's id, for tests. The idempotency token depends on it, and on the task's id.
     #[must_use]
     pub fn with_execution_id(mut self, execution_id: Uuid) -> Self {
         self.execution_id = execution_id;
@@ -96,6 +100,20 @@ impl TaskInfo {
     #[must_use]
     pub fn with_schedule(mut self, fire: Fire) -> Self {
         self.origin.fire = Some(Arc::new(fire));
+        self
+    }
+
+    /// After a task that ended so, for tests.
+    #[must_use]
+    pub fn with_outcome(mut self, task: impl Into<String>, outcome: DependencyOutcome) -> Self {
+        self.outcomes.tell(task.into(), outcome);
+        self
+    }
+
+    /// As of an execution with these tags, for tests.
+    #[must_use]
+    pub fn with_tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.origin.tags = Some(tags.into_iter().map(Into::into).collect());
         self
     }
 
@@ -125,6 +143,34 @@ impl TaskInfo {
     #[must_use]
     pub fn schedule(&self) -> Option<&Fire> {
         self.origin.fire.as_deref()
+    }
+
+    /// What its execution was called, besides, when it was submitted.
+    #[must_use]
+    pub fn tags(&self) -> &[String] {
+        self.origin.tags.as_deref().unwrap_or_default()
+    }
+
+    /// How a task ended that comes before this one, which runs although it failed or was skipped: by a
+    /// [rule](crate::TriggerRule). `None` if none of this id comes before it. To ask costs a look at what this
+    /// process knows, and nothing if it is not asked.
+    ///
+    /// ```
+    /// # use cloacina_core::execution::{DependencyOutcome, TaskInfo};
+    /// let outcome = DependencyOutcome::failed("card declined");
+    /// let task = TaskInfo::for_test("notify").with_outcome("charge", outcome);
+    /// let charge = task.outcome_of("charge");
+    /// assert_eq!(charge.and_then(|charge| charge.error_message).as_deref(), Some("card declined"));
+    /// ```
+    #[must_use]
+    pub fn outcome_of(&self, task: &str) -> Option<DependencyOutcome> {
+        self.outcomes.of(task)
+    }
+
+    /// The execution whose place this one took; `None` if it is no [rerun](crate::rerun).
+    #[must_use]
+    pub fn rerun_of(&self) -> Option<Uuid> {
+        self.origin.rerun_of
     }
 
     /// As of an execution that is a child, for tests.
@@ -162,15 +208,6 @@ impl TaskInfo {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
-    }
-
-    /// A token that is the same in every attempt of this task of this execution and nowhere else: hand it to
-    /// services that drop repeated requests.
-    ///
-    /// It is the UUID of version 5 over the execution's id and the position of the task.
-    #[must_use]
-    pub fn idempotency_token(&self) -> Uuid {
-        Uuid::new_v5(&self.execution_id, &self.position.to_be_bytes())
     }
 
     /// What the runner was given for its tasks, for the tenant that this one runs for.

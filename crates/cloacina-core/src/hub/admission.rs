@@ -14,7 +14,7 @@ use super::place::{Admitted, OpenPlace};
 use super::shared::Hub;
 use super::transition::{Submit, Transition};
 use crate::error::{Error, ErrorKind};
-use crate::store::{NewExecution, StoreError};
+use crate::store::{NewExecution, StoreError, StoreErrorKind};
 
 impl Hub {
     /// Sends a new execution on its way, unless there are `limit` of its tenant that are not over.
@@ -34,6 +34,27 @@ impl Hub {
                 Err(error) => submit.reply.fail(error),
             }
         });
+    }
+
+    /// Counts a new execution, unless there are `limit` of its tenant that are not over.
+    pub(crate) async fn admitted(
+        self: &Arc<Self>,
+        mut submit: Submit,
+        limit: Option<usize>,
+    ) -> Result<Submit, Error> {
+        let Some(limit) = limit else { return Ok(submit) };
+        submit.admitted = self.admit_now(&submit.place, limit);
+        if submit.admitted.is_none() {
+            let (hub, place) = (Arc::clone(self), Arc::clone(&submit.place));
+            let execution = Arc::clone(&submit.execution);
+            let asked =
+                self.store.runtime().spawn(async move { hub.admit_asking(&place, &execution, limit).await });
+            let answered = asked.await.unwrap_or_else(|error| {
+                Err(StoreError::new(StoreErrorKind::Internal, error.to_string()).into())
+            });
+            submit.admitted = Some(answered?);
+        }
+        Ok(submit)
     }
 
     /// Counts a new execution, if by what is known there are fewer than `limit`.

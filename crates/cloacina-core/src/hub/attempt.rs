@@ -30,7 +30,7 @@ use crate::clock::LONGEST_WAIT;
 use crate::contained::{Contained, call, discard, message_of};
 use crate::context::{Context, Patch, Values};
 use crate::error::{Advice, TaskError};
-use crate::execution::{AttemptOutcome, Cancellation, TaskInfo};
+use crate::execution::{AttemptOutcome, Before, Cancellation, Outcomes, TaskInfo};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::origin::Origin;
 use crate::slots::Permit;
@@ -216,19 +216,21 @@ impl Attempt {
         let running = &self.running;
         let values = merge(Arc::clone(&self.input), &self.patches);
         self.patches = Vec::new();
+        let recording = Arc::new(running.recording.recording());
         let info = TaskInfo {
             execution_id: running.execution.into(),
             workflow: running.workflow.name().to_owned(),
             task_id: task_id.to_owned(),
             attempt: running.number.max(0).cast_unsigned(),
-            position: running.task,
             cancellation: Cancellation { token: running.stop.token.clone() },
             place: Arc::clone(&running.place.place),
             resources: running.place.state().handles.settings.resources.clone(),
             origin: self.origin.clone(),
             state: running.workflow.state().cloned().unwrap_or_default(),
+            input: Arc::clone(&self.input),
+            outcomes: Outcomes::Asked(Arc::clone(&recording) as Arc<dyn Before>),
             given: HashMap::new(),
-            engine: Arc::new(running.recording.recording()),
+            engine: recording,
         };
         Context::for_task(values, Arc::new(info))
     }

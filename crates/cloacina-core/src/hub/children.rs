@@ -15,11 +15,10 @@ use super::node::{Ends, Known};
 use super::place::{Items, OpenPlace, Settling, key_and_tasks};
 use super::shared::Hub;
 use super::timers::Timer;
-use crate::context::{Patch, values_to_json};
+use crate::context::{Patch, token_base, token_of_child, values_from_json, values_to_json};
 use crate::execution::{AttemptOutcome, ExecutionStatus};
 use crate::id::{ExecutionId, TaskIndex};
-use crate::origin::Parent;
-use crate::reserved::PARENT_KEY;
+use crate::origin::{Origin, Parent, taken_out};
 use crate::store::{
     ChildrenNode, ChildrenPlan, DueChildren, DueParent, EndedBy, EndedChild, ExecutionRecord, MANY,
     MOST_BYTES_AT_ONCE, MOST_ITEM_BYTES, MOST_STARTED_BYTES, NewChild, NewExecution, NodeStep, ParentStep,
@@ -509,8 +508,8 @@ fn start(
             item: item.unsigned_abs(),
             depth: items.depth,
         };
-        let input =
-            input_of(spec, of, &origin).map_err(|error| format!("the input of item {item}: {error}"))?;
+        let input = input_of(spec, of, &origin, items)
+            .map_err(|error| format!("the input of item {item}: {error}"))?;
         budget.take(input.len());
         let execution = NewExecution {
             id: ExecutionId::new(),
@@ -523,6 +522,8 @@ fn start(
             tasks: Arc::clone(&tasks),
             claimed: Vec::new(),
             submitter: None,
+            tags: Vec::new(),
+            rerun: None,
         };
         starts.push(NewChild { item, execution: Arc::new(execution) });
     }
@@ -530,13 +531,15 @@ fn start(
 }
 
 /// The input of a child as it is stored.
-fn input_of(spec: &Children, of: &Value, origin: &Parent) -> Result<String, String> {
+fn input_of(spec: &Children, of: &Value, origin: &Parent, items: &Items) -> Result<String, String> {
     let mut values: BTreeMap<String, Value> = match of {
         Value::Object(values) if spec.list.is_none() => values.clone().into_iter().collect(),
         item => [("item".to_owned(), item.clone()), ("index".to_owned(), origin.item.into())].into(),
     };
-    let origin = serde_json::to_value(origin).map_err(|error| error.to_string())?;
-    values.insert(PARENT_KEY.to_owned(), origin);
+    let token = items.token.map(|token| token_of_child(token, &origin.node, origin.item, &values));
+    // It is not found by the tags, as it is in no list, but its tasks know them.
+    let (parent, tags) = (Some(Arc::new(origin.clone())), items.tags.clone());
+    Origin { parent, tags, token, ..Origin::default() }.put_into(&mut values);
     values_to_json(&values).map_err(|error| error.to_string())
 }
 
@@ -572,7 +575,16 @@ fn read_items(spec: &Children, record: &ExecutionRecord, known: &Known) -> Resul
             vec![Value::Object(values.into_iter().collect())]
         }
     };
-    Ok(Items { list, depth })
+    let token = match (origin.token, &origin.parent) {
+        (None, None) => None,
+        (Some(token), _) => Some(token),
+        (None, Some(_)) => {
+            let stored = values_from_json(&record.input).map_err(|error| error.to_string())?;
+            let (input, origin) = taken_out(stored);
+            Some(token_base(&origin, record.header.id.into(), &input))
+        }
+    };
+    Ok(Items { list, depth, tags: origin.tags, token })
 }
 
 fn checked(key: &str, list: &[Value]) -> Result<Vec<Value>, String> {

@@ -18,14 +18,14 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::batch::PlaceBatch;
-use super::place::{Admitted, OpenPlace};
+use super::place::OpenPlace;
 use super::shared::Hub;
 use super::submitting::Roots;
 use super::transition::{Submit, SubmitReply};
 use crate::config::RunnerConfig;
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
-use crate::store::{NewExecution, PlaceFlushed, StoreError, StoreErrorKind};
+use crate::store::{NewExecution, PlaceFlushed};
 use crate::submission::{Described, same};
 
 /// Submits executions of one tenant in its transactions.
@@ -91,30 +91,15 @@ impl Submitter {
     ///
     /// [`ErrorKind::Limit`], and what is wrong with the database.
     pub async fn defer(&self, prepared: Prepared) -> Result<Deferred, Error> {
-        let Prepared { mut submit, limit } = prepared;
+        let Prepared { submit, limit } = prepared;
         // A file at rest is opened, so that who looks for due files knows of it before anything is written.
         // It does not go to rest while something is on its way.
         if self.hub.store.rests() {
             let (hub, now) = (Arc::clone(&self.hub), self.now());
             self.hub.ask(async move { hub.store.bell_due(now).await }).await?;
         }
-        if let Some(limit) = limit {
-            submit.admitted = self.hub.admit_now(&self.place, limit);
-            if submit.admitted.is_none() {
-                submit.admitted = Some(self.admit_asking(&submit.execution, limit).await?);
-            }
-        }
+        let submit = Box::new(self.hub.admitted(*submit, limit).await?);
         Ok(Deferred { hub: Arc::clone(&self.hub), submit })
-    }
-
-    async fn admit_asking(&self, execution: &Arc<NewExecution>, limit: usize) -> Result<Admitted, Error> {
-        let (hub, place, execution) = (Arc::clone(&self.hub), Arc::clone(&self.place), Arc::clone(execution));
-        let asked =
-            self.hub.store.runtime().spawn(async move { hub.admit_asking(&place, &execution, limit).await });
-        asked.await.unwrap_or_else(|error| {
-            let error = StoreError::new(StoreErrorKind::Internal, error.to_string());
-            Err(error.into())
-        })
     }
 }
 

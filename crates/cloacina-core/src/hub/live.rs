@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use crate::context::{Context, ContextError, Patch, Values, values_from_json};
 use crate::error::{Error, ErrorKind};
-use crate::execution::{ExecutionResult, ExecutionStatus, SkipReason, TaskResult, TaskState};
+use crate::execution::{
+    DependencyOutcome, ExecutionResult, ExecutionStatus, SkipReason, TaskResult, TaskState,
+};
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
 use crate::origin::{Origin, taken_out};
 use crate::store::{ExecutionHeader, ExecutionRecord, TaskRecord, WorkflowKey};
@@ -184,6 +186,12 @@ impl Live {
         }
     }
 
+    /// Its tags, unless they are those of its parent.
+    fn own_tags(&self) -> Vec<String> {
+        let tags = self.origin.tags.as_deref().filter(|_| self.origin.parent.is_none());
+        tags.unwrap_or_default().to_vec()
+    }
+
     /// Whether the workflow has such a task. What is stored may say anything.
     pub(crate) fn has(&self, task: TaskIndex) -> bool {
         usize::try_from(task).is_ok_and(|task| task < self.tasks.len())
@@ -213,6 +221,22 @@ impl Live {
             dependency.state.is_terminal().then_some((dependency.state, dependency.skip_reason))
         });
         dependencies.collect()
+    }
+
+    /// How the task of this id ended, if it comes before `task`.
+    pub(crate) fn outcome_of(&self, task: TaskIndex, id: &str) -> Option<DependencyOutcome> {
+        if !self.has(task) {
+            return None;
+        }
+        let named = |task: &TaskIndex| self.workflow.node(*task).is_some_and(|node| node.id() == id);
+        let before = self.graph.ancestors(task).into_iter().find(named)?;
+        let before = &self.tasks[before as usize];
+        match before.state {
+            TaskState::Completed => Some(DependencyOutcome::completed()),
+            TaskState::Failed => Some(DependencyOutcome::failed(before.error.clone().unwrap_or_default())),
+            TaskState::Skipped => before.skip_reason.map(DependencyOutcome::skipped),
+            _ => None,
+        }
     }
 
     /// The failed dependencies that `task` handles if it completes.
@@ -302,6 +326,9 @@ impl Live {
                 })
                 .collect(),
             error_message: error,
+            rerun_of: self.origin.rerun_of,
+            superseded_by: None,
+            tags: self.own_tags(),
         })
     }
 }
@@ -415,6 +442,9 @@ pub(crate) fn summary_of(header: &ExecutionHeader) -> ExecutionResult {
         final_context: Context::new(),
         task_results: Vec::new(),
         error_message: header.error.clone(),
+        rerun_of: header.rerun_of.map(Uuid::from),
+        superseded_by: header.superseded_by.map(Uuid::from),
+        tags: header.tags.to_vec(),
     }
 }
 

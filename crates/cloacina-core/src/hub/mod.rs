@@ -12,6 +12,7 @@
 //!   waits       decides what becomes of nodes that wait
 //!   children    starts the executions that nodes wait for, and adds up those that have ended
 //!   expand      gives executions that were submitted by name their tasks
+//!   beside      records many executions in one commit, and reruns
 //!   orphans     executions whose code nobody has       retention   mends, and deletes what is old
 //!   serving     opens the places of tenants that nobody opened here and that have work due, and closes them again
 //!   schedules   fires schedules, and changes them
@@ -40,6 +41,7 @@ mod awake;
 mod batch;
 #[cfg(feature = "testing")]
 mod begun;
+mod beside;
 mod children;
 mod claims;
 mod deferred;
@@ -93,7 +95,7 @@ pub(crate) use place::{Ended, HandleNumber, OpenPlace};
 pub use recording::{Completion, Recording, Writing};
 pub use shared::Hub;
 pub(crate) use submitting::Roots;
-pub(crate) use transition::SubmitReply;
+pub(crate) use transition::{Submit, SubmitReply};
 
 use crate::config::RunnerConfig;
 use crate::store::Store;

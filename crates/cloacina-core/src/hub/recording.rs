@@ -25,7 +25,7 @@ use super::timers::Timer;
 use super::transition::{Ending, Incarnation};
 use crate::context::{Context, Patch};
 use crate::error::TaskError;
-use crate::execution::TaskInfo;
+use crate::execution::{Before, DependencyOutcome, TaskInfo};
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
 use crate::store::{Outcome, Payload, Place, PlaceFlushed, TaskOutcome};
 
@@ -223,6 +223,14 @@ impl Recording {
             now: attempt.hub.clock.database_now(),
         };
         Ok(Writing { attempt, completion, patch, next: Phase::Open, _auditor_waits: waits })
+    }
+}
+
+impl Before for Recording {
+    fn outcome_of(&self, task: &str) -> Option<DependencyOutcome> {
+        let attempt = self.0.upgrade()?;
+        let state = attempt.place.state();
+        state.work.live.get(&attempt.execution)?.outcome_of(attempt.task, task)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is checked of a new execution before it is sent on its way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,9 +12,10 @@ use crate::config::RunnerConfig;
 use crate::context::{ContextError, values_to_json};
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
+use crate::origin::Origin;
 use crate::reserved::reserved_key;
 use crate::store::{NewExecution, WorkflowKey};
-use crate::submission::{Described, idempotency};
+use crate::submission::{Described, checked_tags, idempotency};
 use crate::workflow::{Fingerprint, check_workflow_name};
 
 /// The priority that is claimed first.
@@ -32,6 +34,17 @@ pub(crate) enum Roots {
 }
 
 impl Hub {
+    /// Checks what would keep all executions that are described so from being recorded.
+    pub(crate) fn check_workflow(&self, place: &OpenPlace, described: &Described) -> Result<(), Error> {
+        let state = place.state();
+        state.check_active()?;
+        let workflows = &state.handles.workflows;
+        if described.by_name || workflows.get(&described.workflow).is_some() {
+            return Ok(());
+        }
+        Err(unknown_workflow(&described.workflow, &workflows.names()))
+    }
+
     /// Checks all that can be known of it here, and makes what is to be written. The second value is how many
     /// executions the tenant may have that are not over, if that is limited.
     pub(crate) fn check(
@@ -42,8 +55,17 @@ impl Hub {
         roots: Roots,
         reply: SubmitReply,
     ) -> Result<(Submit, Option<usize>), Error> {
-        let Described { workflow: name, by_name, input, idempotency_key, start_at, deadline, priority } =
-            described;
+        let Described {
+            workflow: name,
+            by_name,
+            input,
+            idempotency_key,
+            start_at,
+            deadline,
+            priority,
+            tags,
+            origin,
+        } = described;
         let tenant = &place.place.name;
         // Before the look at the state, so that the hub does not go to rest between the two.
         let under_way = Submitting::new(place).map_err(|there_are| too_many(there_are, tenant))?;
@@ -94,10 +116,22 @@ impl Hub {
         }
         let values = input.into_values()?;
         if let Some(key) = reserved_key(&values) {
-            let message = format!("the input has a key `{key}`, which is the engine's: use another one");
+            let message = format!(
+                "the input has a key `{}`, which is the engine's: use another one",
+                key.escape_debug()
+            );
             return Err(Error::new(ErrorKind::Context, message));
         }
-        let json = values_to_json(&values)?;
+        let tags = checked_tags(tags)?;
+        let shared_tags = (!tags.is_empty()).then(|| tags.clone().into());
+        let origin = Origin { tags: shared_tags, ..origin };
+        let json = if origin.is_empty() {
+            values_to_json(&values)?
+        } else {
+            let mut stored = BTreeMap::clone(&values);
+            origin.put_into(&mut stored);
+            values_to_json(&stored)?
+        };
         if json.len() > max_context_bytes {
             let limit = max_context_bytes;
             return Err(
@@ -127,12 +161,15 @@ impl Hub {
             tasks,
             claimed,
             submitter: self.store.submitter(),
+            tags,
+            rerun: None,
         };
         let submit = Submit {
             place: Arc::clone(place),
             execution: Arc::new(execution),
             workflow,
             input: values,
+            origin,
             permits,
             reply,
             under_way,

@@ -10,6 +10,7 @@ use super::place::{Admitted, Ended, OpenPlace, Submitting, Waiter};
 use crate::context::{Patch, Values};
 use crate::error::Error;
 use crate::id::{ExecutionId, RunnerId};
+use crate::origin::Origin;
 use crate::slots::Permit;
 use crate::store::{NewExecution, Outcome, TaskOutcome};
 use crate::workflow::Workflow;
@@ -47,6 +48,7 @@ pub(crate) struct Submit {
     /// None if it is not expanded.
     pub(crate) workflow: Option<Arc<Workflow>>,
     pub(crate) input: Arc<Values>,
+    pub(crate) origin: Origin,
     /// One for each claimed root.
     pub(crate) permits: Vec<Permit>,
     pub(crate) reply: SubmitReply,
@@ -72,6 +74,15 @@ impl SubmitReply {
         match self {
             Self::Recorded(sender, _) => drop(sender.send(Err(error))),
             Self::Finished(sender) => drop(sender.send(Err(error))),
+        }
+    }
+
+    /// Tells who waits for no more than that it is recorded, and as what.
+    pub(crate) fn answer(self, recorded: Result<ExecutionId, Error>) {
+        match (self, recorded) {
+            (Self::Recorded(sender, _), recorded) => drop(sender.send(recorded)),
+            (this @ Self::Finished(_), Err(error)) => this.fail(error),
+            (Self::Finished(_), Ok(_)) => {}
         }
     }
 }

@@ -752,6 +752,7 @@ fn checked(schedule: &Schedule) -> Result<Spec, Error> {
     check_spec(&spec)?;
     let values = schedule.input.clone().into_values()?;
     if let Some(key) = reserved_key(&values) {
+        let key = key.escape_debug();
         return super::expression::refuse(format!("the input has a key `{key}`, which is the engine's"));
     }
     let bytes = values_to_json(&values)?.len();

@@ -29,6 +29,12 @@ pub struct ExecutionHeader {
     pub deadline: Option<Timestamp>,
     /// Why it was cancelled, or the error of the first unhandled failure.
     pub error: Option<String>,
+    /// The execution whose place it took.
+    pub rerun_of: Option<ExecutionId>,
+    /// The execution that took its place.
+    pub superseded_by: Option<ExecutionId>,
+    /// What it is called, besides.
+    pub tags: Vec<String>,
 }
 
 /// An execution with its tasks.
@@ -119,6 +125,10 @@ pub struct ExecutionFilter {
     pub statuses: Vec<ExecutionStatus>,
     /// Of this workflow.
     pub workflow: Option<String>,
+    /// With this tag.
+    pub tag: Option<String>,
+    /// Whether another execution took their place.
+    pub superseded: Option<bool>,
 }
 
 impl ExecutionFilter {
@@ -136,13 +146,29 @@ impl ExecutionFilter {
     }
 
     /// In which states, all of them if none was named, and of which workflow, if one was; `None` if nothing
-    /// is filtered.
+    /// is filtered. Tags are not looked at.
     #[doc(hidden)]
     #[must_use]
     pub fn parts(&self) -> Option<(&[ExecutionStatus], Option<&str>)> {
         let statuses = if self.statuses.is_empty() { ExecutionStatus::ALL } else { &self.statuses[..] };
-        let is_filtered = !self.statuses.is_empty() || self.workflow.is_some();
+        let is_filtered = !self.statuses.is_empty() || self.workflow.is_some() || self.superseded.is_some();
         is_filtered.then_some((statuses, self.workflow.as_deref()))
+    }
+
+    /// Those with this tag. A page costs as many looks as there are newer executions of the tag, whatever
+    /// else is filtered.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tag = Some(tag.into());
+        self
+    }
+
+    /// Those whose place another execution took ([rerun](crate::rerun)), or, with `false`, those that stand
+    /// for themselves: what failed and was rerun is then told once.
+    #[must_use]
+    pub fn superseded(mut self, superseded: bool) -> Self {
+        self.superseded = Some(superseded);
+        self
     }
 
     /// Those of this workflow.

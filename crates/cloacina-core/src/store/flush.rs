@@ -91,9 +91,73 @@ pub struct NewExecution {
     pub claimed: Vec<TaskIndex>,
     /// Who is told when it ends.
     pub submitter: Option<SubmitterId>,
+    /// What it is called, besides: at most 10 texts.
+    pub tags: Vec<String>,
+    /// If it takes the place of another one. Such a one is recorded by
+    /// [`execution_record`](super::Store::execution_record) alone.
+    pub rerun: Option<Box<Rerun>>,
+}
+
+/// What an execution takes over of the one whose place it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rerun {
+    /// Which execution that is. It is over.
+    pub of: ExecutionId,
+    /// The tasks that are over from the beginning, in the order of their positions. The others do not count
+    /// them among those that they [wait for](NewTask::waiting_on).
+    pub copied: Vec<CopiedTask>,
+}
+
+/// A task that is over from the beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopiedTask {
+    /// Its position.
+    pub task: TaskIndex,
+    /// Why it was skipped, if it was: by its rule. Otherwise it completed.
+    pub skipped: Option<SkipReason>,
+    /// When it began, where it was tried first.
+    pub started_at: Option<Timestamp>,
+    /// When it ended there.
+    pub finished_at: Timestamp,
+    /// The stored form of its patch.
+    pub patch: Option<Payload>,
+}
+
+/// What came of [`execution_record`](super::Store::execution_record).
+#[derive(Debug, Clone)]
+pub struct RecordedExecutions {
+    /// The time of the commit.
+    pub now: Timestamp,
+    /// The executions that are recorded now. One that stands nowhere here is as one that is missing in
+    /// [`PlaceFlushed::submitted`].
+    pub submitted: Vec<ExecutionId>,
+    /// Those that met their idempotency key, each with the execution that was recorded under it and the hash
+    /// of its input, as far as that is known.
+    pub met: Vec<(ExecutionId, (ExecutionId, i64))>,
+    /// The reruns that were refused.
+    pub refused: Vec<(ExecutionId, RerunRefusal)>,
+}
+
+/// Why an execution cannot be rerun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RerunRefusal {
+    /// It is not there, or no longer.
+    NotFound,
+    /// It is not over.
+    NotOver(ExecutionStatus),
+    /// It was rerun before, as this one.
+    Superseded(ExecutionId),
 }
 
 impl NewExecution {
+    /// Its tasks that are not over from the beginning, with their positions.
+    pub fn open_tasks(&self) -> impl Iterator<Item = (TaskIndex, &NewTask)> {
+        let copied = self.rerun.as_ref().map_or(&[][..], |rerun| &rerun.copied);
+        (0..).zip(&*self.tasks).filter(move |(position, _)| {
+            copied.is_empty() || copied.binary_search_by_key(position, |copied| copied.task).is_err()
+        })
+    }
+
     /// Whether it has its tasks. One that was submitted by name has none until somebody who has the workflow
     /// gives it those, see [`execution_expand`](super::Store::execution_expand); until then one ready row of
     /// task 0 says when it starts.
@@ -113,7 +177,7 @@ pub struct Expansion {
 }
 
 /// A task of a new execution.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NewTask {
     /// Its id.
     pub name: String,

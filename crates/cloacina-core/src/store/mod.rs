@@ -41,8 +41,9 @@ pub use execution::{
     ORPHANED, PlaceFigures, TaskRecord,
 };
 pub use flush::{
-    Claim, Claimed, Closed, Expansion, Flush, Flushed, Freed, Fresh, Idempotency, NewExecution, NewTask,
-    Outcome, PlaceFlush, PlaceFlushed, Recorded, TaskOutcome, WorkflowKey,
+    Claim, Claimed, Closed, CopiedTask, Expansion, Flush, Flushed, Freed, Fresh, Idempotency, NewExecution,
+    NewTask, Outcome, PlaceFlush, PlaceFlushed, Recorded, RecordedExecutions, Rerun, RerunRefusal,
+    TaskOutcome, WorkflowKey,
 };
 pub use payload::Payload;
 pub use place::{Place, PlaceName};
@@ -203,6 +204,17 @@ pub trait Store: Send + Sync + 'static {
     /// An error of the kind [`StoreErrorKind::Unknown`] means that the commit may or may not have happened,
     /// and that it is decided now: whatever transaction was under way is over.
     async fn flush(&self, lane: usize, flush: &Flush) -> Result<Flushed>;
+
+    /// Records new executions of which nothing is claimed, in one commit. Those that are
+    /// [reruns](NewExecution::rerun) are recorded if the executions whose places they take are there, are over
+    /// and were not rerun before; these are locked first, in the order of ids, and say from then on by which
+    /// they are superseded.
+    async fn execution_record(
+        &self,
+        place: &Place,
+        submits: &[Arc<NewExecution>],
+        now: Option<Timestamp>,
+    ) -> Result<RecordedExecutions>;
 
     /// Cancels, pauses or resumes an execution, and leaves a notice for the runner that works on it.
     async fn execution_control(

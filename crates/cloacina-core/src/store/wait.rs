@@ -193,7 +193,7 @@ pub enum SignalSent {
     /// The execution has one with this key.
     Repeated(ExecutionId),
     /// The execution is over.
-    AlreadyOver(ExecutionId, ExecutionStatus),
+    AlreadyOver(ExecutionId, ExecutionStatus, Option<ExecutionId>),
     /// There is no such execution.
     NotFound,
     /// An open wait asks for something else: nothing was recorded.

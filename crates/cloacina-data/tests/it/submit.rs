@@ -6,8 +6,12 @@ use std::time::{Duration, Instant};
 
 use cloacina::data::sea_orm::{self, TransactionSession, TransactionTrait};
 use cloacina::data::{DataError, DataErrorKind, TenantDb, TenantTx};
+use cloacina::rerun::From;
 use cloacina::runner::{Runner, RunnerConfig};
-use cloacina::{Context, Error, ErrorKind, ExecutionStatus, Task, task};
+use cloacina::{
+    Context, Error, ErrorKind, ExecutionFilter, ExecutionStatus, Input, Task, TaskDefinition, TaskError,
+    join_all, task,
+};
 use cloacina_core::clock::{Clock as _, SystemClock};
 use cloacina_testing::proxy::{Cut, Proxy};
 use jiff::Timestamp;
@@ -99,6 +103,70 @@ in_each_placement! {
         let all = entered(&place, "acme").await;
         assert_eq!(all.len(), 21);
         assert!(all.iter().all(|one| one.agrees() && one.rows == 1 && one.attempt == 1), "{all:?}");
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn many_are_submitted_in_one_transaction(place: Placement) {
+        let runner = open(&place).await;
+        let db = runner.data().unwrap();
+        let inputs = || (0..300).map(|n| Input::new(Context::new().with("n", n)).key(format!("{n}")).tag("night"));
+        let undone = db
+            .run_as(async |tx| {
+                let all = tx.submit_many("noting", inputs()).send().await?;
+                assert!(all.iter().all(Result::is_ok));
+                Err::<(), Error>(Error::new(ErrorKind::Task, "it changed its mind"))
+            })
+            .await;
+        assert!(undone.is_err());
+        assert!(ids(&runner).await.is_empty());
+        let one = db.run_as(async |tx| tx.submit("noting").input(Context::new().with("n", 7)).idempotency_key("7").send().await);
+        let one: Uuid = one.await.unwrap();
+        let all = db
+            .run_as(async |tx| {
+                let all = tx.submit_many("noting", inputs()).send().await?;
+                assert_eq!(tx.submit_many("nothing", inputs()).send().await?[0].as_ref().unwrap_err().kind(), ErrorKind::Workflow);
+                all.into_iter().collect::<Result<Vec<Uuid>, Error>>()
+            })
+            .await
+            .unwrap();
+        assert_eq!((all.len(), all[7]), (300, one));
+        for execution in &all {
+            completes(&runner, *execution).await;
+        }
+        let mut sorted = all;
+        sorted.sort_unstable();
+        assert_eq!(ids(&runner).await, sorted);
+        let tagged = runner.list(ExecutionFilter::all().tag("night"), None, 1_000).await.unwrap();
+        assert_eq!(tagged.len(), 299, "one was there before");
+        assert_eq!(tagged[0].tags, ["night"]);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn an_execution_is_tagged_and_rerun_in_every_placement(place: Placement) {
+        let mended = Arc::new(AtomicBool::new(false));
+        let is_mended = Arc::clone(&mended);
+        let code = TaskDefinition::from_async("breaks", move |context: Context| {
+            let mended = is_mended.load(Ordering::Relaxed);
+            async move { if mended { Ok(context) } else { Err(TaskError::from("broken")) } }
+        });
+        let first = TaskDefinition::from_async("first", |context: Context| async { Ok::<_, TaskError>(context.with("first", 1)) });
+        let config = RunnerConfig::builder()
+            .workflow(workflow("w", [first, code.dependencies(["first"])]))
+            .build();
+        let runner = place.with("acme", &data(), config).await;
+        let inputs = (0..10).map(|n| Input::new(Context::new().with("n", n)).tag("night"));
+        let recorded = runner.submit_many("w", inputs).send().await.unwrap();
+        let failed: Vec<_> = recorded.into_iter().map(Result::unwrap).collect();
+        assert!(join_all(&failed).await.iter().all(|result| result.as_ref().unwrap().status == ExecutionStatus::Failed));
+        mended.store(true, Ordering::Relaxed);
+        let filter = ExecutionFilter::all().tag("night").status(ExecutionStatus::Failed).superseded(false);
+        for old in runner.list(filter, None, 100).await.unwrap() {
+            let new = runner.execution(old.execution_id).rerun(From::Failed).send().await.unwrap();
+            let result = new.wait_for_completion().await.unwrap();
+            assert_eq!((result.status, result.rerun_of), (ExecutionStatus::Completed, Some(old.execution_id)));
+            assert_eq!(result.final_context.get::<i64>("first"), Some(1));
+            assert_eq!(result.task_results[0].attempts, 0);
+        }
         runner.shutdown().await.unwrap();
     }
 

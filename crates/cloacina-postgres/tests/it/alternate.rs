@@ -563,6 +563,8 @@ fn marked(tenant: &str) -> Payload {
 fn described(id: ExecutionId, tenant: &str) -> NewExecution {
     NewExecution {
         submitter: None,
+        tags: Vec::new(),
+        rerun: None,
         id,
         workflow: workflow_of(tenant),
         priority: 5,

@@ -9,10 +9,10 @@ use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
     DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
-    FireRecord, Flush, Flushed, Liveness, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
-    PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
-    WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    FireRecord, Flush, Flushed, Liveness, NewExecution, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep,
+    Place, PlaceFigures, PlaceName, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::{Durability, SqliteStore};
 use crate::error::Failure;
 use crate::schedule::{self, Moment};
-use crate::{children, doorbell, due, execution, expand, flush, runner, wait};
+use crate::{children, doorbell, due, execution, expand, flush, rows, runner, wait};
 
 /// How many executions are deleted in one transaction: whoever else wants to write waits for it.
 const PRUNE_CHUNK: usize = 100;
@@ -59,6 +59,20 @@ impl Store for SqliteStore {
         self.write(Durability::Full, |connection| {
             let Moment { now, ahead } = self.moment(flush.now);
             flush::flush(connection, flush, now, ahead)
+        })
+        .await
+    }
+
+    async fn execution_record(
+        &self,
+        place: &Place,
+        submits: &[Arc<NewExecution>],
+        now: Option<Timestamp>,
+    ) -> Result<RecordedExecutions> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            let Moment { now, ahead } = self.moment(now);
+            flush::record(connection, place.tenant, submits, (now, ahead))
         })
         .await
     }
@@ -362,7 +376,7 @@ impl Store for SqliteStore {
         key: &str,
     ) -> Result<Option<(ExecutionId, i64)>> {
         self.own(place)?;
-        self.read(|connection| execution::find(connection, place.tenant, workflow, key)).await
+        self.read(|connection| rows::find(connection, place.tenant, workflow, key)).await
     }
 
     async fn execution_list(&self, place: &Place, list: &ExecutionList) -> Result<Vec<ExecutionHeader>> {

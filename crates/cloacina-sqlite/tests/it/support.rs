@@ -70,6 +70,8 @@ pub(crate) fn new_execution(waiting_on: &[i16], claimed: &[TaskIndex]) -> NewExe
     });
     NewExecution {
         submitter: None,
+        tags: Vec::new(),
+        rerun: None,
         id: ExecutionId::new(),
         workflow: workflow(),
         priority: 5,

@@ -13,9 +13,9 @@ use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex, TenantId};
 use cloacina_core::store::{
     Bells, Claim, Claimed, Control, Controlled, Decide, DueKind, ExecutionHeader, ExecutionList,
     ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewExecution, NewTask,
-    NextDue, Outcome, Place, PlaceFlush, PlaceFlushed, PlaceName, Repaired, RescuedPlace, Result,
-    RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, Store,
-    StoreErrorKind, TaskOutcome, TenantStatus, WorkflowKey,
+    NextDue, Outcome, Place, PlaceFlush, PlaceFlushed, PlaceName, RecordedExecutions, Repaired, RescuedPlace,
+    Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
+    Store, StoreErrorKind, TaskOutcome, TenantStatus, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -51,6 +51,8 @@ pub(in crate::conformance) fn draft(waiting_on: &[i16]) -> NewExecution {
             .collect(),
         claimed: Vec::new(),
         submitter: None,
+        tags: Vec::new(),
+        rerun: None,
     }
 }
 
@@ -446,6 +448,16 @@ impl Process {
     pub(in crate::conformance) async fn held(&self, runner: RunnerId) -> Vec<Claimed> {
         let place = Arc::clone(&self.place);
         self.call(|store| async move { store.task_held(&place, runner).await }).await
+    }
+
+    /// Records executions in a transaction that no lane has.
+    pub(in crate::conformance) async fn record(
+        &self,
+        new: Vec<NewExecution>,
+        now: Timestamp,
+    ) -> RecordedExecutions {
+        let (place, new): (_, Arc<[_]>) = (Arc::clone(&self.place), new.into_iter().map(Arc::new).collect());
+        self.call(|store| async move { store.execution_record(&place, &new, Some(now)).await }).await
     }
 
     pub(in crate::conformance) async fn prune(&self, before: Timestamp, limit: usize) -> usize {

@@ -199,7 +199,7 @@ pub async fn signals_are_taken_in_their_order_and_once(fixture: &impl Fixture) {
     assert_eq!(world.steps([end(id, 1, EndedBy::Signal(1))], at(5)).await.0, 0, "it was taken");
     assert_eq!(world.steps([end(id, 1, EndedBy::Signal(2))], at(5)).await.0, 1);
     assert_eq!(world.header(id).await.status, ExecutionStatus::Completed);
-    let over = SignalSent::AlreadyOver(id, ExecutionStatus::Completed);
+    let over = SignalSent::AlreadyOver(id, ExecutionStatus::Completed, None);
     assert_eq!(world.send(signal(id, "go", "4"), at(6)).await, over);
 }
 

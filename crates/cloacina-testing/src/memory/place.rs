@@ -2,14 +2,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, Claim, Claimed, Closed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
     ExecutionRecord, Expansion, FireRecord, Freed, Fresh, NewExecution, NewTask, NextDue, ORPHANED, Outcome,
-    Payload, Place, PlaceFigures, PlaceFlush, PlaceFlushed, Recorded, ScheduleRow, Settled, TaskOutcome,
-    TaskRecord, WorkflowKey,
+    Payload, Place, PlaceFigures, PlaceFlush, PlaceFlushed, Recorded, RecordedExecutions, RerunRefusal,
+    ScheduleRow, Settled, TaskOutcome, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 
@@ -238,6 +239,39 @@ impl PlaceRows {
         done
     }
 
+    pub(crate) fn record_new(&mut self, writer: Writer, submits: &[Arc<NewExecution>]) -> RecordedExecutions {
+        let mut recorded = RecordedExecutions {
+            now: writer.now,
+            submitted: Vec::new(),
+            met: Vec::new(),
+            refused: Vec::new(),
+        };
+        for new in submits {
+            if let Some(rerun) = &new.rerun {
+                let old = self.executions.get_mut(&rerun.of).map(|old| &mut old.header);
+                let refusal = match old {
+                    None => Some(RerunRefusal::NotFound),
+                    Some(old) if !old.status.is_terminal() => Some(RerunRefusal::NotOver(old.status)),
+                    Some(old) => {
+                        let by = *old.superseded_by.get_or_insert(new.id);
+                        (by != new.id).then_some(RerunRefusal::Superseded(by))
+                    }
+                };
+                if let Some(refusal) = refusal {
+                    recorded.refused.push((new.id, refusal));
+                    continue;
+                }
+            }
+            if self.submit(writer, new) {
+                recorded.submitted.push(new.id);
+            } else if let Some(idempotency) = &new.idempotency {
+                let key = (new.workflow.name.to_string(), idempotency.key.clone());
+                recorded.met.extend(self.keys.get(&key).map(|found| (new.id, *found)));
+            }
+        }
+        recorded
+    }
+
     /// False if it met its own id or its idempotency key.
     pub(super) fn submit(&mut self, writer: Writer, new: &NewExecution) -> bool {
         if self.executions.contains_key(&new.id) {
@@ -263,6 +297,9 @@ impl PlaceRows {
                 finished_at: None,
                 deadline: new.deadline,
                 error: None,
+                rerun_of: new.rerun.as_ref().map(|rerun| rerun.of),
+                superseded_by: None,
+                tags: new.tags.clone(),
             },
             schedule: None,
             parent: None,
@@ -271,6 +308,14 @@ impl PlaceRows {
             tasks: tasks.collect(),
             listed: BTreeSet::new(),
         };
+        for copied in new.rerun.iter().flat_map(|rerun| &rerun.copied) {
+            let Some(Task { record, .. }) = execution.task(copied.task) else { continue };
+            record.state = if copied.skipped.is_some() { TaskState::Skipped } else { TaskState::Completed };
+            record.skip_reason = copied.skipped;
+            record.started_at = copied.started_at;
+            record.finished_at = Some(copied.finished_at);
+            record.patch.clone_from(&copied.patch);
+        }
         for index in &new.claimed {
             let runner = writer.runner.expect("a flush without a runner claims nothing");
             execution.claim(*index, runner, writer.now);
@@ -695,6 +740,8 @@ impl PlaceRows {
             .filter(|header| before.is_none_or(|before| header.id < before))
             .filter(|header| filter.statuses.is_empty() || filter.statuses.contains(&header.status))
             .filter(|header| filter.workflow.as_deref().is_none_or(|name| *header.workflow.name == *name))
+            .filter(|header| filter.tag.as_ref().is_none_or(|tag| header.tags.contains(tag)))
+            .filter(|header| filter.superseded.is_none_or(|is| header.superseded_by.is_some() == is))
             .take(*limit)
             .cloned()
             .collect()
@@ -708,7 +755,10 @@ impl PlaceRows {
     pub(crate) fn prune(&mut self, before: Timestamp, limit: usize) -> usize {
         let old = |execution: &&Execution| {
             let ended = execution.header.finished_at.is_some_and(|at| at < before);
-            execution.parent.is_none() && ended && self.is_over_below(execution.header.id)
+            // What took the place of one that has children may read what these came to.
+            let is_read = execution.header.superseded_by.is_some_and(|by| self.executions.contains_key(&by))
+                && self.children.keys().any(|(of, _)| *of == execution.header.id);
+            execution.parent.is_none() && ended && !is_read && self.is_over_below(execution.header.id)
         };
         let roots: Vec<_> =
             self.executions.values().filter(old).map(|execution| execution.header.id).take(limit).collect();

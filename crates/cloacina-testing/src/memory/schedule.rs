@@ -158,6 +158,8 @@ impl PlaceRows {
             tasks: Arc::default(),
             claimed: Vec::new(),
             submitter: None,
+            tags: Vec::new(),
+            rerun: None,
         };
         let is_new = self.submit(Writer { runner: None, now }, &new);
         if let Some(execution) = self.executions.get_mut(&start.id).filter(|_| is_new) {

@@ -1,9 +1,11 @@
 //! What a runner does, by the one of its place that the hub knows.
 
 use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
+use cloacina_core::rerun::From;
 use cloacina_core::store::ExecutionFilter;
 use cloacina_core::{
-    ByKey, Context, Error, Execution, PlaceRunner, Schedule, Schedules, Submission, TenantMetrics, Waiting,
+    Bulk, ByKey, Context, Error, Execution, Input, PlaceRunner, Schedule, Schedules, Submission, Submissions,
+    TenantMetrics, Waiting,
 };
 use uuid::Uuid;
 
@@ -52,6 +54,62 @@ impl Runner {
     /// Starts to describe an execution: its input, and what else can be said about it. `send()` records it.
     pub fn submit(&self, workflow: impl Into<String>) -> Submission<PlaceRunner> {
         self.runner.submit(workflow)
+    }
+
+    /// Starts to describe many executions of one workflow, which are recorded a thousand at a time. `send()`
+    /// returns what came of each.
+    ///
+    /// ```
+    /// # use cloacina::{Context, Error, Input, Runner};
+    /// # async fn import(runner: &Runner, lines: Vec<String>) -> Result<(), Error> {
+    /// let inputs = lines.iter().map(|line| Input::new(Context::new().with("line", line)).key(line));
+    /// for (line, recorded) in lines.iter().zip(runner.submit_many("import", inputs).send().await?) {
+    ///     if let Err(error) = recorded {
+    ///         eprintln!("{line} was not imported: {error}");
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn submit_many<Inputs>(
+        &self,
+        workflow: impl Into<String>,
+        inputs: Inputs,
+    ) -> Submissions<PlaceRunner, Inputs::IntoIter>
+    where
+        Inputs: IntoIterator<Item: Into<Input>>,
+    {
+        self.runner.submit_many(workflow, inputs)
+    }
+
+    /// Starts to describe a rerun of all executions of a filter that were not rerun before: of those that
+    /// failed, if it names no states. It lasts as long as its future is polled; the same call goes on with what
+    /// was left.
+    ///
+    /// ```
+    /// # use cloacina::{Error, ExecutionFilter, Runner, rerun::From};
+    /// # async fn repair(acme: &Runner) -> Result<(), Error> {
+    /// let night = ExecutionFilter::all().tag("night");
+    /// let report = acme.rerun_many(night, From::Failed).pace(500).send().await?;
+    /// println!("{} of {} run again", report.done, report.matched);
+    /// # Ok(()) }
+    /// ```
+    pub fn rerun_many<'a>(&self, filter: ExecutionFilter, from: From<'a>) -> Bulk<'a> {
+        self.runner.rerun_many(filter, from)
+    }
+
+    /// The same to cancel all executions of a filter that are not over.
+    pub fn cancel_many(&self, filter: ExecutionFilter) -> Bulk<'static> {
+        self.runner.cancel_many(filter)
+    }
+
+    /// The same to pause all executions of a filter that are not over.
+    pub fn pause_many(&self, filter: ExecutionFilter) -> Bulk<'static> {
+        self.runner.pause_many(filter)
+    }
+
+    /// The same to resume all executions of a filter that are paused.
+    pub fn resume_many(&self, filter: ExecutionFilter) -> Bulk<'static> {
+        self.runner.resume_many(filter)
     }
 
     /// The schedules of this tenant: what runs by itself.

@@ -336,7 +336,7 @@ async fn signal(execution: &Execution, number: u64) -> Result<SignalReceipt, Err
     let send = || execution.signal("go", number).key("same").send();
     let (one, other) = tokio::join!(patiently(send), patiently(send));
     let receipts = [one?, other?];
-    let over = receipts.contains(&SignalReceipt::AlreadyOver);
+    let over = receipts.contains(&SignalReceipt::AlreadyOver { superseded_by: None });
     assert!(over || receipts.contains(&SignalReceipt::Repeated), "one key, two signals: {receipts:?}");
     Ok(*receipts.iter().find(|receipt| **receipt != SignalReceipt::Repeated).unwrap_or(&receipts[0]))
 }

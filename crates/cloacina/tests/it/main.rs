@@ -22,6 +22,7 @@ mod control;
 #[cfg(feature = "postgres")]
 mod database;
 mod defect;
+mod dependency;
 mod due;
 mod edge;
 mod given;
@@ -31,6 +32,7 @@ mod limit;
 #[cfg(feature = "postgres")]
 mod login;
 mod macros;
+mod many;
 mod names;
 #[cfg(feature = "postgres")]
 mod neighbour;
@@ -39,6 +41,7 @@ mod outcome;
 mod pooler;
 mod process;
 mod read;
+mod rerun;
 #[cfg(feature = "sqlite")]
 mod rest;
 mod restored;

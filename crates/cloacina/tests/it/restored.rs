@@ -7,7 +7,7 @@ use cloacina::{Context, ExecutionStatus, TaskDefinition, Workflow};
 
 use crate::support::{Database, Gate, idle, in_time, quick, until, workflow};
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "workflow_executions",
     "task_executions",
     "ready_tasks",
@@ -15,6 +15,7 @@ const TABLES: [&str; 8] = [
     "task_waits",
     "task_children",
     "signals",
+    "execution_tags",
     "task_attempts",
 ];
 

@@ -97,7 +97,7 @@ on_each_store! {
         assert_eq!(sent, SignalReceipt::Delivered);
         let result = in_time(execution.wait_for_completion()).await.unwrap();
         assert_eq!(result.final_context.get::<Value>("told"), Some(json!({"by": "eva"})));
-        assert_eq!(execution.signal("wait", 1).send().await.unwrap(), SignalReceipt::AlreadyOver);
+        assert_eq!(execution.signal("wait", 1).send().await.unwrap(), SignalReceipt::AlreadyOver { superseded_by: None });
         runner.shutdown().await.unwrap();
     }
 

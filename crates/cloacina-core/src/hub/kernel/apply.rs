@@ -14,7 +14,7 @@ use crate::execution::{ExecutionStatus, TaskState};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::origin::taken_out;
 use crate::slots::Permit;
-use crate::store::{Claimed, Closed, Freed, Fresh, NewTask, PlaceFlushed, TaskOutcome};
+use crate::store::{Claimed, Closed, Freed, Fresh, PlaceFlushed, TaskOutcome};
 
 impl PlaceState {
     /// Takes what a flush did over into memory.
@@ -82,8 +82,8 @@ impl PlaceState {
             if let Some(deadline) = execution.deadline {
                 effects.due_in(moment.until(deadline));
             }
-            let roots = execution.tasks.iter().filter(|task| task.is_ready()).count();
-            if execution.tasks.iter().any(NewTask::waits) {
+            let roots = execution.open_tasks().filter(|(_, task)| task.is_ready()).count();
+            if execution.open_tasks().any(|(_, task)| task.waits()) {
                 match execution.start_at {
                     Some(start_at) if start_at > moment.now => effects.due_in(moment.until(start_at)),
                     _ => effects.reached = true,
@@ -96,7 +96,7 @@ impl PlaceState {
                 }
                 _ => {}
             }
-            let Submit { workflow, input, permits, reply, under_way, admitted, .. } = submit;
+            let Submit { workflow, input, origin, permits, reply, under_way, admitted, .. } = submit;
             let (reply, waiter) = match reply {
                 SubmitReply::Recorded(sender, handle) => {
                     // Nobody holds the handle if the future that submitted was dropped.
@@ -117,7 +117,8 @@ impl PlaceState {
                 let graph = Arc::clone(workflow.graph().expect("a workflow that is submitted was checked"));
                 let input = (input, execution.input.len());
                 let about = (execution.priority, execution.deadline.is_some());
-                let live = Live::new(id, workflow, graph, about, input, moment.now);
+                let mut live = Live::new(id, workflow, graph, about, input, moment.now);
+                live.origin = origin;
                 self.work.live.insert(id, live);
             }
             if let Some(waiter) = waiter {
@@ -243,6 +244,10 @@ impl PlaceState {
         let workflow = Arc::clone(self.runnable(&claimed.workflow)?);
         let graph = Arc::clone(workflow.graph().ok()?);
         let (values, origin) = taken_out(values_from_json(&fresh.input).ok()?);
+        if origin.rerun_of.is_some() {
+            // Some of its tasks are over already.
+            return None;
+        }
         let (about, input) = ((claimed.priority, fresh.timed), (values, fresh.input.len()));
         let live = Live::new(claimed.execution, workflow, graph, about, input, fresh.created_at);
         Some(Live { origin, ..live })

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::id::{ExecutionId, TaskIndex};
 
@@ -17,6 +18,10 @@ pub(crate) struct Items {
     pub(crate) list: Vec<Value>,
     /// How many executions are above a child.
     pub(crate) depth: u16,
+    /// The tags of their parent.
+    pub(crate) tags: Option<Arc<[String]>>,
+    /// Of what its idempotency tokens are made, if not of its id.
+    pub(crate) token: Option<Uuid>,
 }
 
 /// The lists of a place. Written and read by who looks after children.

@@ -230,7 +230,7 @@ impl PlaceRows {
         };
         let Some(header) = self.header(id) else { return SignalSent::NotFound };
         if header.status.is_terminal() {
-            return SignalSent::AlreadyOver(id, header.status);
+            return SignalSent::AlreadyOver(id, header.status, header.superseded_by);
         }
         let rows = self.signals.entry(id).or_default();
         let of_name = || rows.iter().filter(|row| *row.name == *signal.name);

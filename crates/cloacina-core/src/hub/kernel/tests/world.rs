@@ -244,6 +244,8 @@ impl Process {
             deadline: deadline.map(at),
             claimed: roots[..permits.len()].to_vec(),
             submitter: None,
+            tags: Vec::new(),
+            rerun: None,
             tasks,
         };
         let id = execution.id;
@@ -264,6 +266,7 @@ impl Process {
             execution: Arc::new(execution),
             workflow: Some(workflow),
             input: Arc::new(Values::default()),
+            origin: crate::origin::Origin::default(),
             permits,
             reply,
             under_way,
