@@ -142,6 +142,8 @@ CREATE TABLE schedules (
     cursor_at      timestamptz NOT NULL CHECK (cursor_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00'),
     due_at         timestamptz CHECK (due_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00'),
     last_execution uuid,
+    -- What its backfill started and had not seen end.
+    backfilling    uuid[]      NOT NULL CHECK (cardinality(backfilling) <= 1000),
     updated_at     timestamptz NOT NULL,
     spec           json        NOT NULL CHECK (octet_length(spec::text) <= 2097152),
     progress       json        NOT NULL CHECK (octet_length(progress::text) <= 262144),

@@ -171,6 +171,7 @@ macro_rules! store_conformance {
                 a_schedule_is_written_listed_changed_and_deleted
                 a_schedule_that_is_due_starts_what_was_decided
                 a_key_starts_one_execution
+                what_meets_its_key_is_over
                 the_end_of_an_execution_brings_its_schedule
                 an_execution_that_is_replaced_is_cancelled
                 several_processes_take_each_schedule_once

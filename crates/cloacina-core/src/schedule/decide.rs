@@ -1,15 +1,15 @@
 //! What becomes of schedules: decided on their rows as they are locked.
 //!
 //! ```text
-//!   ends of executions ─► failures counted, a place in a backfill free
+//!   ends of executions ─► failures counted
 //!   what waits         ─► started, if the execution before is over
 //!   what is owed       ─► by the catch-up rule, each through the overlap rule
 //!   a backfill         ─► so many at once
 //!   then               ─► the cursor, and when to look next
 //! ```
 //!
-//! Whether the execution before is over was read under the lock of the schedule. One that ends later leaves a
-//! due row of the schedule, so no end and no fire miss each other.
+//! Whether the execution before is over, and which of a backfill are, was read under the lock of the schedule.
+//! One that ends later leaves a due row of the schedule, so no end and no fire miss each other.
 
 use std::collections::VecDeque;
 
@@ -94,8 +94,6 @@ pub(crate) struct Backfilling {
     pub(crate) times: VecDeque<Timestamp>,
     /// How many run at once.
     pub(crate) at_once: u32,
-    /// What runs.
-    pub(crate) running: Vec<ExecutionId>,
 }
 
 /// Why an execution is started.
@@ -342,17 +340,12 @@ pub(crate) fn backfill(
         let message = format!(
             "schedule `{}` is in a backfill with {} times to go: wait for its end",
             desk.row.name.escape_debug(),
-            backfill.times.len() + backfill.running.len()
+            backfill.times.len() + desk.row.backfilling.len()
         );
         return Err(Error::new(ErrorKind::WrongState, message));
     }
-    desk.progress.backfill = Some(Backfilling {
-        id: ExecutionId::new(),
-        redoes,
-        times: times.into(),
-        at_once: at_once.max(1),
-        running: Vec::new(),
-    });
+    desk.progress.backfill =
+        Some(Backfilling { id: ExecutionId::new(), redoes, times: times.into(), at_once: at_once.max(1) });
     desk.continue_backfill();
     Ok(desk.close())
 }
@@ -378,7 +371,7 @@ pub(crate) fn found(row: ScheduleRow) -> Found {
         failures: progress.failures,
         previous: progress.previous,
         buffered: progress.buffered.len(),
-        backfilling: progress.backfill.map_or(0, |backfill| backfill.times.len() + backfill.running.len()),
+        backfilling: progress.backfill.map_or(0, |backfill| backfill.times.len() + row.backfilling.len()),
         row,
     }
 }
@@ -424,12 +417,9 @@ impl<'a> Desk<'a> {
         })
     }
 
-    /// Counts failures in a row, and frees places in a backfill.
+    /// Counts failures in a row.
     fn hear_of(&mut self, ended: &[(ExecutionId, ExecutionStatus)]) {
         for (execution, status) in ended {
-            if let Some(backfill) = &mut self.progress.backfill {
-                backfill.running.retain(|running| running != execution);
-            }
             match status {
                 ExecutionStatus::Completed => self.progress.failures = 0,
                 ExecutionStatus::Failed => {
@@ -608,12 +598,12 @@ impl<'a> Desk<'a> {
     fn continue_backfill(&mut self) {
         while let Some(backfill) = &mut self.progress.backfill {
             let Some(time) = backfill.times.front().copied() else {
-                if backfill.running.is_empty() {
+                if self.row.backfilling.is_empty() {
                     self.progress.backfill = None;
                 }
                 return;
             };
-            if backfill.running.len() >= backfill.at_once as usize {
+            if self.row.backfilling.len() >= backfill.at_once as usize {
                 return;
             }
             let nominal = Nominal { at: time, missed: 0 };
@@ -621,8 +611,8 @@ impl<'a> Desk<'a> {
             self.note(nominal, FireOutcome::Started, Some(execution));
             if let Some(backfill) = &mut self.progress.backfill {
                 backfill.times.pop_front();
-                backfill.running.push(execution);
             }
+            self.row.backfilling.push(execution);
         }
     }
 
@@ -706,6 +696,7 @@ fn blank(id: ScheduleId, name: &str, now: Timestamp) -> ScheduleRow {
         cursor: now,
         due_at: None,
         last_execution: None,
+        backfilling: Vec::new(),
     }
 }
 

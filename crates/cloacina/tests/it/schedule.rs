@@ -95,6 +95,24 @@ on_each_store! {
         runner.shutdown().await.unwrap();
     }
 
+    async fn a_backfill_passes_over_what_ran_although_the_log_does_not_know(database: Database) {
+        let runner = database.runner([workflow("quiet", [idle("t")])]).await;
+        let schedules = runner.schedules();
+        schedules.put(Schedule::new("s", "quiet").every(HOUR)).await.unwrap();
+        let now = Timestamp::now();
+        let backfill = || schedules.backfill("s", now - 5 * HOUR..now);
+        let done = async || schedules.get("s").await.unwrap().backfilling == 0;
+        let times = backfill().start().await.unwrap();
+        until(done).await;
+        crate::hostile::write(&database, "DELETE FROM schedule_fires").await;
+        assert_eq!(backfill().start().await.unwrap(), times);
+        until(done).await;
+        let fires = schedules.fires("s", None, 10).await.unwrap();
+        assert!(fires.iter().all(|fire| fire.outcome == FireOutcome::Repeated), "{fires:?}");
+        assert_eq!(runner.list(ExecutionFilter::all(), None, 10).await.unwrap().len(), times.len());
+        runner.shutdown().await.unwrap();
+    }
+
     async fn the_end_of_an_execution_starts_what_waits_for_it(database: Database) {
         let gate = Gate::new();
         let runner = database.runner([workflow("gated", [gate.task("t")])]).await;
