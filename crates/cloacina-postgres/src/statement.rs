@@ -121,6 +121,8 @@ statements! {
     WAIT_VOID "wait_void";
     WAIT_OPEN "wait_open";
     WAIT_MOVE "wait_move";
+    WAIT_AWAY "wait_away";
+    WAIT_BACK "wait_back";
     WAIT_LIST "wait_list";
     WAIT_DROP "wait_drop";
     WAIT_PRUNE "wait_prune";

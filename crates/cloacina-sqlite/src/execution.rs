@@ -14,7 +14,6 @@ use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use crate::doorbell;
 use crate::error::Failure;
 use crate::flush::execution_close;
 use crate::row::{optional_timestamp, state, timestamp, workflows_to_json};
@@ -22,6 +21,7 @@ use crate::rows::{
     Known, NO_CAUSE, due_delete, execution_lock, park, ready_delete, ready_insert, schedule_wake,
     waits_cancel, waits_forget,
 };
+use crate::{doorbell, wait};
 
 const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
@@ -36,7 +36,6 @@ const RUNNER_UNKNOWN: &str = include_str!("../sql/runner_unknown.sql");
 const EXECUTION_HEADERS: &str = include_str!("../sql/execution_headers.sql");
 const EXECUTION_BYTES: &str = include_str!("../sql/execution_bytes.sql");
 const EXECUTION_LOAD: &str = include_str!("../sql/execution_load.sql");
-const EXECUTION_FIND: &str = include_str!("../sql/execution_find.sql");
 const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
 const EXECUTION_LIST: &str = include_str!("../sql/execution_list.sql");
 const EXECUTION_LIST_PART: &str = include_str!("../sql/execution_list_part.sql");
@@ -64,7 +63,13 @@ pub(crate) fn control(
     let status = match control {
         Control::Cancel { reason } => cancel(connection, tenant, execution, &known, reason, now)?,
         Control::Pause => pause(connection, tenant, execution, &known, None)?,
-        Control::Orphan => pause(connection, tenant, execution, &known, Some(ORPHANED))?,
+        Control::Orphan => {
+            let paused = pause(connection, tenant, execution, &known, Some(ORPHANED))?;
+            // One that somebody paused has waits as well that nobody has the code of.
+            let is_paused = paused.is_some() || known.status == ExecutionStatus::Paused;
+            let moved = is_paused && wait::away(connection, tenant, execution)?;
+            paused.or(moved.then_some(ExecutionStatus::Paused))
+        }
         Control::Resume => resume(connection, tenant, execution, &known, now)?,
     };
     let Some(status) = status else {
@@ -140,6 +145,7 @@ fn resume(
         return Ok(Some(closed));
     }
     park(connection, tenant, execution)?;
+    wait::back(connection, tenant, execution, now)?;
     Ok(Some(execution_lock(connection, tenant, execution)?.map_or(status, |known| known.status)))
 }
 
@@ -349,19 +355,6 @@ fn header(row: &Row<'_>) -> Result<ExecutionHeader, Failure> {
         deadline: optional_timestamp(row.get(8)?)?,
         error: row.get(9)?,
     })
-}
-
-pub(crate) fn find(
-    connection: &Connection,
-    tenant: TenantId,
-    workflow: &str,
-    key: &str,
-) -> Result<Option<(ExecutionId, i64)>, Failure> {
-    let mut statement = connection.prepare_cached(EXECUTION_FIND)?;
-    let found = statement
-        .query_row(params![tenant.0, workflow, key], |row| Ok((ExecutionId(row.get(0)?), row.get(1)?)))
-        .optional()?;
-    Ok(found)
 }
 
 pub(crate) fn list(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, TaskIndex, TenantId};
 use cloacina_core::store::DueKind;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use crate::error::Failure;
@@ -13,6 +13,7 @@ use crate::row::state;
 
 const EXECUTION_LOCK: &str = include_str!("../sql/execution_lock.sql");
 const EXECUTION_PARK: &str = include_str!("../sql/execution_park.sql");
+const EXECUTION_FIND: &str = include_str!("../sql/execution_find.sql");
 const READY_INSERT: &str = include_str!("../sql/ready_insert.sql");
 const DUE_INSERT: &str = include_str!("../sql/due_insert.sql");
 const DUE_DELETE: &str = include_str!("../sql/due_delete.sql");
@@ -37,6 +38,20 @@ pub(crate) struct Known {
     pub(crate) expands: Option<i64>,
     /// The schedule that started it.
     pub(crate) schedule: Option<Uuid>,
+}
+
+/// The execution under a key, and the hash of its input.
+pub(crate) fn execution_find(
+    connection: &Connection,
+    tenant: TenantId,
+    workflow: &str,
+    key: &str,
+) -> Result<Option<(ExecutionId, i64)>, Failure> {
+    let mut statement = connection.prepare_cached(EXECUTION_FIND)?;
+    let found = statement
+        .query_row(params![tenant.0, workflow, key], |row| Ok((ExecutionId(row.get(0)?), row.get(1)?)))
+        .optional()?;
+    Ok(found)
 }
 
 pub(crate) fn execution_lock(

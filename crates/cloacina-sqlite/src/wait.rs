@@ -13,10 +13,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use crate::error::Failure;
-use crate::execution::find;
 use crate::flush::end_waits;
 use crate::row::{state, timestamp};
-use crate::rows::{due_delete, execution_lock, park, reach, waiting};
+use crate::rows::{due_delete, execution_find, execution_lock, park, reach, waiting};
 
 const WAIT_DUE: &str = include_str!("../sql/wait_due.sql");
 const WAIT_STANDS: &str = include_str!("../sql/wait_stands.sql");
@@ -230,6 +229,41 @@ fn begin(
     move_due(connection, tenant, *execution, *node, Some(if signalled { now } else { until }))
 }
 
+/// The waits of an execution whose code nobody has are not to be looked at. Whether any was.
+pub(crate) fn away(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+) -> Result<bool, Failure> {
+    let never = NEVER.as_microsecond();
+    let mut any = false;
+    for (node, due, _) in waiting(connection, tenant, execution)? {
+        if due < never {
+            move_due(connection, tenant, execution, node, Some(never))?;
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
+/// They are again, when they would have been.
+pub(crate) fn back(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    now: i64,
+) -> Result<(), Failure> {
+    for (node, due, _) in waiting(connection, tenant, execution)? {
+        if due < NEVER.as_microsecond() {
+            continue;
+        }
+        let Some(stands) = Stands::of(connection, tenant, execution, node, None)? else { continue };
+        let due = stands.until.filter(|_| stands.signal.is_none()).unwrap_or(now);
+        move_due(connection, tenant, execution, node, Some(due))?;
+    }
+    Ok(())
+}
+
 /// Moves the due row of a wait, or takes it away.
 fn move_due(
     connection: &Connection,
@@ -309,7 +343,7 @@ pub(crate) fn send(
 ) -> Result<SignalSent, Failure> {
     let execution = match &signal.target {
         SignalTarget::Id(id) => *id,
-        SignalTarget::Key { workflow, key } => match find(connection, tenant, workflow, key)? {
+        SignalTarget::Key { workflow, key } => match execution_find(connection, tenant, workflow, key)? {
             Some((id, _)) => id,
             None => return Ok(SignalSent::NotFound),
         },

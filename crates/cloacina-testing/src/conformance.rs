@@ -154,6 +154,7 @@ macro_rules! store_conformance {
                 an_execution_that_has_nothing_left_but_waits_is_waiting
                 a_wait_waits_for_the_start_of_its_execution
                 a_wait_of_an_unknown_version_is_left_to_others
+                waits_whose_code_nobody_has_are_not_due_until_it_comes
                 due_waits_are_read_page_by_page
                 two_processes_settle_each_wait_once
                 a_signal_and_a_time_that_meet_have_one_winner

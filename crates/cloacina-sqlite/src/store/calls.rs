@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::{Durability, SqliteStore};
 use crate::error::Failure;
 use crate::schedule::{self, Moment};
-use crate::{doorbell, due, execution, expand, flush, runner, wait};
+use crate::{doorbell, due, execution, expand, flush, rows, runner, wait};
 
 /// How many executions are deleted in one transaction: whoever else wants to write waits for it.
 const PRUNE_CHUNK: usize = 100;
@@ -303,7 +303,7 @@ impl Store for SqliteStore {
         key: &str,
     ) -> Result<Option<(ExecutionId, i64)>> {
         self.own(place)?;
-        self.read(|connection| execution::find(connection, place.tenant, workflow, key)).await
+        self.read(|connection| rows::execution_find(connection, place.tenant, workflow, key)).await
     }
 
     async fn execution_list(&self, place: &Place, list: &ExecutionList) -> Result<Vec<ExecutionHeader>> {

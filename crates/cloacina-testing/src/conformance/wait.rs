@@ -407,6 +407,59 @@ pub async fn a_wait_of_an_unknown_version_is_left_to_others(fixture: &impl Fixtu
     assert_eq!(world.orphaned(&[key("another", 7)]).await, [(unknown, key("another", 7))]);
 }
 
+pub async fn waits_whose_code_nobody_has_are_not_due_until_it_comes(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let known = || [key(WORKFLOW, 1)];
+    let resting = async |id| {
+        let orphaned = world.control(id, Control::Orphan, at(20)).await;
+        assert_eq!(orphaned, Controlled::Done(ExecutionStatus::Paused));
+        assert_eq!(world.lower(at(20)).await.earliest(), Some(NEVER), "nothing is to be looked at");
+        assert_eq!(world.overdue(&[], Duration::ZERO, at(1_000)).await, []);
+    };
+    let resumed = async |id, due: i64| {
+        world.resume(id, at(30)).await;
+        assert!(world.is_rung(at(due.max(30))).await, "nobody else would look");
+        assert_eq!(world.lower(at(30)).await.due, Some(at(due)));
+        let looked = world.due_waits(at(due)).await;
+        assert_eq!(looked.iter().map(|due| due.execution).collect::<Vec<_>>(), [id]);
+        world.cancel(id, at(99)).await;
+        assert_eq!(world.lower(at(99)).await.earliest(), None);
+    };
+    // One that was reached, one that waits for its time, and one whose time passes meanwhile.
+    let reached = world.submit(one_wait(), at(0)).await;
+    assert_eq!(world.overdue(&[], Duration::ZERO, at(1)).await, [(reached, key(WORKFLOW, 1))]);
+    resting(reached).await;
+    resumed(reached, 30).await;
+    for (until, due) in [(40, 40), (25, 25)] {
+        let waiting = world.waiting(one_wait(), at(until)).await;
+        resting(waiting).await;
+        resumed(waiting, due).await;
+    }
+    // Signals that come before and meanwhile.
+    for before in [true, false] {
+        let waiting = world.waiting(one_wait(), at(1_000)).await;
+        if before {
+            world.send(signal(waiting, "go", "1"), at(19)).await;
+            resting(waiting).await;
+        } else {
+            resting(waiting).await;
+            world.send(signal(waiting, "go", "1"), at(21)).await;
+            assert_eq!(world.overdue(&[], Duration::ZERO, at(22)).await, [(waiting, known()[0].clone())]);
+            resting(waiting).await;
+        }
+        resumed(waiting, 30).await;
+    }
+    // One that somebody paused.
+    let paused = world.waiting(one_wait(), at(10)).await;
+    world.pause(paused, at(11)).await;
+    assert_eq!(world.overdue(&[], Duration::ZERO, at(12)).await, [(paused, known()[0].clone())]);
+    resting(paused).await;
+    let again = world.control(paused, Control::Orphan, at(20)).await;
+    assert_eq!(again, Controlled::Refused(ExecutionStatus::Paused));
+    assert_eq!(world.orphaned(&known()).await, [], "it stays as it was paused");
+    resumed(paused, 10).await;
+}
+
 pub async fn due_waits_are_read_page_by_page(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
     let mut ids = BTreeSet::new();

@@ -487,9 +487,7 @@ impl PlaceRows {
     pub(crate) fn overdue(&self, before: Timestamp) -> Vec<(ExecutionId, WorkflowKey)> {
         let ready = self.ready.iter().filter(|row| row.due <= before).map(|row| row.execution);
         let waits = self.due.iter().filter(|row| row.0 == DueKind::Wait.number() && row.1 <= before);
-        let waits = waits.map(|row| row.2);
-        let paused = |id: &ExecutionId| self.executions[id].header.status == ExecutionStatus::Paused;
-        let mut overdue: Vec<ExecutionId> = ready.chain(waits.filter(|id| !paused(id))).collect();
+        let mut overdue: Vec<ExecutionId> = ready.chain(waits.map(|row| row.2)).collect();
         overdue.sort_unstable();
         overdue.dedup();
         overdue.into_iter().map(|id| (id, self.executions[&id].header.workflow.clone())).collect()
@@ -545,6 +543,14 @@ impl PlaceRows {
                 execution.header.status = ExecutionStatus::Paused;
                 execution.header.error = (*control == Control::Orphan).then(|| ORPHANED.to_owned());
                 self.put_ready(id);
+                if *control == Control::Orphan {
+                    self.waits_away(id);
+                }
+            }
+            (Control::Orphan, ExecutionStatus::Paused) => {
+                if !self.waits_away(id) {
+                    return Controlled::Refused(status);
+                }
             }
             (Control::Resume, ExecutionStatus::Paused) => {
                 execution.header.status = unpaused;
@@ -553,6 +559,7 @@ impl PlaceRows {
                 self.close(id, now);
                 self.drop_due(id);
                 self.park(id);
+                self.waits_back(id, now);
             }
             _ => return Controlled::Refused(status),
         }

@@ -57,6 +57,28 @@ async fn is_over(execution: &Execution, clock: &ManualClock) -> cloacina::Execut
 }
 
 on_each_store! {
+    async fn a_wait_whose_code_went_away_is_at_rest_and_ends_when_it_comes_back(database: Database) {
+        let (with_code, clock) = with_clock(&database, [then(Wait::sleep("wait", DAY))]).await;
+        let execution = with_code.execute_async("w", Context::new()).await.unwrap();
+        waits(&execution).await;
+        let id = execution.execution_id;
+        with_code.shutdown().await.unwrap();
+        clock.advance(DAY);
+        let config = || quick().clock(Arc::new(clock.clone())).orphan_grace(Duration::from_secs(60));
+        let other = database.configured(config(), [Workflow::builder("other").task(idle("t")).build()]).await;
+        let execution = other.execution(id);
+        until(async || {
+            clock.advance(Duration::from_secs(1));
+            execution.get_status().await.unwrap() == ExecutionStatus::Paused
+        })
+        .await;
+        other.shutdown().await.unwrap();
+        let with_code = database.configured(config(), [then(Wait::sleep("wait", DAY))]).await;
+        let result = is_over(&with_code.execution(id), &clock).await;
+        assert!(result.status.is_success(), "{result:?}");
+        with_code.shutdown().await.unwrap();
+    }
+
     async fn a_sleep_ends_at_its_time_and_not_before(database: Database) {
         let (runner, clock) = with_clock(&database, [
             then(Wait::sleep("wait", 3 * DAY)),

@@ -191,6 +191,39 @@ impl PlaceRows {
         true
     }
 
+    /// The waits of an execution whose code nobody has are not to be looked at. Whether any was.
+    pub(crate) fn waits_away(&mut self, id: ExecutionId) -> bool {
+        let mut any = false;
+        for task in self.tasks_mut(id) {
+            if task.record.state == TaskState::Waiting && task.due < NEVER {
+                task.due = NEVER;
+                any = true;
+            }
+        }
+        self.put_waiting(id);
+        any
+    }
+
+    /// They are again, when they would have been.
+    pub(crate) fn waits_back(&mut self, id: ExecutionId, now: Timestamp) {
+        let waits = (0..).zip(self.tasks(id)).filter(|(_, task)| task.record.state == TaskState::Waiting);
+        let away: Vec<TaskIndex> =
+            waits.filter(|(_, task)| task.due >= NEVER).map(|(node, _)| node).collect();
+        for node in away {
+            let begun = self.waits.get(&(id, node)).map(|row| (row.until, row.signal.clone()));
+            let due = match begun {
+                Some((until, signal))
+                    if signal.as_ref().is_none_or(|name| self.first(id, name).is_none()) =>
+                {
+                    until
+                }
+                _ => now,
+            };
+            self.tasks_mut(id)[node as usize].due = due;
+        }
+        self.put_waiting(id);
+    }
+
     pub(crate) fn wait_list(&self, filter: &WaitFilter) -> Vec<OpenWait> {
         let wanted = |((execution, node), row): &(&(ExecutionId, TaskIndex), &WaitRow)| {
             filter.execution.is_none_or(|of| of == *execution)
