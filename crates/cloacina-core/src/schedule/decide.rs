@@ -282,9 +282,7 @@ pub(crate) fn pause(record: ScheduleRecord, reason: &str) -> Option<ScheduleChan
     }
     let was_due_at = row.due_at.take();
     row.state = ScheduleState::Paused;
-    // It may repeat what was stored, which a tenant wrote.
-    let reason = reason.chars().filter(|letter| !letter.is_control());
-    row.reason = Some(reason.take(MAX_REASON).collect());
+    row.reason = Some(shown(reason));
     row.version = row.version.wrapping_add(1);
     Some(change_of(row, was_due_at))
 }
@@ -675,12 +673,18 @@ fn change_of(row: ScheduleRow, was_due_at: Option<Timestamp>) -> ScheduleChange 
     }
 }
 
-fn broken(mut row: ScheduleRow, reason: &str) -> ScheduleChange {
+/// A schedule that does not fire until it is put again.
+pub(crate) fn broken(mut row: ScheduleRow, reason: &str) -> ScheduleChange {
     let was_due_at = row.due_at.take();
     row.state = ScheduleState::Broken;
-    row.reason = Some(reason.chars().take(MAX_REASON).collect());
+    row.reason = Some(shown(reason));
     row.version = row.version.wrapping_add(1);
     change_of(row, was_due_at)
+}
+
+/// A reason as it is kept. It may repeat what was stored, which a tenant wrote.
+fn shown(reason: &str) -> String {
+    reason.chars().filter(|letter| !letter.is_control()).take(MAX_REASON).collect()
 }
 
 fn blank(id: ScheduleId, name: &str, now: Timestamp) -> ScheduleRow {

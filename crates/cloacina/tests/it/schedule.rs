@@ -59,6 +59,8 @@ on_each_store! {
             "SET spec = '{\"workflow\": \"quiet\", \"every_ms\": [0], \"priority\": 5, \"catch_up\": \"latest\", \"overlap\": \"skip\"}'",
             "SET spec = '{\"workflow\": \"quiet\", \"cron\": [\"x\"], \"priority\": 5, \"catch_up\": \"latest\", \"overlap\": \"skip\"}'",
             "SET progress = '{\"buffered\": 1}'",
+            // Nothing can be noted of a time before 1970.
+            "SET progress = '{\"buffered\": [{\"nominal\": \"1066-10-14T00:00:00Z\"}]}'",
         ];
         let settings = || quick().min_schedule_period(Duration::from_secs(1));
         let runner = database.configured(settings(), [workflow("quiet", [idle("t")])]).await;
