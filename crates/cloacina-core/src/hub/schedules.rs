@@ -151,7 +151,7 @@ impl Hub {
             limit.saturating_sub(open)
         };
         let least = SignedDuration::try_from(least).unwrap_or(SignedDuration::MAX);
-        Ok(Settling { tenant: place.place.tenant, room, least })
+        Ok(Settling::new(place.place.tenant, room, least))
     }
 
     fn settled(self: &Arc<Self>, place: &Arc<OpenPlace>, settled: &SchedulesSettled) {

@@ -42,6 +42,13 @@ const MAX_NAME: usize = 200;
 /// The largest input, in bytes of JSON.
 const MAX_INPUT: usize = 1 << 20;
 
+/// How many bytes of inputs are written in one transaction, and one start more.
+const MAX_BYTES: usize = 1 << 20;
+
+/// How many steps the calendars of one transaction take, and those of one schedule in it.
+const MAX_STEPS: u32 = 50_000;
+const MAX_STEPS_OF_ONE: u32 = 20_000;
+
 /// How many characters of an error are kept as the reason why a schedule is broken.
 const MAX_REASON: usize = 500;
 
@@ -50,9 +57,21 @@ const MAX_REASON: usize = 500;
 pub(crate) struct Settling {
     pub(crate) tenant: TenantId,
     /// How many more executions the tenant may have.
-    pub(crate) room: usize,
+    room: usize,
     /// The least period of a schedule.
-    pub(crate) least: SignedDuration,
+    least: SignedDuration,
+    /// How many more bytes of inputs may be written in this transaction. It may be exceeded once.
+    bytes: usize,
+    /// How many more steps calendars may take in it.
+    steps: u32,
+}
+
+impl Settling {
+    /// What a transaction begins with: the tenant may have so many more executions, and each schedule has
+    /// this least period.
+    pub(crate) fn new(tenant: TenantId, room: usize, least: SignedDuration) -> Self {
+        Self { tenant, room, least, bytes: MAX_BYTES, steps: MAX_STEPS }
+    }
 }
 
 /// How far a schedule is: its stored form. Another part of that is in the columns of its row.
@@ -117,7 +136,7 @@ pub(crate) struct Found {
 
 /// A schedule that is being decided about.
 struct Desk<'a> {
-    room: &'a mut usize,
+    settling: &'a mut Settling,
     now: Timestamp,
     row: ScheduleRow,
     was_due_at: Option<Timestamp>,
@@ -128,6 +147,8 @@ struct Desk<'a> {
     runs: bool,
     /// Whether the tenant had no room for something.
     refused: bool,
+    /// Whether something is left for the next transaction.
+    is_cut: bool,
     cancels: Vec<ExecutionId>,
     starts: Vec<ScheduledExecution>,
     fires: Vec<NewFire>,
@@ -139,13 +160,17 @@ pub(crate) fn settle(
     records: Vec<ScheduleRecord>,
     now: Timestamp,
 ) -> Vec<ScheduleChange> {
-    let room = &mut settling.room;
     records
         .into_iter()
         .map(|record| {
+            let is_over = settling.bytes == 0 || settling.steps < MAX_STEPS_OF_ONE;
             let opened = call(|| {
-                Desk::open(settling.tenant, &mut *room, &record, now).map(|mut desk| {
+                Desk::open(&mut settling, &record, now).map(|mut desk| {
                     desk.hear_of(&record.ended);
+                    if is_over {
+                        return desk.postpone();
+                    }
+                    desk.calendar.allow(MAX_STEPS_OF_ONE);
                     desk.work();
                     desk.close()
                 })
@@ -186,14 +211,15 @@ pub(crate) fn put(
     let calendar = calendar_of(settling.tenant, row.id, &spec)?;
     // What cannot be read is replaced.
     let known = record.filter(|known| known.row.state != ScheduleState::Broken);
-    let desk = known.and_then(|known| Desk::open(settling.tenant, &mut settling.room, known, now).ok());
+    let least = settling.least;
+    let desk = known.and_then(|known| Desk::open(settling, known, now).ok());
     if let Some(desk) = &desk
         && desk.spec == spec
         && (origin.is_none() || desk.row.origin.as_deref() == origin)
     {
         return Ok(None);
     }
-    calendar.check(now, settling.least)?;
+    calendar.check(now, least)?;
     let mut change = match desk {
         Some(mut desk) => {
             // What the old definition owes is settled by its own rules.
@@ -219,7 +245,7 @@ pub(crate) fn put(
         None => {
             let progress = Progress { remaining: spec.at_most, ..Progress::default() };
             let mut desk = Desk {
-                room: &mut settling.room,
+                settling,
                 now,
                 was_due_at: row.due_at,
                 row: ScheduleRow { state: ScheduleState::Active, reason: None, cursor: now, ..row },
@@ -228,6 +254,7 @@ pub(crate) fn put(
                 progress,
                 runs: false,
                 refused: false,
+                is_cut: false,
                 cancels: Vec::new(),
                 starts: Vec::new(),
                 fires: Vec::new(),
@@ -294,7 +321,7 @@ pub(crate) fn resume(
     missed: Missed,
     now: Timestamp,
 ) -> Result<Option<ScheduleChange>, Error> {
-    let mut desk = Desk::open(settling.tenant, &mut settling.room, record, now)?;
+    let mut desk = Desk::open(settling, record, now)?;
     if desk.row.state != ScheduleState::Paused {
         return Ok(None);
     }
@@ -320,7 +347,7 @@ pub(crate) fn trigger(
     record: &ScheduleRecord,
     now: Timestamp,
 ) -> Result<(ScheduleChange, FireOutcome, Option<ExecutionId>), Error> {
-    let mut desk = Desk::open(settling.tenant, &mut settling.room, record, now)?;
+    let mut desk = Desk::open(settling, record, now)?;
     let (outcome, execution) = desk.fire(Nominal { at: now, missed: 0 }, Why::Triggered);
     Ok((desk.close(), outcome, execution))
 }
@@ -333,7 +360,7 @@ pub(crate) fn backfill(
     (redoes, at_once): (bool, u32),
     now: Timestamp,
 ) -> Result<ScheduleChange, Error> {
-    let mut desk = Desk::open(settling.tenant, &mut settling.room, record, now)?;
+    let mut desk = Desk::open(settling, record, now)?;
     if let Some(backfill) = &desk.progress.backfill {
         let message = format!(
             "schedule `{}` is in a backfill with {} times to go: wait for its end",
@@ -387,20 +414,16 @@ pub(crate) fn next_of(calendar: &Calendar, now: Timestamp, count: usize) -> Vec<
 
 impl<'a> Desk<'a> {
     /// Reads a schedule, which a tenant may have spoiled.
-    fn open(
-        tenant: TenantId,
-        room: &'a mut usize,
-        record: &ScheduleRecord,
-        now: Timestamp,
-    ) -> Result<Self, Error> {
+    fn open(settling: &'a mut Settling, record: &ScheduleRecord, now: Timestamp) -> Result<Self, Error> {
         let row = record.row.clone();
         let spec: Spec = serde_json::from_str(&row.spec).map_err(|error| unreadable(&row.name, &error))?;
         let progress: Progress =
             serde_json::from_str(&row.progress).map_err(|error| unreadable(&row.name, &error))?;
         check_spec(&spec).map_err(|error| unreadable(&row.name, &error))?;
-        let calendar = calendar_of(tenant, row.id, &spec).map_err(|error| unreadable(&row.name, &error))?;
+        let calendar =
+            calendar_of(settling.tenant, row.id, &spec).map_err(|error| unreadable(&row.name, &error))?;
         Ok(Self {
-            room,
+            settling,
             now,
             was_due_at: row.due_at,
             row,
@@ -409,6 +432,7 @@ impl<'a> Desk<'a> {
             progress,
             runs: record.last_status.is_some_and(|status| !status.is_terminal()),
             refused: false,
+            is_cut: false,
             cancels: Vec::new(),
             starts: Vec::new(),
             fires: Vec::new(),
@@ -450,6 +474,8 @@ impl<'a> Desk<'a> {
 
     fn start_what_waits(&mut self) {
         while !self.blocks()
+            && !self.progress.buffered.is_empty()
+            && !self.is_full()
             && let Some(waiting) = self.progress.buffered.pop_front()
         {
             let why = if waiting.triggered { Why::Triggered } else { Why::Due };
@@ -473,7 +499,7 @@ impl<'a> Desk<'a> {
         }
         let last = owed.fires.last().copied();
         for nominal in owed.fires {
-            if self.row.state != ScheduleState::Active {
+            if self.row.state != ScheduleState::Active || self.is_full() {
                 return;
             }
             // Of several at once only the last would be left.
@@ -524,6 +550,12 @@ impl<'a> Desk<'a> {
         (outcome, execution)
     }
 
+    /// Whether a start is for the next transaction, because this one has written enough.
+    fn is_full(&mut self) -> bool {
+        self.is_cut |= self.settling.bytes == 0;
+        self.is_cut
+    }
+
     /// Whether nothing can be started beside what runs.
     fn blocks(&self) -> bool {
         self.runs && !matches!(self.spec.overlap, Overlap::Allow | Overlap::CancelOther)
@@ -531,7 +563,7 @@ impl<'a> Desk<'a> {
 
     /// Starts an execution; `None` if the tenant has no room for it.
     fn start(&mut self, nominal: Nominal, why: Why) -> Option<ExecutionId> {
-        if *self.room == 0 {
+        if self.settling.room == 0 {
             self.refused = true;
             return None;
         }
@@ -564,6 +596,7 @@ impl<'a> Desk<'a> {
             input.insert(RESERVED_KEY.to_owned(), fire);
         }
         let input = serde_json::to_string(&input).unwrap_or_else(|_| "{}".to_owned());
+        self.settling.bytes = self.settling.bytes.saturating_sub(input.len());
         if !is_backfilled {
             if self.runs && self.spec.overlap == Overlap::CancelOther {
                 self.cancels.extend(self.row.last_execution);
@@ -589,7 +622,7 @@ impl<'a> Desk<'a> {
             input: input.into(),
             key,
         });
-        *self.room -= 1;
+        self.settling.room -= 1;
         Some(execution)
     }
 
@@ -601,7 +634,7 @@ impl<'a> Desk<'a> {
                 }
                 return;
             };
-            if self.row.backfilling.len() >= backfill.at_once as usize {
+            if self.row.backfilling.len() >= backfill.at_once as usize || self.is_full() {
                 return;
             }
             let nominal = Nominal { at: time, missed: 0 };
@@ -633,6 +666,12 @@ impl<'a> Desk<'a> {
         self.note(others, FireOutcome::Missed, None);
     }
 
+    /// What is written if this transaction has no time for it: it is looked at in the next one.
+    fn postpone(mut self) -> ScheduleChange {
+        self.row.due_at = Some(self.now);
+        self.written()
+    }
+
     /// What is written.
     fn close(mut self) -> ScheduleChange {
         let next = self.calendar.next_due(self.row.cursor);
@@ -640,11 +679,19 @@ impl<'a> Desk<'a> {
         if self.row.state == ScheduleState::Active && next.is_none() && !waits {
             self.row.state = ScheduleState::Done;
         }
-        self.row.due_at = if self.refused {
+        self.row.due_at = if self.is_cut {
+            Some(self.now)
+        } else if self.refused {
             self.now.checked_add(REFUSED_AGAIN).ok()
         } else {
             next.filter(|_| self.row.state == ScheduleState::Active)
         };
+        let left = self.calendar.steps_left();
+        self.settling.steps = self.settling.steps.saturating_sub(MAX_STEPS_OF_ONE.saturating_sub(left));
+        self.written()
+    }
+
+    fn written(mut self) -> ScheduleChange {
         self.row.version = self.row.version.wrapping_add(1);
         // A map with texts as keys has a JSON form.
         self.row.progress = serde_json::to_string(&self.progress).unwrap_or_default().into();
@@ -657,7 +704,7 @@ impl<'a> Desk<'a> {
 impl Calendar {
     /// The last time before this one, and after `from`.
     fn before(&self, from: Timestamp, nominal: Timestamp) -> Option<Timestamp> {
-        self.latest_nominal(from, super::calendar::before(nominal))
+        self.latest_nominal(from, super::calendar::before(nominal)).ok().flatten()
     }
 }
 
@@ -758,4 +805,78 @@ fn checked(schedule: &Schedule) -> Result<Spec, Error> {
     }
     spec.input = values.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     Ok(spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::definition::CatchUp;
+    use super::*;
+    use crate::context::Context;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn settling() -> Settling {
+        Settling::new(TenantId(uuid::Uuid::nil()), usize::MAX, SignedDuration::from_secs(1))
+    }
+
+    /// What is stored of a schedule that was put at this time.
+    fn stored(schedule: &Schedule, at: Timestamp) -> ScheduleRecord {
+        let change = put(&mut settling(), schedule, None, None, at).unwrap().unwrap();
+        ScheduleRecord { row: change.row.unwrap(), last_status: None, ended: Vec::new() }
+    }
+
+    /// Settles all until none is due any more, and returns how many each transaction started.
+    fn settled(mut records: Vec<ScheduleRecord>, now: Timestamp) -> Vec<Vec<(String, usize)>> {
+        let mut transactions = Vec::new();
+        while !records.is_empty() {
+            let changes = settle(settling(), records, now);
+            let started =
+                |change: &ScheduleChange| (change.row.as_ref().unwrap().name.clone(), change.starts.len());
+            transactions.push(changes.iter().map(started).collect());
+            records = changes
+                .into_iter()
+                .filter_map(|change| change.row)
+                .filter(|row| row.due_at.is_some_and(|due| due <= now))
+                .map(|row| ScheduleRecord { row, last_status: None, ended: Vec::new() })
+                .collect();
+            assert!(transactions.len() < 1_000, "it never ends");
+        }
+        transactions
+    }
+
+    #[test]
+    fn a_transaction_starts_what_has_a_megabyte_of_inputs_and_the_others_follow() {
+        let of = |name: &str, bytes: usize| {
+            let schedule = Schedule::new(name, "w").every(MINUTE).overlap(Overlap::Allow);
+            schedule
+                .catch_up(CatchUp::All)
+                .window(60 * MINUTE)
+                .input(Context::new().with("x", "x".repeat(bytes)))
+        };
+        let (before, now) = (time("2026-11-30T10:00:30Z"), time("2026-11-30T10:10:30Z"));
+        let records = vec![stored(&of("large", 300_000), before), stored(&of("small", 0), before)];
+        let transactions = settled(records, now);
+        let started: Vec<Vec<usize>> =
+            transactions.iter().map(|all| all.iter().map(|(_, count)| *count).collect()).collect();
+        assert_eq!(started, [vec![4, 0], vec![4, 0], vec![2, 10]]);
+    }
+
+    #[test]
+    fn a_transaction_computes_for_some_time_and_the_others_follow() {
+        // Each has a weekend of seconds behind it that are left out.
+        let records = (0..9).map(|nth| {
+            let schedule = Schedule::new(nth.to_string(), "w").every(Duration::from_secs(1));
+            stored(&schedule.except("* * * * SAT,SUN").unwrap(), time("2026-11-27T23:59:30Z"))
+        });
+        let transactions = settled(records.collect(), time("2026-11-29T20:00:00Z"));
+        assert!((10..100).contains(&transactions.len()), "{}", transactions.len());
+        let all: usize = transactions.iter().flatten().map(|(_, started)| started).sum();
+        assert_eq!(all, 9, "one stands for all, {transactions:?}");
+    }
 }
