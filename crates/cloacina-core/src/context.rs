@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, TaskError};
 use crate::execution::TaskInfo;
 use crate::json::{self, MAX_DEPTH};
+use crate::origin::Parent;
 use crate::schedule::Fire;
 use crate::state::Shared;
 use crate::store::Payload;
@@ -225,6 +226,12 @@ impl Context {
     #[must_use]
     pub fn schedule(&self) -> Option<&Fire> {
         self.try_task().and_then(TaskInfo::schedule)
+    }
+
+    /// The execution that this one is a child of; `None` if it is none, and outside a task.
+    #[must_use]
+    pub fn parent(&self) -> Option<&Parent> {
+        self.try_task().and_then(TaskInfo::parent)
     }
 
     /// This context as that of a task, for unit tests of tasks that ask [`task`](Self::task): see

@@ -10,6 +10,7 @@ extern crate self as cloacina_core;
 
 pub mod backoff;
 mod blocking;
+mod children;
 pub mod clock;
 mod config;
 mod contained;
@@ -21,6 +22,8 @@ pub mod id;
 mod json;
 pub mod lease;
 mod metrics;
+mod origin;
+mod reserved;
 mod resources;
 mod retry;
 mod rule;
@@ -38,6 +41,7 @@ mod submission;
 mod wake;
 pub mod workflow;
 
+pub use children::{Child, Item, Progress, Results};
 pub use config::{RunnerConfig, RunnerConfigBuilder};
 pub use context::{Context, ContextError, Values};
 #[doc(hidden)]
@@ -47,6 +51,7 @@ pub use hub::{Completion, Deferred, Hub, Prepared, Recording, Submitter, Writing
 #[cfg(feature = "testing")]
 pub use hub::{Doing, RunningTask};
 pub use metrics::TenantMetrics;
+pub use origin::Parent;
 pub use resources::Resources;
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use rule::TriggerRule;

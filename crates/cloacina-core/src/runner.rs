@@ -462,6 +462,16 @@ impl Drop for RememberedEnd {
 }
 
 impl Execution {
+    pub(crate) fn id(&self) -> ExecutionId {
+        ExecutionId(self.execution_id)
+    }
+
+    /// Where it is, if the runner is open.
+    pub(crate) fn whereabouts(&self) -> Result<(&Arc<Hub>, &Arc<OpenPlace>), Error> {
+        self.runner.check_open()?;
+        Ok((&self.runner.handle.hub, &self.runner.handle.place))
+    }
+
     /// Waits until the execution is over, wherever it runs.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ class AS MATERIALIZED (
             WHEN relkind IN ('r', 'p') AND NOT relispartition THEN CASE
                 WHEN relname = ANY ($3::text[]) THEN 'tenant'
                 WHEN relname = ANY ($4::text[]) THEN 'reference'
-                WHEN relname IN ('workflow_executions', 'task_executions', 'ready_tasks', 'due_rows', 'task_waits', 'signals', 'schedules', 'schedule_fires', 'task_attempts') THEN 'engine'
+                WHEN relname IN ('workflow_executions', 'task_executions', 'ready_tasks', 'due_rows', 'task_waits', 'task_children', 'signals', 'schedules', 'schedule_fires', 'task_attempts') THEN 'engine'
                 WHEN relname = 'cloacina_data_migration' THEN 'migration' END
             WHEN relispartition AND (
                 SELECT root.relname = ANY ($3 || $4) AND root.relnamespace = schema_oid FROM pg_class AS root WHERE root.oid = pg_partition_root(class.oid)

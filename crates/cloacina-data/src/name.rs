@@ -6,13 +6,14 @@ use crate::error::{DataError, Result};
 pub(crate) const TENANT_ID: &str = "tenant_id";
 
 /// The tables of the engine, which lie beside the tenant's own.
-pub(crate) const ENGINE: [&str; 9] = [
+pub(crate) const ENGINE: [&str; 10] = [
     "workflow_executions",
     "task_executions",
     "ready_tasks",
     "due_rows",
     "schedules",
     "schedule_fires",
+    "task_children",
     "task_waits",
     "signals",
     "task_attempts",

@@ -398,9 +398,9 @@ impl TenantTx {
                 .filter(|completion| completion.timed)
                 .map(|completion| completion.outcome.execution)
                 .collect(),
-            scheduled: completion
+            related: completion
                 .iter()
-                .filter(|completion| completion.scheduled)
+                .filter(|completion| completion.related)
                 .map(|completion| completion.outcome.execution)
                 .collect(),
             claim: None,

@@ -15,7 +15,8 @@ use crate::function::Errors;
 /// The longest id, in bytes; the same limit as the engine's.
 const MAX_ID: usize = 200;
 
-const ARGUMENTS: &[&str] = &["id", "dependencies", "retry", "timeout", "rule", "blocking"];
+const ARGUMENTS: &[&str] =
+    &["id", "dependencies", "map", "parallel", "tolerate", "retry", "timeout", "rule", "blocking"];
 const RETRY_ARGUMENTS: &[&str] = &["attempts", "backoff", "base", "cap", "jitter"];
 
 const BACKOFFS: &[(&str, &str)] = &[("exponential", "Exponential"), ("linear", "Linear"), ("fixed", "Fixed")];
@@ -33,6 +34,10 @@ const RULES: &[(&str, &str)] = &[
 pub(crate) struct Arguments {
     pub(crate) id: Option<LitStr>,
     pub(crate) dependencies: Vec<Dependency>,
+    /// The key of the list for whose items it runs.
+    pub(crate) map: Option<LitStr>,
+    pub(crate) parallel: Option<LitInt>,
+    pub(crate) tolerate: Option<Lit>,
     pub(crate) retry: Option<Retry>,
     pub(crate) timeout: Option<Timeout>,
     /// The variant of `TriggerRule`.
@@ -72,6 +77,18 @@ impl Arguments {
         if let Err(error) = parser.parse2(tokens) {
             errors.add(error);
         }
+        if arguments.map.is_none() {
+            let given = [
+                arguments.parallel.as_ref().map(|given| ("parallel", given.span())),
+                arguments.tolerate.as_ref().map(|given| ("tolerate", given.span())),
+            ];
+            for (key, span) in given.into_iter().flatten() {
+                let hint = format!(
+                    "`{key}` is for a task that runs for each item of a list: add `map = \"…\"`, the key of the list"
+                );
+                errors.add(Error::new(span, hint));
+            }
+        }
         arguments
     }
 
@@ -79,6 +96,18 @@ impl Arguments {
         match key.to_string().as_str() {
             "id" => self.id = Some(id(equals(key, "id = \"…\"", input)?)?),
             "dependencies" => self.dependencies = dependencies(key, input)?,
+            "map" => {
+                let list = equals(key, "map = \"images\"", input)?;
+                let list: LitStr = list.parse().map_err(|error| {
+                    Error::new(
+                        error.span(),
+                        "a map names the key of a list in the context: `map = \"images\"`",
+                    )
+                })?;
+                self.map = Some(list);
+            }
+            "parallel" => self.parallel = Some(parallel(equals(key, "parallel = 64", input)?)?),
+            "tolerate" => self.tolerate = Some(tolerance(equals(key, "tolerate = \"2%\"", input)?)?),
             "retry" => self.retry = Some(retry(key, input, errors)?),
             "timeout" => self.timeout = Some(timeout(equals(key, "timeout = \"30s\"", input)?)?),
             "rule" => self.rule = Some(one_of("rule", RULES, equals(key, "rule = all_success", input)?)?),
@@ -260,6 +289,29 @@ fn count(input: ParseStream<'_>) -> Result<u32> {
         Ok(attempts) => Ok(attempts),
         Err(_) => Err(Error::new(number.span(), expected)),
     }
+}
+
+fn parallel(input: ParseStream<'_>) -> Result<LitInt> {
+    let expected = "so many items run at once: a number from 1 to 10000";
+    let number: LitInt = input.parse().map_err(|error| Error::new(error.span(), expected))?;
+    match number.base10_parse::<u32>() {
+        Ok(1..=10_000) => Ok(number),
+        _ => Err(Error::new(number.span(), expected)),
+    }
+}
+
+fn tolerance(input: ParseStream<'_>) -> Result<Lit> {
+    let expected = "so many items may fail: a number, or a part of all such as \"2%\"";
+    let tolerance: Lit = input.parse().map_err(|error| Error::new(error.span(), expected))?;
+    let is_right = match &tolerance {
+        Lit::Int(number) => number.base10_parse::<u32>().is_ok(),
+        Lit::Str(text) => match text.value().strip_suffix('%') {
+            Some(part) => part.trim().parse().is_ok_and(|part| (0.0..=100.0).contains(&part)),
+            None => text.value().trim().parse::<u32>().is_ok(),
+        },
+        _ => false,
+    };
+    if is_right { Ok(tolerance) } else { Err(Error::new(tolerance.span(), expected)) }
 }
 
 fn timeout(input: ParseStream<'_>) -> Result<Timeout> {

@@ -129,7 +129,14 @@ use proc_macro::TokenStream;
 /// | `timeout = "30s"` | how long one attempt may take | as the runner is configured |
 /// | `timeout = none` | as long as it likes | |
 /// | `rule = all_done` | whether it runs, given how its dependencies ended | `all_success` |
+/// | `map = "images"` | it runs for each item of this list of the context, see below | it runs once |
+/// | `parallel = 64` | how many items of a map run at once: 1 to 10,000 | 64 |
+/// | `tolerate = "2%"`, `tolerate = 3` | how many items may fail before the map does | none |
 /// | `blocking` | the function is not `async` and may block, see below | |
+///
+/// A task with `map` takes an `Item<T>` first. Each item is an execution of its own, with this one task: retries
+/// and the timeout are those of each, the rule and the dependencies those of the map. What it returns is read
+/// by pages, with `context.results::<T>("id")`, in a task that comes after it.
 ///
 /// A blocking task takes a thread. All tenants of a process together have as many as the machine has cores,
 /// and those that wait are served in turn, one of each tenant. One tenant never has more. A tenant of which

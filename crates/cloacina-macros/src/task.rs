@@ -223,6 +223,9 @@ fn output(function: &ItemFn, arguments: &Arguments, signature: &Signature) -> To
     let retry = arguments.retry.as_ref().map(|retry| quote!(.retry(#retry)));
     let timeout = arguments.timeout.as_ref().map(|timeout| quote!(.timeout(#timeout)));
     let rule = arguments.rule.as_ref().map(|rule| quote!(.rule(::cloacina::TriggerRule::#rule)));
+    let map = arguments.map.as_ref().map(|list| quote!(.map(#list)));
+    let parallel = arguments.parallel.as_ref().map(|parallel| quote!(.parallel(#parallel)));
+    let tolerate = arguments.tolerate.as_ref().map(|tolerance| quote!(.tolerate(#tolerance)));
     let lent: Vec<&Type> = asked.iter().filter_map(Asked::lent).collect();
     let handed = (lent.len() < asked.len()).then(|| quote!(.asks_for_resources()));
     let definition = quote!({
@@ -232,7 +235,7 @@ fn output(function: &ItemFn, arguments: &Arguments, signature: &Signature) -> To
         let __cloacina_task =
             ::cloacina::__private::TaskDefinition::new(<Self as ::cloacina::__private::Task>::ID, __cloacina_body)
             .dependencies(<Self as ::cloacina::__private::Task>::DEPENDENCIES.iter().copied())
-            #retry #timeout #rule #handed;
+            #retry #timeout #rule #map #parallel #tolerate #handed;
         #(let __cloacina_task = ::cloacina::__private::Type::<#lent>::IS.asked::<#lent>(__cloacina_task);)*
         __cloacina_task
     });

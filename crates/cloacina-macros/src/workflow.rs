@@ -13,7 +13,11 @@ use crate::function::{self, Errors};
 const METHODS: &[&str] = &["description", "version", "operator_only", "task", "wait", "build"];
 
 /// The calls on a wait that change neither its id nor what it comes after.
-const WAIT_METHODS: &[&str] = &["named", "timeout", "on_timeout", "ask", "rule"];
+const WAIT_METHODS: &[&str] =
+    &["named", "timeout", "on_timeout", "ask", "rule", "over", "parallel", "tolerate", "input", "on_close"];
+
+/// How waits are made; the first argument is the id.
+const WAITS: &[&str] = &["sleep", "signal", "child", "map"];
 
 pub(crate) fn expand(arguments: TokenStream, item: &TokenStream) -> TokenStream {
     let function = match function::parse("workflow", item.clone()) {
@@ -151,8 +155,8 @@ enum After<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// `None` if the expression is anything but `Wait::sleep("…", …)` or `Wait::signal("…")`, with calls
-    /// whose arguments say all that has to be known.
+    /// `None` if the expression is anything but `Wait::sleep("…", …)` or another way to make a wait, with
+    /// calls whose arguments say all that has to be known.
     fn wait(mut next: &'a Expr, variables: &[String]) -> Option<Self> {
         let mut after = Vec::new();
         loop {
@@ -175,7 +179,8 @@ impl<'a> Node<'a> {
                     let Expr::Path(constructor) = &*call.func else { return None };
                     let mut segments = constructor.path.segments.iter().rev();
                     let method = &segments.next()?.ident;
-                    if (method != "sleep" && method != "signal") || segments.next()?.ident != "Wait" {
+                    let is_wait = WAITS.iter().any(|wait| method == wait);
+                    if !is_wait || segments.next()?.ident != "Wait" {
                         return None;
                     }
                     let Some(Expr::Lit(ExprLit { lit: Lit::Str(id), .. })) = call.args.first() else {

@@ -31,7 +31,13 @@ CREATE TABLE workflow_executions (
     expands_at      timestamptz,
     -- The schedule that started it.
     schedule_id     uuid,
-    -- Whether there may be rows of it in `task_waits` and `signals`: only then is looked there when it goes.
+    -- The execution that it is a child of, the node that waits for it there, and its number among those of
+    -- that node.
+    parent_id       uuid,
+    parent_node     smallint,
+    item            bigint,
+    -- Whether there may be rows of it in `task_waits`, `task_children` and `signals`: only then is looked there
+    -- when it goes.
     has_waits       boolean     NOT NULL DEFAULT false,
     -- Why it was cancelled, or the error of the first unhandled failure.
     error           text,
@@ -46,14 +52,23 @@ CREATE TABLE workflow_executions (
 
 -- For lists, and for looks at what is open. The state comes first, then the workflow, so a page of either is
 -- found at once, however many executions have ended. An execution that waited for its first claim writes its
--- indexes once more when it starts. Most are claimed as they are recorded, and do not.
+-- indexes once more when it starts. Most are claimed as they are recorded, and do not. Lists leave children
+-- out, of which there may be many.
 --
 -- The condition holds for every row, and a query has to repeat it to use this index. Without it, a plan that
 -- is made on empty tables would look an execution up by its id here, and walk all executions of its state.
-CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state, workflow, id) WHERE priority >= 0;
+CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state, workflow, (parent_id IS NULL), id)
+    WHERE priority >= 0;
 
--- What is pruned: the oldest end first. New entries go to its right edge.
-CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, finished_at) WHERE finished_at IS NOT NULL;
+-- What is pruned: the oldest end first. New entries go to its right edge. Children go with their parents.
+CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, finished_at)
+    WHERE finished_at IS NOT NULL AND parent_id IS NULL;
+
+-- The children of an execution, in their order; no item has two. And those that are open.
+CREATE UNIQUE INDEX workflow_executions_children ON workflow_executions (tenant_id, parent_id, parent_node, item)
+    WHERE parent_id IS NOT NULL;
+CREATE INDEX workflow_executions_open_children ON workflow_executions (tenant_id, parent_id, parent_node)
+    WHERE parent_id IS NOT NULL AND finished_at IS NULL;
 
 CREATE UNIQUE INDEX workflow_executions_idempotency ON workflow_executions (tenant_id, workflow, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
@@ -109,8 +124,8 @@ CREATE TABLE ready_tasks (
 CREATE INDEX ready_tasks_version ON ready_tasks (tenant_id, fingerprint, workflow, priority, due_at);
 
 -- What the engine itself has to do at a time, to or with a subject. The kinds are numbered in the code; 0 is
--- the deadline of an execution, 1 a wait of one, 2 a look at a schedule. The cause tells apart two rows about
--- one subject at one time. All columns are its key, in the order in which rows are taken. An execution
+-- the deadline of an execution, 1 a wait of one, 2 a look at a schedule, 3 a look at the children of an
+-- execution, 4 the sweep of those that are open. The cause tells apart two rows about one subject at one time. All columns are its key, in the order in which rows are taken. An execution
 -- without a deadline touches this table in no statement.
 --
 -- A tenant's own login writes here too: a time is one that can be waited for, and of few kinds the earliest
@@ -179,6 +194,22 @@ CREATE TABLE task_waits (
     ask          json        CHECK (octet_length(ask::text) <= 65536),
     PRIMARY KEY (tenant_id, execution_id, task)
 );
+
+-- How far a node is that waits, or waited, for children. It stays with its execution.
+CREATE TABLE task_children (
+    tenant_id    uuid     NOT NULL,
+    execution_id uuid     NOT NULL,
+    task         smallint NOT NULL CHECK (task >= 0),
+    total        bigint   NOT NULL CHECK (total >= 0),
+    parallel     bigint   NOT NULL CHECK (parallel >= 0),
+    tolerated    bigint   NOT NULL CHECK (tolerated >= 0),
+    started      bigint   NOT NULL DEFAULT 0 CHECK (started BETWEEN 0 AND 1000000000),
+    completed    bigint   NOT NULL DEFAULT 0 CHECK (completed BETWEEN 0 AND 1000000000),
+    failed       bigint   NOT NULL DEFAULT 0 CHECK (failed BETWEEN 0 AND 1000000000),
+    -- Whether its children go on when it ends before them.
+    abandons     boolean  NOT NULL,
+    PRIMARY KEY (tenant_id, execution_id, task)
+) WITH (fillfactor = 50);
 
 -- What is asked, without what only waits.
 CREATE INDEX task_waits_asking ON task_waits (tenant_id, execution_id, task) WHERE ask IS NOT NULL;

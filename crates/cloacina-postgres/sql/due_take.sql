@@ -17,10 +17,10 @@ front AS MATERIALIZED (
     LIMIT $4::bigint + 1000
 ),
 picked AS MATERIALIZED (
-    SELECT due.ctid, due.subject, execution.state, execution.deadline, execution.schedule_id
+    SELECT due.ctid, due.subject, execution.state, execution.deadline, execution.is_related
     FROM front
     CROSS JOIN LATERAL (
-        SELECT state, deadline, schedule_id FROM workflow_executions
+        SELECT state, deadline, schedule_id IS NOT NULL OR parent_id IS NOT NULL OR has_waits AS is_related FROM workflow_executions
         WHERE tenant_id = $1 AND id = front.subject
         OFFSET 0
         FOR NO KEY UPDATE SKIP LOCKED
@@ -45,7 +45,7 @@ taken AS (
 )
 SELECT picked.subject,
        picked.state IN ('pending', 'running', 'waiting', 'paused') AND coalesce(picked.deadline <= clock.now, false) AS fits,
-       picked.schedule_id IS NOT NULL AS scheduled
+       picked.is_related AS related
 FROM picked, clock
 UNION ALL
 SELECT subject, false, false FROM void

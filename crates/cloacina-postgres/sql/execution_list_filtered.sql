@@ -21,7 +21,8 @@ page AS (
     FROM part
     CROSS JOIN LATERAL (
         SELECT id FROM workflow_executions AS listed
-        WHERE listed.tenant_id = $1 AND listed.state = part.state AND listed.priority >= 0 AND listed.workflow = part.workflow AND listed.id < $2::uuid
+        WHERE listed.tenant_id = $1 AND listed.state = part.state AND listed.priority >= 0 AND listed.workflow = part.workflow
+          AND listed.parent_id IS NULL AND listed.id < $2::uuid
         ORDER BY listed.id DESC LIMIT $5::bigint
     ) AS newest
     ORDER BY newest.id DESC

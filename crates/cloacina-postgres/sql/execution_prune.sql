@@ -1,18 +1,57 @@
 -- Deletes executions that ended long ago, the oldest end first, with all that belongs to them. A finished row
 -- never changes, so nothing but another prune is in the way.
-WITH old AS MATERIALIZED (
+--
+-- What came from one goes before it: of each, children that have none themselves, a few thousand at once, as
+-- long as nothing above them is open. One that has any left is for the next time.
+WITH RECURSIVE old AS MATERIALIZED (
     SELECT id FROM workflow_executions
     WHERE tenant_id = $1::uuid AND finished_at < coalesce($2::timestamptz, now()) - $3::bigint * interval '1 microsecond'
+      AND parent_id IS NULL
     ORDER BY finished_at
     LIMIT $4::bigint
     FOR UPDATE SKIP LOCKED
 ),
+below (id, is_over, depth) AS (
+    SELECT child.id, child.is_over, 1
+    FROM old
+    CROSS JOIN LATERAL (
+        SELECT id, finished_at IS NOT NULL AS is_over FROM workflow_executions AS child
+        WHERE child.tenant_id = $1 AND child.parent_id = old.id
+        LIMIT 1000
+    ) AS child
+    UNION ALL
+    SELECT child.id, child.is_over, below.depth + 1
+    FROM below
+    CROSS JOIN LATERAL (
+        SELECT id, finished_at IS NOT NULL AS is_over FROM workflow_executions AS child
+        WHERE child.tenant_id = $1 AND child.parent_id = below.id
+        LIMIT 1000
+    ) AS child
+    WHERE below.is_over AND below.depth < 64
+),
+leaf AS MATERIALIZED (
+    SELECT below.id
+    FROM below
+    WHERE below.is_over AND NOT EXISTS (
+        SELECT FROM workflow_executions AS child WHERE child.tenant_id = $1 AND child.parent_id = below.id
+        OFFSET 0
+    )
+    LIMIT 4096
+),
+gone AS MATERIALIZED (
+    SELECT id FROM leaf
+    UNION ALL
+    SELECT id FROM old WHERE NOT EXISTS (
+        SELECT FROM workflow_executions AS child WHERE child.tenant_id = $1 AND child.parent_id = old.id
+        OFFSET 0
+    )
+),
 attempts AS (
-    DELETE FROM task_attempts AS attempt USING old WHERE attempt.tenant_id = $1 AND attempt.execution_id = old.id
+    DELETE FROM task_attempts AS attempt USING gone WHERE attempt.tenant_id = $1 AND attempt.execution_id = gone.id
 ),
 tasks AS (
-    DELETE FROM task_executions AS task USING old WHERE task.tenant_id = $1 AND task.execution_id = old.id
+    DELETE FROM task_executions AS task USING gone WHERE task.tenant_id = $1 AND task.execution_id = gone.id
 )
-DELETE FROM workflow_executions AS execution USING old
-WHERE execution.tenant_id = $1 AND execution.id = old.id
+DELETE FROM workflow_executions AS execution USING gone
+WHERE execution.tenant_id = $1 AND execution.id = gone.id
 RETURNING execution.id, execution.has_waits

@@ -6,6 +6,8 @@ ALTER TABLE workflow_executions
     ADD CHECK ((state IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
     ADD CHECK (state NOT IN ('running', 'waiting', 'completed', 'failed') OR started_at IS NOT NULL),
     ADD CHECK ((idempotency_key IS NULL) = (input_hash IS NULL)),
+    ADD CHECK (parent_node >= 0 AND item >= 0),
+    ADD CHECK ((parent_id IS NULL) = (parent_node IS NULL) AND (parent_id IS NULL) = (item IS NULL)),
     ADD CHECK (expands_at IS NULL OR (fingerprint = 0 AND started_at IS NULL)),
     ADD CHECK (expands_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00');
 ALTER TABLE task_executions

@@ -55,14 +55,14 @@ pub(crate) fn at_once(now: Option<Timestamp>) -> Timestamp {
 }
 
 /// After executions of schedules may have ended: these are looked at now.
-pub(crate) fn wake_schedules<'a>(
+pub(crate) fn wake_related<'a>(
     tenant: TenantId,
     now: Option<Timestamp>,
     executions: Vec<Uuid>,
 ) -> [Step<'a>; 2] {
     let tenant = Uuid::from(tenant);
     [
-        Step::Run(sql::SCHEDULE_WAKE, params![tenant, now, executions]),
+        Step::Run(sql::RELATED_WAKE, params![tenant, now, executions]),
         Step::Run(sql::BELL_RING, params![tenant, now, Some(at_once(now))]),
     ]
 }

@@ -19,6 +19,12 @@ use crate::statement as sql;
 
 const DEADLINE_PASSED: &str = "the deadline has passed";
 
+/// The error of a child whose parent ended before it.
+const PARENT_ENDED: &str = "cancelled, because its parent has ended";
+
+/// How many children are cancelled in a transaction.
+const SWEPT_AT_ONCE: i64 = 256;
+
 pub(crate) async fn settle(
     inner: Arc<Inner>,
     place: Place,
@@ -34,6 +40,8 @@ pub(crate) async fn settle(
         match kind {
             DueKind::Deadline => expire(&inner, &place, now, &mut settled).await?,
             DueKind::Wait => settled.waits = true,
+            DueKind::Children => settled.children = true,
+            DueKind::Sweep => sweep(&inner, &place, now, &mut settled).await?,
             // They are not about executions: `schedule::settle` takes them.
             DueKind::Schedule => {}
         }
@@ -44,6 +52,40 @@ pub(crate) async fn settle(
     Ok(settled)
 }
 
+/// Cancels children whose parents have ended. The due row stays until none is left.
+async fn sweep(inner: &Inner, place: &Place, now: Option<Timestamp>, settled: &mut Settled) -> Result<()> {
+    let (tenant, schema) = (Uuid::from(place.tenant), SchemaName::of(place)?);
+    let failed = |failure: Failure| failure.into_error(&crate::error::named(place));
+    let mut side = inner.pool.get(Use::Waits).await?;
+    side.touch(place.tenant);
+    let take = [Step::Run(sql::SWEEP_TAKE, params![tenant, now, SWEPT_AT_ONCE])];
+    let taken = side.begin(inner.scope(place.tenant, &schema), &take).await.map_err(failed)?.remove(0);
+    let Some(first) = taken.first() else {
+        side.finish(&[]).await.map_err(failed)?;
+        return Ok(());
+    };
+    let parent: Uuid = column(first, "subject", &place.name)?;
+    let node: Option<i16> = column(first, "node", &place.name)?;
+    let read = |row| column::<Option<Uuid>>(row, "id", &place.name);
+    let mut children: Vec<Uuid> = readable(&taken, &place.name, read).into_iter().flatten().collect();
+    children.sort_unstable();
+    let mut steps = Vec::new();
+    if !children.is_empty() {
+        steps.push(Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, children.clone(), PARENT_ENDED]));
+        steps.push(Step::Run(sql::WAIT_DROP, params![tenant, children.clone()]));
+        steps.push(Step::Run(sql::NOTICE_INSERT, params![tenant, now, children.clone()]));
+        steps.extend(doorbell::wake_related(place.tenant, now, children));
+    }
+    steps.push(Step::Run(sql::SWEEP_DONE, params![tenant, now, parent, node]));
+    let rows = side.finish(&steps).await.map_err(failed)?;
+    settled.taken += 1;
+    if steps.len() > 1 {
+        let id = |row| column(row, "id", &place.name).map(ExecutionId);
+        settled.expired.extend(readable(&rows[0], &place.name, id));
+    }
+    Ok(())
+}
+
 async fn expire(inner: &Inner, place: &Place, now: Option<Timestamp>, settled: &mut Settled) -> Result<()> {
     let (tenant, schema) = (Uuid::from(place.tenant), SchemaName::of(place)?);
     let failed = |failure: Failure| failure.into_error(&crate::error::named(place));
@@ -52,11 +94,11 @@ async fn expire(inner: &Inner, place: &Place, now: Option<Timestamp>, settled: &
     // A flight of its own: it locks the subjects, and what is done about them goes by what its answer names.
     let take = [Step::Run(sql::DUE_TAKE, params![tenant, now, DueKind::Deadline.number(), MANY as i64])];
     let taken = side.begin(inner.scope(place.tenant, &schema), &take).await.map_err(failed)?;
-    let (mut subjects, mut spoiled, mut scheduled) = (Vec::new(), 0_usize, false);
+    let (mut subjects, mut spoiled, mut related) = (Vec::new(), 0_usize, false);
     for row in &taken[0] {
         match (column::<Uuid>(row, "subject", &place.name), column(row, "fits", &place.name)) {
             (Ok(subject), Ok(true)) => {
-                scheduled |= row.try_get::<_, bool>("scheduled").unwrap_or(true);
+                related |= row.try_get::<_, bool>("related").unwrap_or(true);
                 subjects.push(subject);
             }
             _ => spoiled += 1,
@@ -68,8 +110,8 @@ async fn expire(inner: &Inner, place: &Place, now: Option<Timestamp>, settled: &
         steps.push(Step::Run(sql::WAIT_DROP, params![tenant, subjects.clone()]));
         steps.push(Step::Run(sql::NOTICE_INSERT, params![tenant, now, subjects.clone()]));
     }
-    if scheduled {
-        steps.extend(doorbell::wake_schedules(place.tenant, now, subjects));
+    if related {
+        steps.extend(doorbell::wake_related(place.tenant, now, subjects));
     }
     let rows = side.finish(&steps).await.map_err(failed)?;
     settled.taken += taken[0].len();

@@ -18,7 +18,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
-use crate::doorbell;
+use crate::doorbell::{self, at_once};
 use crate::flight::{Step, Use, params};
 use crate::inner::Inner;
 use crate::row::{claimed, column, parse, readable, workflow_key};
@@ -78,14 +78,14 @@ pub(crate) async fn control(
         side.finish(&[]).await.map_err(failed)?;
         return Ok(Controlled::NotFound);
     };
-    let is_scheduled = before.try_get::<_, Option<Uuid>>("schedule_id").is_ok_and(|id| id.is_some());
+    let is_related = before.try_get("is_related").unwrap_or(true);
     let mut steps = Vec::new();
     match &control {
         Control::Cancel { reason } => {
             steps.push(Step::Run(sql::EXECUTION_CANCEL, params![tenant, now, vec![id], reason.as_str()]));
             steps.push(Step::Run(sql::WAIT_DROP, params![tenant, vec![id]]));
-            if is_scheduled {
-                steps.extend(doorbell::wake_schedules(place.tenant, now, vec![id]));
+            if is_related {
+                steps.extend(doorbell::wake_related(place.tenant, now, vec![id]));
             }
         }
         Control::Pause | Control::Orphan => {
@@ -101,11 +101,15 @@ pub(crate) async fn control(
             steps.push(Step::Run(sql::DUE_DROP, params![tenant, vec![id]]));
             steps.push(Step::Run(sql::EXECUTION_PARK, params![tenant, vec![id]]));
             steps.push(Step::Run(sql::WAIT_BACK, params![tenant, id, NEVER, now]));
-            if is_scheduled {
-                steps.extend(doorbell::wake_schedules(place.tenant, now, vec![id]));
+            if is_related {
+                steps.extend(doorbell::wake_related(place.tenant, now, vec![id]));
+            }
+            if before.try_get("has_waits").unwrap_or(true) {
+                // What was not started while it was paused.
+                steps.push(Step::Run(sql::CHILDREN_ASK, params![tenant, now, vec![id]]));
             }
             // What became due of its waits is not known here.
-            steps.push(doorbell::ring_at(place.tenant, now, Some(doorbell::at_once(now))));
+            steps.push(doorbell::ring_at(place.tenant, now, Some(at_once(now))));
         }
     }
     steps.push(Step::Run(sql::NOTICE_INSERT, params![tenant, now, vec![id]]));

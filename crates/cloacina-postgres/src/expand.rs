@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::doorbell;
+use crate::ends::reach;
 use crate::error::Failure;
 use crate::flight::{Step, params};
 use crate::inner::Inner;
@@ -16,7 +17,6 @@ use crate::schema::SchemaName;
 use crate::statement as sql;
 use crate::submits::{Reached, Tasks};
 use crate::value::Value;
-use crate::wait;
 
 pub(crate) async fn expand(
     inner: Arc<Inner>,
@@ -62,7 +62,7 @@ pub(crate) async fn expand(
         steps.push(Step::of(sql::TASK_INSERT, values));
         let waits = !reached.is_empty();
         if waits {
-            steps.push(wait::reach(&reached));
+            steps.push(reach(&reached));
         }
         steps.push(doorbell::ring_at(place.tenant, now, waits.then_some(Timestamp::UNIX_EPOCH)));
     }

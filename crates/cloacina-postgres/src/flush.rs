@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::doorbell;
 use crate::doorbell::at_once;
+use crate::ends::reach;
 use crate::error::{Failure, refused};
 use crate::execution::columns;
 use crate::flight::{Param, Scope, Step, Use, params};
@@ -34,7 +35,6 @@ use crate::schema::SchemaName;
 use crate::statement::{self as sql, Statement};
 use crate::submits::Submits;
 use crate::value::Value;
-use crate::wait;
 
 /// A flush that owns what it is made of, so that it goes on when its caller goes away.
 pub(crate) struct OwnedFlush {
@@ -51,7 +51,7 @@ impl From<&Flush> for OwnedFlush {
             submits: place.submits.clone(),
             outcomes: place.outcomes.clone(),
             timed: place.timed.clone(),
-            scheduled: place.scheduled.clone(),
+            related: place.related.clone(),
             claim: place.claim.clone(),
         });
         Self { runner: flush.runner, now: flush.now, places: places.collect() }
@@ -217,7 +217,7 @@ fn push_group<'a>(
     let runner = flush.runner.map_or(Uuid::nil(), Uuid::from);
     let (mut submits, mut ends) = (Submits::default(), Outcomes::none());
     let (mut first_claims, mut more, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut locked, mut timed, mut scheduled) =
+    let (mut locked, mut timed, mut related) =
         (Vec::new(), Vec::<(Uuid, Uuid)>::new(), Vec::<(Uuid, Uuid)>::new());
     let (mut reached, mut parking) = (Vec::new(), Vec::<(Uuid, Uuid)>::new());
     for index in group {
@@ -239,11 +239,11 @@ fn push_group<'a>(
         parking.extend_from_slice(&outcomes.parking);
         let is_timed = |id: &Uuid| place.timed.iter().any(|timed| timed.0 == *id);
         timed.extend(outcomes.closable.iter().filter(|(_, id)| is_timed(id)));
-        if !place.scheduled.is_empty() {
-            let is_scheduled = |id: &Uuid| place.scheduled.iter().any(|scheduled| scheduled.0 == *id);
-            let before = scheduled.len();
-            scheduled.extend(outcomes.closable.iter().filter(|(_, id)| is_scheduled(id)));
-            may_leave_work |= scheduled.len() > before;
+        if !place.related.is_empty() {
+            let is_related = |id: &Uuid| place.related.iter().any(|related| related.0 == *id);
+            let before = related.len();
+            related.extend(outcomes.closable.iter().filter(|(_, id)| is_related(id)));
+            may_leave_work |= related.len() > before;
         }
         if outcomes.only_ends {
             ends.absorb(outcomes);
@@ -255,7 +255,7 @@ fn push_group<'a>(
         }
     }
     let due_of = |tenant: &Uuid| {
-        let is_at_once = scheduled.iter().any(|(whose, _)| whose == tenant)
+        let is_at_once = related.iter().any(|(whose, _)| whose == tenant)
             || reached.iter().any(|(whose, ..)| whose == tenant);
         if is_at_once { Some(at_once(flush.now)) } else { submits.earliest_due(*tenant) }
     };
@@ -313,14 +313,14 @@ fn push_group<'a>(
             let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();
             push(Rows::Nothing, whose, Step::Run(sql::DUE_DROP, params![of_tenant[0].0, ids]));
         }
-        for of_tenant in scheduled.chunk_by(|one, other| one.0 == other.0) {
+        for of_tenant in related.chunk_by(|one, other| one.0 == other.0) {
             let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();
             let parameters = params![of_tenant[0].0, flush.now, ids];
-            push(Rows::Nothing, whose, Step::Run(sql::SCHEDULE_WAKE, parameters));
+            push(Rows::Nothing, whose, Step::Run(sql::RELATED_WAKE, parameters));
         }
     }
     for of_tenant in reached.chunk_by(|one, other| one.0 == other.0) {
-        push(Rows::Nothing, whose, wait::reach(of_tenant));
+        push(Rows::Nothing, whose, reach(of_tenant));
     }
     let mut claims: Vec<(usize, &Claim)> =
         group.iter().filter_map(|index| Some((*index, flush.places[*index].claim.as_ref()?))).collect();

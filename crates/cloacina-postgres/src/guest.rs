@@ -142,9 +142,9 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
             let values = vec![tenant.clone(), Value::Uuids(vec![outcome.execution.into()])];
             steps.push(step(sql::DUE_DROP, values, Answer::Nothing));
         }
-        if place.scheduled.contains(&outcome.execution) {
+        if place.related.contains(&outcome.execution) {
             let values = vec![tenant.clone(), Value::Now, Value::Uuids(vec![outcome.execution.into()])];
-            steps.push(step(sql::SCHEDULE_WAKE, values, Answer::Nothing));
+            steps.push(step(sql::RELATED_WAKE, values, Answer::Nothing));
             (leaves_work, due) = (true, Some(at_once(flush.now)));
         }
     }

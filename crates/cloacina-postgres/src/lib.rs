@@ -14,9 +14,11 @@
 
 mod address;
 pub mod admin;
+mod children;
 mod connect;
 mod doorbell;
 mod due;
+mod ends;
 mod error;
 mod execution;
 mod expand;
@@ -53,12 +55,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, Decide, DueKind, DueWaits, ExecutionHeader,
-    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewSignal,
-    NextDue, NodeEnd, OpenWait, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
-    SignalSent, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor,
-    WaitFilter, WaitStep, WorkflowKey,
+    AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
+    DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
+    FireRecord, Flush, Flushed, Liveness, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
+    PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
+    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
+    StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep,
+    WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -473,6 +476,53 @@ impl Store for PostgresStore {
 
     async fn wait_list(&self, place: &Place, filter: &WaitFilter) -> Result<Vec<OpenWait>> {
         self.run(wait::list(Arc::clone(&self.inner), place.clone(), filter.clone())).await
+    }
+
+    async fn children_due(
+        &self,
+        place: &Place,
+        workflows: &Arc<[WorkflowKey]>,
+        after: Option<&WaitCursor>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<DueChildren> {
+        let (inner, workflows) = (Arc::clone(&self.inner), Arc::clone(workflows));
+        self.run(children::due(inner, place.clone(), workflows, after.cloned(), limit, now)).await
+    }
+
+    async fn children_settle(
+        &self,
+        place: &Place,
+        steps: &Arc<[ParentStep]>,
+        void: &[WaitCursor],
+        now: Option<Timestamp>,
+    ) -> Result<SettledWaits> {
+        let (inner, steps) = (Arc::clone(&self.inner), Arc::clone(steps));
+        self.run(children::settle(inner, place.clone(), steps, void.to_vec(), now)).await
+    }
+
+    async fn children_list(&self, place: &Place, list: &ChildList) -> Result<Vec<ChildRecord>> {
+        self.run(children::list(Arc::clone(&self.inner), place.clone(), list.clone())).await
+    }
+
+    async fn children_progress(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+    ) -> Result<Vec<ChildrenProgress>> {
+        self.run(children::progress(Arc::clone(&self.inner), place.clone(), execution)).await
+    }
+
+    async fn children_parallel(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        node: &str,
+        parallel: i64,
+        now: Option<Timestamp>,
+    ) -> Result<bool> {
+        let (inner, node) = (Arc::clone(&self.inner), node.to_owned());
+        self.run(children::set_parallel(inner, place.clone(), execution, node, parallel, now)).await
     }
 
     async fn signal_send(

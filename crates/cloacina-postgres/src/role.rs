@@ -35,7 +35,7 @@ pub(crate) fn granted_by_the_owner() -> String {
 }
 
 /// The tables of a place that the engine works with.
-const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, due_rows, task_waits, signals, schedules, schedule_fires, task_attempts";
+const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, due_rows, task_waits, task_children, signals, schedules, schedule_fires, task_attempts";
 
 /// What has to hold between the columns of a place in which others than the engine may write; for a
 /// transaction that is in its schema, once.

@@ -191,7 +191,7 @@ pub(crate) async fn repair(inner: Arc<Inner>, place: Place, now: Option<Timestam
             Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, stuck.clone()]),
             Step::Run(sql::DUE_DROP, params![tenant, stuck.clone()]),
         ];
-        steps.extend(doorbell::wake_schedules(place.tenant, now, stuck));
+        steps.extend(doorbell::wake_related(place.tenant, now, stuck));
         let rows = in_place(&inner, &place, &steps).await?;
         repaired.closed = rows[1].iter().map(|row| ExecutionId(row.get("id"))).collect();
     }

@@ -4,37 +4,28 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use cloacina_core::execution::{ExecutionStatus, SkipReason, TaskState};
-use cloacina_core::id::{ExecutionId, SubmitterId, TaskIndex};
+use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::{
-    Closed, DueWait, DueWaits, EndedBy, MOST_BYTES_AT_ONCE, MOST_SIGNALS, NEVER, NewSignal, NodeEnd,
-    OpenWait, Outcome, Place, ReceivedSignal, Result, SettledWaits, SignalSent, SignalTarget, WaitBegin,
-    WaitCursor, WaitEnd, WaitFilter, WaitStep, WorkflowKey,
+    DueWait, DueWaits, EndedBy, MOST_BYTES_AT_ONCE, MOST_SIGNALS, NEVER, NewSignal, NodeEnd, OpenWait,
+    Outcome, Place, ReceivedSignal, Result, SettledWaits, SignalSent, SignalTarget, WaitBegin, WaitCursor,
+    WaitEnd, WaitFilter, WaitStep, WorkflowKey,
 };
 use cloacina_core::workflow::Ask;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::children;
 use crate::doorbell;
+use crate::ends::{closed_of, push_ends};
 use crate::error::Failure;
 use crate::execution::{columns, in_place_for, long_in_place};
 use crate::flight::{Step, Use, params};
 use crate::inner::Inner;
-use crate::outcomes::Outcomes;
 use crate::pool::Lent;
 use crate::row::{column, parse, readable, workflow_key};
 use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::submits::Reached;
-use crate::value::Value;
-
-/// The step that leaves the due rows of waits of one tenant that may have been reached.
-pub(crate) fn reach<'a>(waits: &[Reached]) -> Step<'a> {
-    let tenant = waits.first().map_or(Uuid::nil(), |(tenant, ..)| *tenant);
-    let (executions, tasks): (Vec<Uuid>, Vec<TaskIndex>) =
-        waits.iter().map(|(_, execution, task)| (*execution, *task)).unzip();
-    Step::Run(sql::WAIT_REACH, params![tenant, executions, tasks])
-}
 
 pub(crate) async fn due(
     inner: Arc<Inner>,
@@ -186,30 +177,26 @@ pub(crate) async fn settle(
     }
     let mut settled = SettledWaits { done: begins.len() + ended.len(), ..SettledWaits::default() };
     let outcomes: Vec<Arc<Outcome>> = ended.iter().map(|end| Arc::clone(&end.outcome)).collect();
-    let outcomes = Outcomes::of(tenant, &outcomes);
     let mut next = Vec::new();
     let mut due = begins.iter().map(|(begin, signalled)| if *signalled { at } else { begin.until }).min();
     if !begins.is_empty() {
         next.push(begin(tenant, &begins, at, now));
     }
+    let parents: Vec<_> = begins.iter().filter_map(|(begin, _)| Some((*begin, begin.children?))).collect();
+    if !parents.is_empty() {
+        next.push(children::begin(tenant, now, &parents));
+        due = Some(Timestamp::UNIX_EPOCH);
+    }
     let (mut closes, mut voids) = (None, None);
     if !ended.is_empty() {
-        next.push(end(tenant, &ended, now));
-        let reached = outcomes.reached.clone();
-        let closable: Vec<Uuid> = outcomes.closable.iter().map(|(_, id)| *id).collect();
-        let (record, values) =
-            outcomes.statement(|_| Value::Uuid(tenant), Value::Timestamp(now), Uuid::nil());
-        next.push(Step::of(record, values));
-        if !reached.is_empty() {
-            next.push(reach(&reached));
-            due = Some(Timestamp::UNIX_EPOCH);
-        }
-        if !closable.is_empty() {
-            closes = Some(next.len());
-            next.push(Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, closable.clone()]));
-            next.push(Step::Run(sql::DUE_DROP, params![tenant, closable.clone()]));
-            // The schedules that started them, if any did, are looked at.
-            next.push(Step::Run(sql::SCHEDULE_WAKE, params![tenant, now, closable]));
+        let swept = ended.iter().filter(|end| end.sweeps);
+        let swept = swept.map(|end| (Uuid::from(end.outcome.execution), end.outcome.task));
+        let (executions, nodes): (Vec<Uuid>, Vec<TaskIndex>) = swept.unzip();
+        let ends =
+            ended.iter().map(|end| (end.outcome.execution, end.outcome.task, number_of(end))).collect();
+        closes = push_ends(tenant, now, ends, &outcomes, &mut next, &mut due);
+        if !executions.is_empty() {
+            next.push(Step::Run(sql::CHILDREN_SWEEP, params![tenant, now, executions, nodes]));
             due = Some(Timestamp::UNIX_EPOCH);
         }
     }
@@ -228,11 +215,7 @@ pub(crate) async fn settle(
     }
     let rows = side.finish(&next).await.map_err(failed)?;
     settled.voided = voids.map_or(0, |at| rows[at].len());
-    for row in closes.map_or(&[][..], |at| &rows[at]) {
-        let status = parse::<ExecutionStatus>(get.of(row, "state")?, &place.name)?;
-        settled.closed.push(Closed { execution: ExecutionId(get.of(row, "id")?), status });
-        settled.submitters.extend(get.of::<Option<Uuid>>(row, "submitter")?.map(SubmitterId));
-    }
+    closed_of(closes.map_or(&[][..], |at| &rows[at]), &place, &mut settled)?;
     if settled.done > 0 {
         inner.hints.tell_of_work();
     }
@@ -259,17 +242,12 @@ fn begin<'a>(
     Step::Run(sql::WAIT_BEGIN, params![tenant, executions, nodes, signals, untils, asks, dues, now])
 }
 
-fn end<'a>(tenant: Uuid, ended: &[&WaitEnd], now: Option<Timestamp>) -> Step<'a> {
-    let executions: Vec<Uuid> = ended.iter().map(|end| end.outcome.execution.into()).collect();
-    let nodes: Vec<TaskIndex> = ended.iter().map(|end| end.outcome.task).collect();
-    let numbers: Vec<Option<i64>> = ended
-        .iter()
-        .map(|end| match end.by {
-            EndedBy::Signal(number) => Some(number),
-            EndedBy::Rule | EndedBy::Time => None,
-        })
-        .collect();
-    Step::Run(sql::WAIT_END, params![tenant, executions, nodes, numbers, now])
+/// The signal that a wait takes.
+fn number_of(end: &WaitEnd) -> Option<i64> {
+    match end.by {
+        EndedBy::Signal(number) => Some(number),
+        EndedBy::Rule | EndedBy::Time => None,
+    }
 }
 
 fn take_away<'a>(tenant: Uuid, void: Vec<WaitCursor>) -> Step<'a> {

@@ -72,7 +72,13 @@ CREATE TABLE workflow_executions (
     expands_at      INTEGER CHECK (expands_at BETWEEN 0 AND 253370764800000000),
     -- The schedule that started it.
     schedule_id     BLOB CHECK (length(schedule_id) = 16),
-    -- Whether there may be rows of it in `task_waits` and `signals`: only then is looked there when it goes.
+    -- The execution that it is a child of, the node that waits for it there, and its number among those of
+    -- that node.
+    parent_id       BLOB    CHECK (length(parent_id) = 16),
+    parent_node     INTEGER CHECK (parent_node >= 0),
+    item            INTEGER CHECK (item >= 0),
+    -- Whether there may be rows of it in `task_waits`, `task_children` and `signals`: only then is looked there
+    -- when it goes.
     has_waits       INTEGER NOT NULL DEFAULT 0 CHECK (has_waits IN (0, 1)),
     error           TEXT,
     input           TEXT    NOT NULL,
@@ -81,16 +87,25 @@ CREATE TABLE workflow_executions (
     CHECK (state <> 'pending' OR started_at IS NULL),
     CHECK (state NOT IN ('running', 'waiting') OR started_at IS NOT NULL),
     CHECK ((idempotency_key IS NULL) = (input_hash IS NULL)),
-    CHECK (expands_at IS NULL OR (fingerprint = 0 AND started_at IS NULL))
+    CHECK (expands_at IS NULL OR (fingerprint = 0 AND started_at IS NULL)),
+    CHECK ((parent_id IS NULL) = (parent_node IS NULL) AND (parent_id IS NULL) = (item IS NULL))
 ) STRICT;
 
 -- What is listed, and what is open: the state comes first, so that what runs, waits or is paused is found
 -- without what does not, and in it the workflow, so that a page of either is found at once, however many have
--- ended.
-CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state, workflow, id);
+-- ended. Lists leave children out, of which there may be many.
+CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state, workflow, (parent_id IS NULL), id);
 
--- What is pruned: the oldest end first. A commit in which something ends writes one more page for it.
-CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, finished_at) WHERE finished_at IS NOT NULL;
+-- What is pruned: the oldest end first. A commit in which something ends writes one more page for it. Children
+-- go with their parents.
+CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, finished_at)
+    WHERE finished_at IS NOT NULL AND parent_id IS NULL;
+
+-- The children of an execution, in their order; no item has two. And those that are open.
+CREATE UNIQUE INDEX workflow_executions_children ON workflow_executions (tenant_id, parent_id, parent_node, item)
+    WHERE parent_id IS NOT NULL;
+CREATE INDEX workflow_executions_open_children ON workflow_executions (tenant_id, parent_id, parent_node)
+    WHERE parent_id IS NOT NULL AND finished_at IS NULL;
 
 -- What is to be expanded: almost always none.
 CREATE INDEX workflow_executions_unexpanded ON workflow_executions (tenant_id, expands_at)
@@ -144,8 +159,8 @@ CREATE TABLE ready_tasks (
 ) STRICT, WITHOUT ROWID;
 
 -- What the engine itself has to do at a time, to or with a subject. The kinds are numbered in the code; 0 is
--- the deadline of an execution, 1 a wait of one, 2 a look at a schedule. The cause tells apart two rows about
--- one subject at one time.
+-- the deadline of an execution, 1 a wait of one, 2 a look at a schedule, 3 a look at the children of an
+-- execution, 4 the sweep of those that are open. The cause tells apart two rows about one subject at one time.
 CREATE TABLE due_rows (
     tenant_id BLOB    NOT NULL,
     kind      INTEGER NOT NULL CHECK (kind BETWEEN 0 AND 15),
@@ -208,6 +223,22 @@ CREATE TABLE task_waits (
     until        INTEGER NOT NULL CHECK (until BETWEEN 0 AND 253370764800000000),
     -- The question that it puts.
     ask          TEXT    CHECK (length(ask) <= 65536),
+    PRIMARY KEY (tenant_id, execution_id, task)
+) STRICT, WITHOUT ROWID;
+
+-- How far a node is that waits, or waited, for children. It stays with its execution.
+CREATE TABLE task_children (
+    tenant_id    BLOB    NOT NULL,
+    execution_id BLOB    NOT NULL,
+    task         INTEGER NOT NULL CHECK (task >= 0),
+    total        INTEGER NOT NULL CHECK (total >= 0),
+    parallel     INTEGER NOT NULL CHECK (parallel >= 0),
+    tolerated    INTEGER NOT NULL CHECK (tolerated >= 0),
+    started      INTEGER NOT NULL DEFAULT 0 CHECK (started >= 0),
+    completed    INTEGER NOT NULL DEFAULT 0 CHECK (completed >= 0),
+    failed       INTEGER NOT NULL DEFAULT 0 CHECK (failed >= 0),
+    -- Whether its children go on when it ends before them.
+    abandons     INTEGER NOT NULL CHECK (abandons IN (0, 1)),
     PRIMARY KEY (tenant_id, execution_id, task)
 ) STRICT, WITHOUT ROWID;
 

@@ -3,5 +3,5 @@ SELECT id, iif(octet_length(workflow) <= 4000, workflow, 'a name of ' || octet_l
        created_at, started_at, finished_at, deadline,
        iif(octet_length(error) <= 262144, error, 'an error of ' || octet_length(error) || ' bytes, which is not read')
 FROM workflow_executions
-WHERE tenant_id = ?1 AND id < ?2
+WHERE tenant_id = ?1 AND id < ?2 AND parent_id IS NULL
 ORDER BY id DESC LIMIT ?3

@@ -18,8 +18,8 @@ use crate::error::Failure;
 use crate::flush::execution_close;
 use crate::row::{optional_timestamp, state, timestamp, workflows_to_json};
 use crate::rows::{
-    Known, NO_CAUSE, due_delete, execution_lock, park, ready_delete, ready_insert, schedule_wake,
-    waits_cancel, waits_forget,
+    Known, NO_CAUSE, due_delete, due_insert, execution_lock, park, ready_delete, ready_insert,
+    relations_wake, waits_cancel, waits_forget,
 };
 use crate::{doorbell, wait};
 
@@ -48,6 +48,7 @@ const ATTEMPT_LIST: &str = include_str!("../sql/attempt_list.sql");
 const PRUNE_PICK: &str = include_str!("../sql/prune_pick.sql");
 const PRUNE_ATTEMPTS: &str = include_str!("../sql/prune_attempts.sql");
 const PRUNE_TASKS: &str = include_str!("../sql/prune_tasks.sql");
+const PRUNE_CHILD: &str = include_str!("../sql/prune_child.sql");
 const PRUNE_EXECUTION: &str = include_str!("../sql/prune_execution.sql");
 
 pub(crate) fn control(
@@ -98,9 +99,7 @@ pub(crate) fn cancel(
     if let Some(deadline) = known.deadline {
         due_delete(connection, tenant, DueKind::Deadline, deadline, execution.0, NO_CAUSE)?;
     }
-    if let Some(schedule) = known.schedule {
-        schedule_wake(connection, tenant, schedule, execution, now)?;
-    }
+    relations_wake(connection, tenant, known.relations, execution, now)?;
     waits_cancel(connection, tenant, execution)?;
     connection.prepare_cached(TASK_CANCEL)?.execute(params![tenant.0, execution.0, now])?;
     Ok(Some(ExecutionStatus::Cancelled))
@@ -146,6 +145,10 @@ fn resume(
     }
     park(connection, tenant, execution)?;
     wait::back(connection, tenant, execution, now)?;
+    if known.relations.has_waits {
+        // What was not started while it was paused.
+        due_insert(connection, tenant, DueKind::Children, now, execution, NO_CAUSE)?;
+    }
     Ok(Some(execution_lock(connection, tenant, execution)?.map_or(status, |known| known.status)))
 }
 
@@ -498,26 +501,54 @@ pub(crate) fn over(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Deletes those of the executions that ended before `before`. Returns how many.
+/// How many children go with a few executions in a transaction.
+const CHILDREN_AT_ONCE: usize = 256;
+
+/// Deletes those of the executions that ended before `before`, after their children, as far as these are over.
+/// Returns how many.
 pub(crate) fn prune(
     connection: &Connection,
     tenant: TenantId,
     before: i64,
     executions: &[Uuid],
 ) -> Result<usize, Failure> {
-    let mut pruned = 0;
+    let (mut pruned, mut children) = (0, 0);
     for execution in executions {
-        let mut statement = connection.prepare_cached(PRUNE_EXECUTION)?;
-        let has_waits: Option<bool> =
-            statement.query_row(params![tenant.0, execution, before], |row| row.get(0)).optional()?;
-        let Some(has_waits) = has_waits else { continue };
-        pruned += 1;
-        if has_waits {
-            waits_forget(connection, tenant, ExecutionId(*execution))?;
-        }
-        for sql in [PRUNE_ATTEMPTS, PRUNE_TASKS] {
-            connection.prepare_cached(sql)?.execute(params![tenant.0, execution])?;
+        let is_alone = loop {
+            let mut statement = connection.prepare_cached(PRUNE_CHILD)?;
+            let leaf: Option<Option<Uuid>> =
+                statement.query_row(params![tenant.0, execution], |row| row.get(0)).optional()?;
+            match leaf {
+                None => break true,
+                Some(Some(leaf)) if children < CHILDREN_AT_ONCE => {
+                    // The last that comes of them all has ended: whenever they did, they go with it.
+                    children += usize::from(prune_one(connection, tenant, i64::MAX, leaf)?);
+                }
+                Some(_) => break false,
+            }
+        };
+        if is_alone {
+            pruned += usize::from(prune_one(connection, tenant, before, *execution)?);
         }
     }
-    Ok(pruned)
+    Ok(pruned + children)
+}
+
+fn prune_one(
+    connection: &Connection,
+    tenant: TenantId,
+    before: i64,
+    execution: Uuid,
+) -> Result<bool, Failure> {
+    let mut statement = connection.prepare_cached(PRUNE_EXECUTION)?;
+    let has_waits: Option<bool> =
+        statement.query_row(params![tenant.0, execution, before], |row| row.get(0)).optional()?;
+    let Some(has_waits) = has_waits else { return Ok(false) };
+    if has_waits {
+        waits_forget(connection, tenant, ExecutionId(execution))?;
+    }
+    for sql in [PRUNE_ATTEMPTS, PRUNE_TASKS] {
+        connection.prepare_cached(sql)?.execute(params![tenant.0, execution])?;
+    }
+    Ok(true)
 }

@@ -22,12 +22,13 @@ use uuid::Uuid;
 use crate::error::Failure;
 use crate::row::{state, timestamp};
 use crate::rows::{
-    Known, NO_CAUSE, READY_DELETE, due_delete, due_insert, execution_lock, park, reach, ready_insert,
-    schedule_wake,
+    Known, NO_CAUSE, READY_DELETE, Relations, due_delete, due_insert, execution_lock, park, reach,
+    ready_insert, relations_wake,
 };
 
 const FENCE: &str = include_str!("../sql/fence.sql");
 const EXECUTION_INSERT: &str = include_str!("../sql/execution_insert.sql");
+const CHILDREN_INSERT: &str = include_str!("../sql/children_insert.sql");
 const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
 const EXECUTION_START: &str = include_str!("../sql/execution_start.sql");
 const EXECUTION_CLOSE: &str = include_str!("../sql/execution_close.sql");
@@ -101,6 +102,47 @@ pub(crate) fn end_waits(
         }
     }
     Ok(steps.done.closed)
+}
+
+/// Inserts a child: its parent, the node that waits there, and its number among those of the node.
+pub(crate) fn child_insert(
+    connection: &Connection,
+    tenant: TenantId,
+    new: &NewExecution,
+    (parent, node, item): (ExecutionId, TaskIndex, i64),
+    now: i64,
+) -> Result<(), Failure> {
+    let deadline = new.deadline.map(Timestamp::as_microsecond);
+    let expands = (!new.is_expanded()).then_some(now);
+    let inserted = connection.prepare_cached(CHILDREN_INSERT)?.execute(params![
+        tenant.0,
+        new.id.0,
+        &*new.workflow.name,
+        new.workflow.fingerprint.0,
+        new.priority,
+        now,
+        deadline,
+        expands,
+        parent.0,
+        node,
+        item,
+        &*new.input,
+    ])?;
+    if inserted == 0 {
+        return Ok(());
+    }
+    let (known, done) = Default::default();
+    let steps = Steps { connection, tenant, runner: None, now, ahead: 0, known, done };
+    match expands {
+        Some(due) => {
+            steps.ready(new.id, 0, new.priority, due, (&*new.workflow.name, new.workflow.fingerprint.0))?;
+        }
+        None => steps.submit_tasks(new, now, &mut connection.prepare_cached(TASK_INSERT)?)?,
+    }
+    if let Some(deadline) = deadline {
+        due_insert(connection, tenant, DueKind::Deadline, deadline, new.id, NO_CAUSE)?;
+    }
+    Ok(())
 }
 
 struct Steps<'a> {
@@ -552,19 +594,20 @@ pub(crate) fn execution_close(
     execution: ExecutionId,
     now: i64,
 ) -> Result<Option<ExecutionStatus>, Failure> {
-    let (status, deadline, schedule): (ExecutionStatus, Option<i64>, Option<Uuid>) = {
+    let (status, deadline, relations): (ExecutionStatus, Option<i64>, Relations) = {
         let mut statement = connection.prepare_cached(EXECUTION_CLOSE)?;
         let mut rows = statement.query(params![tenant.0, execution.0, now])?;
         match rows.next()? {
-            Some(row) => (state(row, 0)?, row.get(1)?, row.get(2)?),
+            Some(row) => {
+                let (schedule, parent, has_waits) = (row.get(2)?, row.get(3)?, row.get(4)?);
+                (state(row, 0)?, row.get(1)?, Relations { schedule, parent, has_waits })
+            }
             None => return Ok(None),
         }
     };
     if let Some(deadline) = deadline {
         due_delete(connection, tenant, DueKind::Deadline, deadline, execution.0, NO_CAUSE)?;
     }
-    if let Some(schedule) = schedule {
-        schedule_wake(connection, tenant, schedule, execution, now)?;
-    }
+    relations_wake(connection, tenant, relations, execution, now)?;
     Ok(Some(status))
 }

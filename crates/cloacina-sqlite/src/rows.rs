@@ -21,6 +21,8 @@ pub(crate) const READY_DELETE: &str = include_str!("../sql/ready_delete.sql");
 const WAIT_DUE_OF: &str = include_str!("../sql/wait_due_of.sql");
 const WAIT_FORGET: &str = include_str!("../sql/wait_forget.sql");
 const SIGNAL_FORGET: &str = include_str!("../sql/signal_forget.sql");
+const CHILDREN_OPEN: &str = include_str!("../sql/children_open.sql");
+const CHILDREN_FORGET: &str = include_str!("../sql/children_forget.sql");
 
 /// Two due rows of one kind about one subject at one time have causes that tell them apart. A deadline has
 /// none.
@@ -36,8 +38,19 @@ pub(crate) struct Known {
     pub(crate) deadline: Option<i64>,
     /// When it starts, as long as it is not expanded.
     pub(crate) expands: Option<i64>,
+    /// What its end matters to.
+    pub(crate) relations: Relations,
+}
+
+/// What the end of an execution matters to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Relations {
     /// The schedule that started it.
     pub(crate) schedule: Option<Uuid>,
+    /// The execution that it is a child of.
+    pub(crate) parent: Option<Uuid>,
+    /// Whether it may have children.
+    pub(crate) has_waits: bool,
 }
 
 /// The execution under a key, and the hash of its input.
@@ -71,7 +84,7 @@ pub(crate) fn execution_lock(
         fingerprint: row.get(3)?,
         deadline: row.get(4)?,
         expands: row.get(5)?,
-        schedule: row.get(6)?,
+        relations: Relations { schedule: row.get(6)?, parent: row.get(7)?, has_waits: row.get(8)? },
     }))
 }
 
@@ -134,15 +147,53 @@ pub(crate) fn due_delete(
     Ok(())
 }
 
-/// An execution of a schedule has ended: the schedule is looked at now.
-pub(crate) fn schedule_wake(
+/// An execution has ended: the schedule that started it is looked at now, and its parent; its own children are
+/// swept that are open.
+pub(crate) fn relations_wake(
     connection: &Connection,
     tenant: TenantId,
-    schedule: Uuid,
+    Relations { schedule, parent, has_waits }: Relations,
     execution: ExecutionId,
     now: i64,
 ) -> Result<(), Failure> {
-    due_insert(connection, tenant, DueKind::Schedule, now, schedule, &execution.to_string())
+    for (kind, whom) in [(DueKind::Schedule, schedule), (DueKind::Children, parent)] {
+        if let Some(whom) = whom {
+            due_insert(connection, tenant, kind, now, whom, &execution.to_string())?;
+        }
+    }
+    if has_waits {
+        sweep(connection, tenant, execution, None, now)?;
+    }
+    Ok(())
+}
+
+/// Has the children of an execution swept that are open; of one node if it is named.
+pub(crate) fn sweep(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    node: Option<TaskIndex>,
+    now: i64,
+) -> Result<(), Failure> {
+    if !children_open(connection, tenant, execution, node, 1)?.is_empty() {
+        let cause = node.map_or_else(String::new, |node| node.to_string());
+        due_insert(connection, tenant, DueKind::Sweep, now, execution, &cause)?;
+    }
+    Ok(())
+}
+
+/// Children that are open and do not outlive their parent; of one node if it is named.
+pub(crate) fn children_open(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    node: Option<TaskIndex>,
+    limit: i64,
+) -> Result<Vec<ExecutionId>, Failure> {
+    let mut statement = connection.prepare_cached(CHILDREN_OPEN)?;
+    let rows = statement
+        .query_map(params![tenant.0, execution.0, node, limit], |row| Ok(ExecutionId(row.get(0)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// An execution that has nothing left but waits is waiting.
@@ -190,13 +241,13 @@ pub(crate) fn waits_cancel(
     Ok(())
 }
 
-/// Deletes the signals of an execution that is deleted, and what it waited for.
+/// Deletes the signals of an execution that is deleted, what it waited for, and what it counted.
 pub(crate) fn waits_forget(
     connection: &Connection,
     tenant: TenantId,
     execution: ExecutionId,
 ) -> Result<(), Failure> {
-    for sql in [WAIT_FORGET, SIGNAL_FORGET] {
+    for sql in [WAIT_FORGET, SIGNAL_FORGET, CHILDREN_FORGET] {
         connection.prepare_cached(sql)?.execute(params![tenant.0, execution.0])?;
     }
     Ok(())

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::error::Failure;
 use crate::flush::{Ended, task_return};
 use crate::row::{workflows_from_json, workflows_to_json};
-use crate::rows::Known;
+use crate::rows::{Known, Relations};
 use crate::{execution, time};
 
 const FENCE: &str = include_str!("../sql/fence.sql");
@@ -114,7 +114,7 @@ pub(crate) fn rescue(
             fingerprint: claimed.workflow.fingerprint.0,
             deadline: None,
             expands: None,
-            schedule: None,
+            relations: Relations { schedule: None, parent: None, has_waits: false },
         };
         let ended = Ended {
             execution: claimed.execution,

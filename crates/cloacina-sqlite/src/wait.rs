@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use cloacina_core::id::{ExecutionId, TaskIndex, TenantId};
 use cloacina_core::store::{
-    DueKind, DueWait, DueWaits, EndedBy, MOST_BYTES_AT_ONCE, MOST_SIGNALS, NEVER, NewSignal, NodeEnd,
-    OpenWait, Outcome, ReceivedSignal, SettledWaits, SignalSent, SignalTarget, WaitBegin, WaitCursor,
-    WaitFilter, WaitStep, WorkflowKey,
+    ChildrenPlan, DueKind, DueWait, DueWaits, EndedBy, MOST_BYTES_AT_ONCE, MOST_SIGNALS, NEVER, NewSignal,
+    NodeEnd, OpenWait, Outcome, ReceivedSignal, SettledWaits, SignalSent, SignalTarget, WaitBegin,
+    WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use cloacina_core::workflow::{Ask, Fingerprint};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -15,7 +15,9 @@ use uuid::Uuid;
 use crate::error::Failure;
 use crate::flush::end_waits;
 use crate::row::{state, timestamp};
-use crate::rows::{due_delete, execution_find, execution_lock, park, reach, waiting};
+use crate::rows::{
+    NO_CAUSE, due_delete, due_insert, execution_find, execution_lock, park, reach, sweep, waiting,
+};
 
 const WAIT_DUE: &str = include_str!("../sql/wait_due.sql");
 const WAIT_STANDS: &str = include_str!("../sql/wait_stands.sql");
@@ -27,6 +29,7 @@ const WAIT_MOVE: &str = include_str!("../sql/wait_move.sql");
 const WAIT_MARK: &str = include_str!("../sql/wait_mark.sql");
 const WAIT_LIST_ASKING: &str = include_str!("../sql/wait_list_asking.sql");
 const WAIT_LIST: &str = include_str!("../sql/wait_list.sql");
+const CHILDREN_BEGIN: &str = include_str!("../sql/children_begin.sql");
 const SIGNAL_PAYLOAD: &str = include_str!("../sql/signal_payload.sql");
 const SIGNAL_LOOK: &str = include_str!("../sql/signal_look.sql");
 const SIGNAL_INSERT: &str = include_str!("../sql/signal_insert.sql");
@@ -181,9 +184,10 @@ pub(crate) fn settle(
             WaitStep::End(end)
                 if end.holds(stands.until.map(timestamp).transpose()?, stands.signal, timestamp(now)?) =>
             {
-                move_due(connection, tenant, execution, node, None)?;
-                connection.prepare_cached(WAIT_DELETE)?.execute(params![tenant.0, execution.0, node])?;
-                connection.prepare_cached(WAIT_MARK)?.execute(params![tenant.0, execution.0, now])?;
+                leave(connection, tenant, execution, node, now)?;
+                if end.sweeps {
+                    sweep(connection, tenant, execution, Some(node), now)?;
+                }
                 if let EndedBy::Signal(number) = end.by {
                     let values = params![tenant.0, execution.0, stands.name, number, node];
                     connection.prepare_cached(SIGNAL_TAKE)?.execute(values)?;
@@ -213,6 +217,20 @@ pub(crate) fn settle(
     Ok(settled)
 }
 
+/// A wait is over: its due row goes, and what it waited for.
+pub(crate) fn leave(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    node: TaskIndex,
+    now: i64,
+) -> Result<(), Failure> {
+    move_due(connection, tenant, execution, node, None)?;
+    connection.prepare_cached(WAIT_DELETE)?.execute(params![tenant.0, execution.0, node])?;
+    connection.prepare_cached(WAIT_MARK)?.execute(params![tenant.0, execution.0, now])?;
+    Ok(())
+}
+
 /// One that a signal waits for already is looked at again at once.
 fn begin(
     connection: &Connection,
@@ -221,11 +239,16 @@ fn begin(
     signalled: bool,
     now: i64,
 ) -> Result<(), Failure> {
-    let WaitBegin { execution, node, signal, until, ask } = wait;
+    let WaitBegin { execution, node, signal, until, ask, children } = wait;
     let until = until.as_microsecond();
     let values = params![tenant.0, execution.0, node, signal.as_deref(), until, ask.as_deref()];
     connection.prepare_cached(WAIT_INSERT)?.execute(values)?;
     connection.prepare_cached(WAIT_MARK)?.execute(params![tenant.0, execution.0, now])?;
+    if let Some(ChildrenPlan { total, parallel, tolerated, abandons }) = children {
+        let values = params![tenant.0, execution.0, node, total, parallel, tolerated, abandons];
+        connection.prepare_cached(CHILDREN_BEGIN)?.execute(values)?;
+        due_insert(connection, tenant, DueKind::Children, now, *execution, NO_CAUSE)?;
+    }
     move_due(connection, tenant, *execution, *node, Some(if signalled { now } else { until }))
 }
 

@@ -18,12 +18,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, Decide, DueKind, DueWaits, ExecutionHeader,
-    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewSignal,
-    NextDue, NodeEnd, OpenWait, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
-    SignalSent, Store, StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep,
-    WorkflowKey,
+    AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
+    DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
+    FireRecord, Flush, Flushed, Liveness, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
+    PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
+    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
+    StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -73,6 +73,11 @@ methods! {
     WaitSettle = "wait_settle",
     WaitMove = "wait_move",
     WaitList = "wait_list",
+    ChildrenDue = "children_due",
+    ChildrenSettle = "children_settle",
+    ChildrenList = "children_list",
+    ChildrenProgress = "children_progress",
+    ChildrenParallel = "children_parallel",
     SignalSend = "signal_send",
     ExecutionLoad = "execution_load",
     ExecutionHeaders = "execution_headers",
@@ -380,6 +385,51 @@ impl Store for FaultyStore {
 
     async fn wait_list(&self, place: &Place, filter: &WaitFilter) -> Result<Vec<OpenWait>> {
         self.through(Method::WaitList, self.inner.wait_list(place, filter)).await
+    }
+
+    async fn children_due(
+        &self,
+        place: &Place,
+        workflows: &Arc<[WorkflowKey]>,
+        after: Option<&WaitCursor>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<DueChildren> {
+        self.through(Method::ChildrenDue, self.inner.children_due(place, workflows, after, limit, now)).await
+    }
+
+    async fn children_settle(
+        &self,
+        place: &Place,
+        steps: &Arc<[ParentStep]>,
+        void: &[WaitCursor],
+        now: Option<Timestamp>,
+    ) -> Result<SettledWaits> {
+        self.through(Method::ChildrenSettle, self.inner.children_settle(place, steps, void, now)).await
+    }
+
+    async fn children_list(&self, place: &Place, list: &ChildList) -> Result<Vec<ChildRecord>> {
+        self.through(Method::ChildrenList, self.inner.children_list(place, list)).await
+    }
+
+    async fn children_progress(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+    ) -> Result<Vec<ChildrenProgress>> {
+        self.through(Method::ChildrenProgress, self.inner.children_progress(place, execution)).await
+    }
+
+    async fn children_parallel(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        node: &str,
+        parallel: i64,
+        now: Option<Timestamp>,
+    ) -> Result<bool> {
+        let call = self.inner.children_parallel(place, execution, node, parallel, now);
+        self.through(Method::ChildrenParallel, call).await
     }
 
     async fn signal_send(

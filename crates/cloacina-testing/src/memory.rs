@@ -18,12 +18,13 @@ use async_trait::async_trait;
 use cloacina_core::clock::{Clock, SystemClock};
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, Decide, Due, DueKind, DueWaits, ExecutionHeader,
-    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, MANY,
-    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewSignal, NextDue, NodeEnd, OpenWait, Place, PlaceFigures,
-    PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
-    ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError,
-    StoreErrorKind, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide, Due,
+    DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
+    FireRecord, Flush, Flushed, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewSignal, NextDue,
+    NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result,
+    RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
+    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantState, TenantStatus, WaitCursor,
+    WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -400,6 +401,56 @@ impl Store for MemoryStore {
 
     async fn wait_list(&self, place: &Place, filter: &WaitFilter) -> Result<Vec<OpenWait>> {
         Ok(self.shared.lock().place(place)?.wait_list(filter))
+    }
+
+    async fn children_due(
+        &self,
+        place: &Place,
+        workflows: &Arc<[WorkflowKey]>,
+        after: Option<&WaitCursor>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<DueChildren> {
+        Ok(self.shared.lock().place(place)?.children_due(workflows, after, limit, or_system(now)))
+    }
+
+    async fn children_settle(
+        &self,
+        place: &Place,
+        steps: &Arc<[ParentStep]>,
+        void: &[WaitCursor],
+        now: Option<Timestamp>,
+    ) -> Result<SettledWaits> {
+        let mut tables = self.shared.lock();
+        let settled = tables.place(place)?.children_settle(steps, void, or_system(now));
+        tables.hint(self.number);
+        Ok(settled)
+    }
+
+    async fn children_list(&self, place: &Place, list: &ChildList) -> Result<Vec<ChildRecord>> {
+        Ok(self.shared.lock().place(place)?.children_list(list))
+    }
+
+    async fn children_progress(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+    ) -> Result<Vec<ChildrenProgress>> {
+        Ok(self.shared.lock().place(place)?.children_progress(execution))
+    }
+
+    async fn children_parallel(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        node: &str,
+        parallel: i64,
+        now: Option<Timestamp>,
+    ) -> Result<bool> {
+        let mut tables = self.shared.lock();
+        let is_set = tables.place(place)?.children_parallel(execution, node, parallel, or_system(now));
+        tables.hint(self.number);
+        Ok(is_set)
     }
 
     async fn signal_send(

@@ -34,13 +34,13 @@ pub use cloacina_core::execution::{
 };
 pub use cloacina_core::store::{ExecutionFilter, FireOutcome, FireRecord, ScheduleState};
 pub use cloacina_core::workflow::{
-    Ask, Fingerprint, OnTimeout, Task, TaskBody, TaskDefinition, Wait, WorkflowBuilder, WorkflowError,
-    registered as registered_workflows,
+    Ask, Fingerprint, OnTimeout, ParentClose, Task, TaskBody, TaskDefinition, Tolerance, Wait,
+    WorkflowBuilder, WorkflowError, registered as registered_workflows,
 };
 pub use cloacina_core::{
-    Backfill, Backoff, ByKey, CatchUp, Context, ContextError, Error, ErrorKind, Execution, Fire, Jitter,
-    Missed, Overlap, Redo, RetryPolicy, Schedule, ScheduleInfo, Schedules, Signal, SignalReceipt, Submission,
-    TaskError, TriggerRule, Triggered, Waiting, Workflow,
+    Backfill, Backoff, ByKey, CatchUp, Child, Context, ContextError, Error, ErrorKind, Execution, Fire, Item,
+    Jitter, Missed, Overlap, Parent, Progress, Redo, Results, RetryPolicy, Schedule, ScheduleInfo, Schedules,
+    Signal, SignalReceipt, Submission, TaskError, TriggerRule, Triggered, Waiting, Workflow,
 };
 /// A point in time: when something began or ended, or is to start.
 #[doc(no_inline)]

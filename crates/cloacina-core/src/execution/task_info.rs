@@ -1,13 +1,16 @@
 //! What a running task can learn about itself.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::id::{TaskIndex, TenantId};
+use crate::origin::{Origin, Parent};
 use crate::resources::Resources;
 use crate::schedule::Fire;
 use crate::state::State;
@@ -24,8 +27,10 @@ pub struct TaskInfo {
     pub(crate) cancellation: Cancellation,
     pub(crate) place: Arc<Place>,
     pub(crate) resources: Option<Arc<dyn Resources>>,
-    pub(crate) fire: Option<Arc<Fire>>,
+    pub(crate) origin: Origin,
     pub(crate) state: State,
+    /// What a test says the children of nodes came to.
+    pub(crate) given: HashMap<String, Vec<Result<Value, String>>>,
     /// What the engine that runs it needs to know of it.
     pub(crate) engine: Arc<dyn Any + Send + Sync>,
 }
@@ -64,8 +69,9 @@ impl TaskInfo {
             cancellation: Cancellation::default(),
             place: Arc::new(place),
             resources: None,
-            fire: None,
+            origin: Origin::default(),
             state: State::default(),
+            given: HashMap::new(),
             engine: Arc::new(()),
         }
     }
@@ -89,7 +95,7 @@ impl TaskInfo {
     /// [`Fire::for_test`] returns.
     #[must_use]
     pub fn with_schedule(mut self, fire: Fire) -> Self {
-        self.fire = Some(Arc::new(fire));
+        self.origin.fire = Some(Arc::new(fire));
         self
     }
 
@@ -118,7 +124,20 @@ impl TaskInfo {
     /// The moment of a schedule that the execution was started for; `None` if no schedule started it.
     #[must_use]
     pub fn schedule(&self) -> Option<&Fire> {
-        self.fire.as_deref()
+        self.origin.fire.as_deref()
+    }
+
+    /// As of an execution that is a child, for tests.
+    #[must_use]
+    pub fn with_parent(mut self, parent: Parent) -> Self {
+        self.origin.parent = Some(Arc::new(parent));
+        self
+    }
+
+    /// The execution that this one is a child of; `None` if it is none.
+    #[must_use]
+    pub fn parent(&self) -> Option<&Parent> {
+        self.origin.parent.as_deref()
     }
 
     /// The execution this task belongs to.

@@ -4,6 +4,7 @@
 //! up, which runs on the engine's own runtime. So a task that blocks its thread cannot keep its timeout from
 //! coming; it only keeps its slot.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -31,7 +32,7 @@ use crate::context::{Context, Patch, Values};
 use crate::error::{Advice, TaskError};
 use crate::execution::{AttemptOutcome, Cancellation, TaskInfo};
 use crate::id::{ExecutionId, TaskIndex};
-use crate::schedule::Fire;
+use crate::origin::Origin;
 use crate::slots::Permit;
 use crate::store::{Outcome, TaskOutcome};
 use crate::workflow::{Node, TaskBody, TaskDefinition, TaskFuture, Workflow};
@@ -59,7 +60,7 @@ pub(super) struct Attempt {
     running: Arc<Running>,
     input: Arc<Values>,
     patches: Vec<Arc<Patch>>,
-    fire: Option<Arc<Fire>>,
+    origin: Origin,
     permit: Option<Permit>,
     /// Where it runs.
     runtime: Option<Handle>,
@@ -114,7 +115,7 @@ impl Attempt {
         incarnation: &Arc<Incarnation>,
         run: Run,
     ) -> Self {
-        let Run { start, workflow, input, patches, fire, stop, timeout, grace, runtime } = run;
+        let Run { start, workflow, input, patches, origin, stop, timeout, grace, runtime } = run;
         let of = (start.execution, start.task, start.attempt);
         let running = Arc::new(Running {
             hub: Arc::clone(hub),
@@ -140,7 +141,7 @@ impl Attempt {
         let told: Weak<Running> = Arc::downgrade(&running);
         running.stop.tells(told);
         let permit = start.permit.unwrap_or_else(|| place.slots.force());
-        Self { running, input, patches, fire, permit: Some(permit), runtime, ended: false }
+        Self { running, input, patches, origin, permit: Some(permit), runtime, ended: false }
     }
 
     /// Runs it, if there is a runtime to run it on. Otherwise it gives its task back.
@@ -224,8 +225,9 @@ impl Attempt {
             cancellation: Cancellation { token: running.stop.token.clone() },
             place: Arc::clone(&running.place.place),
             resources: running.place.state().handles.settings.resources.clone(),
-            fire: self.fire.clone(),
+            origin: self.origin.clone(),
             state: running.workflow.state().cloned().unwrap_or_default(),
+            given: HashMap::new(),
             engine: Arc::new(running.recording.recording()),
         };
         Context::for_task(values, Arc::new(info))

@@ -47,6 +47,11 @@ impl Hub {
             }
             settled.taken += waits;
         }
+        if settled.children {
+            let answer = self.settle_children(&place).await;
+            place.troubles.settling.note(place.whose(), &answer);
+            settled.taken += answer.unwrap_or_default();
+        }
         let expired = settled.expired.len();
         settled.taken += schedules.unwrap_or_default();
         debug!(tenant = place.place.name, rows = settled.taken, executions = expired, "took due rows");

@@ -349,11 +349,11 @@ impl Lane {
         let places = batches
             .iter()
             .map(|batch| {
-                let (noted, workflows, timed, scheduled) = {
+                let (noted, workflows, timed, related) = {
                     let state = batch.place.state();
                     let ended = || batch.endings.iter().map(|ending| ending.outcome.execution);
-                    let (timed, scheduled) = (state.work.timed(ended()), state.work.scheduled(ended()));
-                    (state.standing.noted == runner, Arc::clone(state.claimable()), timed, scheduled)
+                    let (timed, related) = (state.work.timed(ended()), state.work.related(ended()));
+                    (state.standing.noted == runner, Arc::clone(state.claimable()), timed, related)
                 };
                 let claims = !batch.permits.is_empty()
                     || batch.submits.iter().any(|submit| !submit.execution.claimed.is_empty());
@@ -363,7 +363,7 @@ impl Lane {
                     submits: batch.submits.iter().map(|submit| Arc::clone(&submit.execution)).collect(),
                     outcomes: batch.endings.iter().map(|ending| Arc::clone(&ending.outcome)).collect(),
                     timed,
-                    scheduled,
+                    related,
                     claim: (!batch.permits.is_empty())
                         .then_some(Claim { limit: batch.permits.len(), workflows }),
                 }
@@ -397,9 +397,21 @@ impl Lane {
                 let moment = hub.moment(Some(now));
                 for ((batch, done), sent) in batches.into_iter().zip(places).zip(&flush.places) {
                     let place = Arc::clone(&batch.place);
-                    if done.closed.iter().any(|closed| sent.scheduled.contains(&closed.execution)) {
-                        // A schedule may wait for its end.
+                    let ends = done.closed.iter().filter(|closed| sent.related.contains(&closed.execution));
+                    let (mut children, mut others) = (false, false);
+                    if !sent.related.is_empty() {
+                        let state = place.state();
+                        for end in ends {
+                            let is_child = state.work.is_only_a_child(end.execution);
+                            (children, others) = (children || is_child, others || !is_child);
+                        }
+                    }
+                    if others {
+                        // A schedule may wait for its end, or children for theirs.
                         hub.set_timer(place.place.tenant, Timer::Due, Duration::ZERO);
+                    }
+                    if children {
+                        hub.look_for_children(&place);
                     }
                     let is_news = {
                         let mut state = place.state();

@@ -13,7 +13,7 @@ use crate::context::{Context, ContextError, Patch, Values, values_from_json};
 use crate::error::{Error, ErrorKind};
 use crate::execution::{ExecutionResult, ExecutionStatus, SkipReason, TaskResult, TaskState};
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
-use crate::schedule::{Fire, taken_out};
+use crate::origin::{Origin, taken_out};
 use crate::store::{ExecutionHeader, ExecutionRecord, TaskRecord, WorkflowKey};
 use crate::workflow::{Graph, Node, Workflow};
 
@@ -25,8 +25,7 @@ pub(crate) struct Live {
     pub(crate) priority: i16,
     /// Whether it may have due rows.
     pub(crate) timed: bool,
-    /// The moment of a schedule that it was started for.
-    pub(crate) fire: Option<Arc<Fire>>,
+    pub(crate) origin: Origin,
     pub(crate) input: Arc<Values>,
     /// The size of the input as JSON.
     pub(crate) input_bytes: usize,
@@ -107,7 +106,7 @@ impl Live {
             graph,
             priority,
             timed,
-            fire: None,
+            origin: Origin::default(),
             input,
             input_bytes,
             created_at,
@@ -121,7 +120,7 @@ impl Live {
     pub(crate) fn loaded(record: &ExecutionRecord, workflow: Arc<Workflow>) -> Result<Self, Error> {
         check_rows(record, &workflow)?;
         let graph = Arc::clone(workflow.graph()?);
-        let ContextParts { input, fire, patches } = ContextParts::of(record)?;
+        let ContextParts { input, origin, patches } = ContextParts::of(record)?;
         let tasks = record
             .tasks
             .iter()
@@ -146,7 +145,7 @@ impl Live {
             graph,
             priority: header.priority,
             timed: header.deadline.is_some(),
-            fire,
+            origin,
             input,
             input_bytes: record.input.len(),
             created_at: header.created_at,
@@ -343,7 +342,7 @@ pub(crate) fn merge(base: Arc<Values>, patches: &[Arc<Patch>]) -> Arc<Values> {
 
 struct ContextParts {
     input: Arc<Values>,
-    fire: Option<Arc<Fire>>,
+    origin: Origin,
     patches: Vec<Option<Arc<Patch>>>,
 }
 
@@ -353,13 +352,25 @@ impl ContextParts {
             let message = format!("the stored context of execution {} cannot be read", record.header.id);
             Error::new(ErrorKind::Context, message).with_source(error)
         };
-        let (input, fire) = taken_out(values_from_json(&record.input).map_err(broken)?);
+        let (input, origin) = taken_out(values_from_json(&record.input).map_err(broken)?);
         let patch = |task: &TaskRecord| {
             task.patch.as_deref().map(Patch::from_json).transpose().map(|patch| patch.map(Arc::new))
         };
         let patches = record.tasks.iter().map(patch).collect::<Result<_, _>>().map_err(broken)?;
-        Ok(Self { input, fire, patches })
+        Ok(Self { input, origin, patches })
     }
+}
+
+/// The context that a node of a stored execution is reached with, and what started the execution.
+pub(crate) fn context_at(
+    record: &ExecutionRecord,
+    graph: &Graph,
+    node: TaskIndex,
+) -> Result<(Arc<Values>, Origin), Error> {
+    let ContextParts { input, origin, patches } = ContextParts::of(record)?;
+    let before = graph.ancestors(node).into_iter();
+    let patches: Vec<Arc<Patch>> = before.filter_map(|task| patches.get(task as usize).cloned()?).collect();
+    Ok((merge(input, &patches), origin))
 }
 
 /// A stored execution as its caller sees it. Without the workflow's code the patches are merged in the order

@@ -10,6 +10,7 @@
 //!   heartbeat   renews the lease          rescue      takes back the work of runners that died
 //!   doorbell    looks for due work        elsewhere   asks for executions that are waited for and run elsewhere
 //!   waits       decides what becomes of nodes that wait
+//!   children    starts the executions that nodes wait for, and adds up those that have ended
 //!   expand      gives executions that were submitted by name their tasks
 //!   orphans     executions whose code nobody has       retention   mends, and deletes what is old
 //!   serving     opens the places of tenants that nobody opened here and that have work due, and closes them again
@@ -39,6 +40,7 @@ mod awake;
 mod batch;
 #[cfg(feature = "testing")]
 mod begun;
+mod children;
 mod claims;
 mod deferred;
 mod doorbell;

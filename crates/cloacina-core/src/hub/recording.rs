@@ -72,7 +72,7 @@ pub struct Completion {
     /// Whether its execution may have due rows.
     pub timed: bool,
     /// Whether a schedule may have started its execution.
-    pub scheduled: bool,
+    pub related: bool,
     /// The time, if the clock of a test overrides the database's.
     pub now: Option<Timestamp>,
 }
@@ -180,6 +180,12 @@ impl Recording {
         Ok(Submitter::new(Arc::clone(&attempt.hub), Arc::clone(&attempt.place), None))
     }
 
+    /// Where the attempt runs, as long as it does.
+    pub(crate) fn whereabouts(&self) -> Option<(Arc<Hub>, Arc<OpenPlace>)> {
+        let attempt = self.0.upgrade()?;
+        Some((Arc::clone(&attempt.hub), Arc::clone(&attempt.place)))
+    }
+
     /// Begins to write that the task is done and leaves this context.
     ///
     /// # Errors
@@ -203,14 +209,14 @@ impl Recording {
         if !attempt.open() {
             return Err(over());
         }
-        let (timed, scheduled) = {
+        let (timed, related) = {
             let state = place.state();
             let ended = || std::iter::once(attempt.execution);
-            (!state.work.timed(ended()).is_empty(), !state.work.scheduled(ended()).is_empty())
+            (!state.work.timed(ended()).is_empty(), !state.work.related(ended()).is_empty())
         };
         let completion = Completion {
             timed,
-            scheduled,
+            related,
             runner: attempt.incarnation.id,
             place: Arc::clone(&place.place),
             outcome: Arc::new(attempt.outcome(json)),
@@ -243,7 +249,7 @@ impl Writing {
             permits: Vec::new(),
             refused: false,
         });
-        if self.completion.scheduled && !done.closed.is_empty() {
+        if self.completion.related && !done.closed.is_empty() {
             // Its schedule may wait for its end.
             hub.set_timer(place.place.tenant, Timer::Due, Duration::ZERO);
         }

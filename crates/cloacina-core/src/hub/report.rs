@@ -102,8 +102,8 @@ impl Hub {
         if !status.is_terminal() {
             return;
         }
-        let may_be_scheduled = !place.state().work.scheduled(std::iter::once(execution)).is_empty();
-        if may_be_scheduled {
+        let may_be_related = !place.state().work.related(std::iter::once(execution)).is_empty();
+        if may_be_related {
             // Its schedule may wait for its end.
             self.set_timer(place.place.tenant, Timer::Due, Duration::ZERO);
         }

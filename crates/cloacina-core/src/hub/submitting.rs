@@ -11,7 +11,7 @@ use crate::config::RunnerConfig;
 use crate::context::{ContextError, values_to_json};
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
-use crate::schedule::RESERVED_KEY;
+use crate::reserved::reserved_key;
 use crate::store::{NewExecution, WorkflowKey};
 use crate::submission::{Described, idempotency};
 use crate::workflow::{Fingerprint, check_workflow_name};
@@ -93,9 +93,8 @@ impl Hub {
             return Err(Error::new(ErrorKind::Configuration, message));
         }
         let values = input.into_values()?;
-        if values.contains_key(RESERVED_KEY) {
-            let message =
-                format!("the input has a key `{RESERVED_KEY}`, which is the engine's: use another one");
+        if let Some(key) = reserved_key(&values) {
+            let message = format!("the input has a key `{key}`, which is the engine's: use another one");
             return Err(Error::new(ErrorKind::Context, message));
         }
         let json = values_to_json(&values)?;

@@ -18,13 +18,13 @@ use crate::context::Patch;
 use crate::execution::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::store::{
-    DueWait, DueWaits, EndedBy, MANY, NEVER, Outcome, Payload, Place, SettledWaits, Store, StoreError,
-    StoreErrorKind, TaskOutcome, WaitBegin, WaitCursor, WaitEnd, WaitStep,
+    ChildrenPlan, DueWait, DueWaits, EndedBy, MANY, NEVER, Outcome, Payload, Place, SettledWaits, Store,
+    StoreError, StoreErrorKind, TaskOutcome, WaitBegin, WaitCursor, WaitEnd, WaitStep, WorkflowKey,
 };
-use crate::workflow::{Awaited, Graph, OnTimeout, Wait, Workflow};
+use crate::workflow::{Awaited, Children, Graph, OnTimeout, Wait, Workflow};
 
 /// How the nodes of an execution ended that are over.
-type Ends = HashMap<TaskIndex, (TaskState, Option<SkipReason>)>;
+pub(super) type Ends = HashMap<TaskIndex, (TaskState, Option<SkipReason>)>;
 
 impl Hub {
     /// Waits may be due now: some were reached, or somebody sent a signal.
@@ -102,6 +102,11 @@ impl Hub {
                         rows, "due rows are left out, because nothing waits there"
                     );
                 }
+                let starts =
+                    |step: &WaitStep| matches!(step, WaitStep::Begin(begin) if begin.children.is_some());
+                if steps.iter().any(starts) {
+                    self.look_for_children(place);
+                }
                 self.settled_waits(place, done);
             }
             let Some(next) = next else { return Ok(settled) };
@@ -125,11 +130,7 @@ impl Hub {
         let mut all = SettledWaits::default();
         for step in steps {
             match self.settle_steps(place, &[step.clone()].into(), Vec::new()).await {
-                Ok(done) => {
-                    all.done += done.done;
-                    all.closed.extend(done.closed);
-                    all.submitters.extend(done.submitters);
-                }
+                Ok(done) => all.absorb(done),
                 Err(error) if error.kind() == StoreErrorKind::Data => {
                     let (tenant, execution) = (&place.place.name, step.execution());
                     warn!(tenant, %execution, node = step.node(), %error, "a wait cannot be settled");
@@ -140,7 +141,7 @@ impl Hub {
         Ok(all)
     }
 
-    fn asked_for(&self, place: &OpenPlace) -> (Arc<dyn Store>, Arc<Place>, Option<Timestamp>) {
+    pub(super) fn asked_for(&self, place: &OpenPlace) -> (Arc<dyn Store>, Arc<Place>, Option<Timestamp>) {
         (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now())
     }
 
@@ -168,12 +169,20 @@ impl Hub {
             }
         }
         let none = Ends::new();
-        let steps =
-            waits.iter().map(|known| known.step(ends.get(&known.wait.execution).unwrap_or(&none), now));
-        Ok(steps.flatten().collect())
+        let mut steps = Vec::new();
+        for known in &waits {
+            match known.step(ends.get(&known.wait.execution).unwrap_or(&none), now) {
+                Some(WaitStep::Begin(begin)) => steps.push(match known.children() {
+                    Some(children) => self.begin_children(place, known, children).await?,
+                    None => WaitStep::Begin(begin),
+                }),
+                step => steps.extend(step),
+            }
+        }
+        Ok(steps.into())
     }
 
-    fn settled_waits(self: &Arc<Self>, place: &Arc<OpenPlace>, done: SettledWaits) {
+    pub(super) fn settled_waits(self: &Arc<Self>, place: &Arc<OpenPlace>, done: SettledWaits) {
         if done.done > 0 {
             // What was freed waits in the ready table.
             place.state().claiming.note_any();
@@ -198,15 +207,58 @@ impl Hub {
 }
 
 /// A wait that is due, with what is known of its workflow here.
-struct Known {
+pub(super) struct Known {
     wait: DueWait,
     workflow: Arc<Workflow>,
     graph: Arc<Graph>,
 }
 
 impl Known {
+    /// A node that has begun to wait for children, if it does by its code.
+    pub(super) fn begun(
+        execution: ExecutionId,
+        node: TaskIndex,
+        key: &WorkflowKey,
+        workflow: &Arc<Workflow>,
+    ) -> Option<Self> {
+        let graph = Arc::clone(workflow.graph().ok()?);
+        let (reached_at, until) = (Timestamp::UNIX_EPOCH, Some(NEVER));
+        let wait = DueWait { execution, node, workflow: key.clone(), reached_at, until, signal: None };
+        let known = Self { wait, workflow: Arc::clone(workflow), graph };
+        known.children().is_some().then_some(known)
+    }
+
+    fn definition(&self) -> Option<&Wait> {
+        self.workflow.node(self.wait.node)?.wait()
+    }
+
+    pub(super) fn children(&self) -> Option<&Children> {
+        self.definition()?.what.children()
+    }
+
+    pub(super) fn execution(&self) -> ExecutionId {
+        self.wait.execution
+    }
+
+    pub(super) fn node(&self) -> TaskIndex {
+        self.wait.node
+    }
+
+    /// The id of the node.
+    pub(super) fn id(&self) -> &str {
+        self.workflow.node(self.wait.node).map_or("", |node| node.id())
+    }
+
+    pub(super) fn workflow(&self) -> &Workflow {
+        &self.workflow
+    }
+
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
     /// Whether it has to be known how the nodes before it ended.
-    fn asks(&self) -> bool {
+    pub(super) fn asks(&self) -> bool {
         let handles = self.workflow.node(self.wait.node).is_some_and(|node| node.rule().handles_failures());
         !self.dependencies().is_empty() && (self.wait.until.is_none() || handles)
     }
@@ -220,12 +272,15 @@ impl Known {
 
     /// What becomes of it; nothing if what is stored does not fit the code.
     fn step(&self, ends: &Ends, now: Timestamp) -> Option<WaitStep> {
-        let wait = self.workflow.node(self.wait.node)?.wait()?;
+        let wait = self.definition()?;
         let Some(until) = self.wait.until else {
             let ends = self.dependencies().iter().map(|dependency| ends.get(dependency).copied());
             return match wait.rule.decide(&ends.collect::<Option<Vec<_>>>()?) {
-                Ok(()) => Some(WaitStep::Begin(self.begin(wait))),
-                Err(reason) => Some(self.end(EndedBy::Rule, TaskOutcome::Skipped { reason }, Vec::new())),
+                Ok(()) => Some(WaitStep::Begin(self.begin(None))),
+                Err(reason) => {
+                    let outcome = TaskOutcome::Skipped { reason };
+                    Some(WaitStep::End(self.end(EndedBy::Rule, outcome, Vec::new())))
+                }
             };
         };
         let (by, outcome) = match &self.wait.signal {
@@ -233,40 +288,55 @@ impl Known {
             None if until <= now => (EndedBy::Time, timed_out(wait)),
             None => return None,
         };
-        let mut handles = Vec::new();
-        // How some of them ended may not have been told, if there were many: it is for the next look.
+        let handles = self.handles(wait, &outcome, ends)?;
+        Some(WaitStep::End(self.end(by, outcome, handles)))
+    }
+
+    /// The failed dependencies that it handles. None if how some of them ended was not told, because there
+    /// were many: it is for the next look.
+    fn handles(&self, wait: &Wait, outcome: &TaskOutcome, ends: &Ends) -> Option<Vec<TaskIndex>> {
         if self.asks() && !self.dependencies().iter().all(|node| ends.contains_key(node)) {
             return None;
         }
+        let mut handles = Vec::new();
         if wait.rule.handles_failures() && matches!(outcome, TaskOutcome::Completed { .. }) {
             let failed =
                 |node: &&TaskIndex| ends.get(node).is_some_and(|(state, _)| *state == TaskState::Failed);
             handles.extend(self.dependencies().iter().filter(failed));
         }
-        Some(self.end(by, outcome, handles))
+        Some(handles)
+    }
+
+    /// How a node ends whose children came to this outcome; none if that is for the next look.
+    pub(super) fn ended(&self, outcome: TaskOutcome, ends: &Ends) -> Option<Arc<Outcome>> {
+        let handles = self.handles(self.definition()?, &outcome, ends)?;
+        Some(self.end(EndedBy::Time, outcome, handles).outcome)
     }
 
     /// It begins to wait. Its time is counted from when it was reached.
-    fn begin(&self, wait: &Wait) -> WaitBegin {
+    pub(super) fn begin(&self, children: Option<ChildrenPlan>) -> WaitBegin {
         let DueWait { execution, node, reached_at, .. } = self.wait;
-        let signal = wait.what.signal();
+        let what = self.definition().map(|wait| &wait.what);
+        let signal = what.and_then(Awaited::signal);
         let ask = signal.and_then(|signal| signal.ask.as_ref());
         WaitBegin {
             execution,
             node,
             signal: signal.map(|signal| signal.name.as_str().into()),
-            until: wait.what.lasts().map_or(NEVER, |lasts| later(reached_at, lasts)),
+            until: what.and_then(Awaited::lasts).map_or(NEVER, |lasts| later(reached_at, lasts)),
             ask: ask.and_then(|ask| serde_json::to_string(ask).ok()).map(Into::into),
+            children,
         }
     }
 
-    fn end(&self, by: EndedBy, outcome: TaskOutcome, handles: Vec<TaskIndex>) -> WaitStep {
+    pub(super) fn end(&self, by: EndedBy, outcome: TaskOutcome, handles: Vec<TaskIndex>) -> WaitEnd {
         let DueWait { execution, node, .. } = self.wait;
         let is_wait = |node: &TaskIndex| self.workflow.node(*node).is_some_and(|node| node.wait().is_some());
         let (waits, tasks): (Vec<_>, Vec<_>) = self.graph.successors(node).iter().copied().partition(is_wait);
         let successors = tasks.into_iter().map(|task| (task, false)).collect();
         let outcome = Outcome { successors, waits, handles, ..Outcome::new(execution, node, 0, outcome) };
-        WaitStep::End(WaitEnd { by, outcome: Arc::new(outcome) })
+        let sweeps = by == EndedBy::Time && self.children().is_some();
+        WaitEnd { by, outcome: Arc::new(outcome), sweeps }
     }
 }
 
@@ -294,7 +364,17 @@ fn answered(wait: &Wait, payload: &Payload) -> TaskOutcome {
 
 /// What becomes of a wait whose time is over.
 fn timed_out(wait: &Wait) -> TaskOutcome {
-    let Awaited::Signal(signal) = &wait.what else { return TaskOutcome::Completed { patch: None } };
+    let signal = match &wait.what {
+        Awaited::Sleep(_) => return TaskOutcome::Completed { patch: None },
+        Awaited::Children(children) => {
+            let error = match children.timeout {
+                Some(timeout) => format!("its children were not over within {timeout:?}"),
+                None => "the wait for its children was ended by hand".to_owned(),
+            };
+            return TaskOutcome::Failed { how: AttemptOutcome::TimedOut, error };
+        }
+        Awaited::Signal(signal) => signal,
+    };
     match signal.on_timeout {
         OnTimeout::Fail => {
             let error = match signal.timeout {

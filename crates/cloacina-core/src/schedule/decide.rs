@@ -18,13 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use super::calendar::Calendar;
 use super::definition::{Missed, Overlap, Schedule, Spec};
-use super::fire::{Fire, RESERVED_KEY};
+use super::fire::Fire;
 use super::owed::{COUNTED, Nominal};
 use crate::contained::call;
 use crate::context::values_to_json;
 use crate::error::{Error, ErrorKind};
 use crate::execution::ExecutionStatus;
 use crate::id::{ExecutionId, ScheduleId, TenantId};
+use crate::reserved::{SCHEDULE_KEY, reserved_key};
 use crate::store::{
     FireOutcome, NewFire, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleState, ScheduledExecution,
 };
@@ -593,7 +594,7 @@ impl<'a> Desk<'a> {
         };
         let mut input = self.spec.input.clone();
         if let Ok(fire) = serde_json::to_value(fire) {
-            input.insert(RESERVED_KEY.to_owned(), fire);
+            input.insert(SCHEDULE_KEY.to_owned(), fire);
         }
         let input = serde_json::to_string(&input).unwrap_or_else(|_| "{}".to_owned());
         self.settling.bytes = self.settling.bytes.saturating_sub(input.len());
@@ -792,10 +793,8 @@ fn checked(schedule: &Schedule) -> Result<Spec, Error> {
     let mut spec = schedule.spec.clone();
     check_spec(&spec)?;
     let values = schedule.input.clone().into_values()?;
-    if values.contains_key(RESERVED_KEY) {
-        return super::expression::refuse(format!(
-            "the input has a key `{RESERVED_KEY}`, which is the engine's"
-        ));
+    if let Some(key) = reserved_key(&values) {
+        return super::expression::refuse(format!("the input has a key `{key}`, which is the engine's"));
     }
     let bytes = values_to_json(&values)?.len();
     if bytes > MAX_INPUT {

@@ -1,15 +1,7 @@
 //! What an execution that a schedule started knows of it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-/// Under which key the stored input of an execution says by which fire it was started. Tasks do not see it in
-/// their context.
-pub(crate) const RESERVED_KEY: &str = "cloacina/schedule";
 
 /// The moment of a schedule that an execution was started for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,13 +29,4 @@ impl Fire {
     pub fn for_test(name: impl Into<String>, nominal: Timestamp) -> Self {
         Self { name: name.into(), nominal, previous: None, missed: 0, backfill: false }
     }
-}
-
-/// The input of an execution, as tasks see it.
-type Input = Arc<BTreeMap<String, Value>>;
-
-/// Takes what a schedule left in an input out of it.
-pub(crate) fn taken_out(mut values: BTreeMap<String, Value>) -> (Input, Option<Arc<Fire>>) {
-    let fire = values.remove(RESERVED_KEY).and_then(|value: Value| serde_json::from_value(value).ok());
-    (Arc::new(values), fire.map(Arc::new))
 }

@@ -14,4 +14,3 @@ mod owed;
 pub(crate) use calendar::{Calendar, before as just_before};
 pub use definition::{CatchUp, Missed, Overlap, Redo, Schedule};
 pub use fire::Fire;
-pub(crate) use fire::{RESERVED_KEY, taken_out};

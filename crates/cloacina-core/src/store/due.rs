@@ -16,14 +16,21 @@ pub enum DueKind {
     /// The subject, a schedule, is looked at: it fires, or an execution that it started has ended, which is
     /// the cause then. [`schedule_settle`](super::Store::schedule_settle) takes these.
     Schedule,
+    /// The children of the subject, an execution, are to be looked at. The cause is the child that ended, if
+    /// one did. [`children_settle`](super::Store::children_settle) takes these.
+    Children,
+    /// The subject, an execution, is over, or a node of it, which is the cause then: the children that are
+    /// open are cancelled.
+    Sweep,
 }
 
 impl DueKind {
     /// All that this program knows.
-    pub const ALL: &'static [Self] = &[Self::Deadline, Self::Wait, Self::Schedule];
+    pub const ALL: &'static [Self] =
+        &[Self::Deadline, Self::Wait, Self::Schedule, Self::Children, Self::Sweep];
 
     /// Those that are about executions.
-    pub const OF_EXECUTIONS: &'static [Self] = &[Self::Deadline, Self::Wait];
+    pub const OF_EXECUTIONS: &'static [Self] = &[Self::Deadline, Self::Wait, Self::Children, Self::Sweep];
 
     /// How it is stored: from 0 to 15.
     #[must_use]
@@ -32,6 +39,8 @@ impl DueKind {
             Self::Deadline => 0,
             Self::Wait => 1,
             Self::Schedule => 2,
+            Self::Children => 3,
+            Self::Sweep => 4,
         }
     }
 }
@@ -41,8 +50,10 @@ impl DueKind {
 pub struct Settled {
     /// How many rows were taken, with those that nothing came of.
     pub taken: usize,
-    /// The executions that were cancelled because their deadline has passed.
+    /// The executions that were cancelled because their deadline has passed, or their parent has ended.
     pub expired: Vec<ExecutionId>,
     /// Whether waits are due: [`wait_due`](super::Store::wait_due) says which.
     pub waits: bool,
+    /// Whether children are to be looked at: [`children_due`](super::Store::children_due) says which.
+    pub children: bool,
 }

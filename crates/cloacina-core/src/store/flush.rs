@@ -51,9 +51,9 @@ pub struct PlaceFlush {
     /// The executions among those of `outcomes` that may have [due rows](super::DueKind): these go when the
     /// execution is closed.
     pub timed: Vec<ExecutionId>,
-    /// The executions among those of `outcomes` that a schedule may have started: it is looked at when the
-    /// execution is closed.
-    pub scheduled: Vec<ExecutionId>,
+    /// The executions among those of `outcomes` whose end may matter to something else: the schedule or the
+    /// parent that started it is looked at, and its own children are swept, when the execution is closed.
+    pub related: Vec<ExecutionId>,
     /// What to claim from the ready table.
     pub claim: Option<Claim>,
 }

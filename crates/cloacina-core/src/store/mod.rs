@@ -10,6 +10,7 @@
 //! transaction that changes the tasks of an execution locks the execution first, in a statement of its own,
 //! so that the next statement's snapshot sees what the previous holder of the lock wrote.
 
+mod children;
 mod due;
 mod error;
 mod execution;
@@ -29,6 +30,10 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+pub use children::{
+    ChildList, ChildRecord, ChildrenNode, ChildrenPlan, ChildrenProgress, DueChildren, DueParent, EndedChild,
+    MOST_ITEM_BYTES, MOST_STARTED_BYTES, NewChild, NodeStep, ParentStep,
+};
 pub use due::{DueKind, Settled};
 pub use error::{StoreError, StoreErrorKind};
 pub use execution::{
@@ -316,6 +321,46 @@ pub trait Store: Send + Sync + 'static {
 
     /// The waits that are open, in the order of executions.
     async fn wait_list(&self, place: &Place, filter: &WaitFilter) -> Result<Vec<OpenWait>>;
+
+    /// The executions of a place whose children are to be looked at, of these workflows, the longest due
+    /// first: what the first `limit` due rows after `after` say, whatever they are about. It locks nothing.
+    async fn children_due(
+        &self,
+        place: &Place,
+        workflows: &Arc<[WorkflowKey]>,
+        after: Option<&WaitCursor>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<DueChildren>;
+
+    /// Does what was decided about nodes that wait for children, where their counters are those that it goes
+    /// by, and takes due rows away of which nothing can come. A step that starts anything in an execution that
+    /// is paused is not done. It waits for no execution that somebody else has locked.
+    async fn children_settle(
+        &self,
+        place: &Place,
+        steps: &Arc<[ParentStep]>,
+        void: &[WaitCursor],
+        now: Option<Timestamp>,
+    ) -> Result<SettledWaits>;
+
+    /// The children of an execution, in the order of nodes and items.
+    async fn children_list(&self, place: &Place, list: &ChildList) -> Result<Vec<ChildRecord>>;
+
+    /// How far the nodes of an execution are that wait, or waited, for children.
+    async fn children_progress(&self, place: &Place, execution: ExecutionId)
+    -> Result<Vec<ChildrenProgress>>;
+
+    /// Says how many children of a node may be open at once, and has it looked at. The node is named by its
+    /// id. False if no such node waits for children.
+    async fn children_parallel(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        node: &str,
+        parallel: i64,
+        now: Option<Timestamp>,
+    ) -> Result<bool>;
 
     /// Records a signal, and has the wait looked at that takes it. Nobody needs the code for it.
     async fn signal_send(

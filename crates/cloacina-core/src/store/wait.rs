@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Payload, WorkflowKey};
+use super::{ChildrenPlan, Payload, WorkflowKey};
 use crate::execution::{ExecutionStatus, SkipReason, TaskState};
 use crate::id::{ExecutionId, SubmitterId, TaskIndex};
 use crate::store::{Closed, Outcome};
@@ -106,6 +106,8 @@ pub struct WaitBegin {
     pub until: Timestamp,
     /// What it asks, as JSON.
     pub ask: Option<Payload>,
+    /// What is started for it, if it waits for children.
+    pub children: Option<ChildrenPlan>,
 }
 
 /// A wait is over.
@@ -116,6 +118,8 @@ pub struct WaitEnd {
     /// What became of it, as of a task: completed, failed or skipped. It was never claimed, so the attempt is
     /// 0.
     pub outcome: Arc<Outcome>,
+    /// Whether it waits for children, which are swept if they are still open.
+    pub sweeps: bool,
 }
 
 /// What ends a wait.
@@ -140,6 +144,16 @@ pub struct SettledWaits {
     pub closed: Vec<Closed>,
     /// Who submitted them, as far as somebody wants to be told.
     pub submitters: Vec<SubmitterId>,
+}
+
+impl SettledWaits {
+    /// Adds what came of another call.
+    pub fn absorb(&mut self, other: Self) {
+        self.done += other.done;
+        self.voided += other.voided;
+        self.closed.extend(other.closed);
+        self.submitters.extend(other.submitters);
+    }
 }
 
 /// Whom a signal is for.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::children::OF_TASK;
 use super::fingerprint::StableHash;
 use super::name::{check_name, check_workflow_name};
 use super::wait::Awaited;
@@ -17,6 +18,7 @@ const MAX_TASKS: usize = 10_000;
 pub(crate) struct Graph {
     nodes: Vec<Edges>,
     has_waits: bool,
+    has_children: bool,
     fingerprint: Fingerprint,
 }
 
@@ -78,9 +80,24 @@ impl Graph {
         rank(&mut nodes).map_err(|stuck| fail(Problem::Cycle { task: of[stuck].id().to_owned() }))?;
         let fingerprint = fingerprint(version, of, &nodes);
         let has_waits = of.iter().any(|node| node.wait().is_some());
-        let graph = Self { nodes, has_waits, fingerprint };
+        let waits = || of.iter().filter_map(Node::wait);
+        let has_children = waits().any(|wait| wait.what.children().is_some());
+        let graph = Self { nodes, has_waits, has_children, fingerprint };
         graph.check_signals(of).map_err(fail)?;
         Ok(graph)
+    }
+
+    /// That of a workflow with one task, which is part of another one: its ids were checked there.
+    pub(crate) fn of_task(version: &str, of: &[Node]) -> Result<Self, WorkflowError> {
+        let nodes = vec![Edges::default()];
+        let fingerprint = fingerprint(Some(version), of, &nodes);
+        if let Some(Node::Task(task)) =
+            of.first().filter(|node| node.task().is_some_and(|task| task.retry.attempts == 0))
+        {
+            let problem = Problem::NoAttempts { task: task.id.clone() };
+            return Err(WorkflowError { workflow: format!("{OF_TASK}{}", task.id), problem });
+        }
+        Ok(Self { nodes, has_waits: false, has_children: false, fingerprint })
     }
 
     /// Refuses two waits for one signal that may be open at one time: which of them it would come to would be
@@ -107,6 +124,10 @@ impl Graph {
 
     pub(crate) fn has_waits(&self) -> bool {
         self.has_waits
+    }
+
+    pub(crate) fn has_children(&self) -> bool {
+        self.has_children
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
@@ -174,6 +195,10 @@ fn fingerprint(version: Option<&str>, of: &[Node], nodes: &[Edges]) -> Fingerpri
             Node::Wait(wait) => match &wait.what {
                 Awaited::Sleep(_) => hash.text("sleep"),
                 Awaited::Signal(signal) => hash.text("signal").text(&signal.name),
+                Awaited::Children(children) => {
+                    let hash = hash.text("children").text(&children.workflow);
+                    children.list.iter().chain(&children.input).fold(hash, |hash, key| hash.text(key))
+                }
             },
         }
     });

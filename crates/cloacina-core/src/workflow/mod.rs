@@ -5,6 +5,7 @@
 //! finds most of it when the program is compiled.
 
 pub mod check;
+mod children;
 mod fingerprint;
 pub mod form;
 mod graph;
@@ -17,6 +18,8 @@ mod wait;
 
 use std::sync::Arc;
 
+pub(crate) use children::{Children, MOST_PARALLEL, OF_TASK};
+pub use children::{ParentClose, Tolerance};
 pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::StableHash;
 pub(crate) use graph::Graph;
@@ -32,6 +35,7 @@ pub use wait::{Ask, Dependency, OnTimeout, Wait};
 
 use crate::error::{Error, ErrorKind};
 use crate::id::TaskIndex;
+use crate::rule::TriggerRule;
 use crate::state::State;
 
 /// A DAG of tasks with a name.
@@ -43,6 +47,8 @@ pub struct Workflow {
     operator_only: bool,
     nodes: Arc<[Node]>,
     graph: Result<Arc<Graph>, WorkflowError>,
+    /// Those that its maps start which run one task of it for each item of a list.
+    items: Arc<[Self]>,
     /// What its tasks are given; `None` until a runner that runs it is opened.
     state: Option<State>,
 }
@@ -57,7 +63,40 @@ impl Workflow {
             description: String::new(),
             operator_only: false,
             nodes: Vec::new(),
+            mapped: Vec::new(),
         }
+    }
+
+    /// What a map starts that runs one task for each item of a list. Its version is that of the workflow with
+    /// the map, so that items run by the code that their parent began with.
+    fn of_task(
+        task: TaskDefinition,
+        parent: &Result<Arc<Graph>, WorkflowError>,
+        operator_only: bool,
+    ) -> Self {
+        let name = format!("{OF_TASK}{}", task.id);
+        let version = parent.as_ref().map_or_else(|_| String::new(), |graph| graph.fingerprint().to_string());
+        let nodes: Arc<[Node]> = [Node::Task(task)].into();
+        Self {
+            graph: Graph::of_task(&version, &nodes).map(Arc::new),
+            name: name.into(),
+            version: Some(version.into()),
+            description: String::new(),
+            operator_only,
+            nodes,
+            items: Arc::default(),
+            state: None,
+        }
+    }
+
+    /// The workflows that its maps start which run one task of it for each item of a list.
+    pub(crate) fn items(&self) -> &[Self] {
+        &self.items
+    }
+
+    /// That of these which a map starts, by its name.
+    pub(crate) fn item(&self, name: &str) -> Option<&Self> {
+        self.items.iter().find(|item| item.name() == name)
     }
 
     /// The name that executions are asked for by.
@@ -143,6 +182,8 @@ impl Workflow {
                 ),
             ));
         }
+        let items = self.items.iter().map(|item| item.clone().given(state, tenant));
+        self.items = items.collect::<Result<_, _>>()?;
         self.state = Some(state.clone());
         Ok(self)
     }
@@ -170,6 +211,8 @@ pub struct WorkflowBuilder {
     description: String,
     operator_only: bool,
     nodes: Vec<Node>,
+    /// The tasks that run for each item of a list.
+    mapped: Vec<TaskDefinition>,
 }
 
 impl WorkflowBuilder {
@@ -212,7 +255,16 @@ impl WorkflowBuilder {
     /// Adds a task. The order of these calls is the order in which patches of equals are merged.
     #[must_use]
     pub fn task(mut self, task: impl Task) -> Self {
-        self.nodes.push(Node::Task(task.definition()));
+        let mut task = task.definition();
+        let Some(map) = task.map.take() else {
+            self.nodes.push(Node::Task(task));
+            return self;
+        };
+        let dependencies = std::mem::take(&mut task.dependencies);
+        let map = Children { workflow: format!("{OF_TASK}{}", task.id), ..map };
+        self.nodes.push(Node::Wait(Wait::of_task(&task.id, dependencies, task.rule.clone(), map)));
+        task.rule = TriggerRule::default();
+        self.mapped.push(task);
         self
     }
 
@@ -227,7 +279,9 @@ impl WorkflowBuilder {
     #[must_use]
     pub fn build(self) -> Workflow {
         let graph = Graph::new(&self.name, self.version.as_deref(), &self.nodes).map(Arc::new);
+        let items = self.mapped.into_iter().map(|task| Workflow::of_task(task, &graph, self.operator_only));
         Workflow {
+            items: items.collect(),
             name: self.name.into(),
             version: self.version.map(Into::into),
             description: self.description,

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::children::{Children, DEFAULT_PARALLEL, Tolerance};
 use crate::contained::Contained;
 use crate::context::Context;
 use crate::error::TaskError;
@@ -43,6 +44,8 @@ pub struct TaskDefinition {
     pub(crate) rule: TriggerRule,
     pub(crate) body: Contained<TaskBody>,
     pub(crate) asks_for_resources: bool,
+    /// If it runs for each item of a list.
+    pub(crate) map: Option<Children>,
     /// The types of the state that its body asks for.
     pub(crate) state: Vec<StateType>,
 }
@@ -77,6 +80,7 @@ impl TaskDefinition {
             rule: TriggerRule::default(),
             body: Contained::new(body),
             asks_for_resources: false,
+            map: None,
             state: Vec::new(),
         }
     }
@@ -123,6 +127,32 @@ impl TaskDefinition {
     #[must_use]
     pub fn rule(mut self, rule: TriggerRule) -> Self {
         self.rule = rule;
+        self
+    }
+
+    /// As one that runs for each item of the list under this key of the context: a [map](super::Wait::map)
+    /// whose children have this one task. Its first parameter is the [`Item`](crate::Item), its results are
+    /// [read by pages](crate::Context::results), and retries, timeout and state are those of each item. Its
+    /// rule and its dependencies are those of the map.
+    #[must_use]
+    pub fn map(mut self, list: impl Into<String>) -> Self {
+        let (list, parallel) = (Some(list.into()), DEFAULT_PARALLEL);
+        self.map = Some(Children { list, parallel, ..Children::of(String::new()) });
+        self
+    }
+
+    /// How many items of its [map](Self::map) are open at once, see [`Wait::parallel`](super::Wait::parallel).
+    #[must_use]
+    pub fn parallel(mut self, parallel: u32) -> Self {
+        self.map = Some(Children { parallel, ..self.map.unwrap_or_else(|| Children::of(String::new())) });
+        self
+    }
+
+    /// How many items of its [map](Self::map) may fail, see [`Wait::tolerate`](super::Wait::tolerate).
+    #[must_use]
+    pub fn tolerate(mut self, tolerance: impl Into<Tolerance>) -> Self {
+        let map = self.map.unwrap_or_else(|| Children::of(String::new()));
+        self.map = Some(Children { tolerance: tolerance.into(), ..map });
         self
     }
 

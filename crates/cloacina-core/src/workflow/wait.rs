@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Task;
+use super::children::{Children, DEFAULT_PARALLEL, ParentClose, Tolerance};
 use super::name::check_name;
 use crate::rule::TriggerRule;
 
@@ -14,7 +15,7 @@ const MOST_CHOICES: usize = 100;
 /// The longest question, in bytes; a choice or role may have 200.
 const LONGEST_QUESTION: usize = 2000;
 
-/// A node of a workflow that waits: for a time, or for a signal.
+/// A node of a workflow that waits: for a time, for a signal, or for other executions.
 ///
 /// It stands beside the tasks, is named by their dependencies as they are, and depends on them with
 /// [`after`](Self::after). When it is reached, its rule decides, as that of a task does, whether it is
@@ -37,8 +38,8 @@ pub struct Wait {
     pub(crate) dependencies: Vec<String>,
     pub(crate) rule: TriggerRule,
     pub(crate) what: Awaited,
-    /// Whether something was said of a sleep that can only be said of a wait for a signal.
-    misused: bool,
+    /// What was said of it that cannot be said of what it waits for.
+    misused: Option<&'static str>,
 }
 
 /// What a [`Wait`] waits for.
@@ -47,6 +48,7 @@ pub(crate) enum Awaited {
     /// Until so much time has passed since it was reached.
     Sleep(Duration),
     Signal(Signal),
+    Children(Children),
 }
 
 /// A signal, and how long it is waited for.
@@ -115,7 +117,7 @@ impl Dependency for String {
 
 impl Wait {
     fn new(id: String, what: Awaited) -> Self {
-        Self { id, dependencies: Vec::new(), rule: TriggerRule::default(), what, misused: false }
+        Self { id, dependencies: Vec::new(), rule: TriggerRule::default(), what, misused: None }
     }
 
     /// Waits until `duration` has passed since it was reached, by the database's clock. A crash or a restart
@@ -136,11 +138,103 @@ impl Wait {
         Self::new(id, Awaited::Signal(signal))
     }
 
+    /// Starts an execution of this workflow, a *child*, waits for its end, and leaves its final context under
+    /// its id.
+    ///
+    /// The input of the child is the context as it is here, unless [`input`](Self::input) says which part of
+    /// it. The child has the priority and the deadline of its parent. It fails where the child does not
+    /// complete, and its error says which execution that is. No process needs the code of the child to start
+    /// it.
+    ///
+    /// ```
+    /// use cloacina_core::workflow::{ParentClose, Wait};
+    ///
+    /// let ship = Wait::child("ship", "shipping").after("pack").on_close(ParentClose::Abandon);
+    /// ```
+    #[must_use]
+    pub fn child(id: impl Into<String>, workflow: impl Into<String>) -> Self {
+        Self::new(id.into(), Awaited::Children(Children::of(workflow.into())))
+    }
+
+    /// Starts an execution of this workflow for each item of a list in the context, and waits for their ends.
+    ///
+    /// The list is a JSON array of up to 1,000,000 items of up to 64 KiB each, under the key that
+    /// [`over`](Self::over) names; without a call, under the id of the node. The input of a child is `item`,
+    /// the item, and `index`, its number from 0. At most [`parallel`](Self::parallel) of them are open at a
+    /// time, over all processes. It fails as soon as more failed than are [tolerated](Self::tolerate).
+    ///
+    /// It leaves nothing in the context: the results are [read by pages](crate::Context::results). An empty
+    /// list is over at once.
+    ///
+    /// ```
+    /// use cloacina_core::workflow::Wait;
+    ///
+    /// let resize = Wait::map("resize", "resize_image").over("images").parallel(64).tolerate("2%").after("list");
+    /// ```
+    #[must_use]
+    pub fn map(id: impl Into<String>, workflow: impl Into<String>) -> Self {
+        let id = id.into();
+        let children =
+            Children { list: Some(id.clone()), parallel: DEFAULT_PARALLEL, ..Children::of(workflow.into()) };
+        Self::new(id, Awaited::Children(children))
+    }
+
+    /// Under which key of the context the list of a [map](Self::map) is.
+    #[must_use]
+    pub fn over(self, key: impl Into<String>) -> Self {
+        self.of_map("over", |children| children.list = Some(key.into()))
+    }
+
+    /// How many children of a [map](Self::map) are open at once, at most: 1 to 10,000; 64 without this call.
+    #[must_use]
+    pub fn parallel(self, parallel: u32) -> Self {
+        self.of_map("parallel", |children| children.parallel = parallel)
+    }
+
+    /// How many items of a [map](Self::map) may fail before it fails: a number, or a part as `"2%"`; none
+    /// without this call. A child that was cancelled has failed. When it fails nothing new is started; what
+    /// runs goes on to its end, if the parent does not end before.
+    #[must_use]
+    pub fn tolerate(self, tolerance: impl Into<Tolerance>) -> Self {
+        self.of_map("tolerate", |children| children.tolerance = tolerance.into())
+    }
+
+    /// Under which key of the context the input of a [child](Self::child) is, an object.
+    #[must_use]
+    pub fn input(mut self, key: impl Into<String>) -> Self {
+        match &mut self.what {
+            Awaited::Children(children) if children.list.is_none() => children.input = Some(key.into()),
+            _ => self.misused = Some("says `input`, which is for the wait for one child"),
+        }
+        self
+    }
+
+    /// What becomes of its children if the parent ends before them; [`ParentClose::Cancel`] without this
+    /// call. If the time of the wait is over, they are treated the same way.
+    #[must_use]
+    pub fn on_close(mut self, on_close: ParentClose) -> Self {
+        match &mut self.what {
+            Awaited::Children(children) => children.on_close = on_close,
+            _ => self.misused = Some("says `on_close`, which is for a wait for children"),
+        }
+        self
+    }
+
+    /// Waits for the items of a task.
+    pub(super) fn of_task(
+        id: &str,
+        dependencies: Vec<String>,
+        rule: TriggerRule,
+        children: Children,
+    ) -> Self {
+        Self { dependencies, rule, ..Self::new(id.to_owned(), Awaited::Children(children)) }
+    }
+
     /// Waits for the signal of this name. Without this call the name is the id of the wait, so that a
     /// workflow with two waits for one signal needs it.
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
-        self.of_signal(|signal| signal.name = name.into())
+        self.of_signal("named", |signal| signal.name = name.into())
     }
 
     /// Comes after this task, or after the node with this id. May be called several times.
@@ -157,23 +251,30 @@ impl Wait {
         self
     }
 
-    /// Waits for its signal so long at most, from when it was reached. Without this call it waits for ever,
-    /// or to the deadline of the execution.
+    /// Waits for its signal, or its children, so long at most, from when it was reached. Without this call it
+    /// waits for ever, or to the deadline of the execution. Children that are not over in time let it fail.
     #[must_use]
-    pub fn timeout(self, timeout: Duration) -> Self {
-        self.of_signal(|signal| signal.timeout = Some(timeout))
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        match &mut self.what {
+            Awaited::Signal(signal) => signal.timeout = Some(timeout),
+            Awaited::Children(children) => children.timeout = Some(timeout),
+            Awaited::Sleep(_) => {
+                self.misused = Some("is a sleep with a `timeout`: it ends when its own time is over");
+            }
+        }
+        self
     }
 
     /// What becomes of it when its time is over; [`OnTimeout::Fail`] without this call.
     #[must_use]
     pub fn on_timeout(self, on_timeout: OnTimeout) -> Self {
-        self.of_signal(|signal| signal.on_timeout = on_timeout)
+        self.of_signal("on_timeout", |signal| signal.on_timeout = on_timeout)
     }
 
     /// Puts this question in the list of what waits.
     #[must_use]
     pub fn ask(self, ask: Ask) -> Self {
-        self.of_signal(|signal| signal.ask = Some(ask))
+        self.of_signal("ask", |signal| signal.ask = Some(ask))
     }
 
     /// The id, unique in its workflow.
@@ -182,20 +283,44 @@ impl Wait {
         &self.id
     }
 
-    fn of_signal(mut self, change: impl FnOnce(&mut Signal)) -> Self {
+    fn of_signal(mut self, said: &str, change: impl FnOnce(&mut Signal)) -> Self {
         match &mut self.what {
             Awaited::Signal(signal) => change(signal),
-            Awaited::Sleep(_) => self.misused = true,
+            _ => {
+                self.misused = Some(match said {
+                    "named" => "says `named`, which is for a wait for a signal",
+                    "ask" => "says `ask`, which is for a wait for a signal",
+                    _ => "says `on_timeout`, which is for a wait for a signal",
+                });
+            }
+        }
+        self
+    }
+
+    fn of_map(mut self, said: &str, change: impl FnOnce(&mut Children)) -> Self {
+        match &mut self.what {
+            Awaited::Children(children) if children.list.is_some() => change(children),
+            _ => {
+                self.misused = Some(match said {
+                    "over" => "says `over`, which is for a map",
+                    "parallel" => "says `parallel`, which is for a map",
+                    _ => "says `tolerate`, which is for a map",
+                });
+            }
         }
         self
     }
 
     /// What is wrong with it, besides its name and its dependencies.
     pub(super) fn check(&self) -> Result<(), &'static str> {
-        if self.misused {
-            return Err("is a sleep: `named`, `timeout`, `on_timeout` and `ask` are for a wait for a signal");
+        if let Some(misused) = self.misused {
+            return Err(misused);
         }
-        let Awaited::Signal(signal) = &self.what else { return Ok(()) };
+        let signal = match &self.what {
+            Awaited::Signal(signal) => signal,
+            Awaited::Children(children) => return children.check(),
+            Awaited::Sleep(_) => return Ok(()),
+        };
         check_name(&signal.name)?;
         let Some(ask) = &signal.ask else { return Ok(()) };
         let short = |text: &String| text.len() <= 200;
@@ -216,8 +341,16 @@ impl Awaited {
     /// The signal, if it is one.
     pub(crate) fn signal(&self) -> Option<&Signal> {
         match self {
-            Self::Sleep(_) => None,
+            Self::Sleep(_) | Self::Children(_) => None,
             Self::Signal(signal) => Some(signal),
+        }
+    }
+
+    /// The children, if it is those.
+    pub(crate) fn children(&self) -> Option<&Children> {
+        match self {
+            Self::Sleep(_) | Self::Signal(_) => None,
+            Self::Children(children) => Some(children),
         }
     }
 
@@ -226,6 +359,7 @@ impl Awaited {
         match self {
             Self::Sleep(duration) => Some(*duration),
             Self::Signal(signal) => signal.timeout,
+            Self::Children(children) => children.timeout,
         }
     }
 }

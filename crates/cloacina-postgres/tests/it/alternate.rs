@@ -285,7 +285,7 @@ impl Alternation {
             submits,
             outcomes,
             timed,
-            scheduled: Vec::new(),
+            related: Vec::new(),
             claim: Some(claim),
         }
     }
@@ -347,7 +347,7 @@ impl Alternation {
             submits: vec![Arc::new(new)],
             outcomes: vec![],
             timed: vec![],
-            scheduled: Vec::new(),
+            related: Vec::new(),
             claim: None,
         };
         let mut places = vec![place_flush(&self.tenants[tenant], broken)];

@@ -30,7 +30,7 @@ async fn what_somebody_else_has_locked_stays_and_keeps_nothing_waiting() {
         locked.0, held.0
     );
     t.beside.batch_execute(&lock).await.unwrap();
-    assert_eq!(settle(&t).await, Settled { taken: 1, expired: vec![free], waits: false });
+    assert_eq!(settle(&t).await, Settled { taken: 1, expired: vec![free], ..Settled::default() });
     assert_eq!(settle(&t).await, Settled::default());
     t.beside.batch_execute("ROLLBACK").await.unwrap();
     let mut expired = settle(&t).await.expired;
@@ -59,7 +59,7 @@ async fn a_kind_of_a_newer_program_stays_and_rings_while_deadlines_are_kept() {
     let late = overdue(&t).await;
     let plant = "INSERT INTO due_rows SELECT tenant_id, 7, due_at, subject, 'a signal' FROM due_rows";
     t.beside.batch_execute(plant).await.unwrap();
-    assert_eq!(settle(&t).await, Settled { taken: 1, expired: vec![late], waits: false });
+    assert_eq!(settle(&t).await, Settled { taken: 1, expired: vec![late], ..Settled::default() });
     assert_eq!(rows(&t).await, 1);
     let next = t.lower(None).await;
     assert!(next.due.is_none() && next.unknown.is_some_and(|unknown| unknown < next.now));

@@ -156,7 +156,7 @@ async fn a_flush_of_several_places_says_which_of_them_is_locked_and_writes_nothi
             submits: vec![Arc::new(new_execution(&[0], &[]))],
             outcomes: Vec::new(),
             timed: Vec::new(),
-            scheduled: Vec::new(),
+            related: Vec::new(),
             claim: None,
         };
         let flush = Flush { runner: Some(t.runner), now: None, places: places.iter().map(of).collect() };
@@ -243,7 +243,7 @@ fn flush_of(
         first_claim: true,
         submits: vec![Arc::new(new_execution(&[0], &[]))],
         outcomes: Vec::new(),
-        scheduled: Vec::new(),
+        related: Vec::new(),
         timed: Vec::new(),
         claim: None,
     };

@@ -61,7 +61,7 @@ async fn bells_of_several_tenants_are_lowered_together_but_for_one_that_is_being
                 submits: vec![Arc::new(new)],
                 outcomes: Vec::new(),
                 timed: Vec::new(),
-                scheduled: Vec::new(),
+                related: Vec::new(),
                 claim: None,
             };
             store.flush(0, &Flush { runner: None, now: None, places: vec![of] }).await.unwrap();

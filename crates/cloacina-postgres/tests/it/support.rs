@@ -132,7 +132,7 @@ impl Handle {
                 submits: submits.into_iter().map(Arc::new).collect(),
                 // None of these has a deadline.
                 timed: Vec::new(),
-                scheduled: Vec::new(),
+                related: Vec::new(),
                 outcomes: outcomes.into_iter().map(Arc::new).collect(),
                 claim: (limit > 0).then(|| Claim { limit, workflows: Arc::new([workflow()]) }),
             }],

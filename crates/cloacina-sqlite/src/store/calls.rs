@@ -7,11 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, Claimed, Control, Controlled, Decide, DueKind, DueWaits, ExecutionHeader,
-    ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewSignal,
-    NextDue, NodeEnd, OpenWait, Place, PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
-    SignalSent, Store, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
+    DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
+    FireRecord, Flush, Flushed, Liveness, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
+    PlaceFigures, PlaceName, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
+    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
+    WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 use super::{Durability, SqliteStore};
 use crate::error::Failure;
 use crate::schedule::{self, Moment};
-use crate::{doorbell, due, execution, expand, flush, rows, runner, wait};
+use crate::{children, doorbell, due, execution, expand, flush, rows, runner, wait};
 
 /// How many executions are deleted in one transaction: whoever else wants to write waits for it.
 const PRUNE_CHUNK: usize = 100;
@@ -263,6 +264,64 @@ impl Store for SqliteStore {
         self.own(place)?;
         let (tenant, filter) = (place.tenant, filter.clone());
         self.read_long(move |connection| wait::list(connection, tenant, &filter)).await
+    }
+
+    async fn children_due(
+        &self,
+        place: &Place,
+        workflows: &Arc<[WorkflowKey]>,
+        after: Option<&WaitCursor>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<DueChildren> {
+        self.own(place)?;
+        let now = self.micros(now);
+        self.read(|connection| children::due(connection, place.tenant, workflows, after, limit, now)).await
+    }
+
+    async fn children_settle(
+        &self,
+        place: &Place,
+        steps: &Arc<[ParentStep]>,
+        void: &[WaitCursor],
+        now: Option<Timestamp>,
+    ) -> Result<SettledWaits> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            children::settle(connection, place.tenant, steps, void, self.micros(now))
+        })
+        .await
+    }
+
+    async fn children_list(&self, place: &Place, list: &ChildList) -> Result<Vec<ChildRecord>> {
+        self.own(place)?;
+        let (tenant, list) = (place.tenant, list.clone());
+        self.read_long(move |connection| children::list(connection, tenant, &list)).await
+    }
+
+    async fn children_progress(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+    ) -> Result<Vec<ChildrenProgress>> {
+        self.own(place)?;
+        self.read(|connection| children::progress(connection, place.tenant, execution)).await
+    }
+
+    async fn children_parallel(
+        &self,
+        place: &Place,
+        execution: ExecutionId,
+        node: &str,
+        parallel: i64,
+        now: Option<Timestamp>,
+    ) -> Result<bool> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            let now = self.micros(now);
+            children::set_parallel(connection, place.tenant, execution, node, parallel, now)
+        })
+        .await
     }
 
     async fn signal_send(

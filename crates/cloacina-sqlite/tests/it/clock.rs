@@ -25,7 +25,7 @@ async fn flush(
             submits: submits.into_iter().map(Into::into).collect(),
             outcomes: outcomes.into_iter().map(Into::into).collect(),
             timed: Vec::new(),
-            scheduled: Vec::new(),
+            related: Vec::new(),
             claim: Some(Claim { limit: 10, workflows: [workflow()].into() }),
         }],
     };

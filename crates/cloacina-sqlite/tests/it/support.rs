@@ -136,7 +136,7 @@ impl Handle {
                 first_claim: false,
                 submits: submits.into_iter().map(Arc::new).collect(),
                 timed: outcomes.iter().map(|outcome| outcome.execution).collect(),
-                scheduled: Vec::new(),
+                related: Vec::new(),
                 outcomes: outcomes.into_iter().map(Arc::new).collect(),
                 claim: (limit > 0).then(|| Claim { limit, workflows: Arc::new([workflow()]) }),
             }],

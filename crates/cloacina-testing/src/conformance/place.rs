@@ -52,7 +52,7 @@ fn part(place: &Arc<Place>, new: NewExecution, outcomes: Vec<Outcome>) -> PlaceF
         first_claim: true,
         submits: vec![Arc::new(new)],
         timed: outcomes.iter().map(|outcome| outcome.execution).collect(),
-        scheduled: outcomes.iter().map(|outcome| outcome.execution).collect(),
+        related: outcomes.iter().map(|outcome| outcome.execution).collect(),
         outcomes: outcomes.into_iter().map(Arc::new).collect(),
         claim: Some(Claim { limit: 10, workflows: [key(WORKFLOW, 1)].into() }),
     }

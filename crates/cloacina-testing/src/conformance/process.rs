@@ -553,7 +553,7 @@ impl Batch {
             submits: Vec::new(),
             outcomes: Vec::new(),
             timed: Vec::new(),
-            scheduled: Vec::new(),
+            related: Vec::new(),
             claim: None,
         };
         Self { process, runner: runner.cloned(), now, part }
@@ -574,7 +574,7 @@ impl Batch {
 
     pub(in crate::conformance) fn outcome(mut self, outcome: Outcome) -> Self {
         self.part.timed.push(outcome.execution);
-        self.part.scheduled.push(outcome.execution);
+        self.part.related.push(outcome.execution);
         self.part.outcomes.push(Arc::new(outcome));
         self
     }

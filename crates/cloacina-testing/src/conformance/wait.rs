@@ -31,11 +31,18 @@ fn one_wait() -> NewExecution {
 }
 
 fn begin(execution: ExecutionId, node: TaskIndex, signal: Option<&str>, until: Timestamp) -> WaitStep {
-    WaitStep::Begin(WaitBegin { execution, node, signal: signal.map(Into::into), until, ask: None })
+    WaitStep::Begin(WaitBegin {
+        execution,
+        node,
+        signal: signal.map(Into::into),
+        until,
+        ask: None,
+        children: None,
+    })
 }
 
 fn end_of(outcome: Outcome, by: EndedBy) -> WaitStep {
-    WaitStep::End(WaitEnd { by, outcome: Arc::new(Outcome { attempt: 0, ..outcome }) })
+    WaitStep::End(WaitEnd { by, outcome: Arc::new(Outcome { attempt: 0, ..outcome }), sweeps: false })
 }
 
 fn end(execution: ExecutionId, node: TaskIndex, by: EndedBy) -> WaitStep {

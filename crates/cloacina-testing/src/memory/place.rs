@@ -13,7 +13,10 @@ use cloacina_core::store::{
 };
 use jiff::Timestamp;
 
+mod children;
 mod waits;
+
+use children::ChildrenRow;
 
 /// Who writes, and when.
 #[derive(Clone, Copy)]
@@ -67,6 +70,7 @@ pub(crate) struct PlaceRows {
     pub(super) schedules: Schedules,
     /// What waits that has begun to.
     waits: BTreeMap<(ExecutionId, TaskIndex), WaitRow>,
+    children: BTreeMap<(ExecutionId, TaskIndex), ChildrenRow>,
     signals: BTreeMap<ExecutionId, Vec<SignalRow>>,
     /// Workflow and idempotency key to the execution and the hash of its input.
     keys: BTreeMap<(String, String), (ExecutionId, i64)>,
@@ -76,6 +80,8 @@ pub(super) struct Execution {
     pub(super) header: ExecutionHeader,
     /// What started it.
     pub(super) schedule: Option<ScheduleId>,
+    /// The execution that it is a child of, the node that waits there, and its number among those.
+    parent: Option<(ExecutionId, TaskIndex, i64)>,
     input: Payload,
     /// When it starts, as long as it has no tasks.
     expands: Option<Timestamp>,
@@ -189,6 +195,7 @@ impl PlaceRows {
             due: BTreeSet::new(),
             schedules: Schedules::default(),
             waits: BTreeMap::new(),
+            children: BTreeMap::new(),
             signals: BTreeMap::new(),
             keys: BTreeMap::new(),
         }
@@ -258,6 +265,7 @@ impl PlaceRows {
                 error: None,
             },
             schedule: None,
+            parent: None,
             input: new.input.clone(),
             expands: (!new.is_expanded()).then_some(due),
             tasks: tasks.collect(),
@@ -390,6 +398,7 @@ impl PlaceRows {
                 self.due.insert((DueKind::Schedule.number(), now, ExecutionId(schedule.0), id.to_string()));
                 self.ring(now);
             }
+            self.note_relations(id, now);
         }
     }
 
@@ -560,6 +569,7 @@ impl PlaceRows {
                 self.drop_due(id);
                 self.park(id);
                 self.waits_back(id, now);
+                self.resume_children(id, now);
             }
             _ => return Controlled::Refused(status),
         }
@@ -588,14 +598,17 @@ impl PlaceRows {
         let mut settled = Settled::default();
         let waits = |(of, at, ..): &DueRow| *of == DueKind::Wait.number() && *at <= now;
         settled.waits = kinds.contains(&DueKind::Wait) && self.due.iter().any(waits);
-        for kind in kinds.iter().filter(|kind| **kind == DueKind::Deadline) {
+        let children = |(of, at, ..): &DueRow| *of == DueKind::Children.number() && *at <= now;
+        settled.children = kinds.contains(&DueKind::Children) && self.due.iter().any(children);
+        for kind in kinds.iter().filter(|kind| matches!(kind, DueKind::Deadline | DueKind::Sweep)) {
             let due = self.due.iter().filter(|(of, at, ..)| *of == kind.number() && *at <= now).take(limit);
             for row in due.cloned().collect::<Vec<_>>() {
-                self.due.remove(&row);
                 settled.taken += 1;
                 let id = row.2;
                 match kind {
+                    DueKind::Sweep => settled.expired.extend(self.sweep(row, now)),
                     DueKind::Deadline => {
+                        self.due.remove(&row);
                         let header = self.executions.get(&id).map(|execution| &execution.header);
                         let fits = |header: &&ExecutionHeader| {
                             !header.status.is_terminal() && header.deadline.is_some_and(|at| at <= now)
@@ -606,7 +619,7 @@ impl PlaceRows {
                         }
                     }
                     // Waits are read first, and settled by themselves; schedules are no executions.
-                    DueKind::Wait | DueKind::Schedule => {}
+                    DueKind::Wait | DueKind::Schedule | DueKind::Children => {}
                 }
             }
         }
@@ -683,7 +696,8 @@ impl PlaceRows {
 
     pub(crate) fn list(&self, list: &ExecutionList) -> Vec<ExecutionHeader> {
         let ExecutionList { filter, before, limit } = list;
-        let headers = self.executions.values().rev().map(|execution| &execution.header);
+        let roots = self.executions.values().rev().filter(|execution| execution.parent.is_none());
+        let headers = roots.map(|execution| &execution.header);
         headers
             .filter(|header| before.is_none_or(|before| header.id < before))
             .filter(|header| filter.statuses.is_empty() || filter.statuses.contains(&header.status))
@@ -699,9 +713,14 @@ impl PlaceRows {
     }
 
     pub(crate) fn prune(&mut self, before: Timestamp, limit: usize) -> usize {
-        let old = |execution: &&Execution| execution.header.finished_at.is_some_and(|at| at < before);
-        let pruned: BTreeSet<_> =
+        let old = |execution: &&Execution| {
+            let ended = execution.header.finished_at.is_some_and(|at| at < before);
+            execution.parent.is_none() && ended && self.is_over_below(execution.header.id)
+        };
+        let roots: Vec<_> =
             self.executions.values().filter(old).map(|execution| execution.header.id).take(limit).collect();
+        let pruned: BTreeSet<_> = roots.into_iter().flat_map(|root| self.tree(root)).collect();
+        self.children.retain(|(id, _), _| !pruned.contains(id));
         self.executions.retain(|id, _| !pruned.contains(id));
         self.keys.retain(|_, (id, _)| !pruned.contains(id));
         self.signals.retain(|id, _| !pruned.contains(id));

@@ -15,6 +15,7 @@ mod admin;
 mod attack;
 mod blocking;
 mod by_name;
+mod children;
 mod configuration;
 mod context;
 mod control;

@@ -7,12 +7,13 @@ use cloacina::{Context, ExecutionStatus, TaskDefinition, Workflow};
 
 use crate::support::{Database, Gate, idle, in_time, quick, until, workflow};
 
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "workflow_executions",
     "task_executions",
     "ready_tasks",
     "due_rows",
     "task_waits",
+    "task_children",
     "signals",
     "task_attempts",
 ];

@@ -12,7 +12,7 @@ use super::report::Report;
 use crate::context::values_from_json;
 use crate::execution::{ExecutionStatus, TaskState};
 use crate::id::{ExecutionId, TaskIndex};
-use crate::schedule::taken_out;
+use crate::origin::taken_out;
 use crate::slots::Permit;
 use crate::store::{Claimed, Closed, Freed, Fresh, NewTask, PlaceFlushed, TaskOutcome};
 
@@ -242,10 +242,10 @@ impl PlaceState {
     fn fresh(&self, claimed: &Claimed, fresh: &Fresh) -> Option<Live> {
         let workflow = Arc::clone(self.runnable(&claimed.workflow)?);
         let graph = Arc::clone(workflow.graph().ok()?);
-        let (values, fire) = taken_out(values_from_json(&fresh.input).ok()?);
+        let (values, origin) = taken_out(values_from_json(&fresh.input).ok()?);
         let (about, input) = ((claimed.priority, fresh.timed), (values, fresh.input.len()));
         let live = Live::new(claimed.execution, workflow, graph, about, input, fresh.created_at);
-        Some(Live { fire, ..live })
+        Some(Live { origin, ..live })
     }
 
     fn apply_closed(&mut self, Closed { execution, status }: Closed, moment: Moment, effects: &mut Effects) {

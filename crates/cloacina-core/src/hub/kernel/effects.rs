@@ -15,7 +15,7 @@ use crate::context::{Patch, Values};
 use crate::error::Error;
 use crate::execution::ExecutionResult;
 use crate::id::{ExecutionId, SubmitterId, TaskIndex};
-use crate::schedule::Fire;
+use crate::origin::Origin;
 use crate::slots::Permit;
 use crate::store::TaskOutcome;
 use crate::workflow::Workflow;
@@ -106,8 +106,8 @@ pub(crate) struct Run {
     /// What its context is made of.
     pub(crate) input: Arc<Values>,
     pub(crate) patches: Vec<Arc<Patch>>,
-    /// The moment of a schedule that its execution was started for.
-    pub(crate) fire: Option<Arc<Fire>>,
+    /// What started its execution.
+    pub(crate) origin: Origin,
     pub(crate) stop: Arc<Stop>,
     pub(crate) timeout: Option<Duration>,
     /// How long it may go on when it is told to end.

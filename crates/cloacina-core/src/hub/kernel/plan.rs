@@ -69,7 +69,7 @@ impl PlaceState {
             workflow: self.handles.workflows.to_run(&live.workflow),
             input,
             patches,
-            fire: live.fire.clone(),
+            origin: live.origin.clone(),
             stop: held.map(|held| Arc::clone(&held.stop)).unwrap_or_default(),
             timeout: match definition.timeout {
                 TaskTimeout::Default => settings.task_timeout,

@@ -26,6 +26,8 @@ pub(crate) struct Claiming {
     pub(crate) expanding: bool,
     /// Whether waits are being settled.
     pub(crate) waits: Settling,
+    /// Whether children are being settled.
+    pub(crate) children: Settling,
     /// How long to wait before due rows are taken again, when none could be, and until when.
     due_patience: Option<Duration>,
     due_after: Duration,

@@ -2,6 +2,7 @@
 
 mod claiming;
 mod handles;
+mod items;
 mod look;
 mod queue;
 mod standing;
@@ -25,6 +26,7 @@ use crate::workflow::Workflow;
 
 pub(crate) use claiming::{Claiming, PATIENCE, Settling};
 pub(crate) use handles::{HandleNumber, Handles, Served};
+pub(crate) use items::{Items, KnownItems};
 pub(crate) use look::Look;
 pub(crate) use queue::{Admitted, Queue};
 pub(crate) use standing::{Failures, Standing};
@@ -71,6 +73,8 @@ pub(crate) struct PlaceState {
     pub(crate) claiming: Claiming,
     pub(crate) handles: Handles,
     pub(crate) standing: Standing,
+    /// The lists of nodes that start children.
+    pub(crate) items: KnownItems,
 }
 
 /// A new execution on its way to the database.
@@ -178,6 +182,7 @@ impl PlaceState {
             claiming: Claiming::default(),
             handles: Handles::new(settings),
             standing: Standing { status, ..Standing::default() },
+            items: KnownItems::default(),
         }
     }
 

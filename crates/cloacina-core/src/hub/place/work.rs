@@ -73,10 +73,20 @@ impl Work {
         executions.filter(|id| self.live.get(id).is_none_or(|live| live.timed)).collect()
     }
 
-    /// Those of these executions that a schedule may have started: all of which it is not known that none
-    /// did.
-    pub(crate) fn scheduled(&self, executions: impl Iterator<Item = ExecutionId>) -> Vec<ExecutionId> {
-        executions.filter(|id| self.live.get(id).is_none_or(|live| live.fire.is_some())).collect()
+    /// Those of these executions whose end may matter to something else: a schedule that started them, a
+    /// parent, children. All of which it is not known that nothing else is concerned.
+    pub(crate) fn related(&self, executions: impl Iterator<Item = ExecutionId>) -> Vec<ExecutionId> {
+        let is_related = |live: &Live| live.origin.is_known() || live.graph.has_children();
+        executions.filter(|id| self.live.get(id).is_none_or(is_related)).collect()
+    }
+
+    /// Whether all that is known of an execution is that it is a child: only its parent wants to know of its
+    /// end.
+    pub(crate) fn is_only_a_child(&self, execution: ExecutionId) -> bool {
+        let is_it = |live: &Live| {
+            live.origin.parent.is_some() && live.origin.fire.is_none() && !live.graph.has_children()
+        };
+        self.live.get(&execution).is_some_and(is_it)
     }
 
     pub(crate) fn hold(&mut self, execution: ExecutionId, task: TaskIndex, attempt: i32) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
 use crate::store::{NewTask, WorkflowKey};
-use crate::workflow::{Workflow, WorkflowError, by_age};
+use crate::workflow::{RESERVED, Workflow, WorkflowError, by_age};
 
 /// What an execution of a workflow is made of.
 pub(crate) fn key_and_tasks(workflow: &Workflow) -> Result<(WorkflowKey, Arc<[NewTask]>), WorkflowError> {
@@ -39,7 +39,11 @@ impl WorkflowSet {
         workflows: impl IntoIterator<Item = Arc<Workflow>>,
     ) -> Result<Self, Error> {
         let mut by_name = base.by_name.clone();
-        for workflow in workflows {
+        let with_items = workflows.into_iter().flat_map(|workflow| {
+            let items: Vec<_> = workflow.items().iter().cloned().map(Arc::new).collect();
+            std::iter::once(workflow).chain(items)
+        });
+        for workflow in with_items {
             let versions = by_name.entry(workflow.name().to_owned()).or_default();
             match versions.binary_search_by(|known| by_age(known.version(), workflow.version())) {
                 Err(at) => versions.insert(at, workflow),
@@ -95,7 +99,8 @@ impl WorkflowSet {
     }
 
     pub(crate) fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
+        let names = self.by_name.keys().map(String::as_str);
+        let mut names: Vec<&str> = names.filter(|name| !name.starts_with(RESERVED)).collect();
         names.sort_unstable();
         names
     }

@@ -307,7 +307,7 @@ impl Engine {
             first_claim: !self.claimed_before,
             submits: submits.clone(),
             timed: outcomes.iter().map(|outcome| outcome.execution).collect(),
-            scheduled: outcomes.iter().map(|outcome| outcome.execution).collect(),
+            related: outcomes.iter().map(|outcome| outcome.execution).collect(),
             outcomes,
             claim: looks.then(|| Claim { limit, workflows: [key(WORKFLOW, 1)].into() }),
         };

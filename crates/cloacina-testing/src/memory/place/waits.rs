@@ -116,6 +116,9 @@ impl PlaceRows {
                 WaitStep::Begin(wait) if until.is_none() => {
                     let (until, ask) = (wait.until, wait.ask.clone());
                     self.waits.insert((id, node), WaitRow { signal: name, until, ask });
+                    if let Some(plan) = wait.children {
+                        self.begin_children(id, node, plan, now);
+                    }
                     let task = &mut self.tasks_mut(id)[node as usize];
                     task.due = if first.is_some() { now } else { until };
                 }
@@ -125,6 +128,9 @@ impl PlaceRows {
                         row.taken |= end.by == EndedBy::Signal(row.number);
                     }
                     self.end_wait(&end.outcome, now);
+                    if end.sweeps {
+                        self.sweep_later(id, Some(node), now);
+                    }
                     ended.insert(id);
                 }
                 _ => continue,
@@ -144,7 +150,7 @@ impl PlaceRows {
         settled
     }
 
-    fn end_wait(&mut self, outcome: &Outcome, now: Timestamp) {
+    pub(super) fn end_wait(&mut self, outcome: &Outcome, now: Timestamp) {
         let task = &mut self.tasks_mut(outcome.execution)[outcome.task as usize];
         match &outcome.outcome {
             TaskOutcome::Completed { patch } => {
@@ -291,7 +297,7 @@ impl PlaceRows {
     }
 
     /// An execution of which nothing had begun has begun.
-    fn start(&mut self, id: ExecutionId, now: Timestamp) {
+    pub(super) fn start(&mut self, id: ExecutionId, now: Timestamp) {
         self.change(id, |header| {
             if matches!(header.status, ExecutionStatus::Pending | ExecutionStatus::Waiting) {
                 header.status = ExecutionStatus::Running;

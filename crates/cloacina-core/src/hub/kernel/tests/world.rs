@@ -335,10 +335,10 @@ impl Process {
             self.waiting = batch;
             return self.renew(world);
         }
-        let (workflows, timed, scheduled) = {
+        let (workflows, timed, related) = {
             let state = self.place.state();
             let ended = || batch.endings.iter().map(|ending| ending.outcome.execution);
-            (Arc::clone(state.claimable()), state.work.timed(ended()), state.work.scheduled(ended()))
+            (Arc::clone(state.claimable()), state.work.timed(ended()), state.work.related(ended()))
         };
         let flush = PlaceFlush {
             place: Arc::clone(&self.place.place),
@@ -346,7 +346,7 @@ impl Process {
             submits: batch.submits.iter().map(|submit| Arc::clone(&submit.execution)).collect(),
             outcomes: batch.endings.iter().map(|ending| Arc::clone(&ending.outcome)).collect(),
             timed,
-            scheduled,
+            related,
             claim: (!batch.permits.is_empty()).then_some(Claim { limit: batch.permits.len(), workflows }),
         };
         let writer = Writer { runner: Some(self.runner()), now: at(world.now) };

@@ -1,0 +1,4 @@
+-- A child that is over.
+SELECT parent_node, item, state, iif(octet_length(error) <= 4000, error, substr(error, 1, 1000))
+FROM workflow_executions
+WHERE tenant_id = ?1 AND id = ?2 AND parent_id = ?3 AND finished_at IS NOT NULL
