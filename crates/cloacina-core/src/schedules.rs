@@ -343,7 +343,7 @@ fn info(found: Found) -> ScheduleInfo {
         zone: spec.zone,
         catch_up: spec.catch_up,
         overlap: spec.overlap,
-        next: row.due_at,
+        next: row.due_at.filter(|_| row.state == ScheduleState::Active),
         last: previous,
         last_execution: row.last_execution.map(Uuid::from),
         failures,

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::calendar::Calendar;
 use super::definition::{Missed, Overlap, Schedule, Spec};
 use super::fire::Fire;
-use super::owed::{COUNTED, Nominal};
+use super::owed::{COUNTED, Nominal, Owed};
 use crate::contained::call;
 use crate::context::values_to_json;
 use crate::error::{Error, ErrorKind};
@@ -42,6 +42,9 @@ const MAX_NAME: usize = 200;
 
 /// The largest input, in bytes of JSON.
 const MAX_INPUT: usize = 1 << 20;
+
+/// How many starts are kept that could not be made when a schedule was put.
+const MOST_KEPT: usize = 1_000;
 
 /// How many bytes of inputs are written in one transaction, and one start more.
 const MAX_BYTES: usize = 1 << 20;
@@ -229,6 +232,7 @@ pub(crate) fn put(
                 desk.work();
                 if changes {
                     desk.fire_what_is_spread();
+                    desk.keep_what_is_left();
                 }
             }
             let known: Vec<Timestamp> = desk.spec.at.clone();
@@ -308,7 +312,12 @@ pub(crate) fn pause(record: ScheduleRecord, reason: &str) -> Option<ScheduleChan
     if !matches!(row.state, ScheduleState::Active | ScheduleState::Paused) {
         return None;
     }
-    let was_due_at = row.due_at.take();
+    let was_due_at = row.due_at;
+    // A backfill goes on: it may be due because the tenant had no room.
+    let progress: Option<Progress> = serde_json::from_str(&row.progress).ok();
+    if progress.is_none_or(|progress| progress.backfill.is_none()) {
+        row.due_at = None;
+    }
     row.state = ScheduleState::Paused;
     row.reason = Some(shown(reason));
     row.version = row.version.wrapping_add(1);
@@ -330,13 +339,7 @@ pub(crate) fn resume(
     desk.row.reason = None;
     desk.progress.failures = 0;
     if missed == Missed::Skip {
-        let owed = desk.calendar.owed(super::CatchUp::Latest, None, desk.row.cursor, now);
-        let count =
-            owed.fires.first().map(|fire| Nominal { missed: (fire.missed + 1).min(COUNTED), ..*fire });
-        if let Some(missed) = count {
-            desk.note_missed(missed);
-        }
-        desk.row.cursor = desk.row.cursor.max(now);
+        desk.miss_what_is_owed();
     }
     desk.work();
     Ok(Some(desk.close()))
@@ -491,13 +494,19 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn fire_what_is_owed(&mut self) {
+    /// What it owes now; what it missed is noted.
+    fn owed(&mut self) -> Owed {
         let millis = self.spec.window_ms.map(|window| i64::try_from(window).unwrap_or(i64::MAX));
         let window = millis.map(SignedDuration::from_millis);
         let owed = self.calendar.owed(self.spec.catch_up, window, self.row.cursor, self.now);
         if let Some(missed) = owed.missed {
             self.note_missed(missed);
         }
+        owed
+    }
+
+    fn fire_what_is_owed(&mut self) {
+        let owed = self.owed();
         let last = owed.fires.last().copied();
         for nominal in owed.fires {
             if self.row.state != ScheduleState::Active || self.is_full() {
@@ -522,10 +531,69 @@ impl<'a> Desk<'a> {
     fn fire_what_is_spread(&mut self) {
         while self.row.state == ScheduleState::Active
             && !self.refused
+            && !self.is_full()
             && let Some(next) = self.calendar.next(self.row.cursor).filter(|next| *next <= self.now)
         {
+            if self.fire(Nominal { at: next, missed: 0 }, Why::Due).0 != FireOutcome::Refused {
+                self.row.cursor = next;
+            }
+        }
+    }
+
+    /// What is owed and could not be started waits for its turn, because nobody looks at its time again.
+    fn keep_what_is_left(&mut self) {
+        loop {
+            let cursor = self.row.cursor;
+            let owed = self.owed();
+            let last = owed.fires.last().copied();
+            for nominal in owed.fires {
+                let is_replaced = self.spec.overlap == Overlap::CancelOther && last != Some(nominal);
+                let is_beside = self.runs || !self.progress.buffered.is_empty();
+                if is_replaced || self.spec.overlap == Overlap::Skip && is_beside {
+                    self.note(nominal, FireOutcome::Skipped, None);
+                } else {
+                    self.keep(nominal);
+                }
+            }
+            self.row.cursor = cursor.max(owed.cursor);
+            if self.row.state != ScheduleState::Active || !owed.more || self.row.cursor == cursor {
+                break;
+            }
+        }
+        while let Some(next) = self.calendar.next(self.row.cursor).filter(|next| *next <= self.now) {
             self.row.cursor = next;
-            self.fire(Nominal { at: next, missed: 0 }, Why::Due);
+            self.keep(Nominal { at: next, missed: 0 });
+        }
+    }
+
+    /// It starts as soon as it may.
+    fn keep(&mut self, nominal: Nominal) {
+        if self.progress.buffered.len() >= MOST_KEPT {
+            return self.note(nominal, FireOutcome::Dropped, None);
+        }
+        let waiting = Waiting { nominal: nominal.at, missed: nominal.missed, triggered: false };
+        self.progress.buffered.push_back(waiting);
+        self.note(nominal, FireOutcome::Buffered, None);
+    }
+
+    /// What was due by now is missed. What only waits for its spread is not.
+    fn miss_what_is_owed(&mut self) {
+        let mut all: Option<Nominal> = None;
+        loop {
+            let cursor = self.row.cursor;
+            let owed = self.calendar.owed(super::CatchUp::Latest, None, cursor, self.now);
+            if let Some(fire) = owed.fires.first() {
+                let others = all.map_or(0, |all| all.missed);
+                let missed = fire.missed.saturating_add(1).saturating_add(others).min(COUNTED);
+                all = Some(Nominal { missed, ..*fire });
+            }
+            self.row.cursor = cursor.max(owed.cursor);
+            if self.row.cursor == cursor || !owed.more && owed.fires.is_empty() {
+                break;
+            }
+        }
+        if let Some(missed) = all {
+            self.note_missed(missed);
         }
     }
 
@@ -610,7 +678,10 @@ impl<'a> Desk<'a> {
                     *remaining = remaining.saturating_sub(1);
                     if *remaining == 0 {
                         self.row.state = ScheduleState::Done;
-                        self.progress.buffered.clear();
+                        for waiting in std::mem::take(&mut self.progress.buffered) {
+                            let nominal = Nominal { at: waiting.nominal, missed: waiting.missed };
+                            self.note(nominal, FireOutcome::Dropped, None);
+                        }
                     }
                 }
             }
@@ -653,7 +724,10 @@ impl<'a> Desk<'a> {
         if self.row.state == ScheduleState::Active
             && let Some(late) = self.calendar.late(self.now).filter(|late| !known.contains(late))
         {
-            self.fire(Nominal { at: late, missed: 0 }, Why::Due);
+            let nominal = Nominal { at: late, missed: 0 };
+            if self.fire(nominal, Why::Due).0 == FireOutcome::Refused {
+                self.keep(nominal);
+            }
         }
     }
 
@@ -877,5 +951,116 @@ mod tests {
         assert!((10..100).contains(&transactions.len()), "{}", transactions.len());
         let all: usize = transactions.iter().flatten().map(|(_, started)| started).sum();
         assert_eq!(all, 9, "one stands for all, {transactions:?}");
+    }
+
+    fn with_room(room: usize) -> Settling {
+        Settling { room, ..settling() }
+    }
+
+    /// What is stored after a change, with a last execution that is over.
+    fn after(change: ScheduleChange) -> ScheduleRecord {
+        ScheduleRecord { row: change.row.unwrap(), last_status: None, ended: Vec::new() }
+    }
+
+    fn outcomes(change: &ScheduleChange) -> Vec<(String, FireOutcome)> {
+        change.fires.iter().map(|fire| (fire.nominal.strftime("%H:%M").to_string(), fire.outcome)).collect()
+    }
+
+    fn outcome(at: &str, outcome: FireOutcome) -> (String, FireOutcome) {
+        (at.to_owned(), outcome)
+    }
+
+    fn hourly() -> Schedule {
+        Schedule::new("s", "w").cron("0 * * * *").unwrap()
+    }
+
+    fn only(changes: Vec<ScheduleChange>) -> ScheduleChange {
+        let [change] = <[ScheduleChange; 1]>::try_from(changes).unwrap();
+        change
+    }
+
+    #[test]
+    fn what_the_tenant_had_no_room_for_is_started_after_the_schedule_has_changed() {
+        let before = time("2026-11-30T10:30:00Z");
+        let now = time("2026-11-30T12:30:00Z");
+        for (catch_up, overlap, times) in [
+            (CatchUp::Latest, Overlap::Skip, vec!["12:00"]),
+            (CatchUp::All, Overlap::Skip, vec!["11:00"]),
+            (CatchUp::All, Overlap::CancelOther, vec!["12:00"]),
+            (CatchUp::All, Overlap::Allow, vec!["11:00", "12:00"]),
+        ] {
+            let old = hourly().catch_up(catch_up).window(600 * MINUTE).overlap(overlap);
+            let changed = old.clone().input(Context::new().with("x", 1));
+            let record = stored(&old, before);
+            let change = put(&mut with_room(0), &changed, None, Some(&record), now).unwrap().unwrap();
+            assert_eq!(change.starts.len(), 0);
+            let again = change.row.as_ref().unwrap().due_at.unwrap();
+            assert!(again < now + MINUTE, "{again}");
+            let started = only(settle(settling(), vec![after(change)], again));
+            let expected: Vec<_> = times.iter().map(|at| outcome(at, FireOutcome::Started)).collect();
+            assert_eq!(outcomes(&started), expected, "{catch_up:?}, {overlap:?}");
+        }
+        let late = Schedule::new("s", "w").at(before);
+        let change = put(&mut with_room(0), &late, None, None, now).unwrap().unwrap();
+        let again = change.row.as_ref().unwrap().due_at.unwrap();
+        let started = only(settle(settling(), vec![after(change)], again));
+        assert_eq!(outcomes(&started), [outcome("10:30", FireOutcome::Started)]);
+    }
+
+    #[test]
+    fn what_waits_for_its_spread_is_fired_when_the_schedule_changes_and_waits_on_when_it_is_resumed() {
+        let spread = |minutes: u32| hourly().spread(minutes * MINUTE);
+        let before = time("2026-11-30T10:30:00Z");
+        let now = time("2026-11-30T11:00:01Z");
+        let record = stored(&spread(50), before);
+        assert!(record.row.due_at.unwrap() > now, "its spread is longer than a second");
+        let put =
+            |room| super::put(&mut with_room(room), &spread(40), None, Some(&record), now).unwrap().unwrap();
+        assert_eq!(outcomes(&put(9)), [outcome("11:00", FireOutcome::Started)]);
+        let refused = put(0);
+        let again = refused.row.as_ref().unwrap().due_at.unwrap();
+        let started = only(settle(settling(), vec![after(refused)], again));
+        assert_eq!(outcomes(&started), [outcome("11:00", FireOutcome::Started)]);
+
+        let due = record.row.due_at;
+        let paused = after(pause(record, "").unwrap());
+        let resumed = resume(&mut settling(), &paused, Missed::Skip, now).unwrap().unwrap();
+        assert_eq!((resumed.fires.len(), resumed.row.as_ref().unwrap().due_at), (0, due));
+        let later = time("2026-11-30T13:00:01Z");
+        let resumed = resume(&mut settling(), &paused, Missed::Skip, later).unwrap().unwrap();
+        assert_eq!(outcomes(&resumed), [outcome("12:00", FireOutcome::Missed)]);
+        assert_eq!(resumed.fires[0].missed, 1);
+        assert_eq!(resumed.row.unwrap().due_at, due.map(|due| due + 120 * MINUTE));
+    }
+
+    #[test]
+    fn what_waits_when_the_last_execution_starts_is_dropped_and_noted() {
+        let schedule =
+            hourly().overlap(Overlap::Buffer(9)).at_most(2).catch_up(CatchUp::All).window(600 * MINUTE);
+        let record = stored(&schedule, time("2026-11-30T10:30:00Z"));
+        let first = only(settle(settling(), vec![record], time("2026-11-30T13:30:00Z")));
+        let expected = [
+            ("11:00", FireOutcome::Started),
+            ("12:00", FireOutcome::Buffered),
+            ("13:00", FireOutcome::Buffered),
+        ];
+        assert_eq!(outcomes(&first), expected.map(|(at, what)| outcome(at, what)));
+        let last = only(settle(settling(), vec![after(first)], time("2026-11-30T13:31:00Z")));
+        let expected = [("13:00", FireOutcome::Dropped), ("12:00", FireOutcome::Started)];
+        assert_eq!(outcomes(&last), expected.map(|(at, what)| outcome(at, what)));
+        assert_eq!(last.row.unwrap().state, ScheduleState::Done);
+    }
+
+    #[test]
+    fn a_backfill_that_had_no_room_goes_on_although_its_schedule_is_paused() {
+        let now = time("2026-11-30T10:30:00Z");
+        let record = stored(&hourly(), now);
+        let times = vec![time("2026-11-30T09:00:00Z")];
+        let refused = backfill(&mut with_room(0), &record, times, (false, 1), now).unwrap();
+        let paused = pause(after(refused).clone(), "an incident").unwrap();
+        let again = paused.row.as_ref().unwrap().due_at.expect("somebody looks again");
+        let started = only(settle(settling(), vec![after(paused)], again));
+        assert_eq!(outcomes(&started), [outcome("09:00", FireOutcome::Started)]);
+        assert_eq!(started.row.unwrap().state, ScheduleState::Paused);
     }
 }
