@@ -24,6 +24,7 @@ use crate::rows::{
 use crate::{doorbell, wait};
 
 const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
+const CHILDREN_ANY: &str = include_str!("../sql/children_any.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
 const EXECUTION_RESUME: &str = include_str!("../sql/execution_resume.sql");
 const EXECUTION_OVERDUE: &str = include_str!("../sql/execution_overdue.sql");
@@ -145,7 +146,9 @@ fn resume(
     }
     park(connection, tenant, execution)?;
     wait::back(connection, tenant, execution, now)?;
-    if known.relations.has_waits {
+    if known.relations.has_waits
+        && connection.prepare_cached(CHILDREN_ANY)?.exists(params![tenant.0, execution.0])?
+    {
         // What was not started while it was paused.
         due_insert(connection, tenant, DueKind::Children, now, execution, NO_CAUSE)?;
     }
