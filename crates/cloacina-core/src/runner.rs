@@ -414,7 +414,7 @@ impl Carrier for PlaceRunner {
 
     async fn carry(self, signal: NewSignal) -> Result<SignalSent, Error> {
         self.check_open()?;
-        self.handle.place.state().check_active()?;
+        self.handle.place.state().check_takes_signals()?;
         let Handle { hub, place: open, .. } = &*self.handle;
         let (store, place) = self.store();
         let now = hub.clock().database_now();
@@ -606,7 +606,7 @@ impl Execution {
 
     async fn move_wait(&self, wait: &str, until: Option<Timestamp>) -> Result<(), Error> {
         self.runner.check_open()?;
-        self.runner.handle.place.state().check_active()?;
+        self.runner.handle.place.state().check_takes_signals()?;
         let Handle { hub, place: open, .. } = &*self.runner.handle;
         let (store, place) = self.runner.store();
         let (id, name, now) = (ExecutionId(self.execution_id), wait.to_owned(), hub.clock().database_now());
