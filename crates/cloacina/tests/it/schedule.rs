@@ -138,6 +138,9 @@ on_each_store! {
         gate.open(2);
         in_time(runner.execution(third).wait_for_completion()).await.unwrap();
         assert_eq!(schedules.get("s").await.unwrap().buffered, 0);
+        // A reason that no database keeps as it is.
+        schedules.pause("s", "an\0 incident\r\n").await.unwrap();
+        assert_eq!(schedules.get("s").await.unwrap().reason.as_deref(), Some("an incident"));
         runner.shutdown().await.unwrap();
     }
 }
