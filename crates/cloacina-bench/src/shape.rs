@@ -1,9 +1,10 @@
 //! The workflows that are measured.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use cloacina::{Context, TaskError, Wait, Workflow, task, workflow};
+use cloacina::{Context, Item, TaskError, Wait, Workflow, task, workflow};
 use tokio::sync::Notify;
 
 /// What every task adds to the context, as the engine stores it.
@@ -144,6 +145,50 @@ mod asleep {
         HEARD.notify_one();
         Ok(())
     }
+}
+
+/// When the list of a map was there, and when the code of its first item ran.
+pub(crate) static LISTED: Mutex<Option<Instant>> = Mutex::new(None);
+pub(crate) static FIRST_ITEM: Mutex<Option<Instant>> = Mutex::new(None);
+
+mod map {
+    use super::*;
+
+    #[task(id = "list")]
+    pub(super) async fn list(context: &mut Context) -> Result {
+        let count = context.get::<u64>("count").unwrap_or_default();
+        context.set("items", (0..count).collect::<Vec<u64>>());
+        *LISTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Ok(())
+    }
+
+    #[task(id = "each", map = "items", parallel = 1000, dependencies = [list])]
+    pub(super) async fn each(item: Item<u64>) -> Result {
+        if item.index() == 0 {
+            FIRST_ITEM.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+}
+
+/// Does nothing for each item of a list that it makes.
+#[workflow]
+fn mapping() -> Workflow {
+    Workflow::builder("mapping").task(map::list).task(map::each).build()
+}
+
+/// Starts a child for each item of a list that it makes, which sleeps for a day.
+#[workflow]
+fn sleeping_children() -> Workflow {
+    Workflow::builder("sleeping_children")
+        .task(map::list)
+        .wait(Wait::map("sleepers", "sleeping_child").over("items").parallel(10_000).after("list"))
+        .build()
+}
+
+#[workflow]
+fn sleeping_child() -> Workflow {
+    Workflow::builder("sleeping_child").wait(Wait::sleep("day", Duration::from_secs(24 * 3600))).build()
 }
 
 /// Sleeps, and then runs a task.

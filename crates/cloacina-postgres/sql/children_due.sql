@@ -27,9 +27,10 @@ LEFT JOIN LATERAL (
     OFFSET 0
 ) AS execution ON true
 LEFT JOIN LATERAL (
-    SELECT parent_node, item, state, left(error, 1000) AS error
+    -- By its id alone: among all children of its parent it would take as long as there are many.
+    SELECT parent_id, parent_node, item, state, left(error, 1000) AS error
     FROM workflow_executions AS ended
-    WHERE ended.tenant_id = $1 AND ended.id = front.child_id AND ended.parent_id = front.subject AND ended.finished_at IS NOT NULL
+    WHERE ended.tenant_id = $1 AND ended.id = front.child_id AND ended.finished_at IS NOT NULL
     OFFSET 0
-) AS child ON execution.known
+) AS child ON execution.known AND child.parent_id = front.subject
 ORDER BY front.due_at, front.subject, front.cause

@@ -145,8 +145,8 @@ pub(crate) fn settle(
         if !step.nodes.iter().all(is_right) || (is_paused && step.starts()) {
             continue;
         }
-        for row in &step.rows {
-            delete(connection, tenant, row)?;
+        if !take(connection, tenant, &step.rows)? {
+            continue;
         }
         for of in &step.nodes {
             count(connection, tenant, step.execution, of)?;
@@ -178,7 +178,21 @@ pub(crate) fn settle(
     Ok(settled)
 }
 
-fn delete(connection: &Connection, tenant: TenantId, row: &WaitCursor) -> Result<(), Failure> {
+/// Takes due rows away if all of them are there. What one that is not said was counted already.
+fn take(connection: &Connection, tenant: TenantId, rows: &[WaitCursor]) -> Result<bool, Failure> {
+    for (taken, row) in rows.iter().enumerate() {
+        if !delete(connection, tenant, row)? {
+            for row in &rows[..taken] {
+                let due = row.due_at.as_microsecond();
+                due_insert(connection, tenant, DueKind::Children, due, row.execution, &row.cause)?;
+            }
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn delete(connection: &Connection, tenant: TenantId, row: &WaitCursor) -> Result<bool, Failure> {
     let due = row.due_at.as_microsecond();
     due_delete(connection, tenant, DueKind::Children, due, row.execution, &row.cause)
 }

@@ -18,8 +18,8 @@ use crate::error::Failure;
 use crate::flush::execution_close;
 use crate::row::{optional_timestamp, state, timestamp, workflows_to_json};
 use crate::rows::{
-    Known, NO_CAUSE, due_delete, due_insert, execution_lock, park, ready_delete, ready_insert,
-    relations_wake, waits_cancel, waits_forget,
+    Known, NO_CAUSE, due_delete, execution_lock, park, ready_delete, ready_insert, relations_wake,
+    waits_cancel, waits_forget,
 };
 use crate::{doorbell, wait};
 
@@ -49,6 +49,7 @@ const ATTEMPT_LIST: &str = include_str!("../sql/attempt_list.sql");
 const PRUNE_PICK: &str = include_str!("../sql/prune_pick.sql");
 const PRUNE_ATTEMPTS: &str = include_str!("../sql/prune_attempts.sql");
 const PRUNE_TASKS: &str = include_str!("../sql/prune_tasks.sql");
+const CHILDREN_ASK: &str = include_str!("../sql/children_ask.sql");
 const PRUNE_CHILD: &str = include_str!("../sql/prune_child.sql");
 const PRUNE_EXECUTION: &str = include_str!("../sql/prune_execution.sql");
 
@@ -150,7 +151,8 @@ fn resume(
         && connection.prepare_cached(CHILDREN_ANY)?.exists(params![tenant.0, execution.0])?
     {
         // What was not started while it was paused.
-        due_insert(connection, tenant, DueKind::Children, now, execution, NO_CAUSE)?;
+        let values = params![tenant.0, execution.0, now];
+        connection.prepare_cached(CHILDREN_ASK)?.execute(values)?;
     }
     Ok(Some(execution_lock(connection, tenant, execution)?.map_or(status, |known| known.status)))
 }

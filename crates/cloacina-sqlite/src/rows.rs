@@ -134,6 +134,7 @@ pub(crate) fn due_insert(
     Ok(())
 }
 
+/// Whether it was there.
 pub(crate) fn due_delete(
     connection: &Connection,
     tenant: TenantId,
@@ -141,10 +142,9 @@ pub(crate) fn due_delete(
     due: i64,
     subject: impl Into<Uuid>,
     cause: &str,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let values = params![tenant.0, kind.number(), due, subject.into(), cause];
-    connection.prepare_cached(DUE_DELETE)?.execute(values)?;
-    Ok(())
+    Ok(connection.prepare_cached(DUE_DELETE)?.execute(values)? > 0)
 }
 
 /// An execution has ended: the schedule that started it is looked at now, and its parent; its own children are

@@ -14,6 +14,7 @@
 #![expect(missing_docs, reason = "a behaviour's name is its documentation")]
 
 pub mod bell;
+pub mod children;
 pub mod claim;
 pub mod close;
 pub mod control;
@@ -137,6 +138,19 @@ macro_rules! store_conformance {
                 two_processes_take_each_due_row_once
                 a_kind_that_is_not_known_stays_and_rings
                 a_deadline_of_an_execution_that_is_over_or_gone_is_nothing
+            }
+            children {
+                a_node_that_waits_for_children_is_looked_at_when_it_begins
+                a_child_that_ends_has_its_parent_looked_at
+                what_children_came_to_is_counted_once
+                a_parent_that_is_over_starts_no_child
+                a_paused_parent_counts_ends_and_starts_nothing
+                what_is_left_to_be_started_is_looked_at_again
+                the_open_children_of_an_execution_that_is_over_are_swept
+                a_sweep_goes_down_to_the_last_generation
+                a_node_whose_time_is_over_has_its_own_children_swept
+                children_are_left_out_where_executions_are_listed
+                a_tree_is_deleted_when_its_root_has_ended_and_nothing_in_it_is_open
             }
             wait {
                 a_wait_is_due_when_it_is_reached_and_then_when_its_time_is_over

@@ -6,6 +6,7 @@ mod counts;
 mod data;
 mod history;
 mod log;
+mod map;
 mod memory;
 mod neighbours;
 mod rate;
@@ -27,13 +28,14 @@ pub(crate) use tenancy::{IDLE_CHILD, idle_child};
 pub(crate) use waiting::{WORKER, worker};
 
 /// What can be asked for on the command line.
-pub(crate) const NAMES: [(&str, &str); 14] = [
+pub(crate) const NAMES: [(&str, &str); 15] = [
     ("one-task", "the latency of a one-task execution alone"),
     ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
     ("log", "the same with spans and log at INFO, beside none"),
     ("outstanding", "10,000 one-task executions submitted at once"),
     ("waiting", "waiting for what is over, and for what another process runs"),
     ("asleep", "from a signal to the code that waits for it; many sleeps that are over at one moment"),
+    ("map", "a map over a long list, beside ordinary executions"),
     ("shapes", "a chain of 3 and a fan-out of 3: latency alone, and rate with 1,000 in flight"),
     (
         "tenants",
@@ -61,6 +63,7 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale, only: Option<&
         "log" => log::log(kind, scale).await,
         "outstanding" => rate::outstanding(kind, scale).await,
         "asleep" => asleep::asleep(kind, scale).await,
+        "map" => map::map(kind, scale).await,
         "waiting" => waiting::waiting(kind, scale).await,
         "shapes" => {
             let mut rows = Vec::new();

@@ -141,11 +141,14 @@ on_each_store! {
     async fn no_more_items_are_open_than_may_be(database: Database) {
         let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let counts = (Arc::clone(&open), Arc::clone(&most));
+        // They go on by threes, so there are as many.
+        let three = Arc::new(tokio::sync::Barrier::new(3));
         let item = task("item", move |context: Context| {
             let (open, most) = counts.clone();
+            let three = Arc::clone(&three);
             async move {
                 most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                tokio::task::yield_now().await;
+                three.wait().await;
                 open.fetch_sub(1, Ordering::SeqCst);
                 Ok(context)
             }

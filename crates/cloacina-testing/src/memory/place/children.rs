@@ -176,7 +176,13 @@ impl PlaceRows {
                 continue;
             };
             let current = self.nodes(id);
-            let is_right = step.nodes.iter().all(|node| current.contains(&node.was));
+            let is_there = |row: &WaitCursor| {
+                let kind = DueKind::Children.number();
+                self.due.contains(&(kind, row.due_at, row.execution, row.cause.clone()))
+            };
+            // What a row said that is not there was counted already.
+            let is_right =
+                step.nodes.iter().all(|node| current.contains(&node.was)) && step.rows.iter().all(is_there);
             if !is_right || (header.status == ExecutionStatus::Paused && step.starts()) {
                 continue;
             }
