@@ -9,7 +9,7 @@ use crate::store::{Idempotency, NewExecution};
 use crate::workflow::RESERVED;
 
 /// The priority that an execution has unless it is said.
-const DEFAULT_PRIORITY: u8 = 5;
+pub(crate) const DEFAULT_PRIORITY: u8 = 5;
 
 /// The longest idempotency key, in bytes.
 const MAX_KEY: usize = 500;

@@ -141,6 +141,7 @@ statements! {
     CHILDREN_SWEEP "children_sweep";
     SWEEP_TAKE "sweep_take";
     SWEEP_DONE "sweep_done";
+    SIGNAL_START "signal_start";
     SIGNAL_LOCK "signal_lock";
     SIGNAL_LOOK "signal_look";
     SIGNAL_INSERT "signal_insert";

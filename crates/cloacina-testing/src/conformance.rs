@@ -156,6 +156,7 @@ macro_rules! store_conformance {
                 a_wait_is_due_when_it_is_reached_and_then_when_its_time_is_over
                 a_wait_alone_begins_its_execution_and_ends_it
                 a_wait_that_is_skipped_or_fails_ends_as_a_task_does
+                a_signal_starts_what_is_not_there_in_one_commit
                 signals_are_taken_in_their_order_and_once
                 a_signal_has_the_wait_looked_at_at_once
                 a_signal_is_addressed_by_a_key_and_has_one

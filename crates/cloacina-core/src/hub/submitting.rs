@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::place::{OpenPlace, Submitting, key_and_tasks, smaller};
+use super::place::{OpenPlace, PlaceState, Submitting, key_and_tasks, smaller};
 use super::shared::Hub;
 use super::transition::{Submit, SubmitReply};
 use crate::config::RunnerConfig;
-use crate::context::{ContextError, values_to_json};
+use crate::context::{Context, ContextError, Values, values_to_json};
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
 use crate::reserved::reserved_key;
-use crate::store::{NewExecution, WorkflowKey};
-use crate::submission::{Described, idempotency};
+use crate::store::{Idempotency, NewExecution, SignalStart, SignalTarget, WorkflowKey};
+use crate::submission::{DEFAULT_PRIORITY, Described, idempotency};
 use crate::workflow::{Fingerprint, check_workflow_name};
 
 /// The priority that is claimed first.
@@ -50,14 +50,7 @@ impl Hub {
         let (workflow, mut direct, max_context_bytes, max_queue_length) = {
             let state = place.state();
             state.check_active()?;
-            let max_context_bytes = smaller(
-                settings.max_context_bytes.min(settings.max_execution_bytes),
-                state.standing.status.limits.max_context_bytes,
-            );
-            let max_queue_length = smaller(
-                settings.max_queue_length.unwrap_or(usize::MAX),
-                state.standing.status.limits.max_queue_length,
-            );
+            let (max_context_bytes, max_queue_length) = limits(&state, settings);
             let workflow = state.handles.workflows.get(&name);
             if workflow.is_none() {
                 if !by_name {
@@ -92,18 +85,7 @@ impl Hub {
             let message = format!("priority {priority} is above {MAX_PRIORITY}, the highest");
             return Err(Error::new(ErrorKind::Configuration, message));
         }
-        let values = input.into_values()?;
-        if let Some(key) = reserved_key(&values) {
-            let message = format!("the input has a key `{key}`, which is the engine's: use another one");
-            return Err(Error::new(ErrorKind::Context, message));
-        }
-        let json = values_to_json(&values)?;
-        if json.len() > max_context_bytes {
-            let limit = max_context_bytes;
-            return Err(
-                ContextError::TooLarge { what: "input of the execution", size: json.len(), limit }.into()
-            );
-        }
+        let (values, json) = checked_input(input, max_context_bytes)?;
         let idempotency = idempotency_key.map(|key| idempotency(key, &values)).transpose()?;
         let now = self.clock.database_now().unwrap_or_else(|| self.clock.now());
         // Only its deadline ends what can begin no earlier.
@@ -142,6 +124,76 @@ impl Hub {
         };
         Ok((submit, (max_queue_length < usize::MAX).then_some(max_queue_length)))
     }
+
+    /// Checks what a signal starts if there is no such execution, which is addressed by its key.
+    pub(crate) async fn signal_start(
+        &self,
+        place: &Arc<OpenPlace>,
+        settings: &RunnerConfig,
+        target: &SignalTarget,
+        input: Context,
+    ) -> Result<Option<SignalStart>, Error> {
+        let SignalTarget::Key { workflow, key } = target else { return Ok(None) };
+        check_workflow_name(workflow).map_err(|reason| {
+            let message = format!("the name of a workflow {reason}: `{}`", workflow.escape_debug());
+            Error::new(ErrorKind::Workflow, message)
+        })?;
+        let (max_context_bytes, max_queue_length) = limits(&place.state(), settings);
+        let (values, json) = checked_input(input, max_context_bytes)?;
+        let Idempotency { input_hash, .. } = idempotency(key.to_string(), &values)?;
+        place.state().check_active()?;
+        if max_queue_length < usize::MAX {
+            let (store, inner) = (Arc::clone(&self.store), Arc::clone(&place.place));
+            let open = self.ask(async move { store.execution_count(&inner, max_queue_length).await }).await?;
+            if open >= max_queue_length {
+                return Err(queue_is_full(workflow, place, max_queue_length));
+            }
+        }
+        let priority = i16::from(DEFAULT_PRIORITY);
+        Ok(Some(SignalStart { execution: ExecutionId::new(), priority, input: json.into(), input_hash }))
+    }
+
+    /// An execution was recorded by the name of its workflow beside the lanes.
+    pub(crate) fn started(self: &Arc<Self>, place: &Arc<OpenPlace>, workflow: &Arc<str>) {
+        let is_known = place.state().handles.workflows.get(workflow).is_some();
+        if !is_known {
+            self.look_for_name(place, workflow);
+        }
+        self.lower(Arc::clone(place));
+    }
+}
+
+/// The largest input, and the most executions that are not over.
+fn limits(state: &PlaceState, settings: &RunnerConfig) -> (usize, usize) {
+    let decided = &state.standing.status.limits;
+    let input = settings.max_context_bytes.min(settings.max_execution_bytes);
+    let queue = settings.max_queue_length.unwrap_or(usize::MAX);
+    (smaller(input, decided.max_context_bytes), smaller(queue, decided.max_queue_length))
+}
+
+/// The input of an execution, if it may have it.
+fn checked_input(input: Context, limit: usize) -> Result<(Arc<Values>, String), Error> {
+    let values = input.into_values()?;
+    if let Some(key) = reserved_key(&values) {
+        let message = format!("the input has a key `{key}`, which is the engine's: use another one");
+        return Err(Error::new(ErrorKind::Context, message));
+    }
+    let json = values_to_json(&values)?;
+    if json.len() > limit {
+        let size = json.len();
+        return Err(ContextError::TooLarge { what: "input of the execution", size, limit }.into());
+    }
+    Ok((values, json))
+}
+
+fn queue_is_full(workflow: &str, place: &OpenPlace, limit: usize) -> Error {
+    let message = format!(
+        "no execution of workflow `{}` was recorded: tenant `{}` has {limit} executions that are not over, as many as it may \
+         (max_queue_length); send the signal again when some have ended, or raise the limit",
+        workflow.escape_debug(),
+        place.place.name
+    );
+    Error::new(ErrorKind::Limit, message)
 }
 
 fn too_many(there_are: usize, tenant: &str) -> Error {

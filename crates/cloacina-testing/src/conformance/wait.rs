@@ -8,7 +8,8 @@ use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, SkipReason, Task
 use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::{
     Closed, Control, Controlled, DueKind, DueWait, EndedBy, Idempotency, NEVER, NewExecution, NewSignal,
-    NewTask, Outcome, SignalSent, SignalTarget, TaskOutcome, WaitBegin, WaitEnd, WaitFilter, WaitStep,
+    NewTask, Outcome, SignalSent, SignalStart, SignalTarget, TaskOutcome, WaitBegin, WaitEnd, WaitFilter,
+    WaitStep,
 };
 use jiff::Timestamp;
 
@@ -51,7 +52,7 @@ fn end(execution: ExecutionId, node: TaskIndex, by: EndedBy) -> WaitStep {
 
 fn signal(execution: ExecutionId, name: &str, payload: &str) -> NewSignal {
     let target = SignalTarget::Id(execution);
-    NewSignal { target, name: name.into(), payload: payload.into(), key: None }
+    NewSignal { target, name: name.into(), payload: payload.into(), key: None, starts: None }
 }
 
 impl Process {
@@ -177,6 +178,41 @@ pub async fn a_wait_that_is_skipped_or_fails_ends_as_a_task_does(fixture: &impl 
     let handles = Outcome { handles: vec![0], ..completed(failed, 1) };
     runner.report(handles, at(7)).await;
     assert_eq!(world.header(failed).await.status, ExecutionStatus::Completed);
+}
+
+pub async fn a_signal_starts_what_is_not_there_in_one_commit(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let starting = |key: &str, input: &str| {
+        let target = SignalTarget::Key { workflow: WORKFLOW.into(), key: key.into() };
+        let execution = ExecutionId::new();
+        let starts = Some(SignalStart { execution, priority: 7, input: input.into(), input_hash: 5 });
+        (execution, NewSignal { target, starts, ..signal(execution, "go", "1") })
+    };
+    let (id, first) = starting("77", r#"{"n":1}"#);
+    assert_eq!(world.send(first.clone(), at(1)).await, SignalSent::Started(id));
+    assert!(world.is_rung(at(1)).await, "nobody else would look");
+    let (_, second) = starting("77", r#"{"n":2}"#);
+    assert_eq!(world.send(second, at(2)).await, SignalSent::Buffered(id), "whatever its input");
+    // Whoever has the code gives it its nodes, and the wait finds the signals in their order.
+    assert_eq!(world.expand(&key(WORKFLOW, 1), &[0], 10, at(3)).await, 1);
+    let record = world.load(id).await;
+    assert_eq!((record.header.workflow, &*record.input), (key(WORKFLOW, 1), r#"{"n":1}"#));
+    assert_eq!(record.header.priority, 7);
+    // Many at once are one.
+    let mut sending = Vec::new();
+    for _ in 0..8 {
+        let (process, (_, signal)) = (world.process().await, starting("78", "{}"));
+        sending.push(tokio::spawn(async move { process.send(signal, at(4)).await }));
+    }
+    let mut receipts = Vec::new();
+    for sent in sending {
+        receipts.push(sent.await.expect("it is sent"));
+    }
+    let started = receipts.iter().filter(|sent| matches!(sent, SignalSent::Started(_))).count();
+    let buffered = receipts.iter().filter(|sent| matches!(sent, SignalSent::Buffered(_))).count();
+    assert_eq!((started, buffered), (1, 7), "{receipts:?}");
+    world.cancel(id, at(5)).await;
+    assert_eq!(world.send(first, at(6)).await, SignalSent::AlreadyOver(id, ExecutionStatus::Cancelled));
 }
 
 pub async fn signals_are_taken_in_their_order_and_once(fixture: &impl Fixture) {

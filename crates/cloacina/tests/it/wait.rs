@@ -123,6 +123,40 @@ on_each_store! {
         runner.shutdown().await.unwrap();
     }
 
+    async fn a_signal_starts_the_execution_that_is_not_there(database: Database) {
+        let gate = Gate::new();
+        let gated = Workflow::builder("gated").task(gate.task("t")).build();
+        let runner = database.configured(quick().max_queue_length(2), [then(Wait::signal("wait")), gated]).await;
+        let signal = |key: &str| {
+            let input = Context::new().with("invoice", key);
+            runner.by_key("w", key).signal_or_start("wait", 7, input).key("bank-1").send()
+        };
+        assert_eq!(signal("77").await.unwrap(), SignalReceipt::Started);
+        until(async || runner.list_executions().await.unwrap()[0].status.is_terminal()).await;
+        let all = runner.list_executions().await.unwrap();
+        let result = runner.get_execution(all[0].execution_id).await.unwrap();
+        let expected = [("begun", json!(true)), ("invoice", json!("77")), ("told", json!(7)), ("wait", json!(7))];
+        let context: Vec<_> = result.final_context.iter().map(|(key, value)| (key, value.clone())).collect();
+        assert_eq!(context, expected);
+        assert_eq!(signal("77").await.unwrap(), SignalReceipt::AlreadyOver);
+        // Whoever submits it later finds it, and whoever signals later signals it.
+        let submitted = runner.submit("w").input(Context::new()).idempotency_key("78").send().await.unwrap();
+        waits(&submitted).await;
+        assert_eq!(signal("78").await.unwrap(), SignalReceipt::Delivered);
+        in_time(submitted.wait_for_completion()).await.unwrap();
+        for _ in 0..2 {
+            runner.execute_async("gated", Context::new()).await.unwrap();
+            gate.started().await;
+        }
+        assert_error(&signal("79").await.unwrap_err(), ErrorKind::Limit, "max_queue_length");
+        assert_eq!(signal("78").await.unwrap(), SignalReceipt::AlreadyOver, "it starts nothing");
+        let unfit = runner.by_key("w", "80").signal_or_start("wait", 7, Context::new().with("x", f64::NAN));
+        assert_error(&unfit.send().await.unwrap_err(), ErrorKind::Context, "x");
+        assert_eq!(runner.list_executions().await.unwrap().len(), 4);
+        gate.open(2);
+        runner.shutdown().await.unwrap();
+    }
+
     async fn a_signal_that_comes_before_its_wait_is_kept_for_it(database: Database) {
         let gate = Gate::new();
         let workflow = Workflow::builder("w")

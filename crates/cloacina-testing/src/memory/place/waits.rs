@@ -1,18 +1,19 @@
 //! The waits of a place, and the signals that end them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::{
-    Closed, DueKind, DueWait, DueWaits, EndedBy, MOST_SIGNALS, NEVER, NewSignal, NodeEnd, OpenWait, Outcome,
-    ReceivedSignal, SettledWaits, SignalSent, SignalTarget, TaskOutcome, WaitCursor, WaitFilter, WaitStep,
-    WorkflowKey,
+    Closed, DueKind, DueWait, DueWaits, EndedBy, Idempotency, MOST_SIGNALS, NEVER, NewExecution, NewSignal,
+    NodeEnd, OpenWait, Outcome, ReceivedSignal, SettledWaits, SignalSent, SignalStart, SignalTarget,
+    TaskOutcome, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
-use cloacina_core::workflow::Ask;
+use cloacina_core::workflow::{Ask, Fingerprint};
 use jiff::Timestamp;
 
-use super::{PlaceRows, SignalRow, Task, WaitRow};
+use super::{PlaceRows, SignalRow, Task, WaitRow, Writer};
 
 impl PlaceRows {
     /// Makes the due rows agree with what waits in an execution, and rings the bell for them.
@@ -258,7 +259,10 @@ impl PlaceRows {
             SignalTarget::Id(id) => *id,
             SignalTarget::Key { workflow, key } => match self.find(workflow, key) {
                 Some((id, _)) => id,
-                None => return SignalSent::NotFound,
+                None => match &signal.starts {
+                    Some(starts) => self.start_signalled(workflow, key, starts, now),
+                    None => return SignalSent::NotFound,
+                },
             },
         };
         let Some(header) = self.header(id) else { return SignalSent::NotFound };
@@ -290,10 +294,36 @@ impl PlaceRows {
             payload: signal.payload.clone(),
             taken: false,
         });
+        if signal.starts.as_ref().is_some_and(|starts| starts.execution == id) {
+            return SignalSent::Started(id);
+        }
         let Some(node) = open else { return SignalSent::Buffered(id) };
         self.tasks_mut(id)[node as usize].due = now;
         self.put_waiting(id);
         SignalSent::Delivered(id)
+    }
+
+    fn start_signalled(
+        &mut self,
+        workflow: &Arc<str>,
+        key: &str,
+        starts: &SignalStart,
+        now: Timestamp,
+    ) -> ExecutionId {
+        let new = NewExecution {
+            id: starts.execution,
+            workflow: WorkflowKey { name: Arc::clone(workflow), fingerprint: Fingerprint::UNKNOWN },
+            priority: starts.priority,
+            input: starts.input.clone(),
+            idempotency: Some(Idempotency { key: key.to_owned(), input_hash: starts.input_hash }),
+            start_at: None,
+            deadline: None,
+            tasks: Arc::default(),
+            claimed: Vec::new(),
+            submitter: None,
+        };
+        self.submit(Writer { runner: None, now }, &new);
+        starts.execution
     }
 
     /// An execution of which nothing had begun has begun.
