@@ -1,8 +1,10 @@
 //! What is checked of a new execution before it is sent on its way.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::warn;
 
 use super::place::{OpenPlace, PlaceState, Submitting, key_and_tasks, smaller};
 use super::shared::Hub;
@@ -14,10 +16,14 @@ use crate::id::ExecutionId;
 use crate::reserved::reserved_key;
 use crate::store::{Idempotency, NewExecution, SignalStart, SignalTarget, WorkflowKey};
 use crate::submission::{DEFAULT_PRIORITY, Described, idempotency};
-use crate::workflow::{Fingerprint, check_workflow_name};
+use crate::workflow::{Fingerprint, Workflow, check_workflow_name};
 
 /// The priority that is claimed first.
 const MAX_PRIORITY: u8 = 9;
+
+/// How often it is said of a workflow that its deadlines are too early, and of how many that is remembered.
+const SAID_AGAIN: Duration = Duration::from_secs(30);
+const MOST_SAID: usize = 10_000;
 
 /// The latest time that anything starts or ends: the beginning of the year 9000.
 const LATEST: Timestamp = Timestamp::constant(221_845_392_000, 0);
@@ -93,6 +99,10 @@ impl Hub {
             Some(deadline) if deadline <= start_at.unwrap_or(now).max(now) => Some(LATEST),
             _ => start_at,
         };
+        if let (Some(workflow), Some(deadline)) = (&workflow, deadline) {
+            let time = deadline.duration_since(start_at.unwrap_or(now).max(now));
+            self.say_late_waits(place, workflow, Duration::try_from(time).unwrap_or_default());
+        }
         direct = direct && start_at.is_none();
         let first: Vec<i16> =
             (0..).zip(&*tasks).filter(|(_, task)| task.is_ready()).map(|(task, _)| task).collect();
@@ -123,6 +133,31 @@ impl Hub {
             admitted: None,
         };
         Ok((submit, (max_queue_length < usize::MAX).then_some(max_queue_length)))
+    }
+
+    /// Says it if an execution has less time than its waits take. Once in a while for each workflow.
+    fn say_late_waits(&self, place: &OpenPlace, workflow: &Workflow, time: Duration) {
+        let Some(wait) = workflow.ends_after(time) else { return };
+        let now = self.clock.monotonic();
+        {
+            let mut told = self.late_waits_told.lock();
+            let key = (place.place.tenant, Arc::from(workflow.name()));
+            if told.get(&key).is_some_and(|at| now < *at + SAID_AGAIN) {
+                return;
+            }
+            if told.len() >= MOST_SAID {
+                told.clear();
+            }
+            told.insert(key, now);
+        }
+        warn!(
+            tenant = place.place.name,
+            workflow = workflow.name(),
+            wait = wait.id(),
+            ?time,
+            "an execution is submitted with a deadline before which one of its waits cannot end: it will be cancelled, unless the wait is \
+             skipped"
+        );
     }
 
     /// Checks what a signal starts if there is no such execution, which is addressed by its key.

@@ -18,3 +18,4 @@ mod orphans;
 mod runners;
 mod secrets;
 mod streaks;
+mod waits;
