@@ -237,7 +237,7 @@ CREATE TABLE task_attempts (
     execution_id uuid        NOT NULL,
     task         smallint    NOT NULL,
     attempt      integer     NOT NULL CHECK (attempt > 0),
-    outcome      text        NOT NULL CHECK (outcome IN ('failed', 'panicked', 'timed_out', 'lost', 'released')),
+    outcome      text        NOT NULL CHECK (outcome IN ('failed', 'panicked', 'timed_out', 'snoozed', 'lost', 'released')),
     error        text,
     runner_id    uuid        NOT NULL,
     started_at   timestamptz NOT NULL,

@@ -549,6 +549,7 @@ pub(crate) fn task_return(
     now: i64,
 ) -> Result<bool, Failure> {
     let is_lost = ended.how == AttemptOutcome::Lost && ended.error.is_none();
+    let is_failure = ended.error.is_some() && ended.how != AttemptOutcome::Snoozed;
     let started: Option<Value> = connection
         .prepare_cached(TASK_RETURN)?
         .query_row(
@@ -557,7 +558,7 @@ pub(crate) fn task_return(
                 ended.execution.0,
                 ended.task,
                 ended.due,
-                i32::from(ended.error.is_some()),
+                i32::from(is_failure),
                 i32::from(is_lost),
                 ended.error,
                 ended.runner.0,

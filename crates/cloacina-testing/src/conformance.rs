@@ -85,6 +85,7 @@ macro_rules! store_conformance {
                 a_failure_keeps_its_error
                 a_skip_keeps_its_reason_and_is_no_attempt
                 a_retry_is_ready_at_its_time
+                a_snooze_is_no_failure
                 a_release_is_no_failure
                 a_thousand_outcomes_fit_into_one_flush
                 lanes_work_side_by_side

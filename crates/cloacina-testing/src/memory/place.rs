@@ -144,8 +144,10 @@ impl Task {
     }
 
     fn fail(&mut self, how: AttemptOutcome, error: &str, now: Timestamp) {
-        // An attempt that is given up because others were lost did not fail itself.
-        self.record.failures += i32::from(how != AttemptOutcome::Lost);
+        // An attempt that is given up because others were lost did not fail itself, and none did that was too
+        // early.
+        let is_failure = !matches!(how, AttemptOutcome::Lost | AttemptOutcome::Snoozed);
+        self.record.failures += i32::from(is_failure);
         self.record.error = Some(error.to_owned());
         self.end_attempt(how, Some(error.to_owned()), now);
     }
