@@ -162,8 +162,8 @@ impl TaskError {
         Self { advice: Advice::RetryAfter(delay), error: error.into() }
     }
 
-    /// No failure, only too early: the next attempt is after `delay`, at least a second, and counts as none of
-    /// those that the task may fail. The reason stands in the history. Meanwhile the task holds no slot.
+    /// No failure, only too early: the next attempt is after `delay`, at least a second, and it counts as none
+    /// of those that the task may fail. The reason stands in the history. Meanwhile the task holds no slot.
     ///
     /// Each costs a commit and a line of the history. A deadline of the execution ends it; without one a task
     /// may snooze for ever.

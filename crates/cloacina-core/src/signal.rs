@@ -167,8 +167,8 @@ impl<By: Carrier + Clone> ByKey<By> {
     }
 
     /// The same, but if there is no such execution, it is recorded with this input in the same commit: so
-    /// whoever hears of something first, the one who submits or the one who signals, starts it. It is recorded
-    /// as one that was [submitted by name](crate::Submission::by_name) under the key.
+    /// whoever hears of something first, the one who submits or the one who signals, starts it. It is
+    /// recorded as one that was [submitted by name](crate::Submission::by_name) under the key.
     ///
     /// What [`send`](Signal::send) refuses is more then: an input or a key that a submission could not have,
     /// and with [`ErrorKind::Limit`] or [`ErrorKind::Suspended`] an execution that could not be submitted.

@@ -1,5 +1,5 @@
--- Schedules that are locked already, with the state of the execution that each started last, and with those of
--- its backfill that are not over. One that is not there is over: it met its key, or is pruned.
+-- Schedules that are locked already, with the state of the execution that each started last, and with those
+-- of its backfill that are not over. One that is not there is over: it met its key, or is pruned.
 SELECT schedule.*, last.state AS last_state, ARRAY(
     SELECT open.id
     FROM unnest(schedule.backfilling) AS started (id)

@@ -43,8 +43,8 @@ impl Hub {
         }
     }
 
-    /// Settles schedules one by one, because the database refused something about one of them, which is broken
-    /// then. It could not fire, and would keep the others from it.
+    /// Settles schedules one by one, because the database refused something about one of them, which is
+    /// broken then. It could not fire, and would keep the others from it.
     async fn settle_one_by_one(self: &Arc<Self>, place: &Arc<OpenPlace>) -> Result<usize, StoreError> {
         let mut all = 0;
         for _ in 0..AT_ONCE {

@@ -39,7 +39,8 @@ const MOST_BUFFERED: u32 = 1_000;
 /// No schedule fires later.
 const LATEST: Timestamp = Timestamp::constant(221_845_392_000, 0);
 
-/// Expressions that were found not to fire after a time, which takes long to find out. So many are remembered.
+/// Expressions of which it was found out, which takes long, after what time they do not fire any more. So many
+/// are remembered.
 static OVER: LazyLock<Mutex<HashMap<String, Timestamp>>> = LazyLock::new(Mutex::default);
 const MOST_OVER: usize = 1_000;
 
@@ -110,16 +111,17 @@ impl Calendar {
             let is_by_minute = expression.split_ascii_whitespace().count() == 5;
             read(expression).map(|cron| (cron, is_by_minute))
         });
+        let zone = spec.zone.as_deref().map_or(Ok(TimeZone::UTC), zone)?;
         let known = {
             let over = OVER.lock();
-            let known = |expression: &String| over.get(expression).map(|since| (*since, None));
+            let known = |expression: &String| over.get(&key(&zone, expression)).map(|since| (*since, None));
             spec.cron.iter().map(known).collect()
         };
         let hash = whose.iter().fold(StableHash::new(), |hash, part| hash.bytes(part));
         let spread = i64::try_from(spec.spread_ms.unwrap_or_default()).unwrap_or(i64::MAX);
         let offset = if spread == 0 { 0 } else { hash.finish().rem_euclid(spread) };
         Ok(Self {
-            zone: spec.zone.as_deref().map_or(Ok(TimeZone::UTC), zone)?,
+            zone,
             has_zone: spec.zone.is_some(),
             crons: spec.cron.iter().map(|expression| read(expression)).collect::<Result<_, _>>()?,
             every,
@@ -226,7 +228,7 @@ impl Calendar {
             if over.len() >= MOST_OVER {
                 over.clear();
             }
-            let since = over.entry(self.crons[nth].as_str().to_owned()).or_insert(after);
+            let since = over.entry(key(&self.zone, self.crons[nth].as_str())).or_insert(after);
             *since = after.min(*since);
         }
         self.effort.lock().known[nth] = Some((after, next));
@@ -313,6 +315,11 @@ impl Calendar {
             cron.is_time_matching(minute.as_ref().unwrap_or(&time)).unwrap_or(false)
         })
     }
+}
+
+/// What tells an expression from others in what is remembered of it.
+fn key(zone: &TimeZone, expression: &str) -> String {
+    format!("{} {expression}", zone.iana_name().unwrap_or_default())
 }
 
 /// The same time as a database keeps it.

@@ -8,8 +8,8 @@
 //!   then               ─► the cursor, and when to look next
 //! ```
 //!
-//! Whether the execution before is over, and which of a backfill are, was read under the lock of the schedule.
-//! One that ends later leaves a due row of the schedule, so no end and no fire miss each other.
+//! Whether the execution before is over, and which of a backfill are, was read under the lock of the
+//! schedule. One that ends later leaves a due row of the schedule, so no end and no fire miss each other.
 
 use std::collections::VecDeque;
 
@@ -43,8 +43,10 @@ const MAX_NAME: usize = 200;
 /// The largest input, in bytes of JSON.
 const MAX_INPUT: usize = 1 << 20;
 
-/// How many starts are kept that could not be made when a schedule was put.
+/// How many starts are kept that could not be made when a schedule was put, and how often it is looked for
+/// them.
 const MOST_KEPT: usize = 1_000;
+const MOST_LOOKS: usize = 100;
 
 /// How many bytes of inputs are written in one transaction, and one start more.
 const MAX_BYTES: usize = 1 << 20;
@@ -542,7 +544,7 @@ impl<'a> Desk<'a> {
 
     /// What is owed and could not be started waits for its turn, because nobody looks at its time again.
     fn keep_what_is_left(&mut self) {
-        loop {
+        for _ in 0..MOST_LOOKS {
             let cursor = self.row.cursor;
             let owed = self.owed();
             let last = owed.fires.last().copied();
@@ -556,10 +558,12 @@ impl<'a> Desk<'a> {
                 }
             }
             self.row.cursor = cursor.max(owed.cursor);
-            if self.row.state != ScheduleState::Active || !owed.more || self.row.cursor == cursor {
+            if !owed.more || self.row.cursor == cursor || self.progress.buffered.len() >= MOST_KEPT {
                 break;
             }
         }
+        // More than is kept.
+        self.miss_what_is_owed();
         while let Some(next) = self.calendar.next(self.row.cursor).filter(|next| *next <= self.now) {
             self.row.cursor = next;
             self.keep(Nominal { at: next, missed: 0 });
@@ -578,23 +582,13 @@ impl<'a> Desk<'a> {
 
     /// What was due by now is missed. What only waits for its spread is not.
     fn miss_what_is_owed(&mut self) {
-        let mut all: Option<Nominal> = None;
-        loop {
-            let cursor = self.row.cursor;
-            let owed = self.calendar.owed(super::CatchUp::Latest, None, cursor, self.now);
-            if let Some(fire) = owed.fires.first() {
-                let others = all.map_or(0, |all| all.missed);
-                let missed = fire.missed.saturating_add(1).saturating_add(others).min(COUNTED);
-                all = Some(Nominal { missed, ..*fire });
-            }
-            self.row.cursor = cursor.max(owed.cursor);
-            if self.row.cursor == cursor || !owed.more && owed.fires.is_empty() {
-                break;
-            }
+        let owed = self.calendar.owed(super::CatchUp::Latest, None, self.row.cursor, self.now);
+        if let Some(fire) = owed.fires.first() {
+            self.note_missed(Nominal { missed: fire.missed.saturating_add(1).min(COUNTED), ..*fire });
         }
-        if let Some(missed) = all {
-            self.note_missed(missed);
-        }
+        // Which was the latest of many need not be known.
+        let due = if owed.more { self.calendar.due_by(self.now) } else { owed.cursor };
+        self.row.cursor = self.row.cursor.max(due);
     }
 
     /// What comes of a time, and the execution that was started.

@@ -72,6 +72,11 @@ impl Calendar {
         }
     }
 
+    /// Up to which time everything is due, if a spread is not cut short.
+    pub(super) fn due_by(&self, now: Timestamp) -> Timestamp {
+        now.checked_sub(self.offset).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
     /// What it owes at `now`, if everything up to `cursor` is settled.
     pub(crate) fn owed(
         &self,
@@ -151,7 +156,7 @@ impl Calendar {
         Owed { fires, missed, cursor: at, more: at < latest }
     }
 
-    /// Some way on from `cursor`, without knowing which time is the latest. The last one that is found may be.
+    /// Some way on from `cursor`, without knowing which time is the latest. The last that is found may be.
     fn onward(&self, cursor: Timestamp, until: Timestamp) -> Owed {
         let owed = self.each(cursor, until, Timestamp::MIN);
         match owed.fires[..] {

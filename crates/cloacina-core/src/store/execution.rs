@@ -93,7 +93,7 @@ pub enum Control {
     },
     /// Pending or Running becomes Paused; its ready rows are taken out of the ready table.
     Pause,
-    /// As [`Pause`](Self::Pause), with [`ORPHANED`] as the execution's error; and its waits are not looked at.
+    /// As [`Pause`](Self::Pause), with [`ORPHANED`] as the execution's error; its waits are not looked at.
     /// One that is Paused keeps its error, and is refused if none of its waits was to be looked at.
     Orphan,
     /// Paused becomes Running or Pending again, without an error; its ready rows are put back, its waits

@@ -164,8 +164,8 @@ pub struct ScheduledExecution {
     pub priority: i16,
     /// A JSON object.
     pub input: Payload,
-    /// The idempotency key: who finds one under it leaves this one out. Then the schedule is due at once, with
-    /// this execution as the cause.
+    /// The idempotency key: who finds one under it leaves this one out. Then the schedule is due at once,
+    /// with this execution as the cause.
     pub key: String,
 }
 

@@ -253,8 +253,8 @@ impl PlaceState {
         self.handles.workflows.version(key).filter(|workflow| !self.forbids(workflow))
     }
 
-    /// The error for signals that are not taken, and times of waits that are not moved. Those of a tenant that
-    /// is suspended are data that waits for it: whoever sends a signal may not be able to send it again.
+    /// The error for signals that are not taken, and times of waits that are not moved. Those of a tenant
+    /// that is suspended are data that waits for it: whoever sends a signal may not be able to send it again.
     pub(crate) fn check_takes_signals(&self) -> Result<(), Error> {
         match self.standing.status.state {
             TenantState::Suspended => Ok(()),
