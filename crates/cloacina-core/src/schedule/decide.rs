@@ -937,14 +937,14 @@ mod tests {
     #[test]
     fn a_transaction_computes_for_some_time_and_the_others_follow() {
         // Each has a weekend of seconds behind it that are left out.
-        let records = (0..9).map(|nth| {
+        let records = (0..5).map(|nth| {
             let schedule = Schedule::new(nth.to_string(), "w").every(Duration::from_secs(1));
             stored(&schedule.except("* * * * SAT,SUN").unwrap(), time("2026-11-27T23:59:30Z"))
         });
-        let transactions = settled(records.collect(), time("2026-11-29T20:00:00Z"));
-        assert!((10..100).contains(&transactions.len()), "{}", transactions.len());
+        let transactions = settled(records.collect(), time("2026-11-28T16:00:00Z"));
+        assert!((4..50).contains(&transactions.len()), "{}", transactions.len());
         let all: usize = transactions.iter().flatten().map(|(_, started)| started).sum();
-        assert_eq!(all, 9, "one stands for all, {transactions:?}");
+        assert_eq!(all, 5, "one stands for all, {transactions:?}");
     }
 
     fn with_room(room: usize) -> Settling {

@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn a_look_takes_no_more_steps_than_it_may() {
         let mut schedule = Schedule::new("s", "w").every(Duration::from_secs(1));
-        for _ in 0..99 {
+        for _ in 0..20 {
             schedule = schedule.cron("0 0 30 2 *").unwrap();
         }
         let calendar = of(&schedule.except("* * * * *").unwrap());
