@@ -142,6 +142,8 @@ pub(crate) enum Advice {
     Retry,
     /// Retry, if an attempt is left, but wait this long.
     RetryAfter(Duration),
+    /// It is no failure: the next attempt is after this time.
+    Snooze(Duration),
     /// No further attempt.
     Fatal,
 }
@@ -158,6 +160,26 @@ impl TaskError {
     /// failure: when no attempt is left, the task fails.
     pub fn retry_after(delay: Duration, error: impl Into<BoxError>) -> Self {
         Self { advice: Advice::RetryAfter(delay), error: error.into() }
+    }
+
+    /// No failure, only too early: the next attempt is after `delay`, at least a second, and it counts as none
+    /// of those that the task may fail. The reason stands in the history. Meanwhile the task holds no slot.
+    ///
+    /// Each costs a commit and a line of the history. A deadline of the execution ends it; without one a task
+    /// may snooze for ever.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cloacina_core::{Context, TaskError};
+    /// async fn fetch(context: &mut Context) -> Result<(), TaskError> {
+    ///     if !std::fs::exists("export.csv")? {
+    ///         return Err(TaskError::snooze(Duration::from_secs(600), "the export is not there yet"));
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn snooze(delay: Duration, reason: impl Into<BoxError>) -> Self {
+        Self { advice: Advice::Snooze(delay), error: reason.into() }
     }
 
     /// An error that another attempt would not mend: the task fails at once.

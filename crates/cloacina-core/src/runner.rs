@@ -625,15 +625,30 @@ impl Carrier for PlaceRunner {
         self.place()
     }
 
-    async fn carry(self, signal: NewSignal) -> Result<SignalSent, Error> {
+    async fn carry(self, mut signal: NewSignal, starts: Option<Context>) -> Result<SignalSent, Error> {
         self.check_open()?;
-        self.handle.place.state().check_active()?;
+        self.handle.place.state().check_takes_signals()?;
         let Handle { hub, place: open, .. } = &*self.handle;
+        let mut refused = None;
+        if let Some(input) = starts {
+            // It may be there; then it takes the signal whatever a new one could not do.
+            match hub.signal_start(open, self.settings(), &signal.target, input).await {
+                Ok(start) => signal.starts = start,
+                Err(error) if matches!(error.kind(), ErrorKind::Limit | ErrorKind::Suspended) => {
+                    refused = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
         let (store, place) = self.store();
         let now = hub.clock().database_now();
+        let target = signal.target.clone();
         let sent = hub.ask(async move { store.signal_send(&place, &signal, now).await }).await?;
-        if matches!(sent, SignalSent::Delivered(_)) {
-            hub.look_for_waits(open);
+        match (sent, target, refused) {
+            (SignalSent::NotFound, _, Some(refused)) => return Err(refused),
+            (SignalSent::Delivered(_), ..) => hub.look_for_waits(open),
+            (SignalSent::Started(_), SignalTarget::Key { workflow, .. }, _) => hub.started(open, &workflow),
+            _ => {}
         }
         Ok(sent)
     }
@@ -832,7 +847,7 @@ impl Execution {
 
     async fn move_wait(&self, wait: &str, until: Option<Timestamp>) -> Result<(), Error> {
         self.runner.check_open()?;
-        self.runner.handle.place.state().check_active()?;
+        self.runner.handle.place.state().check_takes_signals()?;
         let Handle { hub, place: open, .. } = &*self.runner.handle;
         let (store, place) = self.runner.store();
         let (id, name, now) = (ExecutionId(self.execution_id), wait.to_owned(), hub.clock().database_now());

@@ -115,7 +115,9 @@ impl Schedules {
             let change = decide::put(settling, &schedule, None, records.pop().as_ref(), now)?;
             Ok((change.into_iter().collect(), ()))
         };
-        self.hub()?.change_schedules(self.place(), ScheduleSelection::Named(names), least, put).await
+        self.hub()?.change_schedules(self.place(), ScheduleSelection::Named(names), least, put).await?;
+        self.hub()?.look_who_fires(self.place());
+        Ok(())
     }
 
     /// Makes the schedules of an origin, a program say, exactly these: the others of that origin are deleted,
@@ -138,7 +140,9 @@ impl Schedules {
         let apply = move |settling: &mut _, records: Vec<ScheduleRecord>, now| {
             Ok((decide::apply(settling, &origin, &schedules, records, now)?, ()))
         };
-        self.hub()?.change_schedules(self.place(), selection, least, apply).await
+        self.hub()?.change_schedules(self.place(), selection, least, apply).await?;
+        self.hub()?.look_who_fires(self.place());
+        Ok(())
     }
 
     /// Keeps a schedule from firing until it is resumed. What it started goes on.
@@ -343,7 +347,7 @@ fn info(found: Found) -> ScheduleInfo {
         zone: spec.zone,
         catch_up: spec.catch_up,
         overlap: spec.overlap,
-        next: row.due_at,
+        next: row.due_at.filter(|_| row.state == ScheduleState::Active),
         last: previous,
         last_execution: row.last_execution.map(Uuid::from),
         failures,

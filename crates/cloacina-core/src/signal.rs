@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
 use crate::store::{NewSignal, OpenWait, Payload, SignalSent, SignalTarget};
@@ -20,8 +21,12 @@ pub trait Carrier: Sized {
     /// The tenant's name.
     fn tenant(&self) -> &str;
 
-    /// Records a signal.
-    fn carry(self, signal: NewSignal) -> impl Future<Output = Result<SignalSent, Error>> + Send;
+    /// Records a signal, and if there is no such execution, one with this input.
+    fn carry(
+        self,
+        signal: NewSignal,
+        starts: Option<Context>,
+    ) -> impl Future<Output = Result<SignalSent, Error>> + Send;
 }
 
 /// A signal to an execution.
@@ -35,6 +40,7 @@ pub struct Signal<By> {
     name: String,
     payload: Result<Payload, Error>,
     key: Option<String>,
+    starts: Option<Context>,
 }
 
 /// What became of a signal.
@@ -44,6 +50,8 @@ pub enum SignalReceipt {
     Delivered,
     /// No wait for it is open: the first that is reached takes it.
     Buffered,
+    /// There was no such execution: it was recorded in the same commit.
+    Started,
     /// The execution has one of this name with this key already; this one is not recorded.
     Repeated,
     /// The execution is over; the signal is not recorded.
@@ -85,7 +93,7 @@ pub struct Waiting {
 impl<By: Carrier> Signal<By> {
     pub(crate) fn new(by: By, target: SignalTarget, name: String, payload: impl Serialize) -> Self {
         let payload = by.payload(&name, payload);
-        Self { by, target, name, payload, key: None }
+        Self { by, target, name, payload, key: None, starts: None }
     }
 
     /// Records it only if the execution has none of this name with the same key: 1 to 200 bytes. So a signal
@@ -104,7 +112,7 @@ impl<By: Carrier> Signal<By> {
     /// of the choices of the open wait; [`ErrorKind::Configuration`] for a name or key that cannot be used;
     /// [`ErrorKind::Limit`] if 10,000 signals of the execution wait to be taken. Nothing is recorded then.
     pub async fn send(self) -> Result<SignalReceipt, Error> {
-        let Self { by, target, name, payload, key } = self;
+        let Self { by, target, name, payload, key, starts } = self;
         let unusable = |what: &str, text: &str, reason| {
             let message = format!("the {what} `{}` of a signal {reason}", text.escape_debug());
             Error::new(ErrorKind::Configuration, message)
@@ -114,12 +122,13 @@ impl<By: Carrier> Signal<By> {
             check_name(key).map_err(|reason| unusable("key", key, reason))?;
         }
         let key = key.map(Into::into);
-        let signal = NewSignal { target, name: name.as_str().into(), payload: payload?, key };
+        let signal = NewSignal { target, name: name.as_str().into(), payload: payload?, key, starts: None };
         let tenant = by.tenant().to_owned();
         let of = |id: ExecutionId| format!("execution {id} of tenant `{tenant}`");
-        match by.carry(signal.clone()).await? {
+        match by.carry(signal.clone(), starts).await? {
             SignalSent::Delivered(_) => Ok(SignalReceipt::Delivered),
             SignalSent::Buffered(_) => Ok(SignalReceipt::Buffered),
+            SignalSent::Started(_) => Ok(SignalReceipt::Started),
             SignalSent::Repeated(_) => Ok(SignalReceipt::Repeated),
             SignalSent::AlreadyOver(_, _, by) => {
                 Ok(SignalReceipt::AlreadyOver { superseded_by: by.map(Uuid::from) })
@@ -160,6 +169,21 @@ impl<By: Carrier + Clone> ByKey<By> {
     /// Starts to describe a signal to it.
     pub fn signal(&self, name: impl Into<String>, payload: impl Serialize) -> Signal<By> {
         Signal::new(self.by.clone(), self.target.clone(), name.into(), payload)
+    }
+
+    /// The same, but if there is no such execution, it is recorded with this input in the same commit: so
+    /// whoever hears of something first, the one who submits or the one who signals, starts it. It is
+    /// recorded as one that was [submitted by name](crate::Submission::by_name) under the key.
+    ///
+    /// What [`send`](Signal::send) refuses is more then: an input or a key that a submission could not have,
+    /// and with [`ErrorKind::Limit`] or [`ErrorKind::Suspended`] an execution that could not be submitted.
+    pub fn signal_or_start(
+        &self,
+        name: impl Into<String>,
+        payload: impl Serialize,
+        input: Context,
+    ) -> Signal<By> {
+        Signal { starts: Some(input), ..self.signal(name, payload) }
     }
 }
 

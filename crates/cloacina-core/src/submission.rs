@@ -10,7 +10,7 @@ use crate::store::{Idempotency, NewExecution};
 use crate::workflow::RESERVED;
 
 /// The priority that an execution has unless it is said.
-const DEFAULT_PRIORITY: u8 = 5;
+pub(crate) const DEFAULT_PRIORITY: u8 = 5;
 
 /// How many tags an execution may have, and how many bytes each.
 const MAX_TAGS: usize = 10;

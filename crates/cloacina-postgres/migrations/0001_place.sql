@@ -162,6 +162,8 @@ CREATE TABLE schedules (
     cursor_at      timestamptz NOT NULL CHECK (cursor_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00'),
     due_at         timestamptz CHECK (due_at BETWEEN '1970-01-01 00:00:00+00' AND '9999-01-01 00:00:00+00'),
     last_execution uuid,
+    -- What its backfill started and had not seen end.
+    backfilling    uuid[]      NOT NULL CHECK (cardinality(backfilling) <= 1000),
     updated_at     timestamptz NOT NULL,
     spec           json        NOT NULL CHECK (octet_length(spec::text) <= 2097152),
     progress       json        NOT NULL CHECK (octet_length(progress::text) <= 262144),
@@ -249,7 +251,7 @@ CREATE TABLE task_attempts (
     execution_id uuid        NOT NULL,
     task         smallint    NOT NULL,
     attempt      integer     NOT NULL CHECK (attempt > 0),
-    outcome      text        NOT NULL CHECK (outcome IN ('failed', 'panicked', 'timed_out', 'lost', 'released')),
+    outcome      text        NOT NULL CHECK (outcome IN ('failed', 'panicked', 'timed_out', 'snoozed', 'lost', 'released')),
     error        text,
     runner_id    uuid        NOT NULL,
     started_at   timestamptz NOT NULL,

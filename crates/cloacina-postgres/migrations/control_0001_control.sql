@@ -15,7 +15,7 @@ CREATE DOMAIN execution_state AS text
 CREATE DOMAIN task_state AS text
     CHECK (VALUE IN ('pending', 'waiting', 'ready', 'running', 'completed', 'failed', 'skipped', 'cancelled'));
 CREATE DOMAIN attempt_outcome AS text
-    CHECK (VALUE IN ('completed', 'failed', 'panicked', 'timed_out', 'lost', 'released', 'cancelled'));
+    CHECK (VALUE IN ('completed', 'failed', 'panicked', 'timed_out', 'snoozed', 'lost', 'released', 'cancelled'));
 CREATE DOMAIN skip_reason AS text CHECK (VALUE IN ('by_rule', 'upstream_failed'));
 
 CREATE TABLE migration (

@@ -35,7 +35,7 @@ CROSS JOIN LATERAL (
     LIMIT $6::bigint
 ) AS first
 UNION
--- Waits that nobody looks at: whoever has the code would.
+-- Waits that nobody looks at: whoever has the code would, of executions that somebody paused as well.
 SELECT execution.id, left(execution.workflow, 1000), execution.fingerprint
 FROM (
     SELECT DISTINCT subject FROM (
@@ -47,7 +47,7 @@ FROM (
 ) AS due
 CROSS JOIN LATERAL (
     SELECT id, workflow, fingerprint FROM workflow_executions AS open
-    WHERE open.tenant_id = $1 AND open.id = due.subject AND open.state IN ('pending', 'running', 'waiting')
+    WHERE open.tenant_id = $1 AND open.id = due.subject AND open.finished_at IS NULL
     OFFSET 0
 ) AS execution
 WHERE NOT EXISTS (

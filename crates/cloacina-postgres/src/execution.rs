@@ -10,7 +10,7 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus};
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, MANY,
-    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, ORPHANED, Place, PlaceFigures, Result, StoreError,
+    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NEVER, ORPHANED, Place, PlaceFigures, Result, StoreError,
     StoreErrorKind, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
@@ -91,28 +91,33 @@ pub(crate) async fn control(
         Control::Pause | Control::Orphan => {
             let reason = (control == Control::Orphan).then_some(ORPHANED);
             steps.push(Step::Run(sql::EXECUTION_PAUSE, params![tenant, id, reason]));
+            if control == Control::Orphan {
+                steps.push(Step::Run(sql::WAIT_AWAY, params![tenant, id, NEVER]));
+            }
         }
         Control::Resume => {
             steps.push(Step::Run(sql::EXECUTION_RESUME, params![tenant, id]));
             steps.push(Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, vec![id]]));
             steps.push(Step::Run(sql::DUE_DROP, params![tenant, vec![id]]));
             steps.push(Step::Run(sql::EXECUTION_PARK, params![tenant, vec![id]]));
+            steps.push(Step::Run(sql::WAIT_BACK, params![tenant, id, NEVER, now]));
             if is_related {
                 steps.extend(doorbell::wake_related(place.tenant, now, vec![id]));
             }
             if before.try_get("has_waits").unwrap_or(true) {
                 // What was not started while it was paused.
                 steps.push(Step::Run(sql::CHILDREN_ASK, params![tenant, now, vec![id]]));
-                steps.push(doorbell::ring_at(place.tenant, now, Some(at_once(now))));
-            } else {
-                steps.push(doorbell::ring(place.tenant, now));
             }
+            // What became due of its waits is not known here.
+            steps.push(doorbell::ring_at(place.tenant, now, Some(at_once(now))));
         }
     }
     steps.push(Step::Run(sql::NOTICE_INSERT, params![tenant, now, vec![id]]));
     steps.push(Step::Run(sql::EXECUTION_STATE, params![tenant, id]));
     let rows = side.finish(&steps).await.map_err(failed)?;
-    let Some(after) = rows[rows.len() - 1].first().filter(|_| !rows[0].is_empty()) else {
+    // An execution that somebody paused has waits as well that nobody has the code of.
+    let is_done = !rows[0].is_empty() || control == Control::Orphan && !rows[1].is_empty();
+    let Some(after) = rows[rows.len() - 1].first().filter(|_| is_done) else {
         return Ok(Controlled::Refused(parse(get(before, "state", &place)?, &place.name)?));
     };
     inner.hints.tell_of_work();

@@ -124,7 +124,7 @@ async fn work(
         StoreError::new(StoreErrorKind::Internal, message).with_source(error)
     })?;
     let mut settled = SchedulesSettled::default();
-    let (steps, answers) = written(place.tenant, now, &changes);
+    let (steps, answers) = written(place.tenant, (now, time), &changes);
     let rows = side.finish(&steps).await.map_err(failed)?;
     let of = |step: Option<usize>| step.and_then(|step| rows.get(step)).map_or(&[][..], Vec::as_slice);
     settled.started = of(answers.started).len();
@@ -143,7 +143,11 @@ struct Answers {
     started: Option<usize>,
 }
 
-fn written(tenant: TenantId, now: Option<Timestamp>, changes: &[ScheduleChange]) -> (Vec<Step<'_>>, Answers) {
+fn written(
+    tenant: TenantId,
+    (now, time): (Option<Timestamp>, Timestamp),
+    changes: &[ScheduleChange],
+) -> (Vec<Step<'_>>, Answers) {
     let of = Uuid::from(tenant);
     let (mut steps, mut answers) = (Vec::new(), Answers::default());
     let mut cancels: Vec<Uuid> =
@@ -163,10 +167,12 @@ fn written(tenant: TenantId, now: Option<Timestamp>, changes: &[ScheduleChange])
     // In one order: two transactions that insert the same keys wait for each other.
     let mut starts: Vec<_> = changes.iter().flat_map(|change| &change.starts).collect();
     starts.sort_by_key(|start| (&start.workflow, &start.key));
-    let due_at = rows.iter().filter_map(|row| row.due_at).min();
+    let mut due_at = rows.iter().filter_map(|row| row.due_at).min();
     if !starts.is_empty() {
         let ids: Vec<Uuid> = starts.iter().map(|start| start.id.into()).collect();
         answers.started = Some(steps.len());
+        // One that meets its key leaves a due row.
+        due_at = due_at.min(Some(time)).or(Some(time));
         steps.push(Step::Run(
             sql::SCHEDULE_START,
             params![
@@ -231,10 +237,17 @@ fn put<'a>(tenant: Uuid, now: Option<Timestamp>, rows: &[&'a ScheduleRow]) -> St
             rows.iter().map(|row| row.cursor).collect::<Vec<_>>(),
             rows.iter().map(|row| row.due_at).collect::<Vec<_>>(),
             rows.iter().map(|row| row.last_execution.map(Uuid::from)).collect::<Vec<_>>(),
+            rows.iter().map(|row| uuids(&row.backfilling)).collect::<Vec<_>>(),
             rows.iter().map(|row| &*row.spec).collect::<Vec<_>>(),
             rows.iter().map(|row| &*row.progress).collect::<Vec<_>>(),
         ],
     )
+}
+
+/// An array of arrays of different lengths is none in SQL.
+fn uuids(executions: &[ExecutionId]) -> String {
+    let ids: Vec<String> = executions.iter().map(ToString::to_string).collect();
+    format!("{{{}}}", ids.join(","))
 }
 
 fn noted<'a>(tenant: Uuid, now: Option<Timestamp>, fires: &[(Uuid, &'a NewFire)]) -> Step<'a> {
@@ -297,6 +310,7 @@ fn record(row: &Row, place: &Place) -> Result<ScheduleRecord> {
             cursor: column(row, "cursor_at", name)?,
             due_at: column(row, "due_at", name)?,
             last_execution: column::<Option<Uuid>>(row, "last_execution", name)?.map(ExecutionId),
+            backfilling: column::<Vec<Uuid>>(row, "open", name)?.into_iter().map(ExecutionId).collect(),
         },
         last_status: last.map(|state| parse(state, name)).transpose()?,
         ended: Vec::new(),

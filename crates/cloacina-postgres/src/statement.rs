@@ -128,6 +128,8 @@ statements! {
     WAIT_VOID "wait_void";
     WAIT_OPEN "wait_open";
     WAIT_MOVE "wait_move";
+    WAIT_AWAY "wait_away";
+    WAIT_BACK "wait_back";
     WAIT_LIST "wait_list";
     WAIT_DROP "wait_drop";
     WAIT_PRUNE "wait_prune";
@@ -146,6 +148,7 @@ statements! {
     CHILDREN_SWEEP "children_sweep";
     SWEEP_TAKE "sweep_take";
     SWEEP_DONE "sweep_done";
+    SIGNAL_START "signal_start";
     SIGNAL_LOCK "signal_lock";
     SIGNAL_LOOK "signal_look";
     SIGNAL_INSERT "signal_insert";

@@ -324,7 +324,7 @@ pub(crate) async fn send(
     let mut side = inner.pool.get(Use::Waits).await?;
     let (sent, steps) = look_for_signal(&inner, &mut side, &place, &signal, now).await?;
     side.finish(&steps).await.map_err(failed)?;
-    if matches!(sent, SignalSent::Delivered(_)) {
+    if matches!(sent, SignalSent::Delivered(_) | SignalSent::Started(_)) {
         inner.hints.tell_of_work();
     }
     Ok(sent)
@@ -349,10 +349,22 @@ async fn look_for_signal<'a>(
     let most = i64::try_from(MOST_SIGNALS).unwrap_or(i64::MAX);
     // The look is a statement after the lock, so that it sees what the last holder of the lock wrote.
     let look = params![tenant, id, workflow, key, name.clone(), signal_key.clone(), most];
-    let look =
-        [Step::Run(sql::SIGNAL_LOCK, params![tenant, id, workflow, key]), Step::Run(sql::SIGNAL_LOOK, look)];
-    let rows = side.begin(inner.scope(place.tenant, &schema), &look).await.map_err(failed)?;
-    let (Some(found), Some(row)) = (rows[0].first(), rows[1].first()) else {
+    let mut steps = vec![
+        Step::Run(sql::SIGNAL_LOCK, params![tenant, id, workflow, key]),
+        Step::Run(sql::SIGNAL_LOOK, look),
+    ];
+    if let (Some(start), Some(_)) = (&signal.starts, key) {
+        let (new, input) = (Uuid::from(start.execution), &*start.input);
+        let start = params![tenant, new, workflow, key, input, start.input_hash, now, start.priority];
+        steps.push(Step::Run(sql::SIGNAL_START, start));
+        steps.push(Step::Run(sql::EXPAND_INSERT, params![tenant, vec![new]]));
+        // Before the look.
+        steps.rotate_left(2);
+    }
+    let mut rows = side.begin(inner.scope(place.tenant, &schema), &steps).await.map_err(failed)?;
+    let looked = rows.split_off(rows.len() - 2);
+    let has_started = rows.first().is_some_and(|started| !started.is_empty());
+    let (Some(found), Some(row)) = (looked[0].first(), looked[1].first()) else {
         return Ok((SignalSent::NotFound, Vec::new()));
     };
     let id: Uuid = column(found, "id", &place.name)?;
@@ -378,6 +390,10 @@ async fn look_for_signal<'a>(
     let payload = signal.payload.to_string();
     let mut steps =
         vec![Step::Run(sql::SIGNAL_INSERT, params![tenant, id, name, number, signal_key, payload, now])];
+    if has_started {
+        steps.push(doorbell::ring(place.tenant, now));
+        return Ok((SignalSent::Started(execution), steps));
+    }
     let Some(node) = node else { return Ok((SignalSent::Buffered(execution), steps)) };
     let none = None::<Timestamp>;
     steps.push(Step::Run(sql::WAIT_MOVE, params![tenant, id, node, none, none, now]));

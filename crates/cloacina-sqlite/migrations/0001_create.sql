@@ -192,6 +192,8 @@ CREATE TABLE schedules (
     cursor_at      INTEGER NOT NULL CHECK (cursor_at BETWEEN 0 AND 253370764800000000),
     due_at         INTEGER CHECK (due_at BETWEEN 0 AND 253370764800000000),
     last_execution BLOB CHECK (length(last_execution) = 16),
+    -- What its backfill started and had not seen end: ids of 16 bytes, one behind the other.
+    backfilling    BLOB    NOT NULL CHECK (length(backfilling) <= 16000 AND length(backfilling) % 16 = 0),
     updated_at     INTEGER NOT NULL,
     spec           TEXT    NOT NULL CHECK (length(spec) <= 2097152),
     progress       TEXT    NOT NULL CHECK (length(progress) <= 262144),

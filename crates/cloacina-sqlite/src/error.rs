@@ -136,6 +136,9 @@ fn store_error(error: rusqlite::Error, label: &str) -> StoreError {
                 format!("the file system of {label} cannot lock files as SQLite needs it; use a local disk"),
             ),
             ErrorCode::TooBig => (Data, format!("a value is too large for the SQLite file {label}")),
+            ErrorCode::ConstraintViolation => {
+                (Data, format!("a value that the SQLite file {label} cannot keep"))
+            }
             // Somebody dropped or changed a table: this is the only error of ours whose code says no more
             // than that.
             ErrorCode::Unknown if failure.extended_code == rusqlite::ffi::SQLITE_ERROR => {
@@ -196,6 +199,7 @@ mod tests {
             (ffi::SQLITE_FULL, StoreErrorKind::Place, "no space"),
             (ffi::SQLITE_IOERR_FSYNC, StoreErrorKind::Place, "disk"),
             (ffi::SQLITE_TOOBIG, StoreErrorKind::Data, "too large"),
+            (ffi::SQLITE_CONSTRAINT_CHECK, StoreErrorKind::Data, "cannot keep"),
         ] {
             let failure = Failure::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
             let error = failure.into_store_error("/data/acme.db");

@@ -14,7 +14,6 @@ use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use crate::doorbell;
 use crate::error::Failure;
 use crate::flush::execution_close;
 use crate::row::{optional_timestamp, state, tags_of_json, timestamp, workflows_to_json};
@@ -22,8 +21,10 @@ use crate::rows::{
     Known, NO_CAUSE, due_delete, execution_lock, park, ready_delete, ready_insert, relations_wake,
     waits_cancel, waits_forget,
 };
+use crate::{doorbell, wait};
 
 const EXECUTION_CANCEL: &str = include_str!("../sql/execution_cancel.sql");
+const CHILDREN_ANY: &str = include_str!("../sql/children_any.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
 const EXECUTION_RESUME: &str = include_str!("../sql/execution_resume.sql");
 const EXECUTION_OVERDUE: &str = include_str!("../sql/execution_overdue.sql");
@@ -67,7 +68,13 @@ pub(crate) fn control(
     let status = match control {
         Control::Cancel { reason } => cancel(connection, tenant, execution, &known, reason, now)?,
         Control::Pause => pause(connection, tenant, execution, &known, None)?,
-        Control::Orphan => pause(connection, tenant, execution, &known, Some(ORPHANED))?,
+        Control::Orphan => {
+            let paused = pause(connection, tenant, execution, &known, Some(ORPHANED))?;
+            // One that somebody paused has waits as well that nobody has the code of.
+            let is_paused = paused.is_some() || known.status == ExecutionStatus::Paused;
+            let moved = is_paused && wait::away(connection, tenant, execution)?;
+            paused.or(moved.then_some(ExecutionStatus::Paused))
+        }
         Control::Resume => resume(connection, tenant, execution, &known, now)?,
     };
     let Some(status) = status else {
@@ -141,7 +148,10 @@ fn resume(
         return Ok(Some(closed));
     }
     park(connection, tenant, execution)?;
-    if known.relations.has_waits {
+    wait::back(connection, tenant, execution, now)?;
+    if known.relations.has_waits
+        && connection.prepare_cached(CHILDREN_ANY)?.exists(params![tenant.0, execution.0])?
+    {
         // What was not started while it was paused.
         let values = params![tenant.0, execution.0, now];
         connection.prepare_cached(CHILDREN_ASK)?.execute(values)?;

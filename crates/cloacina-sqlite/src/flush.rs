@@ -23,8 +23,8 @@ use uuid::Uuid;
 use crate::error::Failure;
 use crate::row::{state, tags_to_json, timestamp};
 use crate::rows::{
-    Known, NO_CAUSE, READY_DELETE, Relations, due_delete, due_insert, execution_lock, find, park, reach,
-    ready_insert, relations_wake,
+    Known, NO_CAUSE, READY_DELETE, Relations, due_delete, due_insert, execution_find, execution_lock, park,
+    reach, ready_insert, relations_wake,
 };
 
 const FENCE: &str = include_str!("../sql/fence.sql");
@@ -118,7 +118,7 @@ pub(crate) fn record(
         let recorded: HashSet<&ExecutionId> = submitted.iter().collect();
         for submit in wanted.iter().filter(|submit| !recorded.contains(&submit.id)) {
             let Some(idempotency) = &submit.idempotency else { continue };
-            let found = find(connection, tenant, &submit.workflow.name, &idempotency.key)?;
+            let found = execution_find(connection, tenant, &submit.workflow.name, &idempotency.key)?;
             met.extend(found.map(|found| (submit.id, found)));
         }
     }
@@ -635,6 +635,7 @@ pub(crate) fn task_return(
     now: i64,
 ) -> Result<bool, Failure> {
     let is_lost = ended.how == AttemptOutcome::Lost && ended.error.is_none();
+    let is_failure = ended.error.is_some() && ended.how != AttemptOutcome::Snoozed;
     let started: Option<Value> = connection
         .prepare_cached(TASK_RETURN)?
         .query_row(
@@ -643,7 +644,7 @@ pub(crate) fn task_return(
                 ended.execution.0,
                 ended.task,
                 ended.due,
-                i32::from(ended.error.is_some()),
+                i32::from(is_failure),
                 i32::from(is_lost),
                 ended.error,
                 ended.runner.0,

@@ -12,8 +12,9 @@ use rusqlite::{Connection, ffi};
 use crate::address::FileIdentity;
 use crate::error::Failure;
 use crate::files::{self, log_of};
+use crate::flush;
+use crate::rows::execution_find;
 use crate::time::{self, FileClock};
-use crate::{flush, rows};
 
 /// Which file and which write-ahead log of it a connection has open: as long as it has, nobody may remove or
 /// replace them.
@@ -108,7 +109,7 @@ pub unsafe fn find_as_guest(
     // when it is dropped.
     let found = unsafe { Connection::from_handle(handle) }
         .map_err(Failure::from)
-        .and_then(|connection| rows::find(&connection, place.tenant, workflow, key));
+        .and_then(|connection| execution_find(&connection, place.tenant, workflow, key));
     found.map_err(|failure| failure.into_store_error(&place.name))
 }
 

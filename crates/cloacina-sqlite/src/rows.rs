@@ -12,8 +12,8 @@ use crate::error::Failure;
 use crate::row::state;
 
 const EXECUTION_LOCK: &str = include_str!("../sql/execution_lock.sql");
-const EXECUTION_FIND: &str = include_str!("../sql/execution_find.sql");
 const EXECUTION_PARK: &str = include_str!("../sql/execution_park.sql");
+const EXECUTION_FIND: &str = include_str!("../sql/execution_find.sql");
 const READY_INSERT: &str = include_str!("../sql/ready_insert.sql");
 const DUE_INSERT: &str = include_str!("../sql/due_insert.sql");
 const DUE_DELETE: &str = include_str!("../sql/due_delete.sql");
@@ -55,6 +55,20 @@ pub(crate) struct Relations {
     pub(crate) has_waits: bool,
 }
 
+/// The execution under a key, and the hash of its input.
+pub(crate) fn execution_find(
+    connection: &Connection,
+    tenant: TenantId,
+    workflow: &str,
+    key: &str,
+) -> Result<Option<(ExecutionId, i64)>, Failure> {
+    let mut statement = connection.prepare_cached(EXECUTION_FIND)?;
+    let found = statement
+        .query_row(params![tenant.0, workflow, key], |row| Ok((ExecutionId(row.get(0)?), row.get(1)?)))
+        .optional()?;
+    Ok(found)
+}
+
 pub(crate) fn execution_lock(
     connection: &Connection,
     tenant: TenantId,
@@ -75,20 +89,6 @@ pub(crate) fn execution_lock(
         relations: Relations { schedule: row.get(6)?, parent: row.get(7)?, has_waits: row.get(8)? },
         superseded_by: row.get(9)?,
     }))
-}
-
-/// The execution that was recorded under an idempotency key, and the hash of its input.
-pub(crate) fn find(
-    connection: &Connection,
-    tenant: TenantId,
-    workflow: &str,
-    key: &str,
-) -> Result<Option<(ExecutionId, i64)>, Failure> {
-    let mut statement = connection.prepare_cached(EXECUTION_FIND)?;
-    let found = statement
-        .query_row(params![tenant.0, workflow, key], |row| Ok((ExecutionId(row.get(0)?), row.get(1)?)))
-        .optional()?;
-    Ok(found)
 }
 
 pub(crate) fn ready_insert(

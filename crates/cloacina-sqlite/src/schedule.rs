@@ -18,6 +18,7 @@ use crate::{doorbell, execution};
 
 const SCHEDULE_PICK: &str = include_str!("../sql/schedule_pick.sql");
 const SCHEDULE_LOAD: &str = include_str!("../sql/schedule_load.sql");
+const SCHEDULE_OPEN: &str = include_str!("../sql/schedule_open.sql");
 const SCHEDULE_IDS: &str = include_str!("../sql/schedule_ids.sql");
 const SCHEDULE_ENDED: &str = include_str!("../sql/schedule_ended.sql");
 const SCHEDULE_PUT: &str = include_str!("../sql/schedule_put.sql");
@@ -115,7 +116,17 @@ fn load(
 ) -> Result<Option<ScheduleRecord>, Failure> {
     let mut statement = connection.prepare_cached(SCHEDULE_LOAD)?;
     let mut rows = statement.query(params![tenant.0, id.0])?;
-    rows.next()?.map(|row| record(row, ahead)).transpose()
+    let Some(mut record) = rows.next()?.map(|row| record(row, ahead)).transpose()? else { return Ok(None) };
+    let mut open = connection.prepare_cached(SCHEDULE_OPEN)?;
+    let mut failed = None;
+    record.row.backfilling.retain(|execution| match open.exists(params![tenant.0, execution.0]) {
+        Ok(is_open) => is_open,
+        Err(error) => {
+            failed = Some(error);
+            true
+        }
+    });
+    failed.map_or(Ok(Some(record)), |error| Err(error.into()))
 }
 
 fn record(row: &Row<'_>, ahead: i64) -> Result<ScheduleRecord, Failure> {
@@ -134,10 +145,16 @@ fn record(row: &Row<'_>, ahead: i64) -> Result<ScheduleRecord, Failure> {
             last_execution: row.get::<_, Option<Uuid>>(8)?.map(ExecutionId),
             spec: row.get::<_, String>(9)?.into(),
             progress: row.get::<_, String>(10)?.into(),
+            backfilling: ids(&row.get::<_, Vec<u8>>(12)?),
         },
         last_status: last.map(|_| state(row, 11)).transpose()?,
         ended: Vec::new(),
     })
+}
+
+/// Ids that were stored one behind the other.
+fn ids(bytes: &[u8]) -> Vec<ExecutionId> {
+    bytes.chunks(16).filter_map(|id| Uuid::from_slice(id).ok()).map(ExecutionId).collect()
 }
 
 /// Lets it be decided, and writes that.
@@ -174,6 +191,7 @@ fn write(
             moment.now,
             &*row.spec,
             &*row.progress,
+            row.backfilling.iter().flat_map(|execution| *execution.0.as_bytes()).collect::<Vec<u8>>(),
         ])?;
         let started = start(connection, tenant, &change, moment.now)?;
         settled.started += started.len();
@@ -221,6 +239,10 @@ fn start(
         if inserted == 1 {
             ready_insert(connection, tenant, start.id, 0, start.priority, now, (&start.workflow, 0))?;
             started.push(start.id);
+        } else {
+            // It is over before it began.
+            let cause = start.id.to_string();
+            due_insert(connection, tenant, DueKind::Schedule, now, start.schedule.0, &cause)?;
         }
     }
     Ok(started)

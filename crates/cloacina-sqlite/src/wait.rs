@@ -5,8 +5,8 @@ use std::sync::Arc;
 use cloacina_core::id::{ExecutionId, TaskIndex, TenantId};
 use cloacina_core::store::{
     ChildrenPlan, DueKind, DueWait, DueWaits, EndedBy, MOST_BYTES_AT_ONCE, MOST_SIGNALS, NEVER, NewSignal,
-    NodeEnd, OpenWait, Outcome, ReceivedSignal, SettledWaits, SignalSent, SignalTarget, WaitBegin,
-    WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    NodeEnd, OpenWait, Outcome, ReceivedSignal, SettledWaits, SignalSent, SignalStart, SignalTarget,
+    WaitBegin, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use cloacina_core::workflow::{Ask, Fingerprint};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -15,7 +15,10 @@ use uuid::Uuid;
 use crate::error::Failure;
 use crate::flush::end_waits;
 use crate::row::{state, timestamp};
-use crate::rows::{NO_CAUSE, due_delete, due_insert, execution_lock, find, park, reach, sweep, waiting};
+use crate::rows::{
+    NO_CAUSE, due_delete, due_insert, execution_find, execution_lock, park, reach, ready_insert, sweep,
+    waiting,
+};
 
 const WAIT_DUE: &str = include_str!("../sql/wait_due.sql");
 const WAIT_STANDS: &str = include_str!("../sql/wait_stands.sql");
@@ -31,6 +34,7 @@ const CHILDREN_BEGIN: &str = include_str!("../sql/children_begin.sql");
 const SIGNAL_PAYLOAD: &str = include_str!("../sql/signal_payload.sql");
 const SIGNAL_LOOK: &str = include_str!("../sql/signal_look.sql");
 const SIGNAL_INSERT: &str = include_str!("../sql/signal_insert.sql");
+const SIGNAL_START: &str = include_str!("../sql/signal_start.sql");
 const SIGNAL_TAKE: &str = include_str!("../sql/signal_take.sql");
 const DUE_PICK: &str = include_str!("../sql/due_pick.sql");
 
@@ -250,6 +254,41 @@ fn begin(
     move_due(connection, tenant, *execution, *node, Some(if signalled { now } else { until }))
 }
 
+/// The waits of an execution whose code nobody has are not to be looked at. Whether any was.
+pub(crate) fn away(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+) -> Result<bool, Failure> {
+    let never = NEVER.as_microsecond();
+    let mut any = false;
+    for (node, due, _) in waiting(connection, tenant, execution)? {
+        if due < never {
+            move_due(connection, tenant, execution, node, Some(never))?;
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
+/// They are again, when they would have been.
+pub(crate) fn back(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    now: i64,
+) -> Result<(), Failure> {
+    for (node, due, _) in waiting(connection, tenant, execution)? {
+        if due < NEVER.as_microsecond() {
+            continue;
+        }
+        let Some(stands) = Stands::of(connection, tenant, execution, node, None)? else { continue };
+        let due = stands.until.filter(|_| stands.signal.is_none()).unwrap_or(now);
+        move_due(connection, tenant, execution, node, Some(due))?;
+    }
+    Ok(())
+}
+
 /// Moves the due row of a wait, or takes it away.
 fn move_due(
     connection: &Connection,
@@ -321,6 +360,28 @@ pub(crate) fn list(
     Ok(open)
 }
 
+fn start(
+    connection: &Connection,
+    tenant: TenantId,
+    (workflow, key): (&str, &str),
+    starts: &SignalStart,
+    now: i64,
+) -> Result<ExecutionId, Failure> {
+    let id = starts.execution;
+    connection.prepare_cached(SIGNAL_START)?.execute(params![
+        tenant.0,
+        id.0,
+        workflow,
+        starts.priority,
+        now,
+        key,
+        starts.input_hash,
+        &*starts.input,
+    ])?;
+    ready_insert(connection, tenant, id, 0, starts.priority, now, (workflow, 0))?;
+    Ok(id)
+}
+
 pub(crate) fn send(
     connection: &Connection,
     tenant: TenantId,
@@ -329,11 +390,15 @@ pub(crate) fn send(
 ) -> Result<SignalSent, Failure> {
     let execution = match &signal.target {
         SignalTarget::Id(id) => *id,
-        SignalTarget::Key { workflow, key } => match find(connection, tenant, workflow, key)? {
+        SignalTarget::Key { workflow, key } => match execution_find(connection, tenant, workflow, key)? {
             Some((id, _)) => id,
-            None => return Ok(SignalSent::NotFound),
+            None => match &signal.starts {
+                Some(starts) => start(connection, tenant, (workflow, key), starts, now)?,
+                None => return Ok(SignalSent::NotFound),
+            },
         },
     };
+    let has_started = signal.starts.as_ref().is_some_and(|starts| starts.execution == execution);
     let Some(known) = execution_lock(connection, tenant, execution)? else { return Ok(SignalSent::NotFound) };
     if known.status.is_terminal() {
         return Ok(SignalSent::AlreadyOver(execution, known.status, known.superseded_by.map(ExecutionId)));
@@ -357,6 +422,9 @@ pub(crate) fn send(
     let values = params![tenant.0, execution.0, name, number, key, &*signal.payload, now];
     connection.prepare_cached(SIGNAL_INSERT)?.execute(values)?;
     connection.prepare_cached(WAIT_MARK)?.execute(params![tenant.0, execution.0, None::<i64>])?;
+    if has_started {
+        return Ok(SignalSent::Started(execution));
+    }
     let Some(node) = node else { return Ok(SignalSent::Buffered(execution)) };
     move_due(connection, tenant, execution, node, Some(now))?;
     Ok(SignalSent::Delivered(execution))

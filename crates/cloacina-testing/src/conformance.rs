@@ -86,6 +86,7 @@ macro_rules! store_conformance {
                 a_failure_keeps_its_error
                 a_skip_keeps_its_reason_and_is_no_attempt
                 a_retry_is_ready_at_its_time
+                a_snooze_is_no_failure
                 a_release_is_no_failure
                 a_thousand_outcomes_fit_into_one_flush
                 lanes_work_side_by_side
@@ -157,6 +158,7 @@ macro_rules! store_conformance {
                 a_wait_is_due_when_it_is_reached_and_then_when_its_time_is_over
                 a_wait_alone_begins_its_execution_and_ends_it
                 a_wait_that_is_skipped_or_fails_ends_as_a_task_does
+                a_signal_starts_what_is_not_there_in_one_commit
                 signals_are_taken_in_their_order_and_once
                 a_signal_has_the_wait_looked_at_at_once
                 a_signal_is_addressed_by_a_key_and_has_one
@@ -169,6 +171,7 @@ macro_rules! store_conformance {
                 an_execution_that_has_nothing_left_but_waits_is_waiting
                 a_wait_waits_for_the_start_of_its_execution
                 a_wait_of_an_unknown_version_is_left_to_others
+                waits_whose_code_nobody_has_are_not_due_until_it_comes
                 due_waits_are_read_page_by_page
                 two_processes_settle_each_wait_once
                 a_signal_and_a_time_that_meet_have_one_winner
@@ -186,6 +189,7 @@ macro_rules! store_conformance {
                 a_schedule_is_written_listed_changed_and_deleted
                 a_schedule_that_is_due_starts_what_was_decided
                 a_key_starts_one_execution
+                what_meets_its_key_is_over
                 the_end_of_an_execution_brings_its_schedule
                 an_execution_that_is_replaced_is_cancelled
                 several_processes_take_each_schedule_once

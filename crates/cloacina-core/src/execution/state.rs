@@ -152,6 +152,8 @@ states! {
         Panicked = "panicked",
         /// It ran longer than the task's timeout.
         TimedOut = "timed_out",
+        /// It said that it was too early, which is no failure.
+        Snoozed = "snoozed",
         /// Its runner died.
         Lost = "lost",
         /// Its runner gave it back unfinished, shutting down.

@@ -40,6 +40,9 @@ use crate::workflow::{Node, TaskBody, TaskDefinition, TaskFuture, Workflow};
 /// The longest error text that is kept, in bytes.
 const MAX_ERROR: usize = 16 << 10;
 
+/// The least time for which a task may snooze: one that does it again and again writes a line each time.
+const LEAST_SNOOZE: Duration = Duration::from_secs(1);
+
 /// How long a blocking task waits for a thread before the log says so.
 const LONG_WAIT: Duration = Duration::from_secs(10);
 
@@ -394,8 +397,12 @@ impl Running {
     fn failed(&self, how: AttemptOutcome, error: String, advice: Advice) -> TaskOutcome {
         let policy = &definition(&self.workflow, self.task).retry;
         let backoff = policy.delay(self.failures.max(0).cast_unsigned().saturating_add(1));
+        if let Advice::Snooze(delay) = advice {
+            let (how, after) = (AttemptOutcome::Snoozed, delay.clamp(LEAST_SNOOZE, LONGEST_WAIT));
+            return TaskOutcome::Retry { how, error: storable(error), after };
+        }
         let after = match (advice, backoff) {
-            (Advice::Fatal, _) | (_, None) => None,
+            (Advice::Fatal | Advice::Snooze(_), _) | (_, None) => None,
             (Advice::RetryAfter(delay), Some(_)) => Some(delay),
             (Advice::Retry, Some(backoff)) => Some(backoff),
         };

@@ -204,3 +204,42 @@ fn timed_out(wait: &Wait) -> TaskOutcome {
         OnTimeout::Continue => TaskOutcome::Completed { patch: Patch::of_one(&wait.id, "null").ok() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Context;
+    use crate::error::TaskError;
+    use crate::rule::TriggerRule;
+    use crate::store::ReceivedSignal;
+    use crate::workflow::TaskDefinition;
+
+    #[test]
+    fn a_wait_that_handles_failures_ends_only_when_all_of_them_are_known() {
+        let task = |id: &str| {
+            TaskDefinition::from_async(id, |context: Context| async { Ok::<_, TaskError>(context) })
+        };
+        let wait = Wait::signal("paid").after("a").after("b").rule(TriggerRule::AnyFailed);
+        let workflow = Workflow::builder("w").task(task("a")).task(task("b")).wait(wait).build();
+        let node =
+            (0..3).find(|node| workflow.node(*node).is_some_and(|node| node.wait().is_some())).unwrap();
+        let graph = Arc::clone(workflow.graph().unwrap());
+        let key = WorkflowKey { name: "w".into(), fingerprint: workflow.fingerprint().unwrap() };
+        let wait = DueWait {
+            execution: ExecutionId::new(),
+            node,
+            workflow: key,
+            reached_at: Timestamp::UNIX_EPOCH,
+            until: Some(NEVER),
+            signal: Some(ReceivedSignal { number: 1, payload: "1".into() }),
+        };
+        let [one, other] = graph.dependencies(node)[..] else { panic!("it has two dependencies") };
+        let known = Known { wait, workflow: Arc::new(workflow), graph };
+        let completed = (TaskState::Completed, None);
+        let told = Ends::from([(one, completed)]);
+        assert!(known.step(&told, Timestamp::UNIX_EPOCH).is_none(), "the other may have failed");
+        let all = Ends::from([(one, completed), (other, (TaskState::Failed, None))]);
+        let Some(WaitStep::End(end)) = known.step(&all, Timestamp::UNIX_EPOCH) else { panic!("it ends") };
+        assert_eq!(end.outcome.handles, [other]);
+    }
+}

@@ -13,7 +13,7 @@ use crate::backoff::Backoff;
 use crate::clock::LONGEST_WAIT;
 use crate::id::{ExecutionId, TenantId};
 use crate::store::{Control, Controlled, Liveness, MANY, StoreError, WorkflowKey};
-use crate::workflow::Fingerprint;
+use crate::workflow::{Fingerprint, RESERVED};
 
 /// How often places with work that is not for us are looked at for executions that nobody has the code of.
 const ORPHANS: Duration = Duration::from_secs(30);
@@ -142,17 +142,8 @@ impl Hub {
     /// Says it if no live runner has a workflow of the name that something is submitted by: the name may be
     /// wrong. Looked for once in a while for each name.
     pub(crate) fn look_for_name(self: &Arc<Self>, place: &Arc<OpenPlace>, name: &Arc<str>) {
-        let now = self.clock.monotonic();
-        {
-            let mut looked = self.names_looked.lock();
-            let key = (place.place.tenant, Arc::clone(name));
-            if looked.get(&key).is_some_and(|at| now < *at + ORPHANS) {
-                return;
-            }
-            if looked.len() >= ORPHANS_TOLD {
-                looked.clear();
-            }
-            looked.insert(key, now);
+        if !self.is_news(place, name) {
+            return;
         }
         let (hub, place, name) = (Arc::clone(self), Arc::clone(place), Arc::clone(name));
         self.spawn(async move {
@@ -167,6 +158,47 @@ impl Hub {
                 );
             }
         });
+    }
+
+    /// Says it if schedules were put that nobody fires when this process has let go of the place: it runs no
+    /// tasks there, and no other runner lives. Looked for once in a while for each tenant.
+    pub(crate) fn look_who_fires(self: &Arc<Self>, place: &Arc<OpenPlace>) {
+        if !place.state().handles.executors.is_empty() || !self.is_news(place, &Arc::from(RESERVED)) {
+            return;
+        }
+        let (hub, place) = (Arc::clone(self), Arc::clone(place));
+        self.spawn(async move {
+            let runners = hub.store.runner_list().await;
+            hub.troubles.announced.note(hub.whose(), &runners);
+            let Ok(runners) = runners else { return };
+            let own = hub.incarnation().map(|incarnation| incarnation.id);
+            let may_fire = runners.iter().any(|runner| {
+                let works_here = runner.tenant.is_none_or(|tenant| tenant == place.place.tenant);
+                runner.liveness == Liveness::Live && Some(runner.id) != own && works_here
+            });
+            if !may_fire {
+                warn!(
+                    tenant = place.place.name,
+                    "a schedule was put, and no live runner would fire it when this process has closed the tenant: start one that opens \
+                     it, or one that serves all tenants"
+                );
+            }
+        });
+    }
+
+    /// Whether nobody looked for this in the place lately; it counts as looked for then.
+    fn is_news(&self, place: &OpenPlace, what: &Arc<str>) -> bool {
+        let now = self.clock.monotonic();
+        let mut looked = self.names_looked.lock();
+        let key = (place.place.tenant, Arc::clone(what));
+        if looked.get(&key).is_some_and(|at| now < *at + ORPHANS) {
+            return false;
+        }
+        if looked.len() >= ORPHANS_TOLD {
+            looked.clear();
+        }
+        looked.insert(key, now);
+        true
     }
 
     /// Resumes the executions of a place that were paused because nobody had the code that this process has.

@@ -3,6 +3,7 @@
 //! There is no leader: whoever looks at what is due in a place takes the schedules that nobody else has
 //! locked, and decides about them under these locks.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +16,11 @@ use super::report::count_ended;
 use super::shared::{Audit, Hub};
 use crate::error::{Error, ErrorKind};
 use crate::execution::ExecutionStatus;
+use crate::id::ScheduleId;
 use crate::schedule::decide::{self, Settling};
 use crate::store::{
-    Decide, ScheduleChange, ScheduleRecord, ScheduleSelection, ScheduleState, SchedulesSettled, StoreError,
-    StoreErrorKind,
+    Decide, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleSelection, ScheduleState, SchedulesSettled,
+    StoreError, StoreErrorKind,
 };
 
 /// How many due rows of schedules are taken in one transaction.
@@ -34,27 +36,102 @@ impl Hub {
         place: &Arc<OpenPlace>,
     ) -> Result<usize, StoreError> {
         let settling = self.settling(place, Duration::ZERO).await?;
-        let name = place.place.name.clone();
-        let decide: Decide = Arc::new(move |records, now| {
-            let changes = decide::settle(settling, records, now);
-            for row in changes.iter().filter_map(|change| change.row.as_ref()) {
-                if row.state == ScheduleState::Broken {
-                    let reason = row.reason.as_deref().unwrap_or_default();
-                    warn!(
-                        tenant = name,
-                        schedule = row.name,
-                        reason,
-                        "a schedule does not fire: put it again"
-                    );
+        let all = move |records, now| decide::settle(settling, records, now);
+        match self.settle_some(place, AT_ONCE, all).await {
+            Err(error) if error.kind() == StoreErrorKind::Data => self.settle_one_by_one(place).await,
+            settled => settled,
+        }
+    }
+
+    /// Settles schedules one by one, because the database refused something about one of them, which is
+    /// broken then. It could not fire, and would keep the others from it.
+    async fn settle_one_by_one(self: &Arc<Self>, place: &Arc<OpenPlace>) -> Result<usize, StoreError> {
+        let mut all = 0;
+        for _ in 0..AT_ONCE {
+            let settling = self.settling(place, Duration::ZERO).await?;
+            let met: Arc<Mutex<HashSet<ScheduleId>>> = Arc::default();
+            let noted = Arc::clone(&met);
+            let one = move |records: Vec<ScheduleRecord>, now| {
+                noted.lock().extend(records.iter().map(|record| record.row.id));
+                decide::settle(settling, records, now)
+            };
+            let taken = match self.settle_some(place, 1, one).await {
+                Err(error) if error.kind() == StoreErrorKind::Data => {
+                    let refused = std::mem::take(&mut *met.lock());
+                    self.break_schedules(place, settling, refused, &error).await?
                 }
+                taken => taken?,
+            };
+            if taken == 0 {
+                break;
             }
+            all += taken;
+        }
+        Ok(all)
+    }
+
+    /// Makes those of these schedules that are due broken, which the database refused something about.
+    async fn break_schedules(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        settling: Settling,
+        refused: HashSet<ScheduleId>,
+        error: &StoreError,
+    ) -> Result<usize, StoreError> {
+        let reason = format!("the database refused what it would do ({error}): put it again");
+        let refused = Arc::new(refused);
+        let but = move |records: Vec<ScheduleRecord>, now, refused: &HashSet<ScheduleId>| {
+            let (bad, sound): (Vec<_>, Vec<_>) =
+                records.into_iter().partition(|record| refused.contains(&record.row.id));
+            (bad, decide::settle(settling, sound, now))
+        };
+        let known = Arc::clone(&refused);
+        let breaks = move |records, now| {
+            let (bad, mut changes) = but(records, now, &known);
+            changes.extend(bad.into_iter().map(|record| decide::broken(record.row, &reason)));
+            changes
+        };
+        match self.settle_some(place, 1, breaks).await {
+            // Not even that: it is left alone, without the row that said that it is due.
+            Err(error) if error.kind() == StoreErrorKind::Data => {
+                let tenant = place.place.name.clone();
+                let leaves = move |records, now| {
+                    let (bad, changes) = but(records, now, &refused);
+                    for record in bad {
+                        warn!(tenant, schedule = record.row.name, %error, "a schedule cannot be settled, and does not fire: put it again");
+                    }
+                    changes
+                };
+                self.settle_some(place, 1, leaves).await
+            }
+            taken => taken,
+        }
+    }
+
+    /// Takes due rows of schedules, and does what is decided about these. How many rows.
+    async fn settle_some(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+        limit: usize,
+        work: impl Fn(Vec<ScheduleRecord>, Timestamp) -> Vec<ScheduleChange> + Send + Sync + 'static,
+    ) -> Result<usize, StoreError> {
+        let broken: Arc<Mutex<Vec<ScheduleRow>>> = Arc::default();
+        let noted = Arc::clone(&broken);
+        let decide: Decide = Arc::new(move |records, now| {
+            let changes = work(records, now);
+            let rows = changes.iter().filter_map(|change| change.row.as_ref());
+            *noted.lock() = rows.filter(|row| row.state == ScheduleState::Broken).cloned().collect();
             changes
         });
         let (store, inner, now) =
             (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
         let _turn = self.turn_in(place).await;
         let settled =
-            self.ask(async move { store.schedule_settle(&inner, AT_ONCE, now, &decide).await }).await?;
+            self.ask(async move { store.schedule_settle(&inner, limit, now, &decide).await }).await?;
+        for row in std::mem::take(&mut *broken.lock()) {
+            let (tenant, reason) = (&place.place.name, row.reason.as_deref().unwrap_or_default());
+            warn!(tenant, schedule = row.name, reason, "a schedule does not fire: put it again");
+        }
         self.settled(place, &settled);
         Ok(settled.taken)
     }
@@ -74,7 +151,7 @@ impl Hub {
             limit.saturating_sub(open)
         };
         let least = SignedDuration::try_from(least).unwrap_or(SignedDuration::MAX);
-        Ok(Settling { tenant: place.place.tenant, room, least })
+        Ok(Settling::new(place.place.tenant, room, least))
     }
 
     fn settled(self: &Arc<Self>, place: &Arc<OpenPlace>, settled: &SchedulesSettled) {

@@ -83,6 +83,8 @@ pub struct Hub {
     pub(super) orphans_told: Mutex<HashSet<(TenantId, WorkflowKey)>>,
     /// When it was last looked whether somebody has a workflow of a name that something was submitted by.
     pub(super) names_looked: Mutex<HashMap<(TenantId, Arc<str>), Duration>>,
+    /// When it was last said of a workflow that a wait of it cannot end before the deadline.
+    pub(super) late_waits_told: Mutex<HashMap<(TenantId, Arc<str>), Duration>>,
     pub(super) troubles: Troubles,
     /// Whether no other runner was seen at the last look.
     pub(super) alone: AtomicBool,
@@ -135,6 +137,7 @@ impl Hub {
             untrusted: Semaphore::new(UNTRUSTED_CALLS),
             orphans_told: Mutex::default(),
             names_looked: Mutex::default(),
+            late_waits_told: Mutex::default(),
             troubles: Troubles::default(),
             alone: AtomicBool::new(false),
             rest: Awake::default(),

@@ -2,24 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::warn;
 
-use super::place::{OpenPlace, Submitting, key_and_tasks, smaller};
+use super::place::{OpenPlace, PlaceState, Submitting, key_and_tasks, smaller};
 use super::shared::Hub;
 use super::transition::{Submit, SubmitReply};
 use crate::config::RunnerConfig;
-use crate::context::{ContextError, values_to_json};
+use crate::context::{Context, ContextError, Values, values_to_json};
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
 use crate::origin::Origin;
 use crate::reserved::reserved_key;
-use crate::store::{NewExecution, WorkflowKey};
-use crate::submission::{Described, checked_tags, idempotency};
-use crate::workflow::{Fingerprint, check_workflow_name};
+use crate::store::{Idempotency, NewExecution, SignalStart, SignalTarget, WorkflowKey};
+use crate::submission::{DEFAULT_PRIORITY, Described, checked_tags, idempotency};
+use crate::workflow::{Fingerprint, Workflow, check_workflow_name};
 
 /// The priority that is claimed first.
 const MAX_PRIORITY: u8 = 9;
+
+/// How often it is said of a workflow that its deadlines are too early, and of how many that is remembered.
+const SAID_AGAIN: Duration = Duration::from_secs(30);
+const MOST_SAID: usize = 10_000;
 
 /// The latest time that anything starts or ends: the beginning of the year 9000.
 const LATEST: Timestamp = Timestamp::constant(221_845_392_000, 0);
@@ -72,14 +78,7 @@ impl Hub {
         let (workflow, mut direct, max_context_bytes, max_queue_length) = {
             let state = place.state();
             state.check_active()?;
-            let max_context_bytes = smaller(
-                settings.max_context_bytes.min(settings.max_execution_bytes),
-                state.standing.status.limits.max_context_bytes,
-            );
-            let max_queue_length = smaller(
-                settings.max_queue_length.unwrap_or(usize::MAX),
-                state.standing.status.limits.max_queue_length,
-            );
+            let (max_context_bytes, max_queue_length) = limits(&state, settings);
             let workflow = state.handles.workflows.get(&name);
             if workflow.is_none() {
                 if !by_name {
@@ -114,30 +113,10 @@ impl Hub {
             let message = format!("priority {priority} is above {MAX_PRIORITY}, the highest");
             return Err(Error::new(ErrorKind::Configuration, message));
         }
-        let values = input.into_values()?;
-        if let Some(key) = reserved_key(&values) {
-            let message = format!(
-                "the input has a key `{}`, which is the engine's: use another one",
-                key.escape_debug()
-            );
-            return Err(Error::new(ErrorKind::Context, message));
-        }
         let tags = checked_tags(tags)?;
         let shared_tags = (!tags.is_empty()).then(|| tags.clone().into());
         let origin = Origin { tags: shared_tags, ..origin };
-        let json = if origin.is_empty() {
-            values_to_json(&values)?
-        } else {
-            let mut stored = BTreeMap::clone(&values);
-            origin.put_into(&mut stored);
-            values_to_json(&stored)?
-        };
-        if json.len() > max_context_bytes {
-            let limit = max_context_bytes;
-            return Err(
-                ContextError::TooLarge { what: "input of the execution", size: json.len(), limit }.into()
-            );
-        }
+        let (values, json) = checked_input(input, &origin, max_context_bytes)?;
         let idempotency = idempotency_key.map(|key| idempotency(key, &values)).transpose()?;
         let now = self.clock.database_now().unwrap_or_else(|| self.clock.now());
         // Only its deadline ends what can begin no earlier.
@@ -145,6 +124,10 @@ impl Hub {
             Some(deadline) if deadline <= start_at.unwrap_or(now).max(now) => Some(LATEST),
             _ => start_at,
         };
+        if let (Some(workflow), Some(deadline)) = (&workflow, deadline) {
+            let time = deadline.duration_since(start_at.unwrap_or(now).max(now));
+            self.say_late_waits(place, workflow, Duration::try_from(time).unwrap_or_default());
+        }
         direct = direct && start_at.is_none();
         let first: Vec<i16> =
             (0..).zip(&*tasks).filter(|(_, task)| task.is_ready()).map(|(task, _)| task).collect();
@@ -179,6 +162,108 @@ impl Hub {
         };
         Ok((submit, (max_queue_length < usize::MAX).then_some(max_queue_length)))
     }
+
+    /// Says it if an execution has less time than its waits take. Once in a while for each workflow.
+    fn say_late_waits(&self, place: &OpenPlace, workflow: &Workflow, time: Duration) {
+        let Some(wait) = workflow.ends_after(time) else { return };
+        let now = self.clock.monotonic();
+        {
+            let mut told = self.late_waits_told.lock();
+            let key = (place.place.tenant, Arc::from(workflow.name()));
+            if told.get(&key).is_some_and(|at| now < *at + SAID_AGAIN) {
+                return;
+            }
+            if told.len() >= MOST_SAID {
+                told.clear();
+            }
+            told.insert(key, now);
+        }
+        warn!(
+            tenant = place.place.name,
+            workflow = workflow.name(),
+            wait = wait.id(),
+            ?time,
+            "an execution is submitted with a deadline before which one of its waits cannot end: it will be cancelled, unless the wait is \
+             skipped"
+        );
+    }
+
+    /// Checks what a signal starts if there is no such execution, which is addressed by its key.
+    pub(crate) async fn signal_start(
+        &self,
+        place: &Arc<OpenPlace>,
+        settings: &RunnerConfig,
+        target: &SignalTarget,
+        input: Context,
+    ) -> Result<Option<SignalStart>, Error> {
+        let SignalTarget::Key { workflow, key } = target else { return Ok(None) };
+        check_workflow_name(workflow).map_err(|reason| {
+            let message = format!("the name of a workflow {reason}: `{}`", workflow.escape_debug());
+            Error::new(ErrorKind::Workflow, message)
+        })?;
+        let (max_context_bytes, max_queue_length) = limits(&place.state(), settings);
+        let (values, json) = checked_input(input, &Origin::default(), max_context_bytes)?;
+        let Idempotency { input_hash, .. } = idempotency(key.to_string(), &values)?;
+        place.state().check_active()?;
+        if max_queue_length < usize::MAX {
+            let (store, inner) = (Arc::clone(&self.store), Arc::clone(&place.place));
+            let open = self.ask(async move { store.execution_count(&inner, max_queue_length).await }).await?;
+            if open >= max_queue_length {
+                return Err(queue_is_full(workflow, place, max_queue_length));
+            }
+        }
+        let priority = i16::from(DEFAULT_PRIORITY);
+        Ok(Some(SignalStart { execution: ExecutionId::new(), priority, input: json.into(), input_hash }))
+    }
+
+    /// An execution was recorded by the name of its workflow beside the lanes.
+    pub(crate) fn started(self: &Arc<Self>, place: &Arc<OpenPlace>, workflow: &Arc<str>) {
+        let is_known = place.state().handles.workflows.get(workflow).is_some();
+        if !is_known {
+            self.look_for_name(place, workflow);
+        }
+        self.lower(Arc::clone(place));
+    }
+}
+
+/// The largest input, and the most executions that are not over.
+fn limits(state: &PlaceState, settings: &RunnerConfig) -> (usize, usize) {
+    let decided = &state.standing.status.limits;
+    let input = settings.max_context_bytes.min(settings.max_execution_bytes);
+    let queue = settings.max_queue_length.unwrap_or(usize::MAX);
+    (smaller(input, decided.max_context_bytes), smaller(queue, decided.max_queue_length))
+}
+
+/// The input of an execution, if it may have it.
+fn checked_input(input: Context, origin: &Origin, limit: usize) -> Result<(Arc<Values>, String), Error> {
+    let values = input.into_values()?;
+    if let Some(key) = reserved_key(&values) {
+        let key = key.escape_debug();
+        let message = format!("the input has a key `{key}`, which is the engine's: use another one");
+        return Err(Error::new(ErrorKind::Context, message));
+    }
+    let json = if origin.is_empty() {
+        values_to_json(&values)?
+    } else {
+        let mut stored = BTreeMap::clone(&values);
+        origin.put_into(&mut stored);
+        values_to_json(&stored)?
+    };
+    if json.len() > limit {
+        let size = json.len();
+        return Err(ContextError::TooLarge { what: "input of the execution", size, limit }.into());
+    }
+    Ok((values, json))
+}
+
+fn queue_is_full(workflow: &str, place: &OpenPlace, limit: usize) -> Error {
+    let message = format!(
+        "no execution of workflow `{}` was recorded: tenant `{}` has {limit} executions that are not over, as many as it may \
+         (max_queue_length); send the signal again when some have ended, or raise the limit",
+        workflow.escape_debug(),
+        place.place.name
+    );
+    Error::new(ErrorKind::Limit, message)
 }
 
 fn too_many(there_are: usize, tenant: &str) -> Error {

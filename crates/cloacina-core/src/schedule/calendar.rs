@@ -1,10 +1,14 @@
 //! When a schedule fires.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use croner::Cron;
 use croner::errors::CronError;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
+use parking_lot::Mutex;
 
 use super::definition::{CatchUp, Overlap, Spec};
 use super::expression::{read, refuse, zone};
@@ -16,6 +20,12 @@ const HORIZON: SignedDuration = SignedDuration::from_hours(10 * 366 * 24);
 
 /// How many times in a row exclusions may leave out.
 const MOST_EXCLUDED: usize = 10_000;
+
+/// How many steps a change of a schedule, or a listing of its times, may take: some hundred milliseconds.
+const STEPS: u32 = 100_000;
+
+/// How many steps it counts for to find out that an expression never fires again: some milliseconds.
+const NEVER_FIRES: u32 = 2_000;
 
 /// How many times ahead are looked at to see how close they are.
 const SAMPLE: usize = 64;
@@ -29,12 +39,17 @@ const MOST_BUFFERED: u32 = 1_000;
 /// No schedule fires later.
 const LATEST: Timestamp = Timestamp::constant(221_845_392_000, 0);
 
+/// Expressions of which it was found out, which takes long, after what time they do not fire any more. So many
+/// are remembered.
+static OVER: LazyLock<Mutex<HashMap<String, Timestamp>>> = LazyLock::new(Mutex::default);
+const MOST_OVER: usize = 1_000;
+
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 const TICK: SignedDuration = SignedDuration::from_micros(1);
 
 /// When a schedule fires: its times, read and checked.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Calendar {
     zone: TimeZone,
     has_zone: bool,
@@ -46,6 +61,15 @@ pub(crate) struct Calendar {
     ends_at: Option<Timestamp>,
     /// How much later than its time this schedule fires.
     pub(super) offset: SignedDuration,
+    effort: Mutex<Effort>,
+}
+
+/// What a calendar may still compute, and what it has found out. It is asked while schedules are locked.
+#[derive(Debug)]
+struct Effort {
+    steps: u32,
+    /// Of each expression, after which time it was asked last, and when it fires next.
+    known: Vec<Option<(Timestamp, Option<Timestamp>)>>,
 }
 
 impl Calendar {
@@ -87,11 +111,17 @@ impl Calendar {
             let is_by_minute = expression.split_ascii_whitespace().count() == 5;
             read(expression).map(|cron| (cron, is_by_minute))
         });
+        let zone = spec.zone.as_deref().map_or(Ok(TimeZone::UTC), zone)?;
+        let known = {
+            let over = OVER.lock();
+            let known = |expression: &String| over.get(&key(&zone, expression)).map(|since| (*since, None));
+            spec.cron.iter().map(known).collect()
+        };
         let hash = whose.iter().fold(StableHash::new(), |hash, part| hash.bytes(part));
         let spread = i64::try_from(spec.spread_ms.unwrap_or_default()).unwrap_or(i64::MAX);
         let offset = if spread == 0 { 0 } else { hash.finish().rem_euclid(spread) };
         Ok(Self {
-            zone: spec.zone.as_deref().map_or(Ok(TimeZone::UTC), zone)?,
+            zone,
             has_zone: spec.zone.is_some(),
             crons: spec.cron.iter().map(|expression| read(expression)).collect::<Result<_, _>>()?,
             every,
@@ -101,7 +131,23 @@ impl Calendar {
             ends_at: spec.ends_at.map(storable),
             // Beyond it nothing is looked for.
             offset: SignedDuration::from_millis(offset).min(HORIZON),
+            effort: Mutex::new(Effort { steps: STEPS, known }),
         })
+    }
+
+    /// Lets it take so many steps, of those that it has left none.
+    pub(super) fn allow(&self, steps: u32) {
+        self.effort.lock().steps = steps;
+    }
+
+    /// How many steps it may still take.
+    pub(super) fn steps_left(&self) -> u32 {
+        self.effort.lock().steps
+    }
+
+    fn spend(&self, steps: u32) {
+        let mut effort = self.effort.lock();
+        effort.steps = effort.steps.saturating_sub(steps);
     }
 
     /// Whether what it says will ever fire, and not too often, seen from `now`.
@@ -136,18 +182,22 @@ impl Calendar {
     }
 
     /// The first time after `after`; `None` if there is none within ten years, or none before 10,000 times
-    /// that are left out.
+    /// that are left out, or if it may take no more steps.
     pub(crate) fn next(&self, after: Timestamp) -> Option<Timestamp> {
         self.look(after).ok().flatten()
     }
 
-    /// The same, where the error says up to which time all are left out: there may be others behind it.
+    /// The same, where the error says up to which time there is none: there may be others behind it.
     pub(super) fn look(&self, after: Timestamp) -> Result<Option<Timestamp>, Timestamp> {
         let mut after = match self.starts_at {
             Some(start) => after.max(before(start)),
             None => after,
         };
         for _ in 0..MOST_EXCLUDED {
+            if self.steps_left() == 0 {
+                break;
+            }
+            self.spend(1);
             let next = self.next_of_all(after).filter(|next| *next < self.ends_at.unwrap_or(LATEST));
             let Some(next) = next.filter(|next| self.is_excluded(*next)) else { return Ok(next) };
             after = next;
@@ -157,10 +207,32 @@ impl Calendar {
 
     fn next_of_all(&self, after: Timestamp) -> Option<Timestamp> {
         let limit = after.checked_add(HORIZON).unwrap_or(Timestamp::MAX);
-        let crons = self.crons.iter().filter_map(|cron| self.next_of_cron(cron, after, limit));
+        let crons = (0..self.crons.len()).filter_map(|nth| self.next_of_known(nth, after, limit));
         let every = self.every.iter().filter_map(|period| self.next_of_interval(*period, after));
         let at = self.at.iter().copied().filter(|time| *time > after);
         crons.chain(every).filter(|time| *time <= limit).chain(at).min()
+    }
+
+    /// When an expression fires next, which is computed once for all times before that.
+    fn next_of_known(&self, nth: usize, after: Timestamp, limit: Timestamp) -> Option<Timestamp> {
+        if let Some((asked, next)) = self.effort.lock().known[nth]
+            && asked <= after
+            && next.is_none_or(|next| next > after)
+        {
+            return next;
+        }
+        let next = self.next_of_cron(&self.crons[nth], after, limit);
+        self.spend(if next.is_some() { 1 } else { NEVER_FIRES });
+        if next.is_none() {
+            let mut over = OVER.lock();
+            if over.len() >= MOST_OVER {
+                over.clear();
+            }
+            let since = over.entry(key(&self.zone, self.crons[nth].as_str())).or_insert(after);
+            *since = after.min(*since);
+        }
+        self.effort.lock().known[nth] = Some((after, next));
+        next
     }
 
     fn next_of_cron(&self, cron: &Cron, after: Timestamp, limit: Timestamp) -> Option<Timestamp> {
@@ -243,6 +315,11 @@ impl Calendar {
             cron.is_time_matching(minute.as_ref().unwrap_or(&time)).unwrap_or(false)
         })
     }
+}
+
+/// What tells an expression from others in what is remembered of it.
+fn key(zone: &TimeZone, expression: &str) -> String {
+    format!("{} {expression}", zone.iana_name().unwrap_or_default())
 }
 
 /// The same time as a database keeps it.

@@ -1,15 +1,15 @@
 //! What becomes of schedules: decided on their rows as they are locked.
 //!
 //! ```text
-//!   ends of executions ─► failures counted, a place in a backfill free
+//!   ends of executions ─► failures counted
 //!   what waits         ─► started, if the execution before is over
 //!   what is owed       ─► by the catch-up rule, each through the overlap rule
 //!   a backfill         ─► so many at once
 //!   then               ─► the cursor, and when to look next
 //! ```
 //!
-//! Whether the execution before is over was read under the lock of the schedule. One that ends later leaves a
-//! due row of the schedule, so no end and no fire miss each other.
+//! Whether the execution before is over, and which of a backfill are, was read under the lock of the
+//! schedule. One that ends later leaves a due row of the schedule, so no end and no fire miss each other.
 
 use std::collections::VecDeque;
 
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::calendar::Calendar;
 use super::definition::{Missed, Overlap, Schedule, Spec};
 use super::fire::Fire;
-use super::owed::{COUNTED, Nominal};
+use super::owed::{COUNTED, Nominal, Owed};
 use crate::contained::call;
 use crate::context::values_to_json;
 use crate::error::{Error, ErrorKind};
@@ -43,6 +43,18 @@ const MAX_NAME: usize = 200;
 /// The largest input, in bytes of JSON.
 const MAX_INPUT: usize = 1 << 20;
 
+/// How many starts are kept that could not be made when a schedule was put, and how often it is looked for
+/// them.
+const MOST_KEPT: usize = 1_000;
+const MOST_LOOKS: usize = 100;
+
+/// How many bytes of inputs are written in one transaction, and one start more.
+const MAX_BYTES: usize = 1 << 20;
+
+/// How many steps the calendars of one transaction take, and those of one schedule in it.
+const MAX_STEPS: u32 = 50_000;
+const MAX_STEPS_OF_ONE: u32 = 20_000;
+
 /// How many characters of an error are kept as the reason why a schedule is broken.
 const MAX_REASON: usize = 500;
 
@@ -51,9 +63,21 @@ const MAX_REASON: usize = 500;
 pub(crate) struct Settling {
     pub(crate) tenant: TenantId,
     /// How many more executions the tenant may have.
-    pub(crate) room: usize,
+    room: usize,
     /// The least period of a schedule.
-    pub(crate) least: SignedDuration,
+    least: SignedDuration,
+    /// How many more bytes of inputs may be written in this transaction. It may be exceeded once.
+    bytes: usize,
+    /// How many more steps calendars may take in it.
+    steps: u32,
+}
+
+impl Settling {
+    /// What a transaction begins with: the tenant may have so many more executions, and each schedule has
+    /// this least period.
+    pub(crate) fn new(tenant: TenantId, room: usize, least: SignedDuration) -> Self {
+        Self { tenant, room, least, bytes: MAX_BYTES, steps: MAX_STEPS }
+    }
 }
 
 /// How far a schedule is: its stored form. Another part of that is in the columns of its row.
@@ -95,8 +119,6 @@ pub(crate) struct Backfilling {
     pub(crate) times: VecDeque<Timestamp>,
     /// How many run at once.
     pub(crate) at_once: u32,
-    /// What runs.
-    pub(crate) running: Vec<ExecutionId>,
 }
 
 /// Why an execution is started.
@@ -120,7 +142,7 @@ pub(crate) struct Found {
 
 /// A schedule that is being decided about.
 struct Desk<'a> {
-    room: &'a mut usize,
+    settling: &'a mut Settling,
     now: Timestamp,
     row: ScheduleRow,
     was_due_at: Option<Timestamp>,
@@ -131,6 +153,8 @@ struct Desk<'a> {
     runs: bool,
     /// Whether the tenant had no room for something.
     refused: bool,
+    /// Whether something is left for the next transaction.
+    is_cut: bool,
     cancels: Vec<ExecutionId>,
     starts: Vec<ScheduledExecution>,
     fires: Vec<NewFire>,
@@ -142,13 +166,17 @@ pub(crate) fn settle(
     records: Vec<ScheduleRecord>,
     now: Timestamp,
 ) -> Vec<ScheduleChange> {
-    let room = &mut settling.room;
     records
         .into_iter()
         .map(|record| {
+            let is_over = settling.bytes == 0 || settling.steps < MAX_STEPS_OF_ONE;
             let opened = call(|| {
-                Desk::open(settling.tenant, &mut *room, &record, now).map(|mut desk| {
+                Desk::open(&mut settling, &record, now).map(|mut desk| {
                     desk.hear_of(&record.ended);
+                    if is_over {
+                        return desk.postpone();
+                    }
+                    desk.calendar.allow(MAX_STEPS_OF_ONE);
                     desk.work();
                     desk.close()
                 })
@@ -189,14 +217,15 @@ pub(crate) fn put(
     let calendar = calendar_of(settling.tenant, row.id, &spec)?;
     // What cannot be read is replaced.
     let known = record.filter(|known| known.row.state != ScheduleState::Broken);
-    let desk = known.and_then(|known| Desk::open(settling.tenant, &mut settling.room, known, now).ok());
+    let least = settling.least;
+    let desk = known.and_then(|known| Desk::open(settling, known, now).ok());
     if let Some(desk) = &desk
         && desk.spec == spec
         && (origin.is_none() || desk.row.origin.as_deref() == origin)
     {
         return Ok(None);
     }
-    calendar.check(now, settling.least)?;
+    calendar.check(now, least)?;
     let mut change = match desk {
         Some(mut desk) => {
             // What the old definition owes is settled by its own rules.
@@ -205,6 +234,7 @@ pub(crate) fn put(
                 desk.work();
                 if changes {
                     desk.fire_what_is_spread();
+                    desk.keep_what_is_left();
                 }
             }
             let known: Vec<Timestamp> = desk.spec.at.clone();
@@ -222,7 +252,7 @@ pub(crate) fn put(
         None => {
             let progress = Progress { remaining: spec.at_most, ..Progress::default() };
             let mut desk = Desk {
-                room: &mut settling.room,
+                settling,
                 now,
                 was_due_at: row.due_at,
                 row: ScheduleRow { state: ScheduleState::Active, reason: None, cursor: now, ..row },
@@ -231,6 +261,7 @@ pub(crate) fn put(
                 progress,
                 runs: false,
                 refused: false,
+                is_cut: false,
                 cancels: Vec::new(),
                 starts: Vec::new(),
                 fires: Vec::new(),
@@ -283,11 +314,14 @@ pub(crate) fn pause(record: ScheduleRecord, reason: &str) -> Option<ScheduleChan
     if !matches!(row.state, ScheduleState::Active | ScheduleState::Paused) {
         return None;
     }
-    let was_due_at = row.due_at.take();
+    let was_due_at = row.due_at;
+    // A backfill goes on: it may be due because the tenant had no room.
+    let progress: Option<Progress> = serde_json::from_str(&row.progress).ok();
+    if progress.is_none_or(|progress| progress.backfill.is_none()) {
+        row.due_at = None;
+    }
     row.state = ScheduleState::Paused;
-    // It may repeat what was stored, which a tenant wrote.
-    let reason = reason.chars().filter(|letter| !letter.is_control());
-    row.reason = Some(reason.take(MAX_REASON).collect());
+    row.reason = Some(shown(reason));
     row.version = row.version.wrapping_add(1);
     Some(change_of(row, was_due_at))
 }
@@ -299,7 +333,7 @@ pub(crate) fn resume(
     missed: Missed,
     now: Timestamp,
 ) -> Result<Option<ScheduleChange>, Error> {
-    let mut desk = Desk::open(settling.tenant, &mut settling.room, record, now)?;
+    let mut desk = Desk::open(settling, record, now)?;
     if desk.row.state != ScheduleState::Paused {
         return Ok(None);
     }
@@ -307,13 +341,7 @@ pub(crate) fn resume(
     desk.row.reason = None;
     desk.progress.failures = 0;
     if missed == Missed::Skip {
-        let owed = desk.calendar.owed(super::CatchUp::Latest, None, desk.row.cursor, now);
-        let count =
-            owed.fires.first().map(|fire| Nominal { missed: (fire.missed + 1).min(COUNTED), ..*fire });
-        if let Some(missed) = count {
-            desk.note_missed(missed);
-        }
-        desk.row.cursor = desk.row.cursor.max(now);
+        desk.miss_what_is_owed();
     }
     desk.work();
     Ok(Some(desk.close()))
@@ -325,7 +353,7 @@ pub(crate) fn trigger(
     record: &ScheduleRecord,
     now: Timestamp,
 ) -> Result<(ScheduleChange, FireOutcome, Option<ExecutionId>), Error> {
-    let mut desk = Desk::open(settling.tenant, &mut settling.room, record, now)?;
+    let mut desk = Desk::open(settling, record, now)?;
     let (outcome, execution) = desk.fire(Nominal { at: now, missed: 0 }, Why::Triggered);
     Ok((desk.close(), outcome, execution))
 }
@@ -338,22 +366,17 @@ pub(crate) fn backfill(
     (redoes, at_once): (bool, u32),
     now: Timestamp,
 ) -> Result<ScheduleChange, Error> {
-    let mut desk = Desk::open(settling.tenant, &mut settling.room, record, now)?;
+    let mut desk = Desk::open(settling, record, now)?;
     if let Some(backfill) = &desk.progress.backfill {
         let message = format!(
             "schedule `{}` is in a backfill with {} times to go: wait for its end",
             desk.row.name.escape_debug(),
-            backfill.times.len() + backfill.running.len()
+            backfill.times.len() + desk.row.backfilling.len()
         );
         return Err(Error::new(ErrorKind::WrongState, message));
     }
-    desk.progress.backfill = Some(Backfilling {
-        id: ExecutionId::new(),
-        redoes,
-        times: times.into(),
-        at_once: at_once.max(1),
-        running: Vec::new(),
-    });
+    desk.progress.backfill =
+        Some(Backfilling { id: ExecutionId::new(), redoes, times: times.into(), at_once: at_once.max(1) });
     desk.continue_backfill();
     Ok(desk.close())
 }
@@ -379,7 +402,7 @@ pub(crate) fn found(row: ScheduleRow) -> Found {
         failures: progress.failures,
         previous: progress.previous,
         buffered: progress.buffered.len(),
-        backfilling: progress.backfill.map_or(0, |backfill| backfill.times.len() + backfill.running.len()),
+        backfilling: progress.backfill.map_or(0, |backfill| backfill.times.len() + row.backfilling.len()),
         row,
     }
 }
@@ -397,20 +420,16 @@ pub(crate) fn next_of(calendar: &Calendar, now: Timestamp, count: usize) -> Vec<
 
 impl<'a> Desk<'a> {
     /// Reads a schedule, which a tenant may have spoiled.
-    fn open(
-        tenant: TenantId,
-        room: &'a mut usize,
-        record: &ScheduleRecord,
-        now: Timestamp,
-    ) -> Result<Self, Error> {
+    fn open(settling: &'a mut Settling, record: &ScheduleRecord, now: Timestamp) -> Result<Self, Error> {
         let row = record.row.clone();
         let spec: Spec = serde_json::from_str(&row.spec).map_err(|error| unreadable(&row.name, &error))?;
         let progress: Progress =
             serde_json::from_str(&row.progress).map_err(|error| unreadable(&row.name, &error))?;
         check_spec(&spec).map_err(|error| unreadable(&row.name, &error))?;
-        let calendar = calendar_of(tenant, row.id, &spec).map_err(|error| unreadable(&row.name, &error))?;
+        let calendar =
+            calendar_of(settling.tenant, row.id, &spec).map_err(|error| unreadable(&row.name, &error))?;
         Ok(Self {
-            room,
+            settling,
             now,
             was_due_at: row.due_at,
             row,
@@ -419,18 +438,16 @@ impl<'a> Desk<'a> {
             progress,
             runs: record.last_status.is_some_and(|status| !status.is_terminal()),
             refused: false,
+            is_cut: false,
             cancels: Vec::new(),
             starts: Vec::new(),
             fires: Vec::new(),
         })
     }
 
-    /// Counts failures in a row, and frees places in a backfill.
+    /// Counts failures in a row.
     fn hear_of(&mut self, ended: &[(ExecutionId, ExecutionStatus)]) {
         for (execution, status) in ended {
-            if let Some(backfill) = &mut self.progress.backfill {
-                backfill.running.retain(|running| running != execution);
-            }
             match status {
                 ExecutionStatus::Completed => self.progress.failures = 0,
                 ExecutionStatus::Failed => {
@@ -463,6 +480,8 @@ impl<'a> Desk<'a> {
 
     fn start_what_waits(&mut self) {
         while !self.blocks()
+            && !self.progress.buffered.is_empty()
+            && !self.is_full()
             && let Some(waiting) = self.progress.buffered.pop_front()
         {
             let why = if waiting.triggered { Why::Triggered } else { Why::Due };
@@ -477,16 +496,22 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn fire_what_is_owed(&mut self) {
+    /// What it owes now; what it missed is noted.
+    fn owed(&mut self) -> Owed {
         let millis = self.spec.window_ms.map(|window| i64::try_from(window).unwrap_or(i64::MAX));
         let window = millis.map(SignedDuration::from_millis);
         let owed = self.calendar.owed(self.spec.catch_up, window, self.row.cursor, self.now);
         if let Some(missed) = owed.missed {
             self.note_missed(missed);
         }
+        owed
+    }
+
+    fn fire_what_is_owed(&mut self) {
+        let owed = self.owed();
         let last = owed.fires.last().copied();
         for nominal in owed.fires {
-            if self.row.state != ScheduleState::Active {
+            if self.row.state != ScheduleState::Active || self.is_full() {
                 return;
             }
             // Of several at once only the last would be left.
@@ -508,11 +533,62 @@ impl<'a> Desk<'a> {
     fn fire_what_is_spread(&mut self) {
         while self.row.state == ScheduleState::Active
             && !self.refused
+            && !self.is_full()
             && let Some(next) = self.calendar.next(self.row.cursor).filter(|next| *next <= self.now)
         {
-            self.row.cursor = next;
-            self.fire(Nominal { at: next, missed: 0 }, Why::Due);
+            if self.fire(Nominal { at: next, missed: 0 }, Why::Due).0 != FireOutcome::Refused {
+                self.row.cursor = next;
+            }
         }
+    }
+
+    /// What is owed and could not be started waits for its turn, because nobody looks at its time again.
+    fn keep_what_is_left(&mut self) {
+        for _ in 0..MOST_LOOKS {
+            let cursor = self.row.cursor;
+            let owed = self.owed();
+            let last = owed.fires.last().copied();
+            for nominal in owed.fires {
+                let is_replaced = self.spec.overlap == Overlap::CancelOther && last != Some(nominal);
+                let is_beside = self.runs || !self.progress.buffered.is_empty();
+                if is_replaced || self.spec.overlap == Overlap::Skip && is_beside {
+                    self.note(nominal, FireOutcome::Skipped, None);
+                } else {
+                    self.keep(nominal);
+                }
+            }
+            self.row.cursor = cursor.max(owed.cursor);
+            if !owed.more || self.row.cursor == cursor || self.progress.buffered.len() >= MOST_KEPT {
+                break;
+            }
+        }
+        // More than is kept.
+        self.miss_what_is_owed();
+        while let Some(next) = self.calendar.next(self.row.cursor).filter(|next| *next <= self.now) {
+            self.row.cursor = next;
+            self.keep(Nominal { at: next, missed: 0 });
+        }
+    }
+
+    /// It starts as soon as it may.
+    fn keep(&mut self, nominal: Nominal) {
+        if self.progress.buffered.len() >= MOST_KEPT {
+            return self.note(nominal, FireOutcome::Dropped, None);
+        }
+        let waiting = Waiting { nominal: nominal.at, missed: nominal.missed, triggered: false };
+        self.progress.buffered.push_back(waiting);
+        self.note(nominal, FireOutcome::Buffered, None);
+    }
+
+    /// What was due by now is missed. What only waits for its spread is not.
+    fn miss_what_is_owed(&mut self) {
+        let owed = self.calendar.owed(super::CatchUp::Latest, None, self.row.cursor, self.now);
+        if let Some(fire) = owed.fires.first() {
+            self.note_missed(Nominal { missed: fire.missed.saturating_add(1).min(COUNTED), ..*fire });
+        }
+        // Which was the latest of many need not be known.
+        let due = if owed.more { self.calendar.due_by(self.now) } else { owed.cursor };
+        self.row.cursor = self.row.cursor.max(due);
     }
 
     /// What comes of a time, and the execution that was started.
@@ -537,6 +613,12 @@ impl<'a> Desk<'a> {
         (outcome, execution)
     }
 
+    /// Whether a start is for the next transaction, because this one has written enough.
+    fn is_full(&mut self) -> bool {
+        self.is_cut |= self.settling.bytes == 0;
+        self.is_cut
+    }
+
     /// Whether nothing can be started beside what runs.
     fn blocks(&self) -> bool {
         self.runs && !matches!(self.spec.overlap, Overlap::Allow | Overlap::CancelOther)
@@ -544,7 +626,7 @@ impl<'a> Desk<'a> {
 
     /// Starts an execution; `None` if the tenant has no room for it.
     fn start(&mut self, nominal: Nominal, why: Why) -> Option<ExecutionId> {
-        if *self.room == 0 {
+        if self.settling.room == 0 {
             self.refused = true;
             return None;
         }
@@ -577,6 +659,7 @@ impl<'a> Desk<'a> {
             input.insert(SCHEDULE_KEY.to_owned(), fire);
         }
         let input = serde_json::to_string(&input).unwrap_or_else(|_| "{}".to_owned());
+        self.settling.bytes = self.settling.bytes.saturating_sub(input.len());
         if !is_backfilled {
             if self.runs && self.spec.overlap == Overlap::CancelOther {
                 self.cancels.extend(self.row.last_execution);
@@ -589,7 +672,10 @@ impl<'a> Desk<'a> {
                     *remaining = remaining.saturating_sub(1);
                     if *remaining == 0 {
                         self.row.state = ScheduleState::Done;
-                        self.progress.buffered.clear();
+                        for waiting in std::mem::take(&mut self.progress.buffered) {
+                            let nominal = Nominal { at: waiting.nominal, missed: waiting.missed };
+                            self.note(nominal, FireOutcome::Dropped, None);
+                        }
                     }
                 }
             }
@@ -602,19 +688,19 @@ impl<'a> Desk<'a> {
             input: input.into(),
             key,
         });
-        *self.room -= 1;
+        self.settling.room -= 1;
         Some(execution)
     }
 
     fn continue_backfill(&mut self) {
         while let Some(backfill) = &mut self.progress.backfill {
             let Some(time) = backfill.times.front().copied() else {
-                if backfill.running.is_empty() {
+                if self.row.backfilling.is_empty() {
                     self.progress.backfill = None;
                 }
                 return;
             };
-            if backfill.running.len() >= backfill.at_once as usize {
+            if self.row.backfilling.len() >= backfill.at_once as usize || self.is_full() {
                 return;
             }
             let nominal = Nominal { at: time, missed: 0 };
@@ -622,8 +708,8 @@ impl<'a> Desk<'a> {
             self.note(nominal, FireOutcome::Started, Some(execution));
             if let Some(backfill) = &mut self.progress.backfill {
                 backfill.times.pop_front();
-                backfill.running.push(execution);
             }
+            self.row.backfilling.push(execution);
         }
     }
 
@@ -632,7 +718,10 @@ impl<'a> Desk<'a> {
         if self.row.state == ScheduleState::Active
             && let Some(late) = self.calendar.late(self.now).filter(|late| !known.contains(late))
         {
-            self.fire(Nominal { at: late, missed: 0 }, Why::Due);
+            let nominal = Nominal { at: late, missed: 0 };
+            if self.fire(nominal, Why::Due).0 == FireOutcome::Refused {
+                self.keep(nominal);
+            }
         }
     }
 
@@ -646,6 +735,12 @@ impl<'a> Desk<'a> {
         self.note(others, FireOutcome::Missed, None);
     }
 
+    /// What is written if this transaction has no time for it: it is looked at in the next one.
+    fn postpone(mut self) -> ScheduleChange {
+        self.row.due_at = Some(self.now);
+        self.written()
+    }
+
     /// What is written.
     fn close(mut self) -> ScheduleChange {
         let next = self.calendar.next_due(self.row.cursor);
@@ -653,11 +748,19 @@ impl<'a> Desk<'a> {
         if self.row.state == ScheduleState::Active && next.is_none() && !waits {
             self.row.state = ScheduleState::Done;
         }
-        self.row.due_at = if self.refused {
+        self.row.due_at = if self.is_cut {
+            Some(self.now)
+        } else if self.refused {
             self.now.checked_add(REFUSED_AGAIN).ok()
         } else {
             next.filter(|_| self.row.state == ScheduleState::Active)
         };
+        let left = self.calendar.steps_left();
+        self.settling.steps = self.settling.steps.saturating_sub(MAX_STEPS_OF_ONE.saturating_sub(left));
+        self.written()
+    }
+
+    fn written(mut self) -> ScheduleChange {
         self.row.version = self.row.version.wrapping_add(1);
         // A map with texts as keys has a JSON form.
         self.row.progress = serde_json::to_string(&self.progress).unwrap_or_default().into();
@@ -670,7 +773,7 @@ impl<'a> Desk<'a> {
 impl Calendar {
     /// The last time before this one, and after `from`.
     fn before(&self, from: Timestamp, nominal: Timestamp) -> Option<Timestamp> {
-        self.latest_nominal(from, super::calendar::before(nominal))
+        self.latest_nominal(from, super::calendar::before(nominal)).ok().flatten()
     }
 }
 
@@ -686,12 +789,18 @@ fn change_of(row: ScheduleRow, was_due_at: Option<Timestamp>) -> ScheduleChange 
     }
 }
 
-fn broken(mut row: ScheduleRow, reason: &str) -> ScheduleChange {
+/// A schedule that does not fire until it is put again.
+pub(crate) fn broken(mut row: ScheduleRow, reason: &str) -> ScheduleChange {
     let was_due_at = row.due_at.take();
     row.state = ScheduleState::Broken;
-    row.reason = Some(reason.chars().take(MAX_REASON).collect());
+    row.reason = Some(shown(reason));
     row.version = row.version.wrapping_add(1);
     change_of(row, was_due_at)
+}
+
+/// A reason as it is kept. It may repeat what was stored, which a tenant wrote.
+fn shown(reason: &str) -> String {
+    reason.chars().filter(|letter| !letter.is_control()).take(MAX_REASON).collect()
 }
 
 fn blank(id: ScheduleId, name: &str, now: Timestamp) -> ScheduleRow {
@@ -707,6 +816,7 @@ fn blank(id: ScheduleId, name: &str, now: Timestamp) -> ScheduleRow {
         cursor: now,
         due_at: None,
         last_execution: None,
+        backfilling: Vec::new(),
     }
 }
 
@@ -763,4 +873,189 @@ fn checked(schedule: &Schedule) -> Result<Spec, Error> {
     }
     spec.input = values.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     Ok(spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::definition::CatchUp;
+    use super::*;
+    use crate::context::Context;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn settling() -> Settling {
+        Settling::new(TenantId(uuid::Uuid::nil()), usize::MAX, SignedDuration::from_secs(1))
+    }
+
+    /// What is stored of a schedule that was put at this time.
+    fn stored(schedule: &Schedule, at: Timestamp) -> ScheduleRecord {
+        let change = put(&mut settling(), schedule, None, None, at).unwrap().unwrap();
+        ScheduleRecord { row: change.row.unwrap(), last_status: None, ended: Vec::new() }
+    }
+
+    /// Settles all until none is due any more, and returns how many each transaction started.
+    fn settled(mut records: Vec<ScheduleRecord>, now: Timestamp) -> Vec<Vec<(String, usize)>> {
+        let mut transactions = Vec::new();
+        while !records.is_empty() {
+            let changes = settle(settling(), records, now);
+            let started =
+                |change: &ScheduleChange| (change.row.as_ref().unwrap().name.clone(), change.starts.len());
+            transactions.push(changes.iter().map(started).collect());
+            records = changes
+                .into_iter()
+                .filter_map(|change| change.row)
+                .filter(|row| row.due_at.is_some_and(|due| due <= now))
+                .map(|row| ScheduleRecord { row, last_status: None, ended: Vec::new() })
+                .collect();
+            assert!(transactions.len() < 1_000, "it never ends");
+        }
+        transactions
+    }
+
+    #[test]
+    fn a_transaction_starts_what_has_a_megabyte_of_inputs_and_the_others_follow() {
+        let of = |name: &str, bytes: usize| {
+            let schedule = Schedule::new(name, "w").every(MINUTE).overlap(Overlap::Allow);
+            schedule
+                .catch_up(CatchUp::All)
+                .window(60 * MINUTE)
+                .input(Context::new().with("x", "x".repeat(bytes)))
+        };
+        let (before, now) = (time("2026-11-30T10:00:30Z"), time("2026-11-30T10:10:30Z"));
+        let records = vec![stored(&of("large", 300_000), before), stored(&of("small", 0), before)];
+        let transactions = settled(records, now);
+        let started: Vec<Vec<usize>> =
+            transactions.iter().map(|all| all.iter().map(|(_, count)| *count).collect()).collect();
+        assert_eq!(started, [vec![4, 0], vec![4, 0], vec![2, 10]]);
+    }
+
+    #[test]
+    fn a_transaction_computes_for_some_time_and_the_others_follow() {
+        // Each has a weekend of seconds behind it that are left out.
+        let records = (0..5).map(|nth| {
+            let schedule = Schedule::new(nth.to_string(), "w").every(Duration::from_secs(1));
+            stored(&schedule.except("* * * * SAT,SUN").unwrap(), time("2026-11-27T23:59:30Z"))
+        });
+        let transactions = settled(records.collect(), time("2026-11-28T16:00:00Z"));
+        assert!((4..50).contains(&transactions.len()), "{}", transactions.len());
+        let all: usize = transactions.iter().flatten().map(|(_, started)| started).sum();
+        assert_eq!(all, 5, "one stands for all, {transactions:?}");
+    }
+
+    fn with_room(room: usize) -> Settling {
+        Settling { room, ..settling() }
+    }
+
+    /// What is stored after a change, with a last execution that is over.
+    fn after(change: ScheduleChange) -> ScheduleRecord {
+        ScheduleRecord { row: change.row.unwrap(), last_status: None, ended: Vec::new() }
+    }
+
+    fn outcomes(change: &ScheduleChange) -> Vec<(String, FireOutcome)> {
+        change.fires.iter().map(|fire| (fire.nominal.strftime("%H:%M").to_string(), fire.outcome)).collect()
+    }
+
+    fn outcome(at: &str, outcome: FireOutcome) -> (String, FireOutcome) {
+        (at.to_owned(), outcome)
+    }
+
+    fn hourly() -> Schedule {
+        Schedule::new("s", "w").cron("0 * * * *").unwrap()
+    }
+
+    fn only(changes: Vec<ScheduleChange>) -> ScheduleChange {
+        let [change] = <[ScheduleChange; 1]>::try_from(changes).unwrap();
+        change
+    }
+
+    #[test]
+    fn what_the_tenant_had_no_room_for_is_started_after_the_schedule_has_changed() {
+        let before = time("2026-11-30T10:30:00Z");
+        let now = time("2026-11-30T12:30:00Z");
+        for (catch_up, overlap, times) in [
+            (CatchUp::Latest, Overlap::Skip, vec!["12:00"]),
+            (CatchUp::All, Overlap::Skip, vec!["11:00"]),
+            (CatchUp::All, Overlap::CancelOther, vec!["12:00"]),
+            (CatchUp::All, Overlap::Allow, vec!["11:00", "12:00"]),
+        ] {
+            let old = hourly().catch_up(catch_up).window(600 * MINUTE).overlap(overlap);
+            let changed = old.clone().input(Context::new().with("x", 1));
+            let record = stored(&old, before);
+            let change = put(&mut with_room(0), &changed, None, Some(&record), now).unwrap().unwrap();
+            assert_eq!(change.starts.len(), 0);
+            let again = change.row.as_ref().unwrap().due_at.unwrap();
+            assert!(again < now + MINUTE, "{again}");
+            let started = only(settle(settling(), vec![after(change)], again));
+            let expected: Vec<_> = times.iter().map(|at| outcome(at, FireOutcome::Started)).collect();
+            assert_eq!(outcomes(&started), expected, "{catch_up:?}, {overlap:?}");
+        }
+        let late = Schedule::new("s", "w").at(before);
+        let change = put(&mut with_room(0), &late, None, None, now).unwrap().unwrap();
+        let again = change.row.as_ref().unwrap().due_at.unwrap();
+        let started = only(settle(settling(), vec![after(change)], again));
+        assert_eq!(outcomes(&started), [outcome("10:30", FireOutcome::Started)]);
+    }
+
+    #[test]
+    fn what_waits_for_its_spread_is_fired_when_the_schedule_changes_and_waits_on_when_it_is_resumed() {
+        let spread = |minutes: u32| hourly().spread(minutes * MINUTE);
+        let before = time("2026-11-30T10:30:00Z");
+        let now = time("2026-11-30T11:00:01Z");
+        let record = stored(&spread(50), before);
+        assert!(record.row.due_at.unwrap() > now, "its spread is longer than a second");
+        let put =
+            |room| super::put(&mut with_room(room), &spread(40), None, Some(&record), now).unwrap().unwrap();
+        assert_eq!(outcomes(&put(9)), [outcome("11:00", FireOutcome::Started)]);
+        let refused = put(0);
+        let again = refused.row.as_ref().unwrap().due_at.unwrap();
+        let started = only(settle(settling(), vec![after(refused)], again));
+        assert_eq!(outcomes(&started), [outcome("11:00", FireOutcome::Started)]);
+
+        let due = record.row.due_at;
+        let paused = after(pause(record, "").unwrap());
+        let resumed = resume(&mut settling(), &paused, Missed::Skip, now).unwrap().unwrap();
+        assert_eq!((resumed.fires.len(), resumed.row.as_ref().unwrap().due_at), (0, due));
+        let later = time("2026-11-30T13:00:01Z");
+        let resumed = resume(&mut settling(), &paused, Missed::Skip, later).unwrap().unwrap();
+        assert_eq!(outcomes(&resumed), [outcome("12:00", FireOutcome::Missed)]);
+        assert_eq!(resumed.fires[0].missed, 1);
+        assert_eq!(resumed.row.unwrap().due_at, due.map(|due| due + 120 * MINUTE));
+    }
+
+    #[test]
+    fn what_waits_when_the_last_execution_starts_is_dropped_and_noted() {
+        let schedule =
+            hourly().overlap(Overlap::Buffer(9)).at_most(2).catch_up(CatchUp::All).window(600 * MINUTE);
+        let record = stored(&schedule, time("2026-11-30T10:30:00Z"));
+        let first = only(settle(settling(), vec![record], time("2026-11-30T13:30:00Z")));
+        let expected = [
+            ("11:00", FireOutcome::Started),
+            ("12:00", FireOutcome::Buffered),
+            ("13:00", FireOutcome::Buffered),
+        ];
+        assert_eq!(outcomes(&first), expected.map(|(at, what)| outcome(at, what)));
+        let last = only(settle(settling(), vec![after(first)], time("2026-11-30T13:31:00Z")));
+        let expected = [("13:00", FireOutcome::Dropped), ("12:00", FireOutcome::Started)];
+        assert_eq!(outcomes(&last), expected.map(|(at, what)| outcome(at, what)));
+        assert_eq!(last.row.unwrap().state, ScheduleState::Done);
+    }
+
+    #[test]
+    fn a_backfill_that_had_no_room_goes_on_although_its_schedule_is_paused() {
+        let now = time("2026-11-30T10:30:00Z");
+        let record = stored(&hourly(), now);
+        let times = vec![time("2026-11-30T09:00:00Z")];
+        let refused = backfill(&mut with_room(0), &record, times, (false, 1), now).unwrap();
+        let paused = pause(after(refused).clone(), "an incident").unwrap();
+        let again = paused.row.as_ref().unwrap().due_at.expect("somebody looks again");
+        let started = only(settle(settling(), vec![after(paused)], again));
+        assert_eq!(outcomes(&started), [outcome("09:00", FireOutcome::Started)]);
+        assert_eq!(started.row.unwrap().state, ScheduleState::Paused);
+    }
 }

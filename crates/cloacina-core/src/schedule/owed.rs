@@ -14,8 +14,9 @@ const AT_ONCE: usize = 1_000;
 /// How far missed times are counted.
 pub(super) const COUNTED: u32 = 1_000;
 
-/// How many steps a look for the latest time takes at most, from a moment after which few are expected.
-const STEPS: usize = 10_000;
+/// How many steps are taken from the last time that is settled, if the latest one is too far from there to be
+/// found.
+const ONWARD: u32 = 2_000;
 
 /// The times before `now` at which the latest is looked for, the nearest first.
 const BACK: [i64; 7] = [60, 3_600, 86_400, 7 * 86_400, 32 * 86_400, 366 * 86_400, 3_660 * 86_400];
@@ -31,6 +32,12 @@ pub(crate) struct Owed {
     pub(crate) cursor: Timestamp,
     /// Whether more is owed at once.
     pub(crate) more: bool,
+}
+
+/// What was looked for takes more steps than are allowed; up to this time there is nothing.
+#[derive(Debug)]
+pub(super) struct TooFar {
+    none_until: Timestamp,
 }
 
 /// A time at which a schedule fires.
@@ -65,18 +72,34 @@ impl Calendar {
         }
     }
 
+    /// Up to which time everything is due, if a spread is not cut short.
+    pub(super) fn due_by(&self, now: Timestamp) -> Timestamp {
+        now.checked_sub(self.offset).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
     /// What it owes at `now`, if everything up to `cursor` is settled.
     pub(crate) fn owed(
         &self,
         catch_up: CatchUp,
         window: Option<SignedDuration>,
-        cursor: Timestamp,
+        mut cursor: Timestamp,
         now: Timestamp,
     ) -> Owed {
-        let Some(latest) = self.latest(cursor, now) else {
-            // All that can be due is known, so the next look begins here.
-            let cursor = cursor.max(now.checked_sub(self.offset).unwrap_or(cursor));
-            return Owed { fires: Vec::new(), missed: None, cursor, more: false };
+        let until = now.checked_sub(self.offset).unwrap_or(cursor);
+        let latest = match self.latest(cursor, now) {
+            Ok(Some(latest)) => latest,
+            Ok(None) => {
+                // All that can be due is known, so the next look begins here.
+                return Owed { fires: Vec::new(), missed: None, cursor: cursor.max(until), more: false };
+            }
+            Err(TooFar { none_until }) => {
+                cursor = none_until;
+                self.allow(ONWARD);
+                if catch_up == CatchUp::Latest {
+                    return self.onward(cursor, until);
+                }
+                until
+            }
         };
         let since = |back: SignedDuration| now.checked_sub(back).unwrap_or(Timestamp::MIN);
         match catch_up {
@@ -102,13 +125,25 @@ impl Calendar {
         let mut missed = None;
         let mut at = cursor;
         if since_nominal > cursor
-            && let Some(newest) = self.latest_nominal(cursor, since_nominal.min(latest))
+            && let Ok(Some(newest)) = self.latest_nominal(cursor, since_nominal.min(latest))
         {
             missed = Some(Nominal { at: newest, missed: self.count(cursor, newest) });
             at = newest;
         }
         let mut fires = Vec::new();
-        while let Some(next) = self.next(at).filter(|next| *next <= latest && fires.len() < AT_ONCE) {
+        while fires.len() < AT_ONCE {
+            let next = match self.look(at) {
+                Ok(Some(next)) if next <= latest => next,
+                Ok(_) => break,
+                Err(until) => {
+                    // As far as is known.
+                    at = at.max(until.min(latest));
+                    if self.steps_left() == 0 || at == latest {
+                        break;
+                    }
+                    continue;
+                }
+            };
             // A spread that was cut short made it due earlier than the others.
             if self.due(next) < since {
                 let count = missed.map_or(0, |missed: Nominal| missed.missed);
@@ -121,10 +156,19 @@ impl Calendar {
         Owed { fires, missed, cursor: at, more: at < latest }
     }
 
+    /// Some way on from `cursor`, without knowing which time is the latest. The last that is found may be.
+    fn onward(&self, cursor: Timestamp, until: Timestamp) -> Owed {
+        let owed = self.each(cursor, until, Timestamp::MIN);
+        match owed.fires[..] {
+            [.., before, _] => Owed { fires: Vec::new(), cursor: before.at, more: true, ..owed },
+            _ => owed,
+        }
+    }
+
     /// The latest time after `cursor` that is due at `now`.
-    fn latest(&self, cursor: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    fn latest(&self, cursor: Timestamp, now: Timestamp) -> Result<Option<Timestamp>, TooFar> {
         let until = now.checked_sub(self.offset).unwrap_or(Timestamp::MIN);
-        let mut latest = self.latest_nominal(cursor, until);
+        let mut latest = self.latest_nominal(cursor, until)?;
         if !self.offset.is_zero() {
             // Those that are due before the spread is over, because another one follows.
             while let Some(next) = self.next(latest.unwrap_or(cursor))
@@ -133,25 +177,47 @@ impl Calendar {
                 latest = Some(next);
             }
         }
-        latest
+        Ok(latest)
     }
 
     /// The latest time after `cursor` and not after `until`.
-    pub(super) fn latest_nominal(&self, cursor: Timestamp, until: Timestamp) -> Option<Timestamp> {
+    pub(super) fn latest_nominal(
+        &self,
+        cursor: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<Timestamp>, TooFar> {
+        // What is asked later is known from this, as far as it fires rarely.
+        let mut cursor = cursor;
+        loop {
+            match self.look(cursor) {
+                Ok(Some(first)) if first <= until => break,
+                Err(none_until) if none_until < until && self.steps_left() == 0 => {
+                    return Err(TooFar { none_until });
+                }
+                Err(none_until) if none_until < until => cursor = none_until,
+                _ => return Ok(None),
+            }
+        }
         for back in BACK {
             let from = until.checked_sub(SignedDuration::from_secs(back)).unwrap_or(cursor).max(cursor);
-            let mut latest = None;
-            for _ in 0..STEPS {
-                match self.next(latest.unwrap_or(from)).filter(|next| *next <= until) {
-                    Some(next) => latest = Some(next),
-                    None => break,
+            let (mut at, mut latest) = (from, None);
+            loop {
+                match self.look(at) {
+                    Ok(Some(next)) if next <= until => {
+                        latest = Some(next);
+                        at = next;
+                    }
+                    Ok(_) => break,
+                    Err(none_until) if none_until >= until => break,
+                    Err(_) if self.steps_left() == 0 => return Err(TooFar { none_until: cursor }),
+                    Err(none_until) => at = none_until,
                 }
             }
             if latest.is_some() || from == cursor {
-                return latest;
+                return Ok(latest);
             }
         }
-        None
+        Ok(None)
     }
 
     /// How many times there are after `cursor` up to `until`.
@@ -212,6 +278,44 @@ mod tests {
             }
         };
         assert_eq!((first, looks), (time("2026-11-30T00:00:00Z"), 2), "nothing is computed twice");
+    }
+
+    #[test]
+    fn the_latest_of_many_times_is_found_although_more_are_left_out_than_a_look_steps_over() {
+        // A runner that comes back on a Sunday: 17,280 times a day, and none of them since Friday.
+        let calendar =
+            of(&Schedule::new("s", "w").every(Duration::from_secs(5)).except("* * * * SAT,SUN").unwrap());
+        let (mut cursor, now) = (time("2026-11-27T12:00:00Z"), time("2026-11-29T20:00:00Z"));
+        let (mut fired, mut looks) = (Vec::new(), 0);
+        while calendar.next_due(cursor).is_some_and(|due| due <= now) {
+            calendar.allow(20_000);
+            let owed = calendar.owed(CatchUp::Latest, None, cursor, now);
+            assert!(owed.cursor > cursor, "each look gets further");
+            cursor = owed.cursor;
+            fired.extend(owed.fires.iter().map(|fire| fire.at));
+            looks += 1;
+            calendar.allow(20_000);
+        }
+        assert_eq!(fired, [time("2026-11-27T23:59:55Z")], "one stands for all");
+        assert!(looks < 50, "{looks}");
+    }
+
+    #[test]
+    fn a_look_takes_no_more_steps_than_it_may() {
+        let mut schedule = Schedule::new("s", "w").every(Duration::from_secs(1));
+        for _ in 0..20 {
+            schedule = schedule.cron("0 0 30 2 *").unwrap();
+        }
+        let calendar = of(&schedule.except("* * * * *").unwrap());
+        let (mut cursor, now) = (time("2026-01-01T00:00:00Z"), time("2026-11-30T00:00:00Z"));
+        for _ in 0..3 {
+            calendar.allow(20_000);
+            let owed = calendar.owed(CatchUp::Latest, None, cursor, now);
+            assert_eq!(owed.fires, []);
+            assert!(owed.cursor > cursor && owed.cursor < now, "each look gets further: {}", owed.cursor);
+            assert!(calendar.next_due(owed.cursor).is_some_and(|due| due <= now), "it is looked at again");
+            cursor = owed.cursor;
+        }
     }
 
     #[test]

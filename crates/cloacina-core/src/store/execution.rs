@@ -99,10 +99,11 @@ pub enum Control {
     },
     /// Pending or Running becomes Paused; its ready rows are taken out of the ready table.
     Pause,
-    /// As [`Pause`](Self::Pause), with [`ORPHANED`] as the execution's error.
+    /// As [`Pause`](Self::Pause), with [`ORPHANED`] as the execution's error; its waits are not looked at.
+    /// One that is Paused keeps its error, and is refused if none of its waits was to be looked at.
     Orphan,
-    /// Paused becomes Running or Pending again, without an error; its ready rows are put back, and it is
-    /// closed if nothing is left.
+    /// Paused becomes Running or Pending again, without an error; its ready rows are put back, its waits
+    /// are looked at when they would have been, and it is closed if nothing is left.
     Resume,
 }
 

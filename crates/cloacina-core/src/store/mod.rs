@@ -55,7 +55,8 @@ pub use schedule::{
 pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
 pub use wait::{
     DueWait, DueWaits, EndedBy, MOST_SIGNALS, NEVER, NewSignal, NodeEnd, OpenWait, ReceivedSignal,
-    SettledWaits, SignalSent, SignalTarget, WaitBegin, WaitCursor, WaitEnd, WaitFilter, WaitStep,
+    SettledWaits, SignalSent, SignalStart, SignalTarget, WaitBegin, WaitCursor, WaitEnd, WaitFilter,
+    WaitStep,
 };
 
 pub use crate::config::MOST_EXECUTION_BYTES;

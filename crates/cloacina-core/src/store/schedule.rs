@@ -134,6 +134,9 @@ pub struct ScheduleRow {
     pub due_at: Option<Timestamp>,
     /// The execution that it started last.
     pub last_execution: Option<ExecutionId>,
+    /// What its backfill started. A store that reads it leaves those out that are over or not there: such an
+    /// end may not have been told.
+    pub backfilling: Vec<ExecutionId>,
 }
 
 /// A schedule as it was found.
@@ -161,7 +164,8 @@ pub struct ScheduledExecution {
     pub priority: i16,
     /// A JSON object.
     pub input: Payload,
-    /// The idempotency key: who finds one under it leaves this one out.
+    /// The idempotency key: who finds one under it leaves this one out. Then the schedule is due at once,
+    /// with this execution as the cause.
     pub key: String,
 }
 

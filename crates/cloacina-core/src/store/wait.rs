@@ -181,6 +181,22 @@ pub struct NewSignal {
     pub payload: Payload,
     /// A key under which an execution gets it only once.
     pub key: Option<Arc<str>>,
+    /// What is recorded under the key of the target if there is nothing, in the same commit; nothing for a
+    /// target with an id.
+    pub starts: Option<SignalStart>,
+}
+
+/// An execution that a signal starts. It is recorded as one that was submitted by name.
+#[derive(Debug, Clone)]
+pub struct SignalStart {
+    /// Its id.
+    pub execution: ExecutionId,
+    /// From 0 to 9.
+    pub priority: i16,
+    /// A JSON object.
+    pub input: Payload,
+    /// The hash of that.
+    pub input_hash: i64,
 }
 
 /// What became of a signal.
@@ -190,6 +206,8 @@ pub enum SignalSent {
     Delivered(ExecutionId),
     /// No wait for it is open: the first that is reached takes it.
     Buffered(ExecutionId),
+    /// There was no such execution: it is recorded, and so is the signal.
+    Started(ExecutionId),
     /// The execution has one with this key.
     Repeated(ExecutionId),
     /// The execution is over.

@@ -16,7 +16,9 @@ mod task;
 mod version;
 mod wait;
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use children::{Children, MOST_PARALLEL, OF_TASK};
 pub use children::{ParentClose, Tolerance};
@@ -196,6 +198,26 @@ impl Workflow {
     /// What its tasks are given.
     pub(crate) fn state(&self) -> Option<&State> {
         self.state.as_ref()
+    }
+
+    /// The first wait that cannot end within this time, because of it or of those before it that sleep.
+    pub(crate) fn ends_after(&self, time: Duration) -> Option<&Wait> {
+        let graph = self.graph().ok().filter(|graph| graph.has_waits())?;
+        let mut least: HashMap<TaskIndex, Duration> = HashMap::new();
+        for position in graph.merge_order() {
+            let before = graph.dependencies(position).iter().filter_map(|node| least.get(node)).max();
+            let wait = self.node(position)?.wait();
+            let sleeps = match wait.map(|wait| &wait.what) {
+                Some(Awaited::Sleep(duration)) => *duration,
+                _ => Duration::ZERO,
+            };
+            let ends = before.copied().unwrap_or_default().saturating_add(sleeps);
+            if let Some(wait) = wait.filter(|_| ends > time) {
+                return Some(wait);
+            }
+            least.insert(position, ends);
+        }
+        None
     }
 
     pub(crate) fn graph(&self) -> Result<&Arc<Graph>, WorkflowError> {

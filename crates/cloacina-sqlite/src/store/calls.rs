@@ -376,7 +376,7 @@ impl Store for SqliteStore {
         key: &str,
     ) -> Result<Option<(ExecutionId, i64)>> {
         self.own(place)?;
-        self.read(|connection| rows::find(connection, place.tenant, workflow, key)).await
+        self.read(|connection| rows::execution_find(connection, place.tenant, workflow, key)).await
     }
 
     async fn execution_list(&self, place: &Place, list: &ExecutionList) -> Result<Vec<ExecutionHeader>> {

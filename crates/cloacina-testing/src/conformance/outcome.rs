@@ -122,6 +122,22 @@ pub async fn a_retry_is_ready_at_its_time(fixture: &impl Fixture) {
     assert_eq!(world.load(id).await.tasks[0].started_at, Some(at(600)));
 }
 
+pub async fn a_snooze_is_no_failure(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let id = runner.submit(claimed_draft(1), at(0)).await;
+    let (how, after) = (AttemptOutcome::Snoozed, Duration::from_millis(500));
+    let early = TaskOutcome::Retry { how, error: "too early".to_owned(), after };
+    runner.report(Outcome::new(id, 0, 1, early), at(100)).await;
+    let task = &world.load(id).await.tasks[0];
+    assert_eq!((task.state, task.failures, task.lost), (TaskState::Ready, 0, 0));
+    assert_eq!(task.error.as_deref(), Some("too early"));
+    assert_eq!(world.endings(id).await, [AttemptOutcome::Snoozed]);
+    assert_eq!(runner.claim(10, at(599)).await, []);
+    let claimed = &runner.claim(10, at(600)).await[0];
+    assert_eq!((claimed.attempt, claimed.failures, claimed.lost), (2, 0, 0));
+}
+
 pub async fn a_release_is_no_failure(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
     let runner = world.runner().await;

@@ -204,8 +204,13 @@ pub async fn a_signal_to_what_was_rerun_is_told_as_what(fixture: &impl Fixture) 
     let new = rerun(old);
     let id = new.id;
     world.record(vec![new], at(5)).await;
-    let signal =
-        NewSignal { target: SignalTarget::Id(old), name: "paid".into(), payload: "1".into(), key: None };
+    let signal = NewSignal {
+        target: SignalTarget::Id(old),
+        name: "paid".into(),
+        payload: "1".into(),
+        key: None,
+        starts: None,
+    };
     let place = Arc::clone(&world.place);
     let sent = world.call(|store| async move { store.signal_send(&place, &signal, Some(at(6))).await }).await;
     assert_eq!(sent, SignalSent::AlreadyOver(old, ExecutionStatus::Failed, Some(id)));

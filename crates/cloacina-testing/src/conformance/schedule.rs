@@ -28,6 +28,7 @@ fn row(name: &str, due_at: Option<Timestamp>) -> ScheduleRow {
         cursor: at(0),
         due_at,
         last_execution: None,
+        backfilling: Vec::new(),
     }
 }
 
@@ -191,6 +192,26 @@ pub async fn a_key_starts_one_execution(fixture: &impl Fixture) {
     );
     assert_eq!(fires[0].execution, first.execution);
     assert_eq!(world.count(10).await, 1);
+}
+
+pub async fn what_meets_its_key_is_over(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    put(&world, vec![row("s", Some(at(60)))]).await;
+    let known = only(&world).await.row;
+    // Two that are started, one of them twice, and one that nobody knows.
+    let starts = ["a", "b", "a"].map(|key| start(known.id, key));
+    let [a, b, again] = [0, 1, 2].map(|nth: usize| starts[nth].id);
+    let backfilling = vec![a, b, again, ExecutionId::new()];
+    let row = ScheduleRow { due_at: None, last_execution: Some(again), backfilling, ..known.clone() };
+    let (decide_all, _) = decide(vec![ScheduleChange { starts: starts.to_vec(), ..change(row) }]);
+    assert_eq!(world.settle_schedules(10, decide_all, at(60)).await.started, 2);
+    assert!(world.is_rung(at(60)).await, "nobody else would tell the schedule of its end");
+    let (leave, found) = decide(Vec::new());
+    assert_eq!(world.settle_schedules(10, leave, at(60)).await.taken, 1);
+    let told = of(&found).remove(0);
+    assert_eq!((told.row.backfilling, told.last_status, told.ended), (vec![a, b], None, Vec::new()));
+    world.cancel(b, at(61)).await;
+    assert_eq!(only(&world).await.row.backfilling, [a]);
 }
 
 pub async fn the_end_of_an_execution_brings_its_schedule(fixture: &impl Fixture) {

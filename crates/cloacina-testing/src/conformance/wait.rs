@@ -8,7 +8,8 @@ use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, SkipReason, Task
 use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::{
     Closed, Control, Controlled, DueKind, DueWait, EndedBy, Idempotency, NEVER, NewExecution, NewSignal,
-    NewTask, Outcome, SignalSent, SignalTarget, TaskOutcome, WaitBegin, WaitEnd, WaitFilter, WaitStep,
+    NewTask, Outcome, SignalSent, SignalStart, SignalTarget, TaskOutcome, WaitBegin, WaitEnd, WaitFilter,
+    WaitStep,
 };
 use jiff::Timestamp;
 
@@ -51,7 +52,7 @@ fn end(execution: ExecutionId, node: TaskIndex, by: EndedBy) -> WaitStep {
 
 fn signal(execution: ExecutionId, name: &str, payload: &str) -> NewSignal {
     let target = SignalTarget::Id(execution);
-    NewSignal { target, name: name.into(), payload: payload.into(), key: None }
+    NewSignal { target, name: name.into(), payload: payload.into(), key: None, starts: None }
 }
 
 impl Process {
@@ -177,6 +178,41 @@ pub async fn a_wait_that_is_skipped_or_fails_ends_as_a_task_does(fixture: &impl 
     let handles = Outcome { handles: vec![0], ..completed(failed, 1) };
     runner.report(handles, at(7)).await;
     assert_eq!(world.header(failed).await.status, ExecutionStatus::Completed);
+}
+
+pub async fn a_signal_starts_what_is_not_there_in_one_commit(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let starting = |key: &str, input: &str| {
+        let target = SignalTarget::Key { workflow: WORKFLOW.into(), key: key.into() };
+        let execution = ExecutionId::new();
+        let starts = Some(SignalStart { execution, priority: 7, input: input.into(), input_hash: 5 });
+        (execution, NewSignal { target, starts, ..signal(execution, "go", "1") })
+    };
+    let (id, first) = starting("77", r#"{"n":1}"#);
+    assert_eq!(world.send(first.clone(), at(1)).await, SignalSent::Started(id));
+    assert!(world.is_rung(at(1)).await, "nobody else would look");
+    let (_, second) = starting("77", r#"{"n":2}"#);
+    assert_eq!(world.send(second, at(2)).await, SignalSent::Buffered(id), "whatever its input");
+    // Whoever has the code gives it its nodes, and the wait finds the signals in their order.
+    assert_eq!(world.expand(&key(WORKFLOW, 1), &[0], 10, at(3)).await, 1);
+    let record = world.load(id).await;
+    assert_eq!((record.header.workflow, &*record.input), (key(WORKFLOW, 1), r#"{"n":1}"#));
+    assert_eq!(record.header.priority, 7);
+    // Many at once are one.
+    let mut sending = Vec::new();
+    for _ in 0..8 {
+        let (process, (_, signal)) = (world.process().await, starting("78", "{}"));
+        sending.push(tokio::spawn(async move { process.send(signal, at(4)).await }));
+    }
+    let mut receipts = Vec::new();
+    for sent in sending {
+        receipts.push(sent.await.expect("it is sent"));
+    }
+    let started = receipts.iter().filter(|sent| matches!(sent, SignalSent::Started(_))).count();
+    let buffered = receipts.iter().filter(|sent| matches!(sent, SignalSent::Buffered(_))).count();
+    assert_eq!((started, buffered), (1, 7), "{receipts:?}");
+    world.cancel(id, at(5)).await;
+    assert_eq!(world.send(first, at(6)).await, SignalSent::AlreadyOver(id, ExecutionStatus::Cancelled, None));
 }
 
 pub async fn signals_are_taken_in_their_order_and_once(fixture: &impl Fixture) {
@@ -412,6 +448,59 @@ pub async fn a_wait_of_an_unknown_version_is_left_to_others(fixture: &impl Fixtu
     );
     assert_eq!(world.overdue(&[key(WORKFLOW, 1)], Duration::ZERO, at(4)).await, []);
     assert_eq!(world.orphaned(&[key("another", 7)]).await, [(unknown, key("another", 7))]);
+}
+
+pub async fn waits_whose_code_nobody_has_are_not_due_until_it_comes(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let known = || [key(WORKFLOW, 1)];
+    let resting = async |id| {
+        let orphaned = world.control(id, Control::Orphan, at(20)).await;
+        assert_eq!(orphaned, Controlled::Done(ExecutionStatus::Paused));
+        assert_eq!(world.lower(at(20)).await.earliest(), Some(NEVER), "nothing is to be looked at");
+        assert_eq!(world.overdue(&[], Duration::ZERO, at(1_000)).await, []);
+    };
+    let resumed = async |id, due: i64| {
+        world.resume(id, at(30)).await;
+        assert!(world.is_rung(at(due.max(30))).await, "nobody else would look");
+        assert_eq!(world.lower(at(30)).await.due, Some(at(due)));
+        let looked = world.due_waits(at(due)).await;
+        assert_eq!(looked.iter().map(|due| due.execution).collect::<Vec<_>>(), [id]);
+        world.cancel(id, at(99)).await;
+        assert_eq!(world.lower(at(99)).await.earliest(), None);
+    };
+    // One that was reached, one that waits for its time, and one whose time passes meanwhile.
+    let reached = world.submit(one_wait(), at(0)).await;
+    assert_eq!(world.overdue(&[], Duration::ZERO, at(1)).await, [(reached, key(WORKFLOW, 1))]);
+    resting(reached).await;
+    resumed(reached, 30).await;
+    for (until, due) in [(40, 40), (25, 25)] {
+        let waiting = world.waiting(one_wait(), at(until)).await;
+        resting(waiting).await;
+        resumed(waiting, due).await;
+    }
+    // Signals that come before and meanwhile.
+    for before in [true, false] {
+        let waiting = world.waiting(one_wait(), at(1_000)).await;
+        if before {
+            world.send(signal(waiting, "go", "1"), at(19)).await;
+            resting(waiting).await;
+        } else {
+            resting(waiting).await;
+            world.send(signal(waiting, "go", "1"), at(21)).await;
+            assert_eq!(world.overdue(&[], Duration::ZERO, at(22)).await, [(waiting, known()[0].clone())]);
+            resting(waiting).await;
+        }
+        resumed(waiting, 30).await;
+    }
+    // One that somebody paused.
+    let paused = world.waiting(one_wait(), at(10)).await;
+    world.pause(paused, at(11)).await;
+    assert_eq!(world.overdue(&[], Duration::ZERO, at(12)).await, [(paused, known()[0].clone())]);
+    resting(paused).await;
+    let again = world.control(paused, Control::Orphan, at(20)).await;
+    assert_eq!(again, Controlled::Refused(ExecutionStatus::Paused));
+    assert_eq!(world.orphaned(&known()).await, [], "it stays as it was paused");
+    resumed(paused, 10).await;
 }
 
 pub async fn due_waits_are_read_page_by_page(fixture: &impl Fixture) {

@@ -145,8 +145,10 @@ impl Task {
     }
 
     fn fail(&mut self, how: AttemptOutcome, error: &str, now: Timestamp) {
-        // An attempt that is given up because others were lost did not fail itself.
-        self.record.failures += i32::from(how != AttemptOutcome::Lost);
+        // An attempt that is given up because others were lost did not fail itself, and none did that was too
+        // early.
+        let is_failure = !matches!(how, AttemptOutcome::Lost | AttemptOutcome::Snoozed);
+        self.record.failures += i32::from(is_failure);
         self.record.error = Some(error.to_owned());
         self.end_attempt(how, Some(error.to_owned()), now);
     }
@@ -541,9 +543,7 @@ impl PlaceRows {
     pub(crate) fn overdue(&self, before: Timestamp) -> Vec<(ExecutionId, WorkflowKey)> {
         let ready = self.ready.iter().filter(|row| row.due <= before).map(|row| row.execution);
         let waits = self.due.iter().filter(|row| row.0 == DueKind::Wait.number() && row.1 <= before);
-        let waits = waits.map(|row| row.2);
-        let paused = |id: &ExecutionId| self.executions[id].header.status == ExecutionStatus::Paused;
-        let mut overdue: Vec<ExecutionId> = ready.chain(waits.filter(|id| !paused(id))).collect();
+        let mut overdue: Vec<ExecutionId> = ready.chain(waits.map(|row| row.2)).collect();
         overdue.sort_unstable();
         overdue.dedup();
         overdue.into_iter().map(|id| (id, self.executions[&id].header.workflow.clone())).collect()
@@ -599,6 +599,14 @@ impl PlaceRows {
                 execution.header.status = ExecutionStatus::Paused;
                 execution.header.error = (*control == Control::Orphan).then(|| ORPHANED.to_owned());
                 self.put_ready(id);
+                if *control == Control::Orphan {
+                    self.waits_away(id);
+                }
+            }
+            (Control::Orphan, ExecutionStatus::Paused) => {
+                if !self.waits_away(id) {
+                    return Controlled::Refused(status);
+                }
             }
             (Control::Resume, ExecutionStatus::Paused) => {
                 execution.header.status = unpaused;
@@ -607,6 +615,7 @@ impl PlaceRows {
                 self.close(id, now);
                 self.drop_due(id);
                 self.park(id);
+                self.waits_back(id, now);
                 self.resume_children(id, now);
             }
             _ => return Controlled::Refused(status),

@@ -69,11 +69,11 @@ impl PlaceRows {
 
     fn found(&self, row: &ScheduleRow) -> ScheduleRecord {
         let last = row.last_execution.and_then(|id| self.executions.get(&id));
-        ScheduleRecord {
-            row: row.clone(),
-            last_status: last.map(|execution| execution.header.status),
-            ended: Vec::new(),
-        }
+        let mut row = row.clone();
+        row.backfilling.retain(|id| {
+            self.executions.get(id).is_some_and(|execution| !execution.header.status.is_terminal())
+        });
+        ScheduleRecord { row, last_status: last.map(|execution| execution.header.status), ended: Vec::new() }
     }
 
     pub(super) fn list_fires(&self, list: &FireList) -> Vec<FireRecord> {
@@ -118,7 +118,17 @@ impl PlaceRows {
             let started: Vec<ExecutionId> = change
                 .starts
                 .iter()
-                .filter(|start| self.start_scheduled(start, now))
+                .filter(|start| {
+                    let is_new = self.start_scheduled(start, now);
+                    if !is_new {
+                        // It is over before it began.
+                        let cause = start.id.to_string();
+                        let subject = ExecutionId(start.schedule.0);
+                        self.due.insert((DueKind::Schedule.number(), now, subject, cause));
+                        self.ring(now);
+                    }
+                    is_new
+                })
                 .map(|start| start.id)
                 .collect();
             settled.started += started.len();

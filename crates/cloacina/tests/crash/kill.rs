@@ -1,12 +1,16 @@
 //! Processes that are killed, at a random moment or at a certain point, and what the next one makes of what
 //! they left.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use cloacina::{CatchUp, FireOutcome, Overlap, Schedule, ScheduleState, Timestamp};
 use cloacina_testing::faulty::{Method, Moment};
 
 use crate::journal::Event;
-use crate::process::{Database, LONG, Point, Role, count, ended_by_abort, on_each_database, seed};
+use crate::process::{Database, LONG, PATIENCE, Point, Role, count, ended_by_abort, on_each_database, seed};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Child after child numbers its executions from another thousand.
 const NUMBERS: u64 = 100_000;
@@ -95,6 +99,68 @@ on_each_database! {
         let summary = database.check(&format!("seed {seed}, {kills} kills")).await;
         println!("seed {seed}: {summary:?}");
         assert!(summary.executions > 50, "hardly anything ran: {summary:?}");
+    }
+
+    async fn schedules_fire_each_time_once_although_processes_are_killed_and_stopped(database: Database) {
+        let seed = seed();
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let kills = count("CLOACINA_KILLS", 10);
+        // Together they fire 16 times a second; each for as long as there are kills.
+        // A database keeps microseconds.
+        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+        let (first, last) = (now + 2 * SECOND, Duration::from_millis(1_000 + 200 * kills));
+        let schedules: Vec<_> = (0..16u64).map(|n| (format!("s{n}"), first + Duration::from_micros(62_500 * n))).collect();
+        let runner = database.reader_with(|settings| settings.min_schedule_period(SECOND)).await;
+        for (name, from) in &schedules {
+            let schedule = Schedule::new(name, "crash_single").every(SECOND).between(*from, first + last);
+            let schedule = schedule.overlap(Overlap::Allow).catch_up(CatchUp::All).window(60 * SECOND);
+            runner.schedules().put(schedule).await.unwrap();
+        }
+        // It would fire them itself.
+        runner.shutdown().await.unwrap();
+        let start = || database.child(Role::Serve, 0, LONG, None);
+        let mut children = vec![start(), start(), start()];
+        works(&database, children[2].pid()).await;
+        for _ in 0..kills {
+            tokio::time::sleep(Duration::from_millis(rng.u64(20..250))).await;
+            let victim = rng.usize(0..children.len());
+            if rng.bool() {
+                std::mem::replace(&mut children[victim], start()).kill();
+            } else {
+                children[victim].signal("STOP");
+                tokio::time::sleep(Duration::from_millis(rng.u64(0..150))).await;
+                children[victim].signal("CONT");
+            }
+        }
+        let runner = database.reader().await;
+        let begun = Instant::now();
+        while runner.schedules().list().await.unwrap().iter().any(|info| info.state != ScheduleState::Done) {
+            assert!(begun.elapsed() < PATIENCE, "seed {seed}: the schedules do not come to their end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for child in &mut children {
+            child.finish();
+        }
+        for child in children {
+            child.succeeds().await;
+        }
+        database.drain().await;
+        let mut executions = HashSet::new();
+        let mut times = 0;
+        for (name, from) in schedules {
+            let fires = runner.schedules().fires(&name, None, 1_000).await.unwrap();
+            assert!(fires.iter().all(|fire| fire.outcome == FireOutcome::Started), "seed {seed}: {fires:?}");
+            let nominal: Vec<Timestamp> = fires.iter().rev().map(|fire| fire.nominal).collect();
+            let all = std::iter::successors(Some(from), |time| Some(*time + SECOND));
+            let expected: Vec<Timestamp> = all.take_while(|time| *time < first + last).collect();
+            assert_eq!(nominal, expected, "seed {seed}: {name}");
+            executions.extend(fires.iter().filter_map(|fire| fire.execution));
+            times += fires.len();
+        }
+        runner.shutdown().await.unwrap();
+        let summary = database.check(&format!("seed {seed}, {kills} kills")).await;
+        println!("seed {seed}: {summary:?}");
+        assert_eq!((summary.executions, executions.len()), (times, times), "seed {seed}");
     }
 
     async fn the_work_of_a_killed_process_is_taken_over_at_once_by_one_that_lives(database: Database) {

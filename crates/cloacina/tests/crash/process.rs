@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cloacina::runner::{PlaceRunner, Runner};
+use cloacina::runner::{PlaceRunner, Runner, RunnerConfigBuilder};
 use cloacina::{Context, RunnerConfig, registered_workflows};
 use cloacina_core::Hub;
 use cloacina_core::store::{PlaceName, Store};
@@ -167,7 +167,14 @@ impl Database {
 
     /// A runner that runs nothing.
     pub(crate) async fn reader(&self) -> Runner {
-        let settings = RunnerConfig::builder().submit_only(true).build();
+        self.reader_with(|settings| settings).await
+    }
+
+    pub(crate) async fn reader_with(
+        &self,
+        set: impl FnOnce(RunnerConfigBuilder) -> RunnerConfigBuilder,
+    ) -> Runner {
+        let settings = set(RunnerConfig::builder().submit_only(true)).build();
         Runner::with_config(&self.url, settings).await.unwrap()
     }
 

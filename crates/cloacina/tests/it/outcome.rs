@@ -12,7 +12,7 @@ use cloacina::{
 use cloacina_testing::clock::ManualClock;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::support::{Database, Dropped, attempts, quick, task, task_of, workflow};
+use crate::support::{Database, Dropped, attempts, idle, in_time, quick, task, task_of, until, workflow};
 
 /// A task that fails in all attempts before this one.
 fn failing_until(attempt: u32) -> TaskDefinition {
@@ -187,6 +187,42 @@ on_each_store! {
         assert_eq!(history[0].error_message.as_deref(), Some("the bank is closed"));
         let waited = history[1].start_time.duration_since(history[0].end_time.unwrap());
         assert!(waited.as_millis() >= 200 && waited.as_secs() < 30, "{waited:?}");
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_task_that_is_too_early_is_run_again_and_has_not_failed(database: Database) {
+        let clock = ManualClock::new();
+        let early = task("t", |context| async move {
+            match context.task().attempt() {
+                1 | 2 => Err(TaskError::snooze(Duration::from_secs(600), "the export is not there yet")),
+                3 => Err(TaskError::snooze(Duration::ZERO, "nearly")),
+                4 => Err(TaskError::new("a failure")),
+                _ => Ok(context),
+            }
+        });
+        let config = quick().clock(Arc::new(clock.clone())).max_concurrent_tasks(1);
+        let workflows = [workflow("early", [early.retry(attempts(2))]), workflow("other", [idle("t")])];
+        let runner = database.configured(config, workflows).await;
+        let execution = runner.execute_async("early", Context::new()).await.unwrap();
+        until(async || !execution.history().await.unwrap().is_empty()).await;
+        // It holds no slot, and says why it is not over.
+        assert!(runner.execute("other", Context::new()).await.unwrap().status.is_success());
+        let waiting = runner.get_execution(execution.execution_id).await.unwrap();
+        assert_eq!(task_of(&waiting, "t").error_message.as_deref(), Some("the export is not there yet"));
+        until(async || {
+            clock.advance(Duration::from_secs(10));
+            execution.get_status().await.unwrap().is_terminal()
+        })
+        .await;
+        let result = in_time(execution.wait_for_completion()).await.unwrap();
+        assert!(result.status.is_success(), "{result:?}");
+        let history = execution.history().await.unwrap();
+        let outcomes: Vec<_> = history.iter().map(|attempt| attempt.outcome).collect();
+        let snoozed = AttemptOutcome::Snoozed;
+        assert_eq!(outcomes, [snoozed, snoozed, snoozed, AttemptOutcome::Failed, AttemptOutcome::Completed]);
+        let waited = |nth: usize| history[nth].start_time.duration_since(history[nth - 1].end_time.unwrap());
+        assert!(waited(1).as_secs() >= 600 && waited(2).as_secs() >= 600, "{history:?}");
+        assert!((1..600).contains(&waited(3).as_secs()), "not at once, or it would never rest: {history:?}");
         runner.shutdown().await.unwrap();
     }
 

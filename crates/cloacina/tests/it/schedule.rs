@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use cloacina::{
     CatchUp, Context, ErrorKind, ExecutionFilter, ExecutionStatus, Fire, FireOutcome, Missed, Overlap, Redo,
-    RunnerConfig, Schedule, ScheduleState, TaskDefinition, Timestamp, Triggered, Uuid, Workflow,
+    RunnerConfig, Schedule, ScheduleInfo, ScheduleState, TaskDefinition, Timestamp, Triggered, Uuid,
+    Workflow,
 };
 use cloacina_core::clock::Clock;
 use cloacina_core::store::PlaceName;
@@ -59,6 +60,8 @@ on_each_store! {
             "SET spec = '{\"workflow\": \"quiet\", \"every_ms\": [0], \"priority\": 5, \"catch_up\": \"latest\", \"overlap\": \"skip\"}'",
             "SET spec = '{\"workflow\": \"quiet\", \"cron\": [\"x\"], \"priority\": 5, \"catch_up\": \"latest\", \"overlap\": \"skip\"}'",
             "SET progress = '{\"buffered\": 1}'",
+            // Nothing can be noted of a time before 1970.
+            "SET progress = '{\"buffered\": [{\"nominal\": \"1066-10-14T00:00:00Z\"}]}'",
         ];
         let settings = || quick().min_schedule_period(Duration::from_secs(1));
         let runner = database.configured(settings(), [workflow("quiet", [idle("t")])]).await;
@@ -80,9 +83,11 @@ on_each_store! {
         schedules.put(new("sound")).await.unwrap();
         let states = async || {
             let all = schedules.list().await.unwrap();
-            all.into_iter().map(|info| (info.state, info.last_execution.is_some())).collect::<Vec<_>>()
+            // Those that are spoilt may have fired before.
+            let fires = |info: &ScheduleInfo| info.last_execution.is_some() || info.name != "sound";
+            all.into_iter().map(|info| (info.state, fires(&info))).collect::<Vec<_>>()
         };
-        let expected: Vec<_> = std::iter::repeat_n((ScheduleState::Broken, false), spoilt.len())
+        let expected: Vec<_> = std::iter::repeat_n((ScheduleState::Broken, true), spoilt.len())
             .chain([(ScheduleState::Active, true)])
             .collect();
         until(async || states().await == expected).await;
@@ -92,6 +97,24 @@ on_each_store! {
         assert_error(&error, ErrorKind::WrongState, "put it again");
         schedules.put(new("0")).await.unwrap();
         until(async || states().await[0] == (ScheduleState::Active, true)).await;
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_backfill_passes_over_what_ran_although_the_log_does_not_know(database: Database) {
+        let runner = database.runner([workflow("quiet", [idle("t")])]).await;
+        let schedules = runner.schedules();
+        schedules.put(Schedule::new("s", "quiet").every(HOUR)).await.unwrap();
+        let now = Timestamp::now();
+        let backfill = || schedules.backfill("s", now - 5 * HOUR..now);
+        let done = async || schedules.get("s").await.unwrap().backfilling == 0;
+        let times = backfill().start().await.unwrap();
+        until(done).await;
+        crate::hostile::write(&database, "DELETE FROM schedule_fires").await;
+        assert_eq!(backfill().start().await.unwrap(), times);
+        until(done).await;
+        let fires = schedules.fires("s", None, 10).await.unwrap();
+        assert!(fires.iter().all(|fire| fire.outcome == FireOutcome::Repeated), "{fires:?}");
+        assert_eq!(runner.list(ExecutionFilter::all(), None, 10).await.unwrap().len(), times.len());
         runner.shutdown().await.unwrap();
     }
 
@@ -115,6 +138,9 @@ on_each_store! {
         gate.open(2);
         in_time(runner.execution(third).wait_for_completion()).await.unwrap();
         assert_eq!(schedules.get("s").await.unwrap().buffered, 0);
+        // A reason that no database keeps as it is.
+        schedules.pause("s", "an\0 incident\r\n").await.unwrap();
+        assert_eq!(schedules.get("s").await.unwrap().reason.as_deref(), Some("an incident"));
         runner.shutdown().await.unwrap();
     }
 }
@@ -407,7 +433,7 @@ async fn a_backfill_runs_what_did_not_run_in_order_and_few_at_once() {
     let all = schedules.backfill("hourly", range).redo(Redo::All).running(4).start().await.unwrap();
     assert_eq!(all.len(), 4);
     for _ in all {
-        assert!(world.fire().await.backfill);
+        assert!(in_time(world.fires.recv()).await.unwrap().backfill);
     }
     let future = world.now()..world.now() + HOUR;
     let error = schedules.backfill("hourly", future).start().await.unwrap_err();

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cloacina::{Context, ErrorKind, ExecutionStatus, RunnerConfig, Workflow};
+use cloacina::{Context, ErrorKind, ExecutionStatus, RunnerConfig, SignalReceipt, Wait, Workflow};
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{PlaceName, Store, TenantLimits, TenantState, TenantStatus};
 use cloacina_core::{Hub, PlaceRunner};
+use cloacina_testing::clock::ManualClock;
 use cloacina_testing::faulty::{FaultyStore, Method, Moment, Verdict};
 use cloacina_testing::memory::MemoryDatabase;
 
 use crate::support::{Gate, assert_error, idle, in_time, quick, until, workflow};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 struct World {
     database: MemoryDatabase,
@@ -118,6 +121,42 @@ async fn a_suspended_tenant_stops_and_goes_on_by_itself_when_it_is_active_again(
     for runner in [acme, globex] {
         in_time(runner.shutdown()).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspended_tenant_takes_signals_and_its_waits_end_when_it_is_active_again() {
+    let signal = Workflow::builder("signal").wait(Wait::signal("go")).build();
+    let sleep = Workflow::builder("sleep").wait(Wait::sleep("pause", HOUR)).build();
+    let clock = ManualClock::new();
+    let mut settings = settings([signal, sleep]);
+    settings.clock = Arc::new(clock.clone());
+    let world = World::new(settings).await;
+    let acme = world.open("acme").await;
+    let signalled = acme.execute_async("signal", Context::new()).await.unwrap();
+    let asleep = acme.execute_async("sleep", Context::new()).await.unwrap();
+    until(async || !signalled.waits().await.unwrap().is_empty() && !asleep.waits().await.unwrap().is_empty())
+        .await;
+    world.decide(TenantState::Suspended);
+    until(async || {
+        clock.advance(Duration::from_millis(100));
+        asleep.resume().await.is_err_and(|error| error.kind() == ErrorKind::Suspended)
+    })
+    .await;
+    let receipt = signalled.signal("go", &7).send().await.unwrap();
+    assert!(matches!(receipt, SignalReceipt::Delivered), "{receipt:?}");
+    clock.advance(2 * HOUR);
+    assert_eq!(signalled.waits().await.unwrap().len() + asleep.waits().await.unwrap().len(), 2);
+    world.decide(TenantState::Active);
+    until(async || {
+        clock.advance(Duration::from_millis(100));
+        signalled.get_status().await.unwrap().is_terminal()
+            && asleep.get_status().await.unwrap().is_terminal()
+    })
+    .await;
+    let result = in_time(signalled.wait_for_completion()).await.unwrap();
+    assert_eq!(result.final_context, Context::new().with("go", 7));
+    assert!(in_time(asleep.wait_for_completion()).await.unwrap().status.is_success());
+    in_time(acme.shutdown()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -57,6 +57,28 @@ async fn is_over(execution: &Execution, clock: &ManualClock) -> cloacina::Execut
 }
 
 on_each_store! {
+    async fn a_wait_whose_code_went_away_is_at_rest_and_ends_when_it_comes_back(database: Database) {
+        let (with_code, clock) = with_clock(&database, [then(Wait::sleep("wait", DAY))]).await;
+        let execution = with_code.execute_async("w", Context::new()).await.unwrap();
+        waits(&execution).await;
+        let id = execution.execution_id;
+        with_code.shutdown().await.unwrap();
+        clock.advance(DAY);
+        let config = || quick().clock(Arc::new(clock.clone())).orphan_grace(Duration::from_secs(60));
+        let other = database.configured(config(), [Workflow::builder("other").task(idle("t")).build()]).await;
+        let execution = other.execution(id);
+        until(async || {
+            clock.advance(Duration::from_secs(1));
+            execution.get_status().await.unwrap() == ExecutionStatus::Paused
+        })
+        .await;
+        other.shutdown().await.unwrap();
+        let with_code = database.configured(config(), [then(Wait::sleep("wait", DAY))]).await;
+        let result = is_over(&with_code.execution(id), &clock).await;
+        assert!(result.status.is_success(), "{result:?}");
+        with_code.shutdown().await.unwrap();
+    }
+
     async fn a_sleep_ends_at_its_time_and_not_before(database: Database) {
         let (runner, clock) = with_clock(&database, [
             then(Wait::sleep("wait", 3 * DAY)),
@@ -98,6 +120,40 @@ on_each_store! {
         let result = in_time(execution.wait_for_completion()).await.unwrap();
         assert_eq!(result.final_context.get::<Value>("told"), Some(json!({"by": "eva"})));
         assert_eq!(execution.signal("wait", 1).send().await.unwrap(), SignalReceipt::AlreadyOver { superseded_by: None });
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_signal_starts_the_execution_that_is_not_there(database: Database) {
+        let gate = Gate::new();
+        let gated = Workflow::builder("gated").task(gate.task("t")).build();
+        let runner = database.configured(quick().max_queue_length(2), [then(Wait::signal("wait")), gated]).await;
+        let signal = |key: &str| {
+            let input = Context::new().with("invoice", key);
+            runner.by_key("w", key).signal_or_start("wait", 7, input).key("bank-1").send()
+        };
+        assert_eq!(signal("77").await.unwrap(), SignalReceipt::Started);
+        until(async || runner.list_executions().await.unwrap()[0].status.is_terminal()).await;
+        let all = runner.list_executions().await.unwrap();
+        let result = runner.get_execution(all[0].execution_id).await.unwrap();
+        let expected = [("begun", json!(true)), ("invoice", json!("77")), ("told", json!(7)), ("wait", json!(7))];
+        let context: Vec<_> = result.final_context.iter().map(|(key, value)| (key, value.clone())).collect();
+        assert_eq!(context, expected);
+        assert_eq!(signal("77").await.unwrap(), SignalReceipt::AlreadyOver { superseded_by: None });
+        // Whoever submits it later finds it, and whoever signals later signals it.
+        let submitted = runner.submit("w").input(Context::new()).idempotency_key("78").send().await.unwrap();
+        waits(&submitted).await;
+        assert_eq!(signal("78").await.unwrap(), SignalReceipt::Delivered);
+        in_time(submitted.wait_for_completion()).await.unwrap();
+        for _ in 0..2 {
+            runner.execute_async("gated", Context::new()).await.unwrap();
+            gate.started().await;
+        }
+        assert_error(&signal("79").await.unwrap_err(), ErrorKind::Limit, "max_queue_length");
+        assert_eq!(signal("78").await.unwrap(), SignalReceipt::AlreadyOver { superseded_by: None }, "it starts nothing");
+        let unfit = runner.by_key("w", "80").signal_or_start("wait", 7, Context::new().with("x", f64::NAN));
+        assert_error(&unfit.send().await.unwrap_err(), ErrorKind::Context, "x");
+        assert_eq!(runner.list_executions().await.unwrap().len(), 4);
+        gate.open(2);
         runner.shutdown().await.unwrap();
     }
 

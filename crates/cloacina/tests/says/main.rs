@@ -16,5 +16,7 @@ mod process;
 mod attempts;
 mod orphans;
 mod runners;
+mod schedules;
 mod secrets;
 mod streaks;
+mod waits;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::live::Live;
-use crate::execution::TaskState;
+use crate::execution::{AttemptOutcome, TaskState};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::store::{Outcome, TaskOutcome};
 use crate::workflow::Workflow;
@@ -33,6 +33,7 @@ pub(crate) enum Report {
 impl Report {
     pub(crate) fn of_attempt(live: &Live, outcome: &Outcome) -> Option<Self> {
         let (error, after) = match &outcome.outcome {
+            TaskOutcome::Retry { how: AttemptOutcome::Snoozed, .. } => return None,
             TaskOutcome::Retry { error, after, .. } => (error, Some(*after)),
             TaskOutcome::Failed { error, .. } => (error, None),
             TaskOutcome::Completed { .. } | TaskOutcome::Skipped { .. } | TaskOutcome::Released => {

@@ -253,6 +253,15 @@ impl PlaceState {
         self.handles.workflows.version(key).filter(|workflow| !self.forbids(workflow))
     }
 
+    /// The error for signals that are not taken, and times of waits that are not moved. Those of a tenant
+    /// that is suspended are data that waits for it: whoever sends a signal may not be able to send it again.
+    pub(crate) fn check_takes_signals(&self) -> Result<(), Error> {
+        match self.standing.status.state {
+            TenantState::Suspended => Ok(()),
+            _ => self.check_active(),
+        }
+    }
+
     /// The error for what may not be done while the tenant may not work.
     pub(crate) fn check_active(&self) -> Result<(), Error> {
         let (tenant, state) = (&self.place.name, self.standing.status.state);

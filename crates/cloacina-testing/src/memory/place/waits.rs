@@ -1,18 +1,19 @@
 //! The waits of a place, and the signals that end them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::{
-    Closed, DueKind, DueWait, DueWaits, EndedBy, MOST_SIGNALS, NEVER, NewSignal, NodeEnd, OpenWait, Outcome,
-    ReceivedSignal, SettledWaits, SignalSent, SignalTarget, TaskOutcome, WaitCursor, WaitFilter, WaitStep,
-    WorkflowKey,
+    Closed, DueKind, DueWait, DueWaits, EndedBy, Idempotency, MOST_SIGNALS, NEVER, NewExecution, NewSignal,
+    NodeEnd, OpenWait, Outcome, ReceivedSignal, SettledWaits, SignalSent, SignalStart, SignalTarget,
+    TaskOutcome, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
-use cloacina_core::workflow::Ask;
+use cloacina_core::workflow::{Ask, Fingerprint};
 use jiff::Timestamp;
 
-use super::{PlaceRows, SignalRow, Task, WaitRow};
+use super::{PlaceRows, SignalRow, Task, WaitRow, Writer};
 
 impl PlaceRows {
     /// Makes the due rows agree with what waits in an execution, and rings the bell for them.
@@ -197,6 +198,39 @@ impl PlaceRows {
         true
     }
 
+    /// The waits of an execution whose code nobody has are not to be looked at. Whether any was.
+    pub(crate) fn waits_away(&mut self, id: ExecutionId) -> bool {
+        let mut any = false;
+        for task in self.tasks_mut(id) {
+            if task.record.state == TaskState::Waiting && task.due < NEVER {
+                task.due = NEVER;
+                any = true;
+            }
+        }
+        self.put_waiting(id);
+        any
+    }
+
+    /// They are again, when they would have been.
+    pub(crate) fn waits_back(&mut self, id: ExecutionId, now: Timestamp) {
+        let waits = (0..).zip(self.tasks(id)).filter(|(_, task)| task.record.state == TaskState::Waiting);
+        let away: Vec<TaskIndex> =
+            waits.filter(|(_, task)| task.due >= NEVER).map(|(node, _)| node).collect();
+        for node in away {
+            let begun = self.waits.get(&(id, node)).map(|row| (row.until, row.signal.clone()));
+            let due = match begun {
+                Some((until, signal))
+                    if signal.as_ref().is_none_or(|name| self.first(id, name).is_none()) =>
+                {
+                    until
+                }
+                _ => now,
+            };
+            self.tasks_mut(id)[node as usize].due = due;
+        }
+        self.put_waiting(id);
+    }
+
     pub(crate) fn wait_list(&self, filter: &WaitFilter) -> Vec<OpenWait> {
         let wanted = |((execution, node), row): &(&(ExecutionId, TaskIndex), &WaitRow)| {
             filter.execution.is_none_or(|of| of == *execution)
@@ -225,7 +259,10 @@ impl PlaceRows {
             SignalTarget::Id(id) => *id,
             SignalTarget::Key { workflow, key } => match self.find(workflow, key) {
                 Some((id, _)) => id,
-                None => return SignalSent::NotFound,
+                None => match &signal.starts {
+                    Some(starts) => self.start_signalled(workflow, key, starts, now),
+                    None => return SignalSent::NotFound,
+                },
             },
         };
         let Some(header) = self.header(id) else { return SignalSent::NotFound };
@@ -257,10 +294,38 @@ impl PlaceRows {
             payload: signal.payload.clone(),
             taken: false,
         });
+        if signal.starts.as_ref().is_some_and(|starts| starts.execution == id) {
+            return SignalSent::Started(id);
+        }
         let Some(node) = open else { return SignalSent::Buffered(id) };
         self.tasks_mut(id)[node as usize].due = now;
         self.put_waiting(id);
         SignalSent::Delivered(id)
+    }
+
+    fn start_signalled(
+        &mut self,
+        workflow: &Arc<str>,
+        key: &str,
+        starts: &SignalStart,
+        now: Timestamp,
+    ) -> ExecutionId {
+        let new = NewExecution {
+            id: starts.execution,
+            workflow: WorkflowKey { name: Arc::clone(workflow), fingerprint: Fingerprint::UNKNOWN },
+            priority: starts.priority,
+            input: starts.input.clone(),
+            idempotency: Some(Idempotency { key: key.to_owned(), input_hash: starts.input_hash }),
+            start_at: None,
+            deadline: None,
+            tasks: Arc::default(),
+            claimed: Vec::new(),
+            submitter: None,
+            tags: Vec::new(),
+            rerun: None,
+        };
+        self.submit(Writer { runner: None, now }, &new);
+        starts.execution
     }
 
     /// An execution of which nothing had begun has begun.
