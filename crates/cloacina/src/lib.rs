@@ -90,6 +90,8 @@ mod guides {
     struct Waiting;
     #[doc = include_str!("../../../docs/guides/rerun.md")]
     struct Rerun;
+    #[doc = include_str!("../../../docs/guides/fan-out.md")]
+    struct FanOut;
     #[doc = include_str!("../../../docs/guides/schedules.md")]
     struct Schedules;
     #[doc = include_str!("../../../docs/guides/testing.md")]

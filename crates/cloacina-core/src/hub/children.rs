@@ -3,7 +3,7 @@
 //! It needs the code of the parent, but no slot, and of the children nothing: those whose workflow is not
 //! here are left to whoever has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,23 +11,26 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::live::{context_at, result_of};
+use super::node::{Ends, Known};
 use super::place::{Items, OpenPlace, Settling, key_and_tasks};
 use super::shared::Hub;
 use super::timers::Timer;
-use super::waits::{Ends, Known};
 use crate::context::{Patch, token_base, token_of_child, values_from_json, values_to_json};
 use crate::execution::{AttemptOutcome, ExecutionStatus};
-use crate::id::ExecutionId;
+use crate::id::{ExecutionId, TaskIndex};
 use crate::origin::{Origin, Parent, taken_out};
 use crate::store::{
     ChildrenNode, ChildrenPlan, DueChildren, DueParent, EndedBy, EndedChild, ExecutionRecord, MANY,
-    MOST_ITEM_BYTES, MOST_STARTED_BYTES, NewChild, NewExecution, NodeStep, ParentStep, SettledWaits,
-    StoreError, StoreErrorKind, TaskOutcome, WaitCursor, WaitStep, WorkflowKey,
+    MOST_BYTES_AT_ONCE, MOST_ITEM_BYTES, MOST_STARTED_BYTES, NewChild, NewExecution, NodeStep, ParentStep,
+    SettledWaits, StoreError, StoreErrorKind, TaskOutcome, WaitCursor, WaitStep, WorkflowKey,
 };
-use crate::workflow::{Children, Fingerprint, ParentClose, Workflow};
+use crate::workflow::{Children, Fingerprint, ParentClose};
 
 /// The most items of a list.
 const MOST_ITEMS: usize = 1_000_000;
+
+/// How many executions are read in one call.
+const LOADED_AT_ONCE: usize = 100;
 
 /// How many generations there may be below an execution that has no parent.
 const DEEPEST: u16 = 16;
@@ -174,205 +177,277 @@ impl Hub {
         place: &Arc<OpenPlace>,
         parents: Vec<DueParent>,
     ) -> Result<Vec<ParentStep>, StoreError> {
-        let known = Arc::clone(&place.state().handles.workflows);
-        let mut steps = Vec::new();
-        let mut budget = Budget { children: MANY, bytes: MOST_STARTED_BYTES };
+        let workflows = Arc::clone(&place.state().handles.workflows);
+        let mut looks = Vec::new();
         for parent in parents {
-            let Some(workflow) = known.version(&parent.workflow).map(Arc::clone) else { continue };
-            let ends = self.ends_before(place, &parent, &workflow).await?;
-            let mut step = ParentStep {
-                execution: parent.execution,
-                rows: parent.rows.clone(),
-                nodes: Vec::new(),
-                goes_on: false,
-            };
-            for was in &parent.nodes {
-                let decided = self.decide_node(place, &parent, &workflow, *was, &ends, &mut budget).await?;
-                // What is stored does not fit the code.
-                let Some(node) = decided else { continue };
-                step.goes_on |= node.end.is_none() && node.now.room() > 0 && !parent.is_paused;
-                step.nodes.push(node);
-            }
+            let Some(workflow) = workflows.version(&parent.workflow) else { continue };
+            let nodes = parent.nodes.iter().filter_map(|node| {
+                let known = Known::begun(parent.execution, node.node, &parent.workflow, workflow)?;
+                Some(Look::new(&parent, *node, known))
+            });
+            let nodes: Vec<Look> = nodes.collect();
+            looks.push((parent, nodes));
+        }
+        let all = || looks.iter().flat_map(|(_, nodes)| nodes);
+        let starting = all().filter(|look| look.starts).map(|look| &look.known);
+        let items = self.items_of(place, starting).await?;
+        let results = self.load_many(place, all().filter_map(|look| look.result)).await?;
+        let asking = looks.iter().filter(|(_, nodes)| nodes.iter().any(|look| look.known.asks()));
+        let asking: Vec<ExecutionId> = asking.map(|(parent, _)| parent.execution).collect();
+        let ends = self.ends_of(place, asking).await?;
+        let (none, mut steps) = (Ends::new(), Vec::new());
+        let mut budget = Budget { children: MANY, bytes: MOST_STARTED_BYTES };
+        for (parent, nodes) in looks {
+            let (execution, rows) = (parent.execution, parent.rows.clone());
+            let mut step = ParentStep { execution, rows, nodes: Vec::new(), goes_on: false };
+            let ends = ends.get(&execution).unwrap_or(&none);
+            // Of those that are not decided yet, something is left to be read: they are for the next look.
+            let decided = nodes.iter().map(|look| {
+                let known = (look.known.execution(), look.known.node());
+                let outcome = match &look.verdict {
+                    Verdict::Completed => {
+                        Some(completed(place, look, look.result.map(|child| results.get(&child)))?)
+                    }
+                    Verdict::Failed(error) => Some(failed(error.clone())),
+                    Verdict::GoesOn => None,
+                };
+                let (starts, outcome) = match (outcome, items.get(&known)) {
+                    (None, Some(Ok(items))) if look.starts => {
+                        match start(place, &parent, look, items, &mut budget) {
+                            Ok(starts) => (starts, None),
+                            Err(error) => (Vec::new(), Some(failed(error))),
+                        }
+                    }
+                    (None, Some(Err(error))) if look.starts => (Vec::new(), Some(failed(error.clone()))),
+                    (None, None) if look.starts => return None,
+                    (outcome, _) => (Vec::new(), outcome),
+                };
+                let end = match outcome {
+                    Some(outcome) => Some(look.known.ended(outcome, ends)?),
+                    None => None,
+                };
+                let started = look.now.started + i64::try_from(starts.len()).unwrap_or(i64::MAX);
+                Some(NodeStep { was: look.was, now: ChildrenNode { started, ..look.now }, starts, end })
+            });
+            let decided: Option<Vec<NodeStep>> = decided.collect();
+            let Some(decided) = decided else { continue };
+            step.goes_on =
+                !parent.is_paused && decided.iter().any(|node| node.end.is_none() && node.now.room() > 0);
+            step.nodes = decided;
             steps.push(step);
         }
         Ok(steps)
     }
 
-    /// How the nodes ended that come before those which wait for children, where that has to be known.
-    async fn ends_before(
+    /// How the nodes of executions ended that are over.
+    pub(super) async fn ends_of(
         &self,
         place: &OpenPlace,
-        parent: &DueParent,
-        workflow: &Arc<Workflow>,
-    ) -> Result<Ends, StoreError> {
-        let asks = parent.nodes.iter().any(|node| {
-            Known::begun(parent.execution, node.node, &parent.workflow, workflow)
-                .is_some_and(|known| known.asks())
-        });
-        if !asks {
-            return Ok(Ends::new());
+        executions: Vec<ExecutionId>,
+    ) -> Result<HashMap<ExecutionId, Ends>, StoreError> {
+        let mut ends: HashMap<ExecutionId, Ends> = HashMap::new();
+        if !executions.is_empty() {
+            let (store, inner, _) = self.asked_for(place);
+            for end in self.ask(async move { store.wait_ends(&inner, &executions).await }).await? {
+                ends.entry(end.execution).or_default().insert(end.node, (end.state, end.skip_reason));
+            }
         }
-        let (store, inner, _) = self.asked_for(place);
-        let execution = parent.execution;
-        let ends = self.ask(async move { store.wait_ends(&inner, &[execution]).await }).await?;
-        Ok(ends.into_iter().map(|end| (end.node, (end.state, end.skip_reason))).collect())
+        Ok(ends)
     }
 
-    async fn decide_node(
-        self: &Arc<Self>,
-        place: &Arc<OpenPlace>,
-        parent: &DueParent,
-        workflow: &Arc<Workflow>,
-        was: ChildrenNode,
-        ends: &Ends,
-        budget: &mut Budget,
-    ) -> Result<Option<NodeStep>, StoreError> {
-        let Some(known) = Known::begun(parent.execution, was.node, &parent.workflow, workflow) else {
-            return Ok(None);
-        };
-        let Some(spec) = known.children() else { return Ok(None) };
-        let mut now = was;
+    /// Executions by their ids, or why one cannot be read. Those that are not there are left out, and those
+    /// behind 64 MiB.
+    async fn load_many(
+        &self,
+        place: &OpenPlace,
+        executions: impl Iterator<Item = ExecutionId>,
+    ) -> Result<HashMap<ExecutionId, Result<ExecutionRecord, String>>, StoreError> {
+        let wanted: BTreeSet<ExecutionId> = executions.collect();
+        let wanted: Vec<ExecutionId> = wanted.into_iter().collect();
+        let (mut found, mut bytes) = (HashMap::new(), 0);
+        for some in wanted.chunks(LOADED_AT_ONCE) {
+            let records = match self.load_some(place, some).await {
+                // Together they are too many, or one of them cannot be read.
+                Err(error) if error.kind() == StoreErrorKind::Data => {
+                    let mut records = Vec::new();
+                    for one in some {
+                        match self.load_some(place, &[*one]).await {
+                            Ok(record) => records.extend(record),
+                            Err(error) if error.kind() == StoreErrorKind::Data => {
+                                found.insert(*one, Err(error.to_string()));
+                            }
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    records
+                }
+                records => records?,
+            };
+            bytes += records.iter().map(ExecutionRecord::context_bytes).sum::<usize>();
+            found.extend(records.into_iter().map(|record| (record.header.id, Ok(record))));
+            if bytes > MOST_BYTES_AT_ONCE {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn load_some(
+        &self,
+        place: &OpenPlace,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<ExecutionRecord>, StoreError> {
+        let ((store, inner, _), ids) = (self.asked_for(place), executions.to_vec());
+        self.ask(async move { store.execution_load(&inner, &ids).await }).await
+    }
+
+    /// What the children of nodes are about, or why there can be none. Those are left out that are for the
+    /// next look.
+    pub(super) async fn items_of<'a>(
+        &self,
+        place: &OpenPlace,
+        nodes: impl Iterator<Item = &'a Known>,
+    ) -> Result<HashMap<(ExecutionId, TaskIndex), Result<Arc<Items>, String>>, StoreError> {
+        let (mut items, mut unknown) = (HashMap::new(), Vec::new());
+        for known in nodes {
+            let key = (known.execution(), known.node());
+            match place.state().items.get(key.0, key.1) {
+                Some(kept) => drop(items.insert(key, Ok(kept))),
+                None => unknown.push(known),
+            }
+        }
+        let records = self.load_many(place, unknown.iter().map(|known| known.execution())).await?;
+        for known in unknown {
+            let key = (known.execution(), known.node());
+            let read = match (records.get(&key.0), known.children()) {
+                (Some(Ok(record)), Some(spec)) => read_items(spec, record, known).map(Arc::new),
+                (Some(Err(error)), _) => Err(format!("its context cannot be read: {error}")),
+                _ => continue,
+            };
+            if let Ok(read) = &read {
+                place.state().items.keep(key.0, key.1, Arc::clone(read));
+            }
+            items.insert(key, read);
+        }
+        Ok(items)
+    }
+}
+
+/// What a node does that is reached and waits for children, about which this is known: it begins to wait, or is
+/// over at once.
+pub(super) fn begun(known: &Known, items: &Result<Arc<Items>, String>) -> Option<WaitStep> {
+    let spec = known.children()?;
+    let over = |outcome| WaitStep::End(known.end(EndedBy::Rule, outcome, Vec::new()));
+    let items = match items {
+        Ok(items) => items,
+        Err(error) => return Some(over(failed(error.clone()))),
+    };
+    let total = items.list.len();
+    if total == 0 {
+        return Some(over(TaskOutcome::Completed { patch: None }));
+    }
+    let tolerated = spec.tolerance.of(u64::try_from(total).unwrap_or(u64::MAX));
+    let plan = ChildrenPlan {
+        total: i64::try_from(total).unwrap_or(i64::MAX),
+        parallel: i64::from(spec.parallel),
+        tolerated: i64::try_from(tolerated).unwrap_or(i64::MAX),
+        abandons: spec.on_close == ParentClose::Abandon,
+    };
+    Some(WaitStep::Begin(known.begin(Some(plan))))
+}
+
+/// A node that waits for children, and what is known of it.
+struct Look {
+    known: Known,
+    was: ChildrenNode,
+    /// With the children that have ended.
+    now: ChildrenNode,
+    verdict: Verdict,
+    /// Whether children are to be started.
+    starts: bool,
+    /// The child whose context it leaves.
+    result: Option<ExecutionId>,
+}
+
+enum Verdict {
+    GoesOn,
+    Completed,
+    Failed(String),
+}
+
+impl Look {
+    fn new(parent: &DueParent, was: ChildrenNode, known: Known) -> Self {
         let ended: Vec<&EndedChild> = parent.ended.iter().filter(|child| child.node == was.node).collect();
+        let mut now = was;
         for child in &ended {
             match child.status {
                 ExecutionStatus::Completed => now.completed += 1,
                 _ => now.failed += 1,
             }
         }
-        let outcome = if now.failed > now.tolerated {
-            Some(failed_children(spec, &now, &ended))
+        let list = known.children().and_then(|spec| spec.list.as_ref());
+        let verdict = if now.failed > now.tolerated {
+            Verdict::Failed(reason(list.is_some(), &now, &ended))
         } else if now.completed + now.failed >= now.total {
-            Some(self.completed_children(place, &known, spec, &ended).await?)
+            Verdict::Completed
         } else {
-            None
+            Verdict::GoesOn
         };
-        let mut starts = Vec::new();
-        let outcome = match outcome {
-            None if now.room() > 0 && !parent.is_paused && !budget.is_over() => {
-                let items = self.items_of(place, parent.execution, &known).await?;
-                match items.and_then(|items| start(place, parent, &known, &items, &now, budget)) {
-                    Ok(new) => {
-                        now.started += i64::try_from(new.len()).unwrap_or(i64::MAX);
-                        starts = new;
-                        None
-                    }
-                    Err(error) => Some(TaskOutcome::Failed { how: AttemptOutcome::Failed, error }),
-                }
-            }
-            outcome => outcome,
-        };
-        let end = match outcome {
-            None => None,
-            // How some of the dependencies ended may not have been told, if there were many.
-            Some(outcome) => match known.ended(outcome, ends) {
-                None => return Ok(None),
-                end => end,
-            },
-        };
-        Ok(Some(NodeStep { was, now, starts, end }))
-    }
-
-    /// What becomes of a node whose children are all over, and few enough failed. A single child leaves its
-    /// final context.
-    async fn completed_children(
-        &self,
-        place: &OpenPlace,
-        known: &Known,
-        spec: &Children,
-        ended: &[&EndedChild],
-    ) -> Result<TaskOutcome, StoreError> {
-        let (None, Some(child)) = (&spec.list, ended.first()) else {
-            return Ok(TaskOutcome::Completed { patch: None });
-        };
-        let failed = |error| Ok(TaskOutcome::Failed { how: AttemptOutcome::Failed, error });
-        let (id, limit) = (child.execution, place.state().handles.settings.max_context_bytes);
-        let record = match self.load_one(place, id).await {
-            Ok(record) => record,
-            Err(error) if error.kind() == StoreErrorKind::Data => {
-                return failed(format!("what child {id} leaves cannot be read: {error}"));
-            }
-            Err(error) => return Err(error),
-        };
-        let Some(record) = record else { return failed(format!("child {id} is not there any more")) };
-        let graph = place.state().handles.workflows.version(&record.header.workflow).cloned();
-        let graph = graph.as_ref().and_then(|workflow| workflow.graph().ok());
-        let context = result_of(&record, graph.map(|graph| &**graph)).map(|result| result.final_context);
-        let json = context.and_then(|context| Ok(values_to_json(&*context.into_values()?)?));
-        match json {
-            Ok(json) if json.len() > limit => failed(format!(
-                "what child {id} leaves has {} bytes, more than the {limit} allowed (`max_context_bytes`)",
-                json.len()
-            )),
-            Ok(json) => match Patch::of_one(known.id(), &json) {
-                Ok(patch) => Ok(TaskOutcome::Completed { patch: Some(patch) }),
-                Err(error) => failed(format!("what child {id} leaves cannot be read: {error}")),
-            },
-            Err(error) => failed(format!("what child {id} leaves cannot be read: {error}")),
+        let is_single = list.is_none() && matches!(verdict, Verdict::Completed);
+        Self {
+            starts: matches!(verdict, Verdict::GoesOn) && now.room() > 0 && !parent.is_paused,
+            result: ended.first().filter(|_| is_single).map(|child| child.execution),
+            known,
+            was,
+            now,
+            verdict,
         }
     }
+}
 
-    async fn load_one(
-        &self,
-        place: &OpenPlace,
-        execution: ExecutionId,
-    ) -> Result<Option<ExecutionRecord>, StoreError> {
-        let (store, inner, _) = self.asked_for(place);
-        Ok(self.ask(async move { store.execution_load(&inner, &[execution]).await }).await?.pop())
+/// What becomes of a node whose children are all over, and few enough failed. A single child leaves its final
+/// context; none if that is for the next look.
+fn completed(
+    place: &OpenPlace,
+    look: &Look,
+    child: Option<Option<&Result<ExecutionRecord, String>>>,
+) -> Option<TaskOutcome> {
+    let Some(child) = child else { return Some(TaskOutcome::Completed { patch: None }) };
+    let id = look.result?;
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Some(failed(format!("what child {id} leaves cannot be read: {error}")))
+    };
+    let record = match child? {
+        Ok(record) => record,
+        Err(error) => return unreadable(error),
+    };
+    let (graph, limit) = {
+        let state = place.state();
+        (
+            state.handles.workflows.version(&record.header.workflow).cloned(),
+            state.handles.settings.max_context_bytes,
+        )
+    };
+    let graph = graph.as_ref().and_then(|workflow| workflow.graph().ok());
+    let context = result_of(record, graph.map(|graph| &**graph)).map(|result| result.final_context);
+    let json = match context.and_then(|context| Ok(values_to_json(&*context.into_values()?)?)) {
+        Ok(json) => json,
+        Err(error) => return unreadable(&error),
+    };
+    if json.len() > limit {
+        let bytes = json.len();
+        return Some(failed(format!(
+            "what child {id} leaves has {bytes} bytes, more than the {limit} allowed (`max_context_bytes`)"
+        )));
     }
+    match Patch::of_one(look.known.id(), &json) {
+        Ok(patch) => Some(TaskOutcome::Completed { patch: Some(patch) }),
+        Err(error) => unreadable(&error),
+    }
+}
 
-    /// What the children of a node are about; otherwise why there can be none.
-    async fn items_of(
-        &self,
-        place: &OpenPlace,
-        execution: ExecutionId,
-        known: &Known,
-    ) -> Result<Result<Arc<Items>, String>, StoreError> {
-        let node = known.node();
-        if let Some(items) = place.state().items.get(execution, node) {
-            return Ok(Ok(items));
-        }
-        let record = match self.load_one(place, execution).await {
-            Ok(Some(record)) => record,
-            Ok(None) => return Ok(Err("its execution is not there any more".to_owned())),
-            Err(error) if error.kind() == StoreErrorKind::Data => {
-                return Ok(Err(format!("its context cannot be read: {error}")));
-            }
-            Err(error) => return Err(error),
-        };
-        let items = known.children().ok_or_else(|| "it waits for no children".to_owned());
-        let items = items.and_then(|spec| read_items(spec, &record, known)).map(Arc::new);
-        if let Ok(items) = &items {
-            place.state().items.keep(execution, node, Arc::clone(items));
-        }
-        Ok(items)
-    }
-
-    /// What a node does that is reached and waits for children: it begins to wait, or is over at once.
-    pub(super) async fn begin_children(
-        &self,
-        place: &OpenPlace,
-        known: &Known,
-        spec: &Children,
-    ) -> Result<WaitStep, StoreError> {
-        let items = self.items_of(place, known.execution(), known).await?;
-        let over = |outcome| WaitStep::End(known.end(EndedBy::Rule, outcome, Vec::new()));
-        let items = match items {
-            Ok(items) => items,
-            Err(error) => return Ok(over(TaskOutcome::Failed { how: AttemptOutcome::Failed, error })),
-        };
-        let total = items.list.len();
-        if total == 0 {
-            return Ok(over(TaskOutcome::Completed { patch: None }));
-        }
-        let tolerated = spec.tolerance.of(u64::try_from(total).unwrap_or(u64::MAX));
-        let plan = ChildrenPlan {
-            total: i64::try_from(total).unwrap_or(i64::MAX),
-            parallel: i64::from(spec.parallel),
-            tolerated: i64::try_from(tolerated).unwrap_or(i64::MAX),
-            abandons: spec.on_close == ParentClose::Abandon,
-        };
-        Ok(WaitStep::Begin(known.begin(Some(plan))))
-    }
+fn failed(error: String) -> TaskOutcome {
+    TaskOutcome::Failed { how: AttemptOutcome::Failed, error }
 }
 
 /// How much may be started yet in a transaction.
@@ -396,9 +471,8 @@ impl Budget {
 fn start(
     place: &OpenPlace,
     parent: &DueParent,
-    known: &Known,
+    Look { known, now, .. }: &Look,
     items: &Items,
-    now: &ChildrenNode,
     budget: &mut Budget,
 ) -> Result<Vec<NewChild>, String> {
     let spec = known.children().ok_or("it waits for no children")?;
@@ -532,23 +606,22 @@ fn checked(key: &str, list: &[Value]) -> Result<Vec<Value>, String> {
     Ok(list.to_vec())
 }
 
-/// What becomes of a node of which more children failed than may.
-fn failed_children(spec: &Children, now: &ChildrenNode, ended: &[&EndedChild]) -> TaskOutcome {
+/// Why a node failed of which more children failed than may.
+fn reason(is_map: bool, now: &ChildrenNode, ended: &[&EndedChild]) -> String {
     let last = ended.iter().rev().find(|child| child.status != ExecutionStatus::Completed);
     let reason = last.map(|child| {
         let (id, status) = (child.execution, child.status);
         match &child.error {
-            Some(error) => format!("{id} is {status}: {error}"),
-            None => format!("{id} is {status}"),
+            Some(error) => (child.item, format!("{id} is {status}: {error}")),
+            None => (child.item, format!("{id} is {status}")),
         }
     });
-    let error = match (&spec.list, last.zip(reason)) {
-        (None, Some((_, reason))) => format!("child {reason}"),
-        (Some(_), Some((child, reason))) => format!(
-            "{} of {} items failed, and {} may; item {}: {reason}",
-            now.failed, now.total, now.tolerated, child.item
-        ),
-        (_, None) => format!("{} of {} children failed, and {} may", now.failed, now.total, now.tolerated),
-    };
-    TaskOutcome::Failed { how: AttemptOutcome::Failed, error }
+    let ChildrenNode { total, tolerated, failed, .. } = now;
+    match reason {
+        Some((_, reason)) if !is_map => format!("child {reason}"),
+        Some((item, reason)) => {
+            format!("{failed} of {total} items failed, and {tolerated} may; item {item}: {reason}")
+        }
+        None => format!("{failed} of {total} children failed, and {tolerated} may"),
+    }
 }

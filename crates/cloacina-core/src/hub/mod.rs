@@ -56,6 +56,7 @@ mod kernel;
 mod lane;
 mod lifetime;
 mod live;
+mod node;
 mod orphans;
 mod perform;
 mod place;

@@ -3,28 +3,24 @@
 //! It needs no slot, and no task of the execution has to be known here. What is freed by the end of a wait
 //! goes to the ready table.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tracing::warn;
 
+use super::children::begun;
+use super::node::{Ends, Known};
 use super::place::{OpenPlace, Settling};
 use super::report::count_ended;
 use super::shared::{Audit, Hub};
 use super::timers::Timer;
-use crate::context::Patch;
-use crate::execution::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
-use crate::id::{ExecutionId, TaskIndex};
+use crate::execution::ExecutionStatus;
+use crate::id::ExecutionId;
 use crate::store::{
-    ChildrenPlan, DueWait, DueWaits, EndedBy, MANY, NEVER, Outcome, Payload, Place, SettledWaits, Store,
-    StoreError, StoreErrorKind, TaskOutcome, WaitBegin, WaitCursor, WaitEnd, WaitStep, WorkflowKey,
+    DueWait, DueWaits, MANY, Place, SettledWaits, Store, StoreError, StoreErrorKind, WaitCursor, WaitStep,
 };
-use crate::workflow::{Awaited, Children, Graph, OnTimeout, Wait, Workflow};
-
-/// How the nodes of an execution ended that are over.
-pub(super) type Ends = HashMap<TaskIndex, (TaskState, Option<SkipReason>)>;
 
 impl Hub {
     /// Waits may be due now: some were reached, or somebody sent a signal.
@@ -155,31 +151,25 @@ impl Hub {
         let known = Arc::clone(&place.state().handles.workflows);
         let of = |wait: DueWait| {
             let workflow = Arc::clone(known.version(&wait.workflow)?);
-            let graph = Arc::clone(workflow.graph().ok()?);
-            Some(Known { wait, workflow, graph })
+            Known::new(wait, workflow)
         };
         let waits: Vec<Known> = waits.into_iter().filter_map(of).collect();
-        let asks = waits.iter().filter(|known| known.asks()).map(|known| known.wait.execution);
+        let asks = waits.iter().filter(|known| known.asks()).map(|known| known.execution());
         let asks: Vec<ExecutionId> = asks.collect::<BTreeSet<_>>().into_iter().collect();
-        let mut ends: HashMap<ExecutionId, Ends> = HashMap::new();
-        if !asks.is_empty() {
-            let (store, inner, _) = self.asked_for(place);
-            for end in self.ask(async move { store.wait_ends(&inner, &asks).await }).await? {
-                ends.entry(end.execution).or_default().insert(end.node, (end.state, end.skip_reason));
-            }
-        }
+        let ends = self.ends_of(place, asks).await?;
         let none = Ends::new();
-        let mut steps = Vec::new();
-        for known in &waits {
-            match known.step(ends.get(&known.wait.execution).unwrap_or(&none), now) {
-                Some(WaitStep::Begin(begin)) => steps.push(match known.children() {
-                    Some(children) => self.begin_children(place, known, children).await?,
-                    None => WaitStep::Begin(begin),
-                }),
-                step => steps.extend(step),
-            }
-        }
-        Ok(steps.into())
+        let step = |known: &Known| known.step(ends.get(&known.execution()).unwrap_or(&none), now);
+        let steps: Vec<_> = waits.iter().filter_map(|known| Some((known, step(known)?))).collect();
+        let begins =
+            |known: &Known, step: &WaitStep| known.children().is_some() && matches!(step, WaitStep::Begin(_));
+        let starting = steps.iter().filter(|(known, step)| begins(known, step)).map(|(known, _)| *known);
+        let items = self.items_of(place, starting).await?;
+        let steps = steps.into_iter().filter_map(|(known, step)| match begins(known, &step) {
+            // One whose list was not read is for the next look.
+            true => begun(known, items.get(&(known.execution(), known.node()))?),
+            false => Some(step),
+        });
+        Ok(steps.collect())
     }
 
     pub(super) fn settled_waits(self: &Arc<Self>, place: &Arc<OpenPlace>, done: SettledWaits) {
@@ -203,187 +193,5 @@ impl Hub {
         if !done.submitters.is_empty() {
             self.store.tell(&done.submitters);
         }
-    }
-}
-
-/// A wait that is due, with what is known of its workflow here.
-pub(super) struct Known {
-    wait: DueWait,
-    workflow: Arc<Workflow>,
-    graph: Arc<Graph>,
-}
-
-impl Known {
-    /// A node that has begun to wait for children, if it does by its code.
-    pub(super) fn begun(
-        execution: ExecutionId,
-        node: TaskIndex,
-        key: &WorkflowKey,
-        workflow: &Arc<Workflow>,
-    ) -> Option<Self> {
-        let graph = Arc::clone(workflow.graph().ok()?);
-        let (reached_at, until) = (Timestamp::UNIX_EPOCH, Some(NEVER));
-        let wait = DueWait { execution, node, workflow: key.clone(), reached_at, until, signal: None };
-        let known = Self { wait, workflow: Arc::clone(workflow), graph };
-        known.children().is_some().then_some(known)
-    }
-
-    fn definition(&self) -> Option<&Wait> {
-        self.workflow.node(self.wait.node)?.wait()
-    }
-
-    pub(super) fn children(&self) -> Option<&Children> {
-        self.definition()?.what.children()
-    }
-
-    pub(super) fn execution(&self) -> ExecutionId {
-        self.wait.execution
-    }
-
-    pub(super) fn node(&self) -> TaskIndex {
-        self.wait.node
-    }
-
-    /// The id of the node.
-    pub(super) fn id(&self) -> &str {
-        self.workflow.node(self.wait.node).map_or("", |node| node.id())
-    }
-
-    pub(super) fn workflow(&self) -> &Workflow {
-        &self.workflow
-    }
-
-    pub(super) fn graph(&self) -> &Graph {
-        &self.graph
-    }
-
-    /// Whether it has to be known how the nodes before it ended.
-    pub(super) fn asks(&self) -> bool {
-        let handles = self.workflow.node(self.wait.node).is_some_and(|node| node.rule().handles_failures());
-        !self.dependencies().is_empty() && (self.wait.until.is_none() || handles)
-    }
-
-    fn dependencies(&self) -> &[TaskIndex] {
-        if self.workflow.node(self.wait.node).is_none() {
-            return &[];
-        }
-        self.graph.dependencies(self.wait.node)
-    }
-
-    /// What becomes of it; nothing if what is stored does not fit the code.
-    fn step(&self, ends: &Ends, now: Timestamp) -> Option<WaitStep> {
-        let wait = self.definition()?;
-        let Some(until) = self.wait.until else {
-            let ends = self.dependencies().iter().map(|dependency| ends.get(dependency).copied());
-            return match wait.rule.decide(&ends.collect::<Option<Vec<_>>>()?) {
-                Ok(()) => Some(WaitStep::Begin(self.begin(None))),
-                Err(reason) => {
-                    let outcome = TaskOutcome::Skipped { reason };
-                    Some(WaitStep::End(self.end(EndedBy::Rule, outcome, Vec::new())))
-                }
-            };
-        };
-        let (by, outcome) = match &self.wait.signal {
-            Some(signal) => (EndedBy::Signal(signal.number), answered(wait, &signal.payload)),
-            None if until <= now => (EndedBy::Time, timed_out(wait)),
-            None => return None,
-        };
-        let handles = self.handles(wait, &outcome, ends)?;
-        Some(WaitStep::End(self.end(by, outcome, handles)))
-    }
-
-    /// The failed dependencies that it handles. None if how some of them ended was not told, because there
-    /// were many: it is for the next look.
-    fn handles(&self, wait: &Wait, outcome: &TaskOutcome, ends: &Ends) -> Option<Vec<TaskIndex>> {
-        if self.asks() && !self.dependencies().iter().all(|node| ends.contains_key(node)) {
-            return None;
-        }
-        let mut handles = Vec::new();
-        if wait.rule.handles_failures() && matches!(outcome, TaskOutcome::Completed { .. }) {
-            let failed =
-                |node: &&TaskIndex| ends.get(node).is_some_and(|(state, _)| *state == TaskState::Failed);
-            handles.extend(self.dependencies().iter().filter(failed));
-        }
-        Some(handles)
-    }
-
-    /// How a node ends whose children came to this outcome; none if that is for the next look.
-    pub(super) fn ended(&self, outcome: TaskOutcome, ends: &Ends) -> Option<Arc<Outcome>> {
-        let handles = self.handles(self.definition()?, &outcome, ends)?;
-        Some(self.end(EndedBy::Time, outcome, handles).outcome)
-    }
-
-    /// It begins to wait. Its time is counted from when it was reached.
-    pub(super) fn begin(&self, children: Option<ChildrenPlan>) -> WaitBegin {
-        let DueWait { execution, node, reached_at, .. } = self.wait;
-        let what = self.definition().map(|wait| &wait.what);
-        let signal = what.and_then(Awaited::signal);
-        let ask = signal.and_then(|signal| signal.ask.as_ref());
-        WaitBegin {
-            execution,
-            node,
-            signal: signal.map(|signal| signal.name.as_str().into()),
-            until: what.and_then(Awaited::lasts).map_or(NEVER, |lasts| later(reached_at, lasts)),
-            ask: ask.and_then(|ask| serde_json::to_string(ask).ok()).map(Into::into),
-            children,
-        }
-    }
-
-    pub(super) fn end(&self, by: EndedBy, outcome: TaskOutcome, handles: Vec<TaskIndex>) -> WaitEnd {
-        let DueWait { execution, node, .. } = self.wait;
-        let is_wait = |node: &TaskIndex| self.workflow.node(*node).is_some_and(|node| node.wait().is_some());
-        let (waits, tasks): (Vec<_>, Vec<_>) = self.graph.successors(node).iter().copied().partition(is_wait);
-        let successors = tasks.into_iter().map(|task| (task, false)).collect();
-        let outcome = Outcome { successors, waits, handles, ..Outcome::new(execution, node, 0, outcome) };
-        let sweeps = by == EndedBy::Time && self.children().is_some();
-        WaitEnd { by, outcome: Arc::new(outcome), sweeps }
-    }
-}
-
-/// The time that much later, as far as anybody will see.
-fn later(from: Timestamp, by: Duration) -> Timestamp {
-    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
-    from.checked_add(by).unwrap_or(NEVER).clamp(Timestamp::UNIX_EPOCH, NEVER)
-}
-
-/// What becomes of a wait whose signal came.
-fn answered(wait: &Wait, payload: &Payload) -> TaskOutcome {
-    let failed = |error| TaskOutcome::Failed { how: AttemptOutcome::Failed, error };
-    let ask = wait.what.signal().and_then(|signal| signal.ask.as_ref());
-    if ask.is_some_and(|ask| !ask.is_answered_by(payload)) {
-        return failed(format!(
-            "the signal for `{}` came before it was asked, and is none of its choices",
-            wait.id
-        ));
-    }
-    match Patch::of_one(&wait.id, payload) {
-        Ok(patch) => TaskOutcome::Completed { patch: Some(patch) },
-        Err(error) => failed(format!("what the signal for `{}` brought cannot be read: {error}", wait.id)),
-    }
-}
-
-/// What becomes of a wait whose time is over.
-fn timed_out(wait: &Wait) -> TaskOutcome {
-    let signal = match &wait.what {
-        Awaited::Sleep(_) => return TaskOutcome::Completed { patch: None },
-        Awaited::Children(children) => {
-            let error = match children.timeout {
-                Some(timeout) => format!("its children were not over within {timeout:?}"),
-                None => "the wait for its children was ended by hand".to_owned(),
-            };
-            return TaskOutcome::Failed { how: AttemptOutcome::TimedOut, error };
-        }
-        Awaited::Signal(signal) => signal,
-    };
-    match signal.on_timeout {
-        OnTimeout::Fail => {
-            let error = match signal.timeout {
-                Some(timeout) => format!("no signal `{}` came within {timeout:?}", signal.name),
-                None => format!("no signal `{}` came until the wait was ended by hand", signal.name),
-            };
-            TaskOutcome::Failed { how: AttemptOutcome::TimedOut, error }
-        }
-        OnTimeout::Skip => TaskOutcome::Skipped { reason: SkipReason::ByRule },
-        OnTimeout::Continue => TaskOutcome::Completed { patch: Patch::of_one(&wait.id, "null").ok() },
     }
 }

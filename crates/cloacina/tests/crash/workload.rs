@@ -1,14 +1,14 @@
 //! The workflows that run, and who submits them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cloacina::runner::PlaceRunner;
 use cloacina::{
-    Context, Error, Execution, ExecutionResult, OnTimeout, SignalReceipt, TaskError, Wait, Workflow, task,
-    workflow,
+    Context, Error, Execution, ExecutionResult, ExecutionStatus, Item, OnTimeout, SignalReceipt, TaskError,
+    TaskInfo, Wait, Workflow, task, workflow,
 };
 use uuid::Uuid;
 
@@ -34,11 +34,18 @@ pub(crate) const WORKFLOWS: &[(&str, &[Task<'_>])] = &[
     ("crash_flaky", &[("stumbles", &[]), ("trips", &[]), ("follows", &["stumbles", "trips"])]),
     // Between them it sleeps, and waits for a signal.
     ("crash_wait", &[("early", &[]), ("rested", &["early"]), ("told", &["rested"])]),
+    // Between them it runs for each item of a list, and waits for a child.
+    ("crash_map", &[("listed", &[]), ("summed", &["listed"])]),
     ("crash_slow", &[("slow", &[]), ("after", &["slow"])]),
 ];
 
 /// The workflows of the mixed load: all but the slow one.
-const MIXED: &[&str] = &["crash_single", "crash_chain", "crash_fan", "crash_flaky", "crash_wait"];
+const MIXED: &[&str] =
+    &["crash_single", "crash_chain", "crash_fan", "crash_flaky", "crash_wait", "crash_map"];
+
+/// How many items the list has, and how many of them may be open at once.
+const ITEMS: u64 = 12;
+const AT_ONCE: u64 = 3;
 
 /// The tasks that fail at their first attempt.
 pub(crate) const FLAKY: &[&str] = &["stumbles", "trips"];
@@ -156,6 +163,41 @@ async fn told(context: &mut Context) -> Result<(), TaskError> {
     step(context, moment()).await
 }
 
+#[task]
+async fn listed(context: &mut Context) -> Result<(), TaskError> {
+    context.set("numbers", (0..ITEMS).collect::<Vec<u64>>());
+    step(context, moment()).await
+}
+
+/// Runs for each item; every third stumbles.
+#[task(map = "numbers", parallel = 3, dependencies = [listed], retry(attempts = 3, base = "5ms"))]
+async fn doubled(item: Item<u64>, task: &TaskInfo) -> Result<u64, TaskError> {
+    tokio::time::sleep(moment()).await;
+    match item.index() % 3 {
+        0 if task.attempt() == 1 => Err(TaskError::new("stumbled")),
+        _ => Ok(item.value() * 2),
+    }
+}
+
+#[task(dependencies = [doubled, "alone"])]
+async fn summed(context: &mut Context) -> Result<(), TaskError> {
+    let results = patiently(|| context.results::<u64>("doubled").completed()).await?;
+    let doubles = (0..ITEMS).map(|number| number * 2).eq(results.iter().copied());
+    if !doubles
+        || context.get::<HashMap<String, serde_json::Value>>("alone").is_none_or(|child| child["left"] != 1)
+    {
+        return Err(TaskError::fatal(format!("what children came to is {results:?}: {context:?}")));
+    }
+    step(context, moment()).await
+}
+
+#[task]
+async fn leaves(context: &mut Context) -> Result<(), TaskError> {
+    tokio::time::sleep(moment()).await;
+    context.set("left", 1);
+    Ok(())
+}
+
 /// Takes the milliseconds that the input says at its first attempt, and no time at a later one.
 #[task]
 async fn slow(context: &mut Context) -> Result<(), TaskError> {
@@ -206,6 +248,21 @@ fn crash_wait() -> Workflow {
 }
 
 #[workflow]
+fn crash_map() -> Workflow {
+    Workflow::builder("crash_map")
+        .task(listed)
+        .task(doubled)
+        .wait(Wait::child("alone", "crash_child").after(listed))
+        .task(summed)
+        .build()
+}
+
+#[workflow]
+fn crash_child() -> Workflow {
+    Workflow::builder("crash_child").task(leaves).build()
+}
+
+#[workflow]
 fn crash_slow() -> Workflow {
     Workflow::builder("crash_slow").task(slow).task(after).build()
 }
@@ -240,8 +297,35 @@ pub(crate) async fn run_one(runner: &PlaceRunner, number: u64) -> Result<Executi
         let taken = result.final_context.get::<u64>("go");
         assert_eq!(taken, Some(number), "a signal that was delivered was not taken: {result:?}");
     }
+    if workflow == "crash_map" {
+        check_children(&execution).await?;
+    }
     note(Event::Completed { execution: execution.execution_id });
     Ok(result)
+}
+
+/// Each item has one child, and each child is counted once.
+async fn check_children(execution: &Execution) -> Result<(), Error> {
+    let progress = patiently(|| execution.progress()).await?;
+    let children = patiently(|| execution.children(None, 100)).await?;
+    let map = progress.iter().find(|progress| progress.node == "doubled").expect("the map has begun");
+    let counts = (map.total, map.started, map.completed, map.failed, map.parallel);
+    assert_eq!(counts, (ITEMS, ITEMS, ITEMS, 0, AT_ONCE), "{execution:?}");
+    let items: Vec<u64> =
+        children.iter().filter(|child| child.node == "doubled").map(|child| child.item).collect();
+    assert_eq!(items, (0..ITEMS).collect::<Vec<u64>>(), "{children:?}");
+    assert!(children.iter().all(|child| child.status == ExecutionStatus::Completed), "{children:?}");
+    Ok(())
+}
+
+/// Asks again as long as the error is one that passes.
+async fn patiently<T, Fut: Future<Output = Result<T, Error>>>(ask: impl Fn() -> Fut) -> Result<T, Error> {
+    loop {
+        match ask().await {
+            Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_millis(20)).await,
+            answer => return answer,
+        }
+    }
 }
 
 /// Sends an execution the signal that it waits for: before it does, while it does or after, and twice. What
@@ -249,13 +333,8 @@ pub(crate) async fn run_one(runner: &PlaceRunner, number: u64) -> Result<Executi
 async fn signal(execution: &Execution, number: u64) -> Result<SignalReceipt, Error> {
     tokio::time::sleep(Duration::from_millis(fastrand::u64(0..200))).await;
     // Whoever does not know whether a signal arrived sends it again.
-    let send = async || loop {
-        match execution.signal("go", number).key("same").send().await {
-            Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_millis(20)).await,
-            answer => return answer,
-        }
-    };
-    let (one, other) = tokio::join!(send(), send());
+    let send = || execution.signal("go", number).key("same").send();
+    let (one, other) = tokio::join!(patiently(send), patiently(send));
     let receipts = [one?, other?];
     let over = receipts.contains(&SignalReceipt::AlreadyOver { superseded_by: None });
     assert!(over || receipts.contains(&SignalReceipt::Repeated), "one key, two signals: {receipts:?}");

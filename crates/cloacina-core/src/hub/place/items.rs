@@ -34,10 +34,6 @@ impl KnownItems {
     }
 
     pub(crate) fn keep(&mut self, execution: ExecutionId, node: TaskIndex, items: Arc<Items>) {
-        // A single value is read fast, and its node is looked at twice.
-        if items.list.len() == 1 {
-            return;
-        }
         if self.0.len() >= KEPT {
             self.0.clear();
         }
