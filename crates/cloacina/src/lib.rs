@@ -88,10 +88,10 @@ mod guides {
     struct Tasks;
     #[doc = include_str!("../../../docs/guides/waiting.md")]
     struct Waiting;
-    #[doc = include_str!("../../../docs/guides/fan-out.md")]
-    struct FanOut;
     #[doc = include_str!("../../../docs/guides/rerun.md")]
     struct Rerun;
+    #[doc = include_str!("../../../docs/guides/fan-out.md")]
+    struct FanOut;
     #[doc = include_str!("../../../docs/guides/schedules.md")]
     struct Schedules;
     #[doc = include_str!("../../../docs/guides/testing.md")]

@@ -14,19 +14,6 @@ use super::{NewExecution, Outcome, WaitCursor, WorkflowKey};
 use crate::execution::ExecutionStatus;
 use crate::id::{ExecutionId, TaskIndex};
 
-/// What a node starts that begins to wait for children.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChildrenPlan {
-    /// How many.
-    pub total: i64,
-    /// How many may be open at once.
-    pub parallel: i64,
-    /// How many may fail.
-    pub tolerated: i64,
-    /// Whether they go on when their parent ends before them.
-    pub abandons: bool,
-}
-
 /// A node that waits for children, and how far it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChildrenNode {

@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub use children::{
-    ChildList, ChildRecord, ChildrenNode, ChildrenPlan, ChildrenProgress, DueChildren, DueParent, EndedChild,
+    ChildList, ChildRecord, ChildrenNode, ChildrenProgress, DueChildren, DueParent, EndedChild,
     MOST_ITEM_BYTES, MOST_STARTED_BYTES, NewChild, NodeStep, ParentStep,
 };
 pub use due::{DueKind, Settled};
@@ -54,9 +54,9 @@ pub use schedule::{
 };
 pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
 pub use wait::{
-    DueWait, DueWaits, EndedBy, MOST_SIGNALS, NEVER, NewSignal, NodeEnd, OpenWait, ReceivedSignal,
-    SettledWaits, SignalSent, SignalStart, SignalTarget, WaitBegin, WaitCursor, WaitEnd, WaitFilter,
-    WaitStep,
+    ChildrenPlan, DueWait, DueWaits, EndedBy, MOST_SIGNALS, NEVER, NewSignal, NodeEnd, OpenWait,
+    ReceivedSignal, SettledWaits, SignalSent, SignalStart, SignalTarget, WaitBegin, WaitCursor, WaitEnd,
+    WaitFilter, WaitStep,
 };
 
 pub use crate::config::MOST_EXECUTION_BYTES;

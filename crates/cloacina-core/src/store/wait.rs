@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{ChildrenPlan, Payload, WorkflowKey};
+use super::{Payload, WorkflowKey};
 use crate::execution::{ExecutionStatus, SkipReason, TaskState};
 use crate::id::{ExecutionId, SubmitterId, TaskIndex};
 use crate::store::{Closed, Outcome};
@@ -108,6 +108,19 @@ pub struct WaitBegin {
     pub ask: Option<Payload>,
     /// What is started for it, if it waits for children.
     pub children: Option<ChildrenPlan>,
+}
+
+/// What a node starts that begins to wait for children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChildrenPlan {
+    /// How many.
+    pub total: i64,
+    /// How many may be open at once.
+    pub parallel: i64,
+    /// How many may fail.
+    pub tolerated: i64,
+    /// Whether they go on when their parent ends before them.
+    pub abandons: bool,
 }
 
 /// A wait is over.

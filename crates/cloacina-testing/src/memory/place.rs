@@ -17,8 +17,6 @@ use jiff::Timestamp;
 mod children;
 mod waits;
 
-use children::ChildrenRow;
-
 /// Who writes, and when.
 #[derive(Clone, Copy)]
 pub(crate) struct Writer {
@@ -40,6 +38,12 @@ struct WaitRow {
     signal: Option<String>,
     until: Timestamp,
     ask: Option<Payload>,
+}
+
+/// How far a node is that waits, or waited, for children.
+struct ChildrenRow {
+    node: ChildrenNode,
+    abandons: bool,
 }
 
 /// A signal that came.

@@ -11,13 +11,7 @@ use cloacina_core::store::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{DueRow, Execution, PlaceRows, Writer};
-
-/// How far a node is that waits, or waited, for children.
-pub(super) struct ChildrenRow {
-    node: ChildrenNode,
-    abandons: bool,
-}
+use super::{ChildrenRow, DueRow, Execution, PlaceRows, Writer};
 
 /// The error of a child whose parent ended before it.
 const PARENT_ENDED: &str = "cancelled, because its parent has ended";
