@@ -185,7 +185,6 @@ impl<T: DeserializeOwned> Results<T> {
     ///
     /// [`ErrorKind::NotFound`] if there is no such node or it has no children, [`ErrorKind::Context`] if a
     /// result is no `T`; what is wrong with the database.
-    #[expect(clippy::should_implement_trait, reason = "it waits")]
     pub async fn next(&mut self) -> Result<Option<(u64, Result<T, String>)>, Error> {
         if self.page.is_empty() {
             match &mut self.source {

@@ -284,7 +284,7 @@ impl WorkflowBuilder {
         };
         let dependencies = std::mem::take(&mut task.dependencies);
         let map = Children { workflow: format!("{OF_TASK}{}", task.id), ..map };
-        self.nodes.push(Node::Wait(Wait::of_task(&task.id, dependencies, task.rule.clone(), map)));
+        self.nodes.push(Node::Wait(Wait::of_task(&task.id, dependencies, task.rule, map)));
         task.rule = TriggerRule::default();
         self.mapped.push(task);
         self

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex};
 use cloacina_core::store::{
-    AttemptList, Claim, Claimed, Closed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Expansion, FireRecord, Freed, Fresh, NewExecution, NewTask, NextDue, ORPHANED, Outcome,
-    Payload, Place, PlaceFigures, PlaceFlush, PlaceFlushed, Recorded, RecordedExecutions, RerunRefusal,
-    ScheduleRow, Settled, TaskOutcome, TaskRecord, WorkflowKey,
+    AttemptList, ChildrenNode, Claim, Claimed, Closed, Control, Controlled, DueKind, ExecutionHeader,
+    ExecutionList, ExecutionRecord, Expansion, FireRecord, Freed, Fresh, NewExecution, NewTask, NextDue,
+    ORPHANED, Outcome, Payload, Place, PlaceFigures, PlaceFlush, PlaceFlushed, Recorded, RecordedExecutions,
+    RerunRefusal, ScheduleRow, Settled, TaskOutcome, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 
@@ -657,7 +657,7 @@ impl PlaceRows {
                 settled.taken += 1;
                 let id = row.2;
                 match kind {
-                    DueKind::Sweep => settled.expired.extend(self.sweep(row, now)),
+                    DueKind::Sweep => settled.expired.extend(self.sweep(&row, now)),
                     DueKind::Deadline => {
                         self.due.remove(&row);
                         let header = self.executions.get(&id).map(|execution| &execution.header);

@@ -107,7 +107,7 @@ on_each_database! {
         let kills = count("CLOACINA_KILLS", 10);
         // Together they fire 16 times a second; each for as long as there are kills.
         // A database keeps microseconds.
-        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+        let now = Timestamp::from_second(cloacina_core::clock::Clock::now(&cloacina_core::clock::SystemClock).as_second()).unwrap();
         let (first, last) = (now + 2 * SECOND, Duration::from_millis(1_000 + 200 * kills));
         let schedules: Vec<_> = (0..16u64).map(|n| (format!("s{n}"), first + Duration::from_micros(62_500 * n))).collect();
         let runner = database.reader_with(|settings| settings.min_schedule_period(SECOND)).await;

@@ -354,13 +354,12 @@ on_each_store! {
         assert_eq!((result.status, result.tags), (ExecutionStatus::Completed, vec!["night".to_owned()]));
         let last = new.rerun(From::Task("each")).send().await.unwrap();
         assert!(in_time(last.wait_for_completion()).await.unwrap().status.is_success());
-        let tokens = tokens.lock();
+        let tokens = std::mem::take(&mut *tokens.lock());
         for unchanged in [(0, 1), (1, 2)] {
             assert_eq!(tokens[&unchanged].len(), 1, "{unchanged:?}: {tokens:?}");
         }
         let all: HashSet<Uuid> = tokens.values().flatten().copied().collect();
         assert_eq!(all.len(), tokens.values().map(HashSet::len).sum::<usize>(), "no two have the same");
-        drop(tokens);
         assert_eq!(runner.list(ExecutionFilter::all().tag("night"), None, 10).await.unwrap().len(), 3);
         runner.shutdown().await.unwrap();
     }

@@ -104,7 +104,7 @@ on_each_store! {
         let runner = database.runner([workflow("quiet", [idle("t")])]).await;
         let schedules = runner.schedules();
         schedules.put(Schedule::new("s", "quiet").every(HOUR)).await.unwrap();
-        let now = Timestamp::now();
+        let now = cloacina_core::clock::Clock::now(&cloacina_core::clock::SystemClock);
         let backfill = || schedules.backfill("s", now - 5 * HOUR..now);
         let done = async || schedules.get("s").await.unwrap().backfilling == 0;
         let times = backfill().start().await.unwrap();

@@ -142,7 +142,7 @@ async fn a_suspended_tenant_takes_signals_and_its_waits_end_when_it_is_active_ag
         asleep.resume().await.is_err_and(|error| error.kind() == ErrorKind::Suspended)
     })
     .await;
-    let receipt = signalled.signal("go", &7).send().await.unwrap();
+    let receipt = signalled.signal("go", 7).send().await.unwrap();
     assert!(matches!(receipt, SignalReceipt::Delivered), "{receipt:?}");
     clock.advance(2 * HOUR);
     assert_eq!(signalled.waits().await.unwrap().len() + asleep.waits().await.unwrap().len(), 2);

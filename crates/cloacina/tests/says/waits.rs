@@ -24,7 +24,7 @@ on_each_store! {
             .build();
         let runner = place.configured(quick().submit_only(true), [sleeps]).await;
         let submit = async |hours: u32| {
-            let deadline = Timestamp::now() + hours * HOUR + HOUR / 2;
+            let deadline = cloacina_core::clock::Clock::now(&cloacina_core::clock::SystemClock) + hours * HOUR + HOUR / 2;
             runner.submit("sleeps").deadline(deadline).send().await.unwrap()
         };
         // A signal may come at once, and sleeps beside each other take the time of one.

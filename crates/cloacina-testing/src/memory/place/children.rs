@@ -74,14 +74,14 @@ impl PlaceRows {
     }
 
     /// Cancels children; those that were. The row stays until none is left.
-    pub(super) fn sweep(&mut self, row: DueRow, now: Timestamp) -> Vec<ExecutionId> {
+    pub(super) fn sweep(&mut self, row: &DueRow, now: Timestamp) -> Vec<ExecutionId> {
         let open = self.open_children(row.2, row.3.parse().ok());
         let swept: Vec<_> = open.iter().copied().take(SWEPT_AT_ONCE).collect();
         for child in &swept {
             self.cancel(*child, PARENT_ENDED, now);
         }
         if open.len() <= SWEPT_AT_ONCE {
-            self.due.remove(&row);
+            self.due.remove(row);
         }
         swept
     }
