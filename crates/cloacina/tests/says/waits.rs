@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloacina::{Timestamp, Wait, Workflow};
+use cloacina::{Wait, Workflow};
 use tracing::Level;
 
 use crate::heard::{all, listen, said, tenant_of};
