@@ -4,7 +4,7 @@
 -- A tenant may have written any row: it cancels no child of an execution or node that is not over.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 first AS MATERIALIZED (
-    SELECT ctid, subject, CASE WHEN cause ~ '^[0-9]{1,4}$' THEN cause::smallint END AS node
+    SELECT ctid, subject, cause, CASE WHEN cause ~ '^[0-9]{1,4}$' THEN cause::smallint END AS node
     FROM due_rows
     WHERE tenant_id = $1::uuid AND kind = 4 AND due_at <= (SELECT now FROM clock)
     ORDER BY due_at, subject, cause
@@ -38,5 +38,5 @@ swept AS MATERIALIZED (
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS child
 )
-SELECT first.subject, first.node, swept.id
+SELECT first.subject, first.cause, first.node, swept.id
 FROM first LEFT JOIN swept ON true

@@ -65,6 +65,7 @@ async fn sweep(inner: &Inner, place: &Place, now: Option<Timestamp>, settled: &m
         return Ok(());
     };
     let parent: Uuid = column(first, "subject", &place.name)?;
+    let cause: String = column(first, "cause", &place.name)?;
     let node: Option<i16> = column(first, "node", &place.name)?;
     let read = |row| column::<Option<Uuid>>(row, "id", &place.name);
     let mut children: Vec<Uuid> = readable(&taken, &place.name, read).into_iter().flatten().collect();
@@ -76,13 +77,17 @@ async fn sweep(inner: &Inner, place: &Place, now: Option<Timestamp>, settled: &m
         steps.push(Step::Run(sql::NOTICE_INSERT, params![tenant, now, children.clone()]));
         steps.extend(doorbell::wake_related(place.tenant, now, children));
     }
-    steps.push(Step::Run(sql::SWEEP_DONE, params![tenant, now, parent, node]));
+    steps.push(Step::Run(sql::SWEEP_DONE, params![tenant, now, parent, node, cause]));
     let rows = side.finish(&steps).await.map_err(failed)?;
-    settled.taken += 1;
+    let mut swept = Vec::new();
     if steps.len() > 1 {
         let id = |row| column(row, "id", &place.name).map(ExecutionId);
-        settled.expired.extend(readable(&rows[0], &place.name, id));
+        swept = readable(&rows[0], &place.name, id);
     }
+    // Where nothing could be done, somebody else has what is left: it is for a later try.
+    let is_done = rows.last().is_some_and(|rows| !rows.is_empty());
+    settled.taken += usize::from(is_done || !swept.is_empty());
+    settled.expired.extend(swept);
     Ok(())
 }
 

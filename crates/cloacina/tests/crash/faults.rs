@@ -173,7 +173,7 @@ fn seeds() -> Vec<u64> {
 
 /// Runs the seeds, some side by side: most of the time they wait before they try again.
 async fn rounds(round: impl AsyncFn(u64)) {
-    for seeds in seeds().chunks(5) {
+    for seeds in seeds().chunks(10) {
         join_all(seeds.iter().map(|seed| round(*seed))).await;
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cloacina::{
     Context, ErrorKind, Execution, ExecutionFilter, ExecutionResult, ExecutionStatus, Item, ParentClose,
-    TaskDefinition, TaskError, TaskInfo, Wait, Workflow,
+    Runner, TaskDefinition, TaskError, TaskInfo, TaskState, Wait, Workflow,
 };
 use serde_json::{Value, json};
 
@@ -425,4 +425,97 @@ fn what_a_wait_cannot_say_is_told() {
     assert!(reserved.contains("names a workflow that cannot be"), "{reserved}");
     let alone = Workflow::builder("w").task(square("s").parallel(3)).try_build().unwrap_err().to_string();
     assert!(alone.contains("add `.map(…)`"), "{alone}");
+}
+
+/// Squares the numbers of a list, beside a child.
+fn squares() -> [Workflow; 2] {
+    let squares = Workflow::builder("squares")
+        .task(square("square").map("numbers").parallel(3))
+        .wait(Wait::child("alone", "leaf"))
+        .wait(Wait::child("waits", "sleeper").after("square"))
+        .task(sum("sum", "square").dependencies(["square", "alone"]))
+        .build();
+    [squares, Workflow::builder("leaf").task(setting("a", "b", 1)).build()]
+}
+
+/// A login of its own, the operator in its place, and shared tables; schemas and files are above.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn children_run_in_every_placement_and_are_no_other_tenants() {
+    let database = crate::admin::Administered::by_a_provisioner().await;
+    let (acme, globex) = (database.tenant("acme").await, database.tenant("globex").await);
+    let (_admin, shared) = crate::shared::shared().await;
+    let runner = async |builder: cloacina::runner::RunnerBuilder| {
+        let sleeper = Workflow::builder("sleeper").wait(Wait::sleep("day", Duration::from_secs(86_400))).build();
+        let builder = builder.config(quick().build()).workflows(squares()).workflow(sleeper);
+        builder.build().await.unwrap()
+    };
+    let login = |url: &str| Runner::builder().database_url(url);
+    for (ours, theirs) in [
+        (login(&acme.connection_string), login(&globex.connection_string)),
+        (login(&database.url).schema("acme"), login(&database.url).schema("globex")),
+        (login(&shared).tenant("acme"), login(&shared).tenant("globex")),
+    ] {
+        let (ours, theirs) = (runner(ours).await, runner(theirs).await);
+        let numbers = Context::new().with("numbers", (0..20).collect::<Vec<u64>>());
+        let execution = ours.execute_async("squares", numbers).await.unwrap();
+        has_children(&execution, 22).await;
+        until(async || {
+            let result = ours.get_execution(execution.execution_id).await.unwrap();
+            task_of(&result, "sum").state == TaskState::Completed
+        })
+        .await;
+        let result = ours.get_execution(execution.execution_id).await.unwrap();
+        let expected: u64 = (0..20).map(|number| number * number).sum();
+        assert_eq!(result.final_context.get::<u64>("sum"), Some(expected));
+        let foreign = theirs.execution(execution.execution_id);
+        assert!(foreign.children(None, 10).await.unwrap().is_empty());
+        assert!(foreign.progress().await.unwrap().is_empty());
+        let error = foreign.results::<u64>("square").next().await.unwrap_err();
+        assert_error(&error, ErrorKind::NotFound, "has no node `square`");
+        let error = foreign.set_parallel("square", 1).await.unwrap_err();
+        assert_error(&error, ErrorKind::WrongState, "has no node `square`");
+        execution.cancel().await.unwrap();
+        let sleeper = execution.children(None, 100).await.unwrap().pop().unwrap();
+        reaches(&ours.execution(sleeper.execution_id), ExecutionStatus::Cancelled).await;
+        ours.shutdown().await.unwrap();
+        theirs.shutdown().await.unwrap();
+    }
+}
+
+/// What a tenant's login can write into the tables of children.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_login_plants_about_children_spoils_only_its_own() {
+    let database = crate::admin::Administered::by_a_provisioner().await;
+    let acme = database.tenant("acme").await;
+    let gate = Gate::new();
+    let workflows = [parent(Wait::child("ship", "shipping")), Workflow::builder("shipping").task(gate.task("slow")).build()];
+    let runner = Runner::builder().database_url(&database.url).schema("acme").config(quick().build());
+    let runner = runner.workflows(workflows).build().await.unwrap();
+    let execution = runner.execute_async("parent", Context::new()).await.unwrap();
+    gate.started().await;
+    let child = execution.children(None, 10).await.unwrap().remove(0).execution_id;
+    let session = crate::admin::connect(&acme.connection_string).await.unwrap();
+    let id = execution.execution_id;
+    // Rows about nothing, about a child that runs, about one that is none, and a sweep of what is not over.
+    session
+        .batch_execute(&format!(
+            "INSERT INTO due_rows SELECT tenant_id, 3, now(), gen_random_uuid(), '' FROM cloacina.me();
+             INSERT INTO due_rows SELECT tenant_id, 3, now(), '{id}', '{child}' FROM cloacina.me();
+             INSERT INTO due_rows SELECT tenant_id, 3, now(), '{id}', '{id}' FROM cloacina.me();
+             INSERT INTO due_rows SELECT tenant_id, 3, now(), '{id}', 'nonsense' FROM cloacina.me();
+             INSERT INTO due_rows SELECT tenant_id, 4, now(), '{id}', '' FROM cloacina.me();
+             INSERT INTO due_rows SELECT tenant_id, 4, now(), '{id}', '99999' FROM cloacina.me();"
+        ))
+        .await
+        .unwrap();
+    let refused = "INSERT INTO task_children SELECT tenant_id, gen_random_uuid(), 0, -1, 1, 0, 0, 0, 0, false FROM cloacina.me()";
+    session.batch_execute(refused).await.unwrap_err();
+    let rows = "SELECT count(*) FROM due_rows WHERE kind IN (3, 4)";
+    until(async || session.query_one(rows, &[]).await.unwrap().get::<_, i64>(0) == 0).await;
+    assert_eq!(runner.get_execution_status(child).await.unwrap(), ExecutionStatus::Running);
+    gate.open(1);
+    assert_eq!(ends(&execution).await.status, ExecutionStatus::Completed);
+    runner.shutdown().await.unwrap();
 }
