@@ -262,7 +262,8 @@ finding (fatal, what, remedy) AS (
            'index a column of another type, or give the tenants that need it a place of their own'
     FROM tenant_column JOIN pg_index ON indrelid = tenant_column.oid JOIN pg_class AS index ON index.oid = indexrelid
     WHERE $2 = 'shared' AND (
-        indexprs IS NOT NULL
+        -- What the engine indexes calls no function.
+        (indexprs IS NOT NULL AND tenant_column.kind <> 'engine')
         OR EXISTS (
             SELECT FROM unnest(indclass::oid[]) AS used JOIN pg_opclass ON pg_opclass.oid = used JOIN pg_amop ON amopfamily = opcfamily
                  AND amoplefttype = opcintype AND amoprighttype = opcintype

@@ -446,8 +446,10 @@ async fn children_run_in_every_placement_and_are_no_other_tenants() {
     let (acme, globex) = (database.tenant("acme").await, database.tenant("globex").await);
     let (_admin, shared) = crate::shared::shared().await;
     let runner = async |builder: cloacina::runner::RunnerBuilder| {
-        let sleeper = Workflow::builder("sleeper").wait(Wait::sleep("day", Duration::from_secs(86_400))).build();
-        let builder = builder.config(quick().build()).workflows(squares()).workflow(sleeper);
+        let sleeper =
+            Workflow::builder("sleeper").wait(Wait::sleep("day", Duration::from_secs(86_400))).build();
+        let [squares, leaf] = squares();
+        let builder = builder.config(quick().build()).workflow(squares).workflow(leaf).workflow(sleeper);
         builder.build().await.unwrap()
     };
     let login = |url: &str| Runner::builder().database_url(url);
@@ -490,9 +492,10 @@ async fn what_a_login_plants_about_children_spoils_only_its_own() {
     let database = crate::admin::Administered::by_a_provisioner().await;
     let acme = database.tenant("acme").await;
     let gate = Gate::new();
-    let workflows = [parent(Wait::child("ship", "shipping")), Workflow::builder("shipping").task(gate.task("slow")).build()];
+    let shipping = Workflow::builder("shipping").task(gate.task("slow")).build();
     let runner = Runner::builder().database_url(&database.url).schema("acme").config(quick().build());
-    let runner = runner.workflows(workflows).build().await.unwrap();
+    let runner = runner.workflow(parent(Wait::child("ship", "shipping"))).workflow(shipping);
+    let runner = runner.build().await.unwrap();
     let execution = runner.execute_async("parent", Context::new()).await.unwrap();
     gate.started().await;
     let child = execution.children(None, 10).await.unwrap().remove(0).execution_id;
