@@ -254,9 +254,10 @@ impl<To> Submission<To> {
         self
     }
 
-    /// Gives the execution a tag, to find it by: see [`ExecutionFilter::tag`](crate::ExecutionFilter::tag). At
-    /// most 10, of 1 to 64 bytes without control characters; the same twice is one. Each costs an index entry
-    /// when the execution is recorded, and one when it is deleted.
+    /// Gives the execution a tag, to find it by: see
+    /// [`ExecutionFilter::tag`](crate::store::ExecutionFilter::tag). At most 10, of 1 to 64 bytes without
+    /// control characters; the same twice is one. Each costs an index entry when the execution is recorded,
+    /// and one when it is deleted.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.described.tags.push(tag.into());
         self
