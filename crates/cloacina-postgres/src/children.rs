@@ -14,7 +14,6 @@ use cloacina_core::store::{
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
-use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use crate::doorbell;
@@ -23,7 +22,7 @@ use crate::error::Failure;
 use crate::execution::{columns, in_place_for, long_in_place};
 use crate::flight::{Param, Step, Use, params};
 use crate::inner::Inner;
-use crate::row::{column, parse, readable, workflow_key};
+use crate::row::{Get, column, parse, readable, workflow_key};
 use crate::schema::SchemaName;
 use crate::statement as sql;
 use crate::submits::Submits;
@@ -72,16 +71,15 @@ pub(crate) async fn due(
                     parent.ended.extend(ended);
                     continue;
                 }
-                let parent = DueParent {
-                    execution,
-                    workflow: workflow_key(row, &place.name)?,
-                    priority: get.of(row, "priority")?,
-                    deadline: get.of(row, "deadline")?,
-                    is_paused: get.of(row, "is_paused")?,
-                    rows: vec![cursor],
-                    nodes: Vec::new(),
-                    ended: ended.into_iter().collect(),
+                let mut parent = match parent(&get, row, execution) {
+                    Ok(parent) => parent,
+                    Err(error) => {
+                        tracing::warn!(tenant = place.name, %execution, %error, "its children are left out");
+                        continue;
+                    }
                 };
+                parent.rows.push(cursor);
+                parent.ended.extend(ended);
                 parents.insert(execution, parent);
             }
         }
@@ -103,6 +101,20 @@ pub(crate) async fn due(
     Ok(due)
 }
 
+/// An execution whose children are to be looked at, without what is known of these.
+fn parent(get: &Get<'_>, row: &Row, execution: ExecutionId) -> Result<DueParent> {
+    Ok(DueParent {
+        execution,
+        workflow: workflow_key(row, &get.0.name)?,
+        priority: get.of(row, "priority")?,
+        deadline: get.of(row, "deadline")?,
+        is_paused: get.of(row, "is_paused")?,
+        rows: Vec::new(),
+        nodes: Vec::new(),
+        ended: Vec::new(),
+    })
+}
+
 fn ended(get: &Get<'_>, row: &Row, cursor: &WaitCursor) -> Result<Option<EndedChild>> {
     let Some(state) = get.of::<Option<&str>>(row, "state")? else { return Ok(None) };
     let Ok(child) = Uuid::try_parse(&cursor.cause) else { return Ok(None) };
@@ -118,7 +130,7 @@ fn ended(get: &Get<'_>, row: &Row, cursor: &WaitCursor) -> Result<Option<EndedCh
 /// Executions, whether they are paused, and their nodes.
 fn nodes_of(get: &Get<'_>, rows: &[Row]) -> Vec<(Uuid, bool, ChildrenNode)> {
     readable(rows, &get.0.name, |row| {
-        Ok((get.of(row, "execution_id")?, get.of(row, "is_paused")?, get.node(row)?))
+        Ok((get.of(row, "execution_id")?, get.of(row, "is_paused")?, node(get, row)?))
     })
 }
 
@@ -146,10 +158,13 @@ pub(crate) async fn settle(
     let found = side.begin(inner.scope(place.tenant, &schema), &look).await.map_err(failed)?;
     let locked: HashSet<Uuid> =
         readable(&found[0], &place.name, |row| column(row, "id", &place.name)).into_iter().collect();
-    let nodes: HashSet<(Uuid, ChildrenNode)> =
-        nodes_of(&get, &found[1]).into_iter().map(|(execution, _, node)| (execution, node)).collect();
-    let paused: HashSet<Uuid> =
-        nodes_of(&get, &found[1]).into_iter().filter(|(_, paused, _)| *paused).map(|(id, ..)| id).collect();
+    let (mut nodes, mut paused) = (HashSet::new(), HashSet::new());
+    for (execution, is_paused, node) in nodes_of(&get, &found[1]) {
+        nodes.insert((execution, node));
+        if is_paused {
+            paused.insert(execution);
+        }
+    }
     let read = |row: &Row| Ok((get.of::<Uuid>(row, "subject")?, get.of::<i64>(row, "rows")?));
     let left: HashMap<Uuid, i64> = readable(&found[2], &place.name, read).into_iter().collect();
     let is_right = |step: &&ParentStep| {
@@ -332,7 +347,7 @@ pub(crate) async fn progress(
     let rows = long_in_place(&inner, &place, &[Step::Run(sql::CHILDREN_PROGRESS, values)]).await?.remove(0);
     let get = Get(&place);
     Ok(readable(&rows, &place.name, |row| {
-        Ok(ChildrenProgress { name: get.of(row, "name")?, node: get.node(row)? })
+        Ok(ChildrenProgress { name: get.of(row, "name")?, node: node(&get, row)? })
     }))
 }
 
@@ -366,23 +381,14 @@ pub(crate) async fn set_parallel(
     Ok(is_set)
 }
 
-/// Reads columns of rows that a tenant may have written.
-struct Get<'a>(&'a Place);
-
-impl Get<'_> {
-    fn of<'r, T: FromSql<'r>>(&self, row: &'r Row, name: &str) -> Result<T> {
-        column(row, name, &self.0.name)
-    }
-
-    fn node(&self, row: &Row) -> Result<ChildrenNode> {
-        Ok(ChildrenNode {
-            node: self.of(row, "task")?,
-            total: self.of(row, "total")?,
-            parallel: self.of(row, "parallel")?,
-            tolerated: self.of(row, "tolerated")?,
-            started: self.of(row, "started")?,
-            completed: self.of(row, "completed")?,
-            failed: self.of(row, "failed")?,
-        })
-    }
+fn node(get: &Get<'_>, row: &Row) -> Result<ChildrenNode> {
+    Ok(ChildrenNode {
+        node: get.of(row, "task")?,
+        total: get.of(row, "total")?,
+        parallel: get.of(row, "parallel")?,
+        tolerated: get.of(row, "tolerated")?,
+        started: get.of(row, "started")?,
+        completed: get.of(row, "completed")?,
+        failed: get.of(row, "failed")?,
+    })
 }

@@ -1,10 +1,19 @@
 //! What rows say. A tenant's login may have written them, so whatever is in one must not be a panic.
 
 use cloacina_core::id::ExecutionId;
-use cloacina_core::store::{Claimed, Result, StoreError, StoreErrorKind, WorkflowKey};
+use cloacina_core::store::{Claimed, Place, Result, StoreError, StoreErrorKind, WorkflowKey};
 use cloacina_core::workflow::Fingerprint;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
+
+/// Reads columns of the rows of a place.
+pub(crate) struct Get<'a>(pub(crate) &'a Place);
+
+impl Get<'_> {
+    pub(crate) fn of<'r, T: FromSql<'r>>(&self, row: &'r Row, name: &str) -> Result<T> {
+        column(row, name, &self.0.name)
+    }
+}
 
 /// A column that a tenant's login may have written, here or by a function of `cloacina`.
 pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &str, place: &str) -> Result<T> {

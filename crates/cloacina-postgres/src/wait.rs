@@ -23,7 +23,7 @@ use crate::execution::{columns, in_place_for, long_in_place};
 use crate::flight::{Step, Use, params};
 use crate::inner::Inner;
 use crate::pool::Lent;
-use crate::row::{column, parse, readable, workflow_key};
+use crate::row::{Get, column, parse, readable, workflow_key};
 use crate::schema::SchemaName;
 use crate::statement as sql;
 
@@ -399,13 +399,4 @@ async fn look_for_signal<'a>(
     steps.push(Step::Run(sql::WAIT_MOVE, params![tenant, id, node, none, none, now]));
     steps.push(doorbell::ring_at(place.tenant, now, Some(Timestamp::UNIX_EPOCH)));
     Ok((SignalSent::Delivered(execution), steps))
-}
-
-/// Reads columns of rows that a tenant may have written.
-struct Get<'a>(&'a Place);
-
-impl Get<'_> {
-    fn of<'r, T: tokio_postgres::types::FromSql<'r>>(&self, row: &'r Row, name: &str) -> Result<T> {
-        column(row, name, &self.0.name)
-    }
 }

@@ -5,16 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 use tracing::warn;
 
 use super::live::{context_at, result_of};
 use super::node::{Ends, Known};
-use super::place::{Items, OpenPlace, Settling, key_and_tasks};
+use super::place::{Items, OpenPlace, key_and_tasks};
 use super::shared::Hub;
-use super::timers::Timer;
 use crate::context::{Patch, token_base, token_of_child, values_from_json, values_to_json};
 use crate::execution::{AttemptOutcome, ExecutionStatus};
 use crate::id::{ExecutionId, TaskIndex};
@@ -36,52 +34,12 @@ const LOADED_AT_ONCE: usize = 100;
 const DEEPEST: u16 = 16;
 
 impl Hub {
-    /// Children may have ended, or are to be started.
-    pub(crate) fn look_for_children(self: &Arc<Self>, place: &Arc<OpenPlace>) {
-        if !place.state().may_expand() {
-            return;
-        }
-        let (hub, place) = (Arc::clone(self), Arc::clone(place));
-        self.spawn(async move {
-            let answer = hub.settle_children(&place).await;
-            place.troubles.settling.note(place.whose(), &answer);
-            match answer {
-                Ok(settled) => {
-                    place.state().claiming.due_taken(settled, hub.clock().monotonic());
-                    hub.lower(place);
-                }
-                Err(_) => hub.set_timer(place.place.tenant, Timer::Due, Duration::from_secs(1)),
-            }
-        });
-    }
-
-    /// Settles what is due of children in a place, unless somebody does, who looks once more then. Returns how
-    /// many steps that were, and how many due rows were taken away besides.
-    pub(super) async fn settle_children(
+    /// Settles what is due of children in a place. Returns how many steps that were, and how many due rows were
+    /// taken away besides.
+    pub(super) async fn settle_all_children(
         self: &Arc<Self>,
         place: &Arc<OpenPlace>,
     ) -> Result<usize, StoreError> {
-        if !place.state().claiming.children.begin() {
-            return Ok(0);
-        }
-        let mut settled = 0;
-        loop {
-            let answer = self.settle_all_children(place).await;
-            let again = place.state().claiming.children.end();
-            settled += match answer {
-                Ok(some) => some,
-                Err(error) => {
-                    place.state().claiming.children = Settling::default();
-                    return Err(error);
-                }
-            };
-            if !again {
-                return Ok(settled);
-            }
-        }
-    }
-
-    async fn settle_all_children(self: &Arc<Self>, place: &Arc<OpenPlace>) -> Result<usize, StoreError> {
         let mut settled = 0;
         loop {
             let (mut after, mut done, mut goes_on) = (None, 0, false);
@@ -132,8 +90,9 @@ impl Hub {
             warn!(tenant = place.place.name, rows, "due rows are left out, because nothing waits there");
         }
         let settled = done.done + done.voided;
-        let ended = steps.iter().flat_map(|step| step.nodes.iter().map(move |node| (step.execution, node)));
-        for (execution, node) in ended.filter(|(_, node)| node.end.is_some()) {
+        let nodes = steps.iter().flat_map(|step| step.nodes.iter().map(move |node| (step.execution, node)));
+        let starts_no_more = |node: &NodeStep| node.end.is_some() || node.now.started >= node.now.total;
+        for (execution, node) in nodes.filter(|(_, node)| starts_no_more(node)) {
             place.state().items.forget(execution, node.now.node);
         }
         self.settled_waits(place, done);
@@ -584,7 +543,7 @@ fn read_items(spec: &Children, record: &ExecutionRecord, known: &Known) -> Resul
             Some(token_base(&origin, record.header.id.into(), &input))
         }
     };
-    Ok(Items { list, depth, tags: origin.tags, token })
+    Ok(Items { list, bytes: record.context_bytes(), depth, tags: origin.tags, token })
 }
 
 fn checked(key: &str, list: &[Value]) -> Result<Vec<Value>, String> {

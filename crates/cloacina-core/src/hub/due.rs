@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::place::{OpenPlace, PATIENCE};
+use super::place::{OpenPlace, PATIENCE, Sort};
 use super::report::count_ended;
 use super::shared::{Audit, Hub};
 use super::timers::Timer;
@@ -38,7 +38,7 @@ impl Hub {
             return;
         };
         if settled.waits {
-            let answer = self.settle_waits(&place).await;
+            let answer = self.settle(Sort::Waits, &place).await;
             place.troubles.settling.note(place.whose(), &answer);
             let waits = answer.unwrap_or_default();
             if waits == 0 {
@@ -48,7 +48,7 @@ impl Hub {
             settled.taken += waits;
         }
         if settled.children {
-            let answer = self.settle_children(&place).await;
+            let answer = self.settle(Sort::Children, &place).await;
             place.troubles.settling.note(place.whose(), &answer);
             settled.taken += answer.unwrap_or_default();
         }

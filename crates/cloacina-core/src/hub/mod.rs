@@ -9,6 +9,7 @@
 //!   due         does what the engine itself has to do at a time, without slots
 //!   heartbeat   renews the lease          rescue      takes back the work of runners that died
 //!   doorbell    looks for due work        elsewhere   asks for executions that are waited for and run elsewhere
+//!   settling    has nodes looked at that the engine runs itself
 //!   waits       decides what becomes of nodes that wait
 //!   children    starts the executions that nodes wait for, and adds up those that have ended
 //!   expand      gives executions that were submitted by name their tasks
@@ -70,6 +71,7 @@ mod retention;
 mod rounds;
 mod schedules;
 mod serving;
+mod settling;
 mod shared;
 mod status;
 mod stop;

@@ -5,17 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tracing::warn;
 
 use super::children::begun;
 use super::node::{Ends, Known};
-use super::place::{OpenPlace, Settling};
+use super::place::OpenPlace;
 use super::report::count_ended;
 use super::shared::{Audit, Hub};
-use super::timers::Timer;
 use crate::execution::ExecutionStatus;
 use crate::id::ExecutionId;
 use crate::store::{
@@ -23,51 +21,11 @@ use crate::store::{
 };
 
 impl Hub {
-    /// Waits may be due now: some were reached, or somebody sent a signal.
-    pub(crate) fn look_for_waits(self: &Arc<Self>, place: &Arc<OpenPlace>) {
-        if !place.state().may_expand() {
-            return;
-        }
-        let (hub, place) = (Arc::clone(self), Arc::clone(place));
-        self.spawn(async move {
-            let answer = hub.settle_waits(&place).await;
-            place.troubles.settling.note(place.whose(), &answer);
-            match answer {
-                // What comes next has to be known.
-                Ok(settled) => {
-                    // What somebody else has locked is tried again after a pause.
-                    place.state().claiming.due_taken(settled, hub.clock().monotonic());
-                    hub.lower(place);
-                }
-                Err(_) => hub.set_timer(place.place.tenant, Timer::Due, Duration::from_secs(1)),
-            }
-        });
-    }
-
-    /// Settles the waits of a place that are due, unless somebody does, who looks once more then. Returns how
-    /// many due rows that took away.
-    pub(super) async fn settle_waits(self: &Arc<Self>, place: &Arc<OpenPlace>) -> Result<usize, StoreError> {
-        if !place.state().claiming.waits.begin() {
-            return Ok(0);
-        }
-        let mut settled = 0;
-        loop {
-            let answer = self.settle_all(place).await;
-            let again = place.state().claiming.waits.end();
-            settled += match answer {
-                Ok(some) => some,
-                Err(error) => {
-                    place.state().claiming.waits = Settling::default();
-                    return Err(error);
-                }
-            };
-            if !again {
-                return Ok(settled);
-            }
-        }
-    }
-
-    async fn settle_all(self: &Arc<Self>, place: &Arc<OpenPlace>) -> Result<usize, StoreError> {
+    /// Settles the waits of a place that are due. Returns how many due rows that took away.
+    pub(super) async fn settle_all_waits(
+        self: &Arc<Self>,
+        place: &Arc<OpenPlace>,
+    ) -> Result<usize, StoreError> {
         let (mut settled, mut after) = (0, None);
         loop {
             let workflows = {

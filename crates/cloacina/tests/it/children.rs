@@ -266,6 +266,23 @@ on_each_store! {
         runner.shutdown().await.unwrap();
     }
 
+    async fn an_item_that_leaves_too_much_has_failed(database: Database) {
+        let item = task("item", |context: Context| async move {
+            Ok(context.with("large", "x".repeat(70_000)))
+        });
+        let workflow = Workflow::builder("map")
+            .task(setting("list", "items", [1]))
+            .task(item.map("items").tolerate(1).dependencies(["list"]))
+            .build();
+        let runner = database.runner([workflow]).await;
+        let execution = runner.execute_async("map", Context::new()).await.unwrap();
+        assert_eq!(ends(&execution).await.status, ExecutionStatus::Completed);
+        let (_, result) = execution.results::<Value>("item").next().await.unwrap().unwrap();
+        let error = result.unwrap_err();
+        assert!(error.starts_with("the item leaves 70") && error.contains("65536 are the most"), "{error}");
+        runner.shutdown().await.unwrap();
+    }
+
     async fn a_map_that_is_paused_starts_nothing_until_it_is_resumed(database: Database) {
         let gate = Gate::new();
         let workflow = Workflow::builder("map")

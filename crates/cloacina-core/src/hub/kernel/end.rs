@@ -4,7 +4,8 @@ use super::super::place::{PlaceState, Poll};
 use super::effects::{Effects, Moment};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::slots::Permit;
-use crate::store::{Outcome, TaskOutcome};
+use crate::store::{MOST_ITEM_BYTES, Outcome, TaskOutcome};
+use crate::workflow::OF_TASK;
 
 impl PlaceState {
     /// Completes an outcome that is about to be written: which tasks wait for this one, which failures it
@@ -79,6 +80,11 @@ impl PlaceState {
     ) -> Result<(), String> {
         let limit = self.handles.settings.max_execution_bytes;
         let Some(live) = self.work.live.get_mut(&execution) else { return Ok(()) };
+        if bytes > MOST_ITEM_BYTES && live.workflow.name().starts_with(OF_TASK) {
+            return Err(format!(
+                "the item leaves {bytes} bytes, and {MOST_ITEM_BYTES} are the most; keep what is large elsewhere"
+            ));
+        }
         live.count_in(task, bytes, limit).map_err(|size| {
             format!(
                 "with the {bytes} bytes that the task changed, the context of the execution has {size} bytes, more than \

@@ -25,14 +25,23 @@ pub(crate) struct Claiming {
     /// Whether executions are being expanded.
     pub(crate) expanding: bool,
     /// Whether waits are being settled.
-    pub(crate) waits: Settling,
+    waits: Settling,
     /// Whether children are being settled.
-    pub(crate) children: Settling,
+    children: Settling,
     /// How long to wait before due rows are taken again, when none could be, and until when.
     due_patience: Option<Duration>,
     due_after: Duration,
     /// When it was last looked whether the work that is due is nobody's.
     pub(crate) orphans_looked: Option<Duration>,
+}
+
+/// What is looked at of the nodes that the engine runs itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sort {
+    /// Those that are reached, or whose time or signal came.
+    Waits,
+    /// Those that wait for children.
+    Children,
 }
 
 /// Whether something is being done, and is to be done once more because there was news meanwhile.
@@ -61,6 +70,13 @@ impl Settling {
 }
 
 impl Claiming {
+    pub(crate) fn settling(&mut self, sort: Sort) -> &mut Settling {
+        match sort {
+            Sort::Waits => &mut self.waits,
+            Sort::Children => &mut self.children,
+        }
+    }
+
     /// There may be claimable work of this priority.
     pub(crate) fn note_backlog(&mut self, priority: i16) {
         self.backlog = Some(self.backlog.map_or(priority, |known| known.max(priority)));

@@ -8,14 +8,16 @@ use uuid::Uuid;
 
 use crate::id::{ExecutionId, TaskIndex};
 
-/// How many lists are kept. One that is not is read again.
-const KEPT: usize = 64;
+/// How many bytes of lists are kept, as JSON. One that is not kept is read again.
+const KEPT: usize = 8 << 20;
 
 /// What the children of a node are about.
 #[derive(Debug)]
 pub(crate) struct Items {
     /// One for each child.
     pub(crate) list: Vec<Value>,
+    /// How many bytes the context has that it is from.
+    pub(crate) bytes: usize,
     /// How many executions are above a child.
     pub(crate) depth: u16,
     /// The tags of their parent.
@@ -26,21 +28,51 @@ pub(crate) struct Items {
 
 /// The lists of a place. Written and read by who looks after children.
 #[derive(Debug, Default)]
-pub(crate) struct KnownItems(HashMap<(ExecutionId, TaskIndex), Arc<Items>>);
+pub(crate) struct KnownItems {
+    lists: HashMap<(ExecutionId, TaskIndex), Arc<Items>>,
+    bytes: usize,
+}
 
 impl KnownItems {
     pub(crate) fn get(&self, execution: ExecutionId, node: TaskIndex) -> Option<Arc<Items>> {
-        self.0.get(&(execution, node)).cloned()
+        self.lists.get(&(execution, node)).cloned()
     }
 
     pub(crate) fn keep(&mut self, execution: ExecutionId, node: TaskIndex, items: Arc<Items>) {
-        if self.0.len() >= KEPT {
-            self.0.clear();
+        self.forget(execution, node);
+        if self.bytes + items.bytes > KEPT {
+            // Those of executions that were cancelled are among them.
+            *self = Self::default();
         }
-        self.0.insert((execution, node), items);
+        self.bytes += items.bytes;
+        self.lists.insert((execution, node), items);
     }
 
     pub(crate) fn forget(&mut self, execution: ExecutionId, node: TaskIndex) {
-        self.0.remove(&(execution, node));
+        if let Some(items) = self.lists.remove(&(execution, node)) {
+            self.bytes -= items.bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(bytes: usize) -> Arc<Items> {
+        Arc::new(Items { list: Vec::new(), bytes, depth: 1, tags: None, token: None })
+    }
+
+    #[test]
+    fn lists_are_kept_until_they_are_too_many_bytes_together() {
+        let (mut known, ids) = (KnownItems::default(), [(); 3].map(|()| ExecutionId::new()));
+        known.keep(ids[0], 0, of(KEPT / 2));
+        known.keep(ids[0], 0, of(KEPT / 2));
+        known.keep(ids[1], 0, of(KEPT / 2));
+        assert!(known.get(ids[0], 0).is_some() && known.get(ids[1], 0).is_some());
+        known.keep(ids[2], 0, of(1));
+        assert!(known.get(ids[0], 0).is_none() && known.get(ids[2], 0).is_some());
+        known.forget(ids[2], 0);
+        assert_eq!((known.lists.len(), known.bytes), (0, 0));
     }
 }

@@ -24,7 +24,7 @@ use crate::store::{Expansion, Place, TenantState, TenantStatus, WorkflowKey};
 use crate::streak::Whose;
 use crate::workflow::Workflow;
 
-pub(crate) use claiming::{Claiming, PATIENCE, Settling};
+pub(crate) use claiming::{Claiming, PATIENCE, Settling, Sort};
 pub(crate) use handles::{HandleNumber, Handles, Served};
 pub(crate) use items::{Items, KnownItems};
 pub(crate) use look::Look;
