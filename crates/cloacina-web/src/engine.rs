@@ -1,0 +1,65 @@
+//! Whose executions are served.
+
+use cloacina::tenants::TenantManager;
+use cloacina::{Error, ErrorKind, Runner};
+
+/// What is served: the tenants of a [`TenantManager`], or a single [`Runner`] as a tenant of its place's name.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    inner: Inner,
+}
+
+#[derive(Debug, Clone)]
+enum Inner {
+    Tenants(TenantManager),
+    One(Box<Runner>),
+}
+
+impl From<TenantManager> for Engine {
+    fn from(tenants: TenantManager) -> Self {
+        Self { inner: Inner::Tenants(tenants) }
+    }
+}
+
+impl From<Runner> for Engine {
+    fn from(runner: Runner) -> Self {
+        Self { inner: Inner::One(Box::new(runner)) }
+    }
+}
+
+impl Engine {
+    /// The runner of a tenant.
+    pub(crate) async fn runner(&self, tenant: &str) -> Result<Runner, Error> {
+        match &self.inner {
+            Inner::Tenants(tenants) => tenants.runner(tenant).await,
+            Inner::One(runner) if runner.place() == tenant => Ok(Runner::clone(runner)),
+            Inner::One(_) => Err(Error::new(ErrorKind::NotFound, format!("there is no tenant `{tenant}`"))),
+        }
+    }
+
+    /// The names of all tenants, in their order.
+    pub(crate) async fn tenants(&self) -> Result<Vec<String>, Error> {
+        match &self.inner {
+            Inner::Tenants(tenants) => tenants.list().await,
+            Inner::One(runner) => Ok(vec![runner.place().to_owned()]),
+        }
+    }
+
+    /// Who makes and removes tenants.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] where a single runner is served.
+    pub(crate) fn manager(&self) -> Result<&TenantManager, Error> {
+        match &self.inner {
+            Inner::Tenants(tenants) => Ok(tenants),
+            Inner::One(runner) => Err(Error::new(
+                ErrorKind::Configuration,
+                format!(
+                    "this service has the single tenant `{}`: none can be made, changed or removed",
+                    runner.place()
+                ),
+            )),
+        }
+    }
+}
