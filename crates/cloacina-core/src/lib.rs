@@ -16,6 +16,7 @@ pub mod clock;
 mod config;
 mod contained;
 mod context;
+mod cursor;
 mod error;
 pub mod execution;
 mod hub;
@@ -47,6 +48,7 @@ pub use bulk::{Bulk, BulkReport};
 pub use children::{Child, Item, Progress, Results};
 pub use config::{RunnerConfig, RunnerConfigBuilder};
 pub use context::{Context, ContextError, Values};
+pub use cursor::Cursor;
 #[doc(hidden)]
 pub use error::Carried;
 pub use error::{Error, ErrorKind, TaskError};

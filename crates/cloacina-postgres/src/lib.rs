@@ -59,7 +59,7 @@ use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
     DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
     FireRecord, Flush, Flushed, Liveness, NewExecution, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep,
-    Place, PlaceFigures, PlaceName, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
     RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
     SignalSent, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor,
     WaitFilter, WaitStep, WorkflowKey,
@@ -558,6 +558,14 @@ impl Store for PostgresStore {
         executions: &[ExecutionId],
     ) -> Result<Vec<ExecutionHeader>> {
         self.run(execution::headers(Arc::clone(&self.inner), place.clone(), executions.to_vec())).await
+    }
+
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>> {
+        self.run(execution::pulse(Arc::clone(&self.inner), place.clone(), executions.to_vec())).await
     }
 
     async fn execution_find(

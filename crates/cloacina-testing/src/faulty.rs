@@ -21,7 +21,7 @@ use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
     DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
     FireRecord, Flush, Flushed, Liveness, NewExecution, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep,
-    Place, PlaceFigures, PlaceName, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
     RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
     SignalSent, Store, StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep,
     WorkflowKey,
@@ -83,6 +83,7 @@ methods! {
     SignalSend = "signal_send",
     ExecutionLoad = "execution_load",
     ExecutionHeaders = "execution_headers",
+    ExecutionPulse = "execution_pulse",
     ExecutionFind = "execution_find",
     ExecutionList = "execution_list",
     AttemptList = "attempt_list",
@@ -470,6 +471,14 @@ impl Store for FaultyStore {
         executions: &[ExecutionId],
     ) -> Result<Vec<ExecutionHeader>> {
         self.through(Method::ExecutionHeaders, self.inner.execution_headers(place, executions)).await
+    }
+
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>> {
+        self.through(Method::ExecutionPulse, self.inner.execution_pulse(place, executions)).await
     }
 
     async fn execution_find(

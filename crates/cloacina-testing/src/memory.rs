@@ -21,10 +21,10 @@ use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide, Due,
     DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
     FireRecord, Flush, Flushed, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewExecution,
-    NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, RecordedExecutions,
-    Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection,
-    SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantState,
-    TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse,
+    RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
+    ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError,
+    StoreErrorKind, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -503,6 +503,16 @@ impl Store for MemoryStore {
         let mut tables = self.shared.lock();
         let rows = tables.place(place)?;
         Ok(executions.iter().filter_map(|id| rows.header(*id)).collect())
+    }
+
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>> {
+        let mut tables = self.shared.lock();
+        let rows = tables.place(place)?;
+        Ok(executions.iter().filter_map(|id| Some((*id, rows.pulse(*id)?))).collect())
     }
 
     async fn execution_find(

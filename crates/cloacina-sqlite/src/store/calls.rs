@@ -10,7 +10,7 @@ use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
     DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
     FireRecord, Flush, Flushed, Liveness, NewExecution, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep,
-    Place, PlaceFigures, PlaceName, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
     RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
     SignalSent, Store, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
@@ -367,6 +367,15 @@ impl Store for SqliteStore {
     ) -> Result<Vec<ExecutionHeader>> {
         self.own(place)?;
         self.read(|connection| execution::headers(connection, place.tenant, executions)).await
+    }
+
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>> {
+        self.own(place)?;
+        self.read(|connection| execution::pulse(connection, place.tenant, executions)).await
     }
 
     async fn execution_find(
