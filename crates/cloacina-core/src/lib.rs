@@ -22,6 +22,7 @@ pub mod execution;
 mod hub;
 pub mod id;
 mod json;
+mod keys;
 pub mod lease;
 mod metrics;
 mod origin;
@@ -55,6 +56,7 @@ pub use error::{Error, ErrorKind, TaskError};
 pub use hub::{Completion, Deferred, Hub, Prepared, Recording, Submitter, Writing};
 #[cfg(feature = "testing")]
 pub use hub::{Doing, RunningTask};
+pub use keys::Keys;
 pub use metrics::TenantMetrics;
 pub use origin::Parent;
 pub use resources::Resources;

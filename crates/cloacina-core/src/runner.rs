@@ -19,6 +19,7 @@ use crate::hub::{
     Ended, HandleNumber, Hub, OpenPlace, Roots, Submit, SubmitReply, Submitter, result_of, summary_of,
 };
 use crate::id::ExecutionId;
+use crate::keys::Keys;
 use crate::metrics::TenantMetrics;
 use crate::rerun::{self, Rerun, Reruns};
 use crate::signal::{ByKey, Carrier, Signal, Waiting};
@@ -292,6 +293,14 @@ impl PlaceRunner {
         let (store, place) = self.store();
         let headers = self.handle.hub.ask(async move { store.execution_list(&place, &list).await }).await?;
         Ok(headers.iter().map(summary_of).collect())
+    }
+
+    /// The keys that are kept beside this place, in its file or its database.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        let (store, runner) = (Arc::clone(self.handle.hub.store()), self.clone());
+        let (runtime, clock) = (store.runtime(), Arc::clone(self.handle.hub.clock()));
+        Keys::new(store, runtime, clock, move || runner.check_open())
     }
 
     /// How this tenant does, in numbers. It counts rows, so it is for a look now and then.

@@ -55,6 +55,7 @@ fn type_named(name: &str) -> Option<Type> {
     Some(match name {
         "bigint" => Type::INT8,
         "bigint[]" => Type::INT8_ARRAY,
+        "bytea" => Type::BYTEA,
         "boolean" => Type::BOOL,
         "boolean[]" => Type::BOOL_ARRAY,
         "integer" => Type::INT4,
@@ -232,6 +233,12 @@ statements! {
     LOGIN_INSERT "login_insert";
     LOGIN_RENEW "login_renew";
     LOGIN_OVERDUE "login_overdue";
+    KEY_INSERT "key_insert";
+    KEY_FIND "key_find";
+    KEY_LIST "key_list";
+    KEY_DELETE "key_delete";
+    KEY_USED "key_used";
+    KEY_PRUNE "key_prune";
     AUDIT_INSERT "audit_insert";
     AUDIT_LIST "audit_list";
     SESSION_BLOCKERS "session_blockers";

@@ -15,6 +15,7 @@ mod due;
 mod error;
 mod execution;
 mod flush;
+mod key;
 mod payload;
 mod place;
 mod runner;
@@ -45,6 +46,7 @@ pub use flush::{
     NewTask, Outcome, PlaceFlush, PlaceFlushed, Recorded, RecordedExecutions, Rerun, RerunRefusal,
     TaskOutcome, WorkflowKey,
 };
+pub use key::{KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, NewKey};
 pub use payload::Payload;
 pub use place::{Place, PlaceName};
 pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
@@ -141,7 +143,7 @@ pub const MOST_BYTES_AT_ONCE: usize = 64 << 20;
 ///
 /// The futures run on [`runtime`](Self::runtime) and may block its threads.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: KeyStore {
     /// Which database this is, for messages: host, port and database, or the path of the file. Never a
     /// password.
     fn label(&self) -> &str;

@@ -4,8 +4,8 @@ use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
 use cloacina_core::rerun::From;
 use cloacina_core::store::ExecutionFilter;
 use cloacina_core::{
-    Bulk, ByKey, Context, Cursor, Error, Execution, Input, PlaceRunner, Schedule, Schedules, Submission,
-    Submissions, TenantMetrics, Waiting,
+    Bulk, ByKey, Context, Cursor, Error, Execution, Input, Keys, PlaceRunner, Schedule, Schedules,
+    Submission, Submissions, TenantMetrics, Waiting,
 };
 use uuid::Uuid;
 
@@ -219,6 +219,13 @@ impl Runner {
         limit: usize,
     ) -> Result<Vec<ExecutionResult>, Error> {
         self.runner.list(filter, before, limit).await
+    }
+
+    /// The keys that are kept beside this place: in its SQLite file, or for all tenants of its PostgreSQL
+    /// database. Those of a directory of files are [`TenantManager::keys`](crate::tenants::TenantManager::keys).
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        self.runner.keys()
     }
 
     /// How this tenant does, in numbers. It counts rows, so it is for a look now and then.
