@@ -6,15 +6,18 @@ mod executions;
 mod input;
 mod keys;
 mod model;
+mod runners;
 mod schedules;
 mod tenants;
 mod waits;
+
+pub(crate) use model::Page;
 
 use crate::routes::Routes;
 
 /// All of its routes.
 pub(crate) fn routes(routes: Routes) -> Routes {
-    let parts: [fn(Routes) -> Routes; 7] = [
+    let parts: [fn(Routes) -> Routes; 8] = [
         executions::routes,
         waits::routes,
         bulk::routes,
@@ -22,6 +25,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         events::routes,
         tenants::routes,
         keys::routes,
+        runners::routes,
     ];
     parts.into_iter().fold(routes, |routes, add| add(routes))
 }
