@@ -16,6 +16,7 @@ pub mod clock;
 mod config;
 mod contained;
 mod context;
+mod cursor;
 mod error;
 pub mod execution;
 mod hub;
@@ -31,6 +32,7 @@ mod resources;
 mod retry;
 mod rule;
 mod runner;
+mod runners;
 pub(crate) mod schedule;
 mod schedules;
 #[cfg(feature = "testing")]
@@ -48,6 +50,7 @@ pub use bulk::{Bulk, BulkReport};
 pub use children::{Child, Item, Progress, Results};
 pub use config::{RunnerConfig, RunnerConfigBuilder};
 pub use context::{Context, ContextError, Values};
+pub use cursor::Cursor;
 #[doc(hidden)]
 pub use error::Carried;
 pub use error::{Error, ErrorKind, TaskError};
@@ -61,6 +64,7 @@ pub use resources::Resources;
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use rule::TriggerRule;
 pub use runner::{Execution, PlaceRunner, join_all};
+pub use runners::RunnerInfo;
 pub use schedule::{CatchUp, Fire, Missed, Overlap, Redo, Schedule};
 pub use schedules::{Backfill, ScheduleInfo, Schedules, Triggered};
 #[cfg(feature = "testing")]

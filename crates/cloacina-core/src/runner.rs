@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::config::RunnerConfig;
 use crate::context::{Context, payload_of};
+use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind};
 use crate::execution::{AttemptRecord, ExecutionResult, ExecutionStatus};
 use crate::hub::{
@@ -197,14 +198,13 @@ impl PlaceRunner {
     }
 
     /// What the executions of this tenant wait for, in the order of executions: at most `limit`, all after
-    /// `after`, which is the last one of the page before.
+    /// `after`, the [cursor](Waiting::cursor) of the last one of the page before.
     ///
     /// # Errors
     ///
     /// What is wrong with the database.
-    pub async fn waits(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, Error> {
-        self.list_waits(WaitFilter { after: after.map(Waiting::cursor), limit, ..WaitFilter::default() })
-            .await
+    pub async fn waits(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Waiting>, Error> {
+        self.list_waits(WaitFilter { after: after.map(Waiting::after), limit, ..WaitFilter::default() }).await
     }
 
     /// What is asked of humans: those of [`waits`](Self::waits) that [ask](crate::workflow::Ask).
@@ -212,8 +212,8 @@ impl PlaceRunner {
     /// # Errors
     ///
     /// What is wrong with the database.
-    pub async fn inbox(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, Error> {
-        let after = after.map(Waiting::cursor);
+    pub async fn inbox(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Waiting>, Error> {
+        let after = after.map(Waiting::after);
         self.list_waits(WaitFilter { asking: true, after, limit, ..WaitFilter::default() }).await
     }
 
@@ -236,6 +236,21 @@ impl PlaceRunner {
         let (store, place) = self.store();
         let headers = self.handle.hub.ask(async move { store.execution_headers(&place, &ids).await }).await?;
         headers.first().map(|header| header.status).ok_or_else(|| self.not_found(id))
+    }
+
+    /// For each of these executions, a thousand at most, a number that changes whenever its state, one of its
+    /// tasks or a counter of its children does: to look at many at once for what is new. Those that are not
+    /// there are left out.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn pulse(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, u64)>, Error> {
+        self.check_open()?;
+        let ids: Vec<ExecutionId> = ids.iter().take(crate::store::MANY).copied().map(ExecutionId).collect();
+        let (store, place) = self.store();
+        let pulses = self.handle.hub.ask(async move { store.execution_pulse(&place, &ids).await }).await?;
+        Ok(pulses.into_iter().map(|(id, pulse)| (id.into(), pulse.0)).collect())
     }
 
     /// An execution as it is now, with its tasks and the context as far as it is known.
@@ -261,7 +276,7 @@ impl PlaceRunner {
     }
 
     /// A page of executions, newest first: at most `limit`, all older than `before`, which is the last one of
-    /// the page before.
+    /// the page before. With [`since`](ExecutionFilter::since) a page that has fewer is the last one.
     ///
     /// # Errors
     ///
@@ -273,9 +288,14 @@ impl PlaceRunner {
         limit: usize,
     ) -> Result<Vec<ExecutionResult>, Error> {
         self.check_open()?;
+        let since = filter.since;
         let list = ExecutionList { filter, before: before.map(ExecutionId), limit: limit.min(LIST_LIMIT) };
         let (store, place) = self.store();
-        let headers = self.handle.hub.ask(async move { store.execution_list(&place, &list).await }).await?;
+        let mut headers =
+            self.handle.hub.ask(async move { store.execution_list(&place, &list).await }).await?;
+        if let Some(since) = since {
+            headers.retain(|header| header.created_at >= since);
+        }
         Ok(headers.iter().map(summary_of).collect())
     }
 

@@ -62,7 +62,7 @@ use cloacina_core::store::{
     DescribedWorkflow, DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord,
     Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore,
     KnownWorkflow, Liveness, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
-    PlaceFigures, PlaceName, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
     RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
     SignalSent, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor,
     WaitFilter, WaitStep, WorkflowKey,
@@ -561,6 +561,14 @@ impl Store for PostgresStore {
         executions: &[ExecutionId],
     ) -> Result<Vec<ExecutionHeader>> {
         self.run(execution::headers(Arc::clone(&self.inner), place.clone(), executions.to_vec())).await
+    }
+
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>> {
+        self.run(execution::pulse(Arc::clone(&self.inner), place.clone(), executions.to_vec())).await
     }
 
     async fn execution_find(

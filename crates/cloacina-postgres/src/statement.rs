@@ -183,6 +183,7 @@ statements! {
     SCHEDULE_FIRES "schedule_fires";
     EXECUTION_LOAD "execution_load";
     EXECUTION_HEADERS "execution_headers";
+    EXECUTION_PULSE "execution_pulse";
     EXECUTION_FIND "execution_find";
     EXECUTION_LIST "execution_list";
     EXECUTION_LIST_FILTERED "execution_list_filtered";

@@ -17,10 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::address::FileIdentity;
 use crate::connect;
 use crate::error::Failure;
+use crate::runtime::{LONG_AT_ONCE, long_runtime};
 use crate::transaction::snapshot;
 
-/// How many run at once in a process, and of one file.
-pub(crate) const AT_ONCE: usize = 8;
+/// How many of one file run at once.
 const AT_ONCE_OF_A_FILE: usize = 2;
 
 /// How long one may take, its turn included. What PostgreSQL's sessions have as their `statement_timeout`.
@@ -29,7 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// How many steps of SQLite's machine there are between two looks at the time: some hundred microseconds.
 const STEPS: i32 = 10_000;
 
-static PROCESS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_ONCE)));
+static PROCESS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(LONG_AT_ONCE)));
 
 /// The long reads of one file.
 pub(crate) struct LongReads {
@@ -108,7 +108,7 @@ impl LongReads {
         let wanted = Wanted(Arc::new(AtomicBool::new(true)));
         let (path, label, limit) = (self.path.clone(), self.label.clone(), self.deadline);
         let (is_wanted, is_closed) = (Arc::clone(&wanted.0), Arc::clone(&self.is_closed));
-        let read = self.runtime.spawn_blocking(move || {
+        let read = long_runtime()?.spawn_blocking(move || {
             let result = connect::open_reader(&path).and_then(|connection| {
                 if FileIdentity::of(&path) != identity {
                     return Err(replaced(&label));
@@ -220,6 +220,18 @@ mod tests {
     async fn futures_of<F: Future<Output = Result<i64, Failure>>>(all: [F; 3]) -> [Result<i64, Failure>; 3] {
         let [a, b, c] = all;
         tokio::join!(a, b, c).into()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn long_reads_give_way_to_everything_else() {
+        let (_directory, reads) = reads(DEADLINE);
+        let begun = Instant::now();
+        let turn = reads.turn(begun).await.unwrap();
+        let niceness = |_: &Connection| Ok(rustix::process::getpriority_process(None).unwrap());
+        let theirs = reads.read(begun, turn, FileIdentity::of(&reads.path), niceness).await.unwrap();
+        let ours = rustix::process::getpriority_process(None).unwrap();
+        assert!(theirs > ours || ours == 19, "{theirs}, {ours}");
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use cloacina_core::store::{
     DescribedWorkflow, DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord,
     Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore,
     KnownWorkflow, Liveness, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
-    PlaceFigures, PlaceName, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
     RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
     SignalSent, Store, StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep,
     WorkflowKey,
@@ -84,6 +84,7 @@ methods! {
     SignalSend = "signal_send",
     ExecutionLoad = "execution_load",
     ExecutionHeaders = "execution_headers",
+    ExecutionPulse = "execution_pulse",
     ExecutionFind = "execution_find",
     ExecutionList = "execution_list",
     AttemptList = "attempt_list",
@@ -474,6 +475,14 @@ impl Store for FaultyStore {
         executions: &[ExecutionId],
     ) -> Result<Vec<ExecutionHeader>> {
         self.through(Method::ExecutionHeaders, self.inner.execution_headers(place, executions)).await
+    }
+
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>> {
+        self.through(Method::ExecutionPulse, self.inner.execution_pulse(place, executions)).await
     }
 
     async fn execution_find(

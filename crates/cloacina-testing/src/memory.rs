@@ -23,8 +23,8 @@ use cloacina_core::store::{
     DescribedWorkflow, Due, DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord,
     Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore,
     KnownWorkflow, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewExecution, NewKey, NewSignal,
-    NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, RecordedExecutions, Repaired,
-    RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection,
+    NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions,
+    Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection,
     SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantState,
     TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
@@ -508,6 +508,16 @@ impl Store for MemoryStore {
         let mut tables = self.shared.lock();
         let rows = tables.place(place)?;
         Ok(executions.iter().filter_map(|id| rows.header(*id)).collect())
+    }
+
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>> {
+        let mut tables = self.shared.lock();
+        let rows = tables.place(place)?;
+        Ok(executions.iter().filter_map(|id| Some((*id, rows.pulse(*id)?))).collect())
     }
 
     async fn execution_find(

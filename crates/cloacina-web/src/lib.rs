@@ -23,13 +23,17 @@
 
 mod api;
 mod authorize;
+mod bulk;
 mod engine;
+mod keys;
 mod pages;
 mod permit;
 mod principal;
 mod problem;
 mod routes;
+mod session;
 mod state;
+mod tail;
 
 use std::sync::Arc;
 
@@ -39,12 +43,14 @@ use axum::http::StatusCode;
 
 pub use authorize::Authorize;
 pub use engine::Engine;
+pub use keys::{ApiKeys, KeyRequest};
 pub use principal::{Principal, Role};
 pub use problem::Problem;
 pub use routes::Route;
 
 use routes::Routes;
 use state::Web;
+use tail::Tails;
 
 /// How large the body of a request may be, in bytes. What the engine takes is limited by itself.
 const MOST_BODY: usize = 8 << 20;
@@ -54,9 +60,14 @@ const MOST_BODY: usize = 8 << 20;
 /// All links are relative, so the router works under any path of another one
 /// ([`nest`](axum::Router::nest)).
 pub fn router(engine: impl Into<Engine>, authorize: impl Authorize) -> Router {
-    let web = Arc::new(Web { engine: engine.into(), authorize: Box::new(authorize) });
+    let web = Arc::new(Web {
+        engine: engine.into(),
+        authorize: Box::new(authorize),
+        tails: Arc::new(Tails::new()),
+        bulks: Arc::default(),
+    });
     let (api, ..) = api::routes(Routes::new()).finish();
-    let (pages, ..) = pages::routes(Routes::new()).finish();
+    let (pages, ..) = session::routes(pages::routes(Routes::new())).finish();
     api.merge(pages::finish(pages))
         .fallback(async || Problem::not_found("there is nothing under this path"))
         .method_not_allowed_fallback(async || {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::SecurityRequirement;
@@ -19,6 +19,7 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoParams, ToSchema};
 
+use crate::api::Page;
 use crate::permit::{Action, Permit};
 use crate::state::Web;
 use crate::{Problem, Role};
@@ -106,6 +107,16 @@ impl Doc {
     /// Answers this as JSON.
     pub(crate) fn answers<B: ToSchema>(self, status: &str, what: &str) -> Self {
         self.answers_as::<B>(status, what, "application/json")
+    }
+
+    /// Answers a part of a list of these.
+    pub(crate) fn answers_page<T: ToSchema>(mut self, what: &str) -> Self
+    where
+        Page<T>: ToSchema,
+    {
+        // The schema of a generic type does not bring that of its parameter along.
+        self.known::<T>();
+        self.answers::<Page<T>>("200", what)
     }
 
     /// Answers this in some form.
@@ -196,6 +207,12 @@ impl Routes {
         T: Guarded + 'static,
     {
         self.add(Method::POST, path, handler, None)
+    }
+
+    /// What everybody may get: what a page needs before anybody is known.
+    pub(crate) fn open_to_everybody(mut self, path: &'static str, methods: MethodRouter<Arc<Web>>) -> Self {
+        self.router = self.router.route(path, methods);
+        self
     }
 
     fn add<H, T>(mut self, method: Method, path: &'static str, handler: H, doc: Option<Doc>) -> Self

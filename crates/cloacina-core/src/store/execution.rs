@@ -1,8 +1,10 @@
 //! Executions as they are read and controlled.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{Payload, WorkflowKey};
 use crate::execution::{AttemptRecord, ExecutionStatus, SkipReason, TaskState};
@@ -86,6 +88,26 @@ pub struct TaskRecord {
     pub handled: bool,
 }
 
+/// What changes whenever an execution does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pulse(pub u64);
+
+impl Pulse {
+    /// Of an execution in this state, with sums over its tasks and over the counters of its children.
+    #[must_use]
+    pub fn of(
+        state: &str,
+        finished_at: Option<Timestamp>,
+        superseded_by: Option<Uuid>,
+        tasks: f64,
+        children: f64,
+    ) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (state, finished_at, superseded_by, tasks.to_bits(), children.to_bits()).hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
 /// The error of an execution that the engine paused because nobody has its code.
 pub const ORPHANED: &str = "paused, because no live runner has this version of its workflow; it resumes by itself when one is started";
 
@@ -130,6 +152,9 @@ pub struct ExecutionFilter {
     pub tag: Option<String>,
     /// Whether another execution took their place.
     pub superseded: Option<bool>,
+    /// Recorded at this time or later. The stores do not look at it: a list goes from the newest on, and whoever
+    /// reads it stops there.
+    pub since: Option<Timestamp>,
 }
 
 impl ExecutionFilter {
@@ -169,6 +194,13 @@ impl ExecutionFilter {
     #[must_use]
     pub fn superseded(mut self, superseded: bool) -> Self {
         self.superseded = Some(superseded);
+        self
+    }
+
+    /// Those that were recorded at this time or later.
+    #[must_use]
+    pub fn since(mut self, time: Timestamp) -> Self {
+        self.since = Some(time);
         self
     }
 

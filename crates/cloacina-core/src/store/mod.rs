@@ -40,7 +40,7 @@ pub use due::{DueKind, Settled};
 pub use error::{StoreError, StoreErrorKind};
 pub use execution::{
     AttemptList, Control, Controlled, ExecutionFilter, ExecutionHeader, ExecutionList, ExecutionRecord,
-    ORPHANED, PlaceFigures, TaskRecord,
+    ORPHANED, PlaceFigures, Pulse, TaskRecord,
 };
 pub use flush::{
     Claim, Claimed, Closed, CopiedTask, Expansion, Flush, Flushed, Freed, Fresh, Idempotency, NewExecution,
@@ -414,6 +414,14 @@ pub trait Store: KeyStore {
         place: &Place,
         executions: &[ExecutionId],
     ) -> Result<Vec<ExecutionHeader>>;
+
+    /// For each of these executions a number that changes whenever its state, one of its tasks or a counter of
+    /// its children does. Those that are not there are left out.
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>>;
 
     /// The execution that was recorded under an idempotency key, and the hash of its input.
     async fn execution_find(

@@ -11,7 +11,7 @@ use cloacina_core::store::{
     DescribedWorkflow, DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord,
     Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore,
     KnownWorkflow, Liveness, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
-    PlaceFigures, PlaceName, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
     RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
     SignalSent, Store, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
@@ -368,6 +368,15 @@ impl Store for SqliteStore {
     ) -> Result<Vec<ExecutionHeader>> {
         self.own(place)?;
         self.read(|connection| execution::headers(connection, place.tenant, executions)).await
+    }
+
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>> {
+        self.own(place)?;
+        self.read(|connection| execution::pulse(connection, place.tenant, executions)).await
     }
 
     async fn execution_find(

@@ -1,10 +1,31 @@
 //! The HTTP interface: JSON in, JSON out.
 
+mod bulk;
+mod events;
 mod executions;
+mod input;
+mod keys;
+mod model;
+mod runners;
+mod schedules;
+mod tenants;
+mod waits;
+
+pub(crate) use model::Page;
 
 use crate::routes::Routes;
 
 /// All of its routes.
 pub(crate) fn routes(routes: Routes) -> Routes {
-    executions::routes(routes)
+    let parts: [fn(Routes) -> Routes; 8] = [
+        executions::routes,
+        waits::routes,
+        bulk::routes,
+        schedules::routes,
+        events::routes,
+        tenants::routes,
+        keys::routes,
+        runners::routes,
+    ];
+    parts.into_iter().fold(routes, |routes, add| add(routes))
 }

@@ -5,8 +5,8 @@ use cloacina_core::rerun::From;
 use cloacina_core::store::ExecutionFilter;
 use cloacina_core::workflow::WorkflowInfo;
 use cloacina_core::{
-    Bulk, ByKey, Context, Error, Execution, Input, Keys, PlaceRunner, Schedule, Schedules, Submission,
-    Submissions, TenantMetrics, Waiting,
+    Bulk, ByKey, Context, Cursor, Error, Execution, Input, Keys, PlaceRunner, RunnerInfo, Schedule,
+    Schedules, Submission, Submissions, TenantMetrics, Waiting,
 };
 use uuid::Uuid;
 
@@ -150,12 +150,12 @@ impl Runner {
     }
 
     /// What the executions of this tenant wait for, in the order of executions: at most `limit`, all after
-    /// `after`, which is the last one of the page before.
+    /// `after`, the [cursor](Waiting::cursor) of the last one of the page before.
     ///
     /// # Errors
     ///
     /// What is wrong with the database.
-    pub async fn waits(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, Error> {
+    pub async fn waits(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Waiting>, Error> {
         self.runner.waits(after, limit).await
     }
 
@@ -164,7 +164,7 @@ impl Runner {
     /// # Errors
     ///
     /// What is wrong with the database.
-    pub async fn inbox(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, Error> {
+    pub async fn inbox(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Waiting>, Error> {
         self.runner.inbox(after, limit).await
     }
 
@@ -175,6 +175,17 @@ impl Runner {
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if this tenant has no such execution.
     pub async fn get_execution_status(&self, id: Uuid) -> Result<ExecutionStatus, Error> {
         self.runner.get_execution_status(id).await
+    }
+
+    /// For each of these executions, a thousand at most, a number that changes whenever its state, one of its
+    /// tasks or a counter of its children does: to look at many at once for what is new. Those that are not
+    /// there are left out.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn pulse(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, u64)>, Error> {
+        self.runner.pulse(ids).await
     }
 
     /// An execution as it is now, with its tasks and the context as far as it is known.
@@ -197,7 +208,7 @@ impl Runner {
     }
 
     /// A page of executions, newest first: at most `limit`, all older than `before`, which is the last one of
-    /// the page before.
+    /// the page before. With [`since`](ExecutionFilter::since) a page that has fewer is the last one.
     ///
     /// # Errors
     ///
@@ -237,6 +248,15 @@ impl Runner {
     /// what is wrong with the database.
     pub async fn metrics(&self) -> Result<TenantMetrics, Error> {
         self.runner.metrics().await
+    }
+
+    /// The runners of this tenant's database: the processes that work on it, or did until a moment ago.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn runners(&self) -> Result<Vec<RunnerInfo>, Error> {
+        self.runner.runners().await
     }
 
     /// Whether nothing of this tenant is under way in this process, and nobody but the caller has this
