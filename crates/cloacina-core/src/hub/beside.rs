@@ -72,6 +72,7 @@ impl Hub {
             deadline: None,
             priority: u8::try_from(header.priority).unwrap_or_default(),
             tags: header.tags.to_vec(),
+            submitted_by: None,
             // A child is an execution of its own when it is rerun; its tasks still know what it was for.
             origin: Origin { rerun_of: Some(of.0), token, ..origin },
         };
@@ -82,7 +83,7 @@ impl Hub {
         let plan = rerun::plan(record, &new.tasks, workflow, before.as_deref(), from)
             .map_err(|misfit| misfit.into_error(of, tenant, &header.workflow.name, from))?;
         new.tasks = plan.tasks;
-        new.rerun = Some(Box::new(Rerun { of, copied: plan.copied }));
+        new.rerun = Some(Box::new(Rerun { audit: None, of, copied: plan.copied }));
         Ok((submit, limit))
     }
 
