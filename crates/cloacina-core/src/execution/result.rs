@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 use crate::Context;
+use crate::workflow::TaskKind;
 
 /// A snapshot of an execution. Once it has ended, it never changes, but for
 /// [`superseded_by`](Self::superseded_by).
@@ -48,6 +49,9 @@ pub struct ExecutionResult {
 pub struct TaskResult {
     /// Its id.
     pub task_id: String,
+    /// What it does, if this process has the code of the workflow; else see
+    /// [`Execution::graph`](crate::Execution::graph).
+    pub kind: Option<TaskKind>,
     /// Its state.
     pub state: TaskState,
     /// How often it was tried.

@@ -317,6 +317,7 @@ impl Live {
                 .zip(&self.tasks)
                 .map(|(node, task)| TaskResult {
                     task_id: node.id().to_owned(),
+                    kind: Some(node.kind()),
                     state: task.state,
                     attempts: tries(task.state, task.attempt),
                     start_time: task.started_at,
@@ -402,7 +403,11 @@ pub(crate) fn context_at(
 
 /// A stored execution as its caller sees it. Without the workflow's code the patches are merged in the order
 /// of the tasks' positions.
-pub(crate) fn result_of(record: &ExecutionRecord, graph: Option<&Graph>) -> Result<ExecutionResult, Error> {
+pub(crate) fn result_of(
+    record: &ExecutionRecord,
+    workflow: Option<&Workflow>,
+) -> Result<ExecutionResult, Error> {
+    let graph = workflow.and_then(|workflow| workflow.graph().ok());
     let ContextParts { input, patches, .. } = ContextParts::of(record)?;
     let order: Vec<TaskIndex> = match graph {
         Some(graph) => graph.merge_order(),
@@ -415,8 +420,10 @@ pub(crate) fn result_of(record: &ExecutionRecord, graph: Option<&Graph>) -> Resu
         task_results: record
             .tasks
             .iter()
-            .map(|task| TaskResult {
+            .zip(0..)
+            .map(|(task, position)| TaskResult {
                 task_id: task.name.clone(),
+                kind: workflow.and_then(|workflow| workflow.node(position)).map(Node::kind),
                 state: task.state,
                 attempts: tries(task.state, task.attempt),
                 start_time: task.started_at,

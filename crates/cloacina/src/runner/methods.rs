@@ -3,6 +3,7 @@
 use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
 use cloacina_core::rerun::From;
 use cloacina_core::store::ExecutionFilter;
+use cloacina_core::workflow::WorkflowInfo;
 use cloacina_core::{
     Bulk, ByKey, Context, Cursor, Error, Execution, Input, Keys, PlaceRunner, RunnerInfo, Schedule,
     Schedules, Submission, Submissions, TenantMetrics, Waiting,
@@ -219,6 +220,17 @@ impl Runner {
         limit: usize,
     ) -> Result<Vec<ExecutionResult>, Error> {
         self.runner.list(filter, before, limit).await
+    }
+
+    /// The versions of workflows that can run here and that some process had, by name, the newest of each
+    /// first, with who has them now: at most 10,000. A program that has a workflow describes it in the database
+    /// when it opens a place, for those that have not.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn workflows(&self) -> Result<Vec<WorkflowInfo>, Error> {
+        self.runner.workflows().await
     }
 
     /// The keys that are kept beside this place: in its SQLite file, or for all tenants of its PostgreSQL
