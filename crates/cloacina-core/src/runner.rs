@@ -13,9 +13,10 @@ use uuid::Uuid;
 use crate::config::RunnerConfig;
 use crate::context::{Context, payload_of};
 use crate::error::{Error, ErrorKind};
-use crate::execution::{AttemptRecord, ExecutionResult, ExecutionStatus};
+use crate::execution::{AttemptRecord, ExecutionDetails, ExecutionResult, ExecutionStatus};
 use crate::hub::{
-    Ended, HandleNumber, Hub, OpenPlace, Roots, Submit, SubmitReply, Submitter, result_of, summary_of,
+    Ended, HandleNumber, Hub, OpenPlace, Roots, Submit, SubmitReply, Submitter, details_of, result_of,
+    summary_of,
 };
 use crate::id::ExecutionId;
 use crate::metrics::TenantMetrics;
@@ -277,6 +278,13 @@ impl PlaceRunner {
         let (store, place) = self.store();
         let headers = self.handle.hub.ask(async move { store.execution_list(&place, &list).await }).await?;
         Ok(headers.iter().map(summary_of).collect())
+    }
+
+    /// What time it is for what is shown of this tenant: the time of this process, or of the clock that a test
+    /// moves.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.handle.hub.now()
     }
 
     /// How this tenant does, in numbers. It counts rows, so it is for a look now and then.
@@ -794,6 +802,21 @@ impl Execution {
         let attempts =
             self.runner.handle.hub.ask(async move { store.attempt_list(&place, id).await }).await?;
         attempts.ok_or_else(|| self.runner.not_found(self.execution_id))
+    }
+
+    /// Everything that is stored of it: besides what
+    /// [`get_execution`](PlaceRunner::get_execution) tells, its input and what each task changed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if there is no such execution, [`ErrorKind::Context`] if what is stored of it
+    /// cannot be read.
+    pub async fn details(&self) -> Result<ExecutionDetails, Error> {
+        self.runner.check_open()?;
+        let record = self.runner.load(self.execution_id).await?;
+        let workflows = Arc::clone(&self.runner.handle.place.state().handles.workflows);
+        let graph = workflows.version(&record.header.workflow).and_then(|workflow| workflow.graph().ok());
+        details_of(&record, graph.map(Arc::as_ref))
     }
 
     /// Starts to describe a rerun of it: a new execution that takes its place, and runs it from there.

@@ -7,6 +7,7 @@ use cloacina_core::{
     Bulk, ByKey, Context, Error, Execution, Input, PlaceRunner, Schedule, Schedules, Submission, Submissions,
     TenantMetrics, Waiting,
 };
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Runner;
@@ -208,6 +209,13 @@ impl Runner {
         limit: usize,
     ) -> Result<Vec<ExecutionResult>, Error> {
         self.runner.list(filter, before, limit).await
+    }
+
+    /// What time it is for what is shown of this tenant: the time of this process, or of the clock that a test
+    /// moves.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.runner.now()
     }
 
     /// How this tenant does, in numbers. It counts rows, so it is for a look now and then.
