@@ -1,25 +1,117 @@
 //! The pages: HTML that the server writes, readable without JavaScript.
+//!
+//! A page reads what it needs, makes a plain value of it, and renders that. It changes nothing: what a form
+//! sends goes to a route of its own, which leads back to a page. All links are relative.
+
+mod assets;
+mod diff;
+mod execution;
+mod executions;
+mod fields;
+mod graph;
+mod layout;
+mod login;
+mod outside;
+mod parts;
+mod timeline;
+mod waiting;
 
 use std::sync::Arc;
 
 use axum::Router;
-use maud::{DOCTYPE, Markup, html};
+use axum::extract::{Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use cloacina::Runner;
+use maud::html;
 
+use self::layout::Frame;
+use self::parts::{say, url};
 use crate::Problem;
-use crate::permit::{Permit, View};
+use crate::permit::{Action, Permit};
 use crate::routes::Routes;
 use crate::state::Web;
 
+/// What a page may load, and where it may stand. Nothing comes from elsewhere, nothing runs that is written
+/// into a page.
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
 /// All pages, and what their forms send.
 pub(crate) fn routes(routes: Routes) -> Routes {
-    routes.page("/tenants/{tenant}", overview)
+    let routes = executions::routes(routes);
+    execution::routes(routes)
+}
+
+/// The runner of a tenant, whose actions the audit knows somebody by, with the reason that they gave.
+async fn acting<A: Action>(permit: &Permit<A>, reason: Option<&str>) -> Result<Runner, Problem> {
+    let _reason = reason;
+    permit.runner().await
 }
 
 /// Puts on what all pages need.
-pub(crate) fn finish(pages: Router<Arc<Web>>) -> Router<Arc<Web>> {
-    pages
+pub(crate) fn finish(pages: Router<Arc<Web>>, web: &Arc<Web>) -> Router<Arc<Web>> {
+    pages.merge(outside::routes()).layer(from_fn_with_state(Arc::clone(web), dress))
 }
 
-async fn overview(permit: Permit<View>) -> Result<Markup, Problem> {
-    Ok(html! { (DOCTYPE) h1 { (permit.tenant()) } })
+/// Makes a page of an error, and says what a page may do.
+async fn dress(State(web): State<Arc<Web>>, frame: Frame, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let kept = response.headers().clone();
+        response = match web.authorize.login_page().filter(|_| problem.status() == StatusCode::UNAUTHORIZED) {
+            Some(login) => {
+                let back = if method == Method::GET { frame.here.as_str() } else { "" };
+                let query = if back.is_empty() { String::new() } else { url::query([("back", back)]) };
+                see(&frame.to(format!("{login}{query}")))
+            }
+            None => problem_page(&frame, &problem),
+        };
+        keep(&kept, response.headers_mut());
+    }
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What an error says besides its body.
+fn keep(from: &HeaderMap, to: &mut HeaderMap) {
+    for name in ["retry-after", "www-authenticate", "allow"] {
+        if let Some(value) = from.get(name) {
+            to.insert(name, value.clone());
+        }
+    }
+}
+
+fn problem_page(frame: &Frame, problem: &Problem) -> Response {
+    let title = match problem.status() {
+        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => "Not for you",
+        StatusCode::NOT_FOUND => "Not there",
+        StatusCode::SERVICE_UNAVAILABLE => "Not now",
+        _ => "Not done",
+    };
+    let body = html! {
+        header { h1 { (title) } }
+        section { (say::failed(problem)) }
+        section.btns { a.btn href=(frame.to("")) { "To the overview" } a.btn href="" data-back { "Back" } }
+    };
+    (problem.status(), layout::bare(frame, title, &body)).into_response()
+}
+
+/// Leads to a page, by its way from here.
+fn see(page: &str) -> Response {
+    match HeaderValue::try_from(page) {
+        Ok(page) => (StatusCode::SEE_OTHER, [(LOCATION, page)]).into_response(),
+        Err(_) => Problem::bad_request("the path cannot be led to").into_response(),
+    }
 }

@@ -1,0 +1,40 @@
+//! What waits, in words: what for, since when, until when, and what then. And what of it may be told to who
+//! may not see payloads.
+
+use cloacina::{Timestamp, Waiting};
+
+use super::parts::text;
+
+/// How the text begins with which the engine itself pauses an execution whose code nobody has.
+const ORPHANED: &str = "paused, because no live runner has this version of its workflow";
+
+/// Whether this is why the engine paused an execution.
+pub(super) fn is_orphaned(error: &str) -> bool {
+    error.starts_with(ORPHANED)
+}
+
+/// An error, or how long it is: its text may hold what belongs to the tenant.
+pub(super) fn error(error: &str, sees_payloads: bool) -> String {
+    if sees_payloads {
+        return error.to_owned();
+    }
+    format!("an error of {}, hidden", text::count(error.chars().count() as u64, "character", "characters"))
+}
+
+/// What a wait is for, in one line.
+pub(super) fn in_short(wait: &Waiting, sees_payloads: bool, now: Timestamp) -> String {
+    let until = match wait.until {
+        Some(until) => format!(", until {} ({})", text::moment(until, now), text::relative(until, now)),
+        None => String::new(),
+    };
+    match (&wait.ask, &wait.signal) {
+        (Some(ask), _) => {
+            let whom = ask.role.as_deref().map(|role| format!(" {role}")).unwrap_or_default();
+            let question = if sees_payloads { ask.question.clone() } else { "a question, hidden".to_owned() };
+            format!("{}: asks{whom}: {question}{until}", wait.wait)
+        }
+        (None, Some(signal)) if *signal == wait.wait => format!("{signal}: none sent yet{until}"),
+        (None, Some(signal)) => format!("{}: no signal {signal} yet{until}", wait.wait),
+        (None, None) => format!("{}{until}", wait.wait),
+    }
+}
