@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::context::{Context, Values};
+use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind};
 use crate::execution::{ExecutionStatus, TaskInfo};
 use crate::hub::{Hub, OpenPlace, Recording, result_of};
@@ -130,6 +131,15 @@ pub struct Child {
     /// Its state.
     pub status: ExecutionStatus,
     position: TaskIndex,
+}
+
+impl Child {
+    /// Where a list goes on after it.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        let position = self.position.max(0).unsigned_abs();
+        Cursor { major: position.into(), minor: i64::try_from(self.item).unwrap_or(i64::MAX) }
+    }
 }
 
 /// The results of the children of a node, in the order of their items, read by pages.
@@ -346,15 +356,17 @@ impl Execution {
         Ok(nodes.into_iter().map(Progress::of).collect())
     }
 
-    /// Its children, in the order of nodes and items, the first `limit` after `after`.
+    /// Its children, in the order of nodes and items, the first `limit` after `after`, the
+    /// [cursor](Child::cursor) of the last one of the page before.
     ///
     /// # Errors
     ///
     /// What is wrong with the database.
-    pub async fn children(&self, after: Option<&Child>, limit: usize) -> Result<Vec<Child>, Error> {
+    pub async fn children(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Child>, Error> {
         let (hub, place) = self.whereabouts()?;
         let (store, inner, id) = (Arc::clone(hub.store()), Arc::clone(&place.place), self.id());
-        let after = after.map(|child| (child.position, i64::try_from(child.item).unwrap_or(i64::MAX)));
+        let after =
+            after.map(|cursor| (TaskIndex::try_from(cursor.major).unwrap_or(TaskIndex::MAX), cursor.minor));
         let list = ChildList { parent: id, node: None, after, limit };
         let asked = async move {
             let children = store.children_list(&inner, &list).await?;

@@ -16,11 +16,13 @@ pub mod clock;
 mod config;
 mod contained;
 mod context;
+mod cursor;
 mod error;
 pub mod execution;
 mod hub;
 pub mod id;
 mod json;
+mod keys;
 pub mod lease;
 mod metrics;
 mod origin;
@@ -47,12 +49,14 @@ pub use bulk::{Bulk, BulkReport};
 pub use children::{Child, Item, Progress, Results};
 pub use config::{RunnerConfig, RunnerConfigBuilder};
 pub use context::{Context, ContextError, Values};
+pub use cursor::Cursor;
 #[doc(hidden)]
 pub use error::Carried;
 pub use error::{Error, ErrorKind, TaskError};
 pub use hub::{Completion, Deferred, Hub, Prepared, Recording, Submitter, Writing};
 #[cfg(feature = "testing")]
 pub use hub::{Doing, RunningTask};
+pub use keys::Keys;
 pub use metrics::TenantMetrics;
 pub use origin::Parent;
 pub use resources::Resources;

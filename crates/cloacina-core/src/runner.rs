@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::config::RunnerConfig;
 use crate::context::{Context, payload_of};
+use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind};
 use crate::execution::{AttemptRecord, ExecutionDetails, ExecutionResult, ExecutionStatus};
 use crate::hub::{
@@ -19,6 +20,7 @@ use crate::hub::{
     summary_of,
 };
 use crate::id::ExecutionId;
+use crate::keys::Keys;
 use crate::metrics::TenantMetrics;
 use crate::rerun::{self, Rerun, Reruns};
 use crate::signal::{ByKey, Carrier, Signal, Waiting};
@@ -197,14 +199,13 @@ impl PlaceRunner {
     }
 
     /// What the executions of this tenant wait for, in the order of executions: at most `limit`, all after
-    /// `after`, which is the last one of the page before.
+    /// `after`, the [cursor](Waiting::cursor) of the last one of the page before.
     ///
     /// # Errors
     ///
     /// What is wrong with the database.
-    pub async fn waits(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, Error> {
-        self.list_waits(WaitFilter { after: after.map(Waiting::cursor), limit, ..WaitFilter::default() })
-            .await
+    pub async fn waits(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Waiting>, Error> {
+        self.list_waits(WaitFilter { after: after.map(Waiting::after), limit, ..WaitFilter::default() }).await
     }
 
     /// What is asked of humans: those of [`waits`](Self::waits) that [ask](crate::workflow::Ask).
@@ -212,8 +213,8 @@ impl PlaceRunner {
     /// # Errors
     ///
     /// What is wrong with the database.
-    pub async fn inbox(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, Error> {
-        let after = after.map(Waiting::cursor);
+    pub async fn inbox(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Waiting>, Error> {
+        let after = after.map(Waiting::after);
         self.list_waits(WaitFilter { asking: true, after, limit, ..WaitFilter::default() }).await
     }
 
@@ -236,6 +237,21 @@ impl PlaceRunner {
         let (store, place) = self.store();
         let headers = self.handle.hub.ask(async move { store.execution_headers(&place, &ids).await }).await?;
         headers.first().map(|header| header.status).ok_or_else(|| self.not_found(id))
+    }
+
+    /// For each of these executions, a thousand at most, a number that changes whenever its state, one of its
+    /// tasks or a counter of its children does: to look at many at once for what is new. Those that are not
+    /// there are left out.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn pulse(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, u64)>, Error> {
+        self.check_open()?;
+        let ids: Vec<ExecutionId> = ids.iter().take(crate::store::MANY).copied().map(ExecutionId).collect();
+        let (store, place) = self.store();
+        let pulses = self.handle.hub.ask(async move { store.execution_pulse(&place, &ids).await }).await?;
+        Ok(pulses.into_iter().map(|(id, pulse)| (id.into(), pulse.0)).collect())
     }
 
     /// An execution as it is now, with its tasks and the context as far as it is known.
@@ -285,6 +301,14 @@ impl PlaceRunner {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.handle.hub.now()
+    }
+
+    /// The keys that are kept beside this place, in its file or its database.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        let (store, runner) = (Arc::clone(self.handle.hub.store()), self.clone());
+        let (runtime, clock) = (store.runtime(), Arc::clone(self.handle.hub.clock()));
+        Keys::new(store, runtime, clock, move || runner.check_open())
     }
 
     /// How this tenant does, in numbers. It counts rows, so it is for a look now and then.

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::hub::{Hub, OpenPlace};
 use crate::id::ScheduleId;
@@ -47,12 +49,32 @@ pub struct ScheduleInfo {
     pub origin: Option<String>,
     /// Its cron expressions.
     pub cron: Vec<String>,
+    /// The cron expressions at whose times it does not fire.
+    pub except: Vec<String>,
+    /// Its periods.
+    pub every: Vec<Duration>,
+    /// The single times at which it fires.
+    pub at: Vec<Timestamp>,
     /// The zone that they mean, if it is not UTC.
     pub zone: Option<String>,
     /// What happens with times that were missed.
     pub catch_up: CatchUp,
     /// What happens if the execution before is not over.
     pub overlap: Overlap,
+    /// How late a time may be and still be caught up with.
+    pub window: Option<Duration>,
+    /// Over how long its starts are spread.
+    pub spread: Option<Duration>,
+    /// Not before and not after these times it fires.
+    pub between: (Option<Timestamp>, Option<Timestamp>),
+    /// How often it fires at most.
+    pub at_most: Option<u32>,
+    /// After how many failures in a row it is paused.
+    pub pause_after_failures: Option<u32>,
+    /// The priority of its executions.
+    pub priority: u8,
+    /// The input of its executions.
+    pub input: Context,
     /// When it fires next.
     pub next: Option<Timestamp>,
     /// The time for which it last started an execution.
@@ -229,6 +251,17 @@ impl Schedules {
         Ok(decide::next_of(&calendar, now, count.min(MANY)))
     }
 
+    /// The first times at which a schedule would fire if it were put now, before its
+    /// [spread](Schedule::spread). Nothing is put.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] for what [`put`](Self::put) would refuse, with what to write instead.
+    pub fn preview(&self, schedule: &Schedule, count: usize) -> Result<Vec<Timestamp>, Error> {
+        let (now, least) = (self.hub()?.now(), self.runner.settings().min_schedule_period);
+        decide::preview(self.place().place.tenant, schedule, least, now, count.min(MANY))
+    }
+
     /// What came of the times of a schedule, the latest first: at most `limit`, all before `before`. The
     /// newest 1,000 are kept.
     ///
@@ -344,6 +377,16 @@ fn info(found: Found) -> ScheduleInfo {
         reason: row.reason,
         origin: row.origin,
         cron: spec.cron,
+        except: spec.except,
+        every: spec.every_ms.into_iter().map(Duration::from_millis).collect(),
+        at: spec.at,
+        window: spec.window_ms.map(Duration::from_millis),
+        spread: spec.spread_ms.map(Duration::from_millis),
+        between: (spec.starts_at, spec.ends_at),
+        at_most: spec.at_most,
+        pause_after_failures: spec.pause_after_failures,
+        priority: spec.priority,
+        input: Context::from_values(Arc::new(spec.input.into_iter().collect())),
         zone: spec.zone,
         catch_up: spec.catch_up,
         overlap: spec.overlap,

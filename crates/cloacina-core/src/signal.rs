@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::context::Context;
+use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
 use crate::store::{NewSignal, OpenWait, Payload, SignalSent, SignalTarget};
@@ -203,9 +204,16 @@ impl From<OpenWait> for Waiting {
 }
 
 impl Waiting {
-    /// Where the page of a list goes on after it.
-    pub(crate) fn cursor(&self) -> (ExecutionId, i16) {
-        (ExecutionId(self.execution_id), self.node)
+    /// Where a list goes on after it.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        Cursor { major: self.execution_id.as_u128(), minor: self.node.into() }
+    }
+
+    /// What the store takes for that.
+    pub(crate) fn after(cursor: Cursor) -> (ExecutionId, i16) {
+        let node = i16::try_from(cursor.minor).unwrap_or(i16::MAX);
+        (ExecutionId(Uuid::from_u128(cursor.major)), node)
     }
 }
 

@@ -3,6 +3,7 @@
 --   login    which database login is which tenant: by the OID of the role, which no name can imitate
 --   audit    what an administrator did
 --   quota    how much each tenant's logins have written here lately
+--   api_key  what lets programs and people in that use a service built on this; no tenant's login can see it
 --
 -- A tenant's login has no right on any table here. What it may do is a list of functions that run with the
 -- rights of this schema's owner and act for the tenant of `session_user`, whatever they are told: with the
@@ -66,6 +67,28 @@ CREATE TABLE audit (
 );
 
 CREATE INDEX audit_tenant ON audit (tenant_id, id);
+
+-- The hashes of their secrets, never a secret. A session goes with its key, and a tenant takes its keys with
+-- it: another one of its name has another id.
+CREATE TABLE api_key (
+    id           text        NOT NULL PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9]{12}$'),
+    hash         bytea       NOT NULL CHECK (length(hash) = 32),
+    -- The key that it is a session of.
+    parent       text,
+    -- NULL: the operator's.
+    tenant_id    uuid,
+    role         text        NOT NULL CHECK (length(role) <= 64),
+    payloads     boolean     NOT NULL,
+    name         text        NOT NULL CHECK (length(name) <= 100),
+    created_at   timestamptz NOT NULL CHECK (isfinite(created_at)),
+    created_by   text        NOT NULL CHECK (length(created_by) <= 200),
+    expires_at   timestamptz CHECK (isfinite(expires_at)),
+    -- To the minute.
+    last_used_at timestamptz CHECK (isfinite(last_used_at))
+);
+
+CREATE INDEX api_key_parent ON api_key (parent) WHERE parent IS NOT NULL;
+CREATE INDEX api_key_tenant ON api_key (tenant_id, id) WHERE tenant_id IS NOT NULL;
 
 -- How often a tenant's login has changed its bell in the second that began then.
 ALTER TABLE doorbell

@@ -6,6 +6,9 @@ GRANT SELECT, INSERT ON cloacina.tenant, cloacina.migration TO cloacina_engine;
 -- What the migration of a place notes, for places that an operator's login made for itself.
 GRANT UPDATE (schema_version, min_reader) ON cloacina.tenant TO cloacina_engine;
 GRANT SELECT ON cloacina.login TO cloacina_engine;
+-- Who serves people and programs that show a key.
+GRANT SELECT, INSERT, DELETE ON cloacina.api_key TO cloacina_engine;
+GRANT UPDATE (last_used_at) ON cloacina.api_key TO cloacina_engine;
 -- Who signs the tokens of tenants that share tables.
 GRANT SELECT ON cloacina.data_key TO cloacina_engine;
 GRANT EXECUTE ON FUNCTION

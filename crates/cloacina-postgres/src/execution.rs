@@ -10,8 +10,8 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus};
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, MANY,
-    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NEVER, ORPHANED, Place, PlaceFigures, Result, StoreError,
-    StoreErrorKind, TaskRecord, WorkflowKey,
+    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NEVER, ORPHANED, Place, PlaceFigures, Pulse, Result,
+    StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -179,6 +179,23 @@ pub(crate) async fn headers(
     let step = Step::Run(sql::EXECUTION_HEADERS, params![Uuid::from(place.tenant), uuids(&executions)]);
     let rows = in_place(&inner, &place, &[step]).await?;
     headers_of(&rows[0], &place, executions.len() == 1)
+}
+
+pub(crate) async fn pulse(
+    inner: Arc<Inner>,
+    place: Place,
+    executions: Vec<ExecutionId>,
+) -> Result<Vec<(ExecutionId, Pulse)>> {
+    let step = Step::Run(sql::EXECUTION_PULSE, params![Uuid::from(place.tenant), uuids(&executions)]);
+    let rows = in_place(&inner, &place, &[step]).await?;
+    let pulse = |row: &Row| {
+        let id = ExecutionId(get(row, "id", &place)?);
+        let (finished_at, superseded_by) =
+            (get(row, "finished_at", &place)?, get(row, "superseded_by", &place)?);
+        let (tasks, children) = (get(row, "tasks", &place)?, get(row, "children", &place)?);
+        Ok((id, Pulse::of(get(row, "state", &place)?, finished_at, superseded_by, tasks, children)))
+    };
+    Ok(readable(&rows[0], &place.name, pulse))
 }
 
 pub(crate) async fn load(

@@ -28,6 +28,7 @@ pub mod guest;
 mod hints;
 mod inner;
 mod key;
+mod keys;
 mod limits;
 mod migrate;
 mod migrations;
@@ -58,11 +59,11 @@ use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
     DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
-    FireRecord, Flush, Flushed, Liveness, NewExecution, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep,
-    Place, PlaceFigures, PlaceName, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
-    SignalSent, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor,
-    WaitFilter, WaitStep, WorkflowKey,
+    FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, Liveness, NewExecution,
+    NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse,
+    RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
+    ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError,
+    StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -560,6 +561,14 @@ impl Store for PostgresStore {
         self.run(execution::headers(Arc::clone(&self.inner), place.clone(), executions.to_vec())).await
     }
 
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>> {
+        self.run(execution::pulse(Arc::clone(&self.inner), place.clone(), executions.to_vec())).await
+    }
+
     async fn execution_find(
         &self,
         place: &Place,
@@ -644,5 +653,36 @@ impl Store for PostgresStore {
             Ok(())
         })
         .await
+    }
+}
+
+#[async_trait]
+impl KeyStore for PostgresStore {
+    async fn key_insert(
+        &self,
+        key: &NewKey,
+        now: Option<Timestamp>,
+    ) -> Result<Result<Timestamp, KeyRefusal>> {
+        self.run(keys::insert(Arc::clone(&self.inner), key.clone(), now)).await
+    }
+
+    async fn key_find(&self, id: KeyId, now: Option<Timestamp>) -> Result<Option<KeyRecord>> {
+        self.run(keys::find(Arc::clone(&self.inner), id, now)).await
+    }
+
+    async fn key_list(&self, list: &KeyList) -> Result<Vec<KeyRecord>> {
+        self.run(keys::list(Arc::clone(&self.inner), list.clone())).await
+    }
+
+    async fn key_delete(&self, id: KeyId) -> Result<bool> {
+        self.run(keys::delete(Arc::clone(&self.inner), id)).await
+    }
+
+    async fn key_used(&self, ids: &[KeyId], now: Option<Timestamp>) -> Result<()> {
+        self.run(keys::used(Arc::clone(&self.inner), ids.to_vec(), now)).await
+    }
+
+    async fn key_prune(&self, now: Option<Timestamp>) -> Result<u64> {
+        self.run(keys::prune(Arc::clone(&self.inner), now)).await
     }
 }

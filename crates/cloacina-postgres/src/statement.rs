@@ -55,6 +55,7 @@ fn type_named(name: &str) -> Option<Type> {
     Some(match name {
         "bigint" => Type::INT8,
         "bigint[]" => Type::INT8_ARRAY,
+        "bytea" => Type::BYTEA,
         "boolean" => Type::BOOL,
         "boolean[]" => Type::BOOL_ARRAY,
         "integer" => Type::INT4,
@@ -182,6 +183,7 @@ statements! {
     SCHEDULE_FIRES "schedule_fires";
     EXECUTION_LOAD "execution_load";
     EXECUTION_HEADERS "execution_headers";
+    EXECUTION_PULSE "execution_pulse";
     EXECUTION_FIND "execution_find";
     EXECUTION_LIST "execution_list";
     EXECUTION_LIST_FILTERED "execution_list_filtered";
@@ -231,6 +233,12 @@ statements! {
     LOGIN_INSERT "login_insert";
     LOGIN_RENEW "login_renew";
     LOGIN_OVERDUE "login_overdue";
+    KEY_INSERT "key_insert";
+    KEY_FIND "key_find";
+    KEY_LIST "key_list";
+    KEY_DELETE "key_delete";
+    KEY_USED "key_used";
+    KEY_PRUNE "key_prune";
     AUDIT_INSERT "audit_insert";
     AUDIT_LIST "audit_list";
     SESSION_BLOCKERS "session_blockers";

@@ -45,6 +45,28 @@ CREATE TABLE cloacina_runner (
     CHECK ((host IS NULL) = (pid IS NULL) AND (host IS NULL) = (process_started IS NULL))
 ) STRICT, WITHOUT ROWID;
 
+-- What lets programs and people in, and the sessions made from them: the hashes of their secrets, never a
+-- secret.
+CREATE TABLE cloacina_key (
+    id           TEXT    NOT NULL PRIMARY KEY CHECK (length(id) = 12),
+    hash         BLOB    NOT NULL CHECK (length(hash) = 32),
+    -- The key that it is a session of.
+    parent       TEXT    CHECK (length(parent) = 12),
+    -- NULL: the operator's.
+    tenant       TEXT    COLLATE NOCASE CHECK (length(tenant) <= 200),
+    role         TEXT    NOT NULL CHECK (length(role) <= 64),
+    payloads     INTEGER NOT NULL CHECK (payloads IN (0, 1)),
+    name         TEXT    NOT NULL CHECK (length(name) <= 100),
+    created_at   INTEGER NOT NULL,
+    created_by   TEXT    NOT NULL CHECK (length(created_by) <= 200),
+    expires_at   INTEGER,
+    -- To the minute.
+    last_used_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX cloacina_key_parent ON cloacina_key (parent) WHERE parent IS NOT NULL;
+CREATE INDEX cloacina_key_tenant ON cloacina_key (tenant, id) WHERE tenant IS NOT NULL;
+
 -- Executions that somebody cancelled, paused or resumed within the last minute.
 CREATE TABLE cloacina_notice (
     tenant_id    BLOB    NOT NULL,

@@ -1,5 +1,5 @@
--- What is known of the files of a directory. Everything here can be read from the files, so there are no
--- migrations: a table that is to look otherwise gets another name.
+-- What is known of the files of a directory. Everything here but the keys can be read from the files, so there
+-- are no migrations: a table that is to look otherwise gets another name.
 
 -- The tenants by the name of their file. The time is 0 where somebody has to look.
 CREATE TABLE IF NOT EXISTS place (
@@ -27,3 +27,25 @@ CREATE TABLE IF NOT EXISTS boot (
     one  INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
     host TEXT    NOT NULL
 ) STRICT;
+
+-- What lets programs and people in, and the sessions made from them: the hashes of their secrets, never a
+-- secret. A tenant takes its keys with it.
+CREATE TABLE IF NOT EXISTS cloacina_key (
+    id           TEXT    NOT NULL PRIMARY KEY CHECK (length(id) = 12),
+    hash         BLOB    NOT NULL CHECK (length(hash) = 32),
+    -- The key that it is a session of.
+    parent       TEXT    CHECK (length(parent) = 12),
+    -- NULL: the operator's.
+    tenant       TEXT    COLLATE NOCASE CHECK (length(tenant) <= 200),
+    role         TEXT    NOT NULL CHECK (length(role) <= 64),
+    payloads     INTEGER NOT NULL CHECK (payloads IN (0, 1)),
+    name         TEXT    NOT NULL CHECK (length(name) <= 100),
+    created_at   INTEGER NOT NULL,
+    created_by   TEXT    NOT NULL CHECK (length(created_by) <= 200),
+    expires_at   INTEGER,
+    -- To the minute.
+    last_used_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS cloacina_key_parent ON cloacina_key (parent) WHERE parent IS NOT NULL;
+CREATE INDEX IF NOT EXISTS cloacina_key_tenant ON cloacina_key (tenant, id) WHERE tenant IS NOT NULL;

@@ -7,17 +7,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloacina_core::store::{Result, StoreError, StoreErrorKind};
+use async_trait::async_trait;
+use cloacina_core::store::{
+    KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, NewKey, Result, StoreError, StoreErrorKind,
+};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use rusqlite::Connection;
+use tokio::runtime::Handle;
 
 use crate::address::{FileId, SqliteAddress};
 use crate::error::Failure;
 use crate::registry::Registry;
-use crate::runtime::on_blocking_thread;
+use crate::runtime::{on_blocking_thread, runtime};
 use crate::time::micros;
-use crate::{connect, files, migrate};
+use crate::{connect, files, keys, migrate};
 
 /// How often the directory is looked through for files that were put there by hand.
 const SCAN: Duration = Duration::from_secs(60);
@@ -35,7 +39,8 @@ pub struct DueFile {
 ///
 /// Beside the files lies a registry, `cloacina.registry`, that says when work is due in them, so that a
 /// process that starts need not open them all. It is kept by whatever opens the files, this type or a plain
-/// [`SqliteStore`](crate::SqliteStore), and makes itself again if it is deleted.
+/// [`SqliteStore`](crate::SqliteStore), and makes itself again if it is deleted. The [keys](KeyStore) are kept
+/// there as well, and are gone with it.
 pub struct Directory {
     path: PathBuf,
     registry: Arc<Registry>,
@@ -166,7 +171,7 @@ impl Directory {
         let exists = self.exists(&id)?;
         on_blocking_thread(move || {
             let path = directory.join(id.file_name());
-            let deleted = registry.write(|connection| {
+            let deleted = registry.write_to_disk(|connection| {
                 if files::is_used(&path) {
                     return Err(in_use(&path, "a runner of this process is open on it; shut it down first"));
                 }
@@ -236,10 +241,84 @@ impl Directory {
         Ok(due)
     }
 
+    /// Where its futures must be run, as those of a store.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Internal`] if the threads cannot be started.
+    pub fn runtime(&self) -> Result<Handle> {
+        runtime()
+    }
+
+    /// Works on the registry on a thread of its own.
+    async fn with_registry<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Registry) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        let (registry, directory) = (Arc::clone(&self.registry), self.path.clone());
+        on_blocking_thread(move || {
+            work(&registry).map_err(|failure| failure.into_store_error(&directory.display().to_string()))
+        })
+        .await
+    }
+
     fn registry<T>(&self, work: impl Fn(&Connection) -> Result<T, Failure>) -> Result<T> {
         self.registry
             .write(work)
             .map_err(|failure| failure.into_store_error(&self.path.display().to_string()))
+    }
+}
+
+#[async_trait]
+impl KeyStore for Directory {
+    async fn key_insert(
+        &self,
+        new: &NewKey,
+        now: Option<Timestamp>,
+    ) -> Result<Result<Timestamp, KeyRefusal>> {
+        let (new, path) = (new.clone(), self.path.clone());
+        let tenant = new.tenant.as_ref().map(|tenant| FileId::parse(tenant)).transpose();
+        let Ok(tenant) = tenant else { return Ok(Err(KeyRefusal::NoTenant)) };
+        self.with_registry(move |registry| {
+            // Under the lock of the registry, so that no tenant is deleted in between.
+            registry.write_to_disk(|connection| {
+                if tenant.as_ref().is_some_and(|tenant| !path.join(tenant.file_name()).is_file()) {
+                    return Ok(Err(KeyRefusal::NoTenant));
+                }
+                keys::insert(connection, &new, micros(now))
+            })
+        })
+        .await
+    }
+
+    async fn key_find(&self, id: KeyId, now: Option<Timestamp>) -> Result<Option<KeyRecord>> {
+        self.with_registry(move |registry| {
+            registry.read(|connection| keys::find(connection, id, micros(now)))
+        })
+        .await
+    }
+
+    async fn key_list(&self, list: &KeyList) -> Result<Vec<KeyRecord>> {
+        let list = list.clone();
+        self.with_registry(move |registry| registry.read(|connection| keys::list(connection, &list))).await
+    }
+
+    async fn key_delete(&self, id: KeyId) -> Result<bool> {
+        self.with_registry(move |registry| registry.write_to_disk(|connection| keys::delete(connection, id)))
+            .await
+    }
+
+    async fn key_used(&self, ids: &[KeyId], now: Option<Timestamp>) -> Result<()> {
+        let ids = ids.to_vec();
+        self.with_registry(move |registry| {
+            registry.write(|connection| keys::used(connection, &ids, micros(now)))
+        })
+        .await
+    }
+
+    async fn key_prune(&self, now: Option<Timestamp>) -> Result<u64> {
+        self.with_registry(move |registry| registry.write(|connection| keys::prune(connection, micros(now))))
+            .await
     }
 }
 

@@ -7,8 +7,8 @@ use cloacina_core::execution::{AttemptRecord, ExecutionStatus};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList, ExecutionRecord,
-    MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, ORPHANED, PlaceFigures, StoreError, StoreErrorKind,
-    TaskRecord, WorkflowKey,
+    MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, ORPHANED, PlaceFigures, Pulse, StoreError,
+    StoreErrorKind, TaskRecord, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -35,6 +35,7 @@ const EXECUTION_HAS_ORPHANS: &str = include_str!("../sql/execution_has_orphans.s
 const EXECUTION_STUCK: &str = include_str!("../sql/execution_stuck.sql");
 const RUNNER_UNKNOWN: &str = include_str!("../sql/runner_unknown.sql");
 const EXECUTION_HEADERS: &str = include_str!("../sql/execution_headers.sql");
+const EXECUTION_PULSE: &str = include_str!("../sql/execution_pulse.sql");
 const EXECUTION_BYTES: &str = include_str!("../sql/execution_bytes.sql");
 const EXECUTION_LOAD: &str = include_str!("../sql/execution_load.sql");
 const EXECUTION_EXISTS: &str = include_str!("../sql/execution_exists.sql");
@@ -259,6 +260,24 @@ pub(crate) fn headers(
         let mut rows = statement.query(params![tenant.0, execution.0])?;
         if let Some(row) = rows.next()? {
             found.push(header(row)?);
+        }
+    }
+    Ok(found)
+}
+
+pub(crate) fn pulse(
+    connection: &Connection,
+    tenant: TenantId,
+    executions: &[ExecutionId],
+) -> Result<Vec<(ExecutionId, Pulse)>, Failure> {
+    let mut found = Vec::with_capacity(executions.len());
+    let mut statement = connection.prepare_cached(EXECUTION_PULSE)?;
+    for &execution in executions {
+        let mut rows = statement.query(params![tenant.0, execution.0])?;
+        if let Some(row) = rows.next()? {
+            let (state, finished_at): (String, _) = (row.get(0)?, optional_timestamp(row.get(1)?)?);
+            let pulse = Pulse::of(&state, finished_at, row.get(2)?, row.get(3)?, row.get(4)?);
+            found.push((execution, pulse));
         }
     }
     Ok(found)

@@ -42,6 +42,7 @@ mod flush;
 #[cfg(target_os = "linux")]
 mod follow;
 mod guest;
+mod keys;
 mod long;
 mod migrate;
 mod opener;

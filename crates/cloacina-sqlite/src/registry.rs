@@ -1,8 +1,9 @@
 //! What is known of the files of a directory without opening them: whose they are, and when work is due in
 //! them.
 //!
-//! The registry is a SQLite file beside them, which says nothing that the files do not say as well. It is
-//! kept by the stores: each that opens a file in a directory with a registry notes it there.
+//! The registry is a SQLite file beside them, which says nothing that the files do not say as well, but for
+//! the keys of the service and its tenants. It is kept by the stores: each that opens a file in a directory
+//! with a registry notes it there.
 //!
 //! - *Before* a file is written to, it is noted as open. While it is, nothing is promised about when work is
 //!   due in it.
@@ -13,7 +14,8 @@
 //! So what the registry says may be early, which costs a look, and not late. A process that dies leaves its
 //! files noted as open, and they are looked at. A commit to the registry does not wait for the disk; after
 //! the machine has started anew every file is looked at once. A file that the registry knows nothing of is
-//! looked at as well, so that a registry that was lost makes itself.
+//! looked at as well, so that a registry that was lost makes itself. The keys are lost with it, and nobody is
+//! let in by them any more; what changes them does wait for the disk.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +32,8 @@ use uuid::Uuid;
 use crate::address::{FileId, FileIdentity};
 use crate::connect::FLAGS;
 use crate::error::Failure;
-use crate::transaction::transaction;
+use crate::keys;
+use crate::transaction::{snapshot, transaction};
 
 /// The name of the registry in its directory.
 pub(crate) const NAME: &str = "cloacina.registry";
@@ -86,6 +89,10 @@ impl Registry {
 
     /// Runs `work` in a transaction that writes.
     pub(crate) fn write<T>(&self, work: impl Fn(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.with(|connection| transaction(connection, || work(connection)))
+    }
+
+    fn with<T>(&self, work: impl Fn(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
         let mut open = self.open.lock();
         let path = self.path();
         // Somebody may have deleted it, and with it what it said.
@@ -94,7 +101,25 @@ impl Registry {
             *open = Some(self.connect(&path)?);
         }
         let (connection, _) = open.as_ref().expect("it was opened just now");
-        transaction(connection, || work(connection)).map_err(|failure| self.told(failure))
+        work(connection).map_err(|failure| self.told(failure))
+    }
+
+    /// The same, for what must not be lost with the machine.
+    pub(crate) fn write_to_disk<T>(
+        &self,
+        work: impl Fn(&Connection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.with(|connection| {
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            let written = transaction(connection, || work(connection));
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            written
+        })
+    }
+
+    /// Runs `work` on one snapshot.
+    pub(crate) fn read<T>(&self, work: impl Fn(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.with(|connection| snapshot(connection, |connection| work(connection)))
     }
 
     fn told(&self, failure: Failure) -> Failure {
@@ -116,7 +141,7 @@ impl Registry {
                 ) =>
             {
                 let aside = path.with_extension("registry.damaged");
-                tracing::error!(path = %path.display(), %error, aside = %aside.display(), "the registry is damaged; it is moved aside and made anew");
+                tracing::error!(path = %path.display(), %error, aside = %aside.display(), "the registry is damaged; it is moved aside and made anew, without the keys that were in it");
                 std::fs::rename(path, aside).map_err(|error| unusable(path, error))?;
                 self.try_connect(path)
             }
@@ -181,7 +206,7 @@ impl Registry {
                 };
                 return Err(StoreError::new(StoreErrorKind::Configuration, message).into());
             }
-            connection.prepare_cached(PLACE_FORGET)?.execute([name])?;
+            self.forget(connection, &name)?;
         }
         connection.prepare_cached(PLACE_INSERT)?.execute(params![id.as_str(), tenant.0])?;
         Ok(())
@@ -200,9 +225,10 @@ impl Registry {
         Ok(holders.iter().filter(|(_, process)| lives(process)).count())
     }
 
+    /// Forgets a tenant whose file is gone, with its keys: another one of its name has nothing of it.
     pub(crate) fn forget(&self, connection: &Connection, id: &str) -> Result<(), Failure> {
         connection.prepare_cached(PLACE_FORGET)?.execute([id])?;
-        Ok(())
+        keys::forget(connection, id)
     }
 
     /// All that is known by name, and what is due or was left open; the time is 0 where it is not known.

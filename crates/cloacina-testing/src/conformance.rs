@@ -21,6 +21,7 @@ pub mod control;
 pub mod deadline;
 pub mod dependency;
 pub mod expand;
+pub mod key;
 pub mod outcome;
 pub mod place;
 mod process;
@@ -272,6 +273,16 @@ macro_rules! store_conformance {
                 places_do_not_see_each_other
                 the_place_of_a_tenant_is_found_without_its_name
                 a_tenant_of_whom_nothing_was_decided_may_work_without_limits
+            }
+            key {
+                a_key_is_kept_as_it_is_and_found_by_every_process
+                a_key_is_for_a_tenant_that_there_is
+                a_session_goes_with_its_key
+                a_session_is_made_from_a_good_key_of_its_tenant
+                what_is_expired_lets_nobody_in
+                keys_are_listed_page_by_page_without_sessions
+                the_use_of_keys_is_noted_once_a_minute
+                sessions_that_are_not_good_any_more_are_pruned
             }
             random {
                 every_execution_ends_as_its_model_says

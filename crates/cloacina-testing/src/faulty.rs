@@ -20,11 +20,11 @@ use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
     DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
-    FireRecord, Flush, Flushed, Liveness, NewExecution, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep,
-    Place, PlaceFigures, PlaceName, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
-    SignalSent, Store, StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep,
-    WorkflowKey,
+    FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, Liveness, NewExecution,
+    NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse,
+    RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
+    ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError,
+    StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -83,6 +83,7 @@ methods! {
     SignalSend = "signal_send",
     ExecutionLoad = "execution_load",
     ExecutionHeaders = "execution_headers",
+    ExecutionPulse = "execution_pulse",
     ExecutionFind = "execution_find",
     ExecutionList = "execution_list",
     AttemptList = "attempt_list",
@@ -472,6 +473,14 @@ impl Store for FaultyStore {
         self.through(Method::ExecutionHeaders, self.inner.execution_headers(place, executions)).await
     }
 
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>> {
+        self.through(Method::ExecutionPulse, self.inner.execution_pulse(place, executions)).await
+    }
+
     async fn execution_find(
         &self,
         place: &Place,
@@ -589,5 +598,37 @@ impl Store for FaultyStore {
 
     async fn close(&self) -> Result<()> {
         self.through(Method::Close, self.inner.close()).await
+    }
+}
+
+/// Keys are no business of the engine's: nothing fails there.
+#[async_trait]
+impl KeyStore for FaultyStore {
+    async fn key_insert(
+        &self,
+        key: &NewKey,
+        now: Option<Timestamp>,
+    ) -> Result<Result<Timestamp, KeyRefusal>> {
+        self.inner.key_insert(key, now).await
+    }
+
+    async fn key_find(&self, id: KeyId, now: Option<Timestamp>) -> Result<Option<KeyRecord>> {
+        self.inner.key_find(id, now).await
+    }
+
+    async fn key_list(&self, list: &KeyList) -> Result<Vec<KeyRecord>> {
+        self.inner.key_list(list).await
+    }
+
+    async fn key_delete(&self, id: KeyId) -> Result<bool> {
+        self.inner.key_delete(id).await
+    }
+
+    async fn key_used(&self, ids: &[KeyId], now: Option<Timestamp>) -> Result<()> {
+        self.inner.key_used(ids, now).await
+    }
+
+    async fn key_prune(&self, now: Option<Timestamp>) -> Result<u64> {
+        self.inner.key_prune(now).await
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! What a place holds and how its tasks move is in `place.rs`; here is what all places of a database share.
 
+mod keys;
 mod place;
 mod schedule;
 
@@ -20,16 +21,18 @@ use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide, Due,
     DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
-    FireRecord, Flush, Flushed, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewExecution,
-    NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, RecordedExecutions,
-    Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection,
-    SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantState,
-    TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, Liveness, MANY,
+    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait,
+    ParentStep, Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result,
+    RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
+    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantState, TenantStatus, WaitCursor,
+    WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use keys::Keys;
 use place::{PlaceRows, Writer};
 
 /// How long a notice is told.
@@ -107,6 +110,7 @@ struct Tables {
     runners: BTreeMap<RunnerId, Runner>,
     notices: Vec<(Timestamp, TenantId, ExecutionId)>,
     statuses: BTreeMap<TenantId, TenantStatus>,
+    keys: Keys,
     /// When whose status was changed.
     changes: Vec<(Timestamp, TenantId)>,
     /// One for each store that was opened.
@@ -505,6 +509,16 @@ impl Store for MemoryStore {
         Ok(executions.iter().filter_map(|id| rows.header(*id)).collect())
     }
 
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>> {
+        let mut tables = self.shared.lock();
+        let rows = tables.place(place)?;
+        Ok(executions.iter().filter_map(|id| Some((*id, rows.pulse(*id)?))).collect())
+    }
+
     async fn execution_find(
         &self,
         place: &Place,
@@ -636,5 +650,42 @@ impl Store for MemoryStore {
             tables.runners.remove(&runner);
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl KeyStore for MemoryStore {
+    async fn key_insert(
+        &self,
+        key: &NewKey,
+        now: Option<Timestamp>,
+    ) -> Result<Result<Timestamp, KeyRefusal>> {
+        let mut tables = self.shared.lock();
+        let is_there = |tenant: &String| tables.places.values().any(|rows| rows.place.name == *tenant);
+        if !key.tenant.as_ref().is_none_or(is_there) {
+            return Ok(Err(KeyRefusal::NoTenant));
+        }
+        Ok(tables.keys.insert(key, or_system(now)))
+    }
+
+    async fn key_find(&self, id: KeyId, now: Option<Timestamp>) -> Result<Option<KeyRecord>> {
+        Ok(self.shared.lock().keys.find(id, or_system(now)))
+    }
+
+    async fn key_list(&self, list: &KeyList) -> Result<Vec<KeyRecord>> {
+        Ok(self.shared.lock().keys.list(list))
+    }
+
+    async fn key_delete(&self, id: KeyId) -> Result<bool> {
+        Ok(self.shared.lock().keys.delete(id))
+    }
+
+    async fn key_used(&self, ids: &[KeyId], now: Option<Timestamp>) -> Result<()> {
+        self.shared.lock().keys.used(ids, or_system(now));
+        Ok(())
+    }
+
+    async fn key_prune(&self, now: Option<Timestamp>) -> Result<u64> {
+        Ok(self.shared.lock().keys.prune(or_system(now)))
     }
 }

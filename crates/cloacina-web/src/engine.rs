@@ -1,6 +1,6 @@
 //! Whose executions are served.
 
-use cloacina::tenants::TenantManager;
+use cloacina::tenants::{Placement, TenantManager};
 use cloacina::{Error, ErrorKind, Runner};
 
 /// What is served: the tenants of a [`TenantManager`], or a single [`Runner`] as a tenant of its place's name.
@@ -42,6 +42,14 @@ impl Engine {
         match &self.inner {
             Inner::Tenants(tenants) => tenants.list().await,
             Inner::One(runner) => Ok(vec![runner.place().to_owned()]),
+        }
+    }
+
+    /// Where a tenant is; `None` where nobody puts it anywhere.
+    pub(crate) async fn placement(&self, tenant: &str) -> Result<Option<Placement>, Error> {
+        match &self.inner {
+            Inner::Tenants(tenants) => tenants.placement(tenant).await.map(Some),
+            Inner::One(_) => self.runner(tenant).await.map(|_| None),
         }
     }
 

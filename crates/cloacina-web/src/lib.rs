@@ -23,6 +23,7 @@
 
 mod api;
 mod authorize;
+mod bulk;
 mod engine;
 mod pages;
 mod permit;
@@ -30,6 +31,7 @@ mod principal;
 mod problem;
 mod routes;
 mod state;
+mod tail;
 
 use std::sync::Arc;
 
@@ -45,6 +47,7 @@ pub use routes::Route;
 
 use routes::Routes;
 use state::Web;
+use tail::Tails;
 
 /// How large the body of a request may be, in bytes. What the engine takes is limited by itself.
 const MOST_BODY: usize = 8 << 20;
@@ -54,7 +57,12 @@ const MOST_BODY: usize = 8 << 20;
 /// All links are relative, so the router works under any path of another one
 /// ([`nest`](axum::Router::nest)).
 pub fn router(engine: impl Into<Engine>, authorize: impl Authorize) -> Router {
-    let web = Arc::new(Web { engine: engine.into(), authorize: Box::new(authorize) });
+    let web = Arc::new(Web {
+        engine: engine.into(),
+        authorize: Box::new(authorize),
+        tails: Arc::new(Tails::new()),
+        bulks: Arc::default(),
+    });
     let (api, ..) = api::routes(Routes::new()).finish();
     let (pages, ..) = pages::routes(Routes::new()).finish();
     api.merge(pages::finish(pages, &web))

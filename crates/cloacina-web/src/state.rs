@@ -1,14 +1,19 @@
 //! What requests share.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::Authorize;
+use crate::bulk::Bulks;
 use crate::engine::Engine;
+use crate::tail::Tails;
 
 /// What every handler is given.
 pub(crate) struct Web {
     pub(crate) engine: Engine,
     pub(crate) authorize: Box<dyn Authorize>,
+    pub(crate) tails: Arc<Tails>,
+    pub(crate) bulks: Arc<Bulks>,
 }
 
 impl fmt::Debug for Web {

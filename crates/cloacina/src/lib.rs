@@ -28,6 +28,40 @@ pub mod tenants;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+/// Keys that let programs and people in that use a service built on this, and the sessions made from them.
+///
+/// ```
+/// use cloacina::keys::{KeyHash, KeyId, NewKey};
+///
+/// # #[cfg(feature = "sqlite")]
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), cloacina::Error> {
+/// # let runner = cloacina::Runner::new("sqlite::memory:").await?;
+/// # let sha256_of_the_secret = [7; 32];
+/// let key = NewKey {
+///     id: KeyId::new(),
+///     hash: KeyHash(sha256_of_the_secret),
+///     parent: None,
+///     tenant: None,
+///     role: "operator".to_owned(),
+///     payloads: false,
+///     name: "night shift".to_owned(),
+///     created_by: "ada".to_owned(),
+///     expires_at: None,
+/// };
+/// let kept = runner.keys().insert(key).await?;
+/// let found = runner.keys().find(kept.id.as_str()).await?;
+/// assert_eq!(found.map(|key| key.hash), Some(KeyHash(sha256_of_the_secret)));
+/// # runner.shutdown().await
+/// # }
+/// # #[cfg(not(feature = "sqlite"))]
+/// # fn main() {}
+/// ```
+pub mod keys {
+    pub use cloacina_core::Keys;
+    pub use cloacina_core::store::{KeyHash, KeyId, KeyRecord, NewKey};
+}
+
 /// Executions that are run again, from where they failed or from elsewhere.
 pub mod rerun {
     pub use cloacina_core::rerun::{From, Rerun};
@@ -43,10 +77,10 @@ pub use cloacina_core::workflow::{
     WorkflowBuilder, WorkflowError, registered as registered_workflows,
 };
 pub use cloacina_core::{
-    Backfill, Backoff, Bulk, BulkReport, ByKey, CatchUp, Child, Context, ContextError, Error, ErrorKind,
-    Execution, Fire, Input, Item, Jitter, Missed, Overlap, Parent, Progress, Redo, Results, RetryPolicy,
-    Schedule, ScheduleInfo, Schedules, Signal, SignalReceipt, Submission, Submissions, TaskError,
-    TriggerRule, Triggered, Waiting, Workflow, join_all,
+    Backfill, Backoff, Bulk, BulkReport, ByKey, CatchUp, Child, Context, ContextError, Cursor, Error,
+    ErrorKind, Execution, Fire, Input, Item, Jitter, Missed, Overlap, Parent, Progress, Redo, Results,
+    RetryPolicy, Schedule, ScheduleInfo, Schedules, Signal, SignalReceipt, Submission, Submissions,
+    TaskError, TriggerRule, Triggered, Waiting, Workflow, join_all,
 };
 /// A point in time: when something began or ended, or is to start.
 #[doc(no_inline)]

@@ -12,6 +12,7 @@
 //! schedule. One that ends later leaves a due row of the schedule, so no end and no fire miss each other.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -416,6 +417,21 @@ pub(crate) fn calendar_of(tenant: TenantId, id: ScheduleId, spec: &Spec) -> Resu
 pub(crate) fn next_of(calendar: &Calendar, now: Timestamp, count: usize) -> Vec<Timestamp> {
     let times = std::iter::successors(calendar.next(now), |last| calendar.next(*last));
     times.take(count).collect()
+}
+
+/// The first `count` times after `now` at which a schedule would fire, if it can be put.
+pub(crate) fn preview(
+    tenant: TenantId,
+    schedule: &Schedule,
+    least: Duration,
+    now: Timestamp,
+    count: usize,
+) -> Result<Vec<Timestamp>, Error> {
+    let spec = checked(schedule)?;
+    check_name("the name of a schedule", &schedule.name)?;
+    let calendar = calendar_of(tenant, ScheduleId::new(), &spec)?;
+    calendar.check(now, SignedDuration::try_from(least).unwrap_or(SignedDuration::MAX))?;
+    Ok(next_of(&calendar, now, count))
 }
 
 impl<'a> Desk<'a> {

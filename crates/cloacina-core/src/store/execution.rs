@@ -1,8 +1,10 @@
 //! Executions as they are read and controlled.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{Payload, WorkflowKey};
 use crate::execution::{AttemptRecord, ExecutionStatus, SkipReason, TaskState};
@@ -84,6 +86,26 @@ pub struct TaskRecord {
     pub skip_reason: Option<SkipReason>,
     /// Whether a completed task handled its failure.
     pub handled: bool,
+}
+
+/// What changes whenever an execution does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pulse(pub u64);
+
+impl Pulse {
+    /// Of an execution in this state, with sums over its tasks and over the counters of its children.
+    #[must_use]
+    pub fn of(
+        state: &str,
+        finished_at: Option<Timestamp>,
+        superseded_by: Option<Uuid>,
+        tasks: f64,
+        children: f64,
+    ) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (state, finished_at, superseded_by, tasks.to_bits(), children.to_bits()).hash(&mut hasher);
+        Self(hasher.finish())
+    }
 }
 
 /// The error of an execution that the engine paused because nobody has its code.

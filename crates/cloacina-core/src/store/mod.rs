@@ -15,6 +15,7 @@ mod due;
 mod error;
 mod execution;
 mod flush;
+mod key;
 mod payload;
 mod place;
 mod runner;
@@ -38,13 +39,14 @@ pub use due::{DueKind, Settled};
 pub use error::{StoreError, StoreErrorKind};
 pub use execution::{
     AttemptList, Control, Controlled, ExecutionFilter, ExecutionHeader, ExecutionList, ExecutionRecord,
-    ORPHANED, PlaceFigures, TaskRecord,
+    ORPHANED, PlaceFigures, Pulse, TaskRecord,
 };
 pub use flush::{
     Claim, Claimed, Closed, CopiedTask, Expansion, Flush, Flushed, Freed, Fresh, Idempotency, NewExecution,
     NewTask, Outcome, PlaceFlush, PlaceFlushed, Recorded, RecordedExecutions, Rerun, RerunRefusal,
     TaskOutcome, WorkflowKey,
 };
+pub use key::{KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, NewKey};
 pub use payload::Payload;
 pub use place::{Place, PlaceName};
 pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
@@ -141,7 +143,7 @@ pub const MOST_BYTES_AT_ONCE: usize = 64 << 20;
 ///
 /// The futures run on [`runtime`](Self::runtime) and may block its threads.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: KeyStore {
     /// Which database this is, for messages: host, port and database, or the path of the file. Never a
     /// password.
     fn label(&self) -> &str;
@@ -409,6 +411,14 @@ pub trait Store: Send + Sync + 'static {
         place: &Place,
         executions: &[ExecutionId],
     ) -> Result<Vec<ExecutionHeader>>;
+
+    /// For each of these executions a number that changes whenever its state, one of its tasks or a counter of
+    /// its children does. Those that are not there are left out.
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>>;
 
     /// The execution that was recorded under an idempotency key, and the hash of its input.
     async fn execution_find(

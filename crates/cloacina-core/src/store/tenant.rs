@@ -72,6 +72,27 @@ pub enum Placement {
 }
 
 impl Placement {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::File, Self::Schema, Self::OwnRole, Self::Shared, Self::Database];
+
+    /// Its name for programs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Schema => "schema",
+            Self::OwnRole => "own_role",
+            Self::Shared => "shared",
+            Self::Database => "database",
+        }
+    }
+
+    /// The placement of this [name](Self::as_str).
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|placement| placement.as_str() == name)
+    }
+
     /// Whether the tenant has a schema of its own in the operator's database.
     #[must_use]
     pub fn is_schema(self) -> bool {

@@ -9,10 +9,11 @@ use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
     DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
-    FireRecord, Flush, Flushed, Liveness, NewExecution, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep,
-    Place, PlaceFigures, PlaceName, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
-    SignalSent, Store, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, Liveness, NewExecution,
+    NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse,
+    RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
+    ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, WaitCursor, WaitFilter,
+    WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 use super::{Durability, SqliteStore};
 use crate::error::Failure;
 use crate::schedule::{self, Moment};
-use crate::{children, doorbell, due, execution, expand, flush, rows, runner, wait};
+use crate::{children, doorbell, due, execution, expand, flush, keys, rows, runner, wait};
 
 /// How many executions are deleted in one transaction: whoever else wants to write waits for it.
 const PRUNE_CHUNK: usize = 100;
@@ -369,6 +370,15 @@ impl Store for SqliteStore {
         self.read(|connection| execution::headers(connection, place.tenant, executions)).await
     }
 
+    async fn execution_pulse(
+        &self,
+        place: &Place,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<(ExecutionId, Pulse)>> {
+        self.own(place)?;
+        self.read(|connection| execution::pulse(connection, place.tenant, executions)).await
+    }
+
     async fn execution_find(
         &self,
         place: &Place,
@@ -509,6 +519,40 @@ impl Store for SqliteStore {
 
     async fn close(&self) -> Result<()> {
         SqliteStore::close(self).await
+    }
+}
+
+#[async_trait]
+impl KeyStore for SqliteStore {
+    async fn key_insert(
+        &self,
+        new: &NewKey,
+        now: Option<Timestamp>,
+    ) -> Result<Result<Timestamp, KeyRefusal>> {
+        if new.tenant.as_ref().is_some_and(|tenant| *tenant != self.place.name) {
+            return Ok(Err(KeyRefusal::NoTenant));
+        }
+        self.write(Durability::Full, |connection| keys::insert(connection, new, self.micros(now))).await
+    }
+
+    async fn key_find(&self, id: KeyId, now: Option<Timestamp>) -> Result<Option<KeyRecord>> {
+        self.read(|connection| keys::find(connection, id, self.micros(now))).await
+    }
+
+    async fn key_list(&self, list: &KeyList) -> Result<Vec<KeyRecord>> {
+        self.read(|connection| keys::list(connection, list)).await
+    }
+
+    async fn key_delete(&self, id: KeyId) -> Result<bool> {
+        self.write(Durability::Full, |connection| keys::delete(connection, id)).await
+    }
+
+    async fn key_used(&self, ids: &[KeyId], now: Option<Timestamp>) -> Result<()> {
+        self.write(Durability::Process, |connection| keys::used(connection, ids, self.micros(now))).await
+    }
+
+    async fn key_prune(&self, now: Option<Timestamp>) -> Result<u64> {
+        self.write(Durability::Process, |connection| keys::prune(connection, self.micros(now))).await
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloacina_core::store::{Result, Store, StoreError, StoreErrorKind};
+use cloacina_core::store::{
+    KeyHash, KeyId, KeyStore as _, NewKey, Result, Store, StoreError, StoreErrorKind,
+};
 use cloacina_sqlite::{Directory, FileId, SqliteAddress, SqliteStore};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -137,6 +139,42 @@ async fn many_create_the_same_tenant_and_one_does() {
         }
     }
     assert_eq!((made, tenants.names().await.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_file_that_takes_the_place_of_another_has_none_of_its_keys() {
+    let tenants = Tenants::new().await;
+    let key_of = |tenant: &str| NewKey {
+        id: KeyId::new(),
+        hash: KeyHash([7; 32]),
+        parent: None,
+        tenant: Some(tenant.to_owned()),
+        role: String::new(),
+        payloads: false,
+        name: String::new(),
+        created_by: String::new(),
+        expires_at: None,
+    };
+    let is_there = async |key: &NewKey| tenants.directory.key_find(key.id, None).await.unwrap().is_some();
+    let mut keys = Vec::new();
+    for name in ["acme", "globex"] {
+        tenants.directory.create(&id(name)).await.unwrap();
+        close(tenants.handle(name).await).await;
+        let key = key_of(name);
+        tenants.directory.key_insert(&key, None).await.unwrap().unwrap();
+        assert!(is_there(&key).await);
+        keys.push(key);
+    }
+    // As somebody does by hand.
+    fs::remove_file(tenants.path("acme.db")).unwrap();
+    close(tenants.handle("acme").await).await;
+    assert!(!is_there(&keys[0]).await);
+    // A tenant that comes back is the one that it was.
+    let aside = tenants.path("aside");
+    fs::rename(tenants.path("globex.db"), &aside).unwrap();
+    fs::rename(&aside, tenants.path("globex.db")).unwrap();
+    close(tenants.handle("globex").await).await;
+    assert!(is_there(&keys[1]).await);
 }
 
 #[cfg(unix)]

@@ -9,8 +9,8 @@ use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, ChildrenNode, Claim, Claimed, Closed, Control, Controlled, DueKind, ExecutionHeader,
     ExecutionList, ExecutionRecord, Expansion, FireRecord, Freed, Fresh, NewExecution, NewTask, NextDue,
-    ORPHANED, Outcome, Payload, Place, PlaceFigures, PlaceFlush, PlaceFlushed, Recorded, RecordedExecutions,
-    RerunRefusal, ScheduleRow, Settled, TaskOutcome, TaskRecord, WorkflowKey,
+    ORPHANED, Outcome, Payload, Place, PlaceFigures, PlaceFlush, PlaceFlushed, Pulse, Recorded,
+    RecordedExecutions, RerunRefusal, ScheduleRow, Settled, TaskOutcome, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 
@@ -730,6 +730,28 @@ impl PlaceRows {
 
     pub(crate) fn header(&self, id: ExecutionId) -> Option<ExecutionHeader> {
         self.executions.get(&id).map(|execution| execution.header.clone())
+    }
+
+    pub(crate) fn pulse(&self, id: ExecutionId) -> Option<Pulse> {
+        let execution = self.executions.get(&id)?;
+        let weight = |(task, row): (usize, &Task)| {
+            let state =
+                TaskState::ALL.iter().position(|state| *state == row.record.state).unwrap_or_default();
+            (task + 1) as f64
+                * (f64::from(row.record.attempt * 16 + row.record.failures * 8) + (state + 1) as f64)
+        };
+        let tasks = execution.tasks.iter().enumerate().map(weight).sum();
+        let weight = |node: &cloacina_core::store::ChildrenProgress| {
+            let node = &node.node;
+            node.started as f64 * 1_000_003.0
+                + node.completed as f64 * 10_007.0
+                + node.failed as f64 * 101.0
+                + node.parallel as f64
+        };
+        let children = self.children_progress(id).iter().map(weight).sum();
+        let header = &execution.header;
+        let superseded_by = header.superseded_by.map(|id| id.0);
+        Some(Pulse::of(header.status.as_str(), header.finished_at, superseded_by, tasks, children))
     }
 
     pub(crate) fn record(&self, id: ExecutionId) -> Option<ExecutionRecord> {

@@ -4,8 +4,8 @@ use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
 use cloacina_core::rerun::From;
 use cloacina_core::store::ExecutionFilter;
 use cloacina_core::{
-    Bulk, ByKey, Context, Error, Execution, Input, PlaceRunner, Schedule, Schedules, Submission, Submissions,
-    TenantMetrics, Waiting,
+    Bulk, ByKey, Context, Cursor, Error, Execution, Input, Keys, PlaceRunner, Schedule, Schedules,
+    Submission, Submissions, TenantMetrics, Waiting,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -150,12 +150,12 @@ impl Runner {
     }
 
     /// What the executions of this tenant wait for, in the order of executions: at most `limit`, all after
-    /// `after`, which is the last one of the page before.
+    /// `after`, the [cursor](Waiting::cursor) of the last one of the page before.
     ///
     /// # Errors
     ///
     /// What is wrong with the database.
-    pub async fn waits(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, Error> {
+    pub async fn waits(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Waiting>, Error> {
         self.runner.waits(after, limit).await
     }
 
@@ -164,7 +164,7 @@ impl Runner {
     /// # Errors
     ///
     /// What is wrong with the database.
-    pub async fn inbox(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, Error> {
+    pub async fn inbox(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Waiting>, Error> {
         self.runner.inbox(after, limit).await
     }
 
@@ -175,6 +175,17 @@ impl Runner {
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if this tenant has no such execution.
     pub async fn get_execution_status(&self, id: Uuid) -> Result<ExecutionStatus, Error> {
         self.runner.get_execution_status(id).await
+    }
+
+    /// For each of these executions, a thousand at most, a number that changes whenever its state, one of its
+    /// tasks or a counter of its children does: to look at many at once for what is new. Those that are not
+    /// there are left out.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn pulse(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, u64)>, Error> {
+        self.runner.pulse(ids).await
     }
 
     /// An execution as it is now, with its tasks and the context as far as it is known.
@@ -216,6 +227,13 @@ impl Runner {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.runner.now()
+    }
+
+    /// The keys that are kept beside this place: in its SQLite file, or for all tenants of its PostgreSQL
+    /// database. Those of a directory of files are [`TenantManager::keys`](crate::tenants::TenantManager::keys).
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        self.runner.keys()
     }
 
     /// How this tenant does, in numbers. It counts rows, so it is for a look now and then.

@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 
 pub use cloacina_core::TenantMetrics;
 pub use cloacina_core::store::{Placement, TenantLimits};
-use cloacina_core::{Error, ErrorKind};
+use cloacina_core::{Error, ErrorKind, Keys};
 use parking_lot::{Mutex, MutexGuard};
 
 pub use name::TenantName;
@@ -328,6 +328,22 @@ impl TenantManager {
             #[cfg(feature = "sqlite")]
             Backend::Sqlite(files) => files.list().await,
         }
+    }
+
+    /// The keys of the service and of its tenants: in the schema `cloacina` of the manager's database, or in
+    /// the registry of its directory, which is lost with that file. No tenant is opened for them; one that is
+    /// [removed](Self::remove) takes its keys with it.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        let shared = Arc::clone(&self.shared);
+        let (store, runtime) = match &self.shared.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(databases) => databases.key_store(),
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(files) => files.key_store(),
+        };
+        let clock = Arc::clone(&self.shared.config.clock);
+        Keys::new(store, runtime, clock, move || shared.check_open())
     }
 
     /// How a tenant does, in numbers.

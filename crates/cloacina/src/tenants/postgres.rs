@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloacina_core::id::TenantId;
-use cloacina_core::store::{Store as _, TenantState};
+use cloacina_core::store::{KeyStore, Store as _, TenantState};
 use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{Error, ErrorKind};
 use cloacina_postgres::{NamedTenant, PostgresStore, SchemaName};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 
 use super::aside::Aside;
 use super::{Placement, Provisioned, TenantLimits, TenantName};
@@ -88,6 +89,10 @@ impl Databases {
             #[cfg(feature = "data")]
             data,
         })
+    }
+
+    pub(super) fn key_store(&self) -> (Arc<dyn KeyStore>, Handle) {
+        (Arc::clone(&self.store) as Arc<dyn KeyStore>, self.store.runtime())
     }
 
     async fn find(&self, name: &TenantName) -> Result<Option<NamedTenant>, Error> {

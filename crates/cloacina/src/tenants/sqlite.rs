@@ -1,13 +1,16 @@
 //! Tenants in files of a directory.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use cloacina_core::clock::Clock;
+use cloacina_core::store::KeyStore;
 use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{Error, ErrorKind};
 use cloacina_sqlite::{Directory, FileId};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 
 use super::aside::Aside;
 use super::{Placement, Provisioned, TenantName};
@@ -17,7 +20,8 @@ use crate::runner::{Runner, RunnerBuilder};
 const OPENED_AT_ONCE: usize = 64;
 
 pub(super) struct Files {
-    directory: Directory,
+    directory: Arc<Directory>,
+    runtime: Handle,
     /// The files that could not be opened when work was due in them.
     aside: Mutex<Aside<FileId>>,
     looking: Streak,
@@ -25,14 +29,20 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) async fn open(directory: PathBuf) -> Result<Self, Error> {
+        let directory = Directory::open(directory).await?;
         Ok(Self {
-            directory: Directory::open(directory).await?,
+            runtime: directory.runtime()?,
+            directory: Arc::new(directory),
             aside: Mutex::default(),
             looking: Streak::new(
                 "look for tenants with work due",
                 "what becomes due in tenants that nobody has open waits until that succeeds",
             ),
         })
+    }
+
+    pub(super) fn key_store(&self) -> (Arc<dyn KeyStore>, Handle) {
+        (Arc::clone(&self.directory) as Arc<dyn KeyStore>, self.runtime.clone())
     }
 
     pub(super) async fn provision(

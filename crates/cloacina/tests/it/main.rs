@@ -28,6 +28,7 @@ mod edge;
 mod given;
 mod guide;
 mod hostile;
+mod keys;
 mod limit;
 #[cfg(feature = "postgres")]
 mod login;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use cloacina::keys::NewKey;
 use cloacina::tenants::{Placement, TenantLimits, TenantManager, TenantManagerBuilder};
 use cloacina::{Context, ErrorKind, RetryPolicy, Task as _, TaskError};
 use cloacina_core::clock::{Clock as _, SystemClock};
 
 use crate::given::Mailer;
+use crate::keys::new_key;
 use crate::support::{Gate, assert_error, in_time, quick, setting, task, until, workflow};
 
 /// A place for a manager's tenants, which several managers may use.
@@ -222,6 +224,41 @@ in_each_home! {
             let error = rotated.unwrap_err();
             assert_error(&error, ErrorKind::Configuration, "the tenant `acme` has no login of its own");
         }
+        tenants.shutdown_all().await.unwrap();
+    }
+
+    async fn the_keys_of_a_tenant_are_kept_without_opening_it_and_go_with_it(home: Home) {
+        let tenants = home.manager().await;
+        let keys = tenants.keys();
+        for name in ["acme", "globex"] {
+            tenants.provision(name).await.unwrap();
+        }
+        let acme = keys.insert(new_key(Some("acme"))).await.unwrap();
+        let globex = keys.insert(new_key(Some("globex"))).await.unwrap();
+        let operators = keys.insert(new_key(None)).await.unwrap();
+        let session = NewKey { parent: Some(operators.id), ..new_key(Some("acme")) };
+        let session = keys.insert(session).await.unwrap();
+        assert_eq!(keys.find(session.id.as_str()).await.unwrap(), Some(session.clone()));
+        let of = async |tenant| keys.list(tenant, None, 10).await.unwrap().len();
+        assert_eq!((of(None).await, of(Some("acme")).await, of(Some("nobody")).await), (3, 1, 0));
+        let error = keys.insert(new_key(Some("nobody"))).await.unwrap_err();
+        assert_error(&error, ErrorKind::NotFound, "no tenant `nobody`");
+        assert_eq!(tenants.open_tenants(), 0);
+
+        assert!(tenants.remove("acme").await.unwrap());
+        let error = keys.insert(new_key(Some("acme"))).await.unwrap_err();
+        assert_error(&error, ErrorKind::NotFound, "no tenant `acme`");
+        tenants.provision("acme").await.unwrap();
+        for (key, is_there) in [(&acme, false), (&session, false), (&globex, true), (&operators, true)] {
+            assert_eq!(keys.find(key.id.as_str()).await.unwrap().is_some(), is_there);
+        }
+        assert_eq!((of(None).await, of(Some("acme")).await), (2, 0));
+        assert!(!keys.delete(session.id.as_str()).await.unwrap());
+        tenants.shutdown_all().await.unwrap();
+        assert_eq!(keys.find(globex.id.as_str()).await.unwrap_err().kind(), ErrorKind::ShutDown);
+        // They are there after a restart.
+        let tenants = home.manager().await;
+        assert_eq!(tenants.keys().find(globex.id.as_str()).await.unwrap(), Some(globex));
         tenants.shutdown_all().await.unwrap();
     }
 

@@ -343,7 +343,7 @@ on_each_store! {
         assert_eq!(runner.waits(None, 10).await.unwrap().len(), 2);
         assert_eq!(runner.waits(None, 1).await.unwrap().len(), 1);
         let first = runner.waits(None, 1).await.unwrap().remove(0);
-        let second = runner.waits(Some(&first), 10).await.unwrap();
+        let second = runner.waits(Some(first.cursor()), 10).await.unwrap();
         assert_eq!(second.len(), 1);
         assert_ne!(first.execution_id, second[0].execution_id);
         let error = execution.signal("wait", "perhaps").send().await.unwrap_err();

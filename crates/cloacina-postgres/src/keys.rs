@@ -1,0 +1,106 @@
+//! Keys, in the schema `cloacina`. They are the operator's to keep: a tenant's login cannot even see them.
+
+use std::sync::Arc;
+
+use cloacina_core::store::{
+    KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, NewKey, Result, StoreError, StoreErrorKind,
+};
+use jiff::Timestamp;
+use tokio_postgres::Row;
+
+use crate::flight::{Param, Step, params};
+use crate::inner::Inner;
+use crate::migrate;
+use crate::row::column;
+use crate::statement::{self as sql, Login, Statement};
+
+/// Where the rows are, for messages.
+const CONTROL: &str = "cloacina";
+
+/// Runs one statement on the table of keys.
+async fn run(inner: &Inner, statement: &'static Statement, parameters: Vec<Param<'_>>) -> Result<Vec<Row>> {
+    if inner.pool.login == Login::Tenant {
+        let message = format!(
+            "the login `{}` belongs to a tenant, and keys are kept for the operator: use a login that serves all tenants",
+            inner.pool.address.user()
+        );
+        return Err(StoreError::new(StoreErrorKind::Configuration, message));
+    }
+    migrate::control(inner).await?;
+    Ok(inner.in_control(&[Step::Run(statement, parameters)]).await?.remove(0))
+}
+
+pub(crate) async fn insert(
+    inner: Arc<Inner>,
+    key: NewKey,
+    now: Option<Timestamp>,
+) -> Result<Result<Timestamp, KeyRefusal>> {
+    let parameters = params![
+        key.id.as_str(),
+        &key.hash.0[..],
+        key.parent.map(|parent| parent.to_string()),
+        key.tenant.as_deref(),
+        key.role.as_str(),
+        key.payloads,
+        key.name.as_str(),
+        key.created_by.as_str(),
+        key.expires_at,
+        now,
+    ];
+    let rows = run(&inner, sql::KEY_INSERT, parameters).await?;
+    let row = &rows[0];
+    Ok(match column(row, "created_at", CONTROL)? {
+        Some(created_at) => Ok(created_at),
+        None if !column::<bool>(row, "tenant", CONTROL)? => Err(KeyRefusal::NoTenant),
+        None if !column::<bool>(row, "parent", CONTROL)? => Err(KeyRefusal::NoParent),
+        None => Err(KeyRefusal::Taken),
+    })
+}
+
+pub(crate) async fn find(inner: Arc<Inner>, id: KeyId, now: Option<Timestamp>) -> Result<Option<KeyRecord>> {
+    let rows = run(&inner, sql::KEY_FIND, params![id.as_str(), now]).await?;
+    rows.first().map(record).transpose()
+}
+
+pub(crate) async fn list(inner: Arc<Inner>, list: KeyList) -> Result<Vec<KeyRecord>> {
+    let after = list.after.as_ref().map_or("", KeyId::as_str);
+    let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
+    let rows = run(&inner, sql::KEY_LIST, params![list.tenant.as_deref(), after, limit]).await?;
+    rows.iter().map(record).collect()
+}
+
+pub(crate) async fn delete(inner: Arc<Inner>, id: KeyId) -> Result<bool> {
+    Ok(!run(&inner, sql::KEY_DELETE, params![id.as_str()]).await?.is_empty())
+}
+
+pub(crate) async fn used(inner: Arc<Inner>, ids: Vec<KeyId>, now: Option<Timestamp>) -> Result<()> {
+    let ids: Vec<&str> = ids.iter().map(KeyId::as_str).collect();
+    run(&inner, sql::KEY_USED, params![ids, now]).await.map(drop)
+}
+
+pub(crate) async fn prune(inner: Arc<Inner>, now: Option<Timestamp>) -> Result<u64> {
+    let pruned = run(&inner, sql::KEY_PRUNE, params![now]).await?.len();
+    Ok(u64::try_from(pruned).unwrap_or(u64::MAX))
+}
+
+fn record(row: &Row) -> Result<KeyRecord> {
+    let damaged = |what: &str| {
+        let message = format!("the {what} of a key in `{CONTROL}.api_key` cannot be understood");
+        StoreError::new(StoreErrorKind::Data, message)
+    };
+    let id = |text: &str| text.parse::<KeyId>().map_err(|_| damaged("id"));
+    let hash: &[u8] = column(row, "hash", CONTROL)?;
+    Ok(KeyRecord {
+        id: id(column(row, "id", CONTROL)?)?,
+        hash: KeyHash(hash.try_into().map_err(|_| damaged("hash"))?),
+        parent: column::<Option<&str>>(row, "parent", CONTROL)?.map(id).transpose()?,
+        tenant: column(row, "tenant", CONTROL)?,
+        role: column(row, "role", CONTROL)?,
+        payloads: column(row, "payloads", CONTROL)?,
+        name: column(row, "name", CONTROL)?,
+        created_at: column(row, "created_at", CONTROL)?,
+        created_by: column(row, "created_by", CONTROL)?,
+        expires_at: column(row, "expires_at", CONTROL)?,
+        last_used_at: column(row, "last_used_at", CONTROL)?,
+    })
+}

@@ -1,0 +1,2 @@
+-- A key with its sessions.
+DELETE FROM cloacina_key WHERE id = ?1 OR parent = ?1

@@ -1,0 +1,199 @@
+//! What changes, for whoever watches.
+//!
+//! Watchers of one tenant share one look at it, which is two queries: the pulses of all executions that
+//! anybody watches, and the newest execution. The looks of all tenants together are kept below
+//! [`LOOKS_PER_SECOND`], so open pages cost the database the same however many they are; with many tenants
+//! watched at once each is looked at less often.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use cloacina::{Error, ErrorKind, ExecutionFilter};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use uuid::Uuid;
+
+use crate::engine::Engine;
+
+/// How long after a look the next one follows, if few tenants are watched.
+const PAUSE: Duration = Duration::from_millis(800);
+
+/// How many looks there are in a second at most.
+const LOOKS_PER_SECOND: f64 = 2.5;
+
+/// How many may watch at once.
+const MOST_WATCHERS: usize = 1_000;
+
+/// How many executions of a tenant are watched at once; those beyond are not.
+const MOST_WATCHED: usize = 1_000;
+
+/// How many changes a slow watcher may be behind.
+const BEHIND: usize = 64;
+
+/// What was seen.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    /// These executions changed.
+    Executions(Arc<HashSet<Uuid>>),
+    /// There is a newer execution.
+    Newer,
+    /// The tenant could not be looked at.
+    Unknown,
+}
+
+/// All that is watched.
+#[derive(Debug)]
+pub(crate) struct Tails {
+    tenants: Mutex<HashMap<String, Arc<Tail>>>,
+    watchers: Arc<Semaphore>,
+}
+
+/// A tenant that is watched.
+#[derive(Debug)]
+struct Tail {
+    watched: Mutex<HashMap<Uuid, usize>>,
+    changes: broadcast::Sender<Change>,
+}
+
+/// Somebody who watches.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    tail: Arc<Tail>,
+    ids: Vec<Uuid>,
+    changes: broadcast::Receiver<Change>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Tails {
+    pub(crate) fn new() -> Self {
+        Self { tenants: Mutex::default(), watchers: Arc::new(Semaphore::new(MOST_WATCHERS)) }
+    }
+
+    /// Watches these executions of a tenant, and for newer ones.
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        engine: &Engine,
+        tenant: &str,
+        ids: Vec<Uuid>,
+    ) -> Result<Watcher, Error> {
+        let permit = Arc::clone(&self.watchers).try_acquire_owned().map_err(|_| {
+            let message = format!(
+                "{MOST_WATCHERS} streams of events are open, the most: close some, or try again later"
+            );
+            Error::new(ErrorKind::Limit, message)
+        })?;
+        let mut tenants = self.tenants.lock();
+        let tail = tenants.entry(tenant.to_owned()).or_insert_with(|| {
+            let tail = Arc::new(Tail { watched: Mutex::default(), changes: broadcast::channel(BEHIND).0 });
+            let (tails, engine, tenant) = (Arc::downgrade(self), engine.clone(), tenant.to_owned());
+            tokio::spawn(follow(tails, Arc::clone(&tail), engine, tenant));
+            tail
+        });
+        let mut watched = tail.watched.lock();
+        for id in &ids {
+            *watched.entry(*id).or_default() += 1;
+        }
+        drop(watched);
+        let changes = tail.changes.subscribe();
+        Ok(Watcher { tail: Arc::clone(tail), ids, changes, _permit: permit })
+    }
+
+    /// How long a look has to wait, so that all of them are not too many.
+    fn pause(&self) -> Duration {
+        let share = Duration::from_secs_f64(self.tenants.lock().len() as f64 / LOOKS_PER_SECOND);
+        PAUSE.max(share)
+    }
+
+    /// Forgets a tenant that nobody watches.
+    fn forget(&self, tenant: &str) -> bool {
+        let mut tenants = self.tenants.lock();
+        let is_idle = tenants.get(tenant).is_none_or(|tail| tail.changes.receiver_count() == 0);
+        if is_idle {
+            tenants.remove(tenant);
+        }
+        is_idle
+    }
+}
+
+impl Watcher {
+    /// The next thing that concerns this watcher: whether one of its executions changed (`true`), or there
+    /// is a newer one (`false`).
+    pub(crate) async fn next(&mut self) -> Option<Change> {
+        loop {
+            match self.changes.recv().await {
+                Ok(Change::Executions(changed)) => {
+                    let mine: HashSet<Uuid> =
+                        self.ids.iter().copied().filter(|id| changed.contains(id)).collect();
+                    if !mine.is_empty() {
+                        return Some(Change::Executions(Arc::new(mine)));
+                    }
+                }
+                Ok(change) => return Some(change),
+                // What was missed may have been about any of them.
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    return Some(Change::Executions(Arc::new(self.ids.iter().copied().collect())));
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let mut watched = self.tail.watched.lock();
+        for id in &self.ids {
+            if let Some(count) = watched.get_mut(id) {
+                *count -= 1;
+                if *count == 0 {
+                    watched.remove(id);
+                }
+            }
+        }
+    }
+}
+
+/// Looks at a tenant again and again, as long as anybody watches it.
+async fn follow(tails: Weak<Tails>, tail: Arc<Tail>, engine: Engine, tenant: String) {
+    let mut seen: HashMap<Uuid, u64> = HashMap::new();
+    let mut newest = None;
+    let mut is_first = true;
+    loop {
+        let watched: Vec<Uuid> = tail.watched.lock().keys().copied().take(MOST_WATCHED).collect();
+        match look(&engine, &tenant, &watched).await {
+            Ok((pulses, last)) => {
+                let is_new = |(id, pulse): &&(Uuid, u64)| seen.get(id).is_some_and(|known| known != pulse);
+                let changed: HashSet<Uuid> = pulses.iter().filter(is_new).map(|(id, _)| *id).collect();
+                if !changed.is_empty() {
+                    _ = tail.changes.send(Change::Executions(Arc::new(changed)));
+                }
+                seen = pulses.into_iter().collect();
+                if !is_first && last != newest {
+                    _ = tail.changes.send(Change::Newer);
+                }
+                (newest, is_first) = (last, false);
+            }
+            Err(error) => {
+                tracing::debug!(%error, tenant, "a tenant that is watched could not be looked at");
+                _ = tail.changes.send(Change::Unknown);
+            }
+        }
+        let Some(pause) = tails.upgrade().map(|tails| tails.pause()) else { return };
+        tokio::time::sleep(pause).await;
+        if tail.changes.receiver_count() == 0 && tails.upgrade().is_none_or(|tails| tails.forget(&tenant)) {
+            return;
+        }
+    }
+}
+
+async fn look(
+    engine: &Engine,
+    tenant: &str,
+    watched: &[Uuid],
+) -> Result<(Vec<(Uuid, u64)>, Option<Uuid>), Error> {
+    let runner = engine.runner(tenant).await?;
+    let pulses = if watched.is_empty() { Vec::new() } else { runner.pulse(watched).await? };
+    let newest = runner.list(ExecutionFilter::all(), None, 1).await?;
+    Ok((pulses, newest.first().map(|execution| execution.execution_id)))
+}

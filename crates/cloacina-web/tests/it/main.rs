@@ -1,0 +1,8 @@
+//! The HTTP interface over a real engine.
+
+mod api;
+mod bad_input;
+mod events;
+mod openapi;
+mod roles;
+mod service;
