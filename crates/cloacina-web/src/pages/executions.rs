@@ -249,7 +249,7 @@ async fn list(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
             div.head { h1 { "Executions" } (layout::live(now)) }
             (filter(&wanted))
         }
-        div.list {
+        div.list id="list" data-live {
             p.small id="newer" hidden { a href=(newest) { "0 newer" } span.soft { " have begun since; the list does not move under you." } }
             @if rows.is_empty() { (nothing(&wanted, tenant)) }
             @else { (list_of(&frame, &rows, false, now)) }
@@ -262,12 +262,18 @@ async fn list(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
             }
         }
     };
-    let events = Some(format!("v1/tenants/{}/events", url::part(tenant)));
+    let events = Some(watched(tenant, &rows));
     Ok(layout::page(
         &permit,
         &frame,
         &Page { title: format!("Executions of {tenant}"), nav: Nav::Executions, events, body: &body },
     ))
+}
+
+/// The stream that tells of newer executions, and of changes of these.
+pub(super) fn watched(tenant: &str, rows: &[Row]) -> String {
+    let ids: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
+    format!("v1/tenants/{}/events?ids={}", url::part(tenant), ids.join(","))
 }
 
 /// The id in an address.
@@ -325,6 +331,12 @@ fn nothing(wanted: &Wanted, tenant: &str) -> Markup {
     empty("No execution matches the filter.", &html! { a href="?" { "Look at all of them" } })
 }
 
+/// The executions of a row's workflow.
+fn of_workflow(frame: &Frame, row: &Row) -> String {
+    let query = url::query([("workflow", row.workflow.as_str())]);
+    frame.to(format!("{}/executions{query}", url::tenant(&row.tenant)))
+}
+
 /// A list of executions.
 pub(super) fn list_of(frame: &Frame, rows: &[Row], of_all: bool, now: Timestamp) -> Markup {
     let columns = [
@@ -339,7 +351,7 @@ pub(super) fn list_of(frame: &Frame, rows: &[Row], of_all: bool, now: Timestamp)
             tr role="row" id={ "x-" (row.id) } {
                 td.fit.up role="cell" { (row.look) }
                 td.max role="cell" {
-                    span.cut title=(row.workflow) { (row.workflow) }
+                    a.cut href=(of_workflow(frame, row)) title=(row.workflow) { (row.workflow) }
                     @if of_all || !row.tags.is_empty() {
                         small.cut {
                             @if of_all { a href=(frame.to(url::tenant(&row.tenant))) { (row.tenant) } }

@@ -9,9 +9,11 @@ mod execution;
 mod executions;
 mod fields;
 mod graph;
+mod inbox;
 mod layout;
 mod login;
 mod outside;
+mod overview;
 mod parts;
 mod timeline;
 mod waiting;
@@ -45,7 +47,8 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; scri
 /// All pages, and what their forms send.
 pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = executions::routes(routes);
-    execution::routes(routes)
+    let routes = overview::routes(execution::routes(routes));
+    inbox::routes(routes)
 }
 
 /// The runner of a tenant, whose actions the audit knows somebody by, with the reason that they gave.

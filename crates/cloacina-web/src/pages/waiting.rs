@@ -21,20 +21,25 @@ pub(super) fn error(error: &str, sees_payloads: bool) -> String {
     format!("an error of {}, hidden", text::count(error.chars().count() as u64, "character", "characters"))
 }
 
-/// What a wait is for, in one line.
+/// What a wait is for, in one line, with its id.
 pub(super) fn in_short(wait: &Waiting, sees_payloads: bool, now: Timestamp) -> String {
+    format!("{}: {}", wait.wait, what(wait, sees_payloads, now))
+}
+
+/// What a wait is for, in one line.
+pub(super) fn what(wait: &Waiting, sees_payloads: bool, now: Timestamp) -> String {
     let until = match wait.until {
-        Some(until) => format!(", until {} ({})", text::moment(until, now), text::relative(until, now)),
-        None => String::new(),
+        Some(until) => format!("until {} ({})", text::moment(until, now), text::relative(until, now)),
+        None => "without an end".to_owned(),
     };
     match (&wait.ask, &wait.signal) {
         (Some(ask), _) => {
-            let whom = ask.role.as_deref().map(|role| format!(" {role}")).unwrap_or_default();
-            let question = if sees_payloads { ask.question.clone() } else { "a question, hidden".to_owned() };
-            format!("{}: asks{whom}: {question}{until}", wait.wait)
+            let whom = ask.role.as_deref().unwrap_or("anybody");
+            let question = if sees_payloads { ask.question.as_str() } else { "a question, hidden" };
+            format!("asks {whom}, {until}: {question}")
         }
-        (None, Some(signal)) if *signal == wait.wait => format!("{signal}: none sent yet{until}"),
-        (None, Some(signal)) => format!("{}: no signal {signal} yet{until}", wait.wait),
-        (None, None) => format!("{}{until}", wait.wait),
+        (None, Some(signal)) if *signal == wait.wait => format!("none sent yet, {until}"),
+        (None, Some(signal)) => format!("no signal {signal} yet, {until}"),
+        (None, None) => until,
     }
 }

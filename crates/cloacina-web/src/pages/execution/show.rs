@@ -23,7 +23,7 @@ pub(super) fn body<A: Action>(
     html! {
         @if let Some(ask) = ask { (ask.show()) }
         (head(may, frame, view))
-        @if !view.waits.is_empty() || !view.maps.is_empty() { (waits(may, frame, view)) }
+        @if !view.waits.is_empty() || view.maps.iter().any(|map| map.is_open) { (waits(may, frame, view)) }
         @if view.has_edges { (drawn(view)) }
         (over_time(view))
         @if view.trouble_pages.all > 0 { (errors(view)) }
@@ -79,7 +79,7 @@ fn waits(may: bool, frame: &Frame, view: &View) -> Markup {
             div.bar { h2 { "What it waits for" } }
             ul.rows {
                 @for wait in view.waits.iter().take(50) { (wait_of(may, view, wait)) }
-                @for map in &view.maps { (map_of(may, frame, view, map)) }
+                @for map in view.maps.iter().filter(|map| map.is_open) { (map_of(may, frame, view, map)) }
             }
             @if view.waits.len() > 50 { p.note { (view.waits.len() - 50) " more." } }
         }
@@ -208,7 +208,7 @@ fn task_of(view: &View, task: &Task) -> Markup {
             td.why.w role="cell" {
                 @if !task.why.is_empty() { span.soft.cut2 title=(text::cut(&task.why, 500)) { (text::cut(&task.why, 200)) } }
             }
-            td.n role="cell" data-l="attempts" {
+            td.n role="cell" data-l=[(task.attempts > 0).then_some("attempts")] {
                 @if task.attempts > 0 { (text::number(task.attempts.into())) }
                 @if let Some(took) = task.took { small { (text::duration(took)) } }
             }

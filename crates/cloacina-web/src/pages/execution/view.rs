@@ -233,7 +233,7 @@ impl View {
             if let Some(map) = map {
                 why.push(map_in_short(map));
             } else if let Some(wait) = wait {
-                why.push(waiting::in_short(wait, sees_payloads, now));
+                why.push(waiting::what(wait, sees_payloads, now));
             }
             match (task.state, task.skip_reason, &task.error_message) {
                 (_, Some(SkipReason::ByRule), _) => why.push("its rule said no".to_owned()),
