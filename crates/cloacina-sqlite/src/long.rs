@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::address::FileIdentity;
 use crate::connect;
 use crate::error::Failure;
+use crate::runtime::long_runtime;
 use crate::transaction::snapshot;
 
 /// How many run at once in a process, and of one file.
@@ -108,7 +109,7 @@ impl LongReads {
         let wanted = Wanted(Arc::new(AtomicBool::new(true)));
         let (path, label, limit) = (self.path.clone(), self.label.clone(), self.deadline);
         let (is_wanted, is_closed) = (Arc::clone(&wanted.0), Arc::clone(&self.is_closed));
-        let read = self.runtime.spawn_blocking(move || {
+        let read = long_runtime()?.spawn_blocking(move || {
             let result = connect::open_reader(&path).and_then(|connection| {
                 if FileIdentity::of(&path) != identity {
                     return Err(replaced(&label));
@@ -220,6 +221,18 @@ mod tests {
     async fn futures_of<F: Future<Output = Result<i64, Failure>>>(all: [F; 3]) -> [Result<i64, Failure>; 3] {
         let [a, b, c] = all;
         tokio::join!(a, b, c).into()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn long_reads_give_way_to_everything_else() {
+        let (_directory, reads) = reads(DEADLINE);
+        let begun = Instant::now();
+        let turn = reads.turn(begun).await.unwrap();
+        let niceness = |_: &Connection| Ok(rustix::process::getpriority_process(None).unwrap());
+        let theirs = reads.read(begun, turn, FileIdentity::of(&reads.path), niceness).await.unwrap();
+        let ours = rustix::process::getpriority_process(None).unwrap();
+        assert!(theirs > ours || ours == 19, "{theirs}, {ours}");
     }
 
     #[tokio::test]

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use axum::http::request::Parts;
 
-use crate::Principal;
+use crate::{ApiKeys, Principal};
 
-/// Says who sends a request. A service with logins of its own says it by these; [`Keys`](crate::Keys) does by
+/// Says who sends a request. A service with logins of its own says it by these; [`ApiKeys`] does by
 /// keys that it keeps in the engine's database.
 ///
 /// Only the head of a request is looked at, so the body of a stranger is not even read. Nothing else about a
@@ -35,9 +35,9 @@ pub trait Authorize: Send + Sync + 'static {
     /// What keeps it from knowing, such as a database that is away. The request is refused.
     async fn who(&self, request: &Parts) -> Result<Option<Principal>, cloacina::Error>;
 
-    /// Where a person logs in who is not known, relative to the root of the pages. `None` if there is no
-    /// such page: they are told that they may not.
-    fn login_page(&self) -> Option<&str> {
+    /// The keys by which it knows who it is, if it does so. Then people log in with one on the page `/login`,
+    /// and keys are made and ended over this interface; otherwise there is nothing of that.
+    fn keys(&self) -> Option<&ApiKeys> {
         None
     }
 }

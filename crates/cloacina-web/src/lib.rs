@@ -25,11 +25,13 @@ mod api;
 mod authorize;
 mod bulk;
 mod engine;
+mod keys;
 mod pages;
 mod permit;
 mod principal;
 mod problem;
 mod routes;
+mod session;
 mod state;
 mod tail;
 
@@ -41,6 +43,7 @@ use axum::http::StatusCode;
 
 pub use authorize::Authorize;
 pub use engine::Engine;
+pub use keys::{ApiKeys, KeyRequest};
 pub use principal::{Principal, Role};
 pub use problem::Problem;
 pub use routes::Route;
@@ -64,7 +67,7 @@ pub fn router(engine: impl Into<Engine>, authorize: impl Authorize) -> Router {
         bulks: Arc::default(),
     });
     let (api, ..) = api::routes(Routes::new()).finish();
-    let (pages, ..) = pages::routes(Routes::new()).finish();
+    let (pages, ..) = session::routes(pages::routes(Routes::new())).finish();
     api.merge(pages::finish(pages, &web))
         .fallback(async || Problem::not_found("there is nothing under this path"))
         .method_not_allowed_fallback(async || {

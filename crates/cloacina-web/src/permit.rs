@@ -135,7 +135,7 @@ async fn tenant_in_path(parts: &mut Parts, web: &Arc<Web>) -> Result<String, Pro
 }
 
 /// Refuses what the page of another site had a browser send: a cookie goes along with it.
-fn comes_from_here(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+pub(crate) fn comes_from_here(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     if method.is_safe() {
         return Ok(());
     }

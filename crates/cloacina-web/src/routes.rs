@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::SecurityRequirement;
@@ -196,6 +196,12 @@ impl Routes {
         T: Guarded + 'static,
     {
         self.add(Method::POST, path, handler, None)
+    }
+
+    /// What everybody may get: what a page needs before anybody is known.
+    pub(crate) fn open_to_everybody(mut self, path: &'static str, methods: MethodRouter<Arc<Web>>) -> Self {
+        self.router = self.router.route(path, methods);
+        self
     }
 
     fn add<H, T>(mut self, method: Method, path: &'static str, handler: H, doc: Option<Doc>) -> Self

@@ -4,16 +4,27 @@ mod bulk;
 mod events;
 mod executions;
 mod input;
+mod keys;
 mod model;
 mod schedules;
 mod tenants;
 mod waits;
 
+pub(crate) use input::{context_of, time_of};
+pub(crate) use schedules::duration_of;
+
 use crate::routes::Routes;
 
 /// All of its routes.
 pub(crate) fn routes(routes: Routes) -> Routes {
-    let parts: [fn(Routes) -> Routes; 6] =
-        [executions::routes, waits::routes, bulk::routes, schedules::routes, events::routes, tenants::routes];
+    let parts: [fn(Routes) -> Routes; 7] = [
+        executions::routes,
+        waits::routes,
+        bulk::routes,
+        schedules::routes,
+        events::routes,
+        tenants::routes,
+        keys::routes,
+    ];
     parts.into_iter().fold(routes, |routes, add| add(routes))
 }

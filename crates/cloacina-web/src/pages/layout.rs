@@ -127,7 +127,7 @@ impl Nav {
     /// Where it is below a tenant, or below the root.
     fn path(self) -> &'static str {
         match self {
-            Self::Overview => "",
+            Self::Overview => "overview",
             Self::Executions => "executions",
             Self::Inbox => "inbox",
             Self::Schedules => "schedules",
@@ -179,7 +179,7 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
     let tenant = Some(permit.tenant()).filter(|tenant| !tenant.is_empty());
     let home = tenant.map(url::tenant);
     let link = |nav: Nav| match (&home, nav.path()) {
-        (Some(home), "") => frame.to(home),
+        (Some(home), "overview") => frame.to(home),
         (Some(home), path) => frame.to(format!("{home}/{path}")),
         (None, path) => frame.to(path),
     };
@@ -189,6 +189,8 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
         }
     };
     let sees_all = permit.principal.role(None).is_some();
+    // Somebody with rights in several tenants goes from one to the other.
+    let theirs = permit.principal.tenants().unwrap_or_default();
     let side = html! {
         div.side {
             a.mark href=(frame.to("")) { "cloacina" }
@@ -203,6 +205,12 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
                     @for nav in [Nav::Schedules, Nav::Workflows, Nav::Tenant] { (entry(nav, link(nav))) }
                     @if permit.may::<Manage>() {
                         @for nav in [Nav::Audit, Nav::Keys] { (entry(nav, link(nav))) }
+                    }
+                }
+                @if theirs.len() > 1 {
+                    h2 { "Tenants" }
+                    @for other in theirs.iter().filter(|other| Some(**other) != tenant).take(20) {
+                        a href=(frame.to(url::tenant(other))) { span.cut { (other) } }
                     }
                 }
                 @if sees_all {
@@ -237,7 +245,7 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
 
 fn foot<A: Action>(permit: &Permit<A>, frame: &Frame) -> Markup {
     let look = |to: &str| frame.to(url::query([("to", to), ("back", &frame.here)]).replacen('?', "look?", 1));
-    let logs_in = permit.web().authorize.login_page().is_some();
+    let logs_in = permit.web().authorize.keys().is_some();
     html! {
         div.foot {
             span.any { (permit.principal.name()) } " · " (permit.role().as_str().replace('_', " "))

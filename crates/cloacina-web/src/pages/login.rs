@@ -3,32 +3,30 @@
 use maud::{Markup, html};
 
 use super::layout::{self, Frame};
+use super::parts::state::FAILED;
 
 /// The page that asks for a key.
 pub(super) async fn page(frame: Frame) -> Markup {
-    show(&frame, None)
-}
-
-/// The same, and why it was not let in.
-pub(crate) fn show(frame: &Frame, refused: Option<&str>) -> Markup {
-    let back = frame.param("back").unwrap_or_default();
     let body = html! {
         header { h1 { "Log in" } p.lede { "With a key that an admin made for you." } }
-        @if let Some(refused) = refused {
-            section { div.say.fail role="alert" { p { (refused) } } }
+        @if frame.param("wrong").is_some() {
+            section {
+                div.say.fail role="alert" {
+                    p { (FAILED.word("Not let in")) " The key is not known, or it has expired or was ended." }
+                }
+            }
         }
         form.form.narrow method="post" action=(frame.to("login")) {
-            input type="hidden" name="back" value=(back);
             label.grow {
                 "Key"
-                input type="password" name="key" required autocomplete="current-password" placeholder="clc_…" autofocus;
+                input type="password" name="key" required autocomplete="current-password" placeholder="clc_…";
             }
             button.btn.go { "Log in" }
         }
         p.note {
-            "The key is exchanged for a session that ends when you log out. Make keys with "
-            code { "cloacina keys create" } "."
+            "The key is exchanged for a session of 12 hours, which ends when you log out. Keys are made with "
+            code { "cloacina keys" } ", or on the page of keys."
         }
     };
-    layout::bare(frame, "Log in", &body)
+    layout::bare(&frame, "Log in", &body)
 }

@@ -15,6 +15,7 @@ mod login;
 mod outside;
 mod overview;
 mod parts;
+mod schedules;
 mod timeline;
 mod waiting;
 
@@ -26,14 +27,14 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use cloacina::Runner;
 use maud::html;
 
 use self::layout::Frame;
-use self::parts::{say, url};
+use self::parts::say;
 use crate::Problem;
 use crate::permit::{Action, Permit};
 use crate::routes::Routes;
@@ -48,7 +49,8 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; scri
 pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = executions::routes(routes);
     let routes = overview::routes(execution::routes(routes));
-    inbox::routes(routes)
+    let parts: [fn(Routes) -> Routes; 3] = [inbox::routes, schedules::routes, outside::routes];
+    parts.into_iter().fold(routes, |routes, add| add(routes))
 }
 
 /// The runner of a tenant, whose actions the audit knows somebody by, with the reason that they gave.
@@ -59,23 +61,16 @@ async fn acting<A: Action>(permit: &Permit<A>, reason: Option<&str>) -> Result<R
 
 /// Puts on what all pages need.
 pub(crate) fn finish(pages: Router<Arc<Web>>, web: &Arc<Web>) -> Router<Arc<Web>> {
-    pages.merge(outside::routes()).layer(from_fn_with_state(Arc::clone(web), dress))
+    pages.layer(from_fn_with_state(Arc::clone(web), dress))
 }
 
 /// Makes a page of an error, and says what a page may do.
 async fn dress(State(web): State<Arc<Web>>, frame: Frame, request: Request, next: Next) -> Response {
-    let method = request.method().clone();
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let kept = response.headers().clone();
-        response = match web.authorize.login_page().filter(|_| problem.status() == StatusCode::UNAUTHORIZED) {
-            Some(login) => {
-                let back = if method == Method::GET { frame.here.as_str() } else { "" };
-                let query = if back.is_empty() { String::new() } else { url::query([("back", back)]) };
-                see(&frame.to(format!("{login}{query}")))
-            }
-            None => problem_page(&frame, &problem),
-        };
+        let logs_in = web.authorize.keys().is_some() && problem.status() == StatusCode::UNAUTHORIZED;
+        response = if logs_in { see(&frame.to("login")) } else { problem_page(&frame, &problem) };
         keep(&kept, response.headers_mut());
     }
     let headers = response.headers_mut();

@@ -3,21 +3,42 @@
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::SET_COOKIE;
+use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::get;
 
 use super::layout::{Frame, LOOK, Theme};
+use super::parts::url;
 use super::{assets, login, see};
+use crate::Problem;
+use crate::routes::Routes;
 use crate::state::Web;
 
-pub(super) fn routes() -> Router<Arc<Web>> {
-    Router::new()
-        .route("/assets/{name}", get(assets::serve))
-        .route("/look", get(look))
-        .route("/login", get(login::page))
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes
+        .open_to_everybody("/", get(root))
+        .open_to_everybody("/assets/{name}", get(assets::serve))
+        .open_to_everybody("/look", get(look))
+        .open_to_everybody("/login", get(login::page))
+}
+
+/// Leads everybody to what they may see.
+async fn root(State(web): State<Arc<Web>>, frame: Frame, parts: Parts) -> Result<Response, Problem> {
+    let principal = web.authorize.who(&parts).await?.ok_or_else(Problem::unauthorized)?;
+    let page = match principal.tenants() {
+        None => "overview".to_owned(),
+        Some(tenants) => {
+            let first = tenants.first();
+            url::tenant(
+                first
+                    .ok_or_else(|| Problem::forbidden("you may see no tenant: an admin gives that right"))?,
+            )
+        }
+    };
+    Ok(see(&frame.to(page)))
 }
 
 /// Keeps whether somebody wants light or dark, and leads back.

@@ -3,6 +3,7 @@
 mod api;
 mod bad_input;
 mod events;
+mod keys;
 mod openapi;
 mod roles;
 mod service;

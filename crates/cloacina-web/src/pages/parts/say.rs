@@ -39,6 +39,7 @@ const SAID: &[(&str, Look, &str, &str)] = &[
     ("waits", WAITS_FOR_SIGNAL, "Buffered", "It starts when the execution before is over."),
     ("refused", FAILED, "Refused", "The tenant has as many executions under way as it may."),
     ("put", COMPLETED, "Saved", "The schedule fires by what it says now."),
+    ("backfill", RUNNING, "Begun", "The executions start one after the other, the oldest time first."),
     ("deleted", CANCELLED, "Deleted", "The schedule is gone, with its log. What it started goes on."),
     (
         "suspended",
