@@ -26,7 +26,7 @@ use crate::rerun::{self, Rerun, Reruns};
 use crate::signal::{ByKey, Carrier, Signal, Waiting};
 use crate::store::{
     Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, NEVER, NewSignal, Payload, Place,
-    PlaceName, SignalSent, SignalTarget, WaitFilter,
+    PlaceName, SignalSent, SignalTarget, TenantStatus, WaitFilter,
 };
 use crate::submission::{Described, Destination, Input, Submission, Submissions};
 use crate::workflow::Workflow;
@@ -294,6 +294,17 @@ impl PlaceRunner {
         let (store, place) = self.store();
         let headers = self.handle.hub.ask(async move { store.execution_list(&place, &list).await }).await?;
         Ok(headers.iter().map(summary_of).collect())
+    }
+
+    /// What the operator decided about this tenant: whether it may work, and what it may use.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn tenant_status(&self) -> Result<TenantStatus, Error> {
+        self.check_open()?;
+        let (store, place) = self.store();
+        Ok(self.handle.hub.ask(async move { store.tenant_status(&place).await }).await?)
     }
 
     /// What time it is for what is shown of this tenant: the time of this process, or of the clock that a test

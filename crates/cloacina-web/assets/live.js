@@ -206,8 +206,8 @@
     listen();
     // What could not be shown because somebody was at it is shown when they are not.
     setInterval(() => wanted && !held && refresh(), 2000);
-    // Durations go on while something is under way.
-    if (document.body.dataset.ticks !== undefined) setInterval(() => document.hidden || held || refresh(), 10000);
+    // What no stream tells of, while it is under way.
+    if (document.body.dataset.ticks !== undefined) setInterval(() => document.hidden || held || refresh(), 1500);
     addEventListener("pagehide", () => source?.close());
     addEventListener("pageshow", (event) => event.persisted && !held && listen());
   }

@@ -11,6 +11,7 @@ mod tenants;
 mod waits;
 
 pub(crate) use input::{context_of, time_of};
+pub(crate) use keys::{KeyBody, issue, keys};
 pub(crate) use schedules::duration_of;
 
 use crate::routes::Routes;

@@ -8,9 +8,9 @@ use super::layout::{self, Frame, Nav, Page};
 use super::parts::state::{self, Look};
 use super::parts::table::{Column, column, empty, numbers, table};
 use super::parts::{text, url};
-use super::waiting;
+use super::{bulk, waiting};
 use crate::Problem;
-use crate::permit::{Permit, View};
+use crate::permit::{Control, Permit, View};
 use crate::routes::Routes;
 
 /// How many stand on a page.
@@ -244,15 +244,21 @@ async fn list(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     let tenant = permit.tenant();
     let newest = wanted.query();
     let older = rows.last().filter(|_| has_more).map(|last| format!("{}&before={}", wanted.query(), last.id));
+    let may = permit.may::<Control>();
+    let (bulks, is_under_way) = bulk::lines(&permit, &frame);
+    let ask = bulk::question(&permit, &frame, &runner, &wanted).await?;
     let body = html! {
+        @if let Some(ask) = &ask { (ask.show()) }
         header {
             div.head { h1 { "Executions" } (layout::live(now)) }
             (filter(&wanted))
         }
+        (bulks)
+        @if may && !rows.is_empty() { (bulk::bar(&wanted)) }
         div.list id="list" data-live {
             p.small id="newer" hidden { a href=(newest) { "0 newer" } span.soft { " have begun since; the list does not move under you." } }
             @if rows.is_empty() { (nothing(&wanted, tenant)) }
-            @else { (list_of(&frame, &rows, false, now)) }
+            @else { (list_of(&frame, &rows, Shows { tenants: false, ticks: may }, now)) }
             nav.pager aria-label="Pages of the list" {
                 span { (rows.len()) " shown, newest first" }
                 span.end.btns {
@@ -262,11 +268,13 @@ async fn list(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
             }
         }
     };
-    let events = Some(watched(tenant, &rows));
+    let events = watched(tenant, &rows);
     Ok(layout::page(
         &permit,
         &frame,
-        &Page { title: format!("Executions of {tenant}"), nav: Nav::Executions, events, body: &body },
+        &Page::new(format!("Executions of {tenant}"), Nav::Executions, &body)
+            .live(events)
+            .ticking(is_under_way),
     ))
 }
 
@@ -331,6 +339,15 @@ fn nothing(wanted: &Wanted, tenant: &str) -> Markup {
     empty("No execution matches the filter.", &html! { a href="?" { "Look at all of them" } })
 }
 
+/// What a list shows besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shows {
+    /// Whose executions they are.
+    pub(super) tenants: bool,
+    /// A box to tick each of them.
+    pub(super) ticks: bool,
+}
+
 /// The executions of a row's workflow.
 fn of_workflow(frame: &Frame, row: &Row) -> String {
     let query = url::query([("workflow", row.workflow.as_str())]);
@@ -338,17 +355,26 @@ fn of_workflow(frame: &Frame, row: &Row) -> String {
 }
 
 /// A list of executions.
-pub(super) fn list_of(frame: &Frame, rows: &[Row], of_all: bool, now: Timestamp) -> Markup {
-    let columns = [
+pub(super) fn list_of(frame: &Frame, rows: &[Row], shows: Shows, now: Timestamp) -> Markup {
+    let of_all = shows.tenants;
+    let mut columns = vec![
         column("State"),
         column(if of_all { "Workflow · tenant, tags" } else { "Workflow · tags" }),
         column("Why it waits, what went wrong"),
         column("Execution"),
-        Column { head: html! { "Begun, took" }, class: numbers("").class },
+        numbers("Begun, took"),
     ];
+    if shows.ticks {
+        columns.insert(0, Column { head: html! { span.vh { "Tick" } }, class: "" });
+    }
     let rows = html! {
         @for row in rows {
             tr role="row" id={ "x-" (row.id) } {
+                @if shows.ticks {
+                    td.fit.up role="cell" {
+                        input type="checkbox" name="id" form="bulk" value=(row.id) aria-label={ "Tick " (text::short_id(row.id)) };
+                    }
+                }
                 td.fit.up role="cell" { (row.look) }
                 td.max role="cell" {
                     a.cut href=(of_workflow(frame, row)) title=(row.workflow) { (row.workflow) }
@@ -421,7 +447,8 @@ mod tests {
             took: std::time::Duration::ZERO,
         };
         let frame = Frame::new("/executions", "", "/executions", &axum::http::HeaderMap::new());
-        let shown = list_of(&frame, &[row], true, Timestamp::UNIX_EPOCH).into_string();
+        let shown = list_of(&frame, &[row], Shows { tenants: true, ticks: true }, Timestamp::UNIX_EPOCH)
+            .into_string();
         assert!(!shown.contains("<script>"), "{shown}");
         assert_eq!(shown.matches("&lt;script&gt;").count(), 6, "{shown}");
         let shown = filter(&wanted(&[("workflow", evil), ("tag", evil)])).into_string();

@@ -120,12 +120,8 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     Ok(layout::page(
         &permit,
         &frame,
-        &Page {
-            title: format!("Inbox of {tenant}"),
-            nav: Nav::Inbox,
-            events: Some(format!("v1/tenants/{}/events", url::part(tenant))),
-            body: &body,
-        },
+        &Page::new(format!("Inbox of {tenant}"), Nav::Inbox, &body)
+            .live(format!("v1/tenants/{}/events", url::part(tenant))),
     ))
 }
 

@@ -1,6 +1,5 @@
 //! The frame of every page: its head, the pages beside it, and where it is.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, OriginalUri, Query};
@@ -49,7 +48,7 @@ pub(crate) struct Frame {
     pub(crate) here: String,
     pub(crate) theme: Option<Theme>,
     /// What is behind the question mark.
-    params: HashMap<String, String>,
+    params: Vec<(String, String)>,
 }
 
 impl Frame {
@@ -75,8 +74,14 @@ impl Frame {
     }
 
     /// What is behind the question mark under a name; nothing if it is empty.
-    pub(crate) fn param(&self, name: &str) -> Option<&str> {
-        self.params.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    pub(crate) fn param<'a>(&'a self, name: &str) -> Option<&'a str> {
+        self.all(name).next()
+    }
+
+    /// All that is behind the question mark under a name.
+    pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        let of_name = self.params.iter().filter(move |(known, _)| known == name);
+        of_name.map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
     }
 
     /// Which question is asked, by its name.
@@ -86,7 +91,7 @@ impl Frame {
 }
 
 /// What cannot be read is left out: a page is shown all the same.
-fn parameters(query: &str) -> HashMap<String, String> {
+fn parameters(query: &str) -> Vec<(String, String)> {
     let uri = Uri::builder().path_and_query(format!("/?{query}")).build();
     uri.ok().and_then(|uri| Query::try_from_uri(&uri).ok()).map(|Query(pairs)| pairs).unwrap_or_default()
 }
@@ -158,11 +163,31 @@ impl Nav {
 
 /// A page without its frame.
 pub(crate) struct Page<'a> {
-    pub(crate) title: String,
-    pub(crate) nav: Nav,
+    title: String,
+    nav: Nav,
     /// The stream that tells of changes, by its way from the root.
-    pub(crate) events: Option<String>,
-    pub(crate) body: &'a Markup,
+    events: Option<String>,
+    /// Whether something is under way that no stream tells of.
+    ticks: bool,
+    body: &'a Markup,
+}
+
+impl<'a> Page<'a> {
+    pub(crate) fn new(title: impl Into<String>, nav: Nav, body: &'a Markup) -> Self {
+        Self { title: title.into(), nav, events: None, ticks: false, body }
+    }
+
+    /// It shows what changes, as this stream tells.
+    pub(crate) fn live(mut self, events: String) -> Self {
+        self.events = Some(events);
+        self
+    }
+
+    /// Something is under way on it that no stream tells of.
+    pub(crate) fn ticking(mut self, ticks: bool) -> Self {
+        self.ticks = ticks;
+        self
+    }
 }
 
 /// The live line, as it is without JavaScript.
@@ -232,7 +257,7 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
     document(
         frame,
         &page.title,
-        page.events.as_deref(),
+        (page.events.as_deref(), page.ticks),
         &html! {
             (side)
             main id="main" {
@@ -264,7 +289,7 @@ pub(crate) fn bare(frame: &Frame, title: &str, body: &Markup) -> Markup {
     document(
         frame,
         title,
-        None,
+        (None, false),
         &html! {
             div.side { a.mark href=(frame.to("")) { "cloacina" } }
             main id="main" { (body) }
@@ -272,7 +297,7 @@ pub(crate) fn bare(frame: &Frame, title: &str, body: &Markup) -> Markup {
     )
 }
 
-fn document(frame: &Frame, title: &str, events: Option<&str>, body: &Markup) -> Markup {
+fn document(frame: &Frame, title: &str, (events, ticks): (Option<&str>, bool), body: &Markup) -> Markup {
     let body = body.clone().into_string();
     html! {
         (DOCTYPE)
@@ -285,7 +310,7 @@ fn document(frame: &Frame, title: &str, events: Option<&str>, body: &Markup) -> 
                 link rel="stylesheet" href=(frame.to("assets/style.css"));
                 script src=(frame.to("assets/live.js")) defer {}
             }
-            body data-events=[events.map(|events| frame.to(events))] data-root=(frame.root) {
+            body data-events=[events.map(|events| frame.to(events))] data-ticks[ticks] data-root=(frame.root) {
                 a.skip href="#main" { "To the content" }
                 (state::symbols(&body))
                 (maud::PreEscaped(body))

@@ -4,18 +4,21 @@
 //! sends goes to a route of its own, which leads back to a page. All links are relative.
 
 mod assets;
+mod bulk;
 mod diff;
 mod execution;
 mod executions;
 mod fields;
 mod graph;
 mod inbox;
+mod keys;
 mod layout;
 mod login;
 mod outside;
 mod overview;
 mod parts;
 mod schedules;
+mod tenants;
 mod timeline;
 mod waiting;
 
@@ -30,7 +33,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use cloacina::Runner;
+use cloacina::{Runner, Timestamp};
 use maud::html;
 
 use self::layout::Frame;
@@ -49,7 +52,8 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; scri
 pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = executions::routes(routes);
     let routes = overview::routes(execution::routes(routes));
-    let parts: [fn(Routes) -> Routes; 3] = [inbox::routes, schedules::routes, outside::routes];
+    let parts: [fn(Routes) -> Routes; 6] =
+        [inbox::routes, schedules::routes, bulk::routes, tenants::routes, keys::routes, outside::routes];
     parts.into_iter().fold(routes, |routes, add| add(routes))
 }
 
@@ -57,6 +61,15 @@ pub(crate) fn routes(routes: Routes) -> Routes {
 async fn acting<A: Action>(permit: &Permit<A>, reason: Option<&str>) -> Result<Runner, Problem> {
     let _reason = reason;
     permit.runner().await
+}
+
+/// What time it is for what is shown beyond tenants.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is shown beside it belongs to no tenant, whose clock there would be"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// Puts on what all pages need.

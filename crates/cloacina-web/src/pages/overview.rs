@@ -7,7 +7,7 @@ use cloacina::{
 };
 use maud::{Markup, html};
 
-use super::executions::{Row, list_of, watched};
+use super::executions::{Row, Shows, list_of, watched};
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::state;
 use super::parts::table::empty;
@@ -110,18 +110,13 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
             div.bar { h2 { "Latest executions" } span.end.small { a href=(list) { "All" } } }
             @if rows.is_empty() {
                 (empty("No execution yet.", &html! { "Submit one: " code { "cloacina executions submit " (tenant) " hello" } }))
-            } @else { div id="latest" data-live { (list_of(&frame, &rows, false, now)) } }
+            } @else { div id="latest" data-live { (list_of(&frame, &rows, Shows { tenants: false, ticks: false }, now)) } }
         }
     };
     Ok(layout::page(
         &permit,
         &frame,
-        &Page {
-            title: format!("Overview of {tenant}"),
-            nav: Nav::Overview,
-            events: Some(watched(tenant, &rows)),
-            body: &body,
-        },
+        &Page::new(format!("Overview of {tenant}"), Nav::Overview, &body).live(watched(tenant, &rows)),
     ))
 }
 

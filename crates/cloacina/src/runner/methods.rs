@@ -2,7 +2,7 @@
 
 use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
 use cloacina_core::rerun::From;
-use cloacina_core::store::ExecutionFilter;
+use cloacina_core::store::{ExecutionFilter, TenantStatus};
 use cloacina_core::{
     Bulk, ByKey, Context, Cursor, Error, Execution, Input, Keys, PlaceRunner, Schedule, Schedules,
     Submission, Submissions, TenantMetrics, Waiting,
@@ -220,6 +220,16 @@ impl Runner {
         limit: usize,
     ) -> Result<Vec<ExecutionResult>, Error> {
         self.runner.list(filter, before, limit).await
+    }
+
+    /// What the operator decided about this tenant: whether it may work, and what it may use. Of a file nobody
+    /// can decide that.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn tenant_status(&self) -> Result<TenantStatus, Error> {
+        self.runner.tenant_status().await
     }
 
     /// What time it is for what is shown of this tenant: the time of this process, or of the clock that a test

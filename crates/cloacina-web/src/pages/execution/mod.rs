@@ -53,12 +53,12 @@ async fn page(
     Ok(layout::page(
         &permit,
         &frame,
-        &Page {
-            title: format!("{} {}", view.workflow, super::parts::text::short_id(view.id)),
-            nav: Nav::Executions,
-            events: Some(format!("v1/tenants/{}/executions/{}/events", url::part(&tenant), view.id)),
-            body: &body,
-        },
+        &Page::new(
+            format!("{} {}", view.workflow, super::parts::text::short_id(view.id)),
+            Nav::Executions,
+            &body,
+        )
+        .live(format!("v1/tenants/{}/executions/{}/events", url::part(&tenant), view.id)),
     ))
 }
 

@@ -58,6 +58,7 @@ const SAID: &[(&str, Look, &str, &str)] = &[
         "The key opens nothing from now on, and neither do the sessions made with it.",
     ),
     ("bulk", COMPLETED, "Begun", "What was asked for is done one execution after the other."),
+    ("all", COMPLETED, "Done", "With all that were ticked."),
     ("stopped", CANCELLED, "Stopped", "What was done is done; the rest stays as it is."),
 ];
 

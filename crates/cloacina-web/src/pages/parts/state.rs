@@ -114,7 +114,6 @@ pub(crate) const WAITS_FOR_SLOT: Look = Look::new("wait", Icon::Slot, "Waits for
 pub(crate) const WAITS_FOR_VERSION: Look = Look::new("mind", Icon::Version, "Waits for version");
 pub(crate) const SUSPENDED: Look = Look::new("stop", Icon::Tenant, "Tenant suspended");
 pub(crate) const ACTIVE: Look = Look::new("none", Icon::Done, "Active");
-pub(crate) const LIVE: Look = Look::new("none", Icon::Running, "Live");
 
 pub(crate) fn of_execution(status: ExecutionStatus) -> Look {
     match status {

@@ -318,11 +318,7 @@ fn show(
             }
         }
     };
-    layout::page(
-        permit,
-        frame,
-        &Page { title: "Schedule".to_owned(), nav: Nav::Schedules, events: None, body: &body },
-    )
+    layout::page(permit, frame, &Page::new("Schedule", Nav::Schedules, &body))
 }
 
 #[cfg(test)]

@@ -126,12 +126,8 @@ async fn list(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     Ok(layout::page(
         &permit,
         &frame,
-        &Page {
-            title: format!("Schedules of {tenant}"),
-            nav: Nav::Schedules,
-            events: Some(format!("v1/tenants/{}/events", url::part(tenant))),
-            body: &body,
-        },
+        &Page::new(format!("Schedules of {tenant}"), Nav::Schedules, &body)
+            .live(format!("v1/tenants/{}/events", url::part(tenant))),
     ))
 }
 
@@ -267,12 +263,8 @@ async fn one(
     Ok(layout::page(
         &permit,
         &frame,
-        &Page {
-            title: format!("Schedule {name}"),
-            nav: Nav::Schedules,
-            events: Some(format!("v1/tenants/{}/events", url::part(&tenant))),
-            body: &body,
-        },
+        &Page::new(format!("Schedule {name}"), Nav::Schedules, &body)
+            .live(format!("v1/tenants/{}/events", url::part(&tenant))),
     ))
 }
 
