@@ -209,13 +209,13 @@ impl Row {
 pub(super) async fn read(
     runner: &Runner,
     wanted: &Wanted,
-    before: Option<Uuid>,
+    (before, most): (Option<Uuid>, usize),
     sees_payloads: bool,
 ) -> Result<(Vec<Row>, bool), Problem> {
     let now = runner.now();
-    let mut executions = runner.list(wanted.filter(), before, PAGE + 1).await?;
-    let mut has_more = executions.len() > PAGE;
-    executions.truncate(PAGE);
+    let mut executions = runner.list(wanted.filter(), before, most + 1).await?;
+    let mut has_more = executions.len() > most;
+    executions.truncate(most);
     if let Some(from) = wanted.from(now) {
         let all = executions.len();
         executions.retain(|execution| recorded(execution.execution_id).is_none_or(|time| time >= from));
@@ -240,7 +240,7 @@ async fn list(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     let runner = permit.runner().await?;
     let now = runner.now();
     let before = frame.param("before").map(id).transpose()?;
-    let (rows, has_more) = read(&runner, &wanted, before, permit.sees_payloads()).await?;
+    let (rows, has_more) = read(&runner, &wanted, (before, PAGE), permit.sees_payloads()).await?;
     let tenant = permit.tenant();
     let newest = wanted.query();
     let older = rows.last().filter(|_| has_more).map(|last| format!("{}&before={}", wanted.query(), last.id));

@@ -218,8 +218,8 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
     let theirs = permit.principal.tenants().unwrap_or_default();
     let side = html! {
         div.side {
-            a.mark href=(frame.to("")) { "cloacina" }
-            a.scope href=(frame.to(if sees_all { "tenants" } else { "" })) {
+            a.mark href=(frame.to("home")) { "cloacina" }
+            a.scope href=(frame.to(if sees_all { "tenants" } else { "home" })) {
                 span.cut { (tenant.unwrap_or("All tenants")) }
                 @if sees_all { small { "change the tenant" } }
             }
@@ -291,7 +291,7 @@ pub(crate) fn bare(frame: &Frame, title: &str, body: &Markup) -> Markup {
         title,
         (None, false),
         &html! {
-            div.side { a.mark href=(frame.to("")) { "cloacina" } }
+            div.side { a.mark href=(frame.to("home")) { "cloacina" } }
             main id="main" { (body) }
         },
     )

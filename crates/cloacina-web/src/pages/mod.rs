@@ -114,7 +114,7 @@ fn problem_page(frame: &Frame, problem: &Problem) -> Response {
     let body = html! {
         header { h1 { (title) } }
         section { (say::failed(problem)) }
-        section.btns { a.btn href=(frame.to("")) { "To the overview" } a.btn href="" data-back { "Back" } }
+        section.btns { a.btn href=(frame.to("home")) { "To the overview" } a.btn href="" data-back { "Back" } }
     };
     (problem.status(), layout::bare(frame, title, &body)).into_response()
 }

@@ -20,6 +20,8 @@ use crate::state::Web;
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .open_to_everybody("/", get(root))
+        // Where the router is mounted, its root has no slash at its end, and no link leads there.
+        .open_to_everybody("/home", get(root))
         .open_to_everybody("/assets/{name}", get(assets::serve))
         .open_to_everybody("/look", get(look))
         .open_to_everybody("/login", get(login::page))

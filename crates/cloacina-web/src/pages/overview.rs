@@ -7,7 +7,7 @@ use cloacina::{
 };
 use maud::{Markup, html};
 
-use super::executions::{Row, Shows, list_of, watched};
+use super::executions::{self, Shows, Wanted, list_of, watched};
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::state;
 use super::parts::table::empty;
@@ -30,7 +30,6 @@ pub(super) fn routes(routes: Routes) -> Routes {
 struct Read {
     metrics: TenantMetrics,
     failed: Vec<ExecutionResult>,
-    latest: Vec<ExecutionResult>,
     waits: Vec<Waiting>,
     schedules: Vec<ScheduleInfo>,
 }
@@ -47,14 +46,13 @@ struct Need {
 
 async fn read(runner: &Runner) -> Result<Read, cloacina::Error> {
     let failed = ExecutionFilter::all().status(ExecutionStatus::Failed).superseded(false);
-    let (metrics, failed, latest, waits, schedules) = futures_util::try_join!(
+    let (metrics, failed, waits, schedules) = futures_util::try_join!(
         runner.metrics(),
         runner.list(failed, None, LOOKS),
-        runner.list(ExecutionFilter::all(), None, SHOWN),
         runner.waits(None, LOOKS),
         async { runner.schedules().list().await },
     )?;
-    Ok(Read { metrics, failed, latest, waits, schedules })
+    Ok(Read { metrics, failed, waits, schedules })
 }
 
 async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
@@ -66,8 +64,7 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     let needs = needs(&read, &frame, tenant, sees, now);
     let asks = read.waits.iter().filter(|wait| wait.ask.is_some()).count();
     let metrics = &read.metrics;
-    let rows: Vec<Row> =
-        read.latest.iter().map(|execution| Row::new(tenant, execution, &[], sees, now)).collect();
+    let (rows, _) = executions::read(&runner, &Wanted::default(), (None, SHOWN), sees).await?;
     let list = frame.to(format!("{home}/executions"));
     let body = html! {
         header id="head" data-live {

@@ -204,7 +204,7 @@ pub(super) fn question<A: Action>(permit: &Permit<A>, frame: &Frame, view: &View
                 datalist id="signals" {
                     @for signal in view.waits.iter().filter_map(|wait| wait.signal.as_deref()) { option value=(signal) {} }
                 }
-                label { "What it brings, as JSON; nothing is " code { "null" } textarea name="payload" rows="4" spellcheck="false" {} }
+                label { "What it brings, as JSON; null if it is left empty" textarea name="payload" rows="4" spellcheck="false" {} }
                 label { "Key: it is taken once of each" input name="key" maxlength="200"; }
                 (reason())
             }),

@@ -280,7 +280,7 @@ fn show(
                     label { "Cron expressions, one a line: minute, hour, day, month, day of week" textarea name="cron" rows="2" spellcheck="false" placeholder="0 2 * * MON-FRI" { (draft.cron) } }
                     label { "Zone whose clocks are meant" input name="zone" value=(draft.zone) placeholder="Europe/Zurich"; }
                     label { "Not at these times, one expression a line" textarea name="except" rows="1" spellcheck="false" placeholder="* * 25 12 *" { (draft.except) } }
-                    label { "Every: " code { "15m" } ", " code { "36h" } ", one a line" textarea name="every" rows="1" spellcheck="false" { (draft.every) } }
+                    label { "Every, one a line" textarea name="every" rows="1" spellcheck="false" placeholder="36h" { (draft.every) } }
                     label { "Once at these times, one a line" textarea name="at" rows="1" spellcheck="false" placeholder="2026-12-24T18:00:00Z" { (draft.at) } }
                     @if let Some(input) = &draft.input {
                         label { "Input, a JSON object" textarea name="input" rows="3" spellcheck="false" { (input) } }
