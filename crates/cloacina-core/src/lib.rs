@@ -32,6 +32,7 @@ mod resources;
 mod retry;
 mod rule;
 mod runner;
+mod runners;
 pub(crate) mod schedule;
 mod schedules;
 #[cfg(feature = "testing")]
@@ -63,6 +64,7 @@ pub use resources::Resources;
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use rule::TriggerRule;
 pub use runner::{Execution, PlaceRunner, join_all};
+pub use runners::RunnerInfo;
 pub use schedule::{CatchUp, Fire, Missed, Overlap, Redo, Schedule};
 pub use schedules::{Backfill, ScheduleInfo, Schedules, Triggered};
 #[cfg(feature = "testing")]

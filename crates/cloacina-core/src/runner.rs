@@ -278,7 +278,7 @@ impl PlaceRunner {
     }
 
     /// A page of executions, newest first: at most `limit`, all older than `before`, which is the last one of
-    /// the page before.
+    /// the page before. With [`since`](ExecutionFilter::since) a page that has fewer is the last one.
     ///
     /// # Errors
     ///
@@ -290,9 +290,14 @@ impl PlaceRunner {
         limit: usize,
     ) -> Result<Vec<ExecutionResult>, Error> {
         self.check_open()?;
+        let since = filter.since;
         let list = ExecutionList { filter, before: before.map(ExecutionId), limit: limit.min(LIST_LIMIT) };
         let (store, place) = self.store();
-        let headers = self.handle.hub.ask(async move { store.execution_list(&place, &list).await }).await?;
+        let mut headers =
+            self.handle.hub.ask(async move { store.execution_list(&place, &list).await }).await?;
+        if let Some(since) = since {
+            headers.retain(|header| header.created_at >= since);
+        }
         Ok(headers.iter().map(summary_of).collect())
     }
 

@@ -17,11 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::address::FileIdentity;
 use crate::connect;
 use crate::error::Failure;
-use crate::runtime::long_runtime;
+use crate::runtime::{LONG_AT_ONCE, long_runtime};
 use crate::transaction::snapshot;
 
-/// How many run at once in a process, and of one file.
-pub(crate) const AT_ONCE: usize = 8;
+/// How many of one file run at once.
 const AT_ONCE_OF_A_FILE: usize = 2;
 
 /// How long one may take, its turn included. What PostgreSQL's sessions have as their `statement_timeout`.
@@ -30,7 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// How many steps of SQLite's machine there are between two looks at the time: some hundred microseconds.
 const STEPS: i32 = 10_000;
 
-static PROCESS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_ONCE)));
+static PROCESS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(LONG_AT_ONCE)));
 
 /// The long reads of one file.
 pub(crate) struct LongReads {

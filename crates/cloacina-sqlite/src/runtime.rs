@@ -6,7 +6,8 @@ use std::time::Duration;
 use cloacina_core::store::{Result, StoreError, StoreErrorKind};
 use tokio::runtime::{Handle, Runtime};
 
-use crate::long::AT_ONCE;
+/// How many long reads run at once in a process.
+pub(crate) const LONG_AT_ONCE: usize = 8;
 
 /// Sleeps; whoever polls this need not have a timer.
 pub(crate) async fn pause(runtime: &Handle, duration: Duration) {
@@ -45,7 +46,7 @@ pub(crate) fn long_runtime() -> Result<Handle> {
     let runtime = RUNTIME.get_or_init(|| {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
-            .max_blocking_threads(AT_ONCE)
+            .max_blocking_threads(LONG_AT_ONCE)
             .thread_name("cloacina-long")
             .on_thread_start(give_way)
             .build()

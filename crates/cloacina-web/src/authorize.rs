@@ -41,3 +41,14 @@ pub trait Authorize: Send + Sync + 'static {
         None
     }
 }
+
+#[async_trait]
+impl Authorize for ApiKeys {
+    async fn who(&self, request: &Parts) -> Result<Option<Principal>, cloacina::Error> {
+        ApiKeys::who(self, &request.headers).await
+    }
+
+    fn keys(&self) -> Option<&ApiKeys> {
+        Some(self)
+    }
+}

@@ -5,10 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE};
-use axum::http::request::Parts;
 use cloacina::keys::{KeyHash, KeyId, KeyRecord, Keys, NewKey};
 use cloacina::{Error, ErrorKind};
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +14,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::{Authorize, Principal, Role};
+use crate::{Principal, Role};
 
 /// What a secret begins with, so that it is known for one where it should not be.
 const PREFIX: &str = "clc_";
@@ -236,6 +234,13 @@ impl ApiKeys {
         Ok(())
     }
 
+    /// Who sends a request with these headers.
+    pub(crate) async fn who(&self, headers: &HeaderMap) -> Result<Option<Principal>, Error> {
+        let Some(secret) = bearer(headers).or_else(|| cookie(headers)) else { return Ok(None) };
+        let Some(key) = self.known(secret).await? else { return Ok(None) };
+        Ok(principal(&key))
+    }
+
     /// The key of a secret, if it is good.
     async fn known(&self, secret: &str) -> Result<Option<KeyRecord>, Error> {
         let Some(secret) = Secret::parse(secret) else { return Ok(None) };
@@ -285,21 +290,6 @@ impl ApiKeys {
                 tracing::warn!(%error, "it was not noted which keys were used; nothing else is missing");
             }
         });
-    }
-}
-
-#[async_trait]
-impl Authorize for ApiKeys {
-    async fn who(&self, request: &Parts) -> Result<Option<Principal>, Error> {
-        let Some(secret) = bearer(&request.headers).or_else(|| cookie(&request.headers)) else {
-            return Ok(None);
-        };
-        let Some(key) = self.known(secret).await? else { return Ok(None) };
-        Ok(principal(&key))
-    }
-
-    fn keys(&self) -> Option<&ApiKeys> {
-        Some(self)
     }
 }
 

@@ -19,6 +19,7 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoParams, ToSchema};
 
+use crate::api::Page;
 use crate::permit::{Action, Permit};
 use crate::state::Web;
 use crate::{Problem, Role};
@@ -106,6 +107,16 @@ impl Doc {
     /// Answers this as JSON.
     pub(crate) fn answers<B: ToSchema>(self, status: &str, what: &str) -> Self {
         self.answers_as::<B>(status, what, "application/json")
+    }
+
+    /// Answers a part of a list of these.
+    pub(crate) fn answers_page<T: ToSchema>(mut self, what: &str) -> Self
+    where
+        Page<T>: ToSchema,
+    {
+        // The schema of a generic type does not bring that of its parameter along.
+        self.known::<T>();
+        self.answers::<Page<T>>("200", what)
     }
 
     /// Answers this in some form.

@@ -79,8 +79,8 @@ pub use cloacina_core::workflow::{
 pub use cloacina_core::{
     Backfill, Backoff, Bulk, BulkReport, ByKey, CatchUp, Child, Context, ContextError, Cursor, Error,
     ErrorKind, Execution, Fire, Input, Item, Jitter, Missed, Overlap, Parent, Progress, Redo, Results,
-    RetryPolicy, Schedule, ScheduleInfo, Schedules, Signal, SignalReceipt, Submission, Submissions,
-    TaskError, TriggerRule, Triggered, Waiting, Workflow, join_all,
+    RetryPolicy, RunnerInfo, Schedule, ScheduleInfo, Schedules, Signal, SignalReceipt, Submission,
+    Submissions, TaskError, TriggerRule, Triggered, Waiting, Workflow, join_all,
 };
 /// A point in time: when something began or ended, or is to start.
 #[doc(no_inline)]

@@ -152,6 +152,9 @@ pub struct ExecutionFilter {
     pub tag: Option<String>,
     /// Whether another execution took their place.
     pub superseded: Option<bool>,
+    /// Recorded at this time or later. The stores do not look at it: a list goes from the newest on, and whoever
+    /// reads it stops there.
+    pub since: Option<Timestamp>,
 }
 
 impl ExecutionFilter {
@@ -191,6 +194,13 @@ impl ExecutionFilter {
     #[must_use]
     pub fn superseded(mut self, superseded: bool) -> Self {
         self.superseded = Some(superseded);
+        self
+    }
+
+    /// Those that were recorded at this time or later.
+    #[must_use]
+    pub fn since(mut self, time: Timestamp) -> Self {
+        self.since = Some(time);
         self
     }
 

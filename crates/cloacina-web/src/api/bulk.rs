@@ -32,7 +32,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get(
             "/v1/tenants/{tenant}/bulk",
             list,
-            Doc::new("listBulks", "List such actions, the newest first").answers::<Page<BulkView>>("200", "All that are known"),
+            Doc::new("listBulks", "List such actions, the newest first").answers_page::<BulkView>("All that are known"),
         )
         .get(
             "/v1/tenants/{tenant}/bulk/{bulk}",

@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::input::{Asked, ExecutionInPath, FilterAsked, InPath, Json, context_of, id_of, limit_of, time_of};
+use super::input::{Asked, ExecutionInPath, FilterAsked, InPath, Json, context_of, id_of, limit_of};
 use super::model::{AttemptView, ChildView, ExecutionDetail, ExecutionSummary, Page, ProgressView};
 use crate::Problem;
 use crate::permit::{Action, Control, Permit, Submit, View};
@@ -26,7 +26,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             list,
             Doc::new("listExecutions", "List executions, the newest first")
                 .query::<ListAsked>()
-                .answers::<Page<ExecutionSummary>>("200", "A part of the list"),
+                .answers_page::<ExecutionSummary>("A part of the list"),
         )
         .post(
             "/v1/tenants/{tenant}/executions",
@@ -59,14 +59,14 @@ pub(super) fn routes(routes: Routes) -> Routes {
             attempts,
             Doc::new("listAttempts", "List every try of every task")
                 .query::<AttemptsAsked>()
-                .answers::<Page<AttemptView>>("200", "A part of the list, in the order of tasks and tries"),
+                .answers_page::<AttemptView>("A part of the list, in the order of tasks and tries"),
         )
         .get(
             "/v1/tenants/{tenant}/executions/{execution}/children",
             children,
             Doc::new("listChildren", "List the children of an execution, in the order of nodes and items")
                 .query::<ChildrenAsked>()
-                .answers::<Page<ChildView>>("200", "A part of the list"),
+                .answers_page::<ChildView>("A part of the list"),
         )
         .get(
             "/v1/tenants/{tenant}/executions/{execution}/progress",
@@ -132,26 +132,14 @@ async fn list(
     Asked(asked): Asked<ListAsked>,
 ) -> Result<axum::Json<Page<ExecutionSummary>>, Problem> {
     let ListAsked { status, workflow, tag, superseded, since, after, limit } = asked;
-    let filter = FilterAsked { status, workflow, tag, superseded }.filter()?;
-    let since = since.map(|since| time_of(&since, Timestamp::now())).transpose()?;
+    let filter = FilterAsked { status, workflow, tag, superseded, since }.filter()?;
     let (after, limit) = (after.map(|after| id_of(&after)).transpose()?, limit_of(limit)?);
-    let mut executions = permit.runner().await?.list(filter, after, limit).await?;
-    let met = executions.len();
-    if let Some(since) = since {
-        executions.retain(|execution| recorded_at(execution.execution_id).is_none_or(|at| at >= since));
-    }
-    let payloads = permit.sees_payloads();
-    // The ids tell their times, so whatever follows one that is too old is too.
-    let next = executions.last().filter(|_| met == limit && executions.len() == met);
+    let executions = permit.runner().await?.list(filter, after, limit).await?;
+    let next = executions.last().filter(|_| executions.len() == limit);
     let next = next.map(|last| last.execution_id.to_string());
+    let payloads = permit.sees_payloads();
     let items = executions.into_iter().map(|execution| ExecutionSummary::of(execution, payloads)).collect();
     Ok(axum::Json(Page { items, next }))
-}
-
-/// When an execution was recorded, as its id tells.
-fn recorded_at(id: Uuid) -> Option<Timestamp> {
-    let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
-    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
 }
 
 /// An execution to be.

@@ -137,6 +137,8 @@ pub(crate) struct FilterAsked {
     pub(crate) tag: Option<String>,
     /// Whether another execution took their places by a rerun.
     pub(crate) superseded: Option<bool>,
+    /// Recorded at this time or later: a time, or how long ago it was, as `1h`.
+    pub(crate) since: Option<String>,
 }
 
 impl FilterAsked {
@@ -154,6 +156,9 @@ impl FilterAsked {
         }
         if let Some(superseded) = self.superseded {
             filter = filter.superseded(superseded);
+        }
+        if let Some(since) = self.since.as_deref().filter(|since| !since.is_empty()) {
+            filter = filter.since(time_of(since, Timestamp::now())?);
         }
         Ok(filter)
     }

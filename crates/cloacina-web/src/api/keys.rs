@@ -20,7 +20,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             list_all,
             Doc::new("listAllKeys", "List all keys, the operator's and the tenants'")
                 .query::<KeysAsked>()
-                .answers::<Page<KeyView>>("200", "A part of the list"),
+                .answers_page::<KeyView>("A part of the list"),
         )
         .post(
             "/v1/keys",
@@ -40,7 +40,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             list,
             Doc::new("listKeys", "List the keys of a tenant")
                 .query::<KeysAsked>()
-                .answers::<Page<KeyView>>("200", "A part of the list"),
+                .answers_page::<KeyView>("A part of the list"),
         )
         .post(
             "/v1/tenants/{tenant}/keys",

@@ -6,19 +6,21 @@ mod executions;
 mod input;
 mod keys;
 mod model;
+mod runners;
 mod schedules;
 mod tenants;
 mod waits;
 
 pub(crate) use input::{context_of, time_of};
 pub(crate) use keys::{KeyBody, issue, keys};
+pub(crate) use model::Page;
 pub(crate) use schedules::duration_of;
 
 use crate::routes::Routes;
 
 /// All of its routes.
 pub(crate) fn routes(routes: Routes) -> Routes {
-    let parts: [fn(Routes) -> Routes; 7] = [
+    let parts: [fn(Routes) -> Routes; 8] = [
         executions::routes,
         waits::routes,
         bulk::routes,
@@ -26,6 +28,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         events::routes,
         tenants::routes,
         keys::routes,
+        runners::routes,
     ];
     parts.into_iter().fold(routes, |routes, add| add(routes))
 }

@@ -25,7 +25,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             "/v1/tenants/{tenant}/schedules",
             list,
             Doc::new("listSchedules", "List all schedules by their names")
-                .answers::<Page<ScheduleView>>("200", "All of them, 1,000 at most"),
+                .answers_page::<ScheduleView>("All of them, 1,000 at most"),
         )
         .get(
             "/v1/tenants/{tenant}/schedules/{schedule}",
@@ -77,7 +77,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             fires,
             Doc::new("listFires", "List what came of the times of a schedule, the latest first")
                 .query::<FiresAsked>()
-                .answers::<Page<FireView>>("200", "A part of the log"),
+                .answers_page::<FireView>("A part of the log"),
         )
         .post(
             "/v1/tenants/{tenant}/schedules/{schedule}/backfill",

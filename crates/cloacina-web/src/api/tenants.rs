@@ -22,7 +22,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             list,
             Doc::new("listTenants", "List the tenants by their names")
                 .query::<TenantsAsked>()
-                .answers::<Page<TenantView>>("200", "A part of the list"),
+                .answers_page::<TenantView>("A part of the list"),
         )
         .post(
             "/v1/tenants",

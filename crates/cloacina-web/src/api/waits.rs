@@ -21,7 +21,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             list,
             Doc::new("listWaits", "List what executions wait for")
                 .query::<WaitsAsked>()
-                .answers::<Page<WaitView>>("200", "A part of the list, in the order of executions"),
+                .answers_page::<WaitView>("A part of the list, in the order of executions"),
         )
         .post(
             "/v1/tenants/{tenant}/executions/{execution}/signals",

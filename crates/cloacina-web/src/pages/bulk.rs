@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use cloacina::rerun::From;
-use cloacina::{Error, ExecutionFilter, Runner, Uuid};
+use cloacina::{Error, ExecutionFilter, Runner, Timestamp, Uuid};
 use maud::{Markup, html};
 
 use super::executions::{Wanted, id};
@@ -44,10 +44,7 @@ fn action(name: &str, from: Option<&str>) -> Result<BulkAction, Problem> {
 
 /// What is wrong with acting on all that match, if anything is.
 fn refused(wanted: &Wanted) -> Option<&'static str> {
-    if !wanted.since.is_empty() {
-        return Some("an action on all that match cannot go by the time since: take that out of the filter");
-    }
-    let is_all = wanted.filter() == ExecutionFilter::all();
+    let is_all = wanted.filter(Timestamp::UNIX_EPOCH) == ExecutionFilter::all();
     is_all.then_some("the filter is empty: an action on many executions has to say on which")
 }
 
@@ -64,7 +61,7 @@ pub(super) fn bar(wanted: &Wanted) -> Markup {
             label {
                 input type="radio" name="on" value="filter" disabled[refused.is_some()];
                 " all that match "
-                @if let Some(why) = refused { span.soft { "(" (if wanted.since.is_empty() { "filter first" } else { "not by time" }) ")" span.vh { (why) } } }
+                @if let Some(why) = refused { span.soft title=(why) { "(filter first)" } }
             }
             div.btns {
                 button.btn name="do" value="rerun" { "Rerun…" }
@@ -149,7 +146,7 @@ pub(super) async fn question(
         }
         let order = BulkOrder {
             action: action.clone(),
-            filter: wanted.filter(),
+            filter: wanted.filter(runner.now()),
             pace: None,
             by: String::new(),
             reason: None,
@@ -211,7 +208,7 @@ async fn begin(permit: Permit<Control>, frame: Frame, fields: Fields) -> Result<
         }
         let order = BulkOrder {
             action,
-            filter: wanted.filter(),
+            filter: wanted.filter(runner.now()),
             pace: fields.number("pace")?,
             by: permit.principal.name().to_owned(),
             reason: fields.get("reason").map(str::to_owned),
@@ -277,7 +274,7 @@ mod tests {
     #[test]
     fn all_that_match_have_to_be_named_by_what_an_action_can_go_by() {
         assert!(refused(&Wanted::default()).is_some());
-        assert!(refused(&wanted("failed", "1h")).is_some());
+        assert!(refused(&wanted("", "1h")).is_none());
         assert!(refused(&wanted("failed", "")).is_none());
     }
 

@@ -85,7 +85,7 @@ impl Wanted {
         url::query(self.pairs())
     }
 
-    pub(super) fn filter(&self) -> ExecutionFilter {
+    pub(super) fn filter(&self, now: Timestamp) -> ExecutionFilter {
         let mut filter = ExecutionFilter::all();
         if self.state == "open" {
             for status in OPEN {
@@ -100,11 +100,14 @@ impl Wanted {
         if !self.tag.is_empty() {
             filter = filter.tag(&self.tag);
         }
+        if let Some(from) = self.from(now) {
+            filter = filter.since(from);
+        }
         if self.superseded == "no" { filter.superseded(false) } else { filter }
     }
 
     /// From when on, if that is asked for.
-    pub(super) fn from(&self, now: Timestamp) -> Option<Timestamp> {
+    fn from(&self, now: Timestamp) -> Option<Timestamp> {
         let (.., seconds) = SINCE.iter().find(|(name, ..)| *name == self.since)?;
         (*seconds > 0).then(|| now - jiff::SignedDuration::from_secs(*seconds))
     }
@@ -136,12 +139,6 @@ impl Wanted {
 /// The states of executions that are not over.
 const OPEN: [ExecutionStatus; 4] =
     [ExecutionStatus::Pending, ExecutionStatus::Running, ExecutionStatus::Waiting, ExecutionStatus::Paused];
-
-/// When the execution of an id was recorded.
-pub(super) fn recorded(id: Uuid) -> Option<Timestamp> {
-    let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
-    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
-}
 
 /// An execution in a list.
 #[derive(Debug, Clone)]
@@ -213,14 +210,9 @@ pub(super) async fn read(
     sees_payloads: bool,
 ) -> Result<(Vec<Row>, bool), Problem> {
     let now = runner.now();
-    let mut executions = runner.list(wanted.filter(), before, most + 1).await?;
-    let mut has_more = executions.len() > most;
+    let mut executions = runner.list(wanted.filter(now), before, most + 1).await?;
+    let has_more = executions.len() > most;
     executions.truncate(most);
-    if let Some(from) = wanted.from(now) {
-        let all = executions.len();
-        executions.retain(|execution| recorded(execution.execution_id).is_none_or(|time| time >= from));
-        has_more &= executions.len() == all;
-    }
     let waits = executions.iter().map(async |execution| {
         if execution.status != ExecutionStatus::Waiting {
             return Ok(Vec::new());
@@ -417,7 +409,7 @@ mod tests {
     fn the_address_is_the_filter() {
         let wanted = wanted(&[("state", "open"), ("workflow", "a&b"), ("since", "7d"), ("superseded", "no")]);
         assert_eq!(wanted.query(), "?state=open&workflow=a%26b&since=7d&superseded=no");
-        let filter = wanted.filter();
+        let filter = wanted.filter(Timestamp::UNIX_EPOCH);
         assert_eq!(filter.statuses, OPEN);
         assert_eq!(filter.workflow.as_deref(), Some("a&b"));
         assert_eq!(filter.superseded, Some(false));
@@ -429,7 +421,7 @@ mod tests {
     #[test]
     fn a_filter_that_there_is_not_filters_nothing() {
         assert_eq!(wanted(&[("state", "\"><script>"), ("since", "1y")]), Wanted::default());
-        assert_eq!(Wanted::default().filter(), ExecutionFilter::all());
+        assert_eq!(Wanted::default().filter(Timestamp::UNIX_EPOCH), ExecutionFilter::all());
         assert_eq!(Wanted::default().query(), "?");
     }
 

@@ -10,7 +10,7 @@ use cloacina::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
 use super::parts::{say, state, text, url};
-use crate::permit::{Action, Administer, Manage, Permit, ViewAll};
+use crate::permit::{Action, Administer, Manage, Own, Permit};
 
 /// The cookie that keeps which look somebody chose.
 pub(crate) const LOOK: &str = "cloacina_look";
@@ -228,6 +228,7 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
                 @for nav in [Nav::Overview, Nav::Executions, Nav::Inbox] { (entry(nav, link(nav))) }
                 @if tenant.is_some() {
                     @for nav in [Nav::Schedules, Nav::Workflows, Nav::Tenant] { (entry(nav, link(nav))) }
+                    @if permit.may::<Own>() { (entry(Nav::Runners, link(Nav::Runners))) }
                     @if permit.may::<Manage>() {
                         @for nav in [Nav::Audit, Nav::Keys] { (entry(nav, link(nav))) }
                     }
@@ -243,7 +244,6 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
                     @if tenant.is_some() { (entry(Nav::Tenants, frame.to("tenants"))) }
                     @else {
                         (entry(Nav::Tenants, link(Nav::Tenants)))
-                        @if permit.may::<ViewAll>() { (entry(Nav::Runners, link(Nav::Runners))) }
                         @if permit.may::<Administer>() {
                             (entry(Nav::Audit, link(Nav::Audit)))
                             (entry(Nav::Keys, link(Nav::Keys)))

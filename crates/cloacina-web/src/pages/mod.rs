@@ -17,6 +17,7 @@ mod login;
 mod outside;
 mod overview;
 mod parts;
+mod runners;
 mod schedules;
 mod tenants;
 mod timeline;
@@ -52,8 +53,15 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; scri
 pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = executions::routes(routes);
     let routes = overview::routes(execution::routes(routes));
-    let parts: [fn(Routes) -> Routes; 6] =
-        [inbox::routes, schedules::routes, bulk::routes, tenants::routes, keys::routes, outside::routes];
+    let parts: [fn(Routes) -> Routes; 7] = [
+        inbox::routes,
+        schedules::routes,
+        bulk::routes,
+        tenants::routes,
+        keys::routes,
+        runners::routes,
+        outside::routes,
+    ];
     parts.into_iter().fold(routes, |routes, add| add(routes))
 }
 

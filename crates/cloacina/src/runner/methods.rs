@@ -4,8 +4,8 @@ use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
 use cloacina_core::rerun::From;
 use cloacina_core::store::{ExecutionFilter, TenantStatus};
 use cloacina_core::{
-    Bulk, ByKey, Context, Cursor, Error, Execution, Input, Keys, PlaceRunner, Schedule, Schedules,
-    Submission, Submissions, TenantMetrics, Waiting,
+    Bulk, ByKey, Context, Cursor, Error, Execution, Input, Keys, PlaceRunner, RunnerInfo, Schedule,
+    Schedules, Submission, Submissions, TenantMetrics, Waiting,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -208,7 +208,7 @@ impl Runner {
     }
 
     /// A page of executions, newest first: at most `limit`, all older than `before`, which is the last one of
-    /// the page before.
+    /// the page before. With [`since`](ExecutionFilter::since) a page that has fewer is the last one.
     ///
     /// # Errors
     ///
@@ -254,6 +254,15 @@ impl Runner {
     /// what is wrong with the database.
     pub async fn metrics(&self) -> Result<TenantMetrics, Error> {
         self.runner.metrics().await
+    }
+
+    /// The runners of this tenant's database: the processes that work on it, or did until a moment ago.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn runners(&self) -> Result<Vec<RunnerInfo>, Error> {
+        self.runner.runners().await
     }
 
     /// Whether nothing of this tenant is under way in this process, and nobody but the caller has this
