@@ -63,7 +63,7 @@ async fn list<A: Action>(permit: &Permit<A>, frame: &Frame, tenant: Option<&str>
         column("Tenant"),
         column("Made"),
         numbers("Used, good until"),
-        numbers(""),
+        numbers("End it"),
     ];
     let rows = html! { @for key in &shown { (row(frame, key, now)) } };
     let body = html! {

@@ -217,7 +217,7 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
     // Somebody with rights in several tenants goes from one to the other.
     let theirs = permit.principal.tenants().unwrap_or_default();
     let side = html! {
-        div.side {
+        header.side {
             a.mark href=(frame.to("home")) { "cloacina" }
             a.scope href=(frame.to(if sees_all { "tenants" } else { "home" })) {
                 span.cut { (tenant.unwrap_or("All tenants")) }
@@ -291,7 +291,7 @@ pub(crate) fn bare(frame: &Frame, title: &str, body: &Markup) -> Markup {
         title,
         (None, false),
         &html! {
-            div.side { a.mark href=(frame.to("home")) { "cloacina" } }
+            header.side { a.mark href=(frame.to("home")) { "cloacina" } }
             main id="main" { (body) }
         },
     )

@@ -97,7 +97,7 @@ async fn list(permit: Permit<ViewAll>, frame: Frame) -> Result<Markup, Problem> 
                     (empty("No tenant yet.", &html! { "Make one here, or in the program: " code { "tenants.provision(\"acme\")" } }))
                 } @else { (empty("No tenant has such a name.", &html! { a href="?" { "Look at all of them" } })) }
             } @else {
-                (table("Tenants", &[column("Tenant"), column("Placement"), numbers("")], &rows))
+                (table("Tenants", &[column("Tenant"), column("Placement"), numbers("Look at")], &rows))
                 nav.pager aria-label="Pages of the list" {
                     span { (shown.len()) " shown, by name" }
                     span.end.btns {

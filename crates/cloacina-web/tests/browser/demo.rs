@@ -4,13 +4,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::routing::get;
 use cloacina::tenants::TenantManager;
 use cloacina::{
     Ask, Context, Error, Execution, ExecutionStatus, Item, OnTimeout, Runner, Schedule, TaskError, Wait,
     Workflow, task, workflow,
 };
-use cloacina_web::{Authorize, Principal, Role};
+use cloacina_web::{ApiKeys, Authorize, KeyRequest, Principal, Role};
 use tempfile::TempDir;
 
 /// What ends up wherever payloads do.
@@ -104,6 +106,12 @@ fn runs() -> Workflow {
 }
 
 #[workflow]
+fn maps_slow() -> Workflow {
+    let each = Wait::map("each", "runs").over("contracts").parallel(1).after("contracts");
+    Workflow::builder("maps-slow").task(contracts).wait(each).build()
+}
+
+#[workflow]
 fn breaks() -> Workflow {
     Workflow::builder("breaks").task(rates).build()
 }
@@ -146,6 +154,49 @@ impl Demo {
         acme.schedules().put(schedule).await.unwrap();
         let router = Router::new().nest("/engine", cloacina_web::router(tenants.clone(), ByCookie));
         Self { router, tenants, acme, _directory: directory }
+    }
+
+    /// The same service, whose pages do not get their script: the policy lets no other one run.
+    pub(crate) fn without_script(mut self) -> Self {
+        let pages = cloacina_web::router(self.tenants.clone(), ByCookie);
+        self.router = Router::new()
+            .route("/engine/assets/live.js", get(async || StatusCode::NOT_FOUND))
+            .nest("/engine", pages);
+        self
+    }
+
+    /// The same service, which knows its callers by keys, and the secret of one for an admin.
+    pub(crate) async fn with_keys(mut self) -> (Self, String) {
+        let keys = ApiKeys::new(self.tenants.keys());
+        let wanted = KeyRequest::of_all("the first", Role::Admin).with_payloads();
+        let (secret, _) = keys.issue(wanted, "a test").await.unwrap();
+        self.router = Router::new().nest("/engine", cloacina_web::router(self.tenants.clone(), keys));
+        (self, secret)
+    }
+
+    /// The pages that are the same in every test, with names for their pictures.
+    pub(crate) fn pages() -> Vec<(String, String)> {
+        let pages = [
+            ("tenants", "tenants"),
+            ("tenants-new", "tenants?ask=new"),
+            ("login", "login"),
+            ("overview", "tenants/acme"),
+            ("executions", "tenants/acme/executions"),
+            ("executions-filtered", "tenants/acme/executions?state=failed&workflow=breaks&since=7d"),
+            ("executions-none", "tenants/acme/executions?tag=none"),
+            ("bulk", "tenants/acme/executions?state=failed&ask=bulk&on=filter&do=rerun"),
+            ("inbox", "tenants/acme/inbox"),
+            ("inbox-empty", "tenants/globex/inbox"),
+            ("schedules", "tenants/acme/schedules"),
+            ("schedule", "tenants/acme/schedules/nightly%2Fimport"),
+            ("schedule-backfill", "tenants/acme/schedules/nightly%2Fimport?ask=backfill"),
+            ("editor", "tenants/acme/schedule-editor?name=nightly%2Fimport"),
+            ("settings", "tenants/acme/settings"),
+            ("remove", "tenants/acme/settings?ask=remove"),
+            ("runners", "tenants/acme/runners"),
+            ("problem", "tenants/acme/executions/none"),
+        ];
+        pages.map(|(name, page)| (name.to_owned(), page.to_owned())).into()
     }
 
     /// Submits one.
