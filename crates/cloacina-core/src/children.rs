@@ -321,8 +321,7 @@ impl Reader {
             return Err(error.unwrap_or_else(|| format!("it is {}", record.header.status)));
         }
         let workflow = self.place.state().handles.workflows.version(&record.header.workflow).cloned();
-        let graph = workflow.as_ref().and_then(|workflow| workflow.graph().ok());
-        let result = result_of(&record, graph.map(|graph| &**graph)).map_err(|error| error.to_string())?;
+        let result = result_of(&record, workflow.as_deref()).map_err(|error| error.to_string())?;
         let values: Arc<Values> = result.final_context.into_values().map_err(|error| error.to_string())?;
         // What is made of a task alone comes to what the task returns.
         if record.header.workflow.name.starts_with(RESERVED) {

@@ -16,7 +16,7 @@ use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind};
 use crate::execution::{AttemptRecord, ExecutionDetails, ExecutionResult, ExecutionStatus};
 use crate::hub::{
-    Ended, HandleNumber, Hub, OpenPlace, Roots, Submit, SubmitReply, Submitter, details_of, result_of,
+    Ended, HandleNumber, Hub, OpenPlace, Roots, Submit, SubmitReply, Submitter, details_of, infos, result_of,
     summary_of,
 };
 use crate::id::ExecutionId;
@@ -26,10 +26,10 @@ use crate::rerun::{self, Rerun, Reruns};
 use crate::signal::{ByKey, Carrier, Signal, Waiting};
 use crate::store::{
     Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, NEVER, NewSignal, Payload, Place,
-    PlaceName, SignalSent, SignalTarget, TenantStatus, WaitFilter,
+    PlaceName, SignalSent, SignalTarget, TenantStatus, WaitFilter, WorkflowKey,
 };
 use crate::submission::{Described, Destination, Input, Submission, Submissions};
-use crate::workflow::Workflow;
+use crate::workflow::{Fingerprint, Workflow, WorkflowDescription, WorkflowInfo};
 
 /// The most executions that a listing without a limit returns.
 const LIST_LIMIT: usize = 10_000;
@@ -263,8 +263,7 @@ impl PlaceRunner {
         self.check_open()?;
         let record = self.load(id).await?;
         let workflows = Arc::clone(&self.handle.place.state().handles.workflows);
-        let graph = workflows.version(&record.header.workflow).and_then(|workflow| workflow.graph().ok());
-        result_of(&record, graph.map(Arc::as_ref))
+        result_of(&record, workflows.version(&record.header.workflow).map(Arc::as_ref))
     }
 
     /// The newest 10,000 executions, newest first. Their contexts are not merged and their tasks not read;
@@ -325,6 +324,59 @@ impl PlaceRunner {
         let (store, runner) = (Arc::clone(self.handle.hub.store()), self.clone());
         let (runtime, clock) = (store.runtime(), Arc::clone(self.handle.hub.clock()));
         Keys::new(store, runtime, clock, move || runner.check_open())
+    }
+
+    /// The versions of workflows that can run here and that some process had, by name, the newest of each
+    /// first: at most 10,000. Those that a map makes of one task are left out.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn workflows(&self) -> Result<Vec<WorkflowInfo>, Error> {
+        self.check_open()?;
+        let (store, place) = self.store();
+        let tenant = place.tenant;
+        let asked = async move { Ok((store.workflow_list(&place).await?, store.runner_list().await?)) };
+        let (known, runners) = self.handle.hub.ask(asked).await?;
+        let here = Arc::clone(&self.handle.place.state().handles.workflows);
+        Ok(infos(known, &here, &runners, tenant))
+    }
+
+    /// What the workflow of an execution looks like.
+    async fn graph(&self, id: Uuid) -> Result<Option<WorkflowDescription>, Error> {
+        self.check_open()?;
+        let (store, place) = self.store();
+        let ids = [ExecutionId(id)];
+        let headers = self.handle.hub.ask(async move { store.execution_headers(&place, &ids).await }).await?;
+        let key = headers.into_iter().next().ok_or_else(|| self.not_found(id))?.workflow;
+        self.describe(key).await
+    }
+
+    /// What a version of a workflow looks like: from the code if this process has it, else as a process that
+    /// had it described it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn workflow(
+        &self,
+        name: &str,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<WorkflowDescription>, Error> {
+        self.check_open()?;
+        self.describe(WorkflowKey { name: name.into(), fingerprint }).await
+    }
+
+    async fn describe(&self, key: WorkflowKey) -> Result<Option<WorkflowDescription>, Error> {
+        let here = self.handle.place.state().handles.workflows.version(&key).cloned();
+        if let Some(workflow) = here {
+            return Ok(Some(workflow.describe()));
+        }
+        let (store, place) = self.store();
+        let asked = key.clone();
+        let kept = async move { store.workflow_description(&place, &asked).await };
+        let kept = self.handle.hub.ask(kept).await?;
+        Ok(kept.and_then(|json| WorkflowDescription::from_json(&json, &key.name)))
     }
 
     /// How this tenant does, in numbers. It counts rows, so it is for a look now and then.
@@ -830,6 +882,17 @@ impl Execution {
         }
     }
 
+    /// What its workflow looks like: from the code if this process has it, else as a process that had it
+    /// described it. `None` if nobody did, its graph is too large to be kept, or it was submitted by name and
+    /// has not begun.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if there is no such execution.
+    pub async fn graph(&self) -> Result<Option<WorkflowDescription>, Error> {
+        self.runner.graph(self.execution_id).await
+    }
+
     /// Every attempt of every task, with its error, in the order of tasks and attempts.
     ///
     /// # Errors
@@ -855,8 +918,7 @@ impl Execution {
         self.runner.check_open()?;
         let record = self.runner.load(self.execution_id).await?;
         let workflows = Arc::clone(&self.runner.handle.place.state().handles.workflows);
-        let graph = workflows.version(&record.header.workflow).and_then(|workflow| workflow.graph().ok());
-        details_of(&record, graph.map(Arc::as_ref))
+        details_of(&record, workflows.version(&record.header.workflow).map(Arc::as_ref))
     }
 
     /// Starts to describe a rerun of it: a new execution that takes its place, and runs it from there.

@@ -3,6 +3,7 @@
 --   login    which database login is which tenant: by the OID of the role, which no name can imitate
 --   audit    what an administrator did
 --   quota    how much each tenant's logins have written here lately
+--   workflow what workflows look like that some process had, for processes that have not
 --   api_key  what lets programs and people in that use a service built on this; no tenant's login can see it
 --
 -- A tenant's login has no right on any table here. What it may do is a list of functions that run with the
@@ -67,6 +68,18 @@ CREATE TABLE audit (
 );
 
 CREATE INDEX audit_tenant ON audit (tenant_id, id);
+
+CREATE TABLE workflow (
+    -- Whose login told it; the nil UUID is the operator's, which may run for any tenant.
+    tenant_id   uuid        NOT NULL,
+    name        text        NOT NULL CHECK (octet_length(name) <= 300),
+    fingerprint bigint      NOT NULL,
+    version     text        CHECK (octet_length(version) <= 200),
+    first_seen  timestamptz NOT NULL CHECK (isfinite(first_seen)),
+    -- JSON. Absent if it is too large.
+    description text        CHECK (octet_length(description) <= 1048576),
+    PRIMARY KEY (tenant_id, name, fingerprint)
+);
 
 -- The hashes of their secrets, never a secret. A session goes with its key, and a tenant takes its keys with
 -- it: another one of its name has another id.
@@ -305,6 +318,66 @@ BEGIN
         RAISE EXCEPTION 'a tenant''s runner announces two lists of one length without a NULL: names of workflows, and fingerprints'
             USING ERRCODE = '22023';
     END IF;
+END
+$$;
+
+-- What a tenant's own processes have is described for that tenant alone: 1,000 in an hour, of which the 256 that
+-- were seen last are kept. One that is known costs nothing.
+CREATE FUNCTION my_workflow_describe(names text[], versions bigint[], called text[], descriptions text[], at timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+    wanted integer;
+BEGIN
+    PERFORM cloacina.my_announcement(names, versions);
+    IF array_ndims(called) > 1 OR array_ndims(descriptions) > 1
+        OR (cardinality(called) = cardinality(names) AND cardinality(descriptions) = cardinality(names)) IS NOT TRUE OR isfinite(at) IS FALSE THEN
+        RAISE EXCEPTION 'a tenant describes workflows by four lists of one length: names, fingerprints, versions and descriptions'
+            USING ERRCODE = '22023';
+    END IF;
+    SELECT count(*) INTO wanted FROM unnest(names, versions) AS new (name, fingerprint)
+    WHERE NOT EXISTS (SELECT FROM cloacina.workflow AS known WHERE known.tenant_id = tenant AND known.name = new.name AND known.fingerprint = new.fingerprint);
+    IF wanted = 0 THEN
+        RETURN;
+    END IF;
+    INSERT INTO cloacina.workflow (tenant_id, name, fingerprint, version, description, first_seen)
+    SELECT tenant, new.name, new.fingerprint, new.version,
+           CASE WHEN octet_length(new.description) <= 131072 THEN new.description END, coalesce(at, now())
+    FROM unnest(names, versions, called, descriptions) AS new (name, fingerprint, version, description)
+    WHERE NOT EXISTS (SELECT FROM cloacina.workflow AS known WHERE known.tenant_id = tenant AND known.name = new.name AND known.fingerprint = new.fingerprint)
+    LIMIT cloacina.my_quota(tenant, 'workflow', wanted, 1000, '1 hour')
+    ON CONFLICT DO NOTHING;
+    DELETE FROM cloacina.workflow AS old USING (
+        SELECT name, fingerprint FROM cloacina.workflow WHERE workflow.tenant_id = tenant
+        ORDER BY first_seen DESC, name, fingerprint OFFSET 256
+    ) AS surplus
+    WHERE old.tenant_id = tenant AND old.name = surplus.name AND old.fingerprint = surplus.fingerprint;
+END
+$$;
+
+CREATE FUNCTION my_workflows(most bigint) RETURNS TABLE (name text, fingerprint bigint, version text, first_seen timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    RETURN QUERY
+        SELECT known.name, known.fingerprint, known.version, known.first_seen FROM cloacina.workflow AS known
+        WHERE known.tenant_id = tenant ORDER BY known.name, known.first_seen DESC, known.fingerprint LIMIT most;
+END
+$$;
+
+-- The description of one workflow: as the tenant's own processes told it, or else the operator's, for whoever
+-- knows its fingerprint, as from an execution of it.
+CREATE FUNCTION my_workflow_description(named text, print bigint) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    RETURN QUERY
+        SELECT description FROM cloacina.workflow
+        WHERE name = named AND fingerprint = print AND tenant_id IN (tenant, '00000000-0000-0000-0000-000000000000')
+        ORDER BY tenant_id = tenant DESC LIMIT 1;
 END
 $$;
 

@@ -48,6 +48,7 @@ mod tls;
 mod turns;
 mod value;
 mod wait;
+mod workflow;
 
 use std::fmt;
 use std::future::Future;
@@ -58,12 +59,13 @@ use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
-    DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
-    FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, Liveness, NewExecution,
-    NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse,
-    RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
-    ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError,
-    StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    DescribedWorkflow, DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord,
+    Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore,
+    KnownWorkflow, Liveness, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
+    PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor,
+    WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -625,6 +627,23 @@ impl Store for PostgresStore {
         now: Option<Timestamp>,
     ) -> Result<Liveness> {
         self.run(runner::heartbeat(Arc::clone(&self.inner), runner, Arc::clone(workflows), now)).await
+    }
+
+    async fn workflow_describe(
+        &self,
+        _place: &Place,
+        workflows: &Arc<[DescribedWorkflow]>,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
+        self.run(workflow::describe(Arc::clone(&self.inner), Arc::clone(workflows), now)).await
+    }
+
+    async fn workflow_list(&self, place: &Place) -> Result<Vec<KnownWorkflow>> {
+        self.run(workflow::list(Arc::clone(&self.inner), place.clone())).await
+    }
+
+    async fn workflow_description(&self, place: &Place, key: &WorkflowKey) -> Result<Option<String>> {
+        self.run(workflow::description(Arc::clone(&self.inner), place.clone(), key.clone())).await
     }
 
     async fn runner_list(&self) -> Result<Vec<RunnerRecord>> {

@@ -233,6 +233,9 @@ statements! {
     LOGIN_INSERT "login_insert";
     LOGIN_RENEW "login_renew";
     LOGIN_OVERDUE "login_overdue";
+    WORKFLOW_DESCRIBE "workflow_describe" own;
+    WORKFLOW_LIST "workflow_list" own;
+    WORKFLOW_DESCRIPTION "workflow_description" own;
     KEY_INSERT "key_insert";
     KEY_FIND "key_find";
     KEY_LIST "key_list";

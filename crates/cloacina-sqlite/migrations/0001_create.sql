@@ -45,6 +45,17 @@ CREATE TABLE cloacina_runner (
     CHECK ((host IS NULL) = (pid IS NULL) AND (host IS NULL) = (process_started IS NULL))
 ) STRICT, WITHOUT ROWID;
 
+-- What workflows look like that some process had here, for those that have not.
+CREATE TABLE cloacina_workflow (
+    name        TEXT    NOT NULL CHECK (length(CAST(name AS BLOB)) <= 300),
+    fingerprint INTEGER NOT NULL,
+    version     TEXT    CHECK (length(CAST(version AS BLOB)) <= 200),
+    first_seen  INTEGER NOT NULL,
+    -- JSON. Absent if it is too large.
+    description TEXT    CHECK (length(CAST(description AS BLOB)) <= 1048576),
+    PRIMARY KEY (name, fingerprint)
+) STRICT;
+
 -- What lets programs and people in, and the sessions made from them: the hashes of their secrets, never a
 -- secret.
 CREATE TABLE cloacina_key (

@@ -60,6 +60,7 @@ mod tenant;
 mod time;
 mod transaction;
 mod wait;
+mod workflow;
 
 pub use address::{FileId, FileIdentity, SqliteAddress};
 pub use directory::{Directory, DueFile};

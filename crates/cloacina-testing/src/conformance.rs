@@ -32,6 +32,7 @@ pub mod runner;
 pub mod schedule;
 pub mod submit;
 pub mod wait;
+pub mod workflow;
 
 use std::sync::Arc;
 
@@ -283,6 +284,10 @@ macro_rules! store_conformance {
                 keys_are_listed_page_by_page_without_sessions
                 the_use_of_keys_is_noted_once_a_minute
                 sessions_that_are_not_good_any_more_are_pruned
+            }
+            workflow {
+                a_workflow_is_described_once_and_listed_with_its_versions
+                a_workflow_that_is_too_large_is_known_without_a_description
             }
             random {
                 every_execution_ends_as_its_model_says

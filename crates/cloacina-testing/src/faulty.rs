@@ -19,12 +19,13 @@ use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
-    DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
-    FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, Liveness, NewExecution,
-    NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse,
-    RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
-    ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError,
-    StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    DescribedWorkflow, DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord,
+    Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore,
+    KnownWorkflow, Liveness, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
+    PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep,
+    WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -98,6 +99,9 @@ methods! {
     BellLower = "bell_lower",
     RunnerRegister = "runner_register",
     RunnerHeartbeat = "runner_heartbeat",
+    WorkflowDescribe = "workflow_describe",
+    WorkflowList = "workflow_list",
+    WorkflowDescription = "workflow_description",
     RunnerList = "runner_list",
     RunnerCondemn = "runner_condemn",
     RunnerRescue = "runner_rescue",
@@ -566,6 +570,24 @@ impl Store for FaultyStore {
         now: Option<Timestamp>,
     ) -> Result<Liveness> {
         self.through(Method::RunnerHeartbeat, self.inner.runner_heartbeat(runner, workflows, now)).await
+    }
+
+    async fn workflow_describe(
+        &self,
+        place: &Place,
+        workflows: &Arc<[DescribedWorkflow]>,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
+        let described = self.inner.workflow_describe(place, workflows, now);
+        self.through(Method::WorkflowDescribe, described).await
+    }
+
+    async fn workflow_list(&self, place: &Place) -> Result<Vec<KnownWorkflow>> {
+        self.through(Method::WorkflowList, self.inner.workflow_list(place)).await
+    }
+
+    async fn workflow_description(&self, place: &Place, key: &WorkflowKey) -> Result<Option<String>> {
+        self.through(Method::WorkflowDescription, self.inner.workflow_description(place, key)).await
     }
 
     async fn runner_list(&self) -> Result<Vec<RunnerRecord>> {

@@ -19,14 +19,14 @@ use async_trait::async_trait;
 use cloacina_core::clock::{Clock, SystemClock};
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide, Due,
-    DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
-    FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, Liveness, MANY,
-    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait,
-    ParentStep, Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result,
-    RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
-    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantState, TenantStatus, WaitCursor,
-    WaitFilter, WaitStep, WorkflowKey,
+    AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
+    DescribedWorkflow, Due, DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord,
+    Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore,
+    KnownWorkflow, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewExecution, NewKey, NewSignal,
+    NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions,
+    Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection,
+    SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantState,
+    TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -111,6 +111,7 @@ struct Tables {
     notices: Vec<(Timestamp, TenantId, ExecutionId)>,
     statuses: BTreeMap<TenantId, TenantStatus>,
     keys: Keys,
+    workflows: BTreeMap<WorkflowKey, (Timestamp, DescribedWorkflow)>,
     /// When whose status was changed.
     changes: Vec<(Timestamp, TenantId)>,
     /// One for each store that was opened.
@@ -604,6 +605,40 @@ impl Store for MemoryStore {
             runner.record.workflows = workflows.to_vec();
         }
         Ok(runner.record.liveness)
+    }
+
+    async fn workflow_describe(
+        &self,
+        place: &Place,
+        workflows: &Arc<[DescribedWorkflow]>,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
+        let mut tables = self.shared.lock();
+        tables.place(place)?;
+        for workflow in workflows.iter() {
+            let new = || (or_system(now), workflow.clone());
+            tables.workflows.entry(workflow.key.clone()).or_insert_with(new);
+        }
+        Ok(())
+    }
+
+    async fn workflow_list(&self, place: &Place) -> Result<Vec<KnownWorkflow>> {
+        let mut tables = self.shared.lock();
+        tables.place(place)?;
+        let known = tables.workflows.values().map(|(first_seen, workflow)| KnownWorkflow {
+            key: workflow.key.clone(),
+            version: workflow.version.clone(),
+            first_seen: *first_seen,
+        });
+        let mut known: Vec<KnownWorkflow> = known.collect();
+        known.sort_by(|one, other| (&one.key.name, other.first_seen).cmp(&(&other.key.name, one.first_seen)));
+        Ok(known)
+    }
+
+    async fn workflow_description(&self, place: &Place, key: &WorkflowKey) -> Result<Option<String>> {
+        let mut tables = self.shared.lock();
+        tables.place(place)?;
+        Ok(tables.workflows.get(key).and_then(|(_, workflow)| workflow.description.clone()))
     }
 
     async fn runner_list(&self) -> Result<Vec<RunnerRecord>> {

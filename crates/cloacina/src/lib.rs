@@ -73,8 +73,9 @@ pub use cloacina_core::execution::{
 };
 pub use cloacina_core::store::{ExecutionFilter, FireOutcome, FireRecord, ScheduleState};
 pub use cloacina_core::workflow::{
-    Ask, Fingerprint, OnTimeout, ParentClose, Task, TaskBody, TaskDefinition, Tolerance, Wait,
-    WorkflowBuilder, WorkflowError, registered as registered_workflows,
+    Ask, Fingerprint, OnTimeout, ParentClose, Task, TaskBody, TaskDefinition, TaskDescription, TaskKind,
+    Tolerance, Wait, WorkflowBuilder, WorkflowDescription, WorkflowError, WorkflowInfo,
+    registered as registered_workflows,
 };
 pub use cloacina_core::{
     Backfill, Backoff, Bulk, BulkReport, ByKey, CatchUp, Child, Context, ContextError, Cursor, Error,

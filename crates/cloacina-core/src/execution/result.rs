@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 use crate::Context;
-use crate::workflow::Fingerprint;
+use crate::workflow::{Fingerprint, TaskKind};
 
 /// A snapshot of an execution. Once it has ended, it never changes, but for
 /// [`superseded_by`](Self::superseded_by).
@@ -52,6 +52,9 @@ pub struct ExecutionResult {
 pub struct TaskResult {
     /// Its id.
     pub task_id: String,
+    /// What it does, if this process has the code of the workflow; else see
+    /// [`Execution::graph`](crate::Execution::graph).
+    pub kind: Option<TaskKind>,
     /// Its state.
     pub state: TaskState,
     /// How often it was tried.

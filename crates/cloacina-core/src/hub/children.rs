@@ -380,15 +380,14 @@ fn completed(
         Ok(record) => record,
         Err(error) => return unreadable(error),
     };
-    let (graph, limit) = {
+    let (workflow, limit) = {
         let state = place.state();
         (
             state.handles.workflows.version(&record.header.workflow).cloned(),
             state.handles.settings.max_context_bytes,
         )
     };
-    let graph = graph.as_ref().and_then(|workflow| workflow.graph().ok());
-    let context = result_of(record, graph.map(|graph| &**graph)).map(|result| result.final_context);
+    let context = result_of(record, workflow.as_deref()).map(|result| result.final_context);
     let json = match context.and_then(|context| Ok(values_to_json(&*context.into_values()?)?)) {
         Ok(json) => json,
         Err(error) => return unreadable(&error),

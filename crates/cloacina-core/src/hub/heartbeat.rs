@@ -11,6 +11,7 @@ impl Hub {
         let mut audited = self.clock.monotonic();
         while self.tick(self.heartbeat_interval).await {
             let Some(incarnation) = self.incarnation() else { continue };
+            self.describe_what_is_left();
             let announced = self.announced();
             let beat =
                 self.store.runner_heartbeat(incarnation.id, &announced, self.clock.database_now()).await;

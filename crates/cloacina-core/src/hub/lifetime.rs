@@ -99,6 +99,7 @@ impl Hub {
                 self.add_server((open.place.tenant, handle), server);
             }
         }
+        self.describe(&open);
         Ok(Some((open, handle)))
     }
 

@@ -318,6 +318,7 @@ impl Live {
                 .zip(&self.tasks)
                 .map(|(node, task)| TaskResult {
                     task_id: node.id().to_owned(),
+                    kind: Some(node.kind()),
                     state: task.state,
                     attempts: tries(task.state, task.attempt),
                     start_time: task.started_at,
@@ -403,7 +404,11 @@ pub(crate) fn context_at(
 
 /// A stored execution as its caller sees it. Without the workflow's code the patches are merged in the order
 /// of the tasks' positions.
-pub(crate) fn result_of(record: &ExecutionRecord, graph: Option<&Graph>) -> Result<ExecutionResult, Error> {
+pub(crate) fn result_of(
+    record: &ExecutionRecord,
+    workflow: Option<&Workflow>,
+) -> Result<ExecutionResult, Error> {
+    let graph = workflow.and_then(|workflow| workflow.graph().ok());
     let ContextParts { input, patches, .. } = ContextParts::of(record)?;
     let order: Vec<TaskIndex> = match graph {
         Some(graph) => graph.merge_order(),
@@ -416,8 +421,10 @@ pub(crate) fn result_of(record: &ExecutionRecord, graph: Option<&Graph>) -> Resu
         task_results: record
             .tasks
             .iter()
-            .map(|task| TaskResult {
+            .zip(0..)
+            .map(|(task, position)| TaskResult {
                 task_id: task.name.clone(),
+                kind: workflow.and_then(|workflow| workflow.node(position)).map(Node::kind),
                 state: task.state,
                 attempts: tries(task.state, task.attempt),
                 start_time: task.started_at,
@@ -431,7 +438,10 @@ pub(crate) fn result_of(record: &ExecutionRecord, graph: Option<&Graph>) -> Resu
 }
 
 /// A stored execution with everything that its caller may see of it.
-pub(crate) fn details_of(record: &ExecutionRecord, graph: Option<&Graph>) -> Result<ExecutionDetails, Error> {
+pub(crate) fn details_of(
+    record: &ExecutionRecord,
+    workflow: Option<&Workflow>,
+) -> Result<ExecutionDetails, Error> {
     let ContextParts { input, patches, .. } = ContextParts::of(record)?;
     let task = |(task, patch): (&TaskRecord, Option<Arc<Patch>>)| TaskDetails {
         failures: task.failures.max(0).cast_unsigned(),
@@ -440,7 +450,7 @@ pub(crate) fn details_of(record: &ExecutionRecord, graph: Option<&Graph>) -> Res
         changes: patch.map(|patch| patch.changes().clone()).unwrap_or_default(),
     };
     Ok(ExecutionDetails {
-        result: result_of(record, graph)?,
+        result: result_of(record, workflow)?,
         fingerprint: record.header.workflow.fingerprint,
         priority: u8::try_from(record.header.priority).unwrap_or_default(),
         created_at: record.header.created_at,

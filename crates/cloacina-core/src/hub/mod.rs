@@ -17,6 +17,7 @@
 //!   orphans     executions whose code nobody has       retention   mends, and deletes what is old
 //!   serving     opens the places of tenants that nobody opened here and that have work due, and closes them again
 //!   schedules   fires schedules, and changes them
+//!   describe    records what the workflows of this process look like
 //!   status      puts into force what the operator decided about a tenant
 //!   rest        while nothing happens: no heartbeat, no runner, nothing open; stores that are files only
 //!   watch       ends attempts that take too long, or do not stop
@@ -46,6 +47,7 @@ mod beside;
 mod children;
 mod claims;
 mod deferred;
+mod describe;
 mod doorbell;
 mod due;
 mod elsewhere;
@@ -90,6 +92,7 @@ use tokio::sync::mpsc;
 use lane::{LOGIN_LANES, Lane};
 
 pub use deferred::{Deferred, Prepared, Submitter};
+pub(crate) use describe::infos;
 #[cfg(feature = "testing")]
 pub use idle::{Doing, RunningTask};
 pub(crate) use live::{details_of, result_of, summary_of};

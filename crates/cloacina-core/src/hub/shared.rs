@@ -85,6 +85,9 @@ pub struct Hub {
     pub(super) names_looked: Mutex<HashMap<(TenantId, Arc<str>), Duration>>,
     /// When it was last said of a workflow that a wait of it cannot end before the deadline.
     pub(super) late_waits_told: Mutex<HashMap<(TenantId, Arc<str>), Duration>>,
+    /// The workflows whose descriptions are in the database, and whether some could not be written.
+    pub(super) described: Mutex<HashSet<WorkflowKey>>,
+    pub(super) lacks_descriptions: AtomicBool,
     pub(super) troubles: Troubles,
     /// Whether no other runner was seen at the last look.
     pub(super) alone: AtomicBool,
@@ -138,6 +141,8 @@ impl Hub {
             orphans_told: Mutex::default(),
             names_looked: Mutex::default(),
             late_waits_told: Mutex::default(),
+            described: Mutex::default(),
+            lacks_descriptions: AtomicBool::new(false),
             troubles: Troubles::default(),
             alone: AtomicBool::new(false),
             rest: Awake::default(),

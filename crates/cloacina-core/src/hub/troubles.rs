@@ -13,6 +13,7 @@ pub(crate) struct Troubles {
     pub(crate) announced: Streak,
     pub(crate) registering: Streak,
     pub(crate) resting: Streak,
+    pub(crate) describing: Streak,
 }
 
 /// That in the place of one tenant.
@@ -61,6 +62,10 @@ impl Default for Troubles {
             ),
             registering: Streak::new("register as a runner", "no task is started here until that succeeds"),
             resting: Streak::new("go to rest", "the file stays open"),
+            describing: Streak::new(
+                "record what workflows look like",
+                "processes without their code cannot draw them until that succeeds",
+            ),
         }
     }
 }

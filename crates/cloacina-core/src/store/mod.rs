@@ -22,6 +22,7 @@ mod runner;
 mod schedule;
 mod tenant;
 mod wait;
+mod workflow;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,8 @@ pub use wait::{
     ReceivedSignal, SettledWaits, SignalSent, SignalStart, SignalTarget, WaitBegin, WaitCursor, WaitEnd,
     WaitFilter, WaitStep,
 };
+
+pub use workflow::{DescribedWorkflow, KnownWorkflow, LARGEST_DESCRIPTION, MOST_WORKFLOWS};
 
 pub use crate::config::MOST_EXECUTION_BYTES;
 use crate::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
@@ -472,6 +475,22 @@ pub trait Store: KeyStore {
         workflows: &Arc<[WorkflowKey]>,
         now: Option<Timestamp>,
     ) -> Result<Liveness>;
+
+    /// Keeps the descriptions of those of these workflows that are not known yet, and changes the others not.
+    /// What a tenant's login tells is kept for that tenant, and only so many.
+    async fn workflow_describe(
+        &self,
+        place: &Place,
+        workflows: &Arc<[DescribedWorkflow]>,
+        now: Option<Timestamp>,
+    ) -> Result<()>;
+
+    /// The workflows that are known and can run in a place, at most [`MOST_WORKFLOWS`]: by name, the newest
+    /// of each first. A tenant's login learns of its own.
+    async fn workflow_list(&self, place: &Place) -> Result<Vec<KnownWorkflow>>;
+
+    /// The description of a workflow, if it is known and not larger than [`LARGEST_DESCRIPTION`].
+    async fn workflow_description(&self, place: &Place, key: &WorkflowKey) -> Result<Option<String>>;
 
     /// All runners, the dead ones whose work is not returned yet included.
     async fn runner_list(&self) -> Result<Vec<RunnerRecord>>;

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::id::TaskIndex;
 
 /// The most tasks that one workflow may have.
-const MAX_TASKS: usize = 10_000;
+pub(super) const MAX_TASKS: usize = 10_000;
 
 /// The edges of a workflow.
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 
 pub mod check;
 mod children;
+mod description;
 mod fingerprint;
 pub mod form;
 mod graph;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub(crate) use children::{Children, MOST_PARALLEL, OF_TASK};
 pub use children::{ParentClose, Tolerance};
+pub use description::{TaskDescription, TaskKind, WorkflowDescription, WorkflowInfo};
 pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::StableHash;
 pub(crate) use graph::Graph;

@@ -96,6 +96,10 @@ mod alone {
             an_unclaimed_root_rings_the_bell
             a_start_time_holds_the_roots_back
         }
+        workflow {
+            a_workflow_is_described_once_and_listed_with_its_versions
+            a_workflow_that_is_too_large_is_known_without_a_description
+        }
         outcome {
             a_retry_is_ready_at_its_time
             a_release_is_no_failure

@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
-    DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList,
-    FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, Liveness, NewExecution,
-    NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse,
-    RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
-    ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, WaitCursor, WaitFilter,
-    WaitStep, WorkflowKey,
+    DescribedWorkflow, DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord,
+    Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore,
+    KnownWorkflow, Liveness, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
+    PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use super::{Durability, SqliteStore};
 use crate::error::Failure;
 use crate::schedule::{self, Moment};
-use crate::{children, doorbell, due, execution, expand, flush, keys, rows, runner, wait};
+use crate::{children, doorbell, due, execution, expand, flush, keys, rows, runner, wait, workflow};
 
 /// How many executions are deleted in one transaction: whoever else wants to write waits for it.
 const PRUNE_CHUNK: usize = 100;
@@ -473,6 +473,33 @@ impl Store for SqliteStore {
             runner::heartbeat(connection, runner, workflows, self.micros(now))
         })
         .await
+    }
+
+    async fn workflow_describe(
+        &self,
+        place: &Place,
+        workflows: &Arc<[DescribedWorkflow]>,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
+        self.own(place)?;
+        if self.glance(|connection| workflow::are_known(connection, workflows)).await? {
+            return Ok(());
+        }
+        // What is lost with the machine is written by the next process that opens the file.
+        self.write(Durability::Process, |connection| {
+            workflow::describe(connection, workflows, self.micros(now))
+        })
+        .await
+    }
+
+    async fn workflow_list(&self, place: &Place) -> Result<Vec<KnownWorkflow>> {
+        self.own(place)?;
+        self.read(workflow::list).await
+    }
+
+    async fn workflow_description(&self, place: &Place, key: &WorkflowKey) -> Result<Option<String>> {
+        self.own(place)?;
+        self.read(|connection| workflow::description(connection, key)).await
     }
 
     async fn runner_list(&self) -> Result<Vec<RunnerRecord>> {

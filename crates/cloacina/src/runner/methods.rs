@@ -3,6 +3,7 @@
 use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
 use cloacina_core::rerun::From;
 use cloacina_core::store::{ExecutionFilter, TenantStatus};
+use cloacina_core::workflow::{Fingerprint, WorkflowDescription, WorkflowInfo};
 use cloacina_core::{
     Bulk, ByKey, Context, Cursor, Error, Execution, Input, Keys, PlaceRunner, RunnerInfo, Schedule,
     Schedules, Submission, Submissions, TenantMetrics, Waiting,
@@ -237,6 +238,31 @@ impl Runner {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.runner.now()
+    }
+
+    /// The versions of workflows that can run here and that some process had, by name, the newest of each
+    /// first, with who has them now: at most 10,000. A program that has a workflow describes it in the database
+    /// when it opens a place, for those that have not.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn workflows(&self) -> Result<Vec<WorkflowInfo>, Error> {
+        self.runner.workflows().await
+    }
+
+    /// What a version of a workflow looks like: from the code if this process has it, else as a process that
+    /// had it described it. `None` if nobody did, or if its graph is too large to be kept.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn workflow(
+        &self,
+        name: &str,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<WorkflowDescription>, Error> {
+        self.runner.workflow(name, fingerprint).await
     }
 
     /// The keys that are kept beside this place: in its SQLite file, or for all tenants of its PostgreSQL

@@ -65,6 +65,7 @@ const ATTEMPTS: &[(&str, &str, Outcome)] = &[
     ("the logins", "SELECT * FROM cloacina.login", DENIED),
     ("the audit", "SELECT * FROM cloacina.audit", DENIED),
     ("the keys", "SELECT * FROM cloacina.api_key", DENIED),
+    ("the workflows", "SELECT * FROM cloacina.workflow", DENIED),
     ("the runners", "SELECT * FROM cloacina.runner", DENIED),
     ("the bells", "SELECT * FROM cloacina.doorbell", DENIED),
     ("the notices", "SELECT * FROM cloacina.notice", DENIED),

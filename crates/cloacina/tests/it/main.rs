@@ -67,3 +67,4 @@ mod ui;
 mod untrusted;
 mod version;
 mod wait;
+mod workflows;

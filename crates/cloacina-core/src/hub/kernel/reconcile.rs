@@ -183,13 +183,12 @@ impl PlaceState {
     fn over(&mut self, record: &ExecutionRecord, effects: &mut Effects) {
         let id = record.header.id;
         let workflow = self.handles.workflows.version(&record.header.workflow);
-        let graph = workflow.and_then(|workflow| workflow.graph().ok());
         let handle = self.waiters.handle_of(id);
         if !self.waiters.contains(id) && handle.is_none() {
             self.work.live.remove(&id);
             return;
         }
-        let result = result_of(record, graph.map(Arc::as_ref));
+        let result = result_of(record, workflow.map(Arc::as_ref));
         if let (Some(handle), Ok(result)) = (handle, &result) {
             // It is told once.
             drop(handle.set(Ended::Read(Box::new(result.clone()))));
