@@ -40,7 +40,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 pub use cloacina_core::TenantMetrics;
-pub use cloacina_core::store::{Placement, TenantLimits};
+pub use cloacina_core::store::{Placement, TenantLimits, TenantState, TenantStatus};
 use cloacina_core::{Error, ErrorKind, Keys};
 use parking_lot::{Mutex, MutexGuard};
 

@@ -1,0 +1,62 @@
+//! What a form sends.
+
+use axum::extract::{Form, FromRequest, Request};
+
+use crate::Problem;
+
+/// The fields of a form, in their order.
+pub(crate) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// What a field holds; nothing if it is empty or missing.
+    pub(crate) fn get<'a>(&'a self, name: &str) -> Option<&'a str> {
+        self.all(name).next()
+    }
+
+    /// All that fields of this name hold.
+    pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        let of_name = self.0.iter().filter(move |(field, _)| field == name);
+        of_name.map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// What a field holds that has to hold something.
+    pub(crate) fn needed(&self, name: &str) -> Result<&str, Problem> {
+        self.get(name).ok_or_else(|| Problem::bad_request(format!("the field `{name}` is empty: fill it in")))
+    }
+
+    /// The number that a field holds, if it holds any.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u32>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let number = text.replace([',', ' '], "").parse();
+        number.map(Some).map_err(|_| {
+            let shown: String = text.chars().take(40).collect();
+            Problem::bad_request(format!("`{shown}` in the field `{name}` is no number"))
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Fields {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let Form(fields) = Form::from_request(request, state).await?;
+        Ok(Self(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Fields;
+
+    #[test]
+    fn a_field_without_a_value_is_as_if_it_was_not_there() {
+        let pairs = [("reason", " "), ("id", "a"), ("id", "b"), ("pace", "1,000"), ("n", "x")];
+        let fields = Fields(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        assert_eq!(fields.get("reason"), None);
+        assert!(fields.needed("reason").is_err());
+        assert_eq!(fields.all("id").collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(fields.number("pace").unwrap(), Some(1_000));
+        assert_eq!(fields.number("missing").unwrap(), None);
+        assert!(fields.number("n").is_err());
+    }
+}
