@@ -91,3 +91,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document.info.version = "1".to_owned();
     document
 }
+
+#[cfg(all(doctest, feature = "sqlite"))]
+mod guides {
+    #[doc = include_str!("../../../docs/guides/serve.md")]
+    struct Serve;
+    #[doc = include_str!("../../../docs/guides/roles.md")]
+    struct Roles;
+}
