@@ -1,5 +1,7 @@
 //! The executions of a tenant, the newest first. The address is the filter.
 
+use std::collections::BTreeSet;
+
 use cloacina::{ExecutionFilter, ExecutionResult, ExecutionStatus, Runner, Timestamp, Uuid, Waiting};
 use futures_util::future::join_all;
 use maud::{Markup, html};
@@ -12,6 +14,9 @@ use super::{bulk, waiting};
 use crate::Problem;
 use crate::permit::{Control, Permit, View};
 use crate::routes::Routes;
+
+/// How many executions of a page are watched.
+const MOST_WATCHED: usize = 100;
 
 /// How many stand on a page.
 const PAGE: usize = 25;
@@ -260,7 +265,7 @@ async fn list(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
             }
         }
     };
-    let events = watched(tenant, &rows);
+    let events = watched(tenant, rows.iter().map(|row| row.id));
     Ok(layout::page(
         &permit,
         &frame,
@@ -271,8 +276,9 @@ async fn list(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
 }
 
 /// The stream that tells of newer executions, and of changes of these.
-pub(super) fn watched(tenant: &str, rows: &[Row]) -> String {
-    let ids: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
+pub(super) fn watched(tenant: &str, ids: impl IntoIterator<Item = Uuid>) -> String {
+    let ids: BTreeSet<Uuid> = ids.into_iter().collect();
+    let ids: Vec<String> = ids.iter().take(MOST_WATCHED).map(Uuid::to_string).collect();
     format!("v1/tenants/{}/events?ids={}", url::part(tenant), ids.join(","))
 }
 

@@ -6,6 +6,7 @@
 mod assets;
 mod bulk;
 mod diff;
+mod everywhere;
 mod execution;
 mod executions;
 mod fields;
@@ -22,6 +23,7 @@ mod schedules;
 mod tenants;
 mod timeline;
 mod waiting;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -53,13 +55,15 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; scri
 pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = executions::routes(routes);
     let routes = overview::routes(execution::routes(routes));
-    let parts: [fn(Routes) -> Routes; 7] = [
+    let parts: [fn(Routes) -> Routes; 9] = [
         inbox::routes,
         schedules::routes,
         bulk::routes,
         tenants::routes,
         keys::routes,
         runners::routes,
+        workflows::routes,
+        everywhere::routes,
         outside::routes,
     ];
     parts.into_iter().fold(routes, |routes, add| add(routes))

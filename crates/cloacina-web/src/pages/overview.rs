@@ -2,7 +2,7 @@
 
 use cloacina::tenants::TenantMetrics;
 use cloacina::{
-    ExecutionFilter, ExecutionResult, ExecutionStatus, Runner, ScheduleInfo, ScheduleState, Timestamp,
+    ExecutionFilter, ExecutionResult, ExecutionStatus, Runner, ScheduleInfo, ScheduleState, Timestamp, Uuid,
     Waiting,
 };
 use maud::{Markup, html};
@@ -66,6 +66,8 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     let metrics = &read.metrics;
     let (rows, _) = executions::read(&runner, &Wanted::default(), (None, SHOWN), sees).await?;
     let list = frame.to(format!("{home}/executions"));
+    let waiting = read.waits.iter().map(|wait| wait.execution_id);
+    let watches: Vec<Uuid> = rows.iter().map(|row| row.id).chain(waiting).collect();
     let body = html! {
         header id="head" data-live {
             div.head { h1 { (tenant) } (layout::live(now)) }
@@ -113,7 +115,7 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     Ok(layout::page(
         &permit,
         &frame,
-        &Page::new(format!("Overview of {tenant}"), Nav::Overview, &body).live(watched(tenant, &rows)),
+        &Page::new(format!("Overview of {tenant}"), Nav::Overview, &body).live(watched(tenant, watches)),
     ))
 }
 

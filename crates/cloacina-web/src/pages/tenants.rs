@@ -183,7 +183,7 @@ async fn settings(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem>
     let body = html! {
         @if let Some(ask) = &ask { (ask.show()) }
         header id="head" data-live {
-            p.crumbs { a href=(frame.to("tenants")) { "Tenants" } a href=(frame.to(url::tenant(tenant))) { (tenant) } }
+            p.crumbs { @if permit.principal.role(None).is_some() { a href=(frame.to("tenants")) { "Tenants" } } a href=(frame.to(url::tenant(tenant))) { (tenant) } }
             div.head {
                 h1 { (tenant) }
                 @if may {

@@ -3,10 +3,10 @@
 
 mod actions;
 mod show;
-mod view;
+pub(super) mod view;
 
 use axum::extract::Path;
-use cloacina::{Child, Execution, ExecutionDetails, Progress, Runner};
+use cloacina::{Child, Execution, ExecutionDetails, Progress, Runner, WorkflowDescription};
 use maud::Markup;
 
 use self::view::View;
@@ -27,6 +27,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
 /// What is read of an execution.
 struct Read {
     details: ExecutionDetails,
+    graph: Option<WorkflowDescription>,
     history: Vec<cloacina::AttemptRecord>,
     waits: Vec<cloacina::Waiting>,
     progress: Vec<Progress>,
@@ -35,10 +36,14 @@ struct Read {
 
 async fn read(execution: &Execution) -> Result<Read, Problem> {
     let details = execution.details().await?;
-    let (history, waits, progress) =
-        futures_util::try_join!(execution.history(), execution.waits(), execution.progress())?;
+    let (graph, history, waits, progress) = futures_util::try_join!(
+        execution.graph(),
+        execution.history(),
+        execution.waits(),
+        execution.progress()
+    )?;
     let children = if progress.is_empty() { Vec::new() } else { execution.children(None, CHILDREN).await? };
-    Ok(Read { details, history, waits, progress, children })
+    Ok(Read { details, graph, history, waits, progress, children })
 }
 
 async fn page(
