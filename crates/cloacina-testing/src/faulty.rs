@@ -20,12 +20,12 @@ use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
     DescribedWorkflow, DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord,
-    Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore,
-    KnownWorkflow, Liveness, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
-    PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
-    SignalSent, Store, StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep,
-    WorkflowKey,
+    Expanded, Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal,
+    KeyStore, KnownWorkflow, Liveness, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait,
+    ParentStep, Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result,
+    RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
+    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter,
+    WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -71,6 +71,7 @@ methods! {
     ScheduleList = "schedule_list",
     ScheduleFires = "schedule_fires",
     ExecutionExpand = "execution_expand",
+    ExecutionExpandRerun = "execution_expand_rerun",
     WaitDue = "wait_due",
     WaitEnds = "wait_ends",
     WaitSettle = "wait_settle",
@@ -320,9 +321,18 @@ impl Store for FaultyStore {
         workflows: &Arc<[Expansion]>,
         limit: usize,
         now: Option<Timestamp>,
-    ) -> Result<usize> {
+    ) -> Result<Expanded> {
         let work = self.inner.execution_expand(place, workflows, limit, now);
         self.through(Method::ExecutionExpand, work).await
+    }
+
+    async fn execution_expand_rerun(
+        &self,
+        place: &Place,
+        rerun: &Arc<NewExecution>,
+        now: Option<Timestamp>,
+    ) -> Result<bool> {
+        self.through(Method::ExecutionExpandRerun, self.inner.execution_expand_rerun(place, rerun, now)).await
     }
 
     async fn due_settle(

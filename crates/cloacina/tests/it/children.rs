@@ -133,7 +133,7 @@ on_each_store! {
         let squares = execution.results::<u64>("square").completed().await.unwrap();
         assert_eq!(squares, (0..250).map(|number| number * number).collect::<Vec<u64>>());
         let children = execution.children(None, 100).await.unwrap();
-        let next = execution.children(children.last().map(Child::cursor), 1_000).await.unwrap();
+        let next = execution.children(children.last().map(cloacina::Child::cursor), 1_000).await.unwrap();
         assert_eq!((children.len(), next.len(), next[0].item), (100, 150, 100));
         runner.shutdown().await.unwrap();
     }
