@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
+use super::clock::now;
 use super::layout::{self, Frame, Nav, Page};
-use super::now;
 use super::parts::table::empty;
 use super::parts::{text, url};
 use crate::Problem;

@@ -7,12 +7,13 @@ use cloacina::{
 };
 use maud::{Markup, html};
 
-use super::executions::{self, Shows, Wanted, list_of, watched};
+use super::executions::{self, Shows, list_of, watched};
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::state;
 use super::parts::table::empty;
 use super::parts::{text, url};
 use super::waiting;
+use super::wanted::Wanted;
 use crate::Problem;
 use crate::permit::{Permit, View};
 use crate::routes::Routes;

@@ -10,12 +10,12 @@ use futures_util::future::join_all;
 use maud::{Markup, html};
 
 use super::fields::Fields;
+use super::fields::see;
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::dialog::{self, Dialog, reason};
 use super::parts::state::{self, Icon, Look};
 use super::parts::table::{column, empty, meter, numbers, table};
 use super::parts::{text, url};
-use super::see;
 use crate::Problem;
 use crate::api::duration_of;
 use crate::permit::{Action, Administer, Own, Permit, View, ViewAll};

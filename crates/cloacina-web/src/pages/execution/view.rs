@@ -8,7 +8,7 @@ use cloacina::{
     Timestamp, Uuid, Waiting, WorkflowDescription,
 };
 
-use super::Read;
+use super::read::Read;
 use crate::pages::diff::{self, Line, Values};
 use crate::pages::graph::Node;
 use crate::pages::layout::Frame;
