@@ -5,13 +5,13 @@ use cloacina::rerun::From;
 use cloacina::{Error, ExecutionFilter, Runner, Timestamp, Uuid};
 use maud::{Markup, html};
 
-use super::executions::{Wanted, id};
 use super::fields::Fields;
+use super::fields::{acting, see};
 use super::layout::Frame;
 use super::parts::dialog::{Dialog, reason};
 use super::parts::state;
 use super::parts::{text, url};
-use super::{acting, see};
+use super::wanted::{Wanted, id};
 use crate::Problem;
 use crate::bulk::{BulkAction, BulkOrder, BulkState, dry_run};
 use crate::permit::{Control, Permit, View};
@@ -75,7 +75,7 @@ pub(super) fn bar(wanted: &Wanted) -> Markup {
 
 /// How far the actions are.
 pub(super) fn lines(permit: &Permit<View>, frame: &Frame) -> (Markup, bool) {
-    let now = super::now();
+    let now = super::clock::now();
     let is_told =
         |state: &BulkState| state.ended_at.is_none_or(|ended| text::between(ended, now).as_secs() < LASTS);
     let told: Vec<BulkState> =

@@ -118,14 +118,15 @@ mod tests {
 
     use super::*;
 
-    fn values(of: Value) -> Values {
+    fn values(of: &Value) -> Values {
         of.as_object().unwrap().clone().into_iter().collect()
     }
 
     #[test]
     fn a_difference_tells_keys_within_objects_and_keeps_every_digit() {
-        let before =
-            values(json!({"run": {"id": 9_007_199_254_740_992_i64, "title": "a"}, "draft": true, "same": 1}));
+        let before = values(
+            &json!({"run": {"id": 9_007_199_254_740_992_i64, "title": "a"}, "draft": true, "same": 1}),
+        );
         let changes = BTreeMap::from([
             ("run".to_owned(), Some(json!({"id": 9_007_199_254_740_993_i64, "title": "a", "rate": 0.9312}))),
             ("draft".to_owned(), None),
@@ -145,7 +146,7 @@ mod tests {
     #[test]
     fn without_the_right_to_payloads_only_keys_and_sizes_are_told() {
         let changes = BTreeMap::from([("card".to_owned(), Some(json!({"number": "4111"})))]);
-        let lines = difference(&values(json!({"card": {"number": "5500"}})), &changes);
+        let lines = difference(&values(&json!({"card": {"number": "5500"}})), &changes);
         let shown = show("What a changed", &lines, false).into_string();
         assert!(!shown.contains("4111") && !shown.contains("5500"), "{shown}");
         assert!(shown.contains("card.number") && shown.contains("hidden, 6 B"), "{shown}");

@@ -1,6 +1,8 @@
 //! The executions of a tenant, the newest first. The address is the filter.
 
-use cloacina::{ExecutionFilter, ExecutionResult, ExecutionStatus, Runner, Timestamp, Uuid, Waiting};
+use std::collections::BTreeSet;
+
+use cloacina::{ExecutionResult, ExecutionStatus, Runner, Timestamp, Uuid, Waiting};
 use futures_util::future::join_all;
 use maud::{Markup, html};
 
@@ -8,137 +10,21 @@ use super::layout::{self, Frame, Nav, Page};
 use super::parts::state::{self, Look};
 use super::parts::table::{Column, column, empty, numbers, table};
 use super::parts::{text, url};
+use super::wanted::{SINCE, STATES, Wanted, id};
 use super::{bulk, waiting};
 use crate::Problem;
 use crate::permit::{Control, Permit, View};
 use crate::routes::Routes;
 
+/// How many executions of a page are watched.
+const MOST_WATCHED: usize = 100;
+
 /// How many stand on a page.
 const PAGE: usize = 25;
-
-/// The states that can be asked for, and how they are called.
-const STATES: &[(&str, &str)] = &[
-    ("", "any"),
-    ("open", "not over"),
-    ("pending", "pending"),
-    ("running", "running"),
-    ("waiting", "waiting"),
-    ("paused", "paused"),
-    ("failed", "failed"),
-    ("completed", "completed"),
-    ("cancelled", "cancelled"),
-];
-
-/// From when on, and how many seconds ago that is.
-const SINCE: &[(&str, &str, i64)] = &[
-    ("", "any time", 0),
-    ("1h", "1 h", 3_600),
-    ("24h", "24 h", 86_400),
-    ("7d", "7 d", 7 * 86_400),
-    ("30d", "30 d", 30 * 86_400),
-];
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes.page("/tenants/{tenant}/executions", list)
 }
-
-/// What somebody looks for, as the address says it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
-    pub(super) state: String,
-    pub(super) workflow: String,
-    pub(super) tag: String,
-    pub(super) since: String,
-    /// `no`: without those whose place another one took.
-    pub(super) superseded: String,
-}
-
-impl Wanted {
-    pub(super) fn of(param: impl Fn(&str) -> Option<String>) -> Self {
-        let value = |name: &str| param(name).unwrap_or_default();
-        let known = |name: &str, values: &[&str]| {
-            Some(value(name)).filter(|text| values.contains(&text.as_str())).unwrap_or_default()
-        };
-        let states: Vec<&str> = STATES.iter().map(|(name, _)| *name).collect();
-        let times: Vec<&str> = SINCE.iter().map(|(name, ..)| *name).collect();
-        Self {
-            state: known("state", &states),
-            workflow: value("workflow"),
-            tag: value("tag"),
-            since: known("since", &times),
-            superseded: known("superseded", &["no"]),
-        }
-    }
-
-    pub(super) fn pairs(&self) -> [(&'static str, &str); 5] {
-        [
-            ("state", &self.state),
-            ("workflow", &self.workflow),
-            ("tag", &self.tag),
-            ("since", &self.since),
-            ("superseded", &self.superseded),
-        ]
-    }
-
-    /// The address with this filter.
-    pub(super) fn query(&self) -> String {
-        url::query(self.pairs())
-    }
-
-    pub(super) fn filter(&self, now: Timestamp) -> ExecutionFilter {
-        let mut filter = ExecutionFilter::all();
-        if self.state == "open" {
-            for status in OPEN {
-                filter = filter.status(status);
-            }
-        } else if let Ok(status) = self.state.parse::<ExecutionStatus>() {
-            filter = filter.status(status);
-        }
-        if !self.workflow.is_empty() {
-            filter = filter.workflow(&self.workflow);
-        }
-        if !self.tag.is_empty() {
-            filter = filter.tag(&self.tag);
-        }
-        if let Some(from) = self.from(now) {
-            filter = filter.since(from);
-        }
-        if self.superseded == "no" { filter.superseded(false) } else { filter }
-    }
-
-    /// From when on, if that is asked for.
-    fn from(&self, now: Timestamp) -> Option<Timestamp> {
-        let (.., seconds) = SINCE.iter().find(|(name, ..)| *name == self.since)?;
-        (*seconds > 0).then(|| now - jiff::SignedDuration::from_secs(*seconds))
-    }
-
-    /// Each part of it in words, with the address without it.
-    fn chips(&self) -> Vec<(String, String)> {
-        let without = |name: &str| url::query(self.pairs().into_iter().filter(|(other, _)| *other != name));
-        let mut chips = Vec::new();
-        for (name, value) in self.pairs().into_iter().filter(|(_, value)| !value.is_empty()) {
-            let label = match name {
-                "state" => STATES
-                    .iter()
-                    .find(|(known, _)| *known == value)
-                    .map_or(value, |(_, label)| label)
-                    .to_owned(),
-                "since" => format!(
-                    "since {}",
-                    SINCE.iter().find(|(known, ..)| *known == value).map_or(value, |(_, label, _)| label)
-                ),
-                "superseded" => "without superseded".to_owned(),
-                _ => format!("{name} {value}"),
-            };
-            chips.push((label, without(name)));
-        }
-        chips
-    }
-}
-
-/// The states of executions that are not over.
-const OPEN: [ExecutionStatus; 4] =
-    [ExecutionStatus::Pending, ExecutionStatus::Running, ExecutionStatus::Waiting, ExecutionStatus::Paused];
 
 /// An execution in a list.
 #[derive(Debug, Clone)]
@@ -260,7 +146,7 @@ async fn list(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
             }
         }
     };
-    let events = watched(tenant, &rows);
+    let events = watched(tenant, rows.iter().map(|row| row.id));
     Ok(layout::page(
         &permit,
         &frame,
@@ -271,19 +157,10 @@ async fn list(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
 }
 
 /// The stream that tells of newer executions, and of changes of these.
-pub(super) fn watched(tenant: &str, rows: &[Row]) -> String {
-    let ids: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
+pub(super) fn watched(tenant: &str, ids: impl IntoIterator<Item = Uuid>) -> String {
+    let ids: BTreeSet<Uuid> = ids.into_iter().collect();
+    let ids: Vec<String> = ids.iter().take(MOST_WATCHED).map(Uuid::to_string).collect();
     format!("v1/tenants/{}/events?ids={}", url::part(tenant), ids.join(","))
-}
-
-/// The id in an address.
-pub(super) fn id(text: &str) -> Result<Uuid, Problem> {
-    text.parse().map_err(|_| {
-        let shown: String = text.chars().take(60).collect();
-        Problem::bad_request(format!(
-            "`{shown}` is no id of an execution: it has 36 letters, digits and hyphens"
-        ))
-    })
 }
 
 fn options(known: impl Iterator<Item = (&'static str, &'static str)>, chosen: &str) -> Markup {
@@ -396,34 +273,7 @@ pub(super) fn list_of(frame: &Frame, rows: &[Row], shows: Shows, now: Timestamp)
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
-
-    fn wanted(pairs: &[(&str, &str)]) -> Wanted {
-        let pairs: HashMap<&str, &str> = pairs.iter().copied().collect();
-        Wanted::of(|name| pairs.get(name).map(|value| (*value).to_owned()))
-    }
-
-    #[test]
-    fn the_address_is_the_filter() {
-        let wanted = wanted(&[("state", "open"), ("workflow", "a&b"), ("since", "7d"), ("superseded", "no")]);
-        assert_eq!(wanted.query(), "?state=open&workflow=a%26b&since=7d&superseded=no");
-        let filter = wanted.filter(Timestamp::UNIX_EPOCH);
-        assert_eq!(filter.statuses, OPEN);
-        assert_eq!(filter.workflow.as_deref(), Some("a&b"));
-        assert_eq!(filter.superseded, Some(false));
-        let chips = wanted.chips();
-        assert_eq!(chips[0], ("not over".to_owned(), "?workflow=a%26b&since=7d&superseded=no".to_owned()));
-        assert_eq!(chips.len(), 4);
-    }
-
-    #[test]
-    fn a_filter_that_there_is_not_filters_nothing() {
-        assert_eq!(wanted(&[("state", "\"><script>"), ("since", "1y")]), Wanted::default());
-        assert_eq!(Wanted::default().filter(Timestamp::UNIX_EPOCH), ExecutionFilter::all());
-        assert_eq!(Wanted::default().query(), "?");
-    }
 
     #[test]
     fn what_names_hold_is_escaped_in_a_list() {
@@ -443,7 +293,8 @@ mod tests {
             .into_string();
         assert!(!shown.contains("<script>"), "{shown}");
         assert_eq!(shown.matches("&lt;script&gt;").count(), 6, "{shown}");
-        let shown = filter(&wanted(&[("workflow", evil), ("tag", evil)])).into_string();
+        let shown = filter(&Wanted { workflow: evil.to_owned(), tag: evil.to_owned(), ..Wanted::default() })
+            .into_string();
         assert!(!shown.contains("<script>") && !shown.contains("value=\"<"), "{shown}");
     }
 }

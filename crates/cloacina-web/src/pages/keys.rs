@@ -5,12 +5,13 @@ use cloacina::Timestamp;
 use cloacina::keys::KeyRecord;
 use maud::{Markup, html};
 
+use super::clock::now;
 use super::fields::Fields;
+use super::fields::see;
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::dialog::{self, Dialog};
 use super::parts::table::{column, empty, numbers, table};
 use super::parts::{text, url};
-use super::{now, see};
 use crate::api::{KeyBody, issue, keys};
 use crate::permit::{Action, Administer, Manage, Permit};
 use crate::routes::Routes;

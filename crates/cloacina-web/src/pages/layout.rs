@@ -214,6 +214,7 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
         }
     };
     let sees_all = permit.principal.role(None).is_some();
+    let has_keys = permit.web().authorize.keys().is_some();
     // Somebody with rights in several tenants goes from one to the other.
     let theirs = permit.principal.tenants().unwrap_or_default();
     let side = html! {
@@ -225,12 +226,12 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
             }
             button.btn.burger type="button" popovertarget="nav" { "Menu" }
             nav id="nav" popover aria-label="Pages" {
-                @for nav in [Nav::Overview, Nav::Executions, Nav::Inbox] { (entry(nav, link(nav))) }
+                (entry(Nav::Overview, link(Nav::Overview)))
                 @if tenant.is_some() {
-                    @for nav in [Nav::Schedules, Nav::Workflows, Nav::Tenant] { (entry(nav, link(nav))) }
+                    @for nav in [Nav::Executions, Nav::Inbox, Nav::Schedules, Nav::Workflows, Nav::Tenant] { (entry(nav, link(nav))) }
                     @if permit.may::<Own>() { (entry(Nav::Runners, link(Nav::Runners))) }
                     @if permit.may::<Manage>() {
-                        @for nav in [Nav::Audit, Nav::Keys] { (entry(nav, link(nav))) }
+                        @if has_keys { (entry(Nav::Keys, link(Nav::Keys))) }
                     }
                 }
                 @if theirs.len() > 1 {
@@ -245,8 +246,7 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
                     @else {
                         (entry(Nav::Tenants, link(Nav::Tenants)))
                         @if permit.may::<Administer>() {
-                            (entry(Nav::Audit, link(Nav::Audit)))
-                            (entry(Nav::Keys, link(Nav::Keys)))
+                            @if has_keys { (entry(Nav::Keys, link(Nav::Keys))) }
                         }
                     }
                 }

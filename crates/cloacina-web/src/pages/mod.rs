@@ -5,7 +5,9 @@
 
 mod assets;
 mod bulk;
+mod clock;
 mod diff;
+mod everywhere;
 mod execution;
 mod executions;
 mod fields;
@@ -22,25 +24,25 @@ mod schedules;
 mod tenants;
 mod timeline;
 mod waiting;
+mod wanted;
+mod workflows;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use cloacina::{Runner, Timestamp};
 use maud::html;
 
+use self::fields::see;
 use self::layout::Frame;
 use self::parts::say;
 use crate::Problem;
-use crate::permit::{Action, Permit};
 use crate::routes::Routes;
 use crate::state::Web;
 
@@ -53,31 +55,18 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; scri
 pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = executions::routes(routes);
     let routes = overview::routes(execution::routes(routes));
-    let parts: [fn(Routes) -> Routes; 7] = [
+    let parts: [fn(Routes) -> Routes; 9] = [
         inbox::routes,
         schedules::routes,
         bulk::routes,
         tenants::routes,
         keys::routes,
         runners::routes,
+        workflows::routes,
+        everywhere::routes,
         outside::routes,
     ];
     parts.into_iter().fold(routes, |routes, add| add(routes))
-}
-
-/// The runner of a tenant, whose actions the audit knows somebody by, with the reason that they gave.
-async fn acting<A: Action>(permit: &Permit<A>, reason: Option<&str>) -> Result<Runner, Problem> {
-    let _reason = reason;
-    permit.runner().await
-}
-
-/// What time it is for what is shown beyond tenants.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "what is shown beside it belongs to no tenant, whose clock there would be"
-)]
-fn now() -> Timestamp {
-    Timestamp::now()
 }
 
 /// Puts on what all pages need.
@@ -125,12 +114,4 @@ fn problem_page(frame: &Frame, problem: &Problem) -> Response {
         section.btns { a.btn href=(frame.to("home")) { "To the overview" } a.btn href="" data-back { "Back" } }
     };
     (problem.status(), layout::bare(frame, title, &body)).into_response()
-}
-
-/// Leads to a page, by its way from here.
-fn see(page: &str) -> Response {
-    match HeaderValue::try_from(page) {
-        Ok(page) => (StatusCode::SEE_OTHER, [(LOCATION, page)]).into_response(),
-        Err(_) => Problem::bad_request("the path cannot be led to").into_response(),
-    }
 }

@@ -10,9 +10,10 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::get;
 
+use super::fields::see;
 use super::layout::{Frame, LOOK, Theme};
 use super::parts::url;
-use super::{assets, login, see};
+use super::{assets, login};
 use crate::Problem;
 use crate::routes::Routes;
 use crate::state::Web;

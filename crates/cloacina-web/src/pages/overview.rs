@@ -2,17 +2,18 @@
 
 use cloacina::tenants::TenantMetrics;
 use cloacina::{
-    ExecutionFilter, ExecutionResult, ExecutionStatus, Runner, ScheduleInfo, ScheduleState, Timestamp,
+    ExecutionFilter, ExecutionResult, ExecutionStatus, Runner, ScheduleInfo, ScheduleState, Timestamp, Uuid,
     Waiting,
 };
 use maud::{Markup, html};
 
-use super::executions::{self, Shows, Wanted, list_of, watched};
+use super::executions::{self, Shows, list_of, watched};
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::state;
 use super::parts::table::empty;
 use super::parts::{text, url};
 use super::waiting;
+use super::wanted::Wanted;
 use crate::Problem;
 use crate::permit::{Permit, View};
 use crate::routes::Routes;
@@ -66,6 +67,8 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     let metrics = &read.metrics;
     let (rows, _) = executions::read(&runner, &Wanted::default(), (None, SHOWN), sees).await?;
     let list = frame.to(format!("{home}/executions"));
+    let waiting = read.waits.iter().map(|wait| wait.execution_id);
+    let watches: Vec<Uuid> = rows.iter().map(|row| row.id).chain(waiting).collect();
     let body = html! {
         header id="head" data-live {
             div.head { h1 { (tenant) } (layout::live(now)) }
@@ -113,7 +116,7 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     Ok(layout::page(
         &permit,
         &frame,
-        &Page::new(format!("Overview of {tenant}"), Nav::Overview, &body).live(watched(tenant, &rows)),
+        &Page::new(format!("Overview of {tenant}"), Nav::Overview, &body).live(watched(tenant, watches)),
     ))
 }
 

@@ -10,12 +10,12 @@ use futures_util::future::join_all;
 use maud::{Markup, html};
 
 use super::fields::Fields;
+use super::fields::see;
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::dialog::{self, Dialog, reason};
 use super::parts::state::{self, Icon, Look};
 use super::parts::table::{column, empty, meter, numbers, table};
 use super::parts::{text, url};
-use super::see;
 use crate::Problem;
 use crate::api::duration_of;
 use crate::permit::{Action, Administer, Own, Permit, View, ViewAll};
@@ -183,7 +183,7 @@ async fn settings(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem>
     let body = html! {
         @if let Some(ask) = &ask { (ask.show()) }
         header id="head" data-live {
-            p.crumbs { a href=(frame.to("tenants")) { "Tenants" } a href=(frame.to(url::tenant(tenant))) { (tenant) } }
+            p.crumbs { @if permit.principal.role(None).is_some() { a href=(frame.to("tenants")) { "Tenants" } } a href=(frame.to(url::tenant(tenant))) { (tenant) } }
             div.head {
                 h1 { (tenant) }
                 @if may {

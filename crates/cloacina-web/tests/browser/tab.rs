@@ -106,16 +106,20 @@ impl Tab {
         let found = format!(
             "(() => {{ const all = [...(document.querySelector('dialog[open]') ?? document).querySelectorAll('a, button')]; \
              const it = all.find((e) => e.textContent.trim() === {} && !e.disabled); \
-             if (it) it.setAttribute('data-test', 'press'); return !!it; }})()",
+             const is_ready = it && document.readyState === 'complete'; \
+             if (is_ready) it.setAttribute('data-test', 'press'); return !!is_ready; }})()",
             quoted(words)
         );
-        self.until(&found).await;
-        self.page.find_element("[data-test=press]").await.unwrap().click().await.unwrap();
-        // What was clicked is gone, or is not marked any more.
-        _ = self
-            .page
-            .evaluate_expression("document.querySelector('[data-test=press]')?.removeAttribute('data-test')")
-            .await;
+        // A part of the page may be drawn anew between the look and the click.
+        for _ in 0..20 {
+            self.until(&found).await;
+            let Ok(button) = self.page.find_element("[data-test=press]").await else { continue };
+            if button.click().await.is_ok() {
+                break;
+            }
+        }
+        let unmark = "document.querySelector('[data-test=press]')?.removeAttribute('data-test')";
+        _ = self.page.evaluate_expression(unmark).await;
     }
 
     /// Writes into a field of the question, or of the page.

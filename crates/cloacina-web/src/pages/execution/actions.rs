@@ -7,12 +7,12 @@ use cloacina::{Execution, SignalReceipt};
 use maud::html;
 use serde_json::Value;
 
-use super::super::executions::id;
 use super::super::fields::Fields;
+use super::super::fields::see;
 use super::super::layout::Frame;
 use super::super::parts::dialog::{Dialog, reason};
 use super::super::parts::{text, url};
-use super::super::see;
+use super::super::wanted::id;
 use super::view::View;
 use crate::Problem;
 use crate::permit::{self, Action, Control, Permit};
@@ -35,7 +35,7 @@ type To = Path<(String, String)>;
 /// The execution that a form is about, for somebody who gives this reason.
 async fn execution(permit: &Permit<Control>, text: &str, fields: &Fields) -> Result<Execution, Problem> {
     let id = id(text)?;
-    Ok(super::super::acting(permit, fields.get("reason")).await?.execution(id))
+    Ok(super::super::fields::acting(permit, fields.get("reason")).await?.execution(id))
 }
 
 fn done(permit: &Permit<Control>, frame: &Frame, execution: cloacina::Uuid, said: &str) -> Response {
@@ -196,7 +196,7 @@ pub(super) fn question<A: Action>(permit: &Permit<A>, frame: &Frame, view: &View
         "resume" => Dialog::new(format!("Resume {of}?"), to("resume"), "Resume the execution")
             .body(html! { p { "What is ready starts, and waits whose time has passed end." } })
             .fields(reason()),
-        "rerun" if view.is_over() => rerun_dialog(view, of, to("rerun")),
+        "rerun" if view.is_over() => rerun_dialog(view, &of, to("rerun")),
         "signal" if !view.is_over() => Dialog::new(format!("Send a signal to {of}?"), to("signal"), "Send the signal")
             .body(html! { p { "It stays with the execution until a wait for its name takes it." } })
             .fields(html! {
@@ -264,7 +264,7 @@ pub(super) fn question<A: Action>(permit: &Permit<A>, frame: &Frame, view: &View
     Some(dialog)
 }
 
-fn rerun_dialog(view: &View, of: String, to: String) -> Dialog {
+fn rerun_dialog(view: &View, of: &str, to: String) -> Dialog {
     let failed = view.status == cloacina::ExecutionStatus::Failed;
     Dialog::new(format!("Rerun {of}?"), to, "Rerun the execution")
         .body(html! {

@@ -2,43 +2,25 @@
 //! changed, and what can be done about it.
 
 mod actions;
+mod read;
 mod show;
-mod view;
+pub(super) mod view;
 
 use axum::extract::Path;
-use cloacina::{Child, Execution, ExecutionDetails, Progress, Runner};
+use cloacina::Runner;
 use maud::Markup;
 
+use self::read::read;
 use self::view::View;
-use super::executions::id;
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::url;
+use super::wanted::id;
 use crate::Problem;
 use crate::permit::{self, Permit};
 use crate::routes::Routes;
 
-/// How many children stand on a page.
-const CHILDREN: usize = 50;
-
 pub(super) fn routes(routes: Routes) -> Routes {
     actions::routes(routes.page("/tenants/{tenant}/executions/{id}", page))
-}
-
-/// What is read of an execution.
-struct Read {
-    details: ExecutionDetails,
-    history: Vec<cloacina::AttemptRecord>,
-    waits: Vec<cloacina::Waiting>,
-    progress: Vec<Progress>,
-    children: Vec<Child>,
-}
-
-async fn read(execution: &Execution) -> Result<Read, Problem> {
-    let details = execution.details().await?;
-    let (history, waits, progress) =
-        futures_util::try_join!(execution.history(), execution.waits(), execution.progress())?;
-    let children = if progress.is_empty() { Vec::new() } else { execution.children(None, CHILDREN).await? };
-    Ok(Read { details, history, waits, progress, children })
 }
 
 async fn page(

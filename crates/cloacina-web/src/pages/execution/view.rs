@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use cloacina::{
-    AttemptOutcome, AttemptRecord, Child, ExecutionStatus, Progress, SkipReason, TaskState, Timestamp, Uuid,
-    Waiting,
+    AttemptOutcome, AttemptRecord, Child, ExecutionStatus, Progress, SkipReason, TaskKind, TaskState,
+    Timestamp, Uuid, Waiting, WorkflowDescription,
 };
 
-use super::Read;
+use super::read::Read;
 use crate::pages::diff::{self, Line, Values};
 use crate::pages::graph::Node;
 use crate::pages::layout::Frame;
@@ -187,7 +187,7 @@ struct Tried<'a> {
 
 impl View {
     pub(super) fn new(tenant: &str, read: Read, frame: &Frame, sees_payloads: bool, now: Timestamp) -> Self {
-        let Read { details, history, waits, progress, children } = read;
+        let Read { details, graph, history, waits, progress, children } = read;
         let result = &details.result;
         let mut tried: HashMap<&str, Tried<'_>> = HashMap::new();
         for attempt in &history {
@@ -196,6 +196,9 @@ impl View {
         let open: HashMap<&str, &Waiting> = waits.iter().map(|wait| (wait.wait.as_str(), wait)).collect();
         let maps: HashMap<&str, &Progress> =
             progress.iter().map(|progress| (progress.node.as_str(), progress)).collect();
+        let described = graph.iter().flat_map(|graph| &graph.tasks);
+        let kinds: HashMap<&str, &'static str> =
+            described.map(|task| (task.id.as_str(), kind(task.kind))).collect();
         let is_paused = result.status == ExecutionStatus::Paused;
         let none = Tried::default();
         let mut tasks = Vec::with_capacity(result.task_results.len());
@@ -261,13 +264,7 @@ impl View {
             tasks.push(Task {
                 position,
                 id: task.task_id.clone(),
-                kind: if map.is_some() {
-                    "children"
-                } else if wait.is_some() {
-                    "wait"
-                } else {
-                    ""
-                },
+                kind: kinds.get(task.task_id.as_str()).copied().unwrap_or_default(),
                 look,
                 marks,
                 told,
@@ -276,7 +273,7 @@ impl View {
                 took: took.filter(|_| task.state != TaskState::Pending),
             });
         }
-        let after = HashMap::new();
+        let after = graph.as_ref().map(dependencies).unwrap_or_default();
         let nodes = nodes(&tasks, &maps, &after);
         let looks: Vec<&Task> = tasks.iter().collect();
         let look = telling(result.status, &looks, result.error_message.as_deref());
@@ -358,7 +355,7 @@ impl View {
             children,
             facts: Facts {
                 fingerprint: details.fingerprint.to_string(),
-                version: None,
+                version: graph.as_ref().and_then(|graph| graph.version.clone()),
                 created: details.created_at,
                 begun: result.start_time,
                 ended: result.end_time,
@@ -398,8 +395,28 @@ pub(super) fn map_in_short(map: &Progress) -> String {
     )
 }
 
+/// How a kind of task is called beside its id; the usual one is not.
+pub(in crate::pages) fn kind(kind: TaskKind) -> &'static str {
+    match kind {
+        TaskKind::Task => "",
+        TaskKind::Sleep => "sleep",
+        TaskKind::Signal => "signal",
+        TaskKind::Ask => "ask",
+        TaskKind::Child => "child",
+        TaskKind::Map => "map",
+        _ => "node",
+    }
+}
+
+/// By the ids of tasks, those that they come after.
+fn dependencies(graph: &WorkflowDescription) -> HashMap<&str, &[String]> {
+    graph.tasks.iter().map(|task| (task.id.as_str(), task.dependencies.as_slice())).collect()
+}
+
 /// The nodes of the graph.
-fn nodes(tasks: &[Task], maps: &HashMap<&str, &Progress>, after: &HashMap<usize, Vec<usize>>) -> Vec<Node> {
+fn nodes(tasks: &[Task], maps: &HashMap<&str, &Progress>, after: &HashMap<&str, &[String]>) -> Vec<Node> {
+    let positions: HashMap<&str, usize> =
+        tasks.iter().map(|task| (task.id.as_str(), task.position)).collect();
     let node = |task: &Task| {
         let map = maps.get(task.id.as_str());
         let note = match (map, task.attempts, task.took) {
@@ -414,7 +431,12 @@ fn nodes(tasks: &[Task], maps: &HashMap<&str, &Progress>, after: &HashMap<usize,
             name: task.id.clone(),
             look: task.look.clone(),
             note,
-            after: after.get(&task.position).cloned().unwrap_or_default(),
+            after: after
+                .get(task.id.as_str())
+                .into_iter()
+                .flat_map(|ids| ids.iter())
+                .filter_map(|id| positions.get(id.as_str()).copied())
+                .collect(),
             progress: map.map(|map| (map.completed + map.failed) as f64 / map.total.max(1) as f64),
             href: format!("#t-{}", task.position),
         }

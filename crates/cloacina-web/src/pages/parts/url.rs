@@ -30,6 +30,11 @@ pub(crate) fn execution(of: &str, id: Uuid) -> String {
     format!("{}/executions/{id}", tenant(of))
 }
 
+/// The page of a workflow, from the root on.
+pub(crate) fn workflow(of: &str, name: &str) -> String {
+    format!("{}/workflows/{}", tenant(of), part(name))
+}
+
 /// The page of a schedule, from the root on.
 pub(crate) fn schedule(of: &str, name: &str) -> String {
     format!("{}/schedules/{}", tenant(of), part(name))

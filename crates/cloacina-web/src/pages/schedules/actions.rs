@@ -2,15 +2,14 @@
 
 use axum::extract::Path;
 use axum::response::Response;
-use cloacina::{Redo, ScheduleInfo, ScheduleState, Schedules, Timestamp, Triggered};
+use cloacina::{Missed, Redo, ScheduleInfo, ScheduleState, Schedules, Timestamp, Triggered};
 use maud::html;
 
 use super::super::fields::Fields;
+use super::super::fields::{acting, see};
 use super::super::layout::Frame;
 use super::super::parts::dialog::{Dialog, reason};
 use super::super::parts::{text, url};
-use super::super::{acting, see};
-use super::missed;
 use crate::Problem;
 use crate::api::time_of;
 use crate::permit::{Action, Control, Permit, Submit};
@@ -101,6 +100,11 @@ async fn delete(
 ) -> Result<Response, Problem> {
     schedules(&permit, &fields).await?.delete(&name).await?;
     Ok(see(&frame.to(format!("{}/schedules?said=deleted", url::tenant(permit.tenant())))))
+}
+
+/// What happens with the times that passed while it was paused.
+fn missed(text: Option<&str>) -> Missed {
+    if text == Some("catch-up") { Missed::CatchUp } else { Missed::Skip }
 }
 
 /// What is asked in the address, if it can be done.

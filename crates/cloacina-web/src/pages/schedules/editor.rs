@@ -7,10 +7,10 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::super::fields::Fields;
+use super::super::fields::{acting, see};
 use super::super::layout::{self, Frame, Nav, Page};
 use super::super::parts::{say, url};
-use super::super::{acting, see};
-use super::next_times;
+use super::times::next_times;
 use crate::Problem;
 use crate::api::{context_of, duration_of, time_of};
 use crate::permit::{Permit, Submit};

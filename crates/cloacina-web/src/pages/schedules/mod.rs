@@ -3,15 +3,17 @@
 mod actions;
 mod editor;
 mod strip;
+mod times;
 
 use std::time::Duration;
 
 use axum::extract::Path;
-use cloacina::{CatchUp, FireRecord, Missed, Overlap, ScheduleInfo, ScheduleState, Timestamp, Uuid};
+use cloacina::{CatchUp, FireRecord, Overlap, ScheduleInfo, ScheduleState, Timestamp, Uuid};
 use futures_util::future::join_all;
 use maud::{Markup, html};
 
 use self::strip::Week;
+use self::times::next_times;
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::dialog;
 use super::parts::state;
@@ -268,17 +270,6 @@ async fn one(
     ))
 }
 
-/// Times by the clocks of a zone.
-fn next_times(times: &[Timestamp], zone: Option<&str>, now: Timestamp) -> Markup {
-    let zone = zone.and_then(|zone| jiff::tz::TimeZone::get(zone).ok()).unwrap_or(jiff::tz::TimeZone::UTC);
-    let local =
-        |time: Timestamp| time.to_zoned(zone.clone()).strftime("%a %-d %b %Y %H:%M:%S %Z").to_string();
-    html! {
-        @if times.is_empty() { p.soft { "There is none." } }
-        @else { dl.facts { @for time in times { dt { (local(*time)) } dd.soft { (text::relative(*time, now)) } } } }
-    }
-}
-
 fn fired(frame: &Frame, tenant: &str, fire: &FireRecord, now: Timestamp) -> Markup {
     let late = text::between(fire.nominal, fire.fired_at);
     let execution = fire.execution.map(Uuid::from);
@@ -353,9 +344,4 @@ fn definition(schedule: &ScheduleInfo, sees_payloads: bool) -> Markup {
             }
         }
     }
-}
-
-/// What happens with the times that passed while it was paused.
-fn missed(text: Option<&str>) -> Missed {
-    if text == Some("catch-up") { Missed::CatchUp } else { Missed::Skip }
 }
