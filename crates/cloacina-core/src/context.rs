@@ -413,6 +413,11 @@ impl Patch {
         self.changes.is_empty()
     }
 
+    /// What was set, and what was removed.
+    pub(crate) fn changes(&self) -> &BTreeMap<String, Option<Value>> {
+        &self.changes
+    }
+
     pub(crate) fn apply(&self, values: &mut Values) {
         for (key, change) in &self.changes {
             match change {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::reserved::{PARENT_KEY, RERUN_KEY, SCHEDULE_KEY, TAGS_KEY, TOKEN_KEY, reserved_key};
+use crate::reserved::{FROM_KEY, PARENT_KEY, RERUN_KEY, SCHEDULE_KEY, TAGS_KEY, TOKEN_KEY, reserved_key};
 use crate::schedule::Fire;
 
 /// What an execution knows of the one that it is a [child](crate::workflow::Wait::child) of.
@@ -44,6 +44,9 @@ pub(crate) struct Origin {
     pub(crate) parent: Option<Arc<Parent>>,
     /// The execution whose place it takes.
     pub(crate) rerun_of: Option<Uuid>,
+    /// From where it is run again, if whoever recorded it did not have the code: a
+    /// [`From`](crate::rerun::From) as it is stored.
+    pub(crate) from: Option<Arc<str>>,
     /// Of what its idempotency tokens are made, if that is said: see [`token_base`](crate::context::token_base).
     pub(crate) token: Option<Uuid>,
     pub(crate) tags: Option<Arc<[String]>>,
@@ -60,6 +63,7 @@ impl Origin {
             (SCHEDULE_KEY, self.fire.as_deref().map(serde_json::to_value)),
             (PARENT_KEY, self.parent.as_deref().map(serde_json::to_value)),
             (RERUN_KEY, self.rerun_of.map(serde_json::to_value)),
+            (FROM_KEY, self.from.as_deref().map(serde_json::to_value)),
             (TOKEN_KEY, self.token.map(serde_json::to_value)),
             (TAGS_KEY, self.tags.as_deref().map(serde_json::to_value)),
         ];
@@ -87,8 +91,9 @@ pub(crate) fn taken_out(mut values: BTreeMap<String, Value>) -> (Input, Origin) 
     let fire = part(&mut values, SCHEDULE_KEY).map(Arc::new);
     let parent = part(&mut values, PARENT_KEY).map(Arc::new);
     let (rerun_of, token) = (part(&mut values, RERUN_KEY), part(&mut values, TOKEN_KEY));
+    let from = part(&mut values, FROM_KEY).map(|from: String| from.into());
     let tags = part(&mut values, TAGS_KEY).map(|tags: Vec<String>| tags.into());
-    (Arc::new(values), Origin { fire, parent, rerun_of, token, tags })
+    (Arc::new(values), Origin { fire, parent, rerun_of, from, token, tags })
 }
 
 /// What is stored may be anything.
@@ -108,10 +113,11 @@ mod tests {
         assert_eq!(taken_out(input.clone()), (Arc::new(input.clone()), Origin::default()));
         let (rerun_of, token) = (Some(Uuid::now_v7()), Some(Uuid::now_v7()));
         let parent = Some(Arc::new(Parent::for_test("resize", 3)));
-        let origin = Origin { fire: None, parent, rerun_of, token, tags: Some(Arc::new(["red".to_owned()])) };
+        let (from, tags) = (Some("task/a".into()), Some(Arc::new(["red".to_owned()]) as Arc<[String]>));
+        let origin = Origin { fire: None, parent, rerun_of, from, token, tags };
         let mut stored = input.clone();
         origin.put_into(&mut stored);
-        assert_eq!(stored.len(), 6);
+        assert_eq!(stored.len(), 7);
         assert_eq!(taken_out(stored), (Arc::new(input), origin));
     }
 

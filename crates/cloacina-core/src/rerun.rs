@@ -28,6 +28,26 @@ pub enum From<'a> {
     Start,
 }
 
+impl<'a> From<'a> {
+    /// As it is stored with a rerun that waits for whoever has the code.
+    pub(crate) fn stored(self) -> String {
+        match self {
+            Self::Failed => "failed".to_owned(),
+            Self::Start => "start".to_owned(),
+            Self::Task(task) => format!("task/{task}"),
+        }
+    }
+
+    /// What was stored.
+    pub(crate) fn of_stored(stored: &'a str) -> Option<Self> {
+        match stored {
+            "failed" => Some(Self::Failed),
+            "start" => Some(Self::Start),
+            other => other.strip_prefix("task/").map(Self::Task),
+        }
+    }
+}
+
 /// What runs executions again.
 #[doc(hidden)]
 pub trait Reruns: Sized {
@@ -379,6 +399,14 @@ mod tests {
         &[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["b", "c"]), ("e", &["b"])];
 
     use TaskState::{Cancelled, Completed, Failed, Skipped};
+
+    #[test]
+    fn from_where_goes_round_as_text() {
+        for from in [From::Failed, From::Start, From::Task("start"), From::Task(""), From::Task("a/b")] {
+            assert_eq!(From::of_stored(&from.stored()), Some(from));
+        }
+        assert_eq!(From::of_stored("somewhere"), None);
+    }
 
     #[test]
     fn what_failed_and_what_lies_behind_it_is_run_again_and_the_rest_is_copied() {

@@ -14,6 +14,9 @@ pub(crate) const PARENT_KEY: &str = "cloacina/parent";
 /// Under which key it says whose place it takes.
 pub(crate) const RERUN_KEY: &str = "cloacina/rerun";
 
+/// Under which key it says from where it is run again, as long as nobody with its code has met it.
+pub(crate) const FROM_KEY: &str = "cloacina/rerun_from";
+
 /// Under which key it says of what its idempotency tokens are made, if not of its own id.
 pub(crate) const TOKEN_KEY: &str = "cloacina/token";
 

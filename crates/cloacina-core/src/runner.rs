@@ -16,22 +16,24 @@ use crate::config::RunnerConfig;
 use crate::context::{Context, payload_of};
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind};
-use crate::execution::{AttemptRecord, ExecutionResult, ExecutionStatus};
+use crate::execution::{AttemptRecord, ExecutionDetails, ExecutionResult, ExecutionStatus};
 use crate::hub::{
-    Ended, HandleNumber, Hub, OpenPlace, Roots, Submit, SubmitReply, Submitter, infos, result_of, summary_of,
+    Ended, HandleNumber, Hub, OpenPlace, Roots, Submit, SubmitReply, Submitter, details_of, infos, result_of,
+    summary_of,
 };
 use crate::id::ExecutionId;
 use crate::keys::Keys;
+use crate::meters::count_signal;
 use crate::metrics::TenantMetrics;
 use crate::rerun::{self, Rerun, Reruns};
 use crate::signal::{ByKey, Carrier, Signal, Waiting};
 use crate::store::{
     Actor, AuditOf, AuditRecord, AuditVerdict, Control, Controlled, ExecutionFilter, ExecutionList,
     ExecutionRecord, NEVER, NewAudit, NewSignal, Payload, Place, PlaceName, SignalSent, SignalTarget,
-    WaitFilter,
+    TenantStatus, WaitFilter, WorkflowKey,
 };
 use crate::submission::{Described, Destination, Input, Submission, Submissions};
-use crate::workflow::{Workflow, WorkflowDescription, WorkflowInfo};
+use crate::workflow::{Fingerprint, Workflow, WorkflowDescription, WorkflowInfo};
 
 /// The most executions that a listing without a limit returns.
 const LIST_LIMIT: usize = 10_000;
@@ -372,6 +374,24 @@ impl PlaceRunner {
         Ok(headers.iter().map(summary_of).collect())
     }
 
+    /// What the operator decided about this tenant: whether it may work, and what it may use.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn tenant_status(&self) -> Result<TenantStatus, Error> {
+        self.check_open()?;
+        let (store, place) = self.store();
+        Ok(self.handle.hub.ask(async move { store.tenant_status(&place).await }).await?)
+    }
+
+    /// What time it is for what is shown of this tenant: the time of this process, or of the clock that a test
+    /// moves.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.handle.hub.now()
+    }
+
     /// The keys that are kept beside this place, in its file or its database.
     #[must_use]
     pub fn keys(&self) -> Keys {
@@ -404,6 +424,25 @@ impl PlaceRunner {
         let ids = [ExecutionId(id)];
         let headers = self.handle.hub.ask(async move { store.execution_headers(&place, &ids).await }).await?;
         let key = headers.into_iter().next().ok_or_else(|| self.not_found(id))?.workflow;
+        self.describe(key).await
+    }
+
+    /// What a version of a workflow looks like: from the code if this process has it, else as a process that
+    /// had it described it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn workflow(
+        &self,
+        name: &str,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<WorkflowDescription>, Error> {
+        self.check_open()?;
+        self.describe(WorkflowKey { name: name.into(), fingerprint }).await
+    }
+
+    async fn describe(&self, key: WorkflowKey) -> Result<Option<WorkflowDescription>, Error> {
         let here = self.handle.place.state().handles.workflows.version(&key).cloned();
         if let Some(workflow) = here {
             return Ok(Some(workflow.describe()));
@@ -808,6 +847,7 @@ impl Carrier for PlaceRunner {
         let now = hub.clock().database_now();
         let target = signal.target.clone();
         let sent = hub.ask(async move { store.signal_send(&place, &signal, now).await }).await?;
+        count_signal(&sent);
         match (sent, target, refused) {
             (SignalSent::NotFound, _, Some(refused)) => return Err(refused),
             (SignalSent::Delivered(_), ..) => hub.look_for_waits(open),
@@ -969,6 +1009,20 @@ impl Execution {
         let attempts =
             self.runner.handle.hub.ask(async move { store.attempt_list(&place, id).await }).await?;
         attempts.ok_or_else(|| self.runner.not_found(self.execution_id))
+    }
+
+    /// Everything that is stored of it: besides what
+    /// [`get_execution`](PlaceRunner::get_execution) tells, its input and what each task changed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if there is no such execution, [`ErrorKind::Context`] if what is stored of it
+    /// cannot be read.
+    pub async fn details(&self) -> Result<ExecutionDetails, Error> {
+        self.runner.check_open()?;
+        let record = self.runner.load(self.execution_id).await?;
+        let workflows = Arc::clone(&self.runner.handle.place.state().handles.workflows);
+        details_of(&record, workflows.version(&record.header.workflow).map(Arc::as_ref))
     }
 
     /// Starts to describe a rerun of it: a new execution that takes its place, and runs it from there.

@@ -2,7 +2,7 @@
 -- the executions. It waits for no lock. What follows is a statement of its own, under these locks.
 --
 -- A row that is about no execution, or does not agree with its own, which a tenant may have written, is taken
--- away: it would be in the way of the others for ever. `fits` says whether it agrees.
+-- away: it would be in the way of the others for ever. `fits` says whether it agrees. Reruns are told and left.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 front AS MATERIALIZED (
     SELECT first.*
@@ -19,12 +19,12 @@ front AS MATERIALIZED (
     LIMIT $4 + 100
 ),
 picked AS MATERIALIZED (
-    SELECT ready.ctid, ready.execution_id, ready.workflow,
+    SELECT ready.ctid, ready.execution_id, ready.workflow, execution.rerun_of IS NOT NULL AS rerun,
            execution.state = 'pending' AND execution.name = ready.workflow
                AND coalesce(execution.expands_at <= (SELECT now FROM clock), false) AS fits
     FROM front
     CROSS JOIN LATERAL (
-        SELECT state, expands_at, workflow AS name FROM workflow_executions
+        SELECT state, expands_at, workflow AS name, rerun_of FROM workflow_executions
         WHERE tenant_id = $1 AND id = front.execution_id
         OFFSET 0
         FOR NO KEY UPDATE SKIP LOCKED
@@ -46,9 +46,9 @@ void AS MATERIALIZED (
 ),
 taken AS (
     DELETE FROM ready_tasks AS ready
-    USING (SELECT ctid FROM picked UNION ALL SELECT ctid FROM void) AS gone
+    USING (SELECT ctid FROM picked WHERE NOT (fits AND rerun) UNION ALL SELECT ctid FROM void) AS gone
     WHERE ready.ctid = gone.ctid
 )
-SELECT execution_id AS id, workflow, fits FROM picked
+SELECT execution_id AS id, workflow, fits, rerun FROM picked
 UNION ALL
-SELECT execution_id, workflow, false FROM void
+SELECT execution_id, workflow, false, false FROM void

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cloacina_core::store::{Expansion, Place, Result};
+use cloacina_core::id::ExecutionId;
+use cloacina_core::store::{Expanded, Expansion, NewExecution, Place, Result};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use crate::inner::Inner;
 use crate::row::column;
 use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::submits::{Reached, Tasks};
+use crate::submits::{Reached, Submits, Tasks};
 use crate::value::Value;
 
 pub(crate) async fn expand(
@@ -24,7 +25,7 @@ pub(crate) async fn expand(
     workflows: Arc<[Expansion]>,
     limit: usize,
     now: Option<Timestamp>,
-) -> Result<usize> {
+) -> Result<Expanded> {
     let (tenant, schema) = (Uuid::from(place.tenant), SchemaName::of(&place)?);
     let failed = |failure: Failure| failure.into_error(&crate::error::named(&place));
     let by_name: HashMap<&str, &Expansion> =
@@ -37,7 +38,7 @@ pub(crate) async fn expand(
     // names.
     let take = [Step::Run(sql::EXPAND_TAKE, params![tenant, now, names, limit])];
     let taken = side.begin(inner.scope(place.tenant, &schema), &take).await.map_err(failed)?;
-    let (mut ids, mut fingerprints, mut spoiled) = (Vec::new(), Vec::new(), 0_usize);
+    let (mut ids, mut fingerprints, mut spoiled, mut reruns) = (Vec::new(), Vec::new(), 0_usize, Vec::new());
     let (mut tasks, mut reached) = (Tasks::default(), Vec::<Reached>::new());
     for row in &taken[0] {
         let of = (column::<Uuid>(row, "id", &place.name), column::<&str>(row, "workflow", &place.name));
@@ -47,6 +48,10 @@ pub(crate) async fn expand(
             spoiled += 1;
             continue;
         };
+        if column(row, "rerun", &place.name).unwrap_or(false) {
+            reruns.push(ExecutionId(id));
+            continue;
+        }
         ids.push(id);
         fingerprints.push(expansion.workflow.fingerprint.0);
         tasks.add(tenant, id, &expansion.tasks);
@@ -77,5 +82,44 @@ pub(crate) async fn expand(
     if expanded > 0 {
         inner.hints.tell_of_work();
     }
-    Ok(expanded)
+    Ok(Expanded { executions: expanded, reruns })
+}
+
+pub(crate) async fn expand_rerun(
+    inner: Arc<Inner>,
+    place: Place,
+    rerun: Arc<NewExecution>,
+    now: Option<Timestamp>,
+) -> Result<bool> {
+    let (tenant, schema, id) = (Uuid::from(place.tenant), SchemaName::of(&place)?, Uuid::from(rerun.id));
+    let failed = |failure: Failure| failure.into_error(&crate::error::named(&place));
+    let mut side = inner.pool.side().await?;
+    side.touch(place.tenant);
+    let take = [Step::Run(sql::EXPAND_TAKE_RERUN, params![tenant, id])];
+    let taken = side.begin(inner.scope(place.tenant, &schema), &take).await.map_err(failed)?;
+    let is_taken = !taken[0].is_empty();
+    let all = std::slice::from_ref(&rerun);
+    let mut steps = Vec::new();
+    if is_taken {
+        let mut submits = Submits::default();
+        submits.add(tenant, all);
+        let Submits { tasks, copies, reached, .. } = submits;
+        let fingerprint = rerun.workflow.fingerprint.0;
+        steps.push(Step::Run(sql::EXECUTION_EXPAND, params![tenant, vec![id], vec![fingerprint]]));
+        if !copies.is_empty() {
+            steps.push(Step::of(sql::COPY_INSERT, copies.values(tenant)));
+        }
+        let values = tasks.values(|_| Value::Uuid(tenant), Value::Timestamp(now), Uuid::nil());
+        steps.push(Step::of(sql::TASK_INSERT, values));
+        let waits = !reached.is_empty();
+        if waits {
+            steps.push(reach(&reached));
+        }
+        steps.push(doorbell::ring_at(place.tenant, now, waits.then_some(Timestamp::UNIX_EPOCH)));
+    }
+    side.finish(&steps).await.map_err(failed)?;
+    if is_taken {
+        inner.hints.tell_of_work();
+    }
+    Ok(is_taken)
 }

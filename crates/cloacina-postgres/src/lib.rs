@@ -61,8 +61,8 @@ use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
     ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
-    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush,
-    Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, NewAudit,
+    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
+    Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, NewAudit,
     NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName,
     Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
     ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
@@ -410,9 +410,19 @@ impl Store for PostgresStore {
         workflows: &Arc<[Expansion]>,
         limit: usize,
         now: Option<Timestamp>,
-    ) -> Result<usize> {
+    ) -> Result<Expanded> {
         let workflows = Arc::clone(workflows);
         self.run(expand::expand(Arc::clone(&self.inner), place.clone(), workflows, limit, now)).await
+    }
+
+    async fn execution_expand_rerun(
+        &self,
+        place: &Place,
+        rerun: &Arc<NewExecution>,
+        now: Option<Timestamp>,
+    ) -> Result<bool> {
+        let rerun = Arc::clone(rerun);
+        self.run(expand::expand_rerun(Arc::clone(&self.inner), place.clone(), rerun, now)).await
     }
 
     async fn due_settle(

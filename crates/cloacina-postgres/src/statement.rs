@@ -157,6 +157,7 @@ statements! {
     EXPAND_INSERT "expand_insert";
     EXPAND_TAKE "expand_take";
     EXECUTION_EXPAND "execution_expand";
+    EXPAND_TAKE_RERUN "expand_take_rerun";
     EXECUTION_PAUSE "execution_pause";
     EXECUTION_RESUME "execution_resume";
     EXECUTION_OVERDUE "execution_overdue";

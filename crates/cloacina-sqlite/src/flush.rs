@@ -292,20 +292,7 @@ impl Steps<'_> {
         for tag in &*new.tags {
             self.connection.prepare_cached(TAG_INSERT)?.execute(params![self.tenant.0, tag, new.id.0])?;
         }
-        for copied in new.rerun.iter().flat_map(|rerun| &rerun.copied) {
-            let task = usize::try_from(copied.task).ok().and_then(|task| new.tasks.get(task));
-            self.connection.prepare_cached(COPY_INSERT)?.execute(params![
-                self.tenant.0,
-                new.id.0,
-                copied.task,
-                task.map(|task| &task.name),
-                copied.started_at.map(Timestamp::as_microsecond),
-                copied.finished_at.as_microsecond(),
-                copied.skipped.map(|reason| reason.as_str()),
-                copied.patch.as_deref(),
-            ])?;
-        }
-        Ok(())
+        copy(self.connection, self.tenant, new)
     }
 
     fn submit_tasks(
@@ -616,6 +603,24 @@ struct Picked {
     execution: ExecutionId,
     task: TaskIndex,
     workflow: WorkflowKey,
+}
+
+/// Writes the tasks of a rerun that are over from the beginning.
+pub(crate) fn copy(connection: &Connection, tenant: TenantId, new: &NewExecution) -> Result<(), Failure> {
+    for copied in new.rerun.iter().flat_map(|rerun| &rerun.copied) {
+        let task = usize::try_from(copied.task).ok().and_then(|task| new.tasks.get(task));
+        connection.prepare_cached(COPY_INSERT)?.execute(params![
+            tenant.0,
+            new.id.0,
+            copied.task,
+            task.map(|task| &task.name),
+            copied.started_at.map(Timestamp::as_microsecond),
+            copied.finished_at.as_microsecond(),
+            copied.skipped.map(|reason| reason.as_str()),
+            copied.patch.as_deref(),
+        ])?;
+    }
+    Ok(())
 }
 
 /// An attempt that is over while its task is not.

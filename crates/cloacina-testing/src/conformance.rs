@@ -257,6 +257,7 @@ macro_rules! store_conformance {
             rerun {
                 a_rerun_has_what_was_copied_and_runs_the_rest
                 a_task_that_its_rule_skipped_is_copied_as_skipped
+                a_rerun_by_name_waits_for_whoever_knows_what_it_copies
                 a_wait_that_nothing_is_before_but_copies_is_reached_at_once
                 only_what_is_over_is_rerun_and_once
                 a_rerun_that_is_repeated_changes_nothing

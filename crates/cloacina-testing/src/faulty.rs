@@ -20,8 +20,8 @@ use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
     ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
-    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush,
-    Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, NewAudit,
+    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
+    Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, NewAudit,
     NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName,
     Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
     ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
@@ -71,6 +71,7 @@ methods! {
     ScheduleList = "schedule_list",
     ScheduleFires = "schedule_fires",
     ExecutionExpand = "execution_expand",
+    ExecutionExpandRerun = "execution_expand_rerun",
     WaitDue = "wait_due",
     WaitEnds = "wait_ends",
     WaitSettle = "wait_settle",
@@ -322,9 +323,18 @@ impl Store for FaultyStore {
         workflows: &Arc<[Expansion]>,
         limit: usize,
         now: Option<Timestamp>,
-    ) -> Result<usize> {
+    ) -> Result<Expanded> {
         let work = self.inner.execution_expand(place, workflows, limit, now);
         self.through(Method::ExecutionExpand, work).await
+    }
+
+    async fn execution_expand_rerun(
+        &self,
+        place: &Place,
+        rerun: &Arc<NewExecution>,
+        now: Option<Timestamp>,
+    ) -> Result<bool> {
+        self.through(Method::ExecutionExpandRerun, self.inner.execution_expand_rerun(place, rerun, now)).await
     }
 
     async fn due_settle(

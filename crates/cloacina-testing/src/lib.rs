@@ -1,6 +1,8 @@
 //! What the tests of the workspace share.
 
+pub mod browser;
 pub mod cluster;
+mod program;
 
 #[cfg(feature = "engine")]
 pub mod clock;

@@ -22,8 +22,8 @@ use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
     ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, Due, DueChildren, DueKind,
-    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush,
-    Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, MANY,
+    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
+    Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, MANY,
     MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd,
     OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace,
     Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
@@ -316,11 +316,23 @@ impl Store for MemoryStore {
         workflows: &Arc<[Expansion]>,
         limit: usize,
         now: Option<Timestamp>,
-    ) -> Result<usize> {
+    ) -> Result<Expanded> {
         let mut tables = self.shared.lock();
         let expanded = tables.place(place)?.expand(workflows, limit, or_system(now));
         tables.hint(self.number);
         Ok(expanded)
+    }
+
+    async fn execution_expand_rerun(
+        &self,
+        place: &Place,
+        rerun: &Arc<NewExecution>,
+        now: Option<Timestamp>,
+    ) -> Result<bool> {
+        let mut tables = self.shared.lock();
+        let is_expanded = tables.place(place)?.expand_rerun(rerun, or_system(now));
+        tables.hint(self.number);
+        Ok(is_expanded)
     }
 
     async fn place_repair(&self, _: &Place, _: Option<Timestamp>) -> Result<Repaired> {

@@ -1,18 +1,18 @@
 //! A pooler in transaction mode (pgbouncer) before a PostgreSQL server: each transaction may be another
 //! server process's.
 
+use std::fs;
 use std::io::{self, Error};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use std::{env, fs};
 
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
 
 use crate::cluster::free_port;
+use crate::program;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -138,28 +138,7 @@ fn account() -> Option<(u32, u32)> {
     ["postgres", "nobody"].iter().find_map(|name| Some((id(&["-u", name])?, id(&["-g", name])?)))
 }
 
-fn find() -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut directories = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    directories.find_map(|directory| Some(directory.join("pgbouncer")).filter(|program| program.is_file()))
-}
-
 fn find_or_install() -> io::Result<PathBuf> {
-    static INSTALLING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(program) = find() {
-        return Ok(program);
-    }
-    let apt_get = Path::new("/usr/bin/apt-get");
-    if id(&["-u"]) == Some(0) && apt_get.exists() {
-        eprintln!("pgbouncer is not installed; installing it with apt-get");
-        for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends", "pgbouncer"]] {
-            let mut command = Command::new(apt_get);
-            command.args(["-o", "DPkg::Lock::Timeout=300"]).args(arguments);
-            command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).output()?;
-        }
-    }
-    find().ok_or_else(|| {
-        Error::other("pgbouncer is not there: install it (Debian and Ubuntu: `apt-get install pgbouncer`)")
-    })
+    let hint = "install it (Debian and Ubuntu: `apt-get install pgbouncer`)";
+    program::find_or_install("pgbouncer", || program::find(&["pgbouncer"], &["/usr/sbin"]), hint)
 }

@@ -43,7 +43,7 @@ async fn log_in(
     // Without a path, so that it is for what lies beside this page, wherever the router is mounted.
     let cookie =
         format!("{SESSION}={secret}; Max-Age={lasts}; HttpOnly; SameSite=Strict{}", secure(&headers));
-    Ok(to("./", Some(&cookie)))
+    Ok(to("home", Some(&cookie)))
 }
 
 async fn log_out(State(web): State<Arc<Web>>, headers: HeaderMap) -> Result<Response, Problem> {

@@ -86,8 +86,8 @@ pub mod rerun {
 }
 
 pub use cloacina_core::execution::{
-    AttemptOutcome, AttemptRecord, Cancellation, DependencyOutcome, ExecutionResult, ExecutionStatus,
-    SkipReason, TaskInfo, TaskResult, TaskState,
+    AttemptOutcome, AttemptRecord, Cancellation, DependencyOutcome, ExecutionDetails, ExecutionResult,
+    ExecutionStatus, SkipReason, TaskDetails, TaskInfo, TaskResult, TaskState,
 };
 pub use cloacina_core::store::{ExecutionFilter, FireOutcome, FireRecord, ScheduleState};
 pub use cloacina_core::workflow::{

@@ -7,6 +7,6 @@ mod task_info;
 
 pub use outcome::DependencyOutcome;
 pub(crate) use outcome::{Before, Outcomes};
-pub use result::{AttemptRecord, ExecutionResult, TaskResult};
+pub use result::{AttemptRecord, ExecutionDetails, ExecutionResult, TaskDetails, TaskResult};
 pub use state::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 pub use task_info::{Cancellation, TaskInfo};

@@ -1,14 +1,17 @@
 //! What an execution, its tasks and their attempts came to.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
 use crate::Context;
-use crate::workflow::TaskKind;
+use crate::workflow::{Fingerprint, TaskKind};
 
 /// A snapshot of an execution. Once it has ended, it never changes, but for
 /// [`superseded_by`](Self::superseded_by).
@@ -67,6 +70,65 @@ pub struct TaskResult {
     pub error_message: Option<String>,
     /// Why it was skipped.
     pub skip_reason: Option<SkipReason>,
+}
+
+/// An execution with all that is stored of it: what one looks at to find out what happened.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ExecutionDetails {
+    /// What it came to.
+    pub result: ExecutionResult,
+    /// The version of its workflow.
+    pub fingerprint: Fingerprint,
+    /// From 0 to 9.
+    pub priority: u8,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+    /// When it is cancelled if it is not over.
+    pub deadline: Option<Timestamp>,
+    /// What it was given. It belongs to the tenant, as what its tasks changed does.
+    pub input: BTreeMap<String, Value>,
+    /// What is stored of its tasks, in the order of its `task_results`.
+    pub tasks: Vec<TaskDetails>,
+}
+
+/// Without the input, which belongs to the tenant.
+impl fmt::Debug for ExecutionDetails {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecutionDetails")
+            .field("result", &self.result)
+            .field("fingerprint", &self.fingerprint)
+            .field("priority", &self.priority)
+            .field("created_at", &self.created_at)
+            .field("deadline", &self.deadline)
+            .field("tasks", &self.tasks)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A task of an execution with what it changed.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct TaskDetails {
+    /// How many of its attempts failed.
+    pub failures: u32,
+    /// How many of its attempts were lost with their runner.
+    pub lost: u32,
+    /// Who runs it, or ran it last.
+    pub runner_id: Option<Uuid>,
+    /// What it set in the context, and what it removed (`None`), once it has completed.
+    pub changes: BTreeMap<String, Option<Value>>,
+}
+
+/// Without what it changed, which belongs to the tenant.
+impl fmt::Debug for TaskDetails {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskDetails")
+            .field("failures", &self.failures)
+            .field("lost", &self.lost)
+            .field("runner_id", &self.runner_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One try of a task.

@@ -63,9 +63,11 @@ impl Hub {
             From::Start => None,
             From::Failed | From::Task(_) => Some(token_base(&origin, of.0, &values)),
         };
+        // Without the code it is recorded by its name. Whoever has the code works out what is copied.
+        let by_name = place.state().handles.workflows.get(&header.workflow.name).is_none();
         let described = Described {
             workflow: header.workflow.name.to_string(),
-            by_name: false,
+            by_name,
             input: input.unwrap_or_else(|| Context::shared(values)),
             idempotency_key: None,
             start_at: None,
@@ -74,12 +76,20 @@ impl Hub {
             tags: header.tags.to_vec(),
             submitted_by: None,
             // A child is an execution of its own when it is rerun; its tasks still know what it was for.
-            origin: Origin { rerun_of: Some(of.0), token, ..origin },
+            origin: Origin {
+                rerun_of: Some(of.0),
+                from: by_name.then(|| from.stored().into()),
+                token,
+                ..origin
+            },
         };
         let (mut submit, limit) = self.check(described, place, settings, Roots::Left, reply)?;
         let before = place.state().handles.workflows.version(&header.workflow).cloned();
-        let workflow = submit.workflow.as_deref().expect("what is not submitted by name has its workflow");
         let new = Arc::get_mut(&mut submit.execution).expect("nobody else has it yet");
+        let Some(workflow) = submit.workflow.as_deref() else {
+            new.rerun = Some(Box::new(Rerun { audit: None, of, copied: Vec::new() }));
+            return Ok((submit, limit));
+        };
         let plan = rerun::plan(record, &new.tasks, workflow, before.as_deref(), from)
             .map_err(|misfit| misfit.into_error(of, tenant, &header.workflow.name, from))?;
         new.tasks = plan.tasks;

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use crate::context::{Context, ContextError, Patch, Values, values_from_json};
 use crate::error::{Error, ErrorKind};
 use crate::execution::{
-    DependencyOutcome, ExecutionResult, ExecutionStatus, SkipReason, TaskResult, TaskState,
+    DependencyOutcome, ExecutionDetails, ExecutionResult, ExecutionStatus, SkipReason, TaskDetails,
+    TaskResult, TaskState,
 };
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
 use crate::origin::{Origin, taken_out};
@@ -434,6 +435,29 @@ pub(crate) fn result_of(
             })
             .collect(),
         ..summary_of(&record.header)
+    })
+}
+
+/// A stored execution with everything that its caller may see of it.
+pub(crate) fn details_of(
+    record: &ExecutionRecord,
+    workflow: Option<&Workflow>,
+) -> Result<ExecutionDetails, Error> {
+    let ContextParts { input, patches, .. } = ContextParts::of(record)?;
+    let task = |(task, patch): (&TaskRecord, Option<Arc<Patch>>)| TaskDetails {
+        failures: task.failures.max(0).cast_unsigned(),
+        lost: task.lost.max(0).cast_unsigned(),
+        runner_id: task.runner.map(|runner| runner.0),
+        changes: patch.map(|patch| patch.changes().clone()).unwrap_or_default(),
+    };
+    Ok(ExecutionDetails {
+        result: result_of(record, workflow)?,
+        fingerprint: record.header.workflow.fingerprint,
+        priority: u8::try_from(record.header.priority).unwrap_or_default(),
+        created_at: record.header.created_at,
+        deadline: record.header.deadline,
+        input: Arc::unwrap_or_clone(input),
+        tasks: record.tasks.iter().zip(patches).map(task).collect(),
     })
 }
 

@@ -154,6 +154,26 @@ pub enum RerunRefusal {
 }
 
 impl NewExecution {
+    /// What one that is there and has no tasks becomes. Beside its id, only what is said here counts.
+    #[must_use]
+    pub fn expanding(id: ExecutionId, expansion: &Expansion) -> Self {
+        Self {
+            id,
+            workflow: expansion.workflow.clone(),
+            priority: 0,
+            input: "{}".into(),
+            idempotency: None,
+            start_at: None,
+            deadline: None,
+            tasks: Arc::clone(&expansion.tasks),
+            claimed: Vec::new(),
+            submitter: None,
+            tags: Vec::new(),
+            submitted_by: None,
+            rerun: None,
+        }
+    }
+
     /// Its tasks that are not over from the beginning, with their positions.
     pub fn open_tasks(&self) -> impl Iterator<Item = (TaskIndex, &NewTask)> {
         let copied = self.rerun.as_ref().map_or(&[][..], |rerun| &rerun.copied);
@@ -178,6 +198,15 @@ pub struct Expansion {
     pub workflow: WorkflowKey,
     /// Its tasks by position.
     pub tasks: Arc<[NewTask]>,
+}
+
+/// What came of [`execution_expand`](super::Store::execution_expand).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expanded {
+    /// How many executions have tasks now.
+    pub executions: usize,
+    /// Reruns that were met, as many as were looked at.
+    pub reruns: Vec<ExecutionId>,
 }
 
 /// A task of a new execution.

@@ -48,9 +48,9 @@ pub use execution::{
     ORPHANED, PlaceFigures, Pulse, TaskRecord,
 };
 pub use flush::{
-    Claim, Claimed, Closed, CopiedTask, Expansion, Flush, Flushed, Freed, Fresh, Idempotency, NewExecution,
-    NewTask, Outcome, PlaceFlush, PlaceFlushed, Recorded, RecordedExecutions, Rerun, RerunRefusal,
-    TaskOutcome, WorkflowKey,
+    Claim, Claimed, Closed, CopiedTask, Expanded, Expansion, Flush, Flushed, Freed, Fresh, Idempotency,
+    NewExecution, NewTask, Outcome, PlaceFlush, PlaceFlushed, Recorded, RecordedExecutions, Rerun,
+    RerunRefusal, TaskOutcome, WorkflowKey,
 };
 pub use key::{KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, NewKey};
 pub use payload::Payload;
@@ -269,14 +269,24 @@ pub trait Store: KeyStore + AuditStore {
 
     /// Gives executions that were submitted by these names and whose start is due the tasks of the workflow,
     /// at most `limit` of them, in one transaction. From then on they are as if they had been submitted with
-    /// it. What somebody else has locked stays. Returns how many.
+    /// it. What somebody else has locked stays. Reruns are told and left as they are: what they become has to
+    /// be worked out for each.
     async fn execution_expand(
         &self,
         place: &Place,
         workflows: &Arc<[Expansion]>,
         limit: usize,
         now: Option<Timestamp>,
-    ) -> Result<usize>;
+    ) -> Result<Expanded>;
+
+    /// Gives a rerun that was recorded by the name of its workflow its tasks, those that are copied among
+    /// them; what else is [said of it](NewExecution::expanding) does not count. False if somebody else did, or it is over, paused or gone.
+    async fn execution_expand_rerun(
+        &self,
+        place: &Place,
+        rerun: &Arc<NewExecution>,
+        now: Option<Timestamp>,
+    ) -> Result<bool>;
 
     /// Takes due rows of schedules, at most `limit`, with the locks on these, and does what `decide` says
     /// about them, in one transaction. What somebody else has locked at this moment stays.

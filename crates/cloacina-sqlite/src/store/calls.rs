@@ -9,8 +9,8 @@ use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
     ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
-    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expansion, FireList, FireRecord, Flush,
-    Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, NewAudit,
+    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
+    Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, NewAudit,
     NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName,
     Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
     ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
@@ -161,10 +161,23 @@ impl Store for SqliteStore {
         workflows: &Arc<[Expansion]>,
         limit: usize,
         now: Option<Timestamp>,
-    ) -> Result<usize> {
+    ) -> Result<Expanded> {
         self.own(place)?;
         self.write(Durability::Full, |connection| {
             expand::expand(connection, place.tenant, workflows, limit, self.micros(now))
+        })
+        .await
+    }
+
+    async fn execution_expand_rerun(
+        &self,
+        place: &Place,
+        rerun: &Arc<NewExecution>,
+        now: Option<Timestamp>,
+    ) -> Result<bool> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            expand::expand_rerun(connection, place.tenant, rerun, self.micros(now))
         })
         .await
     }

@@ -322,8 +322,38 @@ impl Process {
         let (place, expansions) =
             (Arc::clone(&self.place), [Expansion { workflow: workflow.clone(), tasks }]);
         let expansions: Arc<[Expansion]> = expansions.into();
-        self.call(|store| async move { store.execution_expand(&place, &expansions, limit, Some(now)).await })
-            .await
+        let expanded = self
+            .call(|store| async move { store.execution_expand(&place, &expansions, limit, Some(now)).await })
+            .await;
+        expanded.executions
+    }
+
+    /// The reruns that are met by whoever has this version of the workflow.
+    pub(in crate::conformance) async fn reruns_met(
+        &self,
+        workflow: &WorkflowKey,
+        waiting_on: &[i16],
+        now: Timestamp,
+    ) -> Vec<ExecutionId> {
+        let tasks = draft(waiting_on).tasks;
+        let (place, expansions) =
+            (Arc::clone(&self.place), [Expansion { workflow: workflow.clone(), tasks }]);
+        let expansions: Arc<[Expansion]> = expansions.into();
+        let expanded = self
+            .call(|store| async move { store.execution_expand(&place, &expansions, 10, Some(now)).await })
+            .await;
+        assert_eq!(expanded.executions, 0);
+        expanded.reruns
+    }
+
+    /// Gives a rerun its tasks.
+    pub(in crate::conformance) async fn expand_rerun(
+        &self,
+        rerun: &Arc<NewExecution>,
+        now: Timestamp,
+    ) -> bool {
+        let (place, rerun) = (Arc::clone(&self.place), Arc::clone(rerun));
+        self.call(|store| async move { store.execution_expand_rerun(&place, &rerun, Some(now)).await }).await
     }
 
     /// Takes due rows, as a program that knows these kinds.

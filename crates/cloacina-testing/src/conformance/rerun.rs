@@ -6,12 +6,13 @@ use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, SkipReason, Task
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{
     CopiedTask, ExecutionFilter, ExecutionList, Idempotency, NewExecution, NewSignal, NewTask, Rerun,
-    RerunRefusal, SignalSent, SignalTarget, TaskOutcome,
+    RerunRefusal, SignalSent, SignalTarget, TaskOutcome, WorkflowKey,
 };
+use cloacina_core::workflow::Fingerprint;
 
 use super::Fixture;
 use super::process::{
-    Process, Runner, WORKFLOW, World, at, claimed_draft, completed, draft, failed, outcome,
+    Process, Runner, WORKFLOW, World, at, claimed_draft, completed, draft, failed, key, outcome,
 };
 
 /// A rerun of an execution of three tasks in a row, of which the first is copied.
@@ -99,6 +100,49 @@ pub async fn a_task_that_its_rule_skipped_is_copied_as_skipped(fixture: &impl Fi
     runner.report(completed(id, 0), at(7)).await;
     assert_eq!(world.header(id).await.status, ExecutionStatus::Completed);
     assert_eq!(world.attempts(id).await.map(|attempts| attempts.len()), Some(1));
+}
+
+pub async fn a_rerun_by_name_waits_for_whoever_knows_what_it_copies(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let old = failed_one(&runner).await;
+    world.lower(at(4)).await;
+    let workflow = WorkflowKey { name: WORKFLOW.into(), fingerprint: Fingerprint::UNKNOWN };
+    let empty = Some(Box::new(Rerun { audit: None, of: old, copied: Vec::new() }));
+    let new = NewExecution { workflow, rerun: empty, ..draft(&[]) };
+    let id = new.id;
+    assert_eq!(world.record(vec![new], at(5)).await.submitted, [id]);
+    assert_eq!(world.header(old).await.superseded_by, Some(id));
+    let version = key(WORKFLOW, 1);
+    for _ in 0..2 {
+        assert_eq!(world.reruns_met(&version, &[0, 1, 1], at(6)).await, [id], "it is told, and left");
+    }
+    assert_eq!(world.load(id).await.tasks.len(), 0);
+    let planned = NewExecution { id, workflow: version.clone(), ..rerun(old) };
+    let planned = Arc::new(planned);
+    assert!(world.expand_rerun(&planned, at(7)).await);
+    assert!(!world.expand_rerun(&planned, at(7)).await, "once");
+    assert_eq!(world.reruns_met(&version, &[0, 1, 1], at(8)).await, []);
+    let record = world.load(id).await;
+    assert_eq!((record.header.workflow, record.header.rerun_of), (version, Some(old)));
+    assert_eq!(record.tasks[0].patch.as_deref(), Some(r#"{"set":{"a":1}}"#));
+    assert_eq!(world.states(id).await, [TaskState::Completed, TaskState::Ready, TaskState::Pending]);
+    let claimed = runner.claim(10, at(9)).await;
+    assert_eq!(
+        claimed.iter().map(|claimed| (claimed.execution, claimed.task)).collect::<Vec<_>>(),
+        [(id, 1)]
+    );
+    // One that is over gets no tasks.
+    let other = failed_one(&runner).await;
+    let workflow = WorkflowKey { name: WORKFLOW.into(), fingerprint: Fingerprint::UNKNOWN };
+    let empty = Some(Box::new(Rerun { audit: None, of: other, copied: Vec::new() }));
+    let new = NewExecution { workflow, rerun: empty, ..draft(&[]) };
+    let cancelled = new.id;
+    world.record(vec![new], at(10)).await;
+    world.cancel(cancelled, at(11)).await;
+    let planned = NewExecution { id: cancelled, workflow: key(WORKFLOW, 1), ..rerun(other) };
+    assert!(!world.expand_rerun(&Arc::new(planned), at(12)).await);
+    assert_eq!(world.load(cancelled).await.tasks.len(), 0);
 }
 
 pub async fn a_wait_that_nothing_is_before_but_copies_is_reached_at_once(fixture: &impl Fixture) {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex};
 use cloacina_core::store::{
-    AttemptList, ChildrenNode, Claim, Claimed, Closed, Control, Controlled, DueKind, ExecutionHeader,
-    ExecutionList, ExecutionRecord, Expansion, FireRecord, Freed, Fresh, NewExecution, NewTask, NextDue,
-    ORPHANED, Outcome, Payload, Place, PlaceFigures, PlaceFlush, PlaceFlushed, Pulse, Recorded,
-    RecordedExecutions, RerunRefusal, ScheduleRow, Settled, TaskOutcome, TaskRecord, WorkflowKey,
+    AttemptList, ChildrenNode, Claim, Claimed, Closed, Control, Controlled, CopiedTask, DueKind,
+    ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireRecord, Freed, Fresh,
+    NewExecution, NewTask, NextDue, ORPHANED, Outcome, Payload, Place, PlaceFigures, PlaceFlush,
+    PlaceFlushed, Pulse, Recorded, RecordedExecutions, RerunRefusal, ScheduleRow, Settled, TaskOutcome,
+    TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 
@@ -164,6 +165,16 @@ impl Task {
 }
 
 impl Execution {
+    /// Puts in a task that is over from the beginning.
+    fn copy(&mut self, copied: &CopiedTask) {
+        let Some(Task { record, .. }) = self.task(copied.task) else { return };
+        record.state = if copied.skipped.is_some() { TaskState::Skipped } else { TaskState::Completed };
+        record.skip_reason = copied.skipped;
+        record.started_at = copied.started_at;
+        record.finished_at = Some(copied.finished_at);
+        record.patch.clone_from(&copied.patch);
+    }
+
     fn task(&mut self, index: TaskIndex) -> Option<&mut Task> {
         usize::try_from(index).ok().and_then(|index| self.tasks.get_mut(index))
     }
@@ -316,12 +327,7 @@ impl PlaceRows {
             listed: BTreeSet::new(),
         };
         for copied in new.rerun.iter().flat_map(|rerun| &rerun.copied) {
-            let Some(Task { record, .. }) = execution.task(copied.task) else { continue };
-            record.state = if copied.skipped.is_some() { TaskState::Skipped } else { TaskState::Completed };
-            record.skip_reason = copied.skipped;
-            record.started_at = copied.started_at;
-            record.finished_at = Some(copied.finished_at);
-            record.patch.clone_from(&copied.patch);
+            execution.copy(copied);
         }
         for index in &new.claimed {
             let runner = writer.runner.expect("a flush without a runner claims nothing");
@@ -526,23 +532,47 @@ impl PlaceRows {
         next
     }
 
-    pub(crate) fn expand(&mut self, workflows: &[Expansion], limit: usize, now: Timestamp) -> usize {
+    pub(crate) fn expand(&mut self, workflows: &[Expansion], limit: usize, now: Timestamp) -> Expanded {
         let expansion = |row: &ReadyRow| {
             let execution = &self.executions[&row.execution];
             let of_name = |known: &&Expansion| known.workflow.name == execution.header.workflow.name;
             execution.expands.filter(|due| *due <= now)?;
-            Some((row.execution, workflows.iter().find(of_name)?))
+            let is_rerun = execution.header.rerun_of.is_some();
+            Some((row.execution, workflows.iter().find(of_name)?, is_rerun))
         };
         let due: Vec<_> = self.ready.iter().filter_map(expansion).take(limit).collect();
-        for (id, expansion) in &due {
-            let execution = self.executions.get_mut(id).expect("a ready row has its execution");
-            execution.header.workflow = expansion.workflow.clone();
-            execution.expands = None;
-            execution.tasks = expansion.tasks.iter().map(|task| Task::new(task, now)).collect();
-            self.put_ready(*id);
-            self.put_waiting(*id);
+        let mut expanded = Expanded::default();
+        for (id, expansion, is_rerun) in due {
+            if is_rerun {
+                expanded.reruns.push(id);
+                continue;
+            }
+            self.give_tasks(&NewExecution::expanding(id, expansion), now);
+            expanded.executions += 1;
         }
-        due.len()
+        expanded
+    }
+
+    pub(crate) fn expand_rerun(&mut self, rerun: &NewExecution, now: Timestamp) -> bool {
+        let is_there = self.executions.get(&rerun.id).is_some_and(|execution| {
+            execution.expands.is_some() && execution.header.status == ExecutionStatus::Pending
+        });
+        if is_there {
+            self.give_tasks(rerun, now);
+        }
+        is_there
+    }
+
+    fn give_tasks(&mut self, new: &NewExecution, now: Timestamp) {
+        let execution = self.executions.get_mut(&new.id).expect("it was found");
+        execution.header.workflow = new.workflow.clone();
+        execution.expands = None;
+        execution.tasks = new.tasks.iter().map(|task| Task::new(task, now)).collect();
+        for copied in new.rerun.iter().flat_map(|rerun| &rerun.copied) {
+            execution.copy(copied);
+        }
+        self.put_ready(new.id);
+        self.put_waiting(new.id);
     }
 
     pub(crate) fn overdue(&self, before: Timestamp) -> Vec<(ExecutionId, WorkflowKey)> {

@@ -112,7 +112,7 @@ impl From<KeyRecord> for KeyView {
 }
 
 /// The keys of this service, if it knows its callers by these.
-fn keys<A: Action>(permit: &Permit<A>) -> Result<&ApiKeys, Problem> {
+pub(crate) fn keys<A: Action>(permit: &Permit<A>) -> Result<&ApiKeys, Problem> {
     permit.web().authorize.keys().ok_or_else(|| {
         Problem::not_found("this service does not know its callers by keys, but by what it is part of")
     })
@@ -146,17 +146,17 @@ async fn part(
 /// A key to be.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct KeyBody {
+pub(crate) struct KeyBody {
     /// By which people know it.
-    name: String,
+    pub(crate) name: String,
     /// Its role: `viewer`, `operator`, `developer`, `tenant_admin` or `admin`.
-    role: String,
+    pub(crate) role: String,
     /// Whether it may see payloads.
     #[serde(default)]
-    payloads: bool,
+    pub(crate) payloads: bool,
     /// Until when it is good; for ever if nothing is said.
     #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// A key that was made.
@@ -169,20 +169,25 @@ struct KeyMade {
 }
 
 async fn make_for_all(permit: Permit<Administer>, Json(body): Json<KeyBody>) -> Result<Response, Problem> {
-    issue(&permit, None, body).await
+    made(issue(&permit, None, body).await?)
 }
 
 async fn make(permit: Permit<Manage>, Json(body): Json<KeyBody>) -> Result<Response, Problem> {
     // That there is such a tenant.
     permit.runner().await?;
-    issue(&permit, Some(permit.tenant()), body).await
+    made(issue(&permit, Some(permit.tenant()), body).await?)
 }
 
-async fn issue<A: Action>(
+fn made((secret, key): (String, KeyRecord)) -> Result<Response, Problem> {
+    Ok((StatusCode::CREATED, axum::Json(KeyMade { key: key.into(), secret })).into_response())
+}
+
+/// Makes a key for somebody who may give these rights, and returns its secret with it.
+pub(crate) async fn issue<A: Action>(
     permit: &Permit<A>,
     tenant: Option<&str>,
     body: KeyBody,
-) -> Result<Response, Problem> {
+) -> Result<(String, KeyRecord), Problem> {
     let keys = keys(permit)?;
     let role = Role::parse(&body.role).ok_or_else(|| {
         let known: Vec<&str> = Role::ALL.iter().map(|role| role.as_str()).collect();
@@ -202,8 +207,7 @@ async fn issue<A: Action>(
     if let Some(expires_at) = body.expires_at {
         wanted = wanted.expires_at(expires_at);
     }
-    let (secret, key) = keys.issue(wanted, permit.principal.name()).await?;
-    Ok((StatusCode::CREATED, axum::Json(KeyMade { key: key.into(), secret })).into_response())
+    Ok(keys.issue(wanted, permit.principal.name()).await?)
 }
 
 /// A key in the path.

@@ -11,7 +11,10 @@ mod schedules;
 mod tenants;
 mod waits;
 
+pub(crate) use input::{context_of, time_of};
+pub(crate) use keys::{KeyBody, issue, keys};
 pub(crate) use model::Page;
+pub(crate) use schedules::duration_of;
 
 use crate::routes::Routes;
 

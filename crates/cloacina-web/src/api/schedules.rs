@@ -271,7 +271,7 @@ impl ScheduleBody {
 }
 
 /// How long: `90s`, `15m`, `1h 30m`.
-fn duration_of(text: &str) -> Result<Duration, Problem> {
+pub(crate) fn duration_of(text: &str) -> Result<Duration, Problem> {
     let duration: Option<SignedDuration> = text.parse().ok();
     duration.and_then(|duration| duration.try_into().ok()).ok_or_else(|| {
         let shown: String = text.chars().take(60).collect();

@@ -1,25 +1,117 @@
 //! The pages: HTML that the server writes, readable without JavaScript.
+//!
+//! A page reads what it needs, makes a plain value of it, and renders that. It changes nothing: what a form
+//! sends goes to a route of its own, which leads back to a page. All links are relative.
+
+mod assets;
+mod bulk;
+mod clock;
+mod diff;
+mod everywhere;
+mod execution;
+mod executions;
+mod fields;
+mod graph;
+mod inbox;
+mod keys;
+mod layout;
+mod login;
+mod outside;
+mod overview;
+mod parts;
+mod runners;
+mod schedules;
+mod tenants;
+mod timeline;
+mod waiting;
+mod wanted;
+mod workflows;
 
 use std::sync::Arc;
 
 use axum::Router;
-use maud::{DOCTYPE, Markup, html};
+use axum::extract::{Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use maud::html;
 
+use self::fields::see;
+use self::layout::Frame;
+use self::parts::say;
 use crate::Problem;
-use crate::permit::{Permit, View};
 use crate::routes::Routes;
 use crate::state::Web;
 
+/// What a page may load, and where it may stand. Nothing comes from elsewhere, nothing runs that is written
+/// into a page.
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
 /// All pages, and what their forms send.
 pub(crate) fn routes(routes: Routes) -> Routes {
-    routes.page("/tenants/{tenant}", overview)
+    let routes = executions::routes(routes);
+    let routes = overview::routes(execution::routes(routes));
+    let parts: [fn(Routes) -> Routes; 9] = [
+        inbox::routes,
+        schedules::routes,
+        bulk::routes,
+        tenants::routes,
+        keys::routes,
+        runners::routes,
+        workflows::routes,
+        everywhere::routes,
+        outside::routes,
+    ];
+    parts.into_iter().fold(routes, |routes, add| add(routes))
 }
 
 /// Puts on what all pages need.
-pub(crate) fn finish(pages: Router<Arc<Web>>) -> Router<Arc<Web>> {
-    pages
+pub(crate) fn finish(pages: Router<Arc<Web>>, web: &Arc<Web>) -> Router<Arc<Web>> {
+    pages.layer(from_fn_with_state(Arc::clone(web), dress))
 }
 
-async fn overview(permit: Permit<View>) -> Result<Markup, Problem> {
-    Ok(html! { (DOCTYPE) h1 { (permit.tenant()) } })
+/// Makes a page of an error, and says what a page may do.
+async fn dress(State(web): State<Arc<Web>>, frame: Frame, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let kept = response.headers().clone();
+        let logs_in = web.authorize.keys().is_some() && problem.status() == StatusCode::UNAUTHORIZED;
+        response = if logs_in { see(&frame.to("login")) } else { problem_page(&frame, &problem) };
+        keep(&kept, response.headers_mut());
+    }
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What an error says besides its body.
+fn keep(from: &HeaderMap, to: &mut HeaderMap) {
+    for name in ["retry-after", "www-authenticate", "allow"] {
+        if let Some(value) = from.get(name) {
+            to.insert(name, value.clone());
+        }
+    }
+}
+
+fn problem_page(frame: &Frame, problem: &Problem) -> Response {
+    let title = match problem.status() {
+        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => "Not for you",
+        StatusCode::NOT_FOUND => "Not there",
+        StatusCode::SERVICE_UNAVAILABLE => "Not now",
+        _ => "Not done",
+    };
+    let body = html! {
+        header { h1 { (title) } }
+        section { (say::failed(problem)) }
+        section.btns { a.btn href=(frame.to("home")) { "To the overview" } a.btn href="" data-back { "Back" } }
+    };
+    (problem.status(), layout::bare(frame, title, &body)).into_response()
 }

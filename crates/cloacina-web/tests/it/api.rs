@@ -2,6 +2,7 @@
 
 use axum::body::{Body, to_bytes};
 use axum::http::StatusCode;
+use cloacina::tenants::Placement;
 use serde_json::{Value, json};
 
 use crate::service::{ADMIN, MENDED, SECRET, Service, VIEWER, asked, until};
@@ -22,242 +23,222 @@ impl Service {
     }
 }
 
-#[tokio::test]
-async fn an_execution_is_submitted_and_read() {
-    let service = Service::sqlite().await;
-    let path = service.submit("hello", json!({"name": "Ines"})).await;
-    let read = service.becomes(&path, "completed").await;
-    assert_eq!(read["context"]["greeting"], "hello Ines");
-    assert_eq!(read["tasks"][0]["id"], "greet");
-    assert_eq!(read["tasks"][0]["attempts"], 1);
-    let attempts = service.get(&format!("{path}/attempts")).await;
-    assert_eq!(attempts["items"][0]["outcome"], "completed");
-    // The other tenant has no such execution.
-    let elsewhere = path.replace("acme", "globex");
-    let (status, problem) = service.call(ADMIN, "GET", &elsewhere, None).await;
-    assert_eq!((status, problem["kind"].as_str()), (StatusCode::NOT_FOUND, Some("NotFound")));
-}
-
-#[tokio::test]
-async fn the_same_key_submits_once() {
-    let service = Service::sqlite().await;
-    let send = async |body: &str| {
-        let request = asked(ADMIN, "POST", EXECUTIONS).header("content-type", "application/json");
-        let request =
-            request.header("idempotency-key", "order-77").body(Body::from(body.to_owned())).unwrap();
-        let response = service.send(request).await;
-        let status = response.status();
-        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
-        (status, serde_json::from_slice::<Value>(&body).unwrap())
-    };
-    let (first, one) = send(r#"{"workflow":"hello","input":{"name":"a"}}"#).await;
-    let (again, same) = send(r#"{"workflow":"hello","input":{"name":"a"}}"#).await;
-    assert_eq!((first, again, &one["id"]), (StatusCode::CREATED, StatusCode::CREATED, &same["id"]));
-    let (status, problem) = send(r#"{"workflow":"hello","input":{"name":"b"}}"#).await;
-    assert_eq!((status, problem["kind"].as_str()), (StatusCode::CONFLICT, Some("Conflict")));
-}
-
-#[tokio::test]
-async fn a_workflow_that_this_process_does_not_have_is_submitted_by_its_name() {
-    let service = Service::sqlite().await;
-    let path = service.submit("elsewhere", json!({})).await;
-    assert_eq!(service.get(&path).await["status"], "pending");
-    service.done("POST", &format!("{path}/cancel"), None).await;
-    assert_eq!(service.get(&path).await["status"], "cancelled");
-}
-
-#[tokio::test]
-async fn lists_are_read_by_parts_and_filtered() {
-    let service = Service::sqlite().await;
-    let items: Vec<Value> =
-        (0..25).map(|number| json!({"input": {"number": number}, "tags": ["many"]})).collect();
-    let many = json!({"workflow": "hello", "items": items, "tags": ["night"]});
-    let recorded = service.done("POST", &format!("{EXECUTIONS}/many"), Some(many)).await;
-    assert_eq!(recorded["items"].as_array().unwrap().len(), 25);
-    let failed = service.submit("fails", json!({})).await;
-    service.becomes(&failed, "failed").await;
-
-    let (mut after, mut met) = (String::new(), Vec::new());
-    loop {
-        let page = service.get(&format!("{EXECUTIONS}?tag=night&limit=10{after}")).await;
-        met.extend(
-            page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()),
-        );
-        let Some(next) = page["next"].as_str() else { break };
-        after = format!("&after={next}");
+on_each_placement! {
+    async fn an_execution_is_submitted_and_read(service: Service) {
+        let path = service.submit("hello", json!({"name": "Ines"})).await;
+        let read = service.becomes(&path, "completed").await;
+        assert_eq!(read["context"]["greeting"], "hello Ines");
+        assert_eq!(read["tasks"][0]["id"], "greet");
+        assert_eq!(read["tasks"][0]["attempts"], 1);
+        let attempts = service.get(&format!("{path}/attempts")).await;
+        assert_eq!(attempts["items"][0]["outcome"], "completed");
+        // The other tenant has no such execution.
+        let elsewhere = path.replace("acme", "globex");
+        let (status, problem) = service.call(ADMIN, "GET", &elsewhere, None).await;
+        assert_eq!((status, problem["kind"].as_str()), (StatusCode::NOT_FOUND, Some("NotFound")));
     }
-    let expected: Vec<&str> =
-        recorded["items"].as_array().unwrap().iter().rev().map(|item| item["id"].as_str().unwrap()).collect();
-    assert_eq!(met, expected);
 
-    let count = async |query: &str| {
-        service.get(&format!("{EXECUTIONS}?{query}")).await["items"].as_array().unwrap().len()
-    };
-    assert_eq!(count("status=failed,cancelled").await, 1);
-    assert_eq!(count("workflow=hello").await, 25);
-    assert_eq!(count("since=1h").await, 26);
-    assert_eq!(count("since=2100-01-01T00:00:00Z").await, 0);
-}
-
-#[tokio::test]
-async fn who_may_not_see_payloads_is_told_that_they_are_there() {
-    let service = Service::sqlite().await;
-    let path = service.submit("fails", json!({"card": SECRET})).await;
-    service.becomes(&path, "failed").await;
-    let asked = service.submit("asks", json!({})).await;
-    service.becomes(&asked, "waiting").await;
-    for page in [
-        path.clone(),
-        format!("{path}/attempts"),
-        EXECUTIONS.to_owned(),
-        asked.clone(),
-        "/v1/tenants/acme/waits?asking=true".to_owned(),
-    ] {
-        let (status, body) = service.call(VIEWER, "GET", &page, None).await;
-        assert_eq!(status, StatusCode::OK, "{page}");
-        assert!(!body.to_string().contains(SECRET), "{page}: {body}");
+    async fn the_same_key_submits_once(service: Service) {
+        let send = async |body: &str| {
+            let request = asked(ADMIN, "POST", EXECUTIONS).header("content-type", "application/json");
+            let request =
+                request.header("idempotency-key", "order-77").body(Body::from(body.to_owned())).unwrap();
+            let response = service.send(request).await;
+            let status = response.status();
+            let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+            (status, serde_json::from_slice::<Value>(&body).unwrap())
+        };
+        let (first, one) = send(r#"{"workflow":"hello","input":{"name":"a"}}"#).await;
+        let (again, same) = send(r#"{"workflow":"hello","input":{"name":"a"}}"#).await;
+        assert_eq!((first, again, &one["id"]), (StatusCode::CREATED, StatusCode::CREATED, &same["id"]));
+        let (status, problem) = send(r#"{"workflow":"hello","input":{"name":"b"}}"#).await;
+        assert_eq!((status, problem["kind"].as_str()), (StatusCode::CONFLICT, Some("Conflict")));
     }
-    let (_, hidden) = service.call(VIEWER, "GET", &path, None).await;
-    assert!(hidden["error"]["hidden_bytes"].as_u64().unwrap() > 10);
-    assert!(hidden.get("context").is_none());
-    assert!(service.get(&path).await["error"]["text"].as_str().unwrap().contains(SECRET));
-}
 
-#[tokio::test]
-async fn a_failed_execution_is_run_again_from_where_it_failed() {
-    let service = Service::sqlite().await;
-    let path = service.submit("fails", json!({})).await;
-    service.becomes(&path, "failed").await;
-    let (status, _) =
-        service.call(ADMIN, "POST", &format!("{path}/rerun"), Some(json!({"from": "task"}))).await;
-    assert_eq!(status, StatusCode::BAD_REQUEST);
-    let again = json!({"from": "failed", "input": {"mended": true}});
-    let again = service.done("POST", &format!("{path}/rerun"), Some(again)).await;
-    let new = format!("{EXECUTIONS}/{}", again["id"].as_str().unwrap());
-    service.becomes(&new, "completed").await;
-    assert_eq!(service.get(&path).await["superseded_by"], again["id"]);
-    let (status, problem) = service.call(ADMIN, "POST", &format!("{path}/rerun"), Some(json!({}))).await;
-    assert_eq!((status, problem["kind"].as_str()), (StatusCode::CONFLICT, Some("WrongState")));
-}
+    async fn a_workflow_that_this_process_does_not_have_is_submitted_by_its_name(service: Service) {
+        let path = service.submit("elsewhere", json!({})).await;
+        assert_eq!(service.get(&path).await["status"], "pending");
+        service.done("POST", &format!("{path}/cancel"), None).await;
+        assert_eq!(service.get(&path).await["status"], "cancelled");
+    }
 
-#[tokio::test]
-async fn waits_are_answered_moved_and_woken() {
-    let service = Service::sqlite().await;
-    let path = service.submit("asks", json!({})).await;
-    service.becomes(&path, "waiting").await;
-    let inbox = service.get("/v1/tenants/acme/waits?asking=true&limit=1").await;
-    assert_eq!(inbox["items"][0]["ask"]["choices"], json!(["yes", "no"]));
-    let after = inbox["next"].as_str().unwrap();
-    let rest = service.get(&format!("/v1/tenants/acme/waits?after={after}")).await;
-    assert_eq!(rest["items"], json!([]));
+    async fn lists_are_read_by_parts_and_filtered(service: Service) {
+        let items: Vec<Value> =
+            (0..25).map(|number| json!({"input": {"number": number}, "tags": ["many"]})).collect();
+        let many = json!({"workflow": "hello", "items": items, "tags": ["night"]});
+        let recorded = service.done("POST", &format!("{EXECUTIONS}/many"), Some(many)).await;
+        assert_eq!(recorded["items"].as_array().unwrap().len(), 25);
+        let failed = service.submit("fails", json!({})).await;
+        service.becomes(&failed, "failed").await;
 
-    let until_then = json!({"until": "2090-01-01T00:00:00Z"});
-    service.done("PUT", &format!("{path}/waits/ready/until"), Some(until_then)).await;
-    assert_eq!(service.get(&path).await["waits"][0]["until"], "2090-01-01T00:00:00Z");
+        let (mut after, mut met) = (String::new(), Vec::new());
+        loop {
+            let page = service.get(&format!("{EXECUTIONS}?tag=night&limit=10{after}")).await;
+            met.extend(
+                page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()),
+            );
+            let Some(next) = page["next"].as_str() else { break };
+            after = format!("&after={next}");
+        }
+        let expected: Vec<&str> =
+            recorded["items"].as_array().unwrap().iter().rev().map(|item| item["id"].as_str().unwrap()).collect();
+        assert_eq!(met, expected);
 
-    let maybe = json!({"name": "go", "payload": "maybe"});
-    let (status, _) = service.call(ADMIN, "POST", &format!("{path}/signals"), Some(maybe)).await;
-    assert_ne!(status, StatusCode::OK, "an answer that is no choice");
-    let yes = json!({"name": "go", "payload": "yes", "key": "1"});
-    let receipt = service.done("POST", &format!("{path}/signals"), Some(yes.clone())).await;
-    assert_eq!(receipt["outcome"], "delivered");
-    service.becomes(&path, "completed").await;
-    assert_eq!(service.done("POST", &format!("{path}/signals"), Some(yes)).await["outcome"], "already_over");
+        let count = async |query: &str| {
+            service.get(&format!("{EXECUTIONS}?{query}")).await["items"].as_array().unwrap().len()
+        };
+        assert_eq!(count("status=failed,cancelled").await, 1);
+        assert_eq!(count("workflow=hello").await, 25);
+        assert_eq!(count("since=1h").await, 26);
+        assert_eq!(count("since=2100-01-01T00:00:00Z").await, 0);
+    }
 
-    let slow = service.submit("asks", json!({})).await;
-    service.becomes(&slow, "waiting").await;
-    service.done("POST", &format!("{slow}/waits/ready/wake"), None).await;
-    service.becomes(&slow, "failed").await;
-}
+    async fn who_may_not_see_payloads_is_told_that_they_are_there(service: Service) {
+        let path = service.submit("fails", json!({"card": SECRET})).await;
+        service.becomes(&path, "failed").await;
+        let asked = service.submit("asks", json!({})).await;
+        service.becomes(&asked, "waiting").await;
+        for page in [
+            path.clone(),
+            format!("{path}/attempts"),
+            EXECUTIONS.to_owned(),
+            asked.clone(),
+            "/v1/tenants/acme/waits?asking=true".to_owned(),
+        ] {
+            let (status, body) = service.call(VIEWER, "GET", &page, None).await;
+            assert_eq!(status, StatusCode::OK, "{page}");
+            assert!(!body.to_string().contains(SECRET), "{page}: {body}");
+        }
+        let (_, hidden) = service.call(VIEWER, "GET", &path, None).await;
+        assert!(hidden["error"]["hidden_bytes"].as_u64().unwrap() > 10);
+        assert!(hidden.get("context").is_none());
+        assert!(service.get(&path).await["error"]["text"].as_str().unwrap().contains(SECRET));
+    }
 
-#[tokio::test]
-async fn the_children_of_a_map_are_told_with_their_progress() {
-    let service = Service::sqlite().await;
-    let path = service.submit("maps", json!({"list": [1, 2, 3]})).await;
-    let read = service.becomes(&path, "completed").await;
-    assert_eq!((&read["children"][0]["total"], &read["children"][0]["completed"]), (&json!(3), &json!(3)));
-    let first = service.get(&format!("{path}/children?limit=2")).await;
-    let next = first["next"].as_str().unwrap();
-    let rest = service.get(&format!("{path}/children?limit=2&after={next}")).await;
-    assert_eq!(rest["items"].as_array().unwrap().len(), 1);
-    let (status, problem) = service
-        .call(ADMIN, "PUT", &format!("{path}/nodes/square/parallel"), Some(json!({"parallel": 3})))
-        .await;
-    assert_eq!((status, problem["kind"].as_str()), (StatusCode::CONFLICT, Some("WrongState")));
-}
+    async fn a_failed_execution_is_run_again_from_where_it_failed(service: Service) {
+        let path = service.submit("fails", json!({})).await;
+        service.becomes(&path, "failed").await;
+        let (status, _) =
+            service.call(ADMIN, "POST", &format!("{path}/rerun"), Some(json!({"from": "task"}))).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        let again = json!({"from": "failed", "input": {"mended": true}});
+        let again = service.done("POST", &format!("{path}/rerun"), Some(again)).await;
+        let new = format!("{EXECUTIONS}/{}", again["id"].as_str().unwrap());
+        service.becomes(&new, "completed").await;
+        assert_eq!(service.get(&path).await["superseded_by"], again["id"]);
+        let (status, problem) = service.call(ADMIN, "POST", &format!("{path}/rerun"), Some(json!({}))).await;
+        assert_eq!((status, problem["kind"].as_str()), (StatusCode::CONFLICT, Some("WrongState")));
+    }
 
-#[tokio::test]
-async fn a_schedule_is_made_looked_at_triggered_and_deleted() {
-    let service = Service::sqlite().await;
-    let path = "/v1/tenants/acme/schedules/nightly";
-    let wrong = json!({"workflow": "hello", "cron": ["61 2 * * *"]});
-    let (status, problem) = service.call(ADMIN, "PUT", path, Some(wrong.clone())).await;
-    assert_eq!((status, problem["kind"].as_str()), (StatusCode::BAD_REQUEST, Some("Configuration")));
-    let nightly = json!({
-        "workflow": "hello", "cron": ["0 2 * * *"], "zone": "Europe/Zurich", "overlap": {"buffer": 3}, "catch_up": "latest",
-        "starts_at": "2090-01-01T00:00:00Z",
-    });
-    let preview = service.done("POST", "/v1/tenants/acme/schedule-preview", Some(nightly.clone())).await;
-    assert_eq!(preview["times"][0], "2090-01-01T01:00:00Z");
-    service.done("PUT", path, Some(nightly)).await;
-    assert_eq!(service.get(path).await["zone"], "Europe/Zurich");
-    assert_eq!(service.get(&format!("{path}/next?limit=2")).await["times"].as_array().unwrap().len(), 2);
-    let triggered = service.done("POST", &format!("{path}/trigger"), None).await;
-    assert_eq!(triggered["outcome"], "started");
-    let fires = service.get(&format!("{path}/fires")).await;
-    assert_eq!(fires["items"][0]["execution"], triggered["execution"]);
-    service.done("POST", &format!("{path}/pause"), Some(json!({"reason": "holidays"}))).await;
-    assert_eq!(service.get(path).await["reason"], "holidays");
-    service.done("POST", &format!("{path}/resume"), None).await;
-    assert_eq!(service.get("/v1/tenants/acme/schedules").await["items"][0]["state"], "active");
-    service.done("DELETE", path, None).await;
-    assert_eq!(service.call(ADMIN, "GET", path, None).await.0, StatusCode::NOT_FOUND);
-}
-
-#[tokio::test]
-async fn an_action_on_many_executions_is_counted_done_and_told() {
-    let service = Service::sqlite().await;
-    for _ in 0..3 {
+    async fn waits_are_answered_moved_and_woken(service: Service) {
         let path = service.submit("asks", json!({})).await;
         service.becomes(&path, "waiting").await;
-    }
-    let bulk = "/v1/tenants/acme/bulk";
-    let (status, _) =
-        service.call(ADMIN, "POST", bulk, Some(json!({"action": "cancel", "filter": {}}))).await;
-    assert_eq!(status, StatusCode::BAD_REQUEST, "without a filter");
-    let order = json!({"action": "cancel", "filter": {"workflow": "asks"}, "reason": "a mistake"});
-    let mut dry = order.clone();
-    dry["dry_run"] = json!(true);
-    assert_eq!(service.done("POST", bulk, Some(dry)).await["would_match"], 3);
-    let begun = service.done("POST", bulk, Some(order)).await;
-    let path = format!("{bulk}/{}", begun["id"].as_str().unwrap());
-    until(async || !service.get(&path).await["ended_at"].is_null()).await;
-    let ended = service.get(&path).await;
-    assert_eq!((&ended["done"], &ended["failed"], &ended["by"]), (&json!(3), &json!(0), &json!("root")));
-    assert_eq!(service.get(bulk).await["items"].as_array().unwrap().len(), 1);
-    // Another tenant knows nothing of it.
-    let elsewhere = path.replace("acme", "globex");
-    assert_eq!(service.call(ADMIN, "GET", &elsewhere, None).await.0, StatusCode::NOT_FOUND);
-    assert!(!MENDED.load(std::sync::atomic::Ordering::Relaxed));
-}
+        let inbox = service.get("/v1/tenants/acme/waits?asking=true&limit=1").await;
+        assert_eq!(inbox["items"][0]["ask"]["choices"], json!(["yes", "no"]));
+        let after = inbox["next"].as_str().unwrap();
+        let rest = service.get(&format!("/v1/tenants/acme/waits?after={after}")).await;
+        assert_eq!(rest["items"], json!([]));
 
-#[tokio::test]
-async fn tenants_are_made_listed_and_removed() {
-    let service = Service::sqlite().await;
-    let made = service.done("POST", "/v1/tenants", Some(json!({"name": "initech"}))).await;
-    assert_eq!(made["placement"], "file");
-    let names = service.get("/v1/tenants?limit=2").await;
-    assert_eq!(
-        (names["items"][1]["name"].as_str(), names["next"].as_str()),
-        (Some("globex"), Some("globex"))
-    );
-    assert_eq!(service.get("/v1/tenants?after=globex").await["items"][0]["name"], "initech");
-    let (status, problem) = service.call(ADMIN, "POST", "/v1/tenants", Some(json!({"name": "ACME"}))).await;
-    assert_eq!((status, problem["kind"].as_str()), (StatusCode::CONFLICT, Some("Conflict")));
-    let (status, _) = service.call(ADMIN, "DELETE", "/v1/tenants/initech", None).await;
-    assert_eq!(status, StatusCode::BAD_REQUEST, "without its name once more");
-    service.done("DELETE", "/v1/tenants/initech?confirm=initech", None).await;
-    assert_eq!(service.call(ADMIN, "GET", "/v1/tenants/initech", None).await.0, StatusCode::NOT_FOUND);
-    let metrics = service.get("/v1/tenants/acme/metrics").await;
-    assert_eq!(metrics["queue_depth"], 0);
+        let until_then = json!({"until": "2090-01-01T00:00:00Z"});
+        service.done("PUT", &format!("{path}/waits/ready/until"), Some(until_then)).await;
+        assert_eq!(service.get(&path).await["waits"][0]["until"], "2090-01-01T00:00:00Z");
+
+        let maybe = json!({"name": "go", "payload": "maybe"});
+        let (status, _) = service.call(ADMIN, "POST", &format!("{path}/signals"), Some(maybe)).await;
+        assert_ne!(status, StatusCode::OK, "an answer that is no choice");
+        let yes = json!({"name": "go", "payload": "yes", "key": "1"});
+        let receipt = service.done("POST", &format!("{path}/signals"), Some(yes.clone())).await;
+        assert_eq!(receipt["outcome"], "delivered");
+        service.becomes(&path, "completed").await;
+        assert_eq!(service.done("POST", &format!("{path}/signals"), Some(yes)).await["outcome"], "already_over");
+
+        let slow = service.submit("asks", json!({})).await;
+        service.becomes(&slow, "waiting").await;
+        service.done("POST", &format!("{slow}/waits/ready/wake"), None).await;
+        service.becomes(&slow, "failed").await;
+    }
+
+    async fn the_children_of_a_map_are_told_with_their_progress(service: Service) {
+        let path = service.submit("maps", json!({"list": [1, 2, 3]})).await;
+        let read = service.becomes(&path, "completed").await;
+        assert_eq!((&read["children"][0]["total"], &read["children"][0]["completed"]), (&json!(3), &json!(3)));
+        let first = service.get(&format!("{path}/children?limit=2")).await;
+        let next = first["next"].as_str().unwrap();
+        let rest = service.get(&format!("{path}/children?limit=2&after={next}")).await;
+        assert_eq!(rest["items"].as_array().unwrap().len(), 1);
+        let (status, problem) = service
+            .call(ADMIN, "PUT", &format!("{path}/nodes/square/parallel"), Some(json!({"parallel": 3})))
+            .await;
+        assert_eq!((status, problem["kind"].as_str()), (StatusCode::CONFLICT, Some("WrongState")));
+    }
+
+    async fn a_schedule_is_made_looked_at_triggered_and_deleted(service: Service) {
+        let path = "/v1/tenants/acme/schedules/nightly";
+        let wrong = json!({"workflow": "hello", "cron": ["61 2 * * *"]});
+        let (status, problem) = service.call(ADMIN, "PUT", path, Some(wrong.clone())).await;
+        assert_eq!((status, problem["kind"].as_str()), (StatusCode::BAD_REQUEST, Some("Configuration")));
+        let nightly = json!({
+            "workflow": "hello", "cron": ["0 2 * * *"], "zone": "Europe/Zurich", "overlap": {"buffer": 3}, "catch_up": "latest",
+            "starts_at": "2090-01-01T00:00:00Z",
+        });
+        let preview = service.done("POST", "/v1/tenants/acme/schedule-preview", Some(nightly.clone())).await;
+        assert_eq!(preview["times"][0], "2090-01-01T01:00:00Z");
+        service.done("PUT", path, Some(nightly)).await;
+        assert_eq!(service.get(path).await["zone"], "Europe/Zurich");
+        assert_eq!(service.get(&format!("{path}/next?limit=2")).await["times"].as_array().unwrap().len(), 2);
+        let triggered = service.done("POST", &format!("{path}/trigger"), None).await;
+        assert_eq!(triggered["outcome"], "started");
+        let fires = service.get(&format!("{path}/fires")).await;
+        assert_eq!(fires["items"][0]["execution"], triggered["execution"]);
+        service.done("POST", &format!("{path}/pause"), Some(json!({"reason": "holidays"}))).await;
+        assert_eq!(service.get(path).await["reason"], "holidays");
+        service.done("POST", &format!("{path}/resume"), None).await;
+        assert_eq!(service.get("/v1/tenants/acme/schedules").await["items"][0]["state"], "active");
+        service.done("DELETE", path, None).await;
+        assert_eq!(service.call(ADMIN, "GET", path, None).await.0, StatusCode::NOT_FOUND);
+    }
+
+    async fn an_action_on_many_executions_is_counted_done_and_told(service: Service) {
+        for _ in 0..3 {
+            let path = service.submit("asks", json!({})).await;
+            service.becomes(&path, "waiting").await;
+        }
+        let bulk = "/v1/tenants/acme/bulk";
+        let (status, _) =
+            service.call(ADMIN, "POST", bulk, Some(json!({"action": "cancel", "filter": {}}))).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "without a filter");
+        let order = json!({"action": "cancel", "filter": {"workflow": "asks"}, "reason": "a mistake"});
+        let mut dry = order.clone();
+        dry["dry_run"] = json!(true);
+        assert_eq!(service.done("POST", bulk, Some(dry)).await["would_match"], 3);
+        let begun = service.done("POST", bulk, Some(order)).await;
+        let path = format!("{bulk}/{}", begun["id"].as_str().unwrap());
+        until(async || !service.get(&path).await["ended_at"].is_null()).await;
+        let ended = service.get(&path).await;
+        assert_eq!((&ended["done"], &ended["failed"], &ended["by"]), (&json!(3), &json!(0), &json!("root")));
+        assert_eq!(service.get(bulk).await["items"].as_array().unwrap().len(), 1);
+        // Another tenant knows nothing of it.
+        let elsewhere = path.replace("acme", "globex");
+        assert_eq!(service.call(ADMIN, "GET", &elsewhere, None).await.0, StatusCode::NOT_FOUND);
+        assert!(!MENDED.load(std::sync::atomic::Ordering::Relaxed));
+    }
+
+    async fn tenants_are_made_listed_and_removed(service: Service) {
+        let made = service.done("POST", "/v1/tenants", Some(json!({"name": "initech"}))).await;
+        assert_eq!(made["placement"], service.placement);
+        let names = service.get("/v1/tenants?limit=2").await;
+        assert_eq!(
+            (names["items"][1]["name"].as_str(), names["next"].as_str()),
+            (Some("globex"), Some("globex"))
+        );
+        assert_eq!(service.get("/v1/tenants?after=globex").await["items"][0]["name"], "initech");
+        let (status, problem) = service.call(ADMIN, "POST", "/v1/tenants", Some(json!({"name": "ACME"}))).await;
+        assert_eq!((status, problem["kind"].as_str()), (StatusCode::CONFLICT, Some("Conflict")));
+        let (status, _) = service.call(ADMIN, "DELETE", "/v1/tenants/initech", None).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "without its name once more");
+        service.done("DELETE", "/v1/tenants/initech?confirm=initech", None).await;
+        assert_eq!(service.call(ADMIN, "GET", "/v1/tenants/initech", None).await.0, StatusCode::NOT_FOUND);
+        let metrics = service.get("/v1/tenants/acme/metrics").await;
+        assert_eq!(metrics["queue_depth"], 0);
+    }
 }

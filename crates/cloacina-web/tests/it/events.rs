@@ -25,12 +25,13 @@ async fn a_watcher_is_told_of_a_change_and_of_what_is_newer() {
             told.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     };
-    // A comment says that the stream lives: by then it has been looked once.
-    heard(":").await;
+    // This says that the stream lives: by then it has been looked once.
+    heard("event: alive").await;
     service.done("POST", &format!("/v1/tenants/acme/executions/{id}/cancel"), None).await;
     heard(&format!("event: changed\ndata: {id}")).await;
     service.done("POST", "/v1/tenants/acme/executions", Some(submit)).await;
-    heard("event: newer").await;
+    // Without data a browser would not tell of it.
+    heard("event: newer\ndata: newer").await;
 }
 
 #[tokio::test]

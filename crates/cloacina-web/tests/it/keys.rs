@@ -156,7 +156,7 @@ async fn a_person_logs_in_with_a_key_and_out_again() {
     let service = Guarded::new().await;
     let secret = service.key(KeyRequest::of("ines", "acme", Role::Viewer)).await;
     let (status, location, cookie) = service.form("/login", format!("key={secret}"), "").await;
-    assert_eq!((status, location.as_str()), (StatusCode::SEE_OTHER, "./"));
+    assert_eq!((status, location.as_str()), (StatusCode::SEE_OTHER, "home"));
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
     assert!(!cookie.contains(&secret), "the key itself does not go into a cookie");
     let session = cookie.split(';').next().unwrap().to_owned();

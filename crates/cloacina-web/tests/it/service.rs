@@ -7,8 +7,10 @@ use axum::body::{Body, to_bytes};
 use axum::http::request::{Builder, Parts};
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
-use cloacina::tenants::{TenantManager, TenantManagerBuilder};
+use cloacina::database::{Database, DatabaseAdmin};
+use cloacina::tenants::{Placement, TenantManager, TenantManagerBuilder};
 use cloacina::{Ask, Context, Error, Item, TaskError, Wait, Workflow, task, workflow};
+use cloacina_testing::cluster::Cluster;
 use cloacina_web::{Authorize, Principal, Role};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -90,26 +92,61 @@ fn asks() -> Workflow {
 /// Two tenants, `acme` and `globex`.
 pub(crate) struct Service {
     router: Router,
-    pub(crate) tenants: TenantManager,
+    _tenants: TenantManager,
+    /// Where it puts its tenants.
+    pub(crate) placement: &'static str,
     _directory: Option<TempDir>,
+}
+
+/// The same test on SQLite files, and in each placement on PostgreSQL.
+macro_rules! on_each_placement {
+    ($(async fn $name:ident($service:ident: Service) $body:block)*) => {
+        on_each_placement!(@ file (crate::service::Service::sqlite()) $($name $service $body)*);
+        on_each_placement!(@ schema (crate::service::Service::postgres(Placement::Schema)) $($name $service $body)*);
+        on_each_placement!(@ own_role (crate::service::Service::postgres(Placement::OwnRole)) $($name $service $body)*);
+        on_each_placement!(@ shared (crate::service::Service::postgres(Placement::Shared)) $($name $service $body)*);
+        on_each_placement!(@ database (crate::service::Service::postgres(Placement::Database)) $($name $service $body)*);
+    };
+    (@ $placement:ident ($made:expr) $($name:ident $service:ident $body:block)*) => {
+        mod $placement {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let $service = $made.await;
+                    Box::pin(async { $body }).await;
+                }
+            )*
+        }
+    };
 }
 
 impl Service {
     pub(crate) async fn sqlite() -> Self {
         let directory = TempDir::new().unwrap();
         let tenants = TenantManager::sqlite(directory.path().join("tenants"));
-        let mut service = Self::over(tenants).await;
+        let mut service = Self::over(tenants, Placement::File).await;
         service._directory = Some(directory);
         service
     }
 
-    async fn over(builder: TenantManagerBuilder) -> Self {
+    pub(crate) async fn postgres(placement: Placement) -> Self {
+        let server = Cluster::shared().unwrap();
+        let url = server.fresh_database().await.unwrap();
+        server.make_administrator(&url).await.unwrap();
+        let name = url.rsplit('/').next().unwrap().to_owned();
+        let admin = DatabaseAdmin::new(Database::new(&url, &name, 4));
+        let builder = TenantManager::postgres(&url).administrator(admin).default_placement(placement);
+        Self::over(builder, placement).await
+    }
+
+    async fn over(builder: TenantManagerBuilder, placement: Placement) -> Self {
         let tenants = builder.build().await.unwrap();
         for tenant in ["acme", "globex"] {
             tenants.provision(tenant).await.unwrap();
         }
         let router = cloacina_web::router(tenants.clone(), Believes);
-        Self { router, tenants, _directory: None }
+        Self { router, _tenants: tenants, placement: placement.as_str(), _directory: None }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Response {

@@ -2,12 +2,13 @@
 
 use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
 use cloacina_core::rerun::From;
-use cloacina_core::store::{Actor, AuditRecord, AuditVerdict, ExecutionFilter};
-use cloacina_core::workflow::WorkflowInfo;
+use cloacina_core::store::{Actor, AuditRecord, AuditVerdict, ExecutionFilter, TenantStatus};
+use cloacina_core::workflow::{Fingerprint, WorkflowDescription, WorkflowInfo};
 use cloacina_core::{
     Bulk, ByKey, Context, Cursor, Error, Execution, Input, Keys, PlaceRunner, RunnerInfo, Schedule,
     Schedules, Submission, Submissions, TenantMetrics, Waiting,
 };
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Runner;
@@ -222,6 +223,23 @@ impl Runner {
         self.runner.list(filter, before, limit).await
     }
 
+    /// What the operator decided about this tenant: whether it may work, and what it may use. Of a file nobody
+    /// can decide that.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn tenant_status(&self) -> Result<TenantStatus, Error> {
+        self.runner.tenant_status().await
+    }
+
+    /// What time it is for what is shown of this tenant: the time of this process, or of the clock that a test
+    /// moves.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.runner.now()
+    }
+
     /// The versions of workflows that can run here and that some process had, by name, the newest of each
     /// first, with who has them now: at most 10,000. A program that has a workflow describes it in the database
     /// when it opens a place, for those that have not.
@@ -268,6 +286,20 @@ impl Runner {
     /// the operator; what is wrong with the database.
     pub async fn audit_verify(&self) -> Result<AuditVerdict, Error> {
         self.runner.audit_verify().await
+    }
+
+    /// What a version of a workflow looks like: from the code if this process has it, else as a process that
+    /// had it described it. `None` if nobody did, or if its graph is too large to be kept.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn workflow(
+        &self,
+        name: &str,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<WorkflowDescription>, Error> {
+        self.runner.workflow(name, fingerprint).await
     }
 
     /// The keys that are kept beside this place: in its SQLite file, or for all tenants of its PostgreSQL

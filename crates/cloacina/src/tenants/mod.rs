@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 
 pub use cloacina_core::TenantMetrics;
 use cloacina_core::store::{Actor, AuditOf, AuditRecord, AuditStore, AuditVerdict, NewAudit};
-pub use cloacina_core::store::{Placement, TenantLimits};
+pub use cloacina_core::store::{Placement, TenantLimits, TenantState, TenantStatus};
 use cloacina_core::{Error, ErrorKind, Keys, audit_list, audit_verify};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;

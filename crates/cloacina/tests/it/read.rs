@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use cloacina::{Context, ErrorKind, ExecutionFilter, ExecutionStatus, TaskState};
+use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Database, Gate, assert_error, failing, idle, setting, workflow};
+use crate::support::{Database, Gate, assert_error, failing, idle, setting, task, workflow};
 
 on_each_store! {
     async fn executions_are_listed_newest_first_and_page_by_page(database: Database) {
@@ -33,6 +34,34 @@ on_each_store! {
         }
         assert_eq!(seen, ids);
         assert!(runner.list(ExecutionFilter::all(), None, 0).await.unwrap().is_empty());
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn the_details_of_an_execution_tell_its_input_and_what_each_task_changed(database: Database) {
+        let runner = database.runner([workflow("w", [
+            task("drops", |mut context: Context| async move {
+                context.remove("draft");
+                Ok(context.with("large", 9_007_199_254_740_993_i64))
+            }),
+            failing("fails"),
+        ])]).await;
+        let input = Context::new().with("draft", true).with("kept", 1);
+        let id = runner.execute("w", input).await.unwrap().execution_id;
+        let details = runner.execution(id).details().await.unwrap();
+        assert_eq!(details.result.status, ExecutionStatus::Failed);
+        assert_eq!(details.input.keys().collect::<Vec<_>>(), ["draft", "kept"]);
+        let changes: Vec<_> = details.tasks[0].changes.iter().collect();
+        assert_eq!(changes, [
+            (&"draft".to_owned(), &None),
+            (&"large".to_owned(), &Some(json!(9_007_199_254_740_993_i64))),
+        ]);
+        assert!(details.tasks[1].changes.is_empty());
+        assert_eq!((details.tasks[0].failures, details.tasks[1].failures), (0, 1));
+        assert!(details.tasks[1].runner_id.is_some());
+        let debug = format!("{details:?}");
+        assert!(!debug.contains("9007199254740993") && !debug.contains("draft"), "{debug}");
+        let unknown = runner.execution(Uuid::now_v7()).details().await.unwrap_err();
+        assert_error(&unknown, ErrorKind::NotFound, "no execution");
         runner.shutdown().await.unwrap();
     }
 

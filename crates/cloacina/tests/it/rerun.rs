@@ -68,6 +68,83 @@ async fn admitted(record: impl AsyncFn() -> Result<Execution, Error>) -> Executi
 }
 
 on_each_store! {
+    async fn a_process_without_the_code_reruns_and_whoever_has_it_works_out_what_is_copied(database: Database) {
+        let (mended, first, gateway) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Gateway::default());
+        let known = || {
+            let counted = Arc::clone(&first);
+            [workflow("w", [
+                task("first", move |context| {
+                    let times = counted.fetch_add(1, Ordering::Relaxed);
+                    async move { Ok(context.with("first", times)) }
+                }),
+                breakable("second", &mended).dependencies(["first"]),
+                gateway.task("charge").dependencies(["first"]),
+            ])]
+        };
+        let worker = database.runner(known()).await;
+        let old = worker.execute("w", Context::new().with("n", 1)).await.unwrap();
+        assert_eq!(old.status, ExecutionStatus::Failed);
+        worker.shutdown().await.unwrap();
+        mended.store(true, Ordering::Relaxed);
+
+        // As runners of one process share what they know, only one of them is there at a time.
+        let in_turn = async |of: Uuid, from: From<'_>, input: Option<Context>| {
+            let front = database.configured(quick().submit_only(true), []).await;
+            let mut rerun = front.execution(of).rerun(from);
+            if let Some(input) = input {
+                rerun = rerun.input(input);
+            }
+            let new = rerun.send().await.unwrap().execution_id;
+            let error = front.execution(of).rerun(From::Start).send().await.unwrap_err();
+            assert_error(&error, ErrorKind::WrongState, &new.to_string());
+            front.shutdown().await.unwrap();
+            let worker = database.runner(known()).await;
+            let result = in_time(worker.execution(new).wait_for_completion()).await.unwrap();
+            worker.shutdown().await.unwrap();
+            result
+        };
+        let result = in_turn(old.execution_id, From::Failed, None).await;
+        assert_eq!(result.status, ExecutionStatus::Completed, "{result:?}");
+        assert_eq!(first.load(Ordering::Relaxed), 1, "what completed is not run again");
+        assert_eq!(result.final_context.get::<String>("receipt").as_deref(), Some("second"), "the token is the same");
+        assert_eq!(result.rerun_of, Some(old.execution_id));
+        assert!(result.final_context.iter().all(|(key, _)| !key.starts_with("cloacina/")), "{result:?}");
+
+        let result = in_turn(result.execution_id, From::Task("first"), None).await;
+        assert!(result.status.is_success(), "{result:?}");
+        assert_eq!(first.load(Ordering::Relaxed), 2);
+        let result = in_turn(result.execution_id, From::Start, Some(Context::new().with("n", 2))).await;
+        assert_eq!((result.final_context.get::<u32>("n"), first.load(Ordering::Relaxed)), (Some(2), 3));
+        // From a task that there is not, nothing can be run.
+        let result = in_turn(result.execution_id, From::Task("third"), None).await;
+        assert_eq!(result.status, ExecutionStatus::Cancelled);
+        assert!(result.error_message.as_deref().unwrap_or_default().contains("no task `third`"), "{result:?}");
+    }
+
+    async fn many_reruns_by_name_are_worked_off(database: Database) {
+        let mended = Arc::new(AtomicBool::new(false));
+        let worker = database.runner([workflow("w", [breakable("only", &mended)])]).await;
+        let mut failed = Vec::new();
+        for _ in 0..40 {
+            failed.push(worker.execute_async("w", Context::new()).await.unwrap());
+        }
+        for execution in &failed {
+            in_time(execution.wait_for_completion()).await.unwrap();
+        }
+        worker.shutdown().await.unwrap();
+        mended.store(true, Ordering::Relaxed);
+        let front = database.configured(quick().submit_only(true), []).await;
+        let filter = ExecutionFilter::all().status(ExecutionStatus::Failed).superseded(false);
+        let report = front.rerun_many(filter, From::Failed).send().await.unwrap();
+        assert_eq!((report.done, report.failed), (40, 0), "{report:?}");
+        front.shutdown().await.unwrap();
+        let worker = database.runner([workflow("w", [breakable("only", &mended)])]).await;
+        let completed = ExecutionFilter::all().status(ExecutionStatus::Completed);
+        until(async || worker.list(completed.clone(), None, 100).await.unwrap().len() == 40).await;
+        worker.shutdown().await.unwrap();
+    }
+
     async fn a_rerun_from_what_failed_runs_only_that_and_what_lies_behind(database: Database) {
         let (mended, first) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let counted = Arc::clone(&first);
