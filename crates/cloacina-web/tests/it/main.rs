@@ -8,4 +8,5 @@ mod bad_input;
 mod events;
 mod keys;
 mod openapi;
+mod pages;
 mod roles;
