@@ -7,11 +7,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::LazyLock;
 
-use metrics::gauge;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use crate::id::TenantId;
+use crate::meters;
 
 /// The most blocking tasks that run at once in this process, unless there are more cores: less than the
 /// threads that a Tokio runtime has for them, which the program needs for its own.
@@ -160,8 +160,7 @@ impl State {
     }
 
     fn tell(&self) {
-        gauge!("cloacina_blocking_tasks_running").set(self.all_running as f64);
-        gauge!("cloacina_blocking_tasks_waiting").set(self.all_waiting as f64);
+        meters::blocking(self.all_running, self.all_waiting);
     }
 }
 

@@ -24,6 +24,7 @@ pub mod id;
 mod json;
 mod keys;
 pub mod lease;
+mod meters;
 mod metrics;
 mod origin;
 pub mod rerun;

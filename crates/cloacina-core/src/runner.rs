@@ -21,6 +21,7 @@ use crate::hub::{
 };
 use crate::id::ExecutionId;
 use crate::keys::Keys;
+use crate::meters::count_signal;
 use crate::metrics::TenantMetrics;
 use crate::rerun::{self, Rerun, Reruns};
 use crate::signal::{ByKey, Carrier, Signal, Waiting};
@@ -744,6 +745,7 @@ impl Carrier for PlaceRunner {
         let now = hub.clock().database_now();
         let target = signal.target.clone();
         let sent = hub.ask(async move { store.signal_send(&place, &signal, now).await }).await?;
+        count_signal(&sent);
         match (sent, target, refused) {
             (SignalSent::NotFound, _, Some(refused)) => return Err(refused),
             (SignalSent::Delivered(_), ..) => hub.look_for_waits(open),

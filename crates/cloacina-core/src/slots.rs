@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::meters;
 use crate::wake::Wake;
 
 /// A number of slots.
@@ -131,6 +132,10 @@ impl ProcessSlots {
         granted + take(wanted - granted, used + granted)
     }
 
+    fn tell(&self) {
+        meters::slots(self.slots.used.load(Ordering::Relaxed), self.slots.limit.load(Ordering::Relaxed));
+    }
+
     /// Wakes everybody who got less than it wanted.
     fn wake(&self) {
         if self.starved.swap(false, Ordering::AcqRel) {
@@ -185,6 +190,7 @@ impl TenantSlots {
         if granted < here {
             self.give(here - granted);
         }
+        self.process.tell();
         (0..granted).map(|_| Permit { slots: Arc::clone(self) }).collect()
     }
 
@@ -192,6 +198,7 @@ impl TenantSlots {
     pub(crate) fn force(self: &Arc<Self>) -> Permit {
         self.note_active(self.slots.force(1));
         self.process.slots.force(1);
+        self.process.tell();
         Permit { slots: Arc::clone(self) }
     }
 
@@ -224,6 +231,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.slots.give(1);
         self.slots.process.slots.give(1);
+        self.slots.process.tell();
         self.slots.process.wake();
         self.slots.watch.wake_if_armed();
     }

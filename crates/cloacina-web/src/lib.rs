@@ -30,6 +30,8 @@ mod pages;
 mod permit;
 mod principal;
 mod problem;
+#[cfg(feature = "prometheus")]
+mod prometheus;
 mod routes;
 mod session;
 mod state;
@@ -46,6 +48,8 @@ pub use engine::Engine;
 pub use keys::{ApiKeys, KeyRequest};
 pub use principal::{Principal, Role};
 pub use problem::Problem;
+#[cfg(feature = "prometheus")]
+pub use prometheus::Prometheus;
 pub use routes::Route;
 
 use routes::Routes;
@@ -90,4 +94,12 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document.info.title = "Cloacina".to_owned();
     document.info.version = "1".to_owned();
     document
+}
+
+#[cfg(all(doctest, feature = "sqlite"))]
+mod guides {
+    #[doc = include_str!("../../../docs/guides/serve.md")]
+    struct Serve;
+    #[doc = include_str!("../../../docs/guides/roles.md")]
+    struct Roles;
 }

@@ -10,6 +10,7 @@ pub(crate) const HELP: &str = "\
 Computes a delay report for each airline; each airline is a tenant with a place of its own.
 
 Usage: airline_reports [DATA_DIR] [--database URL] [--out DIR] [--fresh]
+       airline_reports --serve [--out DIR]
 
 Arguments:
   [DATA_DIR]        a directory of <carrier>.csv or <carrier>.csv.gz files;
@@ -21,6 +22,8 @@ Options:
                     each airline, in DIR/state
   --out DIR         where the reports go [default: report]
   --fresh           compute everything again, also what is finished
+  --serve           show it at work: pages on this machine, with an execution that fails
+                    and waits for you to run it again; until Ctrl-C
   -h, --help        print this
 
 Exit code: 0 if every airline has its report, 1 if one has not, 2 for wrong arguments.
@@ -34,6 +37,8 @@ pub(crate) enum Command {
     Help,
     /// Write the reports.
     Reports(Options),
+    /// Show pages, with what they need in this directory.
+    Serve(PathBuf),
 }
 
 /// How the reports are to be written.
@@ -76,12 +81,13 @@ pub(crate) fn parse(
     let mut data = None;
     let mut database = None;
     let mut out = None;
-    let mut fresh = false;
+    let (mut fresh, mut serve) = (false, false);
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
             Long("fresh") => fresh = true,
+            Long("serve") => serve = true,
             Long("database") => once(&mut database, "--database", parser.value()?.string()?)?,
             Long("out") => once(&mut out, "--out", PathBuf::from(parser.value()?))?,
             Value(directory) if data.is_none() => data = Some(PathBuf::from(directory)),
@@ -91,12 +97,18 @@ pub(crate) fn parse(
     if [&data, &out].into_iter().flatten().any(|path| path.as_os_str().is_empty()) {
         return Err("a directory's name is empty".into());
     }
+    let out = out.unwrap_or_else(|| PathBuf::from("report"));
+    if serve {
+        if data.is_some() || database.is_some() || fresh {
+            return Err("--serve goes with --out only".into());
+        }
+        return Ok(Command::Serve(out));
+    }
     let database = match (database, database_url.filter(|url| !url.is_empty())) {
         (Some(url), _) => postgres(url, "--database")?,
         (None, Some(url)) => postgres(url, "DATABASE_URL")?,
         (None, None) => Database::Files,
     };
-    let out = out.unwrap_or_else(|| PathBuf::from("report"));
     Ok(Command::Reports(Options { data, database, out, fresh }))
 }
 
@@ -167,6 +179,7 @@ mod tests {
             (&["--out", "a", "--out", "b"], "--out is given twice"),
             (&["--fresh=yes"], "unexpected argument for option '--fresh': \"yes\""),
             (&[""], "a directory's name is empty"),
+            (&["--serve", "--fresh"], "--serve goes with --out only"),
             (
                 &["--database", "mysql://x"],
                 "--database has to begin with postgresql://; SQLite files are what is used without it",
@@ -175,6 +188,15 @@ mod tests {
             assert_eq!(parsed(arguments, None), Err(reason.to_owned()));
         }
         assert!(parsed(&[], Some("sqlite://a.db")).unwrap_err().starts_with("DATABASE_URL has to begin"));
+    }
+
+    #[test]
+    fn the_pages_are_shown_over_a_directory() {
+        assert_eq!(
+            parsed(&["--serve"], Some("postgres://h/db")),
+            Ok(Command::Serve(PathBuf::from("report")))
+        );
+        assert_eq!(parsed(&["--out=o", "--serve"], None), Ok(Command::Serve(PathBuf::from("o"))));
     }
 
     #[test]

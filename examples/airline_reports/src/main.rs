@@ -19,6 +19,7 @@ mod inputs;
 mod names;
 mod progress;
 mod report;
+mod serve;
 mod tasks;
 mod tenants;
 
@@ -39,15 +40,19 @@ fn main() -> ExitCode {
             print!("{}", args::HELP);
             ExitCode::SUCCESS
         }
-        Ok(Command::Reports(options)) => reports(options).unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }),
+        Ok(Command::Reports(options)) => reports(options).unwrap_or_else(failed),
+        Ok(Command::Serve(out)) => serve::serve(&out).map_or_else(failed, |()| ExitCode::SUCCESS),
         Err(error) => {
             eprintln!("error: {error}\n\nhint: airline_reports --help shows the arguments");
             ExitCode::from(2)
         }
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what becomes of a result")]
+fn failed(error: anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }
 
 /// An airline, and its report or why it has none.

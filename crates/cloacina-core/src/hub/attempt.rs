@@ -80,6 +80,8 @@ struct Running {
     number: i32,
     failures: i32,
     workflow: Arc<Workflow>,
+    /// When it was given its slot.
+    begun: Duration,
     stop: Arc<Stop>,
     /// Whether its task records its own completion.
     recording: Arc<Completable>,
@@ -129,6 +131,7 @@ impl Attempt {
             number: start.attempt,
             failures: start.failures,
             workflow,
+            begun: hub.clock.monotonic(),
             recording: Completable::new(hub, place, incarnation, of),
             timeout,
             grace,
@@ -367,8 +370,20 @@ impl Running {
             return self.hub.perform(&self.place, None, effects);
         }
         let (outcome, patch) = self.outcome(end);
+        self.count(&outcome);
         let outcome = Outcome::new(execution, task, self.number, outcome);
         self.hub.end(&self.place, &self.incarnation, outcome, patch, permit);
+    }
+
+    fn count(&self, outcome: &TaskOutcome) {
+        let outcome = match outcome {
+            TaskOutcome::Completed { .. } => AttemptOutcome::Completed,
+            TaskOutcome::Failed { how, .. } | TaskOutcome::Retry { how, .. } => *how,
+            // What was given back was no try.
+            _ => return,
+        };
+        let took = self.hub.clock.monotonic().saturating_sub(self.begun);
+        self.workflow.meters().attempt(self.task, outcome, took);
     }
 
     fn timed_out(&self) -> End {

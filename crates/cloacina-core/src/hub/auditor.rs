@@ -19,13 +19,13 @@ use tracing::{error, warn};
 
 use super::kernel::{Effects, Loaded, Start};
 use super::place::{Look, OpenPlace, Poll};
-use super::report::count_submitted;
 use super::shared::{Audit, Hub};
 use super::transition::{Submit, SubmitReply};
 use crate::backoff::Backoff;
 use crate::config::MOST_EXECUTION_BYTES;
 use crate::error::{Error, ErrorKind};
 use crate::id::{ExecutionId, TenantId};
+use crate::meters::count_submitted;
 use crate::store::{Control, NewExecution, StoreError, StoreErrorKind};
 use crate::submission::same;
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::place::{OpenPlace, PATIENCE, Sort};
-use super::report::count_ended;
 use super::shared::{Audit, Hub};
 use super::timers::Timer;
 use crate::execution::ExecutionStatus;
+use crate::meters::count_ended;
 use crate::store::DueKind;
 
 /// How many places that wait for slots are looked at in one look at the doorbell.

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use metrics::histogram;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -31,6 +30,7 @@ use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::execution::AttemptOutcome;
 use crate::id::{ExecutionId, TenantId};
+use crate::meters;
 use crate::slots;
 use crate::store::{Claim, Flush, Flushed, Outcome, PlaceFlush, StoreError, StoreErrorKind, TaskOutcome};
 
@@ -388,10 +388,8 @@ impl Lane {
                 }
             }
         };
-        histogram!("cloacina_flush_seconds")
-            .record((hub.clock.monotonic().saturating_sub(begun)).as_secs_f64());
-        histogram!("cloacina_flush_transitions")
-            .record(batches.iter().map(PlaceBatch::len).sum::<usize>() as f64);
+        let transitions = batches.iter().map(PlaceBatch::len).sum::<usize>();
+        meters::time_flush(hub.clock.monotonic().saturating_sub(begun), transitions);
         match answer {
             Ok(Flushed { now, places }) => {
                 let moment = hub.moment(Some(now));

@@ -7,12 +7,11 @@ use tracing::debug;
 use super::attempt::Attempt;
 use super::kernel::{Effects, Moment};
 use super::place::OpenPlace;
-use super::report::{count_ended, count_submitted};
 use super::shared::{Audit, Hub};
 use super::stop::StopReason;
 use super::timers::Timer;
 use super::transition::Incarnation;
-use crate::execution::ExecutionStatus;
+use crate::meters::{count_ended, count_submitted};
 use crate::store::Outcome;
 
 impl Hub {
@@ -46,6 +45,7 @@ impl Hub {
             poll_at,
             reports,
             counts,
+            ended,
             tells,
             adopted,
             is_idle,
@@ -66,8 +66,14 @@ impl Hub {
         finished.into_iter().for_each(|(waiter, result)| drop(waiter.send(result)));
         place.queue.left(counts.completed + counts.failed);
         count_submitted(counts.submitted);
-        count_ended(ExecutionStatus::Completed, counts.completed);
-        count_ended(ExecutionStatus::Failed, counts.failed);
+        for (status, known) in ended {
+            match known {
+                Some((workflow, took)) => {
+                    workflow.meters().ended(status, took.try_into().unwrap_or_default());
+                }
+                None => count_ended(status, 1),
+            }
+        }
         if !tells.is_empty() {
             self.store.tell(&tells);
         }

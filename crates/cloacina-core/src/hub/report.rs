@@ -1,9 +1,8 @@
-//! What the log says of attempts and executions that failed, and how executions are counted.
+//! What the log says of attempts and executions that failed, and of executions that were closed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::counter;
 use tracing::{debug, error, warn};
 
 use super::kernel::{Report, Short};
@@ -12,6 +11,7 @@ use super::shared::{Audit, Hub};
 use super::timers::Timer;
 use crate::execution::{ExecutionStatus, TaskState};
 use crate::id::{ExecutionId, TaskIndex};
+use crate::meters::count_ended;
 use crate::store::{Controlled, ExecutionRecord};
 use crate::workflow::{Node, Workflow};
 
@@ -134,29 +134,6 @@ impl Hub {
         if !failed.is_empty() {
             self.say_failures(place, failed).await;
         }
-    }
-}
-
-/// So many executions are recorded.
-pub(super) fn count_submitted(executions: usize) {
-    if executions > 0 {
-        counter!("cloacina_executions_submitted_total").increment(executions as u64);
-    }
-}
-
-/// So many executions ended like this.
-pub(super) fn count_ended(status: ExecutionStatus, executions: usize) {
-    let name = match status {
-        ExecutionStatus::Completed => "cloacina_executions_completed_total",
-        ExecutionStatus::Failed => "cloacina_executions_failed_total",
-        ExecutionStatus::Cancelled => "cloacina_executions_cancelled_total",
-        ExecutionStatus::Pending
-        | ExecutionStatus::Running
-        | ExecutionStatus::Waiting
-        | ExecutionStatus::Paused => return,
-    };
-    if executions > 0 {
-        counter!(name).increment(executions as u64);
     }
 }
 

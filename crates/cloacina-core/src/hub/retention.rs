@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::counter;
 use tracing::warn;
 
 use super::place::OpenPlace;
 use super::shared::{Audit, Hub};
 use crate::clock::LONGEST_WAIT;
 use crate::id::TenantId;
+use crate::meters::count_pruned;
 use crate::store::Repaired;
 
 /// How many finished executions are deleted in one transaction: at most, and at least. One that is quicker
@@ -105,7 +105,7 @@ impl Hub {
             place.troubles.pruning.note(place.whose(), &pruned);
             match pruned {
                 Ok(pruned) => {
-                    counter!("cloacina_executions_pruned_total").increment(pruned as u64);
+                    count_pruned(pruned);
                     batch.succeeded(self.clock.monotonic().saturating_sub(begun));
                     all += pruned;
                     if pruned < most {

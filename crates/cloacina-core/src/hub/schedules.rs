@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use super::place::{OpenPlace, smaller};
-use super::report::count_ended;
 use super::shared::{Audit, Hub};
 use crate::error::{Error, ErrorKind};
 use crate::execution::ExecutionStatus;
 use crate::id::ScheduleId;
+use crate::meters::{count_ended, count_fires};
 use crate::schedule::decide::{self, Settling};
 use crate::store::{
     Decide, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleSelection, ScheduleState, SchedulesSettled,
@@ -161,6 +161,7 @@ impl Hub {
         }
         place.queue.left(cancelled);
         count_ended(ExecutionStatus::Cancelled, cancelled);
+        count_fires(started);
         for execution in &settled.cancelled {
             self.request_audit(Audit::Execution(Arc::clone(place), *execution));
         }

@@ -12,10 +12,10 @@ use tracing::warn;
 use super::children::begun;
 use super::node::{Ends, Known};
 use super::place::OpenPlace;
-use super::report::count_ended;
 use super::shared::{Audit, Hub};
 use crate::execution::ExecutionStatus;
 use crate::id::ExecutionId;
+use crate::meters::count_ended;
 use crate::store::{
     DueWait, DueWaits, MANY, Place, SettledWaits, Store, StoreError, StoreErrorKind, WaitCursor, WaitStep,
 };

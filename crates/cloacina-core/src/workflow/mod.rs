@@ -18,7 +18,7 @@ mod version;
 mod wait;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub(crate) use children::{Children, MOST_PARALLEL, OF_TASK};
@@ -39,6 +39,7 @@ pub use wait::{Ask, Dependency, OnTimeout, Wait};
 
 use crate::error::{Error, ErrorKind};
 use crate::id::TaskIndex;
+use crate::meters::Meters;
 use crate::rule::TriggerRule;
 use crate::state::State;
 
@@ -55,6 +56,8 @@ pub struct Workflow {
     items: Arc<[Self]>,
     /// What its tasks are given; `None` until a runner that runs it is opened.
     state: Option<State>,
+    /// What is counted of its executions.
+    meters: Arc<OnceLock<Meters>>,
 }
 
 impl Workflow {
@@ -90,7 +93,13 @@ impl Workflow {
             nodes,
             items: Arc::default(),
             state: None,
+            meters: Arc::default(),
         }
+    }
+
+    /// What is counted of its executions.
+    pub(crate) fn meters(&self) -> &Meters {
+        self.meters.get_or_init(|| Meters::new(&self.name, self.nodes.iter().map(Node::id)))
     }
 
     /// The workflows that its maps start which run one task of it for each item of a list.
@@ -313,6 +322,7 @@ impl WorkflowBuilder {
             nodes: self.nodes.into(),
             graph,
             state: None,
+            meters: Arc::default(),
         }
     }
 

@@ -14,8 +14,17 @@ use crate::name::{ENGINE, TENANT_ID};
 use uuid::Uuid;
 
 /// The tables of the engine and of this crate that are beside those of [`ENGINE`].
-const OURS: [&str; 5] =
-    ["cloacina_place", "cloacina_migration", "cloacina_runner", "cloacina_notice", "cloacina_data_migration"];
+const OURS: [&str; 9] = [
+    "cloacina_place",
+    "cloacina_migration",
+    "cloacina_runner",
+    "cloacina_notice",
+    "cloacina_workflow",
+    "cloacina_key",
+    "cloacina_audit",
+    "cloacina_audit_chain",
+    "cloacina_data_migration",
+];
 
 /// Columns of all tables, with what is needed of them.
 const COLUMNS: &str = "SELECT lower(master.name) AS tab, lower(info.name) AS col, info.\"notnull\" AS required, info.dflt_value AS standard, \

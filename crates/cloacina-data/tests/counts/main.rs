@@ -32,7 +32,12 @@ fn note(id: &str) -> TaskDefinition {
 fn counted(snapshotter: &Snapshotter) -> (BTreeMap<String, u64>, BTreeMap<String, usize>) {
     let (mut counters, mut others) = (BTreeMap::new(), BTreeMap::new());
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
-        let name = key.key().name().to_owned();
+        let labels: Vec<String> =
+            key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let name = match labels.is_empty() {
+            true => key.key().name().to_owned(),
+            false => format!("{}{{{}}}", key.key().name(), labels.join(",")),
+        };
         match value {
             DebugValue::Counter(counted) => drop(counters.insert(name, counted)),
             DebugValue::Histogram(values) => drop(others.insert(name, values.len())),
@@ -87,9 +92,24 @@ async fn count(place: Placement, snapshotter: &Snapshotter) {
     assert_eq!(missed.wait_for_completion().await.unwrap().status, ExecutionStatus::Cancelled);
 
     let (counters, others) = counted(snapshotter);
-    let of = |what: &str| counters.get(&format!("cloacina_executions_{what}_total")).copied();
-    let all = ["submitted", "completed", "failed", "cancelled"].map(of);
-    assert_eq!(all, [Some(9), Some(6), Some(1), Some(2)], "{counters:?}");
+    let submitted = counters.get("cloacina_executions_submitted_total").copied();
+    let ended = ["completed", "failed", "cancelled"].map(|how| {
+        let of = |(name, count): (&String, &u64)| {
+            let is_it =
+                name.starts_with("cloacina_executions_total{") && name.contains(&format!("outcome={how}"));
+            is_it.then_some(*count)
+        };
+        counters.iter().filter_map(of).sum::<u64>()
+    });
+    assert_eq!((submitted, ended), (Some(9), [6, 1, 2]), "{counters:?}");
+    let tries = |outcome: &str| {
+        counters
+            .iter()
+            .filter(|(name, _)| name.starts_with("cloacina_task_attempts_total{") && name.contains(outcome))
+            .map(|(_, count)| *count)
+            .sum::<u64>()
+    };
+    assert!(tries("outcome=completed") >= 6 && tries("outcome=failed") >= 1, "{counters:?}");
     for name in [
         "cloacina_flush_seconds",
         "cloacina_flush_transitions",

@@ -92,7 +92,7 @@ fn asks() -> Workflow {
 /// Two tenants, `acme` and `globex`.
 pub(crate) struct Service {
     router: Router,
-    pub(crate) tenants: TenantManager,
+    _tenants: TenantManager,
     /// Where it puts its tenants.
     pub(crate) placement: &'static str,
     _directory: Option<TempDir>,
@@ -146,7 +146,7 @@ impl Service {
             tenants.provision(tenant).await.unwrap();
         }
         let router = cloacina_web::router(tenants.clone(), Believes);
-        Self { router, tenants, placement: placement.as_str(), _directory: None }
+        Self { router, _tenants: tenants, placement: placement.as_str(), _directory: None }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Response {

@@ -526,7 +526,8 @@ async fn what_a_login_plants_about_children_spoils_only_its_own() {
              INSERT INTO due_rows SELECT tenant_id, 3, now(), '{id}', '{id}' FROM cloacina.me();
              INSERT INTO due_rows SELECT tenant_id, 3, now(), '{id}', 'nonsense' FROM cloacina.me();
              INSERT INTO due_rows SELECT tenant_id, 4, now(), '{id}', '' FROM cloacina.me();
-             INSERT INTO due_rows SELECT tenant_id, 4, now(), '{id}', '99999' FROM cloacina.me();"
+             INSERT INTO due_rows SELECT tenant_id, 4, now(), '{id}', '99999' FROM cloacina.me();
+             SELECT cloacina.ring(now());"
         ))
         .await
         .unwrap();

@@ -255,6 +255,10 @@ impl PlaceState {
 
     fn apply_closed(&mut self, Closed { execution, status }: Closed, moment: Moment, effects: &mut Effects) {
         let live = self.work.live.remove(&execution);
+        let known = live
+            .as_ref()
+            .map(|live| (Arc::clone(&live.workflow), moment.now.duration_since(live.created_at)));
+        effects.ended.push((status, known));
         if status == ExecutionStatus::Failed {
             effects.counts.failed += 1;
             effects.reports.push(Report::of_failure(execution, live.as_ref()));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -13,7 +13,7 @@ use super::super::transition::Submit;
 use super::report::Report;
 use crate::context::{Patch, Values};
 use crate::error::Error;
-use crate::execution::ExecutionResult;
+use crate::execution::{ExecutionResult, ExecutionStatus};
 use crate::id::{ExecutionId, SubmitterId, TaskIndex};
 use crate::origin::Origin;
 use crate::slots::Permit;
@@ -59,6 +59,8 @@ pub(crate) struct Effects {
     pub(crate) poll_at: Option<Duration>,
     pub(crate) reports: Vec<Report>,
     pub(crate) counts: Counts,
+    /// How executions ended, and if that is known what they ran, and for how long since they were recorded.
+    pub(crate) ended: Vec<(ExecutionStatus, Option<(Arc<Workflow>, SignedDuration)>)>,
     /// Who submitted the executions that ended.
     pub(crate) tells: Vec<SubmitterId>,
     /// How many tasks were adopted whose claim was not learned of.
