@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, StatusCode};
+use cloacina::tenants::Placement;
 use cloacina::{Context, RetryPolicy, Runner, RunnerConfig, TaskDefinition, TaskError, Workflow};
 use cloacina_web::Role;
 use tempfile::TempDir;
@@ -16,6 +17,66 @@ async fn got(service: &Service, who: &str, path: &str) -> (StatusCode, HeaderMap
     let (status, headers) = (response.status(), response.headers().clone());
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
     (status, headers, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// Sends a form as the administrator; where it leads, or the page that it answers.
+async fn sent(service: &Service, path: &str, body: &str) -> (StatusCode, String, String) {
+    let request = asked(ADMIN, "POST", path).header("content-type", "application/x-www-form-urlencoded");
+    let response = service.send(request.body(Body::from(body.to_owned())).unwrap()).await;
+    let status = response.status();
+    let to = response.headers().get("location").map(|to| to.to_str().unwrap().to_owned()).unwrap_or_default();
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, to, String::from_utf8(body.to_vec()).unwrap())
+}
+
+on_each_placement! {
+    async fn the_operator_decides_about_a_tenant_on_its_page(service: Service) {
+        let settings = async || got(&service, ADMIN, "/tenants/acme/settings").await.2;
+        let form = async |action: &str, fields: &str| sent(&service, &format!("/tenants/acme/{action}"), fields).await;
+        if service.placement == "file" {
+            let (status, _, text) = form("suspend", "reason=unpaid").await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{text}");
+            assert!(settings().await.contains("disabled"));
+            return;
+        }
+        let (status, to, text) = form("limits", "max_queue_length=4711&max_context_bytes=&reason=a").await;
+        assert_eq!((status, to.as_str()), (StatusCode::SEE_OTHER, "../../tenants/acme/settings?said=limits"), "{text}");
+        assert!(settings().await.contains("4,711"));
+        let (status, _, text) = form("limits", "max_queue_length=many").await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{text}");
+        let (status, ..) = form("suspend", "reason=unpaid").await;
+        assert_eq!(status, StatusCode::SEE_OTHER);
+        assert!(settings().await.contains("Suspended"));
+        let (status, _, text) = got(&service, ADMIN, "/tenants/acme").await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        assert!(text.contains("Tenant suspended"), "{text}");
+        let (status, ..) = form("activate", "reason=paid").await;
+        assert_eq!(status, StatusCode::SEE_OTHER);
+        assert!(!settings().await.contains("Suspended"));
+        if cfg!(feature = "postgres") && service.placement == "own_role" {
+            let (status, _, text) = form("rotate", "reason=leaked").await;
+            assert_eq!(status, StatusCode::OK, "{text}");
+            assert!(text.contains("shown once"), "{text}");
+        }
+        let (status, ..) = form("remove", "name=globex&reason=wrong").await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        let (status, to, text) = form("remove", "name=acme&reason=gone").await;
+        assert_eq!((status, to.as_str()), (StatusCode::SEE_OTHER, "../../tenants?said=removed"), "{text}");
+        let (status, ..) = got(&service, ADMIN, "/tenants/acme").await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+    }
+
+    async fn every_page_of_a_tenant_is_there(service: Service) {
+        for page in ["", "/executions", "/inbox", "/schedules", "/schedule-editor", "/workflows", "/settings", "/runners"] {
+            let (status, _, text) = got(&service, ADMIN, &format!("/tenants/acme{page}")).await;
+            assert_eq!(status, StatusCode::OK, "{page}: {text}");
+        }
+        for page in ["/overview", "/tenants"] {
+            let (status, _, text) = got(&service, ADMIN, page).await;
+            assert_eq!(status, StatusCode::OK, "{page}: {text}");
+            assert!(text.contains("acme") && text.contains("globex"), "{page}: {text}");
+        }
+    }
 }
 
 #[tokio::test]
