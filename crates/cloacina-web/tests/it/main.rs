@@ -1,5 +1,7 @@
 //! The HTTP interface over a real engine.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic where it stands")]
+
 #[macro_use]
 mod service;
 
@@ -8,4 +10,5 @@ mod bad_input;
 mod events;
 mod keys;
 mod openapi;
+mod pages;
 mod roles;

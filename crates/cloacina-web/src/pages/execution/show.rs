@@ -27,6 +27,7 @@ pub(super) fn body<A: Action>(
         @if view.has_edges { (drawn(view)) }
         (over_time(view))
         @if view.trouble_pages.all > 0 { (errors(view)) }
+        @if !view.attempts.is_empty() { (attempts(view)) }
         @if !view.children.is_empty() { (children(frame, view)) }
         div.two { (context(view)) (facts(frame, view)) }
     }
@@ -192,6 +193,9 @@ fn over_time(view: &View) -> Markup {
             (table("Tasks with their attempts and waits over time", &columns, &rows))
             (timeline::legend(view.now))
             (pager("tasks", view.task_pages, "tasks"))
+            @if view.attempts.is_empty() && view.attempt_pages.all > 0 {
+                p.note { a href="?attempts=0#attempts" { "All " (text::count(view.attempt_pages.all as u64, "attempt", "attempts")) } }
+            }
         }
     }
 }
@@ -221,7 +225,7 @@ fn pager(name: &str, pages: Pages, what: &str) -> Markup {
     if pages.all <= pages.each {
         return html! {};
     }
-    let to = |page: usize| format!("?{name}={page}#{}", if name == "tasks" { "tasks" } else { "errors" });
+    let to = |page: usize| format!("?{name}={page}#{name}");
     let from = pages.page * pages.each;
     html! {
         nav.pager aria-label={ "Pages of " (what) } {
@@ -230,6 +234,32 @@ fn pager(name: &str, pages: Pages, what: &str) -> Markup {
                 @if pages.page > 0 { a.btn href=(to(pages.page - 1)) rel="prev" { "Before" } }
                 @if pages.has_more() { a.btn href=(to(pages.page + 1)) rel="next" { "After" } }
             }
+        }
+    }
+}
+
+fn attempts(view: &View) -> Markup {
+    let rows = html! {
+        @for attempt in &view.attempts {
+            tr role="row" {
+                td.fit.up role="cell" { (attempt.look) }
+                td.max role="cell" { span.cut title=(attempt.task) { (attempt.task) } }
+                td.n role="cell" data-l="attempt" { (attempt.attempt) }
+                td.fit role="cell" { span.mono title=(attempt.runner) { (text::short_id(attempt.runner)) } }
+                td.n role="cell" {
+                    (text::time(attempt.at, text::moment(attempt.at, view.now)))
+                    @if let Some(after) = attempt.after { small { (text::duration(after)) } }
+                }
+            }
+        }
+    };
+    let columns =
+        [column("Outcome"), column("Task"), numbers("Attempt"), column("Runner"), numbers("Ended, took")];
+    html! {
+        section id="attempts" data-live {
+            div.bar { h2 { "Attempts" } span.soft.small { (text::number(view.attempt_pages.all as u64)) ", newest first" } }
+            (table("Attempts, newest first", &columns, &rows))
+            (pager("attempts", view.attempt_pages, "attempts"))
         }
     }
 }
