@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use cloacina_core::id::{ExecutionId, TaskIndex, TenantId};
 use cloacina_core::store::{
-    ChildrenPlan, DueKind, DueWait, DueWaits, EndedBy, MOST_BYTES_AT_ONCE, MOST_SIGNALS, NEVER, NewSignal,
-    NodeEnd, OpenWait, Outcome, ReceivedSignal, SettledWaits, SignalSent, SignalStart, SignalTarget,
-    WaitBegin, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    ChildrenPlan, DueKind, DueWait, DueWaits, EndedBy, MOST_BYTES_AT_ONCE, MOST_SIGNALS, NEVER, NewAudit,
+    NewSignal, NodeEnd, OpenWait, Outcome, ReceivedSignal, SettledWaits, SignalSent, SignalStart,
+    SignalTarget, WaitBegin, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use cloacina_core::workflow::{Ask, Fingerprint};
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use crate::audit;
 use crate::error::Failure;
 use crate::flush::end_waits;
 use crate::row::{state, timestamp};
@@ -443,6 +444,10 @@ pub(crate) fn send(
     let values = params![tenant.0, execution.0, name, number, key, &*signal.payload, now];
     connection.prepare_cached(SIGNAL_INSERT)?.execute(values)?;
     connection.prepare_cached(WAIT_MARK)?.execute(params![tenant.0, execution.0, None::<i64>])?;
+    if let Some(audit) = &signal.audit {
+        let audit = NewAudit { object: Some(execution.to_string()), ..(**audit).clone() };
+        audit::note(connection, audit::OWN, &audit, now)?;
+    }
     if has_started {
         return Ok(SignalSent::Started(execution));
     }

@@ -13,6 +13,7 @@
 
 #![expect(missing_docs, reason = "a behaviour's name is its documentation")]
 
+pub mod audit;
 pub mod bell;
 pub mod children;
 pub mod claim;
@@ -286,6 +287,10 @@ macro_rules! store_conformance {
                 keys_are_listed_page_by_page_without_sessions
                 the_use_of_keys_is_noted_once_a_minute
                 sessions_that_are_not_good_any_more_are_pruned
+            }
+            audit {
+                what_is_done_by_name_is_noted_if_it_is_done
+                the_audit_is_listed_page_by_page_and_chained
             }
             workflow {
                 a_workflow_is_described_once_and_listed_with_its_versions

@@ -284,13 +284,13 @@ pub async fn what_is_left_to_be_started_is_looked_at_again(fixture: &impl Fixtur
     let due = world.due_parent(at(0)).await;
     assert_eq!((due.nodes[0].started, due.nodes[0].room()), (3, 1));
     let place = Arc::clone(&world.place);
-    let set =
-        world.call(|store| async move { store.children_parallel(&place, id, "w0", 2, Some(at(1))).await });
+    let set = world
+        .call(|store| async move { store.children_parallel(&place, id, "w0", 2, None, Some(at(1))).await });
     assert!(set.await);
     assert_eq!(world.due_parent(at(1)).await.nodes[0].room(), 0);
     let place = Arc::clone(&world.place);
-    let set =
-        world.call(|store| async move { store.children_parallel(&place, id, "w1", 2, Some(at(1))).await });
+    let set = world
+        .call(|store| async move { store.children_parallel(&place, id, "w1", 2, None, Some(at(1))).await });
     assert!(!set.await);
 }
 
@@ -360,7 +360,8 @@ pub async fn a_node_whose_time_is_over_has_its_own_children_swept(fixture: &impl
     let step = ParentStep { execution: id, rows: due.rows, nodes, goes_on: false };
     assert_eq!(world.settle_children(step, at(0)).await.done, 1);
     let place = Arc::clone(&world.place);
-    let moved = world.call(|store| async move { store.wait_move(&place, id, "w1", None, Some(at(1))).await });
+    let moved =
+        world.call(|store| async move { store.wait_move(&place, id, "w1", None, None, Some(at(1))).await });
     assert!(moved.await);
     let outcome = Arc::new(Outcome { attempt: 0, ..failed(id, 1, "too late") });
     let end = WaitStep::End(WaitEnd { by: EndedBy::Time, outcome, sweeps: true });

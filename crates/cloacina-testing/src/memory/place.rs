@@ -317,6 +317,7 @@ impl PlaceRows {
                 rerun_of: new.rerun.as_ref().map(|rerun| rerun.of),
                 superseded_by: None,
                 tags: new.tags.clone(),
+                submitted_by: new.submitted_by.as_deref().map(str::to_owned),
             },
             schedule: None,
             parent: None,
@@ -613,6 +614,10 @@ impl PlaceRows {
             header.status == ExecutionStatus::Paused && header.error.as_deref() == Some(ORPHANED)
         });
         orphans.map(|header| (header.id, header.workflow.clone())).collect()
+    }
+
+    pub(crate) fn status_of(&self, id: ExecutionId) -> Option<ExecutionStatus> {
+        self.executions.get(&id).map(|execution| execution.header.status)
     }
 
     pub(crate) fn control(&mut self, id: ExecutionId, control: &Control, now: Timestamp) -> Controlled {

@@ -335,6 +335,7 @@ impl PlaceRows {
             claimed: Vec::new(),
             submitter: None,
             tags: Vec::new(),
+            submitted_by: None,
             rerun: None,
         };
         self.submit(Writer { runner: None, now }, &new);
