@@ -51,8 +51,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
 
 /// The runner of a tenant, whose actions the audit knows somebody by, with the reason that they gave.
 pub(crate) async fn acting<A: Action>(permit: &Permit<A>, reason: Option<&str>) -> Result<Runner, Problem> {
-    let _reason = reason;
-    permit.runner().await
+    Ok(permit.because(reason).runner(permit.tenant()).await?)
 }
 
 /// Leads to a page, by its way from here.
