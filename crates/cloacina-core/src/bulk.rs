@@ -35,6 +35,18 @@ enum Action<'a> {
     Resume,
 }
 
+impl Action<'_> {
+    /// Its name in the audit.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rerun(_) => "rerun_many",
+            Self::Cancel => "cancel_many",
+            Self::Pause => "pause_many",
+            Self::Resume => "resume_many",
+        }
+    }
+}
+
 /// Called after each page.
 type OnProgress<'a> = Box<dyn FnMut(&BulkReport) + Send + 'a>;
 
@@ -99,6 +111,8 @@ impl<'a> Bulk<'a> {
     pub async fn send(mut self) -> Result<BulkReport, Error> {
         let mut report = BulkReport::default();
         let mut before = None;
+        let (action, filter) = (self.action.name(), self.filter.described());
+        self.runner = self.runner.noting(action, filter).await?;
         let page_size = self.pace.map_or(PAGE, |pace| PAGE.min(pace as usize));
         loop {
             let page = self.runner.list(self.filter.clone(), before, page_size).await?;

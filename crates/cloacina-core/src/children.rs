@@ -410,7 +410,11 @@ impl Execution {
         place.state().check_active()?;
         let (store, inner, id) = (Arc::clone(hub.store()), Arc::clone(&place.place), self.id());
         let (name, now) = (node.to_owned(), hub.clock().database_now());
-        let set = async move { store.children_parallel(&inner, id, &name, parallel.into(), now).await };
+        let detail = serde_json::json!({ "node": node, "parallel": parallel });
+        let audit = self.audit("set_parallel").map(|audit| audit.with_detail(detail));
+        let set = async move {
+            store.children_parallel(&inner, id, &name, parallel.into(), audit.as_ref(), now).await
+        };
         if !hub.ask(set).await? {
             let message = format!(
                 "execution {id} of tenant `{}` has no node `{}` that waits for children; `progress()` tells what it has",

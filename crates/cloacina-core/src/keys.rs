@@ -8,7 +8,9 @@ use tokio::runtime::Handle;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
-use crate::store::{KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, NewKey, StoreError, StoreErrorKind};
+use crate::store::{
+    Actor, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, NewAudit, NewKey, StoreError, StoreErrorKind,
+};
 
 /// The most keys that are listed at once.
 const LIST_LIMIT: usize = 10_000;
@@ -22,6 +24,8 @@ pub struct Keys {
     store: Arc<dyn KeyStore>,
     runtime: Handle,
     clock: Arc<dyn Clock>,
+    /// Who makes and ends them.
+    actor: Option<Arc<Actor>>,
     /// Whether whoever opened the store still has it open.
     check_open: Arc<dyn Fn() -> Result<(), Error> + Send + Sync>,
 }
@@ -33,9 +37,10 @@ impl Keys {
         store: Arc<dyn KeyStore>,
         runtime: Handle,
         clock: Arc<dyn Clock>,
+        actor: Option<Arc<Actor>>,
         check_open: impl Fn() -> Result<(), Error> + Send + Sync + 'static,
     ) -> Self {
-        Self { store, runtime, clock, check_open: Arc::new(check_open) }
+        Self { store, runtime, clock, actor, check_open: Arc::new(check_open) }
     }
 
     /// Keeps a key, or a session of one, and returns it as it is kept. The same one again changes nothing.
@@ -49,7 +54,10 @@ impl Keys {
     pub async fn insert(&self, key: NewKey) -> Result<KeyRecord, Error> {
         key.check()?;
         let asked = key.clone();
-        let kept = self.ask(async move |store, now| store.key_insert(&asked, now).await).await?;
+        let detail = serde_json::json!({ "role": key.role, "payloads": key.payloads, "name": key.name });
+        let audit = self.audit("make_key", key.id).map(|audit| audit.with_detail(detail));
+        let kept =
+            self.ask(async move |store, now| store.key_insert(&asked, audit.as_ref(), now).await).await?;
         let NewKey { id, hash, parent, tenant, role, payloads, name, created_by, expires_at } = key;
         let created_at = kept.map_err(|refusal| refused(refusal, id, parent, tenant.as_deref()))?;
         let last_used_at = None;
@@ -104,7 +112,8 @@ impl Keys {
     /// What is wrong with the database.
     pub async fn delete(&self, id: &str) -> Result<bool, Error> {
         let Ok(id) = id.parse() else { return Ok(false) };
-        self.ask(async move |store, _| store.key_delete(id).await).await
+        let audit = self.audit("end_key", id);
+        self.ask(async move |store, now| store.key_delete(id, audit.as_ref(), now).await).await
     }
 
     /// Notes that keys were used, each at most once a minute. What is no id is left out.
@@ -127,6 +136,11 @@ impl Keys {
     /// What is wrong with the database.
     pub async fn prune(&self) -> Result<u64, Error> {
         self.ask(async |store, now| store.key_prune(now).await).await
+    }
+
+    fn audit(&self, action: &'static str, id: KeyId) -> Option<NewAudit> {
+        let (actor, object) = (Arc::clone(self.actor.as_ref()?), Some(id.to_string()));
+        Some(NewAudit { actor, action, object, detail: None })
     }
 
     async fn ask<T, Fut>(

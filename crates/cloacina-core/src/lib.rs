@@ -8,6 +8,7 @@
 #[cfg(test)]
 extern crate self as cloacina_core;
 
+mod audit;
 pub mod backoff;
 mod blocking;
 mod bulk;
@@ -47,6 +48,7 @@ mod submission;
 mod wake;
 pub mod workflow;
 
+pub use audit::{audit_list, audit_verify};
 pub use bulk::{Bulk, BulkReport};
 pub use children::{Child, Item, Progress, Results};
 pub use config::{RunnerConfig, RunnerConfigBuilder};

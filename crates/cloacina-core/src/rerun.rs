@@ -355,6 +355,7 @@ mod tests {
             error: None,
             rerun_of: None,
             superseded_by: None,
+            submitted_by: None,
             tags: Vec::new(),
         };
         ExecutionRecord { header, input: "{}".into(), tasks: (0..).zip(tasks).map(row).collect() }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use crate::audit::{audit_list, audit_verify};
 use crate::config::RunnerConfig;
 use crate::context::{Context, payload_of};
 use crate::cursor::Cursor;
@@ -26,8 +28,9 @@ use crate::metrics::TenantMetrics;
 use crate::rerun::{self, Rerun, Reruns};
 use crate::signal::{ByKey, Carrier, Signal, Waiting};
 use crate::store::{
-    Control, Controlled, ExecutionFilter, ExecutionList, ExecutionRecord, NEVER, NewSignal, Payload, Place,
-    PlaceName, SignalSent, SignalTarget, TenantStatus, WaitFilter, WorkflowKey,
+    Actor, AuditOf, AuditRecord, AuditVerdict, Control, Controlled, ExecutionFilter, ExecutionList,
+    ExecutionRecord, NEVER, NewAudit, NewSignal, Payload, Place, PlaceName, SignalSent, SignalTarget,
+    TenantStatus, WaitFilter, WorkflowKey,
 };
 use crate::submission::{Described, Destination, Input, Submission, Submissions};
 use crate::workflow::{Fingerprint, Workflow, WorkflowDescription, WorkflowInfo};
@@ -52,6 +55,15 @@ const CHUNKS: usize = 2;
 #[derive(Clone, Debug)]
 pub struct PlaceRunner {
     handle: Arc<Handle>,
+    acting: Option<Acting>,
+}
+
+/// For whom a handle acts.
+#[derive(Clone, Debug)]
+struct Acting {
+    actor: Arc<Actor>,
+    /// Whether what it does is noted; not if it is a part of something that is.
+    is_noted: bool,
 }
 
 #[derive(Debug)]
@@ -113,7 +125,8 @@ impl PlaceRunner {
             return Ok(None);
         };
         let (shut, ended) = (AtomicBool::new(false), watch::Sender::new(false));
-        Ok(Some(Self { handle: Arc::new(Handle { hub, place, number, settings, shut, ended }) }))
+        let handle = Arc::new(Handle { hub, place, number, settings, shut, ended });
+        Ok(Some(Self { handle, acting: None }))
     }
 
     /// The tenant's name: as the operator calls it, else its schema on PostgreSQL, or the name of its SQLite
@@ -121,6 +134,66 @@ impl PlaceRunner {
     #[must_use]
     pub fn place(&self) -> &str {
         &self.handle.place.place.name
+    }
+
+    /// The same runner, acting for somebody: what it does to executions, schedules and keys is noted in the
+    /// audit with it, and what it submits says by whom.
+    #[must_use]
+    pub fn acting(&self, actor: Actor) -> Self {
+        let acting = Acting { actor: Arc::new(actor.trimmed()), is_noted: true };
+        Self { handle: Arc::clone(&self.handle), acting: Some(acting) }
+    }
+
+    /// What is noted of an action, if somebody acts.
+    pub(crate) fn audit(&self, action: &'static str, object: impl ToString) -> Option<NewAudit> {
+        let acting = self.acting.as_ref().filter(|acting| acting.is_noted)?;
+        let (actor, object) = (Arc::clone(&acting.actor), Some(object.to_string()));
+        Some(NewAudit { actor, action, object, detail: None })
+    }
+
+    /// Who submits what it submits.
+    fn submitted_by(&self) -> Option<Arc<str>> {
+        self.acting.as_ref().map(|acting| acting.actor.name.as_str().into())
+    }
+
+    /// Notes an action of many parts; the handle does these, without noting them.
+    pub(crate) async fn noting(mut self, action: &'static str, detail: String) -> Result<Self, Error> {
+        let audit =
+            self.audit(action, "").map(|audit| NewAudit { object: None, ..audit.with_detail(detail) });
+        if let Some(audit) = audit {
+            self.check_open()?;
+            let ((store, place), now) = (self.store(), self.handle.hub.clock().database_now());
+            self.handle.hub.ask(async move { store.audit_note(&place, &audit, now).await }).await?;
+        }
+        if let Some(acting) = &mut self.acting {
+            acting.is_noted = false;
+        }
+        Ok(self)
+    }
+
+    /// Rows of the audit about this place and what is done in it, the newest first: at most `limit`, all before
+    /// `before`, the number of the last one of the page before.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn audit_list(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, Error> {
+        self.check_open()?;
+        let (store, place) = self.store();
+        let runtime = store.runtime();
+        audit_list(store, &runtime, AuditOf::Tenant(place.tenant), before, limit).await
+    }
+
+    /// Whether the audit about this place is as it was written.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] for a tenant's own login; what is wrong with the database.
+    pub async fn audit_verify(&self) -> Result<AuditVerdict, Error> {
+        self.check_open()?;
+        let (store, place) = self.store();
+        let runtime = store.runtime();
+        audit_verify(store, &runtime, AuditOf::Tenant(place.tenant)).await
     }
 
     /// The tenant's place.
@@ -324,7 +397,8 @@ impl PlaceRunner {
     pub fn keys(&self) -> Keys {
         let (store, runner) = (Arc::clone(self.handle.hub.store()), self.clone());
         let (runtime, clock) = (store.runtime(), Arc::clone(self.handle.hub.clock()));
-        Keys::new(store, runtime, clock, move || runner.check_open())
+        let actor = self.acting.as_ref().map(|acting| Arc::clone(&acting.actor));
+        Keys::new(store, runtime, clock, actor, move || runner.check_open())
     }
 
     /// The versions of workflows that can run here and that some process had, by name, the newest of each
@@ -469,8 +543,15 @@ impl PlaceRunner {
         let (store, place) = self.store();
         let now = hub.clock().database_now();
         let resumes = control == Control::Resume;
+        let audit = match control {
+            Control::Cancel { .. } => self.audit("cancel", id),
+            Control::Pause | Control::Orphan => self.audit("pause", id),
+            Control::Resume => self.audit("resume", id),
+        };
         let done = hub
-            .ask(async move { store.execution_control(&place, ExecutionId(id), control, now).await })
+            .ask(async move {
+                store.execution_control(&place, ExecutionId(id), control, audit.as_ref(), now).await
+            })
             .await?;
         if done == Controlled::NotFound {
             return Err(self.not_found(id));
@@ -479,8 +560,9 @@ impl PlaceRunner {
         Ok(done)
     }
 
-    fn send(&self, described: Described, reply: SubmitReply) -> Result<ExecutionId, Error> {
+    fn send(&self, mut described: Described, reply: SubmitReply) -> Result<ExecutionId, Error> {
         self.check_open()?;
+        described.submitted_by = self.submitted_by();
         let Handle { hub, place, settings, .. } = &*self.handle;
         let (submit, max_queue_length) = hub.check(described, place, settings, Roots::Claimed, reply)?;
         let id = submit.execution.id;
@@ -525,7 +607,7 @@ impl PlaceRunner {
         for record in &records {
             let (reply, on_its_way) = OnItsWay::new(self);
             let prepared = match hub.prepare_rerun(record, from, None, place, settings, reply) {
-                Ok((submit, limit)) => hub.admitted(submit, limit).await,
+                Ok((submit, limit)) => hub.admitted(self.signed(submit), limit).await,
                 Err(error) => Err(error),
             };
             of.push(record.header.id);
@@ -545,6 +627,21 @@ impl PlaceRunner {
             ids.iter().filter(|id| !of.contains(id)).map(|id| (*id, Err(self.not_found((*id).into()))));
         let gone: Vec<_> = gone.collect();
         of.into_iter().zip(results).chain(gone).collect()
+    }
+
+    /// A rerun, with who does it.
+    fn signed(&self, mut submit: Submit) -> Submit {
+        let by = self.submitted_by();
+        if let Some(new) = Arc::get_mut(&mut submit.execution).filter(|_| by.is_some()) {
+            new.submitted_by = by;
+            let id = new.id;
+            if let Some(rerun) = &mut new.rerun {
+                let audit = self.audit("rerun", rerun.of);
+                let detail = format!(r#"{{"rerun":"{id}"}}"#);
+                rerun.audit = audit.map(|audit| Box::new(audit.with_detail(detail)));
+            }
+        }
+        submit
     }
 
     fn check_open(&self) -> Result<(), Error> {
@@ -579,10 +676,11 @@ impl Destination for PlaceRunner {
 
     async fn record_many(
         self,
-        described: Described,
+        mut described: Described,
         inputs: impl Iterator<Item = Input> + Send,
     ) -> Result<Vec<Result<Execution, Error>>, Error> {
         self.check_open()?;
+        described.submitted_by = self.submitted_by();
         let Handle { hub, place, settings, .. } = &*self.handle;
         hub.check_workflow(place, &described)?;
         let mut results = Vec::with_capacity(inputs.size_hint().0);
@@ -682,7 +780,7 @@ impl Reruns for PlaceRunner {
         let (reply, on_its_way) = OnItsWay::new(&self);
         let (submit, limit) = hub.prepare_rerun(&record, from, input, place, settings, reply)?;
         let on_its_way = on_its_way.of(submit.execution.id);
-        let submit = hub.admitted(submit, limit).await?;
+        let submit = hub.admitted(self.signed(submit), limit).await?;
         hub.record(Arc::clone(place), vec![submit]);
         on_its_way.recorded().await
     }
@@ -741,6 +839,10 @@ impl Carrier for PlaceRunner {
                 Err(error) => return Err(error),
             }
         }
+        let detail = || format!(r#"{{"signal":{}}}"#, Value::from(&*signal.name));
+        // The store says to which execution.
+        let audit = self.audit("signal", "").map(|audit| Box::new(audit.with_detail(detail())));
+        signal.audit = audit;
         let (store, place) = self.store();
         let now = hub.clock().database_now();
         let target = signal.target.clone();
@@ -942,6 +1044,11 @@ impl Execution {
         Signal::new(self.runner.clone(), target, name.into(), payload)
     }
 
+    /// What is noted of an action on it, if somebody acts.
+    pub(crate) fn audit(&self, action: &'static str) -> Option<NewAudit> {
+        self.runner.audit(action, self.execution_id)
+    }
+
     /// What it waits for at the moment.
     ///
     /// # Errors
@@ -978,7 +1085,12 @@ impl Execution {
         let Handle { hub, place: open, .. } = &*self.runner.handle;
         let (store, place) = self.runner.store();
         let (id, name, now) = (ExecutionId(self.execution_id), wait.to_owned(), hub.clock().database_now());
-        let moved = hub.ask(async move { store.wait_move(&place, id, &name, until, now).await }).await?;
+        let action = if until.is_some() { "move_wait" } else { "wake" };
+        let until_text = until.map_or(Value::Null, |until| until.to_string().into());
+        let detail = serde_json::json!({ "wait": wait, "until": until_text });
+        let audit = self.runner.audit(action, id).map(|audit| audit.with_detail(detail));
+        let moved = async move { store.wait_move(&place, id, &name, until, audit.as_ref(), now).await };
+        let moved = hub.ask(moved).await?;
         if !moved {
             let message = format!(
                 "execution {id} of tenant `{}` has no open wait `{}`; `waits()` tells what it waits for",

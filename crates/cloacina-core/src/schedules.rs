@@ -15,7 +15,8 @@ use crate::runner::PlaceRunner;
 use crate::schedule::decide::{self, Found};
 use crate::schedule::{Calendar, CatchUp, Missed, Overlap, Redo, Schedule, just_before};
 use crate::store::{
-    FireList, FireOutcome, FireRecord, MANY, ScheduleChange, ScheduleRecord, ScheduleSelection, ScheduleState,
+    FireList, FireOutcome, FireRecord, MANY, NewAudit, ScheduleChange, ScheduleRecord, ScheduleSelection,
+    ScheduleState,
 };
 
 /// How many schedules a tenant may have.
@@ -137,7 +138,15 @@ impl Schedules {
             let change = decide::put(settling, &schedule, None, records.pop().as_ref(), now)?;
             Ok((change.into_iter().collect(), ()))
         };
-        self.hub()?.change_schedules(self.place(), ScheduleSelection::Named(names), least, put).await?;
+        self.hub()?
+            .change_schedules(
+                self.place(),
+                ScheduleSelection::Named(names),
+                least,
+                self.audit("put_schedule"),
+                put,
+            )
+            .await?;
         self.hub()?.look_who_fires(self.place());
         Ok(())
     }
@@ -162,7 +171,9 @@ impl Schedules {
         let apply = move |settling: &mut _, records: Vec<ScheduleRecord>, now| {
             Ok((decide::apply(settling, &origin, &schedules, records, now)?, ()))
         };
-        self.hub()?.change_schedules(self.place(), selection, least, apply).await?;
+        self.hub()?
+            .change_schedules(self.place(), selection, least, self.audit("apply_schedules"), apply)
+            .await?;
         self.hub()?.look_who_fires(self.place());
         Ok(())
     }
@@ -174,7 +185,7 @@ impl Schedules {
     /// [`ErrorKind::NotFound`], and what is wrong with the database.
     pub async fn pause(&self, name: &str, reason: impl Into<String>) -> Result<(), Error> {
         let reason = reason.into();
-        self.one(name, move |_, record, _| Ok((decide::pause(record, &reason), ()))).await
+        self.one("pause_schedule", name, move |_, record, _| Ok((decide::pause(record, &reason), ()))).await
     }
 
     /// Lets a paused schedule fire again. Resuming one that is not paused is Ok.
@@ -187,7 +198,7 @@ impl Schedules {
         let resume = move |settling: &mut _, record: ScheduleRecord, now| {
             Ok((decide::resume(settling, &record, missed, now)?, ()))
         };
-        self.one(name, resume).await
+        self.one("resume_schedule", name, resume).await
     }
 
     /// Starts an execution now, as the schedule would, besides its times; also while it is paused.
@@ -206,7 +217,7 @@ impl Schedules {
             };
             Ok((Some(change), triggered))
         };
-        self.one(name, trigger).await
+        self.one("trigger_schedule", name, trigger).await
     }
 
     /// Deletes a schedule, with its log. What it started goes on.
@@ -215,7 +226,7 @@ impl Schedules {
     ///
     /// [`ErrorKind::NotFound`], and what is wrong with the database.
     pub async fn delete(&self, name: &str) -> Result<(), Error> {
-        self.one(name, |_, record, _| Ok((Some(decide::delete(&record)), ()))).await
+        self.one("delete_schedule", name, |_, record, _| Ok((Some(decide::delete(&record)), ()))).await
     }
 
     /// All schedules by their names.
@@ -285,6 +296,11 @@ impl Schedules {
         Backfill { schedules: self.clone(), name: name.into(), times, redo: Redo::default(), running: 1 }
     }
 
+    /// What is noted of an action on schedules, if somebody acts; the schedule is said where it is changed.
+    fn audit(&self, action: &'static str) -> Option<NewAudit> {
+        self.runner.audit(action, "")
+    }
+
     fn hub(&self) -> Result<&Arc<Hub>, Error> {
         self.runner.open_hub()
     }
@@ -296,6 +312,7 @@ impl Schedules {
     /// Changes one schedule.
     async fn one<T: Send + 'static>(
         &self,
+        action: &'static str,
         name: &str,
         work: impl Fn(
             &mut decide::Settling,
@@ -314,7 +331,7 @@ impl Schedules {
         };
         let (selection, least) =
             (ScheduleSelection::Named(vec![wanted]), self.runner.settings().min_schedule_period);
-        self.hub()?.change_schedules(self.place(), selection, least, change).await
+        self.hub()?.change_schedules(self.place(), selection, least, self.audit(action), change).await
     }
 
     async fn read(&self, selection: ScheduleSelection) -> Result<Vec<ScheduleRecord>, Error> {
@@ -507,7 +524,7 @@ impl Backfill {
             let change = decide::backfill(settling, &record, filled.clone(), how, now)?;
             Ok((Some(change), ()))
         };
-        self.schedules.one(&self.name, backfill).await?;
+        self.schedules.one("backfill_schedule", &self.name, backfill).await?;
         Ok(times)
     }
 }

@@ -123,7 +123,14 @@ impl<By: Carrier> Signal<By> {
             check_name(key).map_err(|reason| unusable("key", key, reason))?;
         }
         let key = key.map(Into::into);
-        let signal = NewSignal { target, name: name.as_str().into(), payload: payload?, key, starts: None };
+        let signal = NewSignal {
+            target,
+            name: name.as_str().into(),
+            payload: payload?,
+            key,
+            starts: None,
+            audit: None,
+        };
         let tenant = by.tenant().to_owned();
         let of = |id: ExecutionId| format!("execution {id} of tenant `{tenant}`");
         match by.carry(signal.clone(), starts).await? {

@@ -1,5 +1,7 @@
 //! An execution to be recorded: what can be said about it, and whether it may be.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::context::{Context, Values, hash_of};
@@ -39,6 +41,8 @@ pub struct Described {
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) priority: u8,
     pub(crate) tags: Vec<String>,
+    /// Who submits it, if somebody acts by name.
+    pub(crate) submitted_by: Option<Arc<str>>,
     /// Where it comes from, but for the tags.
     pub(crate) origin: Origin,
 }
@@ -107,6 +111,7 @@ impl Described {
             deadline: None,
             priority: DEFAULT_PRIORITY,
             tags: Vec::new(),
+            submitted_by: None,
             origin: Origin::default(),
         }
     }

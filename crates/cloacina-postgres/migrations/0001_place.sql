@@ -44,6 +44,8 @@ CREATE TABLE workflow_executions (
     superseded_by   uuid,
     -- What it is called, besides. Each is in `execution_tags` as well.
     tags            text[],
+    -- Who submitted it, if that was said.
+    submitted_by    text,
     -- Why it was cancelled, or the error of the first unhandled failure.
     error           text,
     PRIMARY KEY (tenant_id, id)

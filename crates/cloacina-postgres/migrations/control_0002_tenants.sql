@@ -1,7 +1,8 @@
 -- Tenants that an operator provisions, with logins of their own.
 --
 --   login    which database login is which tenant: by the OID of the role, which no name can imitate
---   audit    what an administrator did
+--   audit    what an administrator did, and what anybody did by name; audit_chain, by which it is seen whether
+--     rows were changed
 --   quota    how much each tenant's logins have written here lately
 --   workflow what workflows look like that some process had, for processes that have not
 --   api_key  what lets programs and people in that use a service built on this; no tenant's login can see it
@@ -59,12 +60,33 @@ CREATE UNIQUE INDEX login_name ON login (lower(role_name));
 
 CREATE TABLE audit (
     id          bigint      NOT NULL PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-    at          timestamptz NOT NULL DEFAULT clock_timestamp(),
-    actor       text        NOT NULL DEFAULT session_user,
-    action      text        NOT NULL,
+    at          timestamptz NOT NULL DEFAULT clock_timestamp() CHECK (isfinite(at)),
+    -- Who it was, as the program says that acted for them, or else the login.
+    actor       text        NOT NULL DEFAULT session_user CHECK (length(actor) <= 200),
+    role        text        CHECK (length(role) <= 64),
+    action      text        NOT NULL CHECK (length(action) <= 100),
     tenant_id   uuid,
     schema_name text,
-    detail      text
+    object      text        CHECK (length(object) <= 300),
+    reason      text        CHECK (length(reason) <= 1000),
+    detail      text        CHECK (length(detail) <= 4000),
+    login       text        NOT NULL DEFAULT session_user,
+    -- Where it is in the chain of the tenant, and the hash over it and the row before; both once it is sealed,
+    -- in a later pass over what is committed, so that nobody waits for the chain.
+    position    bigint      CHECK (position > 0),
+    seal        bytea       CHECK (length(seal) = 32),
+    CHECK ((position IS NULL) = (seal IS NULL))
+);
+
+CREATE INDEX audit_unsealed ON audit (id) WHERE position IS NULL;
+-- Rows about no tenant are a chain as well.
+CREATE INDEX audit_position ON audit ((coalesce(tenant_id, '00000000-0000-0000-0000-000000000000')), position);
+
+-- The end of each chain. Who seals has locked this table.
+CREATE TABLE audit_chain (
+    tenant_id uuid   NOT NULL PRIMARY KEY,
+    position  bigint NOT NULL,
+    seal      bytea  NOT NULL CHECK (length(seal) = 32)
 );
 
 CREATE INDEX audit_tenant ON audit (tenant_id, id);
@@ -318,6 +340,32 @@ BEGIN
         RAISE EXCEPTION 'a tenant''s runner announces two lists of one length without a NULL: names of workflows, and fingerprints'
             USING ERRCODE = '22023';
     END IF;
+END
+$$;
+
+-- Notes what somebody does by name in the place of the login's tenant.
+CREATE FUNCTION my_audit(
+    done text, by_name text, in_role text, to_object text, because text, more text, at_time timestamptz
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    IF cloacina.my_quota(tenant, 'audit', 1, 1000, '10 seconds') = 0 THEN
+        RAISE EXCEPTION 'a tenant can do 1,000 things by name in ten seconds at most' USING ERRCODE = '54000';
+    END IF;
+    INSERT INTO cloacina.audit (tenant_id, schema_name, action, actor, role, object, reason, detail, at)
+    SELECT mine.tenant_id, mine.schema_name, done, by_name, in_role, to_object, because, more, coalesce(at_time, clock_timestamp())
+    FROM cloacina.tenant AS mine WHERE mine.tenant_id = tenant;
+END
+$$;
+
+-- What was noted of the tenant.
+CREATE FUNCTION my_audit_list(below bigint, most bigint) RETURNS SETOF cloacina.audit
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    tenant uuid := cloacina.my_tenant_or_raise();
+BEGIN
+    RETURN QUERY SELECT * FROM cloacina.audit WHERE tenant_id = tenant AND id < below ORDER BY id DESC LIMIT most;
 END
 $$;
 

@@ -7,6 +7,10 @@ GRANT SELECT, INSERT ON cloacina.tenant, cloacina.migration TO cloacina_engine;
 GRANT UPDATE (schema_version, min_reader) ON cloacina.tenant TO cloacina_engine;
 GRANT SELECT ON cloacina.login TO cloacina_engine;
 GRANT SELECT, INSERT ON cloacina.workflow TO cloacina_engine;
+-- Who notes what is done by name, and seals it.
+GRANT SELECT, INSERT ON cloacina.audit TO cloacina_engine;
+GRANT UPDATE (position, seal) ON cloacina.audit TO cloacina_engine;
+GRANT SELECT, INSERT, UPDATE ON cloacina.audit_chain TO cloacina_engine;
 -- Who serves people and programs that show a key.
 GRANT SELECT, INSERT, DELETE ON cloacina.api_key TO cloacina_engine;
 GRANT UPDATE (last_used_at) ON cloacina.api_key TO cloacina_engine;
@@ -24,5 +28,6 @@ GRANT EXECUTE ON FUNCTION
     cloacina.my_runner_register(uuid, bigint, text, integer, bigint, text[], bigint[], timestamptz, text),
     cloacina.my_runner_heartbeat(uuid, text[], bigint[], timestamptz), cloacina.my_runners(), cloacina.my_runner_state(uuid, timestamptz),
     cloacina.my_runner_condemn(uuid, bigint, timestamptz), cloacina.my_runner_place_delete(uuid), cloacina.my_runner_remove(uuid),
-    cloacina.my_workflow_describe(text[], bigint[], text[], text[], timestamptz), cloacina.my_workflows(bigint), cloacina.my_workflow_description(text, bigint)
+    cloacina.my_workflow_describe(text[], bigint[], text[], text[], timestamptz), cloacina.my_workflows(bigint), cloacina.my_workflow_description(text, bigint),
+    cloacina.my_audit(text, text, text, text, text, text, timestamptz), cloacina.my_audit_list(bigint, bigint)
     TO cloacina_tenant;

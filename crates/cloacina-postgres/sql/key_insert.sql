@@ -21,6 +21,6 @@ inserted AS (
     ON CONFLICT DO NOTHING
     RETURNING created_at
 )
-SELECT tenant, parent,
+SELECT tenant, parent, EXISTS (SELECT FROM inserted) AS is_new, (SELECT tenant_id FROM tenant) AS tenant_id,
        coalesce((SELECT created_at FROM inserted), (SELECT created_at FROM cloacina.api_key WHERE id = $1 AND hash = $2)) AS created_at
 FROM found

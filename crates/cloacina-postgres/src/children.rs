@@ -9,13 +9,14 @@ use std::sync::Arc;
 use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::{
     ChildList, ChildRecord, ChildrenNode, ChildrenPlan, ChildrenProgress, DueChildren, DueParent, EndedChild,
-    NewExecution, NodeStep, Outcome, ParentStep, Place, Result, SettledWaits, WaitBegin, WaitCursor,
-    WorkflowKey,
+    NewAudit, NewExecution, NodeStep, Outcome, ParentStep, Place, Result, SettledWaits, WaitBegin,
+    WaitCursor, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::audit;
 use crate::doorbell;
 use crate::ends::{closed_of, push_ends, reach};
 use crate::error::Failure;
@@ -357,6 +358,7 @@ pub(crate) async fn set_parallel(
     execution: ExecutionId,
     node: String,
     parallel: i64,
+    audit: Option<NewAudit>,
     now: Option<Timestamp>,
 ) -> Result<bool> {
     let (tenant, id, schema) = (Uuid::from(place.tenant), Uuid::from(execution), SchemaName::of(&place)?);
@@ -373,6 +375,7 @@ pub(crate) async fn set_parallel(
     if is_set {
         steps.push(Step::Run(sql::CHILDREN_ASK, params![tenant, now, vec![id]]));
         steps.push(doorbell::ring_at(place.tenant, now, Some(Timestamp::UNIX_EPOCH)));
+        steps.extend(audit.map(|audit| audit::note(&place, &audit, now)));
     }
     side.finish(&steps).await.map_err(failed)?;
     if is_set {

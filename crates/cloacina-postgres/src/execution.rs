@@ -10,7 +10,7 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus};
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, MANY,
-    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NEVER, ORPHANED, Place, PlaceFigures, Pulse, Result,
+    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NEVER, NewAudit, ORPHANED, Place, PlaceFigures, Pulse, Result,
     StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
+use crate::audit;
 use crate::doorbell::{self, at_once};
 use crate::flight::{Step, Use, params};
 use crate::inner::Inner;
@@ -63,6 +64,7 @@ pub(crate) async fn control(
     place: Place,
     execution: ExecutionId,
     control: Control,
+    audit: Option<NewAudit>,
     now: Option<Timestamp>,
 ) -> Result<Controlled> {
     let (tenant, id) = (Uuid::from(place.tenant), Uuid::from(execution));
@@ -114,14 +116,26 @@ pub(crate) async fn control(
     }
     steps.push(Step::Run(sql::NOTICE_INSERT, params![tenant, now, vec![id]]));
     steps.push(Step::Run(sql::EXECUTION_STATE, params![tenant, id]));
-    let rows = side.finish(&steps).await.map_err(failed)?;
+    // What is noted says what became of it.
+    let rows = match audit {
+        Some(_) => side.go_on(&steps).await,
+        None => side.finish(&steps).await,
+    };
+    let rows = rows.map_err(failed)?;
+    let was: ExecutionStatus = parse(get(before, "state", &place)?, &place.name)?;
     // An execution that somebody paused has waits as well that nobody has the code of.
     let is_done = !rows[0].is_empty() || control == Control::Orphan && !rows[1].is_empty();
-    let Some(after) = rows[rows.len() - 1].first().filter(|_| is_done) else {
-        return Ok(Controlled::Refused(parse(get(before, "state", &place)?, &place.name)?));
+    let is: Option<ExecutionStatus> = match rows[rows.len() - 1].first().filter(|_| is_done) {
+        Some(after) => Some(parse(get(after, "state", &place)?, &place.name)?),
+        None => None,
     };
+    if let Some(audit) = &audit {
+        let note = is.map(|is| audit::note(&place, &audit.between(was, is), now));
+        side.finish(&Vec::from_iter(note)).await.map_err(failed)?;
+    }
+    let Some(is) = is else { return Ok(Controlled::Refused(was)) };
     inner.hints.tell_of_work();
-    Ok(Controlled::Done(parse(get(after, "state", &place)?, &place.name)?))
+    Ok(Controlled::Done(is))
 }
 
 pub(crate) async fn overdue(
@@ -455,6 +469,7 @@ fn header(row: &Row, place: &Place) -> Result<ExecutionHeader> {
         rerun_of: get::<Option<Uuid>>(row, "rerun_of", place)?.map(ExecutionId),
         superseded_by: get::<Option<Uuid>>(row, "superseded_by", place)?.map(ExecutionId),
         tags: get::<Option<Vec<String>>>(row, "tags", place)?.unwrap_or_default(),
+        submitted_by: get(row, "submitted_by", place)?,
     })
 }
 

@@ -33,7 +33,7 @@ use crate::outcomes::Outcomes;
 use crate::row::{claimed, column, parse};
 use crate::schema::SchemaName;
 use crate::statement::{self as sql, Statement};
-use crate::submits::{Submits, tag_values};
+use crate::submits::{Submits, by_values, tag_values};
 use crate::value::Value;
 
 /// A flush that owns what it is made of, so that it goes on when its caller goes away.
@@ -266,7 +266,7 @@ fn push_group<'a>(
         push(Rows::Nothing, whose, Step::of(insert, vec![Value::Uuid(runner), tenants_of(first_claims)]));
     }
     if !submits.executions.is_empty() {
-        let Submits { executions, tasks, deadlines, unexpanded, tags, reached: first, .. } = submits;
+        let Submits { executions, tasks, deadlines, unexpanded, tags, by, reached: first, .. } = submits;
         reached.extend(first);
         let insert = whose.of(sql::EXECUTION_INSERT, sql::MANY_EXECUTION_INSERT);
         push(Rows::Submitted, whose, Step::of(insert, executions.values(tenants_of, now.clone())));
@@ -276,6 +276,9 @@ fn push_group<'a>(
         }
         for of_tenant in tags.chunk_by(|one, other| one.0 == other.0) {
             push(Rows::Nothing, whose, Step::of(sql::TAG_INSERT, tag_values(of_tenant[0].0, of_tenant)));
+        }
+        for of_tenant in by.chunk_by(|one, other| one.0 == other.0) {
+            push(Rows::Nothing, whose, Step::of(sql::EXECUTION_BY, by_values(of_tenant[0].0, of_tenant)));
         }
         for of_tenant in unexpanded.chunk_by(|one, other| one.0 == other.0) {
             let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use cloacina_core::store::{
-    KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, NewKey, Result, StoreError, StoreErrorKind,
+    KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, NewAudit, NewKey, Result, StoreError, StoreErrorKind,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use crate::flight::{Param, Step, params};
+use crate::audit;
+use crate::error::Failure;
+use crate::flight::{Param, Scope, Step, params};
 use crate::inner::Inner;
 use crate::migrate;
 use crate::row::column;
@@ -19,6 +21,12 @@ const CONTROL: &str = "cloacina";
 
 /// Runs one statement on the table of keys.
 async fn run(inner: &Inner, statement: &'static Statement, parameters: Vec<Param<'_>>) -> Result<Vec<Row>> {
+    check_login(inner)?;
+    migrate::control(inner).await?;
+    Ok(inner.in_control(&[Step::Run(statement, parameters)]).await?.remove(0))
+}
+
+fn check_login(inner: &Inner) -> Result<()> {
     if inner.pool.login == Login::Tenant {
         let message = format!(
             "the login `{}` belongs to a tenant, and keys are kept for the operator: use a login that serves all tenants",
@@ -26,13 +34,35 @@ async fn run(inner: &Inner, statement: &'static Statement, parameters: Vec<Param
         );
         return Err(StoreError::new(StoreErrorKind::Configuration, message));
     }
+    Ok(())
+}
+
+/// Changes keys, and notes it about the tenant of the first row for which that is asked.
+async fn noted(
+    inner: &Inner,
+    step: Step<'_>,
+    audit: Option<NewAudit>,
+    now: Option<Timestamp>,
+    is_meant: impl Fn(&Row) -> bool,
+) -> Result<Vec<Row>> {
+    check_login(inner)?;
     migrate::control(inner).await?;
-    Ok(inner.in_control(&[Step::Run(statement, parameters)]).await?.remove(0))
+    let Some(audit) = audit else { return Ok(inner.in_control(&[step]).await?.remove(0)) };
+    let mut side = inner.pool.side().await?;
+    let rows = side.begin(Scope::Control, &[step]).await.map_err(Failure::in_control)?.remove(0);
+    let whose = match rows.iter().find(|row| is_meant(row)) {
+        Some(row) => Some(column::<Option<uuid::Uuid>>(row, "tenant_id", CONTROL)?),
+        None => None,
+    };
+    let note = whose.map(|tenant| audit::noted(tenant, None, &audit, now));
+    side.finish(&Vec::from_iter(note)).await.map_err(Failure::in_control)?;
+    Ok(rows)
 }
 
 pub(crate) async fn insert(
     inner: Arc<Inner>,
     key: NewKey,
+    audit: Option<NewAudit>,
     now: Option<Timestamp>,
 ) -> Result<Result<Timestamp, KeyRefusal>> {
     let parameters = params![
@@ -47,7 +77,12 @@ pub(crate) async fn insert(
         key.expires_at,
         now,
     ];
-    let rows = run(&inner, sql::KEY_INSERT, parameters).await?;
+    // Of sessions nothing is noted.
+    let audit = audit.filter(|_| key.parent.is_none());
+    let rows = noted(&inner, Step::Run(sql::KEY_INSERT, parameters), audit, now, |row| {
+        row.try_get::<_, bool>("is_new").unwrap_or(false)
+    });
+    let rows = rows.await?;
     let row = &rows[0];
     Ok(match column(row, "created_at", CONTROL)? {
         Some(created_at) => Ok(created_at),
@@ -69,8 +104,15 @@ pub(crate) async fn list(inner: Arc<Inner>, list: KeyList) -> Result<Vec<KeyReco
     rows.iter().map(record).collect()
 }
 
-pub(crate) async fn delete(inner: Arc<Inner>, id: KeyId) -> Result<bool> {
-    Ok(!run(&inner, sql::KEY_DELETE, params![id.as_str()]).await?.is_empty())
+pub(crate) async fn delete(
+    inner: Arc<Inner>,
+    id: KeyId,
+    audit: Option<NewAudit>,
+    now: Option<Timestamp>,
+) -> Result<bool> {
+    let step = Step::Run(sql::KEY_DELETE, params![id.as_str()]);
+    let is_key = |row: &Row| row.try_get::<_, bool>("is_key").unwrap_or(false);
+    Ok(!noted(&inner, step, audit, now, is_key).await?.is_empty())
 }
 
 pub(crate) async fn used(inner: Arc<Inner>, ids: Vec<KeyId>, now: Option<Timestamp>) -> Result<()> {

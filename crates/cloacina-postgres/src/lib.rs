@@ -14,6 +14,7 @@
 
 mod address;
 pub mod admin;
+mod audit;
 mod children;
 mod connect;
 mod doorbell;
@@ -58,14 +59,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
-    DescribedWorkflow, DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord,
-    Expanded, Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal,
-    KeyStore, KnownWorkflow, Liveness, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait,
-    ParentStep, Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result,
-    RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
-    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus,
-    WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
+    ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
+    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
+    Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, NewAudit,
+    NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName,
+    Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
+    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
+    StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep,
+    WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -195,9 +197,14 @@ impl PostgresStore {
     /// # Errors
     ///
     /// As [`Store::place_open`].
-    pub async fn place_create(&self, schema: &SchemaName, name: &str) -> Result<Option<Place>> {
+    pub async fn place_create(
+        &self,
+        schema: &SchemaName,
+        name: &str,
+        audit: Option<NewAudit>,
+    ) -> Result<Option<Place>> {
         let (inner, schema, name) = (Arc::clone(&self.inner), schema.clone(), name.to_owned());
-        self.run(async move { tenant::create_named(&inner, &schema, &name).await }).await
+        self.run(async move { tenant::create_named(&inner, &schema, &name, audit.as_ref()).await }).await
     }
 
     /// Removes a place that this login made, with everything in it: nothing new is started there, running
@@ -207,9 +214,9 @@ impl PostgresStore {
     ///
     /// [`StoreErrorKind::Place`] if the login does not own it; otherwise as [`Store::place_open`]. May be
     /// repeated.
-    pub async fn place_remove(&self, place: &Place, drain: Duration) -> Result<()> {
+    pub async fn place_remove(&self, place: &Place, drain: Duration, audit: Option<NewAudit>) -> Result<()> {
         let (inner, place) = (Arc::clone(&self.inner), place.clone());
-        self.run(async move { tenant::remove(&inner, &place, drain).await }).await
+        self.run(async move { tenant::remove(&inner, &place, drain, audit.as_ref()).await }).await
     }
 
     /// Suspends a tenant that has no login of its own: within a second no process starts anything for it.
@@ -218,9 +225,10 @@ impl PostgresStore {
     /// # Errors
     ///
     /// [`StoreErrorKind::Place`] for one that is being removed; otherwise as [`Store::place_open`].
-    pub async fn place_suspend(&self, place: &Place) -> Result<()> {
+    pub async fn place_suspend(&self, place: &Place, audit: Option<NewAudit>) -> Result<()> {
         let (inner, place) = (Arc::clone(&self.inner), place.clone());
-        self.run(async move { tenant::change(&inner, &place, TenantState::Suspended).await }).await
+        self.run(async move { tenant::change(&inner, &place, TenantState::Suspended, audit.as_ref()).await })
+            .await
     }
 
     /// Lets a suspended tenant that has no login of its own go on.
@@ -228,9 +236,10 @@ impl PostgresStore {
     /// # Errors
     ///
     /// As [`place_suspend`](Self::place_suspend).
-    pub async fn place_resume(&self, place: &Place) -> Result<()> {
+    pub async fn place_resume(&self, place: &Place, audit: Option<NewAudit>) -> Result<()> {
         let (inner, place) = (Arc::clone(&self.inner), place.clone());
-        self.run(async move { tenant::change(&inner, &place, TenantState::Active).await }).await
+        self.run(async move { tenant::change(&inner, &place, TenantState::Active, audit.as_ref()).await })
+            .await
     }
 
     /// Sets all limits of a tenant that has no login of its own; what is `None` has none. In force within a
@@ -239,10 +248,15 @@ impl PostgresStore {
     /// # Errors
     ///
     /// [`StoreErrorKind::Configuration`] for a limit of 0; otherwise as [`Store::place_open`].
-    pub async fn place_limit(&self, place: &Place, limits: TenantLimits) -> Result<()> {
+    pub async fn place_limit(
+        &self,
+        place: &Place,
+        limits: TenantLimits,
+        audit: Option<NewAudit>,
+    ) -> Result<()> {
         let checked = Checked::of(&limits)?;
         let (inner, place) = (Arc::clone(&self.inner), place.clone());
-        self.run(async move { tenant::limit(&inner, &place, &checked).await }).await
+        self.run(async move { tenant::limit(&inner, &place, &checked, audit.as_ref()).await }).await
     }
 
     /// Raises the number of connections to `max_connections`, if it is lower.
@@ -352,9 +366,11 @@ impl Store for PostgresStore {
         place: &Place,
         execution: ExecutionId,
         control: Control,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<Controlled> {
-        self.run(execution::control(Arc::clone(&self.inner), place.clone(), execution, control, now)).await
+        let (inner, audit) = (Arc::clone(&self.inner), audit.cloned());
+        self.run(execution::control(inner, place.clone(), execution, control, audit, now)).await
     }
 
     async fn execution_overdue(
@@ -491,10 +507,11 @@ impl Store for PostgresStore {
         execution: ExecutionId,
         wait: &str,
         until: Option<Timestamp>,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<bool> {
-        let wait = wait.to_owned();
-        self.run(wait::move_to(Arc::clone(&self.inner), place.clone(), execution, wait, until, now)).await
+        let (inner, wait, audit) = (Arc::clone(&self.inner), wait.to_owned(), audit.cloned());
+        self.run(wait::move_to(inner, place.clone(), execution, wait, until, audit, now)).await
     }
 
     async fn wait_list(&self, place: &Place, filter: &WaitFilter) -> Result<Vec<OpenWait>> {
@@ -542,10 +559,11 @@ impl Store for PostgresStore {
         execution: ExecutionId,
         node: &str,
         parallel: i64,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<bool> {
-        let (inner, node) = (Arc::clone(&self.inner), node.to_owned());
-        self.run(children::set_parallel(inner, place.clone(), execution, node, parallel, now)).await
+        let (inner, node, audit) = (Arc::clone(&self.inner), node.to_owned(), audit.cloned());
+        self.run(children::set_parallel(inner, place.clone(), execution, node, parallel, audit, now)).await
     }
 
     async fn signal_send(
@@ -656,6 +674,10 @@ impl Store for PostgresStore {
         self.run(workflow::description(Arc::clone(&self.inner), place.clone(), key.clone())).await
     }
 
+    async fn audit_note(&self, place: &Place, audit: &NewAudit, now: Option<Timestamp>) -> Result<()> {
+        self.run(audit::note_alone(Arc::clone(&self.inner), place.clone(), audit.clone(), now)).await
+    }
+
     async fn runner_list(&self) -> Result<Vec<RunnerRecord>> {
         self.run(runner::list(Arc::clone(&self.inner))).await
     }
@@ -690,9 +712,10 @@ impl KeyStore for PostgresStore {
     async fn key_insert(
         &self,
         key: &NewKey,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<Result<Timestamp, KeyRefusal>> {
-        self.run(keys::insert(Arc::clone(&self.inner), key.clone(), now)).await
+        self.run(keys::insert(Arc::clone(&self.inner), key.clone(), audit.cloned(), now)).await
     }
 
     async fn key_find(&self, id: KeyId, now: Option<Timestamp>) -> Result<Option<KeyRecord>> {
@@ -703,8 +726,8 @@ impl KeyStore for PostgresStore {
         self.run(keys::list(Arc::clone(&self.inner), list.clone())).await
     }
 
-    async fn key_delete(&self, id: KeyId) -> Result<bool> {
-        self.run(keys::delete(Arc::clone(&self.inner), id)).await
+    async fn key_delete(&self, id: KeyId, audit: Option<&NewAudit>, now: Option<Timestamp>) -> Result<bool> {
+        self.run(keys::delete(Arc::clone(&self.inner), id, audit.cloned(), now)).await
     }
 
     async fn key_used(&self, ids: &[KeyId], now: Option<Timestamp>) -> Result<()> {
@@ -713,5 +736,20 @@ impl KeyStore for PostgresStore {
 
     async fn key_prune(&self, now: Option<Timestamp>) -> Result<u64> {
         self.run(keys::prune(Arc::clone(&self.inner), now)).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for PostgresStore {
+    async fn audit_seal(&self) -> Result<()> {
+        self.run(audit::seal(Arc::clone(&self.inner))).await
+    }
+
+    async fn audit_list(&self, list: &AuditList) -> Result<Vec<AuditRecord>> {
+        self.run(audit::list(Arc::clone(&self.inner), list.clone())).await
+    }
+
+    async fn audit_chain(&self, of: &AuditOf, after: (String, i64)) -> Result<AuditChain> {
+        self.run(audit::chain(Arc::clone(&self.inner), of.clone(), after)).await
     }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::ExecutionId;
-use cloacina_core::store::{NewExecution, Place, RecordedExecutions, RerunRefusal, Result};
+use cloacina_core::store::{NewAudit, NewExecution, Place, RecordedExecutions, RerunRefusal, Result};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::audit;
 use crate::doorbell;
 use crate::ends::reach;
 use crate::error::Failure;
@@ -20,7 +21,7 @@ use crate::inner::Inner;
 use crate::row::{column, parse, readable};
 use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::submits::{Submits, tag_values};
+use crate::submits::{Submits, by_values, tag_values};
 use crate::value::Value;
 
 pub(crate) async fn record(
@@ -52,7 +53,20 @@ pub(crate) async fn record(
         let unwanted: HashSet<ExecutionId> = refused.iter().map(|(id, _)| *id).collect();
         submits.retain(|submit| !unwanted.contains(&submit.id));
         let steps = written(&place, &submits, now);
-        let rows = side.finish(&steps).await.map_err(failed)?;
+        let is_noted = submits.iter().any(|submit| noted_of(submit).is_some());
+        let rows = if is_noted {
+            let rows = side.go_on(&steps).await.map_err(failed)?;
+            // Those that were recorded before, when the answer was lost, were noted then.
+            let new: HashSet<Uuid> =
+                rows.first().into_iter().flatten().filter_map(|row| row.try_get("id").ok()).collect();
+            let is_new = |submit: &&Arc<NewExecution>| new.contains(&submit.id.0);
+            let notes = submits.iter().filter(is_new).filter_map(|submit| noted_of(submit));
+            let notes: Vec<Step<'_>> = notes.map(|audit| audit::note(&place, audit, now)).collect();
+            side.finish(&notes).await.map_err(failed)?;
+            rows
+        } else {
+            side.finish(&steps).await.map_err(failed)?
+        };
         (column(&locked[0][0], "now", &place.name)?, rows.into_iter().next().unwrap_or_default())
     };
     drop(side);
@@ -62,6 +76,11 @@ pub(crate) async fn record(
     }
     let met = met(&inner, &place, &submits, &submitted).await;
     Ok(RecordedExecutions { now: time, submitted, met, refused })
+}
+
+/// What is to be noted of a new execution.
+fn noted_of(submit: &NewExecution) -> Option<&NewAudit> {
+    submit.rerun.as_ref()?.audit.as_deref()
 }
 
 /// Which reruns cannot be, by the rows of the locked executions. Of two of the same execution the first wins.
@@ -103,7 +122,7 @@ fn written<'a>(place: &Place, submits: &'a [Arc<NewExecution>], now: Option<Time
     let mut all = Submits::default();
     let leaves_work = all.add(tenant, submits);
     let due = all.earliest_due(tenant);
-    let Submits { executions, tasks, deadlines, unexpanded, tags, copies, reached, .. } = all;
+    let Submits { executions, tasks, deadlines, unexpanded, tags, by, copies, reached, .. } = all;
     let whose = |_| Value::Uuid(tenant);
     let mut steps = vec![Step::of(sql::EXECUTION_INSERT, executions.values(whose, time.clone()))];
     if !copies.is_empty() {
@@ -121,6 +140,9 @@ fn written<'a>(place: &Place, submits: &'a [Arc<NewExecution>], now: Option<Time
     }
     if !tags.is_empty() {
         steps.push(Step::of(sql::TAG_INSERT, tag_values(tenant, &tags)));
+    }
+    if !by.is_empty() {
+        steps.push(Step::of(sql::EXECUTION_BY, by_values(tenant, &by)));
     }
     if !unexpanded.is_empty() {
         let ids: Vec<Uuid> = unexpanded.into_iter().map(|(_, id)| id).collect();

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::audit;
 use crate::error::Failure;
 use crate::execution::long_in_place;
 use crate::flight::{Step, params};
@@ -124,7 +125,9 @@ async fn work(
         StoreError::new(StoreErrorKind::Internal, message).with_source(error)
     })?;
     let mut settled = SchedulesSettled::default();
-    let (steps, answers) = written(place.tenant, (now, time), &changes);
+    let (mut steps, answers) = written(place.tenant, (now, time), &changes);
+    let notes = changes.iter().filter_map(|change| change.audit.as_deref());
+    steps.extend(notes.map(|audit| audit::note(place, audit, now)));
     let rows = side.finish(&steps).await.map_err(failed)?;
     let of = |step: Option<usize>| step.and_then(|step| rows.get(step)).map_or(&[][..], Vec::as_slice);
     settled.started = of(answers.started).len();

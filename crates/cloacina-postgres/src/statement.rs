@@ -56,6 +56,7 @@ fn type_named(name: &str) -> Option<Type> {
         "bigint" => Type::INT8,
         "bigint[]" => Type::INT8_ARRAY,
         "bytea" => Type::BYTEA,
+        "bytea[]" => Type::BYTEA_ARRAY,
         "boolean" => Type::BOOL,
         "boolean[]" => Type::BOOL_ARRAY,
         "integer" => Type::INT4,
@@ -243,6 +244,14 @@ statements! {
     KEY_DELETE "key_delete";
     KEY_USED "key_used";
     KEY_PRUNE "key_prune";
+    AUDIT_NOTE "audit_note" own;
+    AUDIT_ROWS "audit_rows" own;
+    AUDIT_UNSEALED "audit_unsealed";
+    AUDIT_SEAL "audit_seal";
+    AUDIT_END "audit_end";
+    AUDIT_CHAIN "audit_chain";
+    AUDIT_ENDS "audit_ends";
+    EXECUTION_BY "execution_by";
     AUDIT_INSERT "audit_insert";
     AUDIT_LIST "audit_list";
     SESSION_BLOCKERS "session_blockers";

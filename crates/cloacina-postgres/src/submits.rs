@@ -24,6 +24,8 @@ pub(crate) struct Submits<'a> {
     pub(crate) unexpanded: Vec<(Uuid, Uuid)>,
     /// The tenants and executions of those with tags, each with one of these.
     pub(crate) tags: Vec<(Uuid, Uuid, &'a str)>,
+    /// The tenants and executions of those of which it is said who submitted them, each with that.
+    pub(crate) by: Vec<(Uuid, Uuid, &'a str)>,
     /// The tasks that are over from the beginning.
     pub(crate) copies: Copies<'a>,
     /// The waits that are reached at once.
@@ -123,6 +125,7 @@ impl<'a> Submits<'a> {
             leaves_work = true;
         }
         self.tags.extend(submit.tags.iter().map(|tag| (tenant, id, tag.as_str())));
+        self.by.extend(submit.submitted_by.iter().map(|by| (tenant, id, &**by)));
         for copied in submit.rerun.iter().flat_map(|rerun| &rerun.copied) {
             self.copies.push(id, copied, submit);
         }
@@ -193,6 +196,11 @@ impl<'a> Copies<'a> {
             Value::Texts(self.skip_reason),
         ]
     }
+}
+
+/// The parameters of `execution_by` for executions of one tenant.
+pub(crate) fn by_values<'a>(tenant: Uuid, by: &[(Uuid, Uuid, &'a str)]) -> Vec<Value<'a>> {
+    tag_values(tenant, by)
 }
 
 /// The parameters of `tag_insert` for executions of one tenant.

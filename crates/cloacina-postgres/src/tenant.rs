@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{
-    Place, PlaceName, Placement, Result, StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus,
+    NewAudit, Place, PlaceName, Placement, Result, StoreError, StoreErrorKind, TenantLimits, TenantState,
+    TenantStatus,
 };
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::audit;
 use crate::error::Failure;
 use crate::flight::{Scope, Step, params};
 use crate::inner::Inner;
@@ -110,14 +112,24 @@ pub(crate) async fn with_databases(inner: &Inner) -> Result<Vec<String>> {
 
 /// Makes a place for a tenant that the operator calls by another name than its schema's. `None` if there is
 /// one of either name.
-pub(crate) async fn create_named(inner: &Inner, schema: &SchemaName, name: &str) -> Result<Option<Place>> {
+pub(crate) async fn create_named(
+    inner: &Inner,
+    schema: &SchemaName,
+    name: &str,
+    audit: Option<&NewAudit>,
+) -> Result<Option<Place>> {
     migrate::control(inner).await?;
-    create(inner, schema, name).await
+    create(inner, schema, name, audit).await
 }
 
 /// Removes a place that the store's own login made: no new work, running tasks may end for `drain`, then
 /// everything goes.
-pub(crate) async fn remove(inner: &Inner, place: &Place, drain: Duration) -> Result<()> {
+pub(crate) async fn remove(
+    inner: &Inner,
+    place: &Place,
+    drain: Duration,
+    audit: Option<&NewAudit>,
+) -> Result<()> {
     if place.shared {
         let message = format!(
             "tenant `{}` shares tables, which stay: an administrator removes it with `DatabaseAdmin::remove_shared_tenant`",
@@ -142,22 +154,42 @@ pub(crate) async fn remove(inner: &Inner, place: &Place, drain: Duration) -> Res
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let steps = [
+    let mut steps = vec![
         Step::Batch(format!("DROP SCHEMA {} CASCADE", schema.quoted())),
         Step::Run(sql::TENANT_FORGET, params![tenant]),
         Step::Run(sql::TENANT_STATE, params![tenant, vec!["removing"], "removed"]),
     ];
+    steps.extend(audit.map(|audit| about(place.tenant, schema.as_str(), audit)));
     inner.in_control(&steps).await?;
     inner.hints.tell_of_work();
     Ok(())
 }
 
+/// Notes what somebody does about a tenant.
+fn about<'a>(tenant: TenantId, schema: &str, audit: &NewAudit) -> Step<'a> {
+    audit::noted(Some(tenant.0), Some(schema.to_owned()), audit, None)
+}
+
 /// Suspends a tenant without a login of its own, or lets it go on.
-pub(crate) async fn change(inner: &Inner, place: &Place, to: TenantState) -> Result<()> {
+pub(crate) async fn change(
+    inner: &Inner,
+    place: &Place,
+    to: TenantState,
+    audit: Option<&NewAudit>,
+) -> Result<()> {
     let (from, name) =
         if to == TenantState::Suspended { ("active", "suspended") } else { ("suspended", "active") };
     let step = Step::Run(sql::TENANT_STATE, params![Uuid::from(place.tenant), vec![from], name]);
-    let changed = !inner.in_control(&[step]).await?[0].is_empty();
+    let changed = if let Some(audit) = audit {
+        let mut side = inner.pool.side().await?;
+        let rows = side.begin(Scope::Control, &[step]).await.map_err(Failure::in_control)?;
+        let changed = !rows[0].is_empty();
+        let note = changed.then(|| about(place.tenant, &place.schema, audit));
+        side.finish(&Vec::from_iter(note)).await.map_err(Failure::in_control)?;
+        changed
+    } else {
+        !inner.in_control(&[step]).await?[0].is_empty()
+    };
     inner.hints.tell_of_work();
     let now = status(inner, place).await?.state;
     if !changed && now != to {
@@ -168,8 +200,15 @@ pub(crate) async fn change(inner: &Inner, place: &Place, to: TenantState) -> Res
 }
 
 /// Sets the limits of a tenant without a login of its own.
-pub(crate) async fn limit(inner: &Inner, place: &Place, limits: &Checked) -> Result<()> {
-    inner.in_control(&[limits.step(place.tenant)]).await?;
+pub(crate) async fn limit(
+    inner: &Inner,
+    place: &Place,
+    limits: &Checked,
+    audit: Option<&NewAudit>,
+) -> Result<()> {
+    let mut steps = vec![limits.step(place.tenant)];
+    steps.extend(audit.map(|audit| about(place.tenant, &place.schema, audit)));
+    inner.in_control(&steps).await?;
     inner.hints.tell_of_work();
     Ok(())
 }
@@ -194,7 +233,7 @@ async fn open_schema(inner: &Inner, name: &SchemaName) -> Result<Place> {
         if let Some(entry) = find(inner, name).await? {
             return settle(inner, name, entry).await;
         }
-        if let Some(place) = create(inner, name, name.as_str()).await? {
+        if let Some(place) = create(inner, name, name.as_str(), None).await? {
             return Ok(place);
         }
     }
@@ -371,7 +410,12 @@ async fn settle(inner: &Inner, name: &SchemaName, entry: Entry) -> Result<Place>
 
 /// Makes the place in two flights: the registry's row, which is the lock, and everything else in one batch.
 /// `None` if somebody else was first.
-async fn create(inner: &Inner, name: &SchemaName, called: &str) -> Result<Option<Place>> {
+async fn create(
+    inner: &Inner,
+    name: &SchemaName,
+    called: &str,
+    audit: Option<&NewAudit>,
+) -> Result<Option<Place>> {
     let tenant = TenantId::new();
     let mut side = inner.pool.side().await?;
     let insert = [Step::Run(sql::PLACE_INSERT, params![Uuid::from(tenant), name.as_str(), called])];
@@ -390,6 +434,7 @@ async fn create(inner: &Inner, name: &SchemaName, called: &str) -> Result<Option
         // Other logins of the operator are to work here too.
         steps.push(Step::Batch(role::engine_grants(name, None)));
     }
+    steps.extend(audit.map(|audit| about(tenant, name.as_str(), audit)));
     match side.finish(&steps).await {
         Ok(_) => Ok(Some(Place {
             tenant,

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use cloacina_core::execution::{ExecutionStatus, SkipReason, TaskState};
 use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::{
-    DueWait, DueWaits, EndedBy, MOST_BYTES_AT_ONCE, MOST_SIGNALS, NEVER, NewSignal, NodeEnd, OpenWait,
-    Outcome, Place, ReceivedSignal, Result, SettledWaits, SignalSent, SignalTarget, WaitBegin, WaitCursor,
-    WaitEnd, WaitFilter, WaitStep, WorkflowKey,
+    DueWait, DueWaits, EndedBy, MOST_BYTES_AT_ONCE, MOST_SIGNALS, NEVER, NewAudit, NewSignal, NodeEnd,
+    OpenWait, Outcome, Place, ReceivedSignal, Result, SettledWaits, SignalSent, SignalTarget, WaitBegin,
+    WaitCursor, WaitEnd, WaitFilter, WaitStep, WorkflowKey,
 };
 use cloacina_core::workflow::Ask;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::audit;
 use crate::children;
 use crate::doorbell;
 use crate::ends::{closed_of, push_ends};
@@ -263,6 +264,7 @@ pub(crate) async fn move_to(
     execution: ExecutionId,
     wait: String,
     until: Option<Timestamp>,
+    audit: Option<NewAudit>,
     now: Option<Timestamp>,
 ) -> Result<bool> {
     let (tenant, id, schema) = (Uuid::from(place.tenant), Uuid::from(execution), SchemaName::of(&place)?);
@@ -283,10 +285,11 @@ pub(crate) async fn move_to(
     let until = until.unwrap_or(at);
     // A signal that is there is taken, however long the wait may last.
     let due = if open.get("signalled") { until.min(at) } else { until };
-    let steps = [
+    let mut steps = vec![
         Step::Run(sql::WAIT_MOVE, params![tenant, id, node, Some(due), Some(until), now]),
         doorbell::ring_at(place.tenant, now, Some(due)),
     ];
+    steps.extend(audit.map(|audit| audit::note(&place, &audit, now)));
     side.finish(&steps).await.map_err(failed)?;
     inner.hints.tell_of_work();
     Ok(true)
@@ -322,7 +325,11 @@ pub(crate) async fn send(
 ) -> Result<SignalSent> {
     let failed = |failure: Failure| failure.into_error(&crate::error::named(&place));
     let mut side = inner.pool.get(Use::Waits).await?;
-    let (sent, steps) = look_for_signal(&inner, &mut side, &place, &signal, now).await?;
+    let (sent, mut steps) = look_for_signal(&inner, &mut side, &place, &signal, now).await?;
+    if let (Some(audit), Some(id)) = (&signal.audit, sent.recorded()) {
+        let audit = NewAudit { object: Some(id.to_string()), ..(**audit).clone() };
+        steps.push(audit::note(&place, &audit, now));
+    }
     side.finish(&steps).await.map_err(failed)?;
     if matches!(sent, SignalSent::Delivered(_) | SignalSent::Started(_)) {
         inner.hints.tell_of_work();

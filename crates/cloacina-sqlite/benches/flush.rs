@@ -125,6 +125,7 @@ impl Subject {
                 claimed: vec![0],
                 submitter: None,
                 tags: Vec::new(),
+                submitted_by: None,
                 rerun: None,
             })
         };

@@ -45,6 +45,31 @@ CREATE TABLE cloacina_runner (
     CHECK ((host IS NULL) = (pid IS NULL) AND (host IS NULL) = (process_started IS NULL))
 ) STRICT, WITHOUT ROWID;
 
+-- What somebody did by name, each row with the hash over it and the one before. 
+CREATE TABLE cloacina_audit (
+    id       INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    at       INTEGER NOT NULL,
+    actor    TEXT    NOT NULL CHECK (length(actor) <= 200),
+    role     TEXT    CHECK (length(role) <= 64),
+    action   TEXT    NOT NULL CHECK (length(action) <= 100),
+    -- The chain that it is in: the tenant's whose file this is.
+    tenant   TEXT    NOT NULL COLLATE NOCASE CHECK (length(tenant) <= 200),
+    object   TEXT    CHECK (length(object) <= 300),
+    reason   TEXT    CHECK (length(reason) <= 1000),
+    detail   TEXT    CHECK (length(detail) <= 4000),
+    position INTEGER NOT NULL CHECK (position > 0),
+    seal     BLOB    NOT NULL CHECK (length(seal) = 32)
+) STRICT;
+
+CREATE UNIQUE INDEX cloacina_audit_position ON cloacina_audit (tenant, position);
+
+-- The end of each chain.
+CREATE TABLE cloacina_audit_chain (
+    tenant   TEXT    NOT NULL PRIMARY KEY COLLATE NOCASE,
+    position INTEGER NOT NULL,
+    seal     BLOB    NOT NULL CHECK (length(seal) = 32)
+) STRICT, WITHOUT ROWID;
+
 -- What workflows look like that some process had here, for those that have not.
 CREATE TABLE cloacina_workflow (
     name        TEXT    NOT NULL CHECK (length(CAST(name AS BLOB)) <= 300),
@@ -118,6 +143,8 @@ CREATE TABLE workflow_executions (
     superseded_by   BLOB CHECK (length(superseded_by) = 16),
     -- What it is called, besides: a JSON array. Each is in `execution_tags` as well.
     tags            TEXT CHECK (length(tags) <= 4000),
+    -- Who submitted it, if that was said.
+    submitted_by    TEXT CHECK (length(submitted_by) <= 200),
     error           TEXT,
     input           TEXT    NOT NULL,
     PRIMARY KEY (tenant_id, id),

@@ -1,5 +1,5 @@
--- What is known of the files of a directory. Everything here but the keys can be read from the files, so there
--- are no migrations: a table that is to look otherwise gets another name.
+-- What is known of the files of a directory. Everything here but the keys and the audit can be read from the files,
+-- so there are no migrations: a table that is to look otherwise gets another name.
 
 -- The tenants by the name of their file. The time is 0 where somebody has to look.
 CREATE TABLE IF NOT EXISTS place (
@@ -49,3 +49,29 @@ CREATE TABLE IF NOT EXISTS cloacina_key (
 
 CREATE INDEX IF NOT EXISTS cloacina_key_parent ON cloacina_key (parent) WHERE parent IS NOT NULL;
 CREATE INDEX IF NOT EXISTS cloacina_key_tenant ON cloacina_key (tenant, id) WHERE tenant IS NOT NULL;
+
+-- What somebody did by name, each row with the hash over it and the one before. The
+-- rows of a tenant stay when it is gone.
+CREATE TABLE IF NOT EXISTS cloacina_audit (
+    id       INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    at       INTEGER NOT NULL,
+    actor    TEXT    NOT NULL CHECK (length(actor) <= 200),
+    role     TEXT    CHECK (length(role) <= 64),
+    action   TEXT    NOT NULL CHECK (length(action) <= 100),
+    -- The chain that it is in: the tenant's, or that of the service.
+    tenant   TEXT    NOT NULL COLLATE NOCASE CHECK (length(tenant) <= 200),
+    object   TEXT    CHECK (length(object) <= 300),
+    reason   TEXT    CHECK (length(reason) <= 1000),
+    detail   TEXT    CHECK (length(detail) <= 4000),
+    position INTEGER NOT NULL CHECK (position > 0),
+    seal     BLOB    NOT NULL CHECK (length(seal) = 32)
+) STRICT;
+
+CREATE UNIQUE INDEX IF NOT EXISTS cloacina_audit_position ON cloacina_audit (tenant, position);
+
+-- The end of each chain.
+CREATE TABLE IF NOT EXISTS cloacina_audit_chain (
+    tenant   TEXT    NOT NULL PRIMARY KEY COLLATE NOCASE,
+    position INTEGER NOT NULL,
+    seal     BLOB    NOT NULL CHECK (length(seal) = 32)
+) STRICT, WITHOUT ROWID;

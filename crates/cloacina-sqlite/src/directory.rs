@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cloacina_core::store::{
-    KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, NewKey, Result, StoreError, StoreErrorKind,
+    AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore,
+    NewAudit, NewKey, Result, StoreError, StoreErrorKind,
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -21,7 +22,7 @@ use crate::error::Failure;
 use crate::registry::Registry;
 use crate::runtime::{on_blocking_thread, runtime};
 use crate::time::micros;
-use crate::{connect, files, keys, migrate};
+use crate::{audit, connect, files, keys, migrate};
 
 /// How often the directory is looked through for files that were put there by hand.
 const SCAN: Duration = Duration::from_secs(60);
@@ -123,6 +124,15 @@ impl Directory {
     /// [`StoreErrorKind::Configuration`] if there is one, or one whose name differs only in the case of its
     /// letters, naming both; [`StoreErrorKind::Place`] if it cannot be made.
     pub async fn create(&self, id: &FileId) -> Result<SqliteAddress> {
+        self.create_noted(id, None).await
+    }
+
+    /// As [`create`](Self::create), and notes it in the audit.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
+    pub async fn create_noted(&self, id: &FileId, audit: Option<NewAudit>) -> Result<SqliteAddress> {
         let (registry, directory, id) = (Arc::clone(&self.registry), self.path.clone(), id.clone());
         let address = self.address(&id)?;
         on_blocking_thread(move || {
@@ -140,7 +150,8 @@ impl Directory {
                     made => made.map_err(|error| unreadable(&path, error))?,
                 }
                 let tenant = owner(&path)?;
-                registry.know(connection, &id, tenant)
+                registry.know(connection, &id, tenant)?;
+                note(connection, &id, audit.as_ref())
             });
             made.map(|()| address)
                 .map_err(|failure| failure.into_store_error(&directory.display().to_string()))
@@ -167,6 +178,15 @@ impl Directory {
     /// has the file open; [`StoreErrorKind::Place`] if it is a symbolic link, no SQLite file, or cannot be
     /// deleted.
     pub async fn delete(&self, id: &FileId) -> Result<bool> {
+        self.delete_noted(id, None).await
+    }
+
+    /// As [`delete`](Self::delete), and notes it in the audit.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`delete`](Self::delete).
+    pub async fn delete_noted(&self, id: &FileId, audit: Option<NewAudit>) -> Result<bool> {
         let (registry, directory, id) = (Arc::clone(&self.registry), self.path.clone(), id.clone());
         let exists = self.exists(&id)?;
         on_blocking_thread(move || {
@@ -182,6 +202,9 @@ impl Directory {
                     delete(&path)?;
                 }
                 registry.forget(connection, id.as_str())?;
+                if exists {
+                    note(connection, &id, audit.as_ref())?;
+                }
                 Ok(exists)
             });
             deleted.map_err(|failure| failure.into_store_error(&path.display().to_string()))
@@ -274,9 +297,10 @@ impl KeyStore for Directory {
     async fn key_insert(
         &self,
         new: &NewKey,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<Result<Timestamp, KeyRefusal>> {
-        let (new, path) = (new.clone(), self.path.clone());
+        let (new, path, audit) = (new.clone(), self.path.clone(), audit.cloned());
         let tenant = new.tenant.as_ref().map(|tenant| FileId::parse(tenant)).transpose();
         let Ok(tenant) = tenant else { return Ok(Err(KeyRefusal::NoTenant)) };
         self.with_registry(move |registry| {
@@ -285,7 +309,9 @@ impl KeyStore for Directory {
                 if tenant.as_ref().is_some_and(|tenant| !path.join(tenant.file_name()).is_file()) {
                     return Ok(Err(KeyRefusal::NoTenant));
                 }
-                keys::insert(connection, &new, micros(now))
+                let chain = new.tenant.as_deref().unwrap_or(audit::OWN);
+                let audit = audit.as_ref().map(|audit| (chain, audit));
+                keys::insert(connection, &new, audit, micros(now))
             })
         })
         .await
@@ -303,9 +329,14 @@ impl KeyStore for Directory {
         self.with_registry(move |registry| registry.read(|connection| keys::list(connection, &list))).await
     }
 
-    async fn key_delete(&self, id: KeyId) -> Result<bool> {
-        self.with_registry(move |registry| registry.write_to_disk(|connection| keys::delete(connection, id)))
-            .await
+    async fn key_delete(&self, id: KeyId, audit: Option<&NewAudit>, now: Option<Timestamp>) -> Result<bool> {
+        let audit = audit.cloned();
+        self.with_registry(move |registry| {
+            registry.write_to_disk(|connection| {
+                keys::delete(connection, id, audit.as_ref(), str::to_owned, micros(now))
+            })
+        })
+        .await
     }
 
     async fn key_used(&self, ids: &[KeyId], now: Option<Timestamp>) -> Result<()> {
@@ -319,6 +350,33 @@ impl KeyStore for Directory {
     async fn key_prune(&self, now: Option<Timestamp>) -> Result<u64> {
         self.with_registry(move |registry| registry.write(|connection| keys::prune(connection, micros(now))))
             .await
+    }
+}
+
+#[async_trait]
+impl AuditStore for Directory {
+    async fn audit_list(&self, list: &AuditList) -> Result<Vec<AuditRecord>> {
+        let list = list.clone();
+        self.with_registry(move |registry| {
+            registry.read(|connection| audit::list(connection, chain_of(&list.of), list.before, list.limit))
+        })
+        .await
+    }
+
+    async fn audit_chain(&self, of: &AuditOf, after: (String, i64)) -> Result<AuditChain> {
+        let of = of.clone();
+        self.with_registry(move |registry| {
+            registry.read(|connection| audit::chain(connection, chain_of(&of), &after))
+        })
+        .await
+    }
+}
+
+/// The chain that is meant. The registry knows tenants by the names of their files.
+fn chain_of(of: &AuditOf) -> Option<&str> {
+    match of {
+        AuditOf::Named(name) => Some(name),
+        AuditOf::All | AuditOf::Tenant(_) => None,
     }
 }
 
@@ -408,6 +466,11 @@ fn entries(directory: &Path) -> Result<Vec<(FileId, fs::FileType)>> {
         }
     }
     Ok(found)
+}
+
+/// Notes what somebody does about a tenant.
+fn note(connection: &Connection, id: &FileId, audit: Option<&NewAudit>) -> Result<(), Failure> {
+    audit.map_or(Ok(()), |audit| audit::note(connection, id.as_str(), audit, micros(None)))
 }
 
 fn is_same(one: &FileId, other: &FileId) -> bool {

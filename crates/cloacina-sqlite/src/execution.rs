@@ -7,13 +7,14 @@ use cloacina_core::execution::{AttemptRecord, ExecutionStatus};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList, ExecutionRecord,
-    MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, ORPHANED, PlaceFigures, Pulse, StoreError,
+    MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewAudit, ORPHANED, PlaceFigures, Pulse, StoreError,
     StoreErrorKind, TaskRecord, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
+use crate::audit;
 use crate::error::Failure;
 use crate::flush::execution_close;
 use crate::row::{optional_timestamp, state, tags_of_json, timestamp, workflows_to_json};
@@ -61,6 +62,7 @@ pub(crate) fn control(
     tenant: TenantId,
     execution: ExecutionId,
     control: &Control,
+    audit: Option<&NewAudit>,
     now: i64,
 ) -> Result<Controlled, Failure> {
     let Some(known) = execution_lock(connection, tenant, execution)? else {
@@ -82,6 +84,9 @@ pub(crate) fn control(
         return Ok(Controlled::Refused(known.status));
     };
     doorbell::notice(connection, tenant, execution, now)?;
+    if let Some(audit) = audit {
+        audit::note(connection, audit::OWN, &audit.between(known.status, status), now)?;
+    }
     Ok(Controlled::Done(status))
 }
 
@@ -336,7 +341,7 @@ fn record(
 ) -> Result<ExecutionRecord, Failure> {
     Ok(ExecutionRecord {
         header: header(row)?,
-        input: row.get::<_, String>(13)?.into(),
+        input: row.get::<_, String>(14)?.into(),
         tasks: tasks(connection, tenant, execution)?,
     })
 }
@@ -386,6 +391,7 @@ fn header(row: &Row<'_>) -> Result<ExecutionHeader, Failure> {
         rerun_of: row.get::<_, Option<Uuid>>(10)?.map(ExecutionId),
         superseded_by: row.get::<_, Option<Uuid>>(11)?.map(ExecutionId),
         tags: row.get::<_, Option<String>>(12)?.map(|tags| tags_of_json(&tags)).unwrap_or_default(),
+        submitted_by: row.get(13)?,
     })
 }
 

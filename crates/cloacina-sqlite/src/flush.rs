@@ -20,6 +20,7 @@ use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use crate::audit;
 use crate::error::Failure;
 use crate::row::{state, tags_to_json, timestamp};
 use crate::rows::{
@@ -263,8 +264,12 @@ impl Steps<'_> {
                 &*new.input,
                 new.rerun.as_ref().map(|rerun| rerun.of.0),
                 (!new.tags.is_empty()).then(|| tags_to_json(&new.tags)),
+                new.submitted_by.as_deref(),
             ])?;
             if inserted == 1 {
+                if let Some(audit) = new.rerun.as_ref().and_then(|rerun| rerun.audit.as_ref()) {
+                    audit::note(self.connection, audit::OWN, audit, self.now)?;
+                }
                 self.submit_more(new)?;
                 let workflow = (&*new.workflow.name, new.workflow.fingerprint.0);
                 match expands {

@@ -1,9 +1,10 @@
 //! Keys: in a file of its own, or in the registry of a directory for all of its files.
 
-use cloacina_core::store::{KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, NewKey};
+use cloacina_core::store::{KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, NewAudit, NewKey};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::audit;
 use crate::error::Failure;
 use crate::row::{optional_timestamp, timestamp};
 
@@ -13,6 +14,7 @@ const KEY_PARENT: &str = include_str!("../sql/key_parent.sql");
 const KEY_FIND: &str = include_str!("../sql/key_find.sql");
 const KEY_LIST: &str = include_str!("../sql/key_list.sql");
 const KEY_LIST_TENANT: &str = include_str!("../sql/key_list_tenant.sql");
+const KEY_WHOSE: &str = include_str!("../sql/key_whose.sql");
 const KEY_DELETE: &str = include_str!("../sql/key_delete.sql");
 const KEY_FORGET: &str = include_str!("../sql/key_forget.sql");
 const KEY_USED: &str = include_str!("../sql/key_used.sql");
@@ -22,6 +24,7 @@ const KEY_PRUNE: &str = include_str!("../sql/key_prune.sql");
 pub(crate) fn insert(
     connection: &Connection,
     key: &NewKey,
+    audit: Option<(&str, &NewAudit)>,
     now: i64,
 ) -> Result<Result<Timestamp, KeyRefusal>, Failure> {
     if let Some(parent) = key.parent {
@@ -45,6 +48,10 @@ pub(crate) fn insert(
         key.expires_at.map(Timestamp::as_microsecond),
     ])?;
     if inserted > 0 {
+        // Of sessions nothing is noted.
+        if let Some((chain, audit)) = audit.filter(|_| key.parent.is_none()) {
+            audit::note(connection, chain, audit, now)?;
+        }
         return timestamp(now).map(Ok);
     }
     let same: Option<i64> = connection
@@ -79,7 +86,21 @@ pub(crate) fn list(connection: &Connection, list: &KeyList) -> Result<Vec<KeyRec
     Ok(keys)
 }
 
-pub(crate) fn delete(connection: &Connection, id: KeyId) -> Result<bool, Failure> {
+/// Deletes a key. `chain` says in which chain it is noted, by the tenant whose it is.
+pub(crate) fn delete(
+    connection: &Connection,
+    id: KeyId,
+    audit: Option<&NewAudit>,
+    chain: impl Fn(&str) -> String,
+    now: i64,
+) -> Result<bool, Failure> {
+    if let Some(audit) = audit {
+        let tenant: Option<Option<String>> =
+            connection.prepare_cached(KEY_WHOSE)?.query_row([id.as_str()], |row| row.get(0)).optional()?;
+        if let Some(tenant) = tenant {
+            audit::note(connection, &chain(tenant.as_deref().unwrap_or_default()), audit, now)?;
+        }
+    }
     Ok(connection.prepare_cached(KEY_DELETE)?.execute([id.as_str()])? > 0)
 }
 

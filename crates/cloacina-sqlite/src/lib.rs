@@ -28,6 +28,7 @@
 //! [unknown]: cloacina_core::store::StoreErrorKind::Unknown
 
 mod address;
+mod audit;
 mod children;
 mod connect;
 mod descriptors;

@@ -2,7 +2,7 @@
 //! them.
 //!
 //! The registry is a SQLite file beside them, which says nothing that the files do not say as well, but for
-//! the keys of the service and its tenants. It is kept by the stores: each that opens a file in a directory
+//! the keys of the service and its tenants, and the audit of what was done about them. It is kept by the stores: each that opens a file in a directory
 //! with a registry notes it there.
 //!
 //! - *Before* a file is written to, it is noted as open. While it is, nothing is promised about when work is
@@ -14,8 +14,8 @@
 //! So what the registry says may be early, which costs a look, and not late. A process that dies leaves its
 //! files noted as open, and they are looked at. A commit to the registry does not wait for the disk; after
 //! the machine has started anew every file is looked at once. A file that the registry knows nothing of is
-//! looked at as well, so that a registry that was lost makes itself. The keys are lost with it, and nobody is
-//! let in by them any more; what changes them does wait for the disk.
+//! looked at as well, so that a registry that was lost makes itself. The keys and the audit are lost with
+//! it, and nobody is let in by the keys any more; what changes them does wait for the disk.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -141,7 +141,7 @@ impl Registry {
                 ) =>
             {
                 let aside = path.with_extension("registry.damaged");
-                tracing::error!(path = %path.display(), %error, aside = %aside.display(), "the registry is damaged; it is moved aside and made anew, without the keys that were in it");
+                tracing::error!(path = %path.display(), %error, aside = %aside.display(), "the registry is damaged; it is moved aside and made anew, without the keys and the audit that were in it");
                 std::fs::rename(path, aside).map_err(|error| unusable(path, error))?;
                 self.try_connect(path)
             }

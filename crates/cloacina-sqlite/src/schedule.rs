@@ -11,6 +11,7 @@ use cloacina_core::store::{
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
+use crate::audit;
 use crate::error::Failure;
 use crate::row::{optional_timestamp, state, timestamp};
 use crate::rows::{NO_CAUSE, due_delete, due_insert, execution_lock, ready_insert};
@@ -172,6 +173,9 @@ fn write(
             cancel(connection, tenant, *execution, moment.now, &mut settled)?;
         }
         due_row(connection, tenant, &change, moment)?;
+        if let Some(audit) = &change.audit {
+            audit::note(connection, audit::OWN, audit, moment.now)?;
+        }
         let Some(row) = &change.row else {
             connection.prepare_cached(SCHEDULE_DELETE)?.execute(params![tenant.0, change.id.0])?;
             connection.prepare_cached(SCHEDULE_FORGET)?.execute(params![tenant.0, change.id.0])?;

@@ -13,6 +13,7 @@
 
 #![expect(missing_docs, reason = "a behaviour's name is its documentation")]
 
+pub mod audit;
 pub mod bell;
 pub mod children;
 pub mod claim;
@@ -147,6 +148,7 @@ macro_rules! store_conformance {
                 a_node_that_waits_for_children_is_looked_at_when_it_begins
                 a_child_that_ends_has_its_parent_looked_at
                 what_children_came_to_is_counted_once
+                a_parent_whose_code_nobody_has_is_not_due_until_it_comes
                 a_parent_that_is_over_starts_no_child
                 a_paused_parent_counts_ends_and_starts_nothing
                 what_is_left_to_be_started_is_looked_at_again
@@ -285,6 +287,10 @@ macro_rules! store_conformance {
                 keys_are_listed_page_by_page_without_sessions
                 the_use_of_keys_is_noted_once_a_minute
                 sessions_that_are_not_good_any_more_are_pruned
+            }
+            audit {
+                what_is_done_by_name_is_noted_if_it_is_done
+                the_audit_is_listed_page_by_page_and_chained
             }
             workflow {
                 a_workflow_is_described_once_and_listed_with_its_versions

@@ -18,14 +18,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
-    DescribedWorkflow, DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord,
-    Expanded, Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal,
-    KeyStore, KnownWorkflow, Liveness, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait,
-    ParentStep, Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result,
-    RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
-    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter,
-    WaitStep, WorkflowKey,
+    AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
+    ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
+    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
+    Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, NewAudit,
+    NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName,
+    Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
+    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
+    StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -103,6 +103,7 @@ methods! {
     WorkflowDescribe = "workflow_describe",
     WorkflowList = "workflow_list",
     WorkflowDescription = "workflow_description",
+    AuditNote = "audit_note",
     RunnerList = "runner_list",
     RunnerCondemn = "runner_condemn",
     RunnerRescue = "runner_rescue",
@@ -309,9 +310,10 @@ impl Store for FaultyStore {
         place: &Place,
         execution: ExecutionId,
         control: Control,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<Controlled> {
-        let work = self.inner.execution_control(place, execution, control, now);
+        let work = self.inner.execution_control(place, execution, control, audit, now);
         self.through(Method::ExecutionControl, work).await
     }
 
@@ -408,9 +410,10 @@ impl Store for FaultyStore {
         execution: ExecutionId,
         wait: &str,
         until: Option<Timestamp>,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<bool> {
-        self.through(Method::WaitMove, self.inner.wait_move(place, execution, wait, until, now)).await
+        self.through(Method::WaitMove, self.inner.wait_move(place, execution, wait, until, audit, now)).await
     }
 
     async fn wait_list(&self, place: &Place, filter: &WaitFilter) -> Result<Vec<OpenWait>> {
@@ -456,9 +459,10 @@ impl Store for FaultyStore {
         execution: ExecutionId,
         node: &str,
         parallel: i64,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<bool> {
-        let call = self.inner.children_parallel(place, execution, node, parallel, now);
+        let call = self.inner.children_parallel(place, execution, node, parallel, audit, now);
         self.through(Method::ChildrenParallel, call).await
     }
 
@@ -600,6 +604,10 @@ impl Store for FaultyStore {
         self.through(Method::WorkflowDescription, self.inner.workflow_description(place, key)).await
     }
 
+    async fn audit_note(&self, place: &Place, audit: &NewAudit, now: Option<Timestamp>) -> Result<()> {
+        self.through(Method::AuditNote, self.inner.audit_note(place, audit, now)).await
+    }
+
     async fn runner_list(&self) -> Result<Vec<RunnerRecord>> {
         self.through(Method::RunnerList, self.inner.runner_list()).await
     }
@@ -633,15 +641,31 @@ impl Store for FaultyStore {
     }
 }
 
+#[async_trait]
+impl AuditStore for FaultyStore {
+    async fn audit_seal(&self) -> Result<()> {
+        self.inner.audit_seal().await
+    }
+
+    async fn audit_list(&self, list: &AuditList) -> Result<Vec<AuditRecord>> {
+        self.inner.audit_list(list).await
+    }
+
+    async fn audit_chain(&self, of: &AuditOf, after: (String, i64)) -> Result<AuditChain> {
+        self.inner.audit_chain(of, after).await
+    }
+}
+
 /// Keys are no business of the engine's: nothing fails there.
 #[async_trait]
 impl KeyStore for FaultyStore {
     async fn key_insert(
         &self,
         key: &NewKey,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<Result<Timestamp, KeyRefusal>> {
-        self.inner.key_insert(key, now).await
+        self.inner.key_insert(key, audit, now).await
     }
 
     async fn key_find(&self, id: KeyId, now: Option<Timestamp>) -> Result<Option<KeyRecord>> {
@@ -652,8 +676,8 @@ impl KeyStore for FaultyStore {
         self.inner.key_list(list).await
     }
 
-    async fn key_delete(&self, id: KeyId) -> Result<bool> {
-        self.inner.key_delete(id).await
+    async fn key_delete(&self, id: KeyId, audit: Option<&NewAudit>, now: Option<Timestamp>) -> Result<bool> {
+        self.inner.key_delete(id, audit, now).await
     }
 
     async fn key_used(&self, ids: &[KeyId], now: Option<Timestamp>) -> Result<()> {

@@ -6,6 +6,7 @@
 //!
 //! What a place holds and how its tasks move is in `place.rs`; here is what all places of a database share.
 
+mod audit;
 mod keys;
 mod place;
 mod schedule;
@@ -19,19 +20,21 @@ use async_trait::async_trait;
 use cloacina_core::clock::{Clock, SystemClock};
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
-    DescribedWorkflow, Due, DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord,
-    Expanded, Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal,
-    KeyStore, KnownWorkflow, Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewExecution, NewKey,
-    NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse,
-    RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
-    ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError,
-    StoreErrorKind, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
+    ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, Due, DueChildren, DueKind,
+    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
+    Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, MANY,
+    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd,
+    OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace,
+    Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
+    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantState, TenantStatus, WaitCursor,
+    WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use audit::Audit;
 use keys::Keys;
 use place::{PlaceRows, Writer};
 
@@ -111,6 +114,7 @@ struct Tables {
     notices: Vec<(Timestamp, TenantId, ExecutionId)>,
     statuses: BTreeMap<TenantId, TenantStatus>,
     keys: Keys,
+    audit: Audit,
     workflows: BTreeMap<WorkflowKey, (Timestamp, DescribedWorkflow)>,
     /// When whose status was changed.
     changes: Vec<(Timestamp, TenantId)>,
@@ -129,6 +133,17 @@ impl Tables {
         self.places.get_mut(&place.tenant).filter(|rows| rows.place == *place).ok_or_else(|| {
             StoreError::new(StoreErrorKind::Place, format!("the place `{}` does not exist", place.name))
         })
+    }
+
+    /// The chain that is meant.
+    fn chain_of(&self, of: &AuditOf) -> Option<String> {
+        match of {
+            AuditOf::All => None,
+            AuditOf::Named(name) => Some(name.clone()),
+            AuditOf::Tenant(tenant) => {
+                Some(self.places.get(tenant).map(|rows| rows.place.name.clone()).unwrap_or_default())
+            }
+        }
     }
 
     fn status(&self, tenant: TenantId) -> TenantStatus {
@@ -240,6 +255,11 @@ impl Store for MemoryStore {
         let writer = Writer { runner: None, now: or_system(now) };
         let mut tables = self.shared.lock();
         let recorded = tables.place(place)?.record_new(writer, submits);
+        for submit in submits.iter().filter(|submit| recorded.submitted.contains(&submit.id)) {
+            if let Some(audit) = submit.rerun.as_ref().and_then(|rerun| rerun.audit.as_ref()) {
+                tables.audit.note(&place.name, audit, writer.now);
+            }
+        }
         tables.hint(self.number);
         Ok(recorded)
     }
@@ -249,11 +269,16 @@ impl Store for MemoryStore {
         place: &Place,
         execution: ExecutionId,
         control: Control,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<Controlled> {
         let now = or_system(now);
         let mut tables = self.shared.lock();
+        let was = tables.place(place)?.status_of(execution);
         let controlled = tables.place(place)?.control(execution, &control, now);
+        if let (Some(audit), Some(was), Controlled::Done(is)) = (audit, was, controlled) {
+            tables.audit.note(&place.name, &audit.between(was, is), now);
+        }
         if matches!(controlled, Controlled::Done(_)) {
             tables.notice(place, execution, now);
             tables.hint(self.number);
@@ -365,7 +390,18 @@ impl Store for MemoryStore {
     ) -> Result<SchedulesSettled> {
         let now = or_system(now);
         let mut tables = self.shared.lock();
-        let settled = tables.place(place)?.change_schedules(selection, now, decide);
+        let notes = Arc::new(Mutex::new(Vec::new()));
+        let (decide, noted) = (Arc::clone(decide), Arc::clone(&notes));
+        let decide: Decide = Arc::new(move |records, now| {
+            let changes = decide(records, now);
+            let audits = changes.iter().filter_map(|change| change.audit.clone());
+            noted.lock().expect("nothing panics here").extend(audits);
+            changes
+        });
+        let settled = tables.place(place)?.change_schedules(selection, now, &decide);
+        for audit in notes.lock().expect("nothing panics here").drain(..) {
+            tables.audit.note(&place.name, &audit, now);
+        }
         for execution in &settled.cancelled {
             tables.notice(place, *execution, now);
         }
@@ -420,11 +456,15 @@ impl Store for MemoryStore {
         execution: ExecutionId,
         wait: &str,
         until: Option<Timestamp>,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<bool> {
         let until = until.unwrap_or_else(|| or_system(now));
         let mut tables = self.shared.lock();
         let moved = tables.place(place)?.wait_move(execution, wait, until, or_system(now));
+        if let Some(audit) = audit.filter(|_| moved) {
+            tables.audit.note(&place.name, audit, or_system(now));
+        }
         tables.hint(self.number);
         Ok(moved)
     }
@@ -475,10 +515,14 @@ impl Store for MemoryStore {
         execution: ExecutionId,
         node: &str,
         parallel: i64,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<bool> {
         let mut tables = self.shared.lock();
         let is_set = tables.place(place)?.children_parallel(execution, node, parallel, or_system(now));
+        if let Some(audit) = audit.filter(|_| is_set) {
+            tables.audit.note(&place.name, audit, or_system(now));
+        }
         tables.hint(self.number);
         Ok(is_set)
     }
@@ -491,6 +535,10 @@ impl Store for MemoryStore {
     ) -> Result<SignalSent> {
         let mut tables = self.shared.lock();
         let sent = tables.place(place)?.signal_send(signal, or_system(now));
+        if let (Some(audit), Some(id)) = (&signal.audit, sent.recorded()) {
+            let audit = NewAudit { object: Some(id.to_string()), ..(**audit).clone() };
+            tables.audit.note(&place.name, &audit, or_system(now));
+        }
         tables.hint(self.number);
         Ok(sent)
     }
@@ -653,6 +701,11 @@ impl Store for MemoryStore {
         Ok(tables.workflows.get(key).and_then(|(_, workflow)| workflow.description.clone()))
     }
 
+    async fn audit_note(&self, place: &Place, audit: &NewAudit, now: Option<Timestamp>) -> Result<()> {
+        self.shared.lock().audit.note(&place.name, audit, or_system(now));
+        Ok(())
+    }
+
     async fn runner_list(&self) -> Result<Vec<RunnerRecord>> {
         Ok(self.shared.lock().runners.values().map(|runner| runner.record.clone()).collect())
     }
@@ -701,10 +754,25 @@ impl Store for MemoryStore {
 }
 
 #[async_trait]
+impl AuditStore for MemoryStore {
+    async fn audit_list(&self, list: &AuditList) -> Result<Vec<AuditRecord>> {
+        let tables = self.shared.lock();
+        let chain = tables.chain_of(&list.of);
+        Ok(tables.audit.list(chain.as_deref(), list.before, list.limit))
+    }
+
+    async fn audit_chain(&self, of: &AuditOf, after: (String, i64)) -> Result<AuditChain> {
+        let tables = self.shared.lock();
+        Ok(tables.audit.chain(tables.chain_of(of).as_deref(), &after))
+    }
+}
+
+#[async_trait]
 impl KeyStore for MemoryStore {
     async fn key_insert(
         &self,
         key: &NewKey,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<Result<Timestamp, KeyRefusal>> {
         let mut tables = self.shared.lock();
@@ -712,7 +780,12 @@ impl KeyStore for MemoryStore {
         if !key.tenant.as_ref().is_none_or(is_there) {
             return Ok(Err(KeyRefusal::NoTenant));
         }
-        Ok(tables.keys.insert(key, or_system(now)))
+        let is_new = !tables.keys.is_there(key.id);
+        let inserted = tables.keys.insert(key, or_system(now));
+        if let Some(audit) = audit.filter(|_| is_new && inserted.is_ok() && key.parent.is_none()) {
+            tables.audit.note(key.tenant.as_deref().unwrap_or_default(), audit, or_system(now));
+        }
+        Ok(inserted)
     }
 
     async fn key_find(&self, id: KeyId, now: Option<Timestamp>) -> Result<Option<KeyRecord>> {
@@ -723,8 +796,12 @@ impl KeyStore for MemoryStore {
         Ok(self.shared.lock().keys.list(list))
     }
 
-    async fn key_delete(&self, id: KeyId) -> Result<bool> {
-        Ok(self.shared.lock().keys.delete(id))
+    async fn key_delete(&self, id: KeyId, audit: Option<&NewAudit>, now: Option<Timestamp>) -> Result<bool> {
+        let mut tables = self.shared.lock();
+        if let (Some(audit), Some(tenant)) = (audit, tables.keys.whose(id)) {
+            tables.audit.note(&tenant, audit, or_system(now));
+        }
+        Ok(tables.keys.delete(id))
     }
 
     async fn key_used(&self, ids: &[KeyId], now: Option<Timestamp>) -> Result<()> {

@@ -62,6 +62,24 @@ pub mod keys {
     pub use cloacina_core::store::{KeyHash, KeyId, KeyRecord, NewKey};
 }
 
+/// Who did what by name: see [`Runner::acting`].
+///
+/// ```
+/// use cloacina::audit::Actor;
+/// use cloacina::{Context, Error, Runner};
+///
+/// # async fn stop(runner: &Runner, id: cloacina::Uuid) -> Result<(), Error> {
+/// let ada = Actor::new("ada").role("operator").reason("charged twice");
+/// runner.acting(ada).execution(id).cancel().await?;
+/// let row = &runner.audit(None, 1).await?[0];
+/// assert_eq!((row.actor.as_str(), row.action.as_str()), ("ada", "cancel"));
+/// assert_eq!(runner.audit_verify().await?.broken_at, None);
+/// # Ok(()) }
+/// ```
+pub mod audit {
+    pub use cloacina_core::store::{Actor, AuditRecord, AuditVerdict};
+}
+
 /// Executions that are run again, from where they failed or from elsewhere.
 pub mod rerun {
     pub use cloacina_core::rerun::{From, Rerun};

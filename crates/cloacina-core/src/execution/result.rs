@@ -44,6 +44,9 @@ pub struct ExecutionResult {
     pub superseded_by: Option<Uuid>,
     /// Its tags.
     pub tags: Vec<String>,
+    /// Who submitted it, if somebody did [by name](crate::PlaceRunner::acting). In what
+    /// [`execute`](crate::PlaceRunner::execute) returns it is not told.
+    pub submitted_by: Option<String>,
 }
 
 /// A task of an execution.

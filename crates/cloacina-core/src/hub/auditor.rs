@@ -288,7 +288,7 @@ impl Hub {
                 let now = hub.clock.database_now();
                 let cancelled = {
                     let _turn = hub.turn_in(&place).await;
-                    hub.store.execution_control(&place.place, execution, control.clone(), now).await
+                    hub.store.execution_control(&place.place, execution, control.clone(), None, now).await
                 };
                 match cancelled {
                     Ok(done) => {

@@ -74,6 +74,7 @@ impl Hub {
             deadline: None,
             priority: u8::try_from(header.priority).unwrap_or_default(),
             tags: header.tags.to_vec(),
+            submitted_by: None,
             // A child is an execution of its own when it is rerun; its tasks still know what it was for.
             origin: Origin {
                 rerun_of: Some(of.0),
@@ -86,13 +87,13 @@ impl Hub {
         let before = place.state().handles.workflows.version(&header.workflow).cloned();
         let new = Arc::get_mut(&mut submit.execution).expect("nobody else has it yet");
         let Some(workflow) = submit.workflow.as_deref() else {
-            new.rerun = Some(Box::new(Rerun { of, copied: Vec::new() }));
+            new.rerun = Some(Box::new(Rerun { audit: None, of, copied: Vec::new() }));
             return Ok((submit, limit));
         };
         let plan = rerun::plan(record, &new.tasks, workflow, before.as_deref(), from)
             .map_err(|misfit| misfit.into_error(of, tenant, &header.workflow.name, from))?;
         new.tasks = plan.tasks;
-        new.rerun = Some(Box::new(Rerun { of, copied: plan.copied }));
+        new.rerun = Some(Box::new(Rerun { audit: None, of, copied: plan.copied }));
         Ok((submit, limit))
     }
 

@@ -481,6 +481,7 @@ fn start(
             claimed: Vec::new(),
             submitter: None,
             tags: Vec::new(),
+            submitted_by: None,
             rerun: None,
         };
         starts.push(NewChild { item, execution: Arc::new(execution) });

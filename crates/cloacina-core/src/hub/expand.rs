@@ -96,7 +96,7 @@ impl Hub {
             Ok(None) => Ok(false),
             Err(error) => {
                 let control = Control::Cancel { reason: error.to_string() };
-                self.ask(async move { store.execution_control(&inner, id, control, now).await }).await?;
+                self.ask(async move { store.execution_control(&inner, id, control, None, now).await }).await?;
                 tracing::warn!(tenant = place.place.name, execution = %id, %error, "a rerun was cancelled");
                 Ok(true)
             }
@@ -144,6 +144,6 @@ fn planned(
     let plan = rerun::plan(old, &new.tasks, &workflow, before.as_deref(), from)
         .map_err(|misfit| misfit.into_error(old.header.id, &place.place.name, name, from))?;
     new.tasks = plan.tasks;
-    new.rerun = Some(Box::new(Rerun { of: old.header.id, copied: plan.copied }));
+    new.rerun = Some(Box::new(Rerun { of: old.header.id, copied: plan.copied, audit: None }));
     Ok(Some(new))
 }

@@ -328,6 +328,7 @@ impl Live {
                 })
                 .collect(),
             error_message: error,
+            submitted_by: None,
             rerun_of: self.origin.rerun_of,
             superseded_by: None,
             tags: self.own_tags(),
@@ -476,6 +477,7 @@ pub(crate) fn summary_of(header: &ExecutionHeader) -> ExecutionResult {
         rerun_of: header.rerun_of.map(Uuid::from),
         superseded_by: header.superseded_by.map(Uuid::from),
         tags: header.tags.to_vec(),
+        submitted_by: header.submitted_by.clone(),
     }
 }
 

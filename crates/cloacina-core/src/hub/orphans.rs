@@ -243,7 +243,7 @@ impl Hub {
         let mut done = 0;
         for (execution, workflow) in executions {
             let now = self.clock.database_now();
-            match self.store.execution_control(&place.place, *execution, control.clone(), now).await {
+            match self.store.execution_control(&place.place, *execution, control.clone(), None, now).await {
                 Ok(controlled @ Controlled::Done(_)) => {
                     done += 1;
                     self.note_ended(place, *execution, controlled);

@@ -67,7 +67,12 @@ impl Hub {
     /// enough.
     pub(super) async fn prune(self: Arc<Self>) {
         let mut visits: HashMap<TenantId, Visit> = HashMap::new();
+        let mut seals = Duration::ZERO;
         while self.tick(SOON).await {
+            if self.clock.monotonic() >= seals {
+                seals = self.clock.monotonic() + SELDOM;
+                self.troubles.sealing.note(self.whose(), &self.store.audit_seal().await);
+            }
             let places = self.all_places();
             let open: HashSet<TenantId> = places.iter().map(|place| place.place.tenant).collect();
             visits.retain(|tenant, _| open.contains(tenant));

@@ -3,7 +3,7 @@
 //! There is no leader: whoever looks at what is due in a place takes the schedules that nobody else has
 //! locked, and decides about them under these locks.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::id::ScheduleId;
 use crate::meters::{count_ended, count_fires};
 use crate::schedule::decide::{self, Settling};
 use crate::store::{
-    Decide, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleSelection, ScheduleState, SchedulesSettled,
-    StoreError, StoreErrorKind,
+    Decide, NewAudit, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleSelection, ScheduleState,
+    SchedulesSettled, StoreError, StoreErrorKind, short_hash,
 };
 
 /// How many due rows of schedules are taken in one transaction.
@@ -173,6 +173,7 @@ impl Hub {
         place: &Arc<OpenPlace>,
         selection: ScheduleSelection,
         least: Duration,
+        audit: Option<NewAudit>,
         work: impl Fn(&mut Settling, Vec<ScheduleRecord>, Timestamp) -> Result<(Vec<ScheduleChange>, T), Error>
         + Send
         + Sync
@@ -183,11 +184,15 @@ impl Hub {
         let told = Arc::clone(&answer);
         let decide: Decide = Arc::new(move |records, now| {
             let mut settling = settling;
-            let (changes, said) = match work(&mut settling, records, now) {
+            let before = audit.as_ref().map(|_| short_of(&records));
+            let (mut changes, said) = match work(&mut settling, records, now) {
                 Ok((changes, said)) => (changes, Ok(said)),
                 // Nothing is written.
                 Err(error) => (Vec::new(), Err(error)),
             };
+            if let (Some(audit), Some(before)) = (&audit, before) {
+                changes.iter_mut().for_each(|change| note_change(change, audit, &before));
+            }
             *told.lock() = Some(said);
             changes
         });
@@ -215,4 +220,27 @@ impl Hub {
             Err(Error::new(ErrorKind::Internal, message))
         })
     }
+}
+
+/// The names of schedules, and hashes of what they say.
+fn short_of(records: &[ScheduleRecord]) -> HashMap<ScheduleId, (String, String)> {
+    let of = |record: &ScheduleRecord| (record.row.name.clone(), short_hash(&record.row.spec));
+    records.iter().map(|record| (record.row.id, of(record))).collect()
+}
+
+/// What is noted of a change, with a hash of what the schedule said before and says now.
+fn note_change(
+    change: &mut ScheduleChange,
+    audit: &NewAudit,
+    before: &HashMap<ScheduleId, (String, String)>,
+) {
+    let (was, is) = (before.get(&change.id), change.row.as_ref());
+    let name = is.map(|row| &row.name).or(was.map(|(name, _)| name));
+    let detail = serde_json::json!({
+        "before": was.map(|(_, hash)| hash),
+        "after": is.map(|row| short_hash(&row.spec)),
+        "state": is.map(|row| row.state.as_str()),
+    });
+    let audit = NewAudit { object: name.cloned(), ..audit.with_detail(detail) };
+    change.audit = Some(Box::new(audit));
 }

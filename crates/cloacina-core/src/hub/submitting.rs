@@ -70,6 +70,7 @@ impl Hub {
             deadline,
             priority,
             tags,
+            submitted_by,
             origin,
         } = described;
         let tenant = &place.place.name;
@@ -145,6 +146,7 @@ impl Hub {
             claimed,
             submitter: self.store.submitter(),
             tags,
+            submitted_by,
             rerun: None,
         };
         let submit = Submit {

@@ -14,6 +14,7 @@ pub(crate) struct Troubles {
     pub(crate) registering: Streak,
     pub(crate) resting: Streak,
     pub(crate) describing: Streak,
+    pub(crate) sealing: Streak,
 }
 
 /// That in the place of one tenant.
@@ -62,6 +63,10 @@ impl Default for Troubles {
             ),
             registering: Streak::new("register as a runner", "no task is started here until that succeeds"),
             resting: Streak::new("go to rest", "the file stays open"),
+            sealing: Streak::new(
+                "seal the audit",
+                "what was noted since can be changed unseen until that succeeds",
+            ),
             describing: Streak::new(
                 "record what workflows look like",
                 "processes without their code cannot draw them until that succeeds",

@@ -392,6 +392,7 @@ pub(crate) fn delete(record: &ScheduleRecord) -> ScheduleChange {
         starts: Vec::new(),
         fires: Vec::new(),
         prunes: false,
+        audit: None,
     }
 }
 
@@ -782,7 +783,7 @@ impl<'a> Desk<'a> {
         self.row.progress = serde_json::to_string(&self.progress).unwrap_or_default().into();
         let prunes = !self.fires.is_empty() && self.row.version % PRUNE_EVERY == 0;
         let Self { row, was_due_at, cancels, starts, fires, .. } = self;
-        ScheduleChange { id: row.id, was_due_at, row: Some(row), cancels, starts, fires, prunes }
+        ScheduleChange { id: row.id, was_due_at, row: Some(row), cancels, starts, fires, prunes, audit: None }
     }
 }
 
@@ -802,6 +803,7 @@ fn change_of(row: ScheduleRow, was_due_at: Option<Timestamp>) -> ScheduleChange 
         starts: Vec::new(),
         fires: Vec::new(),
         prunes: false,
+        audit: None,
     }
 }
 

@@ -37,6 +37,8 @@ pub struct ExecutionHeader {
     pub superseded_by: Option<ExecutionId>,
     /// What it is called, besides.
     pub tags: Vec<String>,
+    /// Who submitted it, if that was said.
+    pub submitted_by: Option<String>,
 }
 
 /// An execution with its tasks.
@@ -202,6 +204,13 @@ impl ExecutionFilter {
     pub fn since(mut self, time: Timestamp) -> Self {
         self.since = Some(time);
         self
+    }
+
+    /// As JSON, for the audit.
+    pub(crate) fn described(&self) -> String {
+        let statuses: Vec<String> = self.statuses.iter().map(ToString::to_string).collect();
+        let (workflow, tag) = (&self.workflow, &self.tag);
+        serde_json::json!({ "statuses": statuses, "workflow": workflow, "tag": tag }).to_string()
     }
 
     /// Those of this workflow.

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Payload, Place};
+use super::{NewAudit, Payload, Place};
 use crate::execution::{AttemptOutcome, ExecutionStatus, SkipReason};
 use crate::id::{ExecutionId, RunnerId, SubmitterId, TaskIndex};
 use crate::workflow::Fingerprint;
@@ -93,6 +93,8 @@ pub struct NewExecution {
     pub submitter: Option<SubmitterId>,
     /// What it is called, besides: at most 10 texts.
     pub tags: Vec<String>,
+    /// Who submitted it, if that was said.
+    pub submitted_by: Option<Arc<str>>,
     /// If it takes the place of another one. Such a one is recorded by
     /// [`execution_record`](super::Store::execution_record) alone.
     pub rerun: Option<Box<Rerun>>,
@@ -101,6 +103,8 @@ pub struct NewExecution {
 /// What an execution takes over of the one whose place it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rerun {
+    /// What is noted of it in the audit.
+    pub audit: Option<Box<NewAudit>>,
     /// Which execution that is. It is over.
     pub of: ExecutionId,
     /// The tasks that are over from the beginning, in the order of their positions. The others do not count
@@ -165,6 +169,7 @@ impl NewExecution {
             claimed: Vec::new(),
             submitter: None,
             tags: Vec::new(),
+            submitted_by: None,
             rerun: None,
         }
     }

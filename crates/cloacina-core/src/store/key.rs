@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::audit::NewAudit;
 use super::error::StoreError;
 use crate::error::{Error, ErrorKind};
 
@@ -184,10 +185,12 @@ pub enum KeyRefusal {
 /// `now` is `None` in production, as in [`Store`](super::Store).
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
-    /// Keeps a key, and says when it was made. The same one again changes nothing.
+    /// Keeps a key, and says when it was made. The same one again changes nothing. Of a session nothing is
+    /// noted in the audit.
     async fn key_insert(
         &self,
         key: &NewKey,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<Result<Timestamp, KeyRefusal>, StoreError>;
 
@@ -198,7 +201,12 @@ pub trait KeyStore: Send + Sync + 'static {
     async fn key_list(&self, list: &KeyList) -> Result<Vec<KeyRecord>, StoreError>;
 
     /// Deletes a key with its sessions, or a session. False if there is none.
-    async fn key_delete(&self, id: KeyId) -> Result<bool, StoreError>;
+    async fn key_delete(
+        &self,
+        id: KeyId,
+        audit: Option<&NewAudit>,
+        now: Option<Timestamp>,
+    ) -> Result<bool, StoreError>;
 
     /// Notes that keys were used, each at most once a minute.
     async fn key_used(&self, ids: &[KeyId], now: Option<Timestamp>) -> Result<(), StoreError>;

@@ -10,6 +10,7 @@
 //! transaction that changes the tasks of an execution locks the execution first, in a statement of its own,
 //! so that the next statement's snapshot sees what the previous holder of the lock wrote.
 
+mod audit;
 mod children;
 mod due;
 mod error;
@@ -32,6 +33,10 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+pub use audit::{
+    AUDIT_PAGE, Actor, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, AuditVerdict, NewAudit, Seal,
+};
+pub(crate) use audit::{Verifying, short_hash};
 pub use children::{
     ChildList, ChildRecord, ChildrenNode, ChildrenProgress, DueChildren, DueParent, EndedChild,
     MOST_ITEM_BYTES, MOST_STARTED_BYTES, NewChild, NodeStep, ParentStep,
@@ -141,12 +146,14 @@ pub const MOST_BYTES_AT_ONCE: usize = 64 << 20;
 
 /// One database with the engine's tables in it.
 ///
+/// Whatever is given an `audit` notes it in its transaction, if it changes anything.
+///
 /// `now`, wherever it is a parameter, is `None` in production: the database's own time counts. A manual clock
 /// passes its own.
 ///
 /// The futures run on [`runtime`](Self::runtime) and may block its threads.
 #[async_trait]
-pub trait Store: KeyStore {
+pub trait Store: KeyStore + AuditStore {
     /// Which database this is, for messages: host, port and database, or the path of the file. Never a
     /// password.
     fn label(&self) -> &str;
@@ -228,6 +235,7 @@ pub trait Store: KeyStore {
         place: &Place,
         execution: ExecutionId,
         control: Control,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<Controlled>;
 
@@ -344,6 +352,7 @@ pub trait Store: KeyStore {
         execution: ExecutionId,
         wait: &str,
         until: Option<Timestamp>,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<bool>;
 
@@ -387,6 +396,7 @@ pub trait Store: KeyStore {
         execution: ExecutionId,
         node: &str,
         parallel: i64,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<bool>;
 
@@ -501,6 +511,9 @@ pub trait Store: KeyStore {
 
     /// The description of a workflow, if it is known and not larger than [`LARGEST_DESCRIPTION`].
     async fn workflow_description(&self, place: &Place, key: &WorkflowKey) -> Result<Option<String>>;
+
+    /// Notes in the audit what somebody does in a place, for an action of many transactions.
+    async fn audit_note(&self, place: &Place, audit: &NewAudit, now: Option<Timestamp>) -> Result<()>;
 
     /// All runners, the dead ones whose work is not returned yet included.
     async fn runner_list(&self) -> Result<Vec<RunnerRecord>>;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::Payload;
+use super::{NewAudit, Payload};
 use crate::execution::ExecutionStatus;
 use crate::id::{ExecutionId, ScheduleId};
 
@@ -199,6 +199,8 @@ pub struct ScheduleChange {
     pub fires: Vec<NewFire>,
     /// Whether what was noted long ago is deleted.
     pub prunes: bool,
+    /// What is noted of it in the audit.
+    pub audit: Option<Box<NewAudit>>,
 }
 
 /// Decides about schedules that are locked, at the time that the clock on the wall says. It may be asked

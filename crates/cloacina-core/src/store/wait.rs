@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Payload, WorkflowKey};
+use super::{NewAudit, Payload, WorkflowKey};
 use crate::execution::{ExecutionStatus, SkipReason, TaskState};
 use crate::id::{ExecutionId, SubmitterId, TaskIndex};
 use crate::store::{Closed, Outcome};
@@ -186,6 +186,8 @@ pub enum SignalTarget {
 /// A signal on its way.
 #[derive(Debug, Clone)]
 pub struct NewSignal {
+    /// What is noted of it in the audit.
+    pub audit: Option<Box<NewAudit>>,
     /// Whom it is for.
     pub target: SignalTarget,
     /// Its name.
@@ -231,6 +233,17 @@ pub enum SignalSent {
     NotAChoice(ExecutionId),
     /// So many wait to be taken already that there may not be more.
     TooMany(ExecutionId),
+}
+
+impl SignalSent {
+    /// The execution, if it was recorded.
+    #[must_use]
+    pub fn recorded(&self) -> Option<ExecutionId> {
+        match self {
+            Self::Delivered(id) | Self::Buffered(id) | Self::Started(id) => Some(*id),
+            _ => None,
+        }
+    }
 }
 
 /// The most signals of an execution that wait to be taken.

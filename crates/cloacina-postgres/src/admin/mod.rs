@@ -37,7 +37,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use cloacina_core::id::TenantId;
-use cloacina_core::store::Placement;
+use cloacina_core::store::{Actor, Placement};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
@@ -100,6 +100,12 @@ impl fmt::Debug for Database {
 #[derive(Clone)]
 pub struct DatabaseAdmin {
     shared: Arc<Shared>,
+    actor: Option<Arc<Actor>>,
+}
+
+tokio::task_local! {
+    /// For whom the action is done that runs in this task.
+    static ACTOR: Option<Arc<Actor>>;
 }
 
 struct Shared {
@@ -134,7 +140,17 @@ impl DatabaseAdmin {
     #[doc(hidden)]
     #[must_use]
     pub fn with_migrations(database: Database, further_migrations: Vec<Migration>) -> Self {
-        Self { shared: Arc::new(Shared { database, further_migrations, admin: OnceCell::new() }) }
+        Self {
+            shared: Arc::new(Shared { database, further_migrations, admin: OnceCell::new() }),
+            actor: None,
+        }
+    }
+
+    /// The same administrator, acting for somebody: what it does stands in the audit under their name, in the
+    /// place of its login's.
+    #[must_use]
+    pub fn acting(&self, actor: Actor) -> Self {
+        Self { shared: Arc::clone(&self.shared), actor: Some(Arc::new(actor.trimmed())) }
     }
 
     /// How it logs in. Holds a password.
@@ -169,7 +185,7 @@ impl DatabaseAdmin {
     {
         let admin = Box::pin(self.admin()).await?;
         // Boxed, because what it needs is large and a caller's future should not be.
-        let work = Box::pin(work(Arc::clone(&admin)));
+        let work = Box::pin(ACTOR.scope(self.actor.clone(), work(Arc::clone(&admin))));
         admin.inner.run(work).await
     }
 }
@@ -301,8 +317,7 @@ impl Admin {
         schema: &str,
         detail: Option<String>,
     ) -> Step<'a> {
-        let parameters: Vec<Param<'a>> = params![action, Uuid::from(tenant), schema.to_owned(), detail];
-        Step::Run(sql::AUDIT_INSERT, parameters)
+        audit_step(action, Some(tenant.into()), Some(schema.to_owned()), detail)
     }
 
     fn error(&self, failure: Failure) -> AdminError {
@@ -337,6 +352,27 @@ impl Admin {
             tracing::debug!(database = self.inner.label(), %error, "a hint was not sent");
         }
     }
+}
+
+/// A row in `cloacina.audit`, by whoever the action is for.
+fn audit_step<'a>(
+    action: &'static str,
+    tenant: Option<Uuid>,
+    schema: Option<String>,
+    detail: Option<String>,
+) -> Step<'a> {
+    let actor = ACTOR.try_with(Clone::clone).ok().flatten();
+    let actor = actor.as_deref();
+    let parameters: Vec<Param<'a>> = params![
+        action,
+        tenant,
+        schema,
+        detail,
+        actor.map(|actor| actor.name.clone()),
+        actor.and_then(|actor| actor.role.clone()),
+        actor.and_then(|actor| actor.reason.clone()),
+    ];
+    Step::Run(sql::AUDIT_INSERT, parameters)
 }
 
 /// A list of roles for SQL.

@@ -72,11 +72,10 @@ impl DatabaseAdmin {
             admin.ensure().await?;
             let grant = format!("GRANT {ENGINE} TO {}", quoted(&login));
             let mut side = admin.inner.pool.side().await?;
-            let audit = params!["allow_operator", None::<uuid::Uuid>, None::<String>, Some(login.clone())];
             let steps = [
                 Step::Batch(grant),
                 Step::Batch(format!("SET LOCAL ROLE {OWNER}")),
-                Step::Run(sql::AUDIT_INSERT, audit),
+                super::audit_step("allow_operator", None, None, Some(login.clone())),
             ];
             match side.transaction(Scope::Control, &steps).await {
                 Ok(_) => Ok(()),

@@ -93,7 +93,7 @@ impl DatabaseAdmin {
             let steps = [
                 Step::Batch(create),
                 Step::Batch(format!("SET LOCAL ROLE {OWNER}")),
-                Step::Run(sql::AUDIT_INSERT, params![action, None::<Uuid>, None::<String>, detail]),
+                super::audit_step(action, None, None, detail),
             ];
             match side.transaction(Scope::Control, &steps).await {
                 Ok(_) => Ok(admin.credentials(login.as_str(), password, SchemaName::shared().as_str())),

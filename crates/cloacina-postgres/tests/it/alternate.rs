@@ -419,8 +419,9 @@ impl Alternation {
         if is_own {
             self.tenants[tenant].there.remove(&id);
         }
-        let controlled =
-            self.call(tenant, async move { store.execution_control(&place, id, control, None).await }).await;
+        let controlled = self
+            .call(tenant, async move { store.execution_control(&place, id, control, None, None).await })
+            .await;
         if let Some(controlled) = controlled.got() {
             let found = controlled != cloacina_core::store::Controlled::NotFound;
             assert!(is_own || !found, "seed {}: {id} is not {}'s", self.seed, TENANTS[tenant]);
@@ -564,6 +565,7 @@ fn described(id: ExecutionId, tenant: &str) -> NewExecution {
     NewExecution {
         submitter: None,
         tags: Vec::new(),
+        submitted_by: None,
         rerun: None,
         id,
         workflow: workflow_of(tenant),

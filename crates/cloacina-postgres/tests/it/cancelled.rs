@@ -136,7 +136,8 @@ impl Flushes {
         let Some(id) = self.held.first().map(|held| held.execution) else { return };
         for control in [Control::Pause, Control::Resume] {
             let (store, place) = (Arc::clone(&self.t.store), Arc::clone(&self.t.place));
-            if let Err(error) = self.cancelled(store.execution_control(&place, id, control, None)).await {
+            if let Err(error) = self.cancelled(store.execution_control(&place, id, control, None, None)).await
+            {
                 assert!(
                     matches!(error.kind(), StoreErrorKind::Transient | StoreErrorKind::Busy),
                     "{error:?}"

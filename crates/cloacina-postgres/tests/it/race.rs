@@ -44,7 +44,7 @@ async fn of_a_cancel_and_the_last_outcome_the_first_wins() {
             let (store, place) = (Arc::clone(&t.store), Arc::clone(&t.place));
             tokio::spawn(async move {
                 let control = Control::Cancel { reason: "enough".to_owned() };
-                store.execution_control(&place, execution, control, None).await
+                store.execution_control(&place, execution, control, None, None).await
             })
         };
         let (flush, cancel) = if cancel_first {

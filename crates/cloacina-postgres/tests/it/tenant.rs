@@ -100,6 +100,9 @@ mod alone {
             a_workflow_is_described_once_and_listed_with_its_versions
             a_workflow_that_is_too_large_is_known_without_a_description
         }
+        audit {
+            what_is_done_by_name_is_noted_if_it_is_done
+        }
         outcome {
             a_retry_is_ready_at_its_time
             a_release_is_no_failure

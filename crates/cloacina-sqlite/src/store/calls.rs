@@ -7,13 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
-    AttemptList, Bells, ChildList, ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide,
-    DescribedWorkflow, DueChildren, DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord,
-    Expanded, Expansion, FireList, FireRecord, Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal,
-    KeyStore, KnownWorkflow, Liveness, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait,
-    ParentStep, Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result,
-    RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
-    SettledWaits, SignalSent, Store, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
+    ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
+    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
+    Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, NewAudit,
+    NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName,
+    Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
+    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
+    WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -22,7 +23,7 @@ use tokio::sync::watch;
 use super::{Durability, SqliteStore};
 use crate::error::Failure;
 use crate::schedule::{self, Moment};
-use crate::{children, doorbell, due, execution, expand, flush, keys, rows, runner, wait, workflow};
+use crate::{audit, children, doorbell, due, execution, expand, flush, keys, rows, runner, wait, workflow};
 
 /// How many executions are deleted in one transaction: whoever else wants to write waits for it.
 const PRUNE_CHUNK: usize = 100;
@@ -83,11 +84,12 @@ impl Store for SqliteStore {
         place: &Place,
         execution: ExecutionId,
         control: Control,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<Controlled> {
         self.own(place)?;
         self.write(Durability::Full, |connection| {
-            execution::control(connection, place.tenant, execution, &control, self.micros(now))
+            execution::control(connection, place.tenant, execution, &control, audit, self.micros(now))
         })
         .await
     }
@@ -274,6 +276,7 @@ impl Store for SqliteStore {
         execution: ExecutionId,
         wait: &str,
         until: Option<Timestamp>,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<bool> {
         self.own(place)?;
@@ -283,7 +286,11 @@ impl Store for SqliteStore {
                 None => self.clock.now_and_ahead(),
             };
             let until = until.map_or(now, |until| until.as_microsecond().saturating_add(ahead));
-            wait::move_to(connection, place.tenant, execution, wait, until, now)
+            let moved = wait::move_to(connection, place.tenant, execution, wait, until, now)?;
+            if let Some(audit) = audit.filter(|_| moved) {
+                audit::note(connection, audit::OWN, audit, now)?;
+            }
+            Ok(moved)
         })
         .await
     }
@@ -342,12 +349,17 @@ impl Store for SqliteStore {
         execution: ExecutionId,
         node: &str,
         parallel: i64,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<bool> {
         self.own(place)?;
         self.write(Durability::Full, |connection| {
             let now = self.micros(now);
-            children::set_parallel(connection, place.tenant, execution, node, parallel, now)
+            let is_set = children::set_parallel(connection, place.tenant, execution, node, parallel, now)?;
+            if let Some(audit) = audit.filter(|_| is_set) {
+                audit::note(connection, audit::OWN, audit, now)?;
+            }
+            Ok(is_set)
         })
         .await
     }
@@ -515,6 +527,14 @@ impl Store for SqliteStore {
         self.read(|connection| workflow::description(connection, key)).await
     }
 
+    async fn audit_note(&self, place: &Place, audit: &NewAudit, now: Option<Timestamp>) -> Result<()> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            audit::note(connection, audit::OWN, audit, self.micros(now))
+        })
+        .await
+    }
+
     async fn runner_list(&self) -> Result<Vec<RunnerRecord>> {
         self.glance(runner::list).await
     }
@@ -567,12 +587,15 @@ impl KeyStore for SqliteStore {
     async fn key_insert(
         &self,
         new: &NewKey,
+        audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<Result<Timestamp, KeyRefusal>> {
         if new.tenant.as_ref().is_some_and(|tenant| *tenant != self.place.name) {
             return Ok(Err(KeyRefusal::NoTenant));
         }
-        self.write(Durability::Full, |connection| keys::insert(connection, new, self.micros(now))).await
+        let audit = audit.map(|audit| (audit::OWN, audit));
+        self.write(Durability::Full, |connection| keys::insert(connection, new, audit, self.micros(now)))
+            .await
     }
 
     async fn key_find(&self, id: KeyId, now: Option<Timestamp>) -> Result<Option<KeyRecord>> {
@@ -583,8 +606,10 @@ impl KeyStore for SqliteStore {
         self.read(|connection| keys::list(connection, list)).await
     }
 
-    async fn key_delete(&self, id: KeyId) -> Result<bool> {
-        self.write(Durability::Full, |connection| keys::delete(connection, id)).await
+    async fn key_delete(&self, id: KeyId, audit: Option<&NewAudit>, now: Option<Timestamp>) -> Result<bool> {
+        let own = |_: &str| audit::OWN.to_owned();
+        self.write(Durability::Full, |connection| keys::delete(connection, id, audit, own, self.micros(now)))
+            .await
     }
 
     async fn key_used(&self, ids: &[KeyId], now: Option<Timestamp>) -> Result<()> {
@@ -593,6 +618,20 @@ impl KeyStore for SqliteStore {
 
     async fn key_prune(&self, now: Option<Timestamp>) -> Result<u64> {
         self.write(Durability::Process, |connection| keys::prune(connection, self.micros(now))).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for SqliteStore {
+    async fn audit_list(&self, list: &AuditList) -> Result<Vec<AuditRecord>> {
+        let (before, limit, name) = (list.before, list.limit, self.place.name.clone());
+        let rows = self.read_long(move |connection| audit::list(connection, None, before, limit)).await?;
+        // The file is the tenant's, whatever it is called.
+        Ok(rows.into_iter().map(|row| AuditRecord { tenant: Some(name.clone()), ..row }).collect())
+    }
+
+    async fn audit_chain(&self, _of: &AuditOf, after: (String, i64)) -> Result<AuditChain> {
+        self.read_long(move |connection| audit::chain(connection, None, &after)).await
     }
 }
 

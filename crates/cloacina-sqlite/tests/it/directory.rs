@@ -161,7 +161,7 @@ async fn a_file_that_takes_the_place_of_another_has_none_of_its_keys() {
         tenants.directory.create(&id(name)).await.unwrap();
         close(tenants.handle(name).await).await;
         let key = key_of(name);
-        tenants.directory.key_insert(&key, None).await.unwrap().unwrap();
+        tenants.directory.key_insert(&key, None, None).await.unwrap().unwrap();
         assert!(is_there(&key).await);
         keys.push(key);
     }

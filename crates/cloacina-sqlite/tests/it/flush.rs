@@ -166,7 +166,7 @@ async fn an_idempotency_key_is_recorded_once() {
 async fn a_paused_execution_has_nothing_to_claim_until_it_is_resumed() {
     let t = Handle::memory().await;
     let id = t.submit(1, new_execution(&[0, 0, 1], &[0])).await;
-    let control = |control| t.store.execution_control(&t.place, id, control, Some(at(2)));
+    let control = |control| t.store.execution_control(&t.place, id, control, None, Some(at(2)));
     assert_eq!(control(Control::Pause).await.unwrap(), Controlled::Done(ExecutionStatus::Paused));
     assert_eq!(control(Control::Pause).await.unwrap(), Controlled::Refused(ExecutionStatus::Paused));
     let notices = t.store.bell_due(Some(at(3))).await.unwrap().notices;
@@ -183,7 +183,7 @@ async fn a_paused_execution_has_nothing_to_claim_until_it_is_resumed() {
     assert_eq!((flushed.recorded.len(), flushed.closed.len()), (2, 0));
     assert_eq!(control(Control::Resume).await.unwrap(), Controlled::Done(ExecutionStatus::Completed));
     assert_eq!(control(Control::Resume).await.unwrap(), Controlled::Refused(ExecutionStatus::Completed));
-    let nobody = t.store.execution_control(&t.place, ExecutionId::new(), Control::Pause, None).await;
+    let nobody = t.store.execution_control(&t.place, ExecutionId::new(), Control::Pause, None, None).await;
     assert_eq!(nobody.unwrap(), Controlled::NotFound);
 }
 
@@ -192,7 +192,7 @@ async fn a_cancelled_execution_takes_no_outcomes() {
     let t = Handle::memory().await;
     let id = t.submit(1, new_execution(&[0, 0, 1], &[0])).await;
     let cancel = Control::Cancel { reason: "changed my mind".into() };
-    let done = t.store.execution_control(&t.place, id, cancel, Some(at(2))).await.unwrap();
+    let done = t.store.execution_control(&t.place, id, cancel, None, Some(at(2))).await.unwrap();
     assert_eq!(done, Controlled::Done(ExecutionStatus::Cancelled));
     assert_eq!(states(&t, id).await, (ExecutionStatus::Cancelled, vec![TaskState::Cancelled; 3]));
     assert_eq!(t.record(3, vec![completed(id, 0, 1, &[(2, true)])]).await.recorded, []);
@@ -215,7 +215,7 @@ async fn a_deadline_cancels_what_is_not_over() {
     let done = t.submit(1, with_deadline(&[0])).await;
     t.record(2, vec![completed(done, 0, 1, &[])]).await;
     assert_eq!(t.lower(Some(at(2))).await.due, Some(at(10)));
-    t.store.execution_control(&t.place, late, Control::Pause, Some(at(3))).await.unwrap();
+    t.store.execution_control(&t.place, late, Control::Pause, None, Some(at(3))).await.unwrap();
     assert_eq!(t.store.due_settle(&t.place, DueKind::ALL, Some(at(9))).await.unwrap().expired, []);
     assert_eq!(t.store.bell_due(Some(at(10))).await.unwrap().due.len(), 1);
     assert_eq!(t.store.due_settle(&t.place, DueKind::ALL, Some(at(10))).await.unwrap().expired, [late]);
@@ -229,7 +229,7 @@ async fn the_work_of_a_dead_runner_is_returned() {
     let t = Handle::memory().await;
     let id = t.submit(1, new_execution(&[0, 0], &[0])).await;
     let paused = t.submit(1, new_execution(&[0], &[0])).await;
-    t.store.execution_control(&t.place, paused, Control::Pause, None).await.unwrap();
+    t.store.execution_control(&t.place, paused, Control::Pause, None, None).await.unwrap();
     let workflows = std::sync::Arc::from([workflow()]);
     let beat = |runner| t.store.runner_heartbeat(runner, &workflows, None);
     assert_eq!(beat(t.runner).await.unwrap(), Liveness::Live);

@@ -71,6 +71,7 @@ pub(crate) fn new_execution(waiting_on: &[i16], claimed: &[TaskIndex]) -> NewExe
     NewExecution {
         submitter: None,
         tags: Vec::new(),
+        submitted_by: None,
         rerun: None,
         id: ExecutionId::new(),
         workflow: workflow(),

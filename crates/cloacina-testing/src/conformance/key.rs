@@ -29,7 +29,7 @@ fn session_of(key: &NewKey) -> NewKey {
 impl Process {
     async fn keep(&self, key: &NewKey, now: Timestamp) -> Result<Timestamp, KeyRefusal> {
         let key = key.clone();
-        self.call(|store| async move { store.key_insert(&key, Some(now)).await }).await
+        self.call(|store| async move { store.key_insert(&key, None, Some(now)).await }).await
     }
 
     async fn key(&self, id: KeyId, now: Timestamp) -> Option<KeyRecord> {
@@ -47,7 +47,7 @@ impl Process {
     }
 
     async fn forget_key(&self, id: KeyId) -> bool {
-        self.call(|store| async move { store.key_delete(id).await }).await
+        self.call(|store| async move { store.key_delete(id, None, None).await }).await
     }
 
     async fn use_keys(&self, ids: &[KeyId], now: Timestamp) {

@@ -52,6 +52,7 @@ pub(in crate::conformance) fn draft(waiting_on: &[i16]) -> NewExecution {
         claimed: Vec::new(),
         submitter: None,
         tags: Vec::new(),
+        submitted_by: None,
         rerun: None,
     }
 }
@@ -262,7 +263,8 @@ impl Process {
         now: Timestamp,
     ) -> Controlled {
         let place = Arc::clone(&self.place);
-        self.call(|store| async move { store.execution_control(&place, id, control, Some(now)).await }).await
+        self.call(|store| async move { store.execution_control(&place, id, control, None, Some(now)).await })
+            .await
     }
 
     pub(in crate::conformance) async fn overdue(

@@ -24,7 +24,10 @@ fn rerun(of: ExecutionId) -> NewExecution {
         finished_at: at(2),
         patch: Some(r#"{"set":{"a":1}}"#.into()),
     };
-    NewExecution { rerun: Some(Box::new(Rerun { of, copied: vec![copied] })), ..draft(&[0, 0, 1]) }
+    NewExecution {
+        rerun: Some(Box::new(Rerun { audit: None, of, copied: vec![copied] })),
+        ..draft(&[0, 0, 1])
+    }
 }
 
 /// An execution that failed in the second of three tasks.
@@ -87,7 +90,7 @@ pub async fn a_task_that_its_rule_skipped_is_copied_as_skipped(fixture: &impl Fi
     let old = failed_one(&runner).await;
     let skipped = Some(SkipReason::ByRule);
     let copied = CopiedTask { task: 1, skipped, started_at: None, finished_at: at(2), patch: None };
-    let rerun = Some(Box::new(Rerun { of: old, copied: vec![copied] }));
+    let rerun = Some(Box::new(Rerun { audit: None, of: old, copied: vec![copied] }));
     let new = NewExecution { rerun, ..draft(&[0, 0]) };
     let id = new.id;
     world.record(vec![new], at(5)).await;
@@ -105,7 +108,7 @@ pub async fn a_rerun_by_name_waits_for_whoever_knows_what_it_copies(fixture: &im
     let old = failed_one(&runner).await;
     world.lower(at(4)).await;
     let workflow = WorkflowKey { name: WORKFLOW.into(), fingerprint: Fingerprint::UNKNOWN };
-    let empty = Some(Box::new(Rerun { of: old, copied: Vec::new() }));
+    let empty = Some(Box::new(Rerun { audit: None, of: old, copied: Vec::new() }));
     let new = NewExecution { workflow, rerun: empty, ..draft(&[]) };
     let id = new.id;
     assert_eq!(world.record(vec![new], at(5)).await.submitted, [id]);
@@ -132,7 +135,7 @@ pub async fn a_rerun_by_name_waits_for_whoever_knows_what_it_copies(fixture: &im
     // One that is over gets no tasks.
     let other = failed_one(&runner).await;
     let workflow = WorkflowKey { name: WORKFLOW.into(), fingerprint: Fingerprint::UNKNOWN };
-    let empty = Some(Box::new(Rerun { of: other, copied: Vec::new() }));
+    let empty = Some(Box::new(Rerun { audit: None, of: other, copied: Vec::new() }));
     let new = NewExecution { workflow, rerun: empty, ..draft(&[]) };
     let cancelled = new.id;
     world.record(vec![new], at(10)).await;
@@ -249,6 +252,7 @@ pub async fn a_signal_to_what_was_rerun_is_told_as_what(fixture: &impl Fixture) 
     let id = new.id;
     world.record(vec![new], at(5)).await;
     let signal = NewSignal {
+        audit: None,
         target: SignalTarget::Id(old),
         name: "paid".into(),
         payload: "1".into(),

@@ -34,6 +34,7 @@ fn row(name: &str, due_at: Option<Timestamp>) -> ScheduleRow {
 
 fn change(row: ScheduleRow) -> ScheduleChange {
     ScheduleChange {
+        audit: None,
         id: row.id,
         was_due_at: None,
         row: Some(row),

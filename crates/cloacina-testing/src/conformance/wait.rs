@@ -52,7 +52,7 @@ fn end(execution: ExecutionId, node: TaskIndex, by: EndedBy) -> WaitStep {
 
 fn signal(execution: ExecutionId, name: &str, payload: &str) -> NewSignal {
     let target = SignalTarget::Id(execution);
-    NewSignal { target, name: name.into(), payload: payload.into(), key: None, starts: None }
+    NewSignal { target, name: name.into(), payload: payload.into(), key: None, starts: None, audit: None }
 }
 
 impl Process {
@@ -92,7 +92,8 @@ impl Process {
         now: Timestamp,
     ) -> bool {
         let place = Arc::clone(&self.place);
-        self.call(|store| async move { store.wait_move(&place, id, wait, until, Some(now)).await }).await
+        self.call(|store| async move { store.wait_move(&place, id, wait, until, None, Some(now)).await })
+            .await
     }
 
     /// The positions of the open waits, and until when they wait.

@@ -62,6 +62,16 @@ impl Keys {
         self.0.values().filter(wanted).take(list.limit).cloned().collect()
     }
 
+    pub(super) fn is_there(&self, id: KeyId) -> bool {
+        self.0.contains_key(&id)
+    }
+
+    /// The tenant of a key that is no session; empty for the operator's.
+    pub(super) fn whose(&self, id: KeyId) -> Option<String> {
+        let key = self.0.get(&id).filter(|key| key.parent.is_none())?;
+        Some(key.tenant.clone().unwrap_or_default())
+    }
+
     pub(super) fn delete(&mut self, id: KeyId) -> bool {
         let before = self.0.len();
         self.0.retain(|_, key| key.id != id && key.parent != Some(id));

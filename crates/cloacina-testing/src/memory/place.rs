@@ -317,6 +317,7 @@ impl PlaceRows {
                 rerun_of: new.rerun.as_ref().map(|rerun| rerun.of),
                 superseded_by: None,
                 tags: new.tags.clone(),
+                submitted_by: new.submitted_by.as_deref().map(str::to_owned),
             },
             schedule: None,
             parent: None,
@@ -576,7 +577,8 @@ impl PlaceRows {
 
     pub(crate) fn overdue(&self, before: Timestamp) -> Vec<(ExecutionId, WorkflowKey)> {
         let ready = self.ready.iter().filter(|row| row.due <= before).map(|row| row.execution);
-        let waits = self.due.iter().filter(|row| row.0 == DueKind::Wait.number() && row.1 <= before);
+        let kinds = [DueKind::Wait.number(), DueKind::Children.number()];
+        let waits = self.due.iter().filter(|row| kinds.contains(&row.0) && row.1 <= before);
         let mut overdue: Vec<ExecutionId> = ready.chain(waits.map(|row| row.2)).collect();
         overdue.sort_unstable();
         overdue.dedup();
@@ -612,6 +614,10 @@ impl PlaceRows {
             header.status == ExecutionStatus::Paused && header.error.as_deref() == Some(ORPHANED)
         });
         orphans.map(|header| (header.id, header.workflow.clone())).collect()
+    }
+
+    pub(crate) fn status_of(&self, id: ExecutionId) -> Option<ExecutionStatus> {
+        self.executions.get(&id).map(|execution| execution.header.status)
     }
 
     pub(crate) fn control(&mut self, id: ExecutionId, control: &Control, now: Timestamp) -> Controlled {

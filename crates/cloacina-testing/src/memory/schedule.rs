@@ -169,6 +169,7 @@ impl PlaceRows {
             claimed: Vec::new(),
             submitter: None,
             tags: Vec::new(),
+            submitted_by: None,
             rerun: None,
         };
         let is_new = self.submit(Writer { runner: None, now }, &new);

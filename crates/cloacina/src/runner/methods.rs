@@ -2,7 +2,7 @@
 
 use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
 use cloacina_core::rerun::From;
-use cloacina_core::store::{ExecutionFilter, TenantStatus};
+use cloacina_core::store::{Actor, AuditRecord, AuditVerdict, ExecutionFilter, TenantStatus};
 use cloacina_core::workflow::{Fingerprint, WorkflowDescription, WorkflowInfo};
 use cloacina_core::{
     Bulk, ByKey, Context, Cursor, Error, Execution, Input, Keys, PlaceRunner, RunnerInfo, Schedule,
@@ -263,6 +263,43 @@ impl Runner {
         fingerprint: Fingerprint,
     ) -> Result<Option<WorkflowDescription>, Error> {
         self.runner.workflow(name, fingerprint).await
+    }
+
+    /// The same runner, acting for somebody: what it does to executions, schedules and keys is noted in the
+    /// [audit](Self::audit), in the transaction in which it is done, and what it submits says
+    /// [by whom](crate::ExecutionResult::submitted_by). So do the handles that come of it.
+    ///
+    /// Of what is done to many executions ([`cancel_many`](Self::cancel_many)) one row is written. What changes
+    /// nothing is not noted. A runner that acts for nobody notes nothing, and pays nothing.
+    #[must_use]
+    pub fn acting(&self, actor: Actor) -> Self {
+        Self { runner: self.runner.acting(actor), ..self.clone() }
+    }
+
+    /// Rows of the audit about this tenant, the newest first: at most `limit`, all before `before`, the number
+    /// of the last one of the page before. On SQLite: what was done in its file; what was done about it is in
+    /// [`TenantManager::audit`](crate::tenants::TenantManager::audit).
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn audit(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, Error> {
+        self.runner.audit_list(before, limit).await
+    }
+
+    /// Whether the rows of [`audit`](Self::audit) are as they were written: each has a hash over itself and the
+    /// one before. On PostgreSQL rows get theirs once an hour, and before they are read.
+    ///
+    /// A change of a row, one that is missing and one that was slipped in are found. Who can write to all of the
+    /// database can make the whole chain anew: note the [`head`](AuditVerdict::head) elsewhere from time to
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) for a tenant's own login, since that is for
+    /// the operator; what is wrong with the database.
+    pub async fn audit_verify(&self) -> Result<AuditVerdict, Error> {
+        self.runner.audit_verify().await
     }
 
     /// The keys that are kept beside this place: in its SQLite file, or for all tenants of its PostgreSQL

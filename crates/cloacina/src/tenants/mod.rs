@@ -40,9 +40,11 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 pub use cloacina_core::TenantMetrics;
+use cloacina_core::store::{Actor, AuditOf, AuditRecord, AuditStore, AuditVerdict, NewAudit};
 pub use cloacina_core::store::{Placement, TenantLimits, TenantState, TenantStatus};
-use cloacina_core::{Error, ErrorKind, Keys};
+use cloacina_core::{Error, ErrorKind, Keys, audit_list, audit_verify};
 use parking_lot::{Mutex, MutexGuard};
+use tokio::runtime::Handle;
 
 pub use name::TenantName;
 pub use provisioned::Provisioned;
@@ -71,6 +73,7 @@ enum Backend {
 #[derive(Clone)]
 pub struct TenantManager {
     shared: Arc<Shared>,
+    actor: Option<Arc<Actor>>,
 }
 
 struct Shared {
@@ -137,6 +140,51 @@ impl TenantManager {
         TenantManagerBuilder::new(Place::Sqlite { directory: directory.into() }, Placement::File)
     }
 
+    /// The same manager, acting for somebody: what it does about tenants and keys is noted in the
+    /// [audit](Self::audit) with it, and its [runners](Self::runner) act for them as well.
+    #[must_use]
+    pub fn acting(&self, actor: Actor) -> Self {
+        Self { shared: Arc::clone(&self.shared), actor: Some(Arc::new(actor.trimmed())) }
+    }
+
+    /// What is noted of an action, if somebody acts.
+    fn noted(&self, action: &'static str) -> Option<NewAudit> {
+        let actor = Arc::clone(self.actor.as_ref()?);
+        Some(NewAudit { actor, action, object: None, detail: None })
+    }
+
+    /// Rows of the audit, the newest first: at most `limit`, all before `before`, the number of the last one of
+    /// the page before. Those about a tenant, or all of them.
+    ///
+    /// In a PostgreSQL database these are what was done about tenants and in their places, but for what was
+    /// done in databases of their own: that, and what was done in a tenant's SQLite file, is told by
+    /// [`Runner::audit`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::ShutDown`], and what is wrong with the database or the directory.
+    pub async fn audit(
+        &self,
+        tenant: Option<&str>,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<AuditRecord>, Error> {
+        self.shared.check_open()?;
+        let (store, runtime) = self.shared.audit_store();
+        audit_list(store, &runtime, audit_of(tenant), before, limit).await
+    }
+
+    /// Whether the rows of [`audit`](Self::audit) are as they were written; see [`Runner::audit_verify`].
+    ///
+    /// # Errors
+    ///
+    /// As [`audit`](Self::audit).
+    pub async fn audit_verify(&self, tenant: Option<&str>) -> Result<AuditVerdict, Error> {
+        self.shared.check_open()?;
+        let (store, runtime) = self.shared.audit_store();
+        audit_verify(store, &runtime, audit_of(tenant)).await
+    }
+
     /// The runner of a tenant, which is opened if it is not. Those who ask for one tenant at the same time
     /// share one opening.
     ///
@@ -150,7 +198,11 @@ impl TenantManager {
     /// [`Runner::new`].
     pub async fn runner(&self, tenant: &str) -> Result<Runner, Error> {
         let name = TenantName::parse(tenant)?;
-        self.shared.runner(&name).await
+        let runner = self.shared.runner(&name).await?;
+        Ok(match &self.actor {
+            Some(actor) => runner.acting((**actor).clone()),
+            None => runner,
+        })
     }
 
     /// Makes a tenant. On PostgreSQL with [`own_roles`](TenantManagerBuilder::own_roles) the credentials of
@@ -184,9 +236,11 @@ impl TenantManager {
         self.shared.check_open()?;
         match &self.shared.backend {
             #[cfg(feature = "postgres")]
-            Backend::Postgres(databases) => databases.provision(&name, placement).await,
+            Backend::Postgres(databases) => {
+                databases.provision(&name, placement, self.noted("provision")).await
+            }
             #[cfg(feature = "sqlite")]
-            Backend::Sqlite(files) => files.provision(&name, placement).await,
+            Backend::Sqlite(files) => files.provision(&name, placement, self.noted("provision")).await,
         }
     }
 
@@ -227,10 +281,10 @@ impl TenantManager {
         let removed = match &self.shared.backend {
             #[cfg(feature = "postgres")]
             Backend::Postgres(databases) => {
-                databases.remove(&name, self.shared.config.shutdown_timeout).await
+                databases.remove(&name, self.shared.config.shutdown_timeout, self.noted("remove")).await
             }
             #[cfg(feature = "sqlite")]
-            Backend::Sqlite(files) => files.remove(&name).await,
+            Backend::Sqlite(files) => files.remove(&name, self.noted("remove")).await,
         };
         self.shared.lock().remove(name.folded());
         removed
@@ -251,7 +305,7 @@ impl TenantManager {
         self.shared.check_open()?;
         match &self.shared.backend {
             #[cfg(feature = "postgres")]
-            Backend::Postgres(databases) => databases.suspend(&name).await,
+            Backend::Postgres(databases) => databases.suspend(&name, self.noted("suspend")).await,
             #[cfg(feature = "sqlite")]
             Backend::Sqlite(files) => files.cannot_decide(&name).await,
         }
@@ -267,7 +321,7 @@ impl TenantManager {
         self.shared.check_open()?;
         match &self.shared.backend {
             #[cfg(feature = "postgres")]
-            Backend::Postgres(databases) => databases.resume(&name).await,
+            Backend::Postgres(databases) => databases.resume(&name, self.noted("resume")).await,
             #[cfg(feature = "sqlite")]
             Backend::Sqlite(files) => files.cannot_decide(&name).await,
         }
@@ -284,7 +338,9 @@ impl TenantManager {
         self.shared.check_open()?;
         match &self.shared.backend {
             #[cfg(feature = "postgres")]
-            Backend::Postgres(databases) => databases.set_limits(&name, limits).await,
+            Backend::Postgres(databases) => {
+                databases.set_limits(&name, limits, self.noted("set_limits")).await
+            }
             #[cfg(feature = "sqlite")]
             Backend::Sqlite(files) => {
                 // What binds a tenant in a file is the configuration of its runner.
@@ -307,7 +363,7 @@ impl TenantManager {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
         match &self.shared.backend {
-            Backend::Postgres(databases) => databases.rotate(&name).await,
+            Backend::Postgres(databases) => databases.rotate(&name, self.noted("rotate")).await,
             #[cfg(feature = "sqlite")]
             Backend::Sqlite(files) => {
                 files.must_be_there(&name).await?;
@@ -343,7 +399,7 @@ impl TenantManager {
             Backend::Sqlite(files) => files.key_store(),
         };
         let clock = Arc::clone(&self.shared.config.clock);
-        Keys::new(store, runtime, clock, move || shared.check_open())
+        Keys::new(store, runtime, clock, self.actor.clone(), move || shared.check_open())
     }
 
     /// How a tenant does, in numbers.
@@ -552,8 +608,13 @@ impl TenantManagerBuilder {
             shut: AtomicBool::new(false),
         });
         tokio::spawn(look_after(Arc::downgrade(&shared)));
-        Ok(TenantManager { shared })
+        Ok(TenantManager { shared, actor: None })
     }
+}
+
+/// Which rows of the audit are meant.
+fn audit_of(tenant: Option<&str>) -> AuditOf {
+    tenant.map_or(AuditOf::All, |tenant| AuditOf::Named(tenant.to_owned()))
 }
 
 /// What all runners have in common.
@@ -584,6 +645,15 @@ impl Shared {
             return Err(Error::new(ErrorKind::ShutDown, "the tenant manager was shut down"));
         }
         Ok(())
+    }
+
+    fn audit_store(&self) -> (Arc<dyn AuditStore>, Handle) {
+        match &self.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(databases) => databases.audit_store(),
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(files) => files.audit_store(),
+        }
     }
 
     fn tenant(&self, name: &TenantName) -> Arc<Tenant> {

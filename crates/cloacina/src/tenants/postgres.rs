@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloacina_core::id::TenantId;
-use cloacina_core::store::{KeyStore, Store as _, TenantState};
+use cloacina_core::store::{AuditStore, KeyStore, NewAudit, Store as _, TenantState};
 use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{Error, ErrorKind};
 use cloacina_postgres::{NamedTenant, PostgresStore, SchemaName};
@@ -95,6 +95,10 @@ impl Databases {
         (Arc::clone(&self.store) as Arc<dyn KeyStore>, self.store.runtime())
     }
 
+    pub(super) fn audit_store(&self) -> (Arc<dyn AuditStore>, Handle) {
+        (Arc::clone(&self.store) as Arc<dyn AuditStore>, self.store.runtime())
+    }
+
     async fn find(&self, name: &TenantName) -> Result<Option<NamedTenant>, Error> {
         let mut found = self.store.tenants_named(Some(name.as_str())).await?;
         Ok(found.pop())
@@ -114,6 +118,7 @@ impl Databases {
         &self,
         name: &TenantName,
         placement: Placement,
+        audit: Option<NewAudit>,
     ) -> Result<Provisioned, Error> {
         if let Some(other) = self.find(name).await? {
             // One whose making was cut short is gone on with.
@@ -124,7 +129,8 @@ impl Databases {
         }
         let admin = || {
             let why = "only an administrator can make that; give the manager one with `administrator`";
-            self.access.admin.as_ref().ok_or_else(|| name.cannot_be_put(placement, why))
+            let admin = self.access.admin.as_ref().ok_or_else(|| name.cannot_be_put(placement, why))?;
+            Ok::<_, Error>(acting(admin, audit.as_ref()))
         };
         let (place, credentials) = match placement {
             Placement::File => {
@@ -132,7 +138,7 @@ impl Databases {
             }
             Placement::Schema => {
                 let schema = self.schema_for(name)?;
-                if self.store.place_create(&schema, name.as_str()).await?.is_none() {
+                if self.store.place_create(&schema, name.as_str(), audit.clone()).await?.is_none() {
                     // Somebody else made it since.
                     return Err(name.exists(name.as_str()));
                 }
@@ -175,12 +181,18 @@ impl Databases {
         Ok(self.existing(name).await?.placement)
     }
 
-    pub(super) async fn remove(&self, name: &TenantName, drain: Duration) -> Result<bool, Error> {
+    pub(super) async fn remove(
+        &self,
+        name: &TenantName,
+        drain: Duration,
+        audit: Option<NewAudit>,
+    ) -> Result<bool, Error> {
         let Some(found) = self.find(name).await? else { return Ok(false) };
         if found.name != name.as_str() {
             return Err(name.differs_from(&found.name));
         }
-        match &self.access.admin {
+        let admin = self.access.admin.as_ref().map(|admin| acting(admin, audit.as_ref()));
+        match &admin {
             Some(admin) if found.placement == Placement::Shared => {
                 admin.remove_shared_tenant(&found.name, drain).await.map_err(told)?;
             }
@@ -201,7 +213,7 @@ impl Databases {
                 admin.remove_tenant_within(&found.schema_name, &login, drain).await.map_err(told)?;
             }
             _ if is_administrators(&found) => return Err(needs_administrator(name)),
-            _ => self.store.place_remove(&found.place(), drain).await?,
+            _ => self.store.place_remove(&found.place(), drain, audit).await?,
         }
         Ok(true)
     }
@@ -228,32 +240,43 @@ impl Databases {
         Ok((found, self.access.admin.as_ref()))
     }
 
-    pub(super) async fn suspend(&self, name: &TenantName) -> Result<(), Error> {
+    pub(super) async fn suspend(&self, name: &TenantName, audit: Option<NewAudit>) -> Result<(), Error> {
         match self.decided_by(name).await? {
-            (found, Some(admin)) => admin.suspend(called(&found)).await.map_err(told),
-            (found, None) => Ok(self.store.place_suspend(&found.place()).await?),
+            (found, Some(admin)) => acting(admin, audit.as_ref()).suspend(called(&found)).await.map_err(told),
+            (found, None) => Ok(self.store.place_suspend(&found.place(), audit).await?),
         }
     }
 
-    pub(super) async fn resume(&self, name: &TenantName) -> Result<(), Error> {
+    pub(super) async fn resume(&self, name: &TenantName, audit: Option<NewAudit>) -> Result<(), Error> {
         match self.decided_by(name).await? {
-            (found, Some(admin)) => admin.resume(called(&found)).await.map_err(told),
-            (found, None) => Ok(self.store.place_resume(&found.place()).await?),
+            (found, Some(admin)) => acting(admin, audit.as_ref()).resume(called(&found)).await.map_err(told),
+            (found, None) => Ok(self.store.place_resume(&found.place(), audit).await?),
         }
     }
 
-    pub(super) async fn set_limits(&self, name: &TenantName, limits: TenantLimits) -> Result<(), Error> {
+    pub(super) async fn set_limits(
+        &self,
+        name: &TenantName,
+        limits: TenantLimits,
+        audit: Option<NewAudit>,
+    ) -> Result<(), Error> {
         match self.decided_by(name).await? {
-            (found, Some(admin)) => admin.set_limits(called(&found), limits).await.map_err(told),
-            (found, None) => Ok(self.store.place_limit(&found.place(), limits).await?),
+            (found, Some(admin)) => {
+                acting(admin, audit.as_ref()).set_limits(called(&found), limits).await.map_err(told)
+            }
+            (found, None) => Ok(self.store.place_limit(&found.place(), limits, audit).await?),
         }
     }
 
-    pub(super) async fn rotate(&self, name: &TenantName) -> Result<TenantCredentials, Error> {
+    pub(super) async fn rotate(
+        &self,
+        name: &TenantName,
+        audit: Option<NewAudit>,
+    ) -> Result<TenantCredentials, Error> {
         let (found, admin) = self.decided_by(name).await?;
         match admin {
             Some(admin) if found.placement == Placement::OwnRole => {
-                admin.rotate_credentials(&found.schema_name).await.map_err(told)
+                acting(admin, audit.as_ref()).rotate_credentials(&found.schema_name).await.map_err(told)
             }
             _ => Err(name.has_no_login()),
         }
@@ -331,6 +354,11 @@ impl Databases {
         }
         self.server.shutdown().await
     }
+}
+
+/// An administrator that notes for whom it acts.
+fn acting(admin: &DatabaseAdmin, audit: Option<&NewAudit>) -> DatabaseAdmin {
+    audit.map_or_else(|| admin.clone(), |audit| admin.acting((*audit.actor).clone()))
 }
 
 /// What an administrator calls a tenant: by its schema, if that is in the administrator's database.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cloacina_core::clock::Clock;
-use cloacina_core::store::KeyStore;
+use cloacina_core::store::{AuditStore, KeyStore, NewAudit};
 use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{Error, ErrorKind};
 use cloacina_sqlite::{Directory, FileId};
@@ -45,10 +45,15 @@ impl Files {
         (Arc::clone(&self.directory) as Arc<dyn KeyStore>, self.runtime.clone())
     }
 
+    pub(super) fn audit_store(&self) -> (Arc<dyn AuditStore>, Handle) {
+        (Arc::clone(&self.directory) as Arc<dyn AuditStore>, self.runtime.clone())
+    }
+
     pub(super) async fn provision(
         &self,
         name: &TenantName,
         placement: Placement,
+        audit: Option<NewAudit>,
     ) -> Result<Provisioned, Error> {
         if placement != Placement::File {
             return Err(name.cannot_be_put(placement, "in a directory every tenant is a file"));
@@ -57,7 +62,7 @@ impl Files {
         if let Some(other) = self.same(name).await? {
             return Err(name.exists(other.as_str()));
         }
-        let address = self.directory.create(&id).await?;
+        let address = self.directory.create_noted(&id, audit).await?;
         Ok(Provisioned {
             placement,
             place: address.label().to_owned(),
@@ -66,8 +71,8 @@ impl Files {
         })
     }
 
-    pub(super) async fn remove(&self, name: &TenantName) -> Result<bool, Error> {
-        Ok(self.directory.delete(&FileId::parse(name.as_str())?).await?)
+    pub(super) async fn remove(&self, name: &TenantName, audit: Option<NewAudit>) -> Result<bool, Error> {
+        Ok(self.directory.delete_noted(&FileId::parse(name.as_str())?, audit).await?)
     }
 
     pub(super) async fn list(&self) -> Result<Vec<String>, Error> {

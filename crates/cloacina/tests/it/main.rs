@@ -13,6 +13,7 @@ mod address;
 mod admin;
 #[cfg(feature = "postgres")]
 mod attack;
+mod audit;
 mod blocking;
 mod by_name;
 mod children;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloacina::audit::Actor;
 use cloacina::keys::NewKey;
 use cloacina::tenants::{Placement, TenantLimits, TenantManager, TenantManagerBuilder};
 use cloacina::{Context, ErrorKind, RetryPolicy, Task as _, TaskError};
@@ -259,6 +260,41 @@ in_each_home! {
         // They are there after a restart.
         let tenants = home.manager().await;
         assert_eq!(tenants.keys().find(globex.id.as_str()).await.unwrap(), Some(globex));
+        tenants.shutdown_all().await.unwrap();
+    }
+
+    async fn what_is_done_about_a_tenant_by_name_is_noted(home: Home) {
+        let manager = home.manager().await;
+        let tenants = manager.acting(Actor::new("ada").reason("a new customer"));
+        tenants.provision("acme").await.unwrap();
+        manager.provision("globex").await.unwrap();
+        let is_file = matches!(&home, Home::Directory(_));
+        if !is_file {
+            tenants.suspend("acme").await.unwrap();
+            tenants.resume("acme").await.unwrap();
+            tenants.set_limits("acme", TenantLimits::default()).await.unwrap();
+        }
+        let key = tenants.keys().insert(new_key(Some("acme"))).await.unwrap();
+        let soon = SystemClock.now() + Duration::from_secs(3600);
+        let runner = tenants.runner("acme").await.unwrap();
+        let execution = runner.submit("w").start_at(soon).send().await.unwrap();
+        execution.cancel().await.unwrap();
+        assert_eq!(runner.audit(None, 1).await.unwrap()[0].object, Some(execution.execution_id.to_string()));
+        drop((execution, runner));
+        assert!(tenants.remove("acme").await.unwrap());
+        let about = tenants.audit(Some("acme"), None, 100).await.unwrap();
+        let theirs: Vec<_> = about.iter().filter(|row| row.actor == "ada").collect();
+        assert!(theirs.iter().all(|row| row.tenant.as_deref() == Some("acme")));
+        assert!(theirs.iter().any(|row| row.object.as_deref() == Some(key.id.as_str())), "{theirs:?}");
+        // Provisioned and removed, a key, and where it can be, suspended, resumed and limited.
+        assert!(theirs.len() >= if is_file { 3 } else { 6 }, "{theirs:?}");
+        assert!(about.iter().filter(|row| row.actor != "ada").count() == 0, "{about:?}");
+        // Nobody acted by name.
+        assert!(tenants.audit(Some("globex"), None, 100).await.unwrap().iter().all(|row| row.actor != "ada"));
+        for tenant in [Some("acme"), Some("globex"), None] {
+            let verdict = tenants.audit_verify(tenant).await.unwrap();
+            assert_eq!((verdict.broken_at, verdict.rows), (None, tenants.audit(tenant, None, 1000).await.unwrap().len() as u64));
+        }
         tenants.shutdown_all().await.unwrap();
     }
 

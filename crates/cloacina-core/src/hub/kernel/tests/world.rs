@@ -245,6 +245,7 @@ impl Process {
             claimed: roots[..permits.len()].to_vec(),
             submitter: None,
             tags: Vec::new(),
+            submitted_by: None,
             rerun: None,
             tasks,
         };
