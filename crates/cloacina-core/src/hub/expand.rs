@@ -96,7 +96,8 @@ impl Hub {
             Ok(None) => Ok(false),
             Err(error) => {
                 let control = Control::Cancel { reason: error.to_string() };
-                self.ask(async move { store.execution_control(&inner, id, control, None, now).await }).await?;
+                self.ask(async move { store.execution_control(&inner, id, control, None, now).await })
+                    .await?;
                 tracing::warn!(tenant = place.place.name, execution = %id, %error, "a rerun was cancelled");
                 Ok(true)
             }

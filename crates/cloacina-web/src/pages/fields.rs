@@ -5,6 +5,7 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use cloacina::Runner;
+use cloacina::audit::Actor;
 
 use crate::Problem;
 use crate::permit::{Action, Permit};
@@ -49,10 +50,18 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     }
 }
 
-/// The runner of a tenant, whose actions the audit knows somebody by, with the reason that they gave.
+/// Somebody who acts, as the audit knows them, with the reason that they gave.
+pub(crate) fn actor<A: Action>(permit: &Permit<A>, reason: Option<&str>) -> Actor {
+    let actor = Actor::new(permit.principal.name()).role(permit.role().as_str());
+    match reason {
+        Some(reason) => actor.reason(reason),
+        None => actor,
+    }
+}
+
+/// The runner of a tenant, acting for somebody.
 pub(crate) async fn acting<A: Action>(permit: &Permit<A>, reason: Option<&str>) -> Result<Runner, Problem> {
-    let _reason = reason;
-    permit.runner().await
+    Ok(permit.runner().await?.acting(actor(permit, reason)))
 }
 
 /// Leads to a page, by its way from here.

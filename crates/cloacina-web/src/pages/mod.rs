@@ -4,6 +4,7 @@
 //! sends goes to a route of its own, which leads back to a page. All links are relative.
 
 mod assets;
+mod audit;
 mod bulk;
 mod clock;
 mod diff;
@@ -55,7 +56,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; scri
 pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = executions::routes(routes);
     let routes = overview::routes(execution::routes(routes));
-    let parts: [fn(Routes) -> Routes; 9] = [
+    let parts: [fn(Routes) -> Routes; 10] = [
         inbox::routes,
         schedules::routes,
         bulk::routes,
@@ -64,6 +65,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         runners::routes,
         workflows::routes,
         everywhere::routes,
+        audit::routes,
         outside::routes,
     ];
     parts.into_iter().fold(routes, |routes, add| add(routes))

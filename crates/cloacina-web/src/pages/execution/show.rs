@@ -398,6 +398,7 @@ fn facts(frame: &Frame, view: &View) -> Markup {
                 @if let Some(of) = facts.rerun_of { dt { "Rerun of" } dd { (link(of)) } }
                 @if let Some(by) = facts.superseded_by { dt { "Rerun as" } dd { (link(by)) } }
                 dt { "Recorded" } dd { (moment(facts.created)) }
+                @if let Some(by) = &facts.submitted_by { dt { "Submitted by" } dd { (by) } }
                 dt { "Begun" } dd { (moment(facts.begun)) }
                 @if let Some(ended) = facts.ended { dt { "Ended" } dd { (moment(ended)) } }
                 @if let Some(deadline) = facts.deadline {
