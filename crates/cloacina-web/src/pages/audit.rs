@@ -32,9 +32,8 @@ fn verifies(frame: &Frame) -> bool {
 }
 
 async fn all(permit: Permit<Administer>, frame: Frame) -> Result<Markup, Problem> {
-    let manager = permit.engine().manager()?;
-    let rows = manager.audit(None, before(&frame), PAGE + 1).await?;
-    let verdict = if verifies(&frame) { Some(manager.audit_verify(None).await?) } else { None };
+    let rows = permit.engine().audit(before(&frame), PAGE + 1).await?;
+    let verdict = if verifies(&frame) { Some(permit.engine().audit_verify().await?) } else { None };
     Ok(show(&permit, &frame, rows, &[], verdict.as_ref(), now()))
 }
 

@@ -5,7 +5,6 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use cloacina::Runner;
-use cloacina::audit::Actor;
 
 use crate::Problem;
 use crate::permit::{Action, Permit};
@@ -50,18 +49,9 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     }
 }
 
-/// Somebody who acts, as the audit knows them, with the reason that they gave.
-pub(crate) fn actor<A: Action>(permit: &Permit<A>, reason: Option<&str>) -> Actor {
-    let actor = Actor::new(permit.principal.name()).role(permit.role().as_str());
-    match reason {
-        Some(reason) => actor.reason(reason),
-        None => actor,
-    }
-}
-
-/// The runner of a tenant, acting for somebody.
+/// The runner of a tenant, acting for somebody with the reason that they gave.
 pub(crate) async fn acting<A: Action>(permit: &Permit<A>, reason: Option<&str>) -> Result<Runner, Problem> {
-    Ok(permit.runner().await?.acting(actor(permit, reason)))
+    Ok(permit.because(reason).runner(permit.tenant()).await?)
 }
 
 /// Leads to a page, by its way from here.

@@ -247,7 +247,7 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
                     @else {
                         (entry(Nav::Tenants, link(Nav::Tenants)))
                         @if permit.may::<Administer>() {
-                            @if permit.engine().manager().is_ok() { (entry(Nav::Audit, link(Nav::Audit))) }
+                            (entry(Nav::Audit, link(Nav::Audit)))
                             @if has_keys { (entry(Nav::Keys, link(Nav::Keys))) }
                         }
                     }

@@ -9,8 +9,7 @@ use cloacina::tenants::{Placement, TenantLimits, TenantManager, TenantMetrics, T
 use futures_util::future::join_all;
 use maud::{Markup, html};
 
-use super::fields::see;
-use super::fields::{Fields, actor};
+use super::fields::{Fields, see};
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::dialog::{self, Dialog, reason};
 use super::parts::state::{self, Icon, Look};
@@ -38,7 +37,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
 
 /// What manages the tenants, for somebody who gives a reason.
 fn manager<A: Action>(permit: &Permit<A>, fields: &Fields) -> Result<TenantManager, Problem> {
-    Ok(permit.engine().manager()?.acting(actor(permit, fields.get("reason"))))
+    Ok(permit.because(fields.get("reason")).manager()?.clone())
 }
 
 async fn list(permit: Permit<ViewAll>, frame: Frame) -> Result<Markup, Problem> {
