@@ -49,7 +49,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     }
 }
 
-/// The runner of a tenant, whose actions the audit knows somebody by, with the reason that they gave.
+/// The runner of a tenant, acting for somebody with the reason that they gave.
 pub(crate) async fn acting<A: Action>(permit: &Permit<A>, reason: Option<&str>) -> Result<Runner, Problem> {
     Ok(permit.because(reason).runner(permit.tenant()).await?)
 }

@@ -106,6 +106,15 @@ async fn a_problem_is_a_page_to_people_and_json_to_programs() {
     let (_, headers, text) = got(&service, ADMIN, "/tenants/acme/executions/%3Cscript%3E").await;
     assert_eq!(headers["content-type"], "text/html; charset=utf-8");
     assert!(text.contains("&lt;script&gt;") && !text.contains("<script>"), "{text}");
+    let (_, headers, _) = got(&service, ADMIN, "/nothing/here").await;
+    assert_eq!(headers["content-type"], "application/problem+json");
+    let asks = asked(ADMIN, "GET", "/nothing/here").header("accept", "text/html,*/*;q=0.8");
+    let missing = service.send(asks.body(Body::empty()).unwrap()).await;
+    assert_eq!(missing.status(), StatusCode::NOT_FOUND);
+    assert_eq!(missing.headers()["content-type"], "text/html; charset=utf-8");
+    let (status, _, text) = sent(&service, "/tenants/acme/executions/none/cancel", "reason=a").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(text.contains("href=\"../../../../tenants/acme/executions/none\" data-back"), "{text}");
     let (_, headers, _) = got(&service, ADMIN, "/v1/tenants/acme/executions/none").await;
     assert_eq!(headers["content-type"], "application/problem+json");
 }

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::read::CHILDREN;
 use super::view::{Map, Pages, Task, Trouble, View, Wait, Whole, children_by_state, map_in_short};
 use crate::pages::diff;
 use crate::pages::graph;
@@ -321,8 +322,17 @@ fn children(frame: &Frame, view: &View) -> Markup {
     };
     html! {
         section id="children" data-live {
-            div.bar { h2 { "Children" } span.soft.small { "the first " (view.children.len()) ": " (told.join(", ")) } }
+            div.bar { h2 { "Children" } span.soft.small { (view.children.len()) " here: " (told.join(", ")) } }
             (table("Children", &[column("State"), column("Node"), numbers("Item"), column("Execution")], &rows))
+            @if let Some(last) = view.children.last().filter(|_| view.children.len() == CHILDREN) {
+                @let next = url::query([("children", last.cursor().to_string().as_str())]);
+                nav.pager aria-label="Pages of children" {
+                    span.end.btns {
+                        a.btn href="?#children" { "First" }
+                        a.btn href={ (next) "#children" } rel="next" { "More" }
+                    }
+                }
+            }
         }
     }
 }
@@ -388,6 +398,7 @@ fn facts(frame: &Frame, view: &View) -> Markup {
                 @if let Some(of) = facts.rerun_of { dt { "Rerun of" } dd { (link(of)) } }
                 @if let Some(by) = facts.superseded_by { dt { "Rerun as" } dd { (link(by)) } }
                 dt { "Recorded" } dd { (moment(facts.created)) }
+                @if let Some(by) = &facts.submitted_by { dt { "Submitted by" } dd { (by) } }
                 dt { "Begun" } dd { (moment(facts.begun)) }
                 @if let Some(ended) = facts.ended { dt { "Ended" } dd { (moment(ended)) } }
                 @if let Some(deadline) = facts.deadline {
