@@ -50,6 +50,9 @@ enum Command {
     /// Keys: who may send requests to a service
     #[command(subcommand)]
     Keys(commands::keys::KeysCommand),
+    /// What was done by name, and whether that is as it was written
+    #[command(subcommand)]
+    Audit(commands::audit::Audit),
     /// Serves the pages and the HTTP interface of a database
     Serve(commands::serve::Serve),
     /// Prints what makes a shell complete this command
@@ -90,6 +93,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Tenants(command) => command.run(&remote, output).await,
         Command::Runners(command) => command.run(&remote, output).await,
         Command::Keys(command) => command.run(&remote, output).await,
+        Command::Audit(command) => command.run(&remote, output).await,
         Command::Serve(_) | Command::Completions { .. } => Ok(()),
     };
     let ended = remote.shutdown().await;

@@ -41,6 +41,9 @@ pub(crate) struct Where {
     /// The URL of an administrator of the PostgreSQL database, for what makes, changes and removes tenants
     #[arg(long, global = true, env = "CLOACINA_ADMIN_URL", hide_env_values = true, value_name = "URL")]
     admin: Option<String>,
+    /// Why something is done, for the audit
+    #[arg(long, global = true, value_name = "WORDS")]
+    reason: Option<String>,
 }
 
 /// The engine of a database, in this process.
@@ -117,12 +120,13 @@ impl Where {
                 .clone()
                 .context("the service has to know who you are: give a key with --key, or set CLOACINA_KEY")?;
             let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-            return Ok(Remote::Service { agent, server: server.trim_end_matches('/').to_owned(), key });
+            let server = server.trim_end_matches('/').to_owned();
+            return Ok(Remote { who: Who::Service { agent, server, key }, reason: self.reason.clone() });
         }
         let local = self.local().await?;
         let router =
             cloacina_web::router(local.engine.clone(), AtTheTerminal(ApiKeys::new(local.keys.clone())));
-        Ok(Remote::Here { router, local: Box::new(local) })
+        Ok(Remote { who: Who::Here { router, local: Box::new(local) }, reason: self.reason.clone() })
     }
 }
 
@@ -150,8 +154,15 @@ impl Authorize for AtTheTerminal {
     }
 }
 
+/// The engine, as it is reached.
+pub(crate) struct Remote {
+    who: Who,
+    /// Why something is done.
+    reason: Option<String>,
+}
+
 /// Who answers.
-pub(crate) enum Remote {
+enum Who {
     /// A service elsewhere.
     Service { agent: ureq::Agent, server: String, key: String },
     /// This process.
@@ -162,6 +173,11 @@ pub(crate) enum Remote {
 pub(crate) type Event = (String, String);
 
 impl Remote {
+    /// Why something is done.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
         self.call("GET", path, None).await
     }
@@ -183,9 +199,12 @@ impl Remote {
         body: Option<Value>,
         idempotency_key: Option<&str>,
     ) -> Result<Value> {
-        let (status, text) = match self {
-            Self::Here { router, .. } => {
+        let (status, text) = match &self.who {
+            Who::Here { router, .. } => {
                 let mut request = Request::builder().method(method).uri(path);
+                if let Some(reason) = &self.reason {
+                    request = request.header("x-reason", reason.as_bytes());
+                }
                 if let Some(key) = idempotency_key {
                     request = request.header("idempotency-key", key);
                 }
@@ -200,11 +219,14 @@ impl Remote {
                 let status = response.status();
                 (status, to_bytes(response.into_body(), MOST_ANSWER).await?.to_vec())
             }
-            Self::Service { agent, server, key } => {
+            Who::Service { agent, server, key } => {
                 let mut request = axum::http::Request::builder()
                     .method(method)
                     .uri(format!("{server}{path}"))
                     .header("authorization", format!("Bearer {key}"));
+                if let Some(reason) = &self.reason {
+                    request = request.header("x-reason", reason.as_bytes());
+                }
                 if let Some(key) = idempotency_key {
                     request = request.header("idempotency-key", key);
                 }
@@ -255,8 +277,8 @@ impl Remote {
     /// The events of a stream.
     pub(crate) async fn events(&self, path: &str) -> Result<mpsc::Receiver<Event>> {
         let (told, events) = mpsc::channel(64);
-        match self {
-            Self::Here { router, .. } => {
+        match &self.who {
+            Who::Here { router, .. } => {
                 let request = Request::builder().uri(path).body(Body::empty())?;
                 let response = router.clone().oneshot(request).await?;
                 let status = response.status();
@@ -277,7 +299,7 @@ impl Remote {
                     }
                 });
             }
-            Self::Service { agent, server, key } => {
+            Who::Service { agent, server, key } => {
                 let request = axum::http::Request::builder()
                     .uri(format!("{server}{path}"))
                     .header("authorization", format!("Bearer {key}"))
@@ -313,9 +335,9 @@ impl Remote {
 
     /// Ends it.
     pub(crate) async fn shutdown(&self) -> Result<()> {
-        match self {
-            Self::Service { .. } => Ok(()),
-            Self::Here { local, .. } => local.shutdown().await,
+        match &self.who {
+            Who::Service { .. } => Ok(()),
+            Who::Here { local, .. } => local.shutdown().await,
         }
     }
 }

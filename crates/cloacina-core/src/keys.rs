@@ -43,6 +43,12 @@ impl Keys {
         Self { store, runtime, clock, actor, check_open: Arc::new(check_open) }
     }
 
+    /// The same keys, acting for somebody: those that are made and ended are noted in the audit.
+    #[must_use]
+    pub fn acting(&self, actor: Actor) -> Self {
+        Self { actor: Some(Arc::new(actor.trimmed())), ..self.clone() }
+    }
+
     /// Keeps a key, or a session of one, and returns it as it is kept. The same one again changes nothing.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
--- Executions of other workflows than these with work that nobody has claimed, or a wait that nobody has
--- looked at, for long. Asked only of places where work is due and none of it is for us. It goes from version
+-- Executions of other workflows than these with work that nobody has claimed, or a wait or children that nobody
+-- has looked at, for long. Asked only of places where work is due and none of it is for us. It goes from version
 -- to version, and looks at no row of those that are known; of the others it looks at those that are due for
 -- longest. A tenant may have planted more than there is time to walk.
 WITH RECURSIVE version (fingerprint, workflow) AS (
@@ -35,12 +35,13 @@ CROSS JOIN LATERAL (
     LIMIT $6::bigint
 ) AS first
 UNION
--- Waits that nobody looks at: whoever has the code would, of executions that somebody paused as well.
+-- Waits and children that nobody looks at: whoever has the code would, of executions that somebody paused too.
 SELECT execution.id, left(execution.workflow, 1000), execution.fingerprint
 FROM (
-    SELECT DISTINCT subject FROM (
+    SELECT DISTINCT subject FROM unnest('{1,3}'::smallint[]) AS look (kind)
+    CROSS JOIN LATERAL (
         SELECT subject FROM due_rows
-        WHERE tenant_id = $1 AND kind = 1 AND due_at <= coalesce($2::timestamptz, now()) - $3::bigint * interval '1 microsecond'
+        WHERE tenant_id = $1 AND due_rows.kind = look.kind AND due_at <= coalesce($2::timestamptz, now()) - $3::bigint * interval '1 microsecond'
         ORDER BY due_at, due_rows.subject, cause
         LIMIT $6 + 1000
     ) AS front

@@ -25,7 +25,14 @@ gone AS (
     USING back
     WHERE due.tenant_id = $1 AND due.kind = 1 AND due.due_at = back.was AND due.subject = $2 AND due.cause = back.task::text
       AND back.was <> back.due_at
+),
+looks AS (
+    DELETE FROM due_rows AS due
+    WHERE due.tenant_id = $1 AND due.kind = 3 AND due.due_at = $3 AND due.subject = $2
+    RETURNING due.cause
 )
 INSERT INTO due_rows (tenant_id, kind, due_at, subject, cause)
 SELECT $1, 1, due_at, $2, task::text FROM back WHERE was <> due_at
+UNION ALL
+SELECT $1, 3, coalesce($4, now()), $2, cause FROM looks
 ON CONFLICT DO NOTHING

@@ -21,6 +21,7 @@ use crate::rows::{
     waiting,
 };
 
+const DUE_TAKE_LOOKS: &str = include_str!("../sql/due_take_looks.sql");
 const WAIT_DUE: &str = include_str!("../sql/wait_due.sql");
 const WAIT_STANDS: &str = include_str!("../sql/wait_stands.sql");
 const WAIT_ENDS: &str = include_str!("../sql/wait_ends.sql");
@@ -255,7 +256,25 @@ fn begin(
     move_due(connection, tenant, *execution, *node, Some(if signalled { now } else { until }))
 }
 
-/// The waits of an execution whose code nobody has are not to be looked at. Whether any was.
+/// Moves the due rows that ask for a look at the children of an execution. Whether there was any.
+fn move_looks(
+    connection: &Connection,
+    tenant: TenantId,
+    execution: ExecutionId,
+    (from, until): (i64, i64),
+    to: i64,
+) -> Result<bool, Failure> {
+    let causes: Vec<String> = connection
+        .prepare_cached(DUE_TAKE_LOOKS)?
+        .query_map(params![tenant.0, execution.0, from, until], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for cause in &causes {
+        due_insert(connection, tenant, DueKind::Children, to, execution, cause)?;
+    }
+    Ok(!causes.is_empty())
+}
+
+/// The waits of an execution whose code nobody has are not to be looked at, nor its children. Whether any was.
 pub(crate) fn away(
     connection: &Connection,
     tenant: TenantId,
@@ -269,7 +288,7 @@ pub(crate) fn away(
             any = true;
         }
     }
-    Ok(any)
+    Ok(any | move_looks(connection, tenant, execution, (0, never - 1), never)?)
 }
 
 /// They are again, when they would have been.
@@ -279,8 +298,10 @@ pub(crate) fn back(
     execution: ExecutionId,
     now: i64,
 ) -> Result<(), Failure> {
+    let never = NEVER.as_microsecond();
+    move_looks(connection, tenant, execution, (never, never), now)?;
     for (node, due, _) in waiting(connection, tenant, execution)? {
-        if due < NEVER.as_microsecond() {
+        if due < never {
             continue;
         }
         let Some(stands) = Stands::of(connection, tenant, execution, node, None)? else { continue };

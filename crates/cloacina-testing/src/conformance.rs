@@ -148,6 +148,7 @@ macro_rules! store_conformance {
                 a_node_that_waits_for_children_is_looked_at_when_it_begins
                 a_child_that_ends_has_its_parent_looked_at
                 what_children_came_to_is_counted_once
+                a_parent_whose_code_nobody_has_is_not_due_until_it_comes
                 a_parent_that_is_over_starts_no_child
                 a_paused_parent_counts_ends_and_starts_nothing
                 what_is_left_to_be_started_is_looked_at_again

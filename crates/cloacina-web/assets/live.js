@@ -203,13 +203,24 @@
     });
   };
   if (events) {
-    listen();
+    if (!document.hidden) listen();
     // What could not be shown because somebody was at it is shown when they are not.
     setInterval(() => wanted && !held && refresh(), 2000);
     // What no stream tells of, while it is under way.
     if (document.body.dataset.ticks !== undefined) setInterval(() => document.hidden || held || refresh(), 1500);
     addEventListener("pagehide", () => source?.close());
     addEventListener("pageshow", (event) => event.persisted && !held && listen());
+    // A browser has six connections to a server, for all tabs together: one that nobody sees needs none.
+    document.addEventListener("visibilitychange", () => {
+      if (held) return;
+      if (document.hidden) {
+        source?.close();
+        clearTimeout(silence);
+      } else {
+        listen();
+        refresh();
+      }
+    });
   }
 
   // How many are ticked.

@@ -1,5 +1,6 @@
 //! Whose executions are served.
 
+use cloacina::audit::{Actor, AuditRecord, AuditVerdict};
 use cloacina::tenants::{Placement, TenantManager};
 use cloacina::{Error, ErrorKind, Runner};
 
@@ -28,6 +29,31 @@ impl From<Runner> for Engine {
 }
 
 impl Engine {
+    /// The same, acting for somebody whom the audit is to know.
+    pub(crate) fn acting(&self, actor: Actor) -> Self {
+        let inner = match &self.inner {
+            Inner::Tenants(tenants) => Inner::Tenants(tenants.acting(actor)),
+            Inner::One(runner) => Inner::One(Box::new(runner.acting(actor))),
+        };
+        Self { inner }
+    }
+
+    /// Rows of the audit about all tenants.
+    pub(crate) async fn audit(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, Error> {
+        match &self.inner {
+            Inner::Tenants(tenants) => tenants.audit(None, before, limit).await,
+            Inner::One(runner) => runner.audit(before, limit).await,
+        }
+    }
+
+    /// Whether these are as they were written.
+    pub(crate) async fn audit_verify(&self) -> Result<AuditVerdict, Error> {
+        match &self.inner {
+            Inner::Tenants(tenants) => tenants.audit_verify(None).await,
+            Inner::One(runner) => runner.audit_verify().await,
+        }
+    }
+
     /// The runner of a tenant.
     pub(crate) async fn runner(&self, tenant: &str) -> Result<Runner, Error> {
         match &self.inner {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE};
+use cloacina::audit::Actor;
 use cloacina::keys::{KeyHash, KeyId, KeyRecord, Keys, NewKey};
 use cloacina::{Error, ErrorKind};
 use jiff::{SignedDuration, Timestamp};
@@ -53,12 +54,8 @@ const NOTED: Duration = Duration::from_secs(30);
 /// ```
 #[derive(Clone)]
 pub struct ApiKeys {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
     keys: Keys,
-    seen: Mutex<Seen>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 struct Seen {
@@ -138,7 +135,12 @@ impl ApiKeys {
     #[must_use]
     pub fn new(keys: Keys) -> Self {
         let seen = Seen { keys: HashMap::new(), used: HashSet::new(), noted: Instant::now() };
-        Self { shared: Arc::new(Shared { keys, seen: Mutex::new(seen) }) }
+        Self { keys, seen: Arc::new(Mutex::new(seen)) }
+    }
+
+    /// The same keys, made and ended in somebody's name.
+    pub(crate) fn acting(&self, actor: Actor) -> Self {
+        Self { keys: self.keys.acting(actor), seen: Arc::clone(&self.seen) }
     }
 
     /// Makes a key and returns its secret, which is kept nowhere.
@@ -160,7 +162,7 @@ impl ApiKeys {
             created_by: by.to_owned(),
             expires_at,
         };
-        Ok((text, self.shared.keys.insert(key).await?))
+        Ok((text, self.keys.insert(key).await?))
     }
 
     /// A part of the keys of a tenant, or of all of them for `None`.
@@ -170,30 +172,26 @@ impl ApiKeys {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<KeyRecord>, Error> {
-        self.shared.keys.list(tenant, after, limit).await
+        self.keys.list(tenant, after, limit).await
     }
 
     /// Ends a key of a tenant, or any for `None`. False if there is none.
     pub(crate) async fn end(&self, tenant: Option<&str>, id: &str) -> Result<bool, Error> {
         if let Some(tenant) = tenant {
-            let known = self.shared.keys.find(id).await?;
+            let known = self.keys.find(id).await?;
             // One that is expired is found by listing only.
             let is_theirs = match known {
                 Some(key) => key.tenant.as_deref() == Some(tenant),
-                None => self
-                    .shared
-                    .keys
-                    .list(Some(tenant), None, 10_000)
-                    .await?
-                    .iter()
-                    .any(|key| key.id.as_str() == id),
+                None => {
+                    self.keys.list(Some(tenant), None, 10_000).await?.iter().any(|key| key.id.as_str() == id)
+                }
             };
             if !is_theirs {
                 return Ok(false);
             }
         }
-        let is_ended = self.shared.keys.delete(id).await?;
-        self.shared.seen.lock().keys.retain(|seen, (key, _)| {
+        let is_ended = self.keys.delete(id).await?;
+        self.seen.lock().keys.retain(|seen, (key, _)| {
             let is_it = |known: &KeyId| known.as_str() == id;
             !is_it(seen) && !key.parent.as_ref().is_some_and(is_it)
         });
@@ -218,8 +216,10 @@ impl ApiKeys {
             created_by: "login".to_owned(),
             expires_at: Timestamp::now().checked_add(SESSION_LASTS).ok(),
         };
-        self.shared.keys.insert(session).await?;
-        self.shared.keys.prune().await?;
+        // The audit knows when somebody came.
+        let actor = Actor::new(&session.name).role(&session.role);
+        self.keys.acting(actor).insert(session).await?;
+        self.keys.prune().await?;
         Ok(Some(text))
     }
 
@@ -245,14 +245,14 @@ impl ApiKeys {
     async fn known(&self, secret: &str) -> Result<Option<KeyRecord>, Error> {
         let Some(secret) = Secret::parse(secret) else { return Ok(None) };
         let remembered = {
-            let seen = self.shared.seen.lock();
+            let seen = self.seen.lock();
             let known = seen.keys.get(&secret.id).filter(|(_, since)| since.elapsed() < REMEMBERED);
             known.map(|(key, _)| key.clone())
         };
         let is_looked_up = remembered.is_none();
         let key = match remembered {
             Some(key) => Some(key),
-            None => self.shared.keys.find(secret.id.as_str()).await?,
+            None => self.keys.find(secret.id.as_str()).await?,
         };
         let Some(key) = key.filter(|key| bool::from(key.hash.0.ct_eq(&secret.hash.0))) else {
             return Ok(None);
@@ -267,7 +267,7 @@ impl ApiKeys {
 
     /// Remembers a key that was good, and that it was used.
     fn note(&self, key: &KeyRecord, is_looked_up: bool) {
-        let mut seen = self.shared.seen.lock();
+        let mut seen = self.seen.lock();
         if is_looked_up {
             if seen.keys.len() >= MOST_REMEMBERED {
                 seen.keys.clear();
@@ -283,7 +283,7 @@ impl ApiKeys {
         seen.noted = Instant::now();
         let used: Vec<KeyId> = seen.used.drain().collect();
         drop(seen);
-        let keys = self.shared.keys.clone();
+        let keys = self.keys.clone();
         tokio::spawn(async move {
             let ids: Vec<&str> = used.iter().map(KeyId::as_str).collect();
             if let Err(error) = keys.used(&ids).await {

@@ -73,7 +73,7 @@ pub fn router(engine: impl Into<Engine>, authorize: impl Authorize) -> Router {
     let (api, ..) = api::routes(Routes::new()).finish();
     let (pages, ..) = session::routes(pages::routes(Routes::new())).finish();
     api.merge(pages::finish(pages, &web))
-        .fallback(async || Problem::not_found("there is nothing under this path"))
+        .fallback(pages::missing)
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Request", "this path is not used with this method")
         })

@@ -11,10 +11,14 @@ use axum::http::header::{HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use cloacina::Runner;
+use cloacina::audit::Actor;
 
 use crate::engine::Engine;
 use crate::state::Web;
-use crate::{Principal, Problem, Role};
+use crate::{ApiKeys, Principal, Problem, Role};
+
+/// The header in which somebody says why, for the audit, in UTF-8.
+pub(crate) const REASON: &str = "x-reason";
 
 /// What a handler does.
 pub(crate) trait Action: Send + Sync + 'static {
@@ -59,10 +63,31 @@ pub(crate) struct Permit<A> {
     pub(crate) principal: Arc<Principal>,
     tenant: Option<String>,
     web: Arc<Web>,
+    /// What serves the tenants, acting for this somebody if the request changes anything.
+    engine: Engine,
     action: PhantomData<fn() -> A>,
 }
 
 impl<A: Action> Permit<A> {
+    /// Whom the audit is to know, with the reason that they gave.
+    fn actor(&self, reason: Option<&str>) -> Actor {
+        let actor = Actor::new(self.principal.name()).role(self.role().as_str());
+        match reason.map(str::trim).filter(|reason| !reason.is_empty()) {
+            Some(reason) => actor.reason(reason),
+            None => actor,
+        }
+    }
+
+    /// The same, for this reason.
+    pub(crate) fn because(&self, reason: Option<&str>) -> Engine {
+        self.web.engine.acting(self.actor(reason))
+    }
+
+    /// The keys of this service, made and ended in this somebody's name.
+    pub(crate) fn keys(&self) -> Option<ApiKeys> {
+        Some(self.web.authorize.keys()?.acting(self.actor(None)))
+    }
+
     /// The tenant in the path. Empty beyond tenants.
     pub(crate) fn tenant(&self) -> &str {
         self.tenant.as_deref().unwrap_or_default()
@@ -70,12 +95,12 @@ impl<A: Action> Permit<A> {
 
     /// The runner of the tenant in the path, whose actions the audit will know this somebody by.
     pub(crate) async fn runner(&self) -> Result<Runner, Problem> {
-        Ok(self.web.engine.runner(self.tenant()).await?)
+        Ok(self.engine.runner(self.tenant()).await?)
     }
 
     /// What serves the tenants.
     pub(crate) fn engine(&self) -> &Engine {
-        &self.web.engine
+        &self.engine
     }
 
     /// Everything that requests share.
@@ -121,7 +146,14 @@ impl<A: Action> FromRequestParts<Arc<Web>> for Permit<A> {
                 }
             }));
         }
-        Ok(Self { principal: Arc::new(principal), tenant, web: Arc::clone(web), action: PhantomData })
+        let (principal, web, engine) = (Arc::new(principal), Arc::clone(web), web.engine.clone());
+        let mut permit = Self { principal, tenant, web, engine, action: PhantomData };
+        if !parts.method.is_safe() {
+            let reason =
+                parts.headers.get(REASON).and_then(|reason| std::str::from_utf8(reason.as_bytes()).ok());
+            permit.engine = permit.because(reason);
+        }
+        Ok(permit)
     }
 }
 

@@ -186,9 +186,6 @@ pub(crate) struct Steer {
     /// To so many in a second at most
     #[arg(long, value_name = "N")]
     pace: Option<u32>,
-    /// Why, for the audit
-    #[arg(long, value_name = "WORDS")]
-    reason: Option<String>,
 }
 
 impl Executions {
@@ -491,7 +488,7 @@ impl Steer {
         if let Some(pace) = self.pace {
             order["pace"] = json!(pace);
         }
-        if let Some(reason) = self.reason {
+        if let Some(reason) = remote.reason() {
             order["reason"] = json!(reason);
         }
         let begun = remote.post(&bulk, Some(order)).await?;

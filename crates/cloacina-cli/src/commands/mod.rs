@@ -1,5 +1,6 @@
 //! The commands, a noun each.
 
+pub(crate) mod audit;
 pub(crate) mod executions;
 pub(crate) mod keys;
 pub(crate) mod schedules;

@@ -58,9 +58,6 @@ pub(crate) enum Schedules {
         of: OfTenant,
         /// Its name
         name: String,
-        /// Why
-        #[arg(long)]
-        reason: Option<String>,
     },
     /// Lets a paused schedule fire again
     Resume {
@@ -181,9 +178,12 @@ impl Schedules {
                 }
                 remote.call("PUT", &path(&of, remote, &name).await?, Some(body)).await.map(drop)
             }
-            Self::Pause { of, name, reason } => {
+            Self::Pause { of, name } => {
                 let path = path(&of, remote, &name).await?;
-                remote.post(&format!("{path}/pause"), Some(json!({"reason": reason}))).await.map(drop)
+                remote
+                    .post(&format!("{path}/pause"), Some(json!({"reason": remote.reason()})))
+                    .await
+                    .map(drop)
             }
             Self::Resume { of, name, catch_up } => {
                 let path = path(&of, remote, &name).await?;

@@ -145,6 +145,6 @@ fn planned(
     let plan = rerun::plan(old, &new.tasks, &workflow, before.as_deref(), from)
         .map_err(|misfit| misfit.into_error(old.header.id, &place.place.name, name, from))?;
     new.tasks = plan.tasks;
-    new.rerun = Some(Box::new(Rerun { audit: None, of: old.header.id, copied: plan.copied }));
+    new.rerun = Some(Box::new(Rerun { of: old.header.id, copied: plan.copied, audit: None }));
     Ok(Some(new))
 }

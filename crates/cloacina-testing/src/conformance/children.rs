@@ -1,11 +1,12 @@
 //! Executions that wait for others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloacina_core::execution::{ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::{
-    ChildList, ChildrenNode, ChildrenPlan, Controlled, DueChildren, DueKind, DueParent, EndedBy,
+    ChildList, ChildrenNode, ChildrenPlan, Control, Controlled, DueChildren, DueKind, DueParent, EndedBy,
     ExecutionFilter, ExecutionList, NEVER, NewChild, NewExecution, NewTask, NodeStep, Outcome, ParentStep,
     SettledWaits, WaitBegin, WaitEnd, WaitStep,
 };
@@ -195,6 +196,37 @@ pub async fn what_children_came_to_is_counted_once(fixture: &impl Fixture) {
     let end = counting(&due, Some(completed(id, 0)));
     assert_eq!(world.settle_children(end.clone(), at(5)).await.closed.len(), 1);
     assert_eq!(world.settle_children(end, at(5)).await.done, 0);
+}
+
+pub async fn a_parent_whose_code_nobody_has_is_not_due_until_it_comes(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let parent = world.parent_of(2, false, at(0)).await;
+    let children = world.children_of(parent).await;
+    let runner = world.runner().await;
+    let rests = async |time| {
+        assert_eq!(world.overdue(&[], Duration::ZERO, at(time)).await, [(parent, key(WORKFLOW, 1))]);
+        assert_eq!(
+            world.control(parent, Control::Orphan, at(time)).await,
+            Controlled::Done(ExecutionStatus::Paused)
+        );
+        assert_eq!(world.overdue(&[], Duration::ZERO, at(1_000)).await, []);
+        assert_eq!(world.due_children(at(1_000)).await.parents.len(), 0);
+    };
+    // Its children end one after the other, before it is known that nobody has the parent's code and after.
+    assert_eq!(runner.claim(2, at(5)).await.len(), 2);
+    for (time, (child, _)) in [10, 20].into_iter().zip(children) {
+        runner.report(completed(child, 0), at(time)).await;
+        rests(time).await;
+    }
+    assert_eq!(world.lower(at(30)).await.earliest(), Some(NEVER), "nothing is to be looked at");
+    world.resume(parent, at(40)).await;
+    assert!(world.is_rung(at(40)).await, "nobody else would look");
+    let due = world.due_parent(at(40)).await;
+    assert_eq!(due.ended.len(), 2, "{due:?}");
+    let counted = counting(&due, Some(completed(parent, 0)));
+    assert_eq!(world.settle_children(counted, at(41)).await.done, 1);
+    assert_eq!(world.header(parent).await.status, ExecutionStatus::Completed);
+    assert_eq!(world.lower(at(42)).await.earliest(), None);
 }
 
 pub async fn a_parent_that_is_over_starts_no_child(fixture: &impl Fixture) {

@@ -577,7 +577,8 @@ impl PlaceRows {
 
     pub(crate) fn overdue(&self, before: Timestamp) -> Vec<(ExecutionId, WorkflowKey)> {
         let ready = self.ready.iter().filter(|row| row.due <= before).map(|row| row.execution);
-        let waits = self.due.iter().filter(|row| row.0 == DueKind::Wait.number() && row.1 <= before);
+        let kinds = [DueKind::Wait.number(), DueKind::Children.number()];
+        let waits = self.due.iter().filter(|row| kinds.contains(&row.0) && row.1 <= before);
         let mut overdue: Vec<ExecutionId> = ready.chain(waits.map(|row| row.2)).collect();
         overdue.sort_unstable();
         overdue.dedup();

@@ -173,8 +173,9 @@ async fn begin(permit: Permit<Control>, Json(body): Json<BulkBody>) -> Result<Re
         ));
     }
     let by = permit.principal.name().to_owned();
+    let engine = permit.because(body.reason.as_deref());
     let order = BulkOrder { action, filter, pace: body.pace, by, reason: body.reason };
-    let runner = permit.runner().await?;
+    let runner = engine.runner(permit.tenant()).await?;
     if body.dry_run {
         let would_match = dry_run(&runner, &order).await?;
         return Ok(axum::Json(DryRun { would_match }).into_response());

@@ -112,8 +112,8 @@ impl From<KeyRecord> for KeyView {
 }
 
 /// The keys of this service, if it knows its callers by these.
-pub(crate) fn keys<A: Action>(permit: &Permit<A>) -> Result<&ApiKeys, Problem> {
-    permit.web().authorize.keys().ok_or_else(|| {
+pub(crate) fn keys<A: Action>(permit: &Permit<A>) -> Result<ApiKeys, Problem> {
+    permit.keys().ok_or_else(|| {
         Problem::not_found("this service does not know its callers by keys, but by what it is part of")
     })
 }
@@ -122,14 +122,14 @@ async fn list_all(
     permit: Permit<Administer>,
     Asked(asked): Asked<KeysAsked>,
 ) -> Result<axum::Json<Page<KeyView>>, Problem> {
-    part(keys(&permit)?, None, asked).await
+    part(&keys(&permit)?, None, asked).await
 }
 
 async fn list(
     permit: Permit<Manage>,
     Asked(asked): Asked<KeysAsked>,
 ) -> Result<axum::Json<Page<KeyView>>, Problem> {
-    part(keys(&permit)?, Some(permit.tenant()), asked).await
+    part(&keys(&permit)?, Some(permit.tenant()), asked).await
 }
 
 async fn part(

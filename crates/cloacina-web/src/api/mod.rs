@@ -1,5 +1,6 @@
 //! The HTTP interface: JSON in, JSON out.
 
+mod audit;
 mod bulk;
 mod events;
 mod executions;
@@ -20,7 +21,7 @@ use crate::routes::Routes;
 
 /// All of its routes.
 pub(crate) fn routes(routes: Routes) -> Routes {
-    let parts: [fn(Routes) -> Routes; 8] = [
+    let parts: [fn(Routes) -> Routes; 9] = [
         executions::routes,
         waits::routes,
         bulk::routes,
@@ -29,6 +30,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         tenants::routes,
         keys::routes,
         runners::routes,
+        audit::routes,
     ];
     parts.into_iter().fold(routes, |routes, add| add(routes))
 }

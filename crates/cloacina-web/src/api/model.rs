@@ -56,6 +56,9 @@ pub(crate) struct ExecutionSummary {
     superseded_by: Option<Uuid>,
     /// Its tags.
     tags: Vec<String>,
+    /// Who submitted it, if somebody did by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitted_by: Option<String>,
 }
 
 impl ExecutionSummary {
@@ -70,6 +73,7 @@ impl ExecutionSummary {
             rerun_of: execution.rerun_of,
             superseded_by: execution.superseded_by,
             tags: execution.tags,
+            submitted_by: execution.submitted_by,
         }
     }
 }

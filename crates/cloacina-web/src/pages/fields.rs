@@ -49,10 +49,9 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     }
 }
 
-/// The runner of a tenant, whose actions the audit knows somebody by, with the reason that they gave.
+/// The runner of a tenant, acting for somebody with the reason that they gave.
 pub(crate) async fn acting<A: Action>(permit: &Permit<A>, reason: Option<&str>) -> Result<Runner, Problem> {
-    let _reason = reason;
-    permit.runner().await
+    Ok(permit.because(reason).runner(permit.tenant()).await?)
 }
 
 /// Leads to a page, by its way from here.

@@ -231,6 +231,7 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
                     @for nav in [Nav::Executions, Nav::Inbox, Nav::Schedules, Nav::Workflows, Nav::Tenant] { (entry(nav, link(nav))) }
                     @if permit.may::<Own>() { (entry(Nav::Runners, link(Nav::Runners))) }
                     @if permit.may::<Manage>() {
+                        (entry(Nav::Audit, link(Nav::Audit)))
                         @if has_keys { (entry(Nav::Keys, link(Nav::Keys))) }
                     }
                 }
@@ -246,6 +247,7 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
                     @else {
                         (entry(Nav::Tenants, link(Nav::Tenants)))
                         @if permit.may::<Administer>() {
+                            (entry(Nav::Audit, link(Nav::Audit)))
                             @if has_keys { (entry(Nav::Keys, link(Nav::Keys))) }
                         }
                     }

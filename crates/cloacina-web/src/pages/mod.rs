@@ -4,6 +4,7 @@
 //! sends goes to a route of its own, which leads back to a page. All links are relative.
 
 mod assets;
+mod audit;
 mod bulk;
 mod clock;
 mod diff;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -55,7 +56,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; scri
 pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = executions::routes(routes);
     let routes = overview::routes(execution::routes(routes));
-    let parts: [fn(Routes) -> Routes; 9] = [
+    let parts: [fn(Routes) -> Routes; 10] = [
         inbox::routes,
         schedules::routes,
         bulk::routes,
@@ -64,6 +65,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         runners::routes,
         workflows::routes,
         everywhere::routes,
+        audit::routes,
         outside::routes,
     ];
     parts.into_iter().fold(routes, |routes, add| add(routes))
@@ -76,13 +78,19 @@ pub(crate) fn finish(pages: Router<Arc<Web>>, web: &Arc<Web>) -> Router<Arc<Web>
 
 /// Makes a page of an error, and says what a page may do.
 async fn dress(State(web): State<Arc<Web>>, frame: Frame, request: Request, next: Next) -> Response {
+    let sends = !request.method().is_safe();
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let kept = response.headers().clone();
         let logs_in = web.authorize.keys().is_some() && problem.status() == StatusCode::UNAUTHORIZED;
-        response = if logs_in { see(&frame.to("login")) } else { problem_page(&frame, &problem) };
+        response = if logs_in { see(&frame.to("login")) } else { problem_page(&frame, &problem, sends) };
         keep(&kept, response.headers_mut());
     }
+    secured(response)
+}
+
+/// Says what a page may do.
+fn secured(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -90,6 +98,16 @@ async fn dress(State(web): State<Arc<Web>>, frame: Frame, request: Request, next
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// What there is under a path of which there is nothing: a page to people, a problem to programs.
+pub(crate) async fn missing(frame: Frame, headers: HeaderMap) -> Response {
+    let problem = Problem::not_found("there is nothing under this path");
+    let accepts = headers.get(ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
+    if !accepts.contains("text/html") {
+        return problem.into_response();
+    }
+    secured(problem_page(&frame, &problem, false))
 }
 
 /// What an error says besides its body.
@@ -101,7 +119,10 @@ fn keep(from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
-fn problem_page(frame: &Frame, problem: &Problem) -> Response {
+fn problem_page(frame: &Frame, problem: &Problem, sends: bool) -> Response {
+    // What a form sends has the page that it belongs to before it in its path.
+    let parent = frame.here.split('?').next().unwrap_or_default().rsplit_once('/');
+    let back = parent.filter(|_| sends).map(|(parent, _)| frame.to(parent)).unwrap_or_default();
     let title = match problem.status() {
         StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => "Not for you",
         StatusCode::NOT_FOUND => "Not there",
@@ -111,7 +132,7 @@ fn problem_page(frame: &Frame, problem: &Problem) -> Response {
     let body = html! {
         header { h1 { (title) } }
         section { (say::failed(problem)) }
-        section.btns { a.btn href=(frame.to("home")) { "To the overview" } a.btn href="" data-back { "Back" } }
+        section.btns { a.btn href=(frame.to("home")) { "To the overview" } a.btn href=(back) data-back { "Back" } }
     };
     (problem.status(), layout::bare(frame, title, &body)).into_response()
 }

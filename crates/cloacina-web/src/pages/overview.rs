@@ -1,6 +1,6 @@
 //! How a tenant does: whether anybody has to act, what it waits for, what happened.
 
-use cloacina::tenants::TenantMetrics;
+use cloacina::tenants::{TenantMetrics, TenantState, TenantStatus};
 use cloacina::{
     ExecutionFilter, ExecutionResult, ExecutionStatus, Runner, ScheduleInfo, ScheduleState, Timestamp, Uuid,
     Waiting,
@@ -33,6 +33,7 @@ struct Read {
     failed: Vec<ExecutionResult>,
     waits: Vec<Waiting>,
     schedules: Vec<ScheduleInfo>,
+    status: TenantStatus,
 }
 
 /// Something that somebody should look at.
@@ -47,13 +48,14 @@ struct Need {
 
 async fn read(runner: &Runner) -> Result<Read, cloacina::Error> {
     let failed = ExecutionFilter::all().status(ExecutionStatus::Failed).superseded(false);
-    let (metrics, failed, waits, schedules) = futures_util::try_join!(
+    let (metrics, failed, waits, schedules, status) = futures_util::try_join!(
         runner.metrics(),
         runner.list(failed, None, LOOKS),
         runner.waits(None, LOOKS),
         async { runner.schedules().list().await },
+        runner.tenant_status(),
     )?;
-    Ok(Read { metrics, failed, waits, schedules })
+    Ok(Read { metrics, failed, waits, schedules, status })
 }
 
 async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
@@ -142,6 +144,15 @@ fn lede(needs: &[Need], metrics: &TenantMetrics, asks: usize) -> String {
 fn needs(read: &Read, frame: &Frame, tenant: &str, sees: bool, now: Timestamp) -> Vec<Need> {
     let home = url::tenant(tenant);
     let mut needs = Vec::new();
+    if read.status.state != TenantState::Active {
+        needs.push(Need {
+            look: state::SUSPENDED.word(format!("Tenant {}", read.status.state)),
+            since: "by the operator".to_owned(),
+            what: html! { p { "Nothing is submitted or claimed until the operator resumes it. Nothing is lost." } },
+            href: frame.to(format!("{home}/settings")),
+            does: "Look",
+        });
+    }
     // By workflow, the one that failed last first.
     let mut seen: Vec<&str> = Vec::new();
     for execution in &read.failed {

@@ -9,8 +9,7 @@ use cloacina::tenants::{Placement, TenantLimits, TenantManager, TenantMetrics, T
 use futures_util::future::join_all;
 use maud::{Markup, html};
 
-use super::fields::Fields;
-use super::fields::see;
+use super::fields::{Fields, see};
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::dialog::{self, Dialog, reason};
 use super::parts::state::{self, Icon, Look};
@@ -37,9 +36,8 @@ pub(super) fn routes(routes: Routes) -> Routes {
 }
 
 /// What manages the tenants, for somebody who gives a reason.
-fn manager<'a, A: Action>(permit: &'a Permit<A>, fields: &Fields) -> Result<&'a TenantManager, Problem> {
-    let _reason = fields.get("reason");
-    Ok(permit.engine().manager()?)
+fn manager<A: Action>(permit: &Permit<A>, fields: &Fields) -> Result<TenantManager, Problem> {
+    Ok(permit.because(fields.get("reason")).manager()?.clone())
 }
 
 async fn list(permit: Permit<ViewAll>, frame: Frame) -> Result<Markup, Problem> {

@@ -1,7 +1,5 @@
 //! Attempts and waits over time, as strips of one scale. The shape tells an end before its colour does.
 
-use std::time::Duration;
-
 use cloacina::{AttemptOutcome, Timestamp};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
@@ -13,8 +11,6 @@ use super::parts::text;
 const WIDTH: f64 = 900.0;
 /// The shortest mark.
 const SHORTEST: f64 = 5.0;
-/// How many marks of a task are drawn, the latest ones.
-const MARKS: usize = 60;
 /// How long the quarter of an axis may be, in milliseconds.
 const STEPS: &[i64] = &[
     10,
@@ -118,11 +114,12 @@ fn floor(time: Timestamp, step: i64) -> Timestamp {
     Timestamp::from_millisecond(milliseconds - milliseconds.rem_euclid(step)).unwrap_or(time)
 }
 
-/// The marks of a task's attempts, with the pauses between them.
+/// The marks of a task's latest attempts, with the pauses between them.
 pub(super) fn attempts<'a>(
+    most: usize,
     attempts: impl DoubleEndedIterator<Item = (Timestamp, Option<Timestamp>, AttemptOutcome)> + 'a,
 ) -> Vec<Mark> {
-    let mut latest: Vec<_> = attempts.rev().take(MARKS).collect();
+    let mut latest: Vec<_> = attempts.rev().take(most).collect();
     latest.reverse();
     let mut marks = Vec::with_capacity(latest.len() * 2);
     let mut ended: Option<Timestamp> = None;
@@ -143,55 +140,65 @@ fn rounded(number: f64) -> String {
 
 /// A strip. The column beside it says in words what it shows.
 pub(super) fn strip(axis: &Axis, marks: &[Mark]) -> Markup {
-    let span = |from: Timestamp, to: Timestamp| {
-        let (left, right) = (axis.x(from), axis.x(to));
-        let width = (right - left).max(SHORTEST);
-        (left.min(WIDTH - width), width)
-    };
     let now = axis.x(axis.now);
     let shows_now = axis.now >= axis.from && now < WIDTH;
     html! {
         svg.strip viewBox="0 0 900 20" preserveAspectRatio="none" aria-hidden="true" {
             path.rule d="M0 10H900M0 2v16M225 2v16M450 2v16M675 2v16M900 2v16" {}
-            @for mark in marks {
-                @match mark {
-                    Mark::Attempt { from, to, outcome } => {
-                        @let (left, width) = span(*from, to.unwrap_or(axis.now));
-                        (attempt(left, width, *outcome))
-                    }
-                    Mark::Pause { from, to } => {
-                        @let (left, width) = span(*from, *to);
-                        path.mind.hair d=(format!("M{} 10h{}", rounded(left), rounded(width))) {}
-                    }
-                    Mark::Wait { from, to } => {
-                        @let end = to.unwrap_or_else(|| axis.now.max(*from));
-                        @let (left, width) = span(*from, end);
-                        rect.wait.f x=(rounded(left)) y="8.5" width=(rounded(width)) height="3" {}
-                    }
-                }
+            @for (class, dashes, shapes) in shapes(axis, marks) {
+                path class=(class) d=(shapes) stroke-dasharray=[dashes] {}
             }
             @if shows_now { path.now d=(format!("M{} 0V20", rounded(now))) {} }
         }
     }
 }
 
-fn attempt(left: f64, width: f64, outcome: AttemptOutcome) -> Markup {
-    let (x, wide) = (rounded(left), rounded(width));
-    let thick = |class: &str| html! { rect class={ (class) " f" } x=(x) y="4" width=(wide) height="12" {} };
-    match outcome {
-        AttemptOutcome::Completed => thick("done"),
-        AttemptOutcome::Running => thick("work"),
-        AttemptOutcome::Failed | AttemptOutcome::Panicked | AttemptOutcome::TimedOut => html! {
-            (thick("fail"))
-            path.fail.f d=(format!("M{} 0h4v20h-4z", rounded((left + width - 2.0).min(WIDTH - 4.0)))) {}
-        },
-        AttemptOutcome::Lost => html! {
-            path.mind.hollow d=(format!("M{x} 4.5h{wide}v11h-{wide}z")) stroke-dasharray="3 2" {}
-        },
-        AttemptOutcome::Released | AttemptOutcome::Snoozed | AttemptOutcome::Cancelled => html! {
-            path.none.hollow d=(format!("M{x} 4.5h{wide}v11h-{wide}z")) {}
-        },
+/// The shapes of marks, those of one class together.
+fn shapes(axis: &Axis, marks: &[Mark]) -> Vec<(&'static str, Option<&'static str>, String)> {
+    let span = |from: Timestamp, to: Timestamp| {
+        let (left, right) = (axis.x(from), axis.x(to));
+        let width = (right - left).max(SHORTEST);
+        (left.min(WIDTH - width), width)
+    };
+    let thick = |left: f64, width: f64| format!("M{} 4h{w}v12h-{w}z", rounded(left), w = rounded(width));
+    let mut shapes: Vec<(&'static str, Option<&'static str>, String)> = Vec::new();
+    let mut add = |class: &'static str, dashes: Option<&'static str>, shape: &str| match shapes
+        .iter_mut()
+        .find(|(known, ..)| *known == class)
+    {
+        Some((.., drawn)) => drawn.push_str(shape),
+        None => shapes.push((class, dashes, shape.to_owned())),
+    };
+    for mark in marks {
+        match mark {
+            Mark::Attempt { from, to, outcome } => {
+                let (left, width) = span(*from, to.unwrap_or(axis.now));
+                match outcome {
+                    AttemptOutcome::Completed => add("done f", None, &thick(left, width)),
+                    AttemptOutcome::Running => add("work f", None, &thick(left, width)),
+                    AttemptOutcome::Failed | AttemptOutcome::Panicked | AttemptOutcome::TimedOut => {
+                        // It ends at its full height.
+                        let end = rounded((left + width - 2.0).min(WIDTH - 4.0));
+                        add("fail f", None, &format!("{}M{end} 0h4v20h-4z", thick(left, width)));
+                    }
+                    AttemptOutcome::Lost => add("mind hollow", Some("3 2"), &thick(left, width)),
+                    AttemptOutcome::Released | AttemptOutcome::Snoozed | AttemptOutcome::Cancelled => {
+                        add("none hollow", None, &thick(left, width));
+                    }
+                }
+            }
+            Mark::Pause { from, to } => {
+                let (left, width) = span(*from, *to);
+                add("mind hair", None, &format!("M{} 10h{}", rounded(left), rounded(width)));
+            }
+            Mark::Wait { from, to } => {
+                let (left, width) = span(*from, to.unwrap_or_else(|| axis.now.max(*from)));
+                let width = rounded(width);
+                add("wait f", None, &format!("M{} 8.5h{width}v3h-{width}z", rounded(left)));
+            }
+        }
     }
+    shapes
 }
 
 /// What the marks of strips mean.
@@ -210,15 +217,6 @@ pub(super) fn legend(now: Timestamp) -> Markup {
             (entry("none", html! { path.now d="M16 0v12" {} }, &format!("now, {} UTC", text::clock(now))))
         }
     }
-}
-
-/// How long the attempts of marks took together.
-pub(super) fn worked(marks: &[Mark], now: Timestamp) -> Duration {
-    let took = |mark: &Mark| match mark {
-        Mark::Attempt { from, to, .. } => text::between(*from, to.unwrap_or(now)),
-        Mark::Pause { .. } | Mark::Wait { .. } => Duration::ZERO,
-    };
-    marks.iter().map(took).sum()
 }
 
 #[cfg(test)]
@@ -252,18 +250,16 @@ mod tests {
             Mark::Wait { from: at("14:30:00"), to: Some(Timestamp::MAX) },
         ];
         let shown = strip(&axis, &marks).into_string();
-        assert!(shown.contains("class=\"fail f\""), "{shown}");
-        assert!(shown.contains("M896 0h4v20h-4z") || shown.contains("0h4v20h-4z"), "{shown}");
+        assert!(shown.contains("<path class=\"fail f\" d=\"M895 4h5v12h-5zM896 0h4v20h-4z\">"), "{shown}");
     }
 
     #[test]
     fn between_two_attempts_there_is_a_pause_and_old_ones_are_left_out() {
         let one = (at("14:00:00"), Some(at("14:01:00")), AttemptOutcome::Failed);
         let two = (at("14:02:00"), None, AttemptOutcome::Running);
-        let marks = attempts([one, two].into_iter());
+        let marks = attempts(60, [one, two].into_iter());
         assert_eq!(marks.len(), 3);
         assert_eq!(marks[1], Mark::Pause { from: at("14:01:00"), to: at("14:02:00") });
-        assert_eq!(worked(&marks, at("14:02:30")), Duration::from_secs(90));
-        assert_eq!(attempts(std::iter::repeat_n(one, 10_000)).len(), MARKS);
+        assert_eq!(attempts(60, std::iter::repeat_n(one, 10_000)).len(), 60);
     }
 }

@@ -43,6 +43,16 @@ async fn an_execution_is_paused_resumed_cancelled_and_rerun() {
     tab.confirm("Rerun the execution").await;
     tab.says("took the place of the other one").await;
     tab.says("Rerun of").await;
+    // The audit knows who did it, and why.
+    tab.goto("tenants/acme/audit?verify=1").await;
+    tab.says("sealed and as they were").await;
+    let rows: Vec<String> = tab
+        .value("[...document.querySelectorAll('tbody tr')].map((tr) => tr.innerText.replace(/\\s+/g, ' '))")
+        .await;
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    for row in &rows {
+        assert!(row.starts_with("ines admin ") && row.contains(" a test "), "{row}");
+    }
     assert_eq!(tab.noted().await, Vec::<String>::new());
     let again = demo.acme.get_execution(runs.execution_id).await.unwrap().superseded_by.unwrap();
     demo.acme.execution(again).cancel().await.unwrap();

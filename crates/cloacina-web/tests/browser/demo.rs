@@ -197,6 +197,8 @@ impl Demo {
             ("settings", "tenants/acme/settings"),
             ("remove", "tenants/acme/settings?ask=remove"),
             ("runners", "tenants/acme/runners"),
+            ("audit", "tenants/acme/audit?verify=1"),
+            ("audit-all", "audit"),
             ("problem", "tenants/acme/executions/none"),
         ];
         pages.map(|(name, page)| (name.to_owned(), page.to_owned())).into()

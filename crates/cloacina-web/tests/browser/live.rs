@@ -45,6 +45,31 @@ async fn rows_change_in_their_places_and_new_ones_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_nobody_sees_keeps_no_stream_and_is_true_when_it_is_seen_again() {
+    let demo = Demo::new().await;
+    let runs = demo.reaches("runs", ExecutionStatus::Running).await;
+    let tab = Tab::open(&demo).await;
+    let count = "const Real = EventSource; window.streams = []; \
+        window.EventSource = class extends Real { constructor(url) { super(url); window.streams.push(this); } }; \
+        window.EventSource.CLOSED = Real.CLOSED;";
+    tab.page.evaluate_on_new_document(count).await.unwrap();
+    tab.goto(&format!("tenants/acme/executions/{}", runs.execution_id)).await;
+    tab.until("document.querySelector('#live').textContent.startsWith('Live')").await;
+    let see = |hidden: bool| {
+        format!(
+            "(Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }}), \
+             document.dispatchEvent(new Event('visibilitychange')))"
+        )
+    };
+    assert!(tab.value::<bool>(&see(true)).await);
+    assert!(tab.value::<bool>("streams.every((stream) => stream.readyState === EventSource.CLOSED)").await);
+    runs.cancel().await.unwrap();
+    assert!(tab.value::<bool>(&see(false)).await);
+    tab.says("Cancelled").await;
+    assert_eq!(tab.value::<usize>("streams.length").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_lead_through_the_pages() {
     let demo = Demo::new().await;
     demo.reaches("hello", ExecutionStatus::Completed).await;

@@ -223,6 +223,38 @@ on_each_placement! {
         assert!(!MENDED.load(std::sync::atomic::Ordering::Relaxed));
     }
 
+    async fn what_is_done_is_in_the_audit_with_who_and_why(service: Service) {
+        let path = service.submit("asks", json!({})).await;
+        assert_eq!(service.becomes(&path, "waiting").await["submitted_by"], "root");
+        let operator = "ines operator acme none";
+        let request = asked(operator, "POST", &format!("{path}/cancel")).header("x-reason", "billed twice, Zürich");
+        assert_eq!(service.send(request.body(Body::empty()).unwrap()).await.status(), StatusCode::NO_CONTENT);
+        let nightly = json!({"workflow": "hello", "cron": ["0 2 * * *"]});
+        service.done("PUT", "/v1/tenants/acme/schedules/nightly", Some(nightly)).await;
+        service.done("POST", "/v1/tenants/acme/schedules/nightly/pause", Some(json!({}))).await;
+        // What could not be done, and what only looked, is not there.
+        service.call(operator, "POST", &format!("{path}/pause"), None).await;
+        service.get(&path).await;
+
+        let audit = service.get("/v1/tenants/acme/audit").await;
+        let rows = audit["items"].as_array().unwrap();
+        let done: Vec<(&str, &str)> =
+            rows.iter().map(|row| (row["actor"].as_str().unwrap(), row["action"].as_str().unwrap())).collect();
+        let ours: Vec<_> = done.iter().filter(|(actor, _)| ["root", "ines"].contains(actor)).collect();
+        assert_eq!(ours.len(), 3, "{done:?}");
+        let cancelled = rows.iter().find(|row| row["actor"] == "ines").unwrap();
+        assert_eq!(cancelled["reason"], "billed twice, Zürich");
+        assert_eq!(cancelled["role"], "operator");
+        assert!(path.ends_with(cancelled["object"].as_str().unwrap()), "{cancelled}");
+        let verdict = service.get("/v1/tenants/acme/audit/verify").await;
+        assert!(verdict["rows"].as_u64().unwrap() >= 3 && verdict["broken_at"].is_null(), "{verdict}");
+        let (status, _) = service.call(operator, "GET", "/v1/tenants/acme/audit", None).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        // Nothing of it is about the other tenant.
+        let theirs = service.get("/v1/tenants/globex/audit").await;
+        assert!(!theirs.to_string().contains("ines"), "{theirs}");
+    }
+
     async fn tenants_are_made_listed_and_removed(service: Service) {
         let made = service.done("POST", "/v1/tenants", Some(json!({"name": "initech"}))).await;
         assert_eq!(made["placement"], service.placement);

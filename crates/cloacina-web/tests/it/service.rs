@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 /// Believes what a header says: `name role tenant payloads`, with `*` for all tenants.
-struct Believes;
+pub(crate) struct Believes;
 
 #[async_trait::async_trait]
 impl Authorize for Believes {

@@ -251,6 +251,20 @@ impl Runner {
         self.runner.workflows().await
     }
 
+    /// What a version of a workflow looks like: from the code if this process has it, else as a process that
+    /// had it described it. `None` if nobody did, or if its graph is too large to be kept.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn workflow(
+        &self,
+        name: &str,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<WorkflowDescription>, Error> {
+        self.runner.workflow(name, fingerprint).await
+    }
+
     /// The same runner, acting for somebody: what it does to executions, schedules and keys is noted in the
     /// [audit](Self::audit), in the transaction in which it is done, and what it submits says
     /// [by whom](crate::ExecutionResult::submitted_by). So do the handles that come of it.
@@ -286,20 +300,6 @@ impl Runner {
     /// the operator; what is wrong with the database.
     pub async fn audit_verify(&self) -> Result<AuditVerdict, Error> {
         self.runner.audit_verify().await
-    }
-
-    /// What a version of a workflow looks like: from the code if this process has it, else as a process that
-    /// had it described it. `None` if nobody did, or if its graph is too large to be kept.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the database.
-    pub async fn workflow(
-        &self,
-        name: &str,
-        fingerprint: Fingerprint,
-    ) -> Result<Option<WorkflowDescription>, Error> {
-        self.runner.workflow(name, fingerprint).await
     }
 
     /// The keys that are kept beside this place: in its SQLite file, or for all tenants of its PostgreSQL

@@ -200,7 +200,7 @@ impl PlaceRows {
 
     /// The waits of an execution whose code nobody has are not to be looked at. Whether any was.
     pub(crate) fn waits_away(&mut self, id: ExecutionId) -> bool {
-        let mut any = false;
+        let mut any = self.move_looks(id, |due| due < NEVER, NEVER);
         for task in self.tasks_mut(id) {
             if task.record.state == TaskState::Waiting && task.due < NEVER {
                 task.due = NEVER;
@@ -211,8 +211,21 @@ impl PlaceRows {
         any
     }
 
+    /// Moves the due rows that ask for a look at the children of an execution. Whether there was any.
+    fn move_looks(&mut self, id: ExecutionId, of: impl Fn(Timestamp) -> bool, to: Timestamp) -> bool {
+        let kind = DueKind::Children.number();
+        let is_one = |row: &&(i16, Timestamp, ExecutionId, String)| row.0 == kind && row.2 == id && of(row.1);
+        let looks: Vec<_> = self.due.iter().filter(is_one).cloned().collect();
+        for look in &looks {
+            self.due.remove(look);
+            self.due.insert((kind, to, id, look.3.clone()));
+        }
+        !looks.is_empty()
+    }
+
     /// They are again, when they would have been.
     pub(crate) fn waits_back(&mut self, id: ExecutionId, now: Timestamp) {
+        self.move_looks(id, |due| due == NEVER, now);
         let waits = (0..).zip(self.tasks(id)).filter(|(_, task)| task.record.state == TaskState::Waiting);
         let away: Vec<TaskIndex> =
             waits.filter(|(_, task)| task.due >= NEVER).map(|(node, _)| node).collect();

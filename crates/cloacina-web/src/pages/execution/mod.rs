@@ -51,6 +51,6 @@ async fn look<A: permit::Action>(
     frame: &Frame,
 ) -> Result<View, Problem> {
     let execution = runner.execution(id(text)?);
-    let read = read(&execution).await?;
+    let read = read(&execution, frame.param("children")).await?;
     Ok(View::new(permit.tenant(), read, frame, permit.sees_payloads(), runner.now()))
 }

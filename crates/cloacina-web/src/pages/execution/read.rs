@@ -1,11 +1,13 @@
 //! What is read of an execution for its page.
 
-use cloacina::{AttemptRecord, Child, Execution, ExecutionDetails, Progress, Waiting, WorkflowDescription};
+use cloacina::{
+    AttemptRecord, Child, Cursor, Execution, ExecutionDetails, Progress, Waiting, WorkflowDescription,
+};
 
 use crate::Problem;
 
 /// How many children stand on a page.
-const CHILDREN: usize = 50;
+pub(super) const CHILDREN: usize = 50;
 
 /// What is read of an execution.
 pub(super) struct Read {
@@ -17,7 +19,8 @@ pub(super) struct Read {
     pub(super) children: Vec<Child>,
 }
 
-pub(super) async fn read(execution: &Execution) -> Result<Read, Problem> {
+pub(super) async fn read(execution: &Execution, after: Option<&str>) -> Result<Read, Problem> {
+    let after = after.map(str::parse::<Cursor>).transpose()?;
     let details = execution.details().await?;
     let (graph, history, waits, progress) = futures_util::try_join!(
         execution.graph(),
@@ -25,6 +28,6 @@ pub(super) async fn read(execution: &Execution) -> Result<Read, Problem> {
         execution.waits(),
         execution.progress()
     )?;
-    let children = if progress.is_empty() { Vec::new() } else { execution.children(None, CHILDREN).await? };
+    let children = if progress.is_empty() { Vec::new() } else { execution.children(after, CHILDREN).await? };
     Ok(Read { details, graph, history, waits, progress, children })
 }

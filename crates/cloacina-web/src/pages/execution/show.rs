@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::read::CHILDREN;
 use super::view::{Map, Pages, Task, Trouble, View, Wait, Whole, children_by_state, map_in_short};
 use crate::pages::diff;
 use crate::pages::graph;
@@ -27,6 +28,7 @@ pub(super) fn body<A: Action>(
         @if view.has_edges { (drawn(view)) }
         (over_time(view))
         @if view.trouble_pages.all > 0 { (errors(view)) }
+        @if !view.attempts.is_empty() { (attempts(view)) }
         @if !view.children.is_empty() { (children(frame, view)) }
         div.two { (context(view)) (facts(frame, view)) }
     }
@@ -192,6 +194,9 @@ fn over_time(view: &View) -> Markup {
             (table("Tasks with their attempts and waits over time", &columns, &rows))
             (timeline::legend(view.now))
             (pager("tasks", view.task_pages, "tasks"))
+            @if view.attempts.is_empty() && view.attempt_pages.all > 0 {
+                p.note { a href="?attempts=0#attempts" { "All " (text::count(view.attempt_pages.all as u64, "attempt", "attempts")) } }
+            }
         }
     }
 }
@@ -221,7 +226,7 @@ fn pager(name: &str, pages: Pages, what: &str) -> Markup {
     if pages.all <= pages.each {
         return html! {};
     }
-    let to = |page: usize| format!("?{name}={page}#{}", if name == "tasks" { "tasks" } else { "errors" });
+    let to = |page: usize| format!("?{name}={page}#{name}");
     let from = pages.page * pages.each;
     html! {
         nav.pager aria-label={ "Pages of " (what) } {
@@ -230,6 +235,32 @@ fn pager(name: &str, pages: Pages, what: &str) -> Markup {
                 @if pages.page > 0 { a.btn href=(to(pages.page - 1)) rel="prev" { "Before" } }
                 @if pages.has_more() { a.btn href=(to(pages.page + 1)) rel="next" { "After" } }
             }
+        }
+    }
+}
+
+fn attempts(view: &View) -> Markup {
+    let rows = html! {
+        @for attempt in &view.attempts {
+            tr role="row" {
+                td.fit.up role="cell" { (attempt.look) }
+                td.max role="cell" { span.cut title=(attempt.task) { (attempt.task) } }
+                td.n role="cell" data-l="attempt" { (attempt.attempt) }
+                td.fit role="cell" { span.mono title=(attempt.runner) { (text::short_id(attempt.runner)) } }
+                td.n role="cell" {
+                    (text::time(attempt.at, text::moment(attempt.at, view.now)))
+                    @if let Some(after) = attempt.after { small { (text::duration(after)) } }
+                }
+            }
+        }
+    };
+    let columns =
+        [column("Outcome"), column("Task"), numbers("Attempt"), column("Runner"), numbers("Ended, took")];
+    html! {
+        section id="attempts" data-live {
+            div.bar { h2 { "Attempts" } span.soft.small { (text::number(view.attempt_pages.all as u64)) ", newest first" } }
+            (table("Attempts, newest first", &columns, &rows))
+            (pager("attempts", view.attempt_pages, "attempts"))
         }
     }
 }
@@ -291,8 +322,17 @@ fn children(frame: &Frame, view: &View) -> Markup {
     };
     html! {
         section id="children" data-live {
-            div.bar { h2 { "Children" } span.soft.small { "the first " (view.children.len()) ": " (told.join(", ")) } }
+            div.bar { h2 { "Children" } span.soft.small { (view.children.len()) " here: " (told.join(", ")) } }
             (table("Children", &[column("State"), column("Node"), numbers("Item"), column("Execution")], &rows))
+            @if let Some(last) = view.children.last().filter(|_| view.children.len() == CHILDREN) {
+                @let next = url::query([("children", last.cursor().to_string().as_str())]);
+                nav.pager aria-label="Pages of children" {
+                    span.end.btns {
+                        a.btn href="?#children" { "First" }
+                        a.btn href={ (next) "#children" } rel="next" { "More" }
+                    }
+                }
+            }
         }
     }
 }
@@ -358,6 +398,7 @@ fn facts(frame: &Frame, view: &View) -> Markup {
                 @if let Some(of) = facts.rerun_of { dt { "Rerun of" } dd { (link(of)) } }
                 @if let Some(by) = facts.superseded_by { dt { "Rerun as" } dd { (link(by)) } }
                 dt { "Recorded" } dd { (moment(facts.created)) }
+                @if let Some(by) = &facts.submitted_by { dt { "Submitted by" } dd { (by) } }
                 dt { "Begun" } dd { (moment(facts.begun)) }
                 @if let Some(ended) = facts.ended { dt { "Ended" } dd { (moment(ended)) } }
                 @if let Some(deadline) = facts.deadline {

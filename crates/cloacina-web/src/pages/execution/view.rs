@@ -18,9 +18,13 @@ use crate::pages::timeline::{self, Axis, Mark};
 use crate::pages::waiting;
 
 /// How many tasks stand on a page.
-const TASKS: usize = 40;
+const TASKS: usize = 25;
+/// How many attempts are drawn on a page.
+const MARKS: usize = 480;
 /// How many attempts that did not end well stand on a page.
 const TROUBLES: usize = 10;
+/// How many attempts stand on a page.
+const ATTEMPTS: usize = 15;
 
 /// An execution as it is shown.
 #[derive(Debug)]
@@ -42,6 +46,9 @@ pub(super) struct View {
     pub(super) task_pages: Pages,
     pub(super) troubles: Vec<Trouble>,
     pub(super) trouble_pages: Pages,
+    /// All attempts, if they are asked for.
+    pub(super) attempts: Vec<Trouble>,
+    pub(super) attempt_pages: Pages,
     pub(super) changes: Vec<Changed>,
     /// Which of the changes is shown.
     pub(super) shown: Option<usize>,
@@ -135,7 +142,7 @@ pub(super) struct Task {
     pub(super) took: Option<Duration>,
 }
 
-/// An attempt that did not end well.
+/// An attempt.
 #[derive(Debug, Clone)]
 pub(super) struct Trouble {
     pub(super) look: Look,
@@ -173,6 +180,7 @@ pub(super) struct Facts {
     pub(super) deadline: Option<Timestamp>,
     pub(super) priority: u8,
     pub(super) tags: Vec<String>,
+    pub(super) submitted_by: Option<String>,
     pub(super) rerun_of: Option<Uuid>,
     pub(super) superseded_by: Option<Uuid>,
     pub(super) slot_time: Duration,
@@ -201,6 +209,8 @@ impl View {
             described.map(|task| (task.id.as_str(), kind(task.kind))).collect();
         let is_paused = result.status == ExecutionStatus::Paused;
         let none = Tried::default();
+        // The more tasks there are on the page, the fewer of their attempts are drawn.
+        let most = (MARKS / result.task_results.len().clamp(1, TASKS)).clamp(8, 60);
         let mut tasks = Vec::with_capacity(result.task_results.len());
         for (position, (task, more)) in result.task_results.iter().zip(&details.tasks).enumerate() {
             let tried = tried.get(task.task_id.as_str()).unwrap_or(&none);
@@ -221,6 +231,7 @@ impl View {
                 _ => state::of_task(task.state),
             };
             let mut marks = timeline::attempts(
+                most,
                 tried.attempts.iter().map(|attempt| (attempt.start_time, attempt.end_time, attempt.outcome)),
             );
             let waited = match (wait, map, task.start_time) {
@@ -289,13 +300,24 @@ impl View {
         } else {
             format!("{over} of {} tasks over, {under_way} under way; {}", tasks.len(), text::duration(took))
         };
-        let slot_time = tasks.iter().map(|task| timeline::worked(&task.marks, now)).sum();
+        let slot_time = history
+            .iter()
+            .map(|attempt| text::between(attempt.start_time, attempt.end_time.unwrap_or(now)))
+            .sum();
         // What is drawn ends with the last thing that happened, or is known to come soon.
         let last = result.end_time.unwrap_or(now).max(result.start_time);
         let axis = Axis::new(result.start_time.min(details.created_at), last, now);
         let task_pages = Pages::new(frame.param("tasks"), TASKS, tasks.len());
         let ids: Vec<String> = tasks.iter().map(|task| task.id.clone()).collect();
-        let (troubles, trouble_pages) = troubles(&history, frame.param("errors"), sees_payloads);
+        let failed = history.iter().filter(|attempt| {
+            !matches!(attempt.outcome, AttemptOutcome::Completed | AttemptOutcome::Running)
+        });
+        let (troubles, trouble_pages) = attempts(failed, (frame.param("errors"), TROUBLES), sees_payloads);
+        let asked = frame.param("attempts");
+        let (mut attempts, attempt_pages) = attempts(history.iter(), (asked, ATTEMPTS), sees_payloads);
+        if asked.is_none() {
+            attempts.clear();
+        }
         let mut values = details.input.clone();
         let mut changes = Vec::new();
         for (task, more) in
@@ -336,6 +358,8 @@ impl View {
             task_pages,
             troubles,
             trouble_pages,
+            attempts,
+            attempt_pages,
             changes,
             shown,
             context: values,
@@ -362,6 +386,7 @@ impl View {
                 deadline: details.deadline,
                 priority: details.priority,
                 tags: result.tags.clone(),
+                submitted_by: result.submitted_by.clone(),
                 rerun_of: result.rerun_of,
                 superseded_by: result.superseded_by,
                 slot_time,
@@ -465,14 +490,15 @@ fn telling(status: ExecutionStatus, tasks: &[&Task], error: Option<&str>) -> Loo
     }
 }
 
-/// The attempts that did not end well, the latest first.
-fn troubles(history: &[AttemptRecord], page: Option<&str>, sees_payloads: bool) -> (Vec<Trouble>, Pages) {
-    let mut found: Vec<&AttemptRecord> = history
-        .iter()
-        .filter(|attempt| !matches!(attempt.outcome, AttemptOutcome::Completed | AttemptOutcome::Running))
-        .collect();
+/// A page of attempts, the latest first.
+fn attempts<'a>(
+    history: impl Iterator<Item = &'a AttemptRecord>,
+    (page, each): (Option<&str>, usize),
+    sees_payloads: bool,
+) -> (Vec<Trouble>, Pages) {
+    let mut found: Vec<&AttemptRecord> = history.collect();
     found.sort_by_key(|attempt| std::cmp::Reverse(attempt.end_time.unwrap_or(attempt.start_time)));
-    let pages = Pages::new(page, TROUBLES, found.len());
+    let pages = Pages::new(page, each, found.len());
     let trouble = |attempt: &&AttemptRecord| Trouble {
         look: state::of_attempt(attempt.outcome),
         task: attempt.task_id.clone(),
