@@ -37,6 +37,16 @@ impl Cargo {
         self
     }
 
+    /// With more threads for tests than there are processors: they wait for the disk, a server or a time more than
+    /// they compute.
+    pub(crate) fn with_test_threads(&mut self) -> &mut Self {
+        if std::env::var_os("RUST_TEST_THREADS").is_none() {
+            let processors = std::thread::available_parallelism().map_or(2, usize::from);
+            self.command.env("RUST_TEST_THREADS", (processors * 2).to_string());
+        }
+        self
+    }
+
     /// Runs it to its end, with our own output.
     pub(crate) fn run(&mut self) -> Result<(), Failure> {
         let status = self.command.status().map_err(|error| self.not_started(&error))?;

@@ -39,7 +39,7 @@ pub(crate) fn check() -> Result<(), Failure> {
     step(cargo(["doc", "--workspace", "--no-deps", "--lib"]).env("RUSTDOCFLAGS", "-D warnings"))?;
 
     // All failures at once: a run is too long to learn them one by one.
-    step(server.hand_to(&mut cargo(["test", "--workspace", "--no-fail-fast"])))
+    step(server.hand_to(cargo(["test", "--workspace", "--no-fail-fast"]).with_test_threads()))
 }
 
 fn step(command: &mut Cargo) -> Result<(), Failure> {

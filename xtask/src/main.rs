@@ -68,7 +68,7 @@ fn test(arguments: &[String]) -> Result<(), Failure> {
     if !names_a_package(arguments) {
         command.arg("--workspace");
     }
-    server.hand_to(command.args(arguments)).run()
+    server.hand_to(command.args(arguments).with_test_threads()).run()
 }
 
 fn bench(arguments: &[String]) -> Result<(), Failure> {

@@ -149,7 +149,7 @@ fn arguments() -> Result<Option<Arguments>> {
     }
     if measures.is_empty() {
         // They take a quarter of an hour by themselves, and gigabytes of disk.
-        let long = ["neighbours", "history"];
+        let long = ["neighbours", "history", "web"];
         measures = NAMES.iter().map(|(name, _)| *name).filter(|name| !long.contains(name)).collect();
     }
     if let Some(trouble) = &trouble

@@ -201,7 +201,7 @@ fn id_of(number: usize) -> Uuid {
     )
 }
 
-async fn fill(database: &Database, over: usize) -> Result<()> {
+pub(super) async fn fill(database: &Database, over: usize) -> Result<()> {
     let state = STATE.replace("{over}", &over.to_string());
     match database {
         Database::Postgres { url } => fill_postgres(url, &state, over).await,

@@ -15,6 +15,7 @@ mod scale;
 mod shared;
 mod tenancy;
 mod waiting;
+mod web;
 
 use anyhow::Result;
 
@@ -29,7 +30,7 @@ pub(crate) use tenancy::{IDLE_CHILD, idle_child};
 pub(crate) use waiting::{WORKER, worker};
 
 /// What can be asked for on the command line.
-pub(crate) const NAMES: [(&str, &str); 16] = [
+pub(crate) const NAMES: [(&str, &str); 17] = [
     ("one-task", "the latency of a one-task execution alone"),
     ("in-flight", "one-task executions with 1,000 in flight: rate and processor time"),
     ("log", "the same with spans and log at INFO, beside none"),
@@ -51,6 +52,10 @@ pub(crate) const NAMES: [(&str, &str); 16] = [
     ("data", "a transaction of five statements on a tenant's own data, beside plain SeaORM"),
     ("neighbours", "what quiet tenants notice of one in trouble; not among all"),
     ("history", "lists, looks and pruning in a place with 10,000,000 executions behind it; not among all"),
+    (
+        "web",
+        "the HTTP interface and the pages over 1,000,000 executions, with the engine at work; not among all",
+    ),
     ("counts", "statements, commits and round trips of a one-task execution (PostgreSQL)"),
 ];
 
@@ -95,6 +100,7 @@ pub(crate) async fn measure(name: &str, kind: Kind, scale: Scale, only: Option<&
             Ok(rows)
         }
         "history" => history::history(kind, scale).await,
+        "web" => web::web(kind, scale).await,
         "counts" if kind == Kind::Postgres => counts::counts(scale).await,
         _ => Ok(Vec::new()),
     }

@@ -7,6 +7,7 @@ mod service;
 
 mod api;
 mod bad_input;
+mod dashboard;
 mod events;
 mod keys;
 mod openapi;
