@@ -163,19 +163,23 @@
     const all = $$("tr[id]", fresh);
     const count = first ? all.indexOf(first) : all.length;
     newer.hidden = count < 1;
-    $("a", newer).textContent = `${count}${count === all.length ? "+" : ""} newer`;
+    if (count) $("a", newer).textContent = `${count}${count === all.length ? "+" : ""} newer`;
   };
 
+  // A change of what is shown is fetched at once; the server shares looks that are younger than 200 ms, so it
+  // is asked a little later. What is newer is looked at every five seconds, by all pages at one moment.
   let timer, silence;
-  const soon = () => {
+  const soon = (pause = 250) => {
     changes += 1;
     if (held) return state();
-    // At most once a second.
-    timer ??= setTimeout(() => {
+    if (timer && timer.pause <= pause) return;
+    clearTimeout(timer?.id);
+    timer = { pause, id: setTimeout(() => {
       timer = undefined;
       refresh();
-    }, 250);
+    }, pause) };
   };
+  const later = () => soon(Math.max(250, 5000 - Date.now() % 5000));
   const heard = () => {
     clearTimeout(silence);
     silence = setTimeout(() => {
@@ -193,7 +197,15 @@
     source = new EventSource(events);
     source.addEventListener("open", heard);
     source.addEventListener("changed", () => { heard(); soon(); });
-    source.addEventListener("newer", () => { heard(); soon(); });
+    source.addEventListener("newer", () => {
+      heard();
+      const newer = $("#newer");
+      if (newer?.hidden) {
+        newer.hidden = false;
+        $("a", newer).textContent = "Newer ones";
+      }
+      later();
+    });
     source.addEventListener("alive", heard);
     source.addEventListener("unknown", () => { stale ??= time(); state(); });
     source.addEventListener("error", () => {

@@ -25,6 +25,7 @@ mod api;
 mod authorize;
 mod bulk;
 mod engine;
+mod kept;
 mod keys;
 mod pages;
 mod permit;
@@ -52,6 +53,7 @@ pub use problem::Problem;
 pub use prometheus::Prometheus;
 pub use routes::Route;
 
+use kept::Kept;
 use routes::Routes;
 use state::Web;
 use tail::Tails;
@@ -69,6 +71,7 @@ pub fn router(engine: impl Into<Engine>, authorize: impl Authorize) -> Router {
         authorize: Box::new(authorize),
         tails: Arc::new(Tails::new()),
         bulks: Arc::default(),
+        kept: Kept::default(),
     });
     let (api, ..) = api::routes(Routes::new()).finish();
     let (pages, ..) = session::routes(pages::routes(Routes::new())).finish();

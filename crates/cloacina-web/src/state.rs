@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::Authorize;
 use crate::bulk::Bulks;
 use crate::engine::Engine;
+use crate::kept::Kept;
 use crate::tail::Tails;
 
 /// What every handler is given.
@@ -14,6 +15,7 @@ pub(crate) struct Web {
     pub(crate) authorize: Box<dyn Authorize>,
     pub(crate) tails: Arc<Tails>,
     pub(crate) bulks: Arc<Bulks>,
+    pub(crate) kept: Kept,
 }
 
 impl fmt::Debug for Web {

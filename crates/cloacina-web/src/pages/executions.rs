@@ -13,6 +13,7 @@ use super::parts::{text, url};
 use super::wanted::{SINCE, STATES, Wanted, id};
 use super::{bulk, waiting};
 use crate::Problem;
+use crate::kept::Kept;
 use crate::permit::{Control, Permit, View};
 use crate::routes::Routes;
 
@@ -88,17 +89,32 @@ impl Row {
     }
 }
 
+/// Executions, each with what it waits for.
+type Listed = Vec<(ExecutionResult, Vec<Waiting>)>;
+
 /// A page of executions with what they wait for.
 pub(super) async fn read(
+    kept: &Kept,
     runner: &Runner,
     wanted: &Wanted,
     (before, most): (Option<Uuid>, usize),
     sees_payloads: bool,
 ) -> Result<(Vec<Row>, bool), Problem> {
     let now = runner.now();
-    let mut executions = runner.list(wanted.filter(now), before, most + 1).await?;
-    let has_more = executions.len() > most;
-    executions.truncate(most);
+    let of = format!("executions {} {} {before:?} {most}", runner.place(), wanted.query());
+    let listed = kept.get(of, async || Ok(look(runner, wanted, (before, most)).await?)).await?;
+    let rows = listed.iter().take(most);
+    let rows = rows.map(|(execution, waits)| Row::new(runner.place(), execution, waits, sees_payloads, now));
+    Ok((rows.collect(), listed.len() > most))
+}
+
+/// One more than is shown, so that it is known whether there are more.
+async fn look(
+    runner: &Runner,
+    wanted: &Wanted,
+    (before, most): (Option<Uuid>, usize),
+) -> Result<Listed, cloacina::Error> {
+    let executions = runner.list(wanted.filter(runner.now()), before, most + 1).await?;
     let waits = executions.iter().map(async |execution| {
         if execution.status != ExecutionStatus::Waiting {
             return Ok(Vec::new());
@@ -106,11 +122,7 @@ pub(super) async fn read(
         runner.execution(execution.execution_id).waits().await
     });
     let waits = join_all(waits).await;
-    let mut rows = Vec::with_capacity(executions.len());
-    for (execution, waits) in executions.iter().zip(waits) {
-        rows.push(Row::new(runner.place(), execution, &waits?, sees_payloads, now));
-    }
-    Ok((rows, has_more))
+    executions.into_iter().zip(waits).map(|(execution, waits)| Ok((execution, waits?))).collect()
 }
 
 async fn list(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
@@ -118,7 +130,8 @@ async fn list(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     let runner = permit.runner().await?;
     let now = runner.now();
     let before = frame.param("before").map(id).transpose()?;
-    let (rows, has_more) = read(&runner, &wanted, (before, PAGE), permit.sees_payloads()).await?;
+    let (rows, has_more) =
+        read(&permit.web().kept, &runner, &wanted, (before, PAGE), permit.sees_payloads()).await?;
     let tenant = permit.tenant();
     let newest = wanted.query();
     let older = rows.last().filter(|_| has_more).map(|last| format!("{}&before={}", wanted.query(), last.id));

@@ -68,9 +68,10 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     let runner = permit.runner().await?;
     let (now, sees) = (runner.now(), permit.sees_payloads());
     let after = frame.param("after").map(cursor).transpose()?;
-    let mut waits = runner.inbox(after, PAGE + 1).await?;
+    let of = format!("inbox {} {after:?}", permit.tenant());
+    let waits = permit.web().kept.get(of, async || Ok(runner.inbox(after, PAGE + 1).await?)).await?;
     let has_more = waits.len() > PAGE;
-    waits.truncate(PAGE);
+    let waits = &waits[..waits.len().min(PAGE)];
     let next = waits.last().filter(|_| has_more).map(|last| last.cursor().to_string());
     let mut questions: Vec<Question> = waits.iter().filter_map(|wait| Question::new(wait, sees)).collect();
     questions.sort_by_key(|question| (question.until.is_none(), question.until));

@@ -61,13 +61,14 @@ async fn read(runner: &Runner) -> Result<Read, cloacina::Error> {
 async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     let runner = permit.runner().await?;
     let (now, sees) = (runner.now(), permit.sees_payloads());
-    let read = read(&runner).await?;
     let tenant = permit.tenant();
+    let kept = &permit.web().kept;
+    let read = kept.get(format!("overview {tenant}"), async || Ok(read(&runner).await?)).await?;
     let home = url::tenant(tenant);
     let needs = needs(&read, &frame, tenant, sees, now);
     let asks = read.waits.iter().filter(|wait| wait.ask.is_some()).count();
     let metrics = &read.metrics;
-    let (rows, _) = executions::read(&runner, &Wanted::default(), (None, SHOWN), sees).await?;
+    let (rows, _) = executions::read(kept, &runner, &Wanted::default(), (None, SHOWN), sees).await?;
     let list = frame.to(format!("{home}/executions"));
     let waiting = read.waits.iter().map(|wait| wait.execution_id);
     let watches: Vec<Uuid> = rows.iter().map(|row| row.id).chain(waiting).collect();

@@ -51,6 +51,8 @@ async fn look<A: permit::Action>(
     frame: &Frame,
 ) -> Result<View, Problem> {
     let execution = runner.execution(id(text)?);
-    let read = read(&execution, frame.param("children")).await?;
-    Ok(View::new(permit.tenant(), read, frame, permit.sees_payloads(), runner.now()))
+    let children = frame.param("children");
+    let of = format!("execution {} {} {children:?}", permit.tenant(), execution.execution_id);
+    let read = permit.web().kept.get(of, async || read(&execution, children).await).await?;
+    Ok(View::new(permit.tenant(), &read, frame, permit.sees_payloads(), runner.now()))
 }

@@ -194,11 +194,11 @@ struct Tried<'a> {
 }
 
 impl View {
-    pub(super) fn new(tenant: &str, read: Read, frame: &Frame, sees_payloads: bool, now: Timestamp) -> Self {
+    pub(super) fn new(tenant: &str, read: &Read, frame: &Frame, sees_payloads: bool, now: Timestamp) -> Self {
         let Read { details, graph, history, waits, progress, children } = read;
         let result = &details.result;
         let mut tried: HashMap<&str, Tried<'_>> = HashMap::new();
-        for attempt in &history {
+        for attempt in history {
             tried.entry(&attempt.task_id).or_default().attempts.push(attempt);
         }
         let open: HashMap<&str, &Waiting> = waits.iter().map(|wait| (wait.wait.as_str(), wait)).collect();
@@ -363,7 +363,7 @@ impl View {
             changes,
             shown,
             context: values,
-            input: details.input,
+            input: details.input.clone(),
             whole,
             maps: progress
                 .iter()
@@ -376,7 +376,7 @@ impl View {
                         .any(|task| task.task_id == progress.node && task.state == TaskState::Waiting),
                 })
                 .collect(),
-            children,
+            children: children.clone(),
             facts: Facts {
                 fingerprint: details.fingerprint.to_string(),
                 version: graph.as_ref().and_then(|graph| graph.version.clone()),
