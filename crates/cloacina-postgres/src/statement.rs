@@ -133,6 +133,7 @@ statements! {
     WAIT_AWAY "wait_away";
     WAIT_BACK "wait_back";
     WAIT_LIST "wait_list";
+    WAIT_ANY "wait_any";
     WAIT_DROP "wait_drop";
     WAIT_PRUNE "wait_prune";
     CHILDREN_BEGIN "children_begin";
@@ -188,6 +189,7 @@ statements! {
     EXECUTION_PULSE "execution_pulse";
     EXECUTION_FIND "execution_find";
     EXECUTION_LIST "execution_list";
+    EXECUTION_ANY "execution_any";
     EXECUTION_LIST_FILTERED "execution_list_filtered";
     EXECUTION_PRUNE "execution_prune";
     TASK_LOAD "task_load";
