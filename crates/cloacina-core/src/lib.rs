@@ -57,6 +57,8 @@ pub use cursor::Cursor;
 #[doc(hidden)]
 pub use error::Carried;
 pub use error::{Error, ErrorKind, TaskError};
+#[doc(hidden)]
+pub use hub::summary_of;
 pub use hub::{Completion, Deferred, Hub, Prepared, Recording, Submitter, Writing};
 #[cfg(feature = "testing")]
 pub use hub::{Doing, RunningTask};

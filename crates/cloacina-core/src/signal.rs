@@ -217,8 +217,17 @@ impl Waiting {
         Cursor { major: self.execution_id.as_u128(), minor: self.node.into() }
     }
 
+    /// Where a list goes on after this wait.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn cursor_of(execution: Uuid, node: i16) -> Cursor {
+        Cursor { major: execution.as_u128(), minor: node.into() }
+    }
+
     /// What the store takes for that.
-    pub(crate) fn after(cursor: Cursor) -> (ExecutionId, i16) {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn after(cursor: Cursor) -> (ExecutionId, i16) {
         let node = i16::try_from(cursor.minor).unwrap_or(i16::MAX);
         (ExecutionId(Uuid::from_u128(cursor.major)), node)
     }

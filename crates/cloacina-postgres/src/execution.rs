@@ -339,15 +339,26 @@ pub(crate) async fn list(
     place: Place,
     list: ExecutionList,
 ) -> Result<Vec<ExecutionHeader>> {
+    let rows = long_in_place(&inner, &place, &[list_step(&place, &list)]).await?;
+    listed(&rows[0], &place)
+}
+
+/// The rows of a list.
+pub(crate) fn listed(rows: &[Row], place: &Place) -> Result<Vec<ExecutionHeader>> {
+    headers_of(rows, place, false)
+}
+
+/// The statement of a list.
+pub(crate) fn list_step(place: &Place, list: &ExecutionList) -> Step<'static> {
     let (tenant, before) = (Uuid::from(place.tenant), list.before.map_or(Uuid::max(), Uuid::from));
     let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
     let parts = |(statuses, workflow): (&[ExecutionStatus], Option<&str>)| {
         let states: Vec<&str> = statuses.iter().map(|status| ExecutionStatus::as_str(*status)).collect();
         (states, workflow.map(str::to_owned))
     };
-    let (superseded, tag) = (list.filter.superseded, list.filter.tag.as_deref());
+    let (superseded, tag) = (list.filter.superseded, list.filter.tag.clone());
     let filtered = list.filter.parts().map(parts);
-    let step = match (filtered, tag, superseded) {
+    match (filtered, tag, superseded) {
         (None, None, _) => Step::Run(sql::EXECUTION_LIST, params![tenant, before, limit]),
         (Some((states, workflow)), None, None) => {
             Step::Run(sql::EXECUTION_LIST_FILTERED, params![tenant, before, states, workflow, limit])
@@ -363,9 +374,7 @@ pub(crate) async fn list(
                 params![tenant, before, states, workflow, limit, superseded, tag],
             )
         }
-    };
-    let rows = long_in_place(&inner, &place, &[step]).await?;
-    headers_of(&rows[0], &place, false)
+    }
 }
 
 pub(crate) async fn attempts(

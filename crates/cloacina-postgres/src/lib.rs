@@ -12,6 +12,7 @@
 //!
 //! The statements are files in `sql/`, the tables are made by `migrations/`.
 
+mod across;
 mod address;
 pub mod admin;
 mod audit;
@@ -75,6 +76,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+pub use across::Across;
 pub use address::{AddressParts, PostgresAddress};
 #[doc(hidden)]
 pub use migrations::Migration;
@@ -189,6 +191,34 @@ impl PostgresStore {
     pub async fn tenants_named(&self, name: Option<&str>) -> Result<Vec<NamedTenant>> {
         let (inner, name) = (Arc::clone(&self.inner), name.map(str::to_owned));
         self.run(async move { tenant::named(&inner, name.as_deref()).await }).await
+    }
+
+    /// The newest executions of a list in the places of all these tenants that are in this database, without
+    /// opening one.
+    ///
+    /// # Errors
+    ///
+    /// None at present: what is wrong with a place is told with its tenant.
+    pub async fn executions_across(
+        &self,
+        tenants: Vec<NamedTenant>,
+        list: ExecutionList,
+    ) -> Result<Across<ExecutionHeader>> {
+        self.run(across::executions(Arc::clone(&self.inner), tenants, list)).await
+    }
+
+    /// The waits in the places of all these tenants that are in this database, tenant after tenant, without
+    /// opening one. What is to be left out before the first one is the first tenant's.
+    ///
+    /// # Errors
+    ///
+    /// As [`executions_across`](Self::executions_across).
+    pub async fn waits_across(
+        &self,
+        tenants: Vec<NamedTenant>,
+        filter: WaitFilter,
+    ) -> Result<Across<OpenWait>> {
+        self.run(across::waits(Arc::clone(&self.inner), tenants, filter)).await
     }
 
     /// Makes a place for a tenant that the operator calls by another name than its schema's; `None` if either

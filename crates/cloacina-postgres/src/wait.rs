@@ -296,13 +296,22 @@ pub(crate) async fn move_to(
 }
 
 pub(crate) async fn list(inner: Arc<Inner>, place: Place, filter: WaitFilter) -> Result<Vec<OpenWait>> {
+    let rows = long_in_place(&inner, &place, &[wait_step(&place, &filter)]).await?.remove(0);
+    Ok(waits_of(&rows, &place))
+}
+
+/// The statement that lists waits.
+pub(crate) fn wait_step(place: &Place, filter: &WaitFilter) -> Step<'static> {
     let (after, node) = filter.after.map_or((Uuid::nil(), -1), |(execution, node)| (execution.into(), node));
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
     let of = filter.execution.map(Uuid::from);
-    let parameters = params![Uuid::from(place.tenant), of, after, node, filter.asking, limit];
-    let rows = long_in_place(&inner, &place, &[Step::Run(sql::WAIT_LIST, parameters)]).await?.remove(0);
-    let get = Get(&place);
-    Ok(readable(&rows, &place.name, |row| {
+    Step::Run(sql::WAIT_LIST, params![Uuid::from(place.tenant), of, after, node, filter.asking, limit])
+}
+
+/// The rows of such a list.
+pub(crate) fn waits_of(rows: &[Row], place: &Place) -> Vec<OpenWait> {
+    let get = Get(place);
+    readable(rows, &place.name, |row| {
         let until: Timestamp = get.of(row, "until")?;
         Ok(OpenWait {
             execution: ExecutionId(get.of(row, "execution_id")?),
@@ -314,7 +323,7 @@ pub(crate) async fn list(inner: Arc<Inner>, place: Place, filter: WaitFilter) ->
             until: (until < NEVER).then_some(until),
             ask: get.of::<Option<&str>>(row, "ask")?.map(Into::into),
         })
-    }))
+    })
 }
 
 pub(crate) async fn send(

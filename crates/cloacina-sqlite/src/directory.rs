@@ -9,16 +9,19 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cloacina_core::store::{
-    AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore,
-    NewAudit, NewKey, Result, StoreError, StoreErrorKind,
+    AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, ExecutionHeader, ExecutionList, KeyId, KeyList,
+    KeyRecord, KeyRefusal, KeyStore, NewAudit, NewKey, OpenWait, Result, StoreError, StoreErrorKind,
+    WaitFilter,
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::runtime::Handle;
 
+use crate::across::{self, Across};
 use crate::address::{FileId, SqliteAddress};
 use crate::error::Failure;
+use crate::holds::Holds;
 use crate::registry::Registry;
 use crate::runtime::{on_blocking_thread, runtime};
 use crate::time::micros;
@@ -151,6 +154,7 @@ impl Directory {
                 }
                 let tenant = owner(&path)?;
                 registry.know(connection, &id, tenant)?;
+                registry.hold(connection, &id, Some(Holds::default()))?;
                 note(connection, &id, audit.as_ref())
             });
             made.map(|()| address)
@@ -281,6 +285,53 @@ impl Directory {
         let (registry, directory) = (Arc::clone(&self.registry), self.path.clone());
         on_blocking_thread(move || {
             work(&registry).map_err(|failure| failure.into_store_error(&directory.display().to_string()))
+        })
+        .await
+    }
+
+    /// The newest executions of a list in all files, without opening a store on one. Files that nobody has open
+    /// are read only if they may have some.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Place`] if the directory cannot be read.
+    pub async fn executions_across(&self, list: ExecutionList) -> Result<Across<ExecutionHeader>> {
+        self.with_candidates(None, move |directory, ids, holds| {
+            ids.retain(|id| holds(id).is_none_or(|holds| holds.may_match(&list.filter)));
+            across::executions(directory, ids, &list)
+        })
+        .await
+    }
+
+    /// The waits in all files, file after file in the order of names from this one on, without opening a store
+    /// on one. What is to be left out before the first wait is in that file.
+    ///
+    /// # Errors
+    ///
+    /// As [`executions_across`](Self::executions_across).
+    pub async fn waits_across(&self, from: Option<FileId>, filter: WaitFilter) -> Result<Across<OpenWait>> {
+        self.with_candidates(from.clone(), move |directory, ids, holds| {
+            ids.retain(|id| holds(id).is_none_or(|holds| holds.may_wait(filter.asking)));
+            let after = filter.after.filter(|_| ids.first() == from.as_ref());
+            across::waits(directory, ids, &WaitFilter { after, ..filter })
+        })
+        .await
+    }
+
+    /// Reads files from one on, in the order of their names, with what is known of those that nobody has open.
+    async fn with_candidates<T: Send + 'static>(
+        &self,
+        from: Option<FileId>,
+        read: impl FnOnce(&Path, &mut Vec<FileId>, &dyn Fn(&FileId) -> Option<Holds>) -> T + Send + 'static,
+    ) -> Result<T> {
+        let directory = self.path.clone();
+        self.with_registry(move |registry| {
+            let known = registry.read(|connection| registry.all_holds(connection))?;
+            let mut ids = look_through(&directory)?;
+            ids.retain(|id| from.as_ref().is_none_or(|from| id >= from));
+            ids.sort_unstable();
+            let holds = |id: &FileId| known.get(&id.as_str().to_ascii_lowercase()).copied();
+            Ok(read(&directory, &mut ids, &holds))
         })
         .await
     }

@@ -27,6 +27,7 @@
 //! [rest]: cloacina_core::store::Store::rest
 //! [unknown]: cloacina_core::store::StoreErrorKind::Unknown
 
+mod across;
 mod address;
 mod audit;
 mod children;
@@ -43,6 +44,7 @@ mod flush;
 #[cfg(target_os = "linux")]
 mod follow;
 mod guest;
+mod holds;
 mod keys;
 mod long;
 mod migrate;
@@ -63,6 +65,7 @@ mod transaction;
 mod wait;
 mod workflow;
 
+pub use across::Across;
 pub use address::{FileId, FileIdentity, SqliteAddress};
 pub use directory::{Directory, DueFile};
 pub use error::deleted_log;

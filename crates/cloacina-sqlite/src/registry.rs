@@ -7,8 +7,8 @@
 //!
 //! - *Before* a file is written to, it is noted as open. While it is, nothing is promised about when work is
 //!   due in it.
-//! - When a store closes the file or lets it rest, it notes the next due time that it reads there, and only
-//!   then makes sure that nobody else wrote since it read. Whoever writes later has noted the file as open
+//! - When a store closes the file or lets it rest, it notes the next due time that it reads there and which
+//!   kinds of executions and waits there are, and only then makes sure that nobody else wrote since it read. Whoever writes later has noted the file as open
 //!   before, and notes the due time afterwards.
 //!
 //! So what the registry says may be early, which costs a look, and not late. A process that dies leaves its
@@ -32,6 +32,7 @@ use uuid::Uuid;
 use crate::address::{FileId, FileIdentity};
 use crate::connect::FLAGS;
 use crate::error::Failure;
+use crate::holds::Holds;
 use crate::keys;
 use crate::transaction::{snapshot, transaction};
 
@@ -44,6 +45,9 @@ const PLACE_INSERT: &str = include_str!("../registry/place_insert.sql");
 const PLACE_FORGET: &str = include_str!("../registry/place_forget.sql");
 const PLACE_NEXT: &str = include_str!("../registry/place_next.sql");
 const PLACE_DUE: &str = include_str!("../registry/place_due.sql");
+const PLACE_HOLDS: &str = include_str!("../registry/place_holds.sql");
+const PLACE_UNKNOWN: &str = include_str!("../registry/place_unknown.sql");
+const PLACE_ALL_HOLDS: &str = include_str!("../registry/place_all_holds.sql");
 const HOLDER_OPEN: &str = include_str!("../registry/holder_open.sql");
 const HOLDER_REST: &str = include_str!("../registry/holder_rest.sql");
 const HOLDER_LIST: &str = include_str!("../registry/holder_list.sql");
@@ -167,6 +171,7 @@ impl Registry {
                 connection.query_row("SELECT host FROM boot", [], |row| row.get(0)).optional()?;
             if boot.is_empty() || known.as_deref() != Some(boot) {
                 connection.execute("UPDATE place SET due_at = 0", [])?;
+                connection.execute("DELETE FROM place_holds", [])?;
                 connection.execute("INSERT OR REPLACE INTO boot (one, host) VALUES (1, ?1)", [boot])?;
             }
             Ok(())
@@ -228,7 +233,35 @@ impl Registry {
     /// Forgets a tenant whose file is gone, with its keys: another one of its name has nothing of it.
     pub(crate) fn forget(&self, connection: &Connection, id: &str) -> Result<(), Failure> {
         connection.prepare_cached(PLACE_FORGET)?.execute([id])?;
+        connection.prepare_cached(PLACE_UNKNOWN)?.execute([id])?;
         keys::forget(connection, id)
+    }
+
+    /// Notes what a file holds that nobody has open; `None` if that is not known.
+    pub(crate) fn hold(
+        &self,
+        connection: &Connection,
+        id: &FileId,
+        holds: Option<Holds>,
+    ) -> Result<(), Failure> {
+        match holds {
+            Some(Holds { states, failed_at, waits }) => {
+                let values = params![id.as_str(), states, failed_at, waits];
+                connection.prepare_cached(PLACE_HOLDS)?.execute(values)?;
+            }
+            None => drop(connection.prepare_cached(PLACE_UNKNOWN)?.execute([id.as_str()])?),
+        }
+        Ok(())
+    }
+
+    /// What files hold that nobody has open, as far as it is known; by the names in lower case.
+    pub(crate) fn all_holds(&self, connection: &Connection) -> Result<HashMap<String, Holds>, Failure> {
+        let mut statement = connection.prepare_cached(PLACE_ALL_HOLDS)?;
+        let rows = statement.query_map([], |row| {
+            let holds = Holds { states: row.get(1)?, failed_at: row.get(2)?, waits: row.get(3)? };
+            Ok((row.get::<_, String>(0)?.to_ascii_lowercase(), holds))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// All that is known by name, and what is due or was left open; the time is 0 where it is not known.
@@ -298,10 +331,11 @@ impl Holder {
         })
     }
 
-    /// Notes that this store is about to close the file, and when work is due in it. What processes left open
+    /// Notes that this store is about to close the file, when work is due in it, and what it holds. What processes left open
     /// that are gone has been looked at by now.
-    pub(crate) fn rested(&self, due: Option<i64>) -> Result<(), Failure> {
+    pub(crate) fn rested(&self, due: Option<i64>, holds: Option<Holds>) -> Result<(), Failure> {
         self.registry.write(|connection| {
+            self.registry.hold(connection, &self.id, holds)?;
             connection.prepare_cached(PLACE_NEXT)?.execute(params![self.id.as_str(), due])?;
             connection.prepare_cached(HOLDER_REST)?.execute([self.number])?;
             self.forget_the_gone(connection)

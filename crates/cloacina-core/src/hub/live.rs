@@ -462,7 +462,7 @@ pub(crate) fn details_of(
 }
 
 /// A stored execution without its tasks.
-pub(crate) fn summary_of(header: &ExecutionHeader) -> ExecutionResult {
+pub fn summary_of(header: &ExecutionHeader) -> ExecutionResult {
     let start_time = header.started_at.unwrap_or(header.created_at);
     ExecutionResult {
         execution_id: Uuid::from(header.id),

@@ -95,7 +95,8 @@ pub use deferred::{Deferred, Prepared, Submitter};
 pub(crate) use describe::infos;
 #[cfg(feature = "testing")]
 pub use idle::{Doing, RunningTask};
-pub(crate) use live::{details_of, result_of, summary_of};
+pub use live::summary_of;
+pub(crate) use live::{details_of, result_of};
 pub(crate) use place::{Ended, HandleNumber, OpenPlace};
 pub use recording::{Completion, Recording, Writing};
 pub use shared::Hub;

@@ -10,6 +10,7 @@ use rusqlite::config::DbConfig;
 use super::{OpenWriter, Reader, SqliteStore, Writer, fold};
 use crate::error::Failure;
 use crate::files::Footprint;
+use crate::holds::Holds;
 use crate::long::LongReads;
 use crate::opener::Opener;
 use crate::release::release;
@@ -44,7 +45,8 @@ impl SqliteStore {
         // What is committed from here on shows in the looks of the file, what was before in the version.
         let after = Footprint::of(path);
         if let Some(holder) = &self.holder {
-            holder.rested(self.next_due(open)?)?;
+            let holds = Holds::of(&open.connection, self.place.tenant)?;
+            holder.rested(self.next_due(open)?, Some(holds))?;
         }
         if after != before
             || after.is_none_or(|looks| Some(looks.identity) != self.identity)
@@ -127,10 +129,11 @@ impl SqliteStore {
         let signed = (|| {
             if let Writer::Open(writer) = writer {
                 let version = data_version(&writer.connection)?;
-                holder.rested(self.next_due(writer)?)?;
+                let holds = Holds::of(&writer.connection, self.place.tenant)?;
+                holder.rested(self.next_due(writer)?, Some(holds))?;
                 if data_version(&writer.connection)? != version {
                     // Somebody wrote since it was read.
-                    holder.rested(Some(0))?;
+                    holder.rested(Some(0), None)?;
                 }
             }
             holder.gone()

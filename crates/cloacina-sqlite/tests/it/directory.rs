@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::store::{
-    KeyHash, KeyId, KeyStore as _, NewKey, Result, Store, StoreError, StoreErrorKind,
+    ExecutionFilter, ExecutionList, KeyHash, KeyId, KeyStore as _, NewKey, Result, Store, StoreError,
+    StoreErrorKind, WaitFilter,
 };
 use cloacina_sqlite::{Directory, FileId, SqliteAddress, SqliteStore};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::support::{Handle, at, new_execution, retry};
+use crate::support::{Handle, at, completed, failed, new_execution, retry};
 
 struct Tenants {
     directory: Directory,
@@ -175,6 +177,50 @@ async fn a_file_that_takes_the_place_of_another_has_none_of_its_keys() {
     fs::rename(&aside, tenants.path("globex.db")).unwrap();
     close(tenants.handle("globex").await).await;
     assert!(is_there(&keys[1]).await);
+}
+
+#[tokio::test]
+async fn a_look_over_all_files_reads_those_that_may_hold_what_is_looked_for() {
+    let tenants = Tenants::new().await;
+    for name in ["busy", "idle", "new", "open"] {
+        tenants.directory.create(&id(name)).await.unwrap();
+    }
+    let of_failed = |filter: ExecutionFilter| filter.status(ExecutionStatus::Failed);
+    for name in ["busy", "idle", "open"] {
+        let handle = tenants.handle(name).await;
+        let execution = handle.submit(1, new_execution(&[0], &[0])).await;
+        let outcome =
+            if name == "idle" { completed(execution, 0, 1, &[]) } else { failed(execution, 0, &[]) };
+        handle.record(2, vec![outcome]).await;
+        if name == "open" {
+            std::mem::forget(handle);
+        } else {
+            close(handle).await;
+        }
+    }
+    let listed = async |filter: ExecutionFilter| {
+        let (found, unreadable) = tenants.directory.executions_across(list(filter)).await.unwrap();
+        let found: Vec<_> = found.into_iter().map(|(tenant, _)| tenant).collect();
+        (found, unreadable.into_iter().map(|(tenant, _)| tenant).collect::<Vec<_>>())
+    };
+    assert_eq!(listed(of_failed(ExecutionFilter::all())).await.0.len(), 2);
+    // What is not read cannot be found to be broken.
+    for name in ["idle.db", "new.db"] {
+        fs::write(tenants.path(name), "no database at all").unwrap();
+    }
+    assert_eq!(listed(of_failed(ExecutionFilter::all())).await.1, [""; 0]);
+    let of_completed = ExecutionFilter::all().status(ExecutionStatus::Completed);
+    assert_eq!(listed(of_completed).await.1, ["idle"]);
+    assert_eq!(listed(ExecutionFilter::all()).await.1, ["idle"]);
+    let later = of_failed(ExecutionFilter::all().since(at(i32::MAX.into())));
+    assert_eq!(listed(later).await.0, ["open"], "of a file that is open nothing is promised");
+    let waits = WaitFilter { limit: 10, ..WaitFilter::default() };
+    let (found, unreadable) = tenants.directory.waits_across(None, waits).await.unwrap();
+    assert_eq!((found.len(), unreadable.len()), (0, 0));
+}
+
+fn list(filter: ExecutionFilter) -> ExecutionList {
+    ExecutionList { filter, before: None, limit: 100 }
 }
 
 #[cfg(unix)]

@@ -23,7 +23,9 @@
 //! # fn main() {}
 //! ```
 
+mod across;
 mod aside;
+mod found;
 mod name;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -46,6 +48,7 @@ use cloacina_core::{Error, ErrorKind, Keys, audit_list, audit_verify};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 
+pub use found::Across;
 pub use name::TenantName;
 pub use provisioned::Provisioned;
 

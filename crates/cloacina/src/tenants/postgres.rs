@@ -4,15 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cloacina_core::execution::ExecutionResult;
 use cloacina_core::id::TenantId;
-use cloacina_core::store::{AuditStore, KeyStore, NewAudit, Store as _, TenantState};
+use cloacina_core::store::{
+    AuditStore, ExecutionHeader, ExecutionList, KeyStore, NewAudit, Store as _, TenantState, WaitFilter,
+};
 use cloacina_core::streak::{Streak, Whose};
-use cloacina_core::{Error, ErrorKind};
+use cloacina_core::{Error, ErrorKind, Waiting};
 use cloacina_postgres::{NamedTenant, PostgresStore, SchemaName};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::aside::Aside;
+use super::found::Across;
 use super::{Placement, Provisioned, TenantLimits, TenantName};
 #[cfg(feature = "data")]
 use crate::data::Data;
@@ -288,6 +292,71 @@ impl Databases {
         Ok(tenants.filter(|tenant| tenant.schema_name != main).map(|tenant| tenant.name).collect())
     }
 
+    /// The tenants, but for the manager's own place, in the order of their names.
+    async fn all(&self) -> Result<Vec<NamedTenant>, Error> {
+        let main = self.server.place();
+        let mut all = self.store.tenants_named(None).await?;
+        all.retain(|tenant| tenant.schema_name != main);
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(all)
+    }
+
+    /// The runner of a tenant with a database of its own, which is kept open.
+    async fn kept(&self, name: &str) -> Result<Runner, Error> {
+        let kept = self.kept_open.lock().await.runners.get(name).cloned();
+        kept.filter(|runner| !runner.is_shut_down()).ok_or_else(|| {
+            let message = format!("the database of tenant `{name}` is not open yet; ask again in a moment");
+            Error::new(ErrorKind::Unavailable, message)
+        })
+    }
+
+    pub(super) async fn executions(
+        &self,
+        list: ExecutionList,
+        read: impl Fn(ExecutionHeader) -> ExecutionResult,
+        across: &mut Across<ExecutionResult>,
+    ) -> Result<(), Error> {
+        let all = self.all().await?;
+        for tenant in all.iter().filter(|tenant| is_elsewhere(tenant)) {
+            let listed = match self.kept(&tenant.name).await {
+                Ok(runner) => runner.list(list.filter.clone(), list.before.map(Into::into), list.limit).await,
+                Err(error) => Err(error),
+            };
+            across.add_of(&tenant.name, listed);
+        }
+        across.add(self.store.executions_across(all, list).await?, read);
+        Ok(())
+    }
+
+    pub(super) async fn waits(
+        &self,
+        from: Option<&str>,
+        filter: WaitFilter,
+        across: &mut Across<Waiting>,
+    ) -> Result<(), Error> {
+        let mut all = self.all().await?;
+        all.retain(|tenant| from.is_none_or(|from| &*tenant.name >= from));
+        for tenant in all.iter().filter(|tenant| is_elsewhere(tenant)) {
+            let after = filter.after.filter(|_| from == Some(tenant.name.as_str()));
+            let listed = match self.kept(&tenant.name).await {
+                Ok(runner) => {
+                    let after = after.map(|(execution, node)| Waiting::cursor_of(execution.into(), node));
+                    match filter.asking {
+                        true => runner.inbox(after, filter.limit).await,
+                        false => runner.waits(after, filter.limit).await,
+                    }
+                }
+                Err(error) => Err(error),
+            };
+            across.add_of(&tenant.name, listed);
+        }
+        all.retain(|tenant| !is_elsewhere(tenant));
+        let after = filter.after.filter(|_| all.first().map(|tenant| tenant.name.as_str()) == from);
+        let filter = WaitFilter { after, ..filter };
+        across.add(self.store.waits_across(all, filter).await?, Waiting::from);
+        Ok(())
+    }
+
     pub(super) async fn open_runner(
         &self,
         name: &TenantName,
@@ -359,6 +428,12 @@ impl Databases {
 /// An administrator that notes for whom it acts.
 fn acting(admin: &DatabaseAdmin, audit: Option<&NewAudit>) -> DatabaseAdmin {
     audit.map_or_else(|| admin.clone(), |audit| admin.acting((*audit.actor).clone()))
+}
+
+/// Whether its place is in a database of its own that is there.
+fn is_elsewhere(tenant: &NamedTenant) -> bool {
+    tenant.placement == Placement::Database
+        && matches!(tenant.state, TenantState::Active | TenantState::Suspended)
 }
 
 /// What an administrator calls a tenant: by its schema, if that is in the administrator's database.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cloacina_core::clock::Clock;
-use cloacina_core::store::{AuditStore, KeyStore, NewAudit};
+use cloacina_core::store::{
+    AuditStore, ExecutionHeader, ExecutionList, KeyStore, NewAudit, OpenWait, WaitFilter,
+};
 use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{Error, ErrorKind};
 use cloacina_sqlite::{Directory, FileId};
@@ -77,6 +79,22 @@ impl Files {
 
     pub(super) async fn list(&self) -> Result<Vec<String>, Error> {
         Ok(self.directory.list().await?.iter().map(FileId::to_string).collect())
+    }
+
+    pub(super) async fn executions(
+        &self,
+        list: ExecutionList,
+    ) -> Result<cloacina_sqlite::Across<ExecutionHeader>, Error> {
+        Ok(self.directory.executions_across(list).await?)
+    }
+
+    pub(super) async fn waits(
+        &self,
+        from: Option<&str>,
+        filter: WaitFilter,
+    ) -> Result<cloacina_sqlite::Across<OpenWait>, Error> {
+        let from = from.map(FileId::parse).transpose()?;
+        Ok(self.directory.waits_across(from, filter).await?)
     }
 
     pub(super) async fn open_runner(

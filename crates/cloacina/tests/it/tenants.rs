@@ -5,7 +5,10 @@ use std::time::Duration;
 use cloacina::audit::Actor;
 use cloacina::keys::NewKey;
 use cloacina::tenants::{Placement, TenantLimits, TenantManager, TenantManagerBuilder};
-use cloacina::{Context, ErrorKind, RetryPolicy, Task as _, TaskError};
+use cloacina::{
+    Ask, Context, ErrorKind, ExecutionFilter, ExecutionStatus, RetryPolicy, Task as _, TaskError, Wait,
+    Workflow,
+};
 use cloacina_core::clock::{Clock as _, SystemClock};
 
 use crate::given::Mailer;
@@ -298,6 +301,91 @@ in_each_home! {
         tenants.shutdown_all().await.unwrap();
     }
 
+    async fn what_all_tenants_have_is_listed_without_opening_one(home: Home) {
+        let waits = Workflow::builder("asks").wait(Wait::signal("go").ask(Ask::new("go on?"))).wait(Wait::signal("other")).build();
+        let fails = workflow("fails", [task("t", |_| async { Err(TaskError::from("no")) })]);
+        let config = || quick().workflow(waits.clone()).workflow(fails.clone()).build();
+        let first = home.builder().config(config()).build().await.unwrap();
+        let names = ["acme", "beta", "corp", "dent", "euro"];
+        let mut failed = Vec::new();
+        for name in names {
+            first.provision(name).await.unwrap();
+        }
+        for round in 0..3 {
+            for name in ["acme", "corp", "euro"] {
+                let runner = first.runner(name).await.unwrap();
+                let result = runner.execute("fails", Context::new()).await.unwrap();
+                failed.push((name.to_owned(), result.execution_id));
+                if round == 0 {
+                    let asks = runner.execute_async("asks", Context::new()).await.unwrap();
+                    until(async || asks.waits().await.unwrap().len() == 2).await;
+                }
+            }
+        }
+        first.shutdown_all().await.unwrap();
+        failed.reverse();
+
+        let tenants = home.builder().config(config()).build().await.unwrap();
+        let only_failed = || ExecutionFilter::all().status(ExecutionStatus::Failed);
+        // A database of its own is opened a moment after the manager.
+        until(async || tenants.executions(only_failed(), None, 1).await.unwrap().unreadable.is_empty()).await;
+        let mut listed = Vec::new();
+        loop {
+            let before = listed.last().map(|(_, id)| *id);
+            let page = tenants.executions(only_failed(), before, 4).await.unwrap();
+            assert!(page.unreadable.is_empty(), "{:?}", page.unreadable);
+            let full = page.found.len() == 4;
+            listed.extend(page.found.into_iter().map(|(tenant, execution)| (tenant, execution.execution_id)));
+            if !full {
+                break;
+            }
+        }
+        assert_eq!(listed, failed);
+        let since = SystemClock.now() + Duration::from_secs(60);
+        assert!(tenants.executions(only_failed().since(since), None, 10).await.unwrap().found.is_empty());
+        assert_eq!(tenants.executions(ExecutionFilter::all().workflow("asks"), None, 100).await.unwrap().found.len(), 3);
+
+        let asked = tenants.waits(true, None, 10).await.unwrap().found;
+        assert_eq!(asked.iter().map(|(tenant, _)| tenant.as_str()).collect::<Vec<_>>(), ["acme", "corp", "euro"]);
+        assert!(asked.iter().all(|(_, wait)| wait.ask.is_some()));
+        let mut waits: Vec<(String, cloacina::Waiting)> = Vec::new();
+        loop {
+            let after = waits.last().map(|(tenant, wait)| (tenant.clone(), wait.cursor()));
+            let after = after.as_ref().map(|(tenant, cursor)| (tenant.as_str(), *cursor));
+            let page = tenants.waits(false, after, 4).await.unwrap().found;
+            if page.is_empty() {
+                break;
+            }
+            waits.extend(page);
+        }
+        let of: Vec<_> = waits.iter().map(|(tenant, wait)| (tenant.as_str(), wait.wait.as_str())).collect();
+        let all: Vec<_> = ["acme", "corp", "euro"].into_iter().flat_map(|name| [(name, "go"), (name, "other")]).collect();
+        assert_eq!(of, all);
+        assert_eq!(tenants.open_tenants(), 0);
+
+        // One that cannot be read keeps no other from being listed.
+        match &home {
+            Home::Directory(directory) => {
+                std::fs::write(directory.path().join("tenants").join("broken.db"), "no database at all").unwrap();
+                let page = tenants.executions(only_failed(), None, 100).await.unwrap();
+                assert_eq!((page.found.len(), page.unreadable.len()), (9, 1));
+                assert_error(&page.unreadable[0].1, ErrorKind::Place, "broken.db");
+            }
+            Home::Administered(database, Placement::OwnRole) => {
+                let place = database.admin.list_tenants().await.unwrap().into_iter().find(|tenant| tenant.name == "corp").unwrap();
+                let superuser = database.superuser().await;
+                superuser.batch_execute(&format!("BEGIN; LOCK TABLE {}.workflow_executions", place.schema_name)).await.unwrap();
+                let page = tenants.executions(only_failed(), None, 100).await.unwrap();
+                assert_eq!((page.found.len(), page.unreadable.len()), (6, 1));
+                assert_eq!(page.unreadable[0].0, "corp");
+                superuser.batch_execute("ROLLBACK").await.unwrap();
+            }
+            _ => {}
+        }
+        tenants.shutdown_all().await.unwrap();
+        assert_eq!(tenants.waits(true, None, 1).await.unwrap_err().kind(), ErrorKind::ShutDown);
+    }
+
     async fn names_that_differ_in_case_only_are_told_apart_by_an_error(home: Home) {
         let tenants = home.manager().await;
         tenants.provision("Acme").await.unwrap();
@@ -422,4 +510,58 @@ async fn many_files_that_cannot_be_opened_do_not_hide_a_tenants_work() {
     gate.started().await;
     gate.open(1);
     second.shutdown_all().await.unwrap();
+}
+
+/// A few tenants of three hundred have something, and no place is opened to find it.
+async fn few_of_many_have_something(home: Home) {
+    let fails = workflow("fails", [task("t", |_| async { Err(TaskError::from("no")) })]);
+    let config = || quick().workflow(fails.clone()).build();
+    let first = home.builder().config(config()).build().await.unwrap();
+    for number in 0..300 {
+        first.provision(&format!("tenant-{number:03}")).await.unwrap();
+    }
+    for number in [7, 77, 277] {
+        let runner = first.runner(&format!("tenant-{number:03}")).await.unwrap();
+        runner.execute("fails", Context::new()).await.unwrap();
+    }
+    first.shutdown_all().await.unwrap();
+    let tenants = home.builder().config(config()).idle_after(Duration::from_millis(1)).build().await.unwrap();
+    if matches!(&home, Home::Directory(_)) {
+        // Files that were never open are looked at once, by whoever serves the directory.
+        let path = match &home {
+            Home::Directory(directory) => directory.path().join("tenants").join("cloacina.registry"),
+            _ => unreachable!(),
+        };
+        let registry = rusqlite::Connection::open(path).unwrap();
+        registry.busy_timeout(Duration::from_secs(10)).unwrap();
+        let left = "SELECT (SELECT count(*) FROM place WHERE due_at = 0) + (SELECT count(*) FROM holder WHERE is_open = 1)";
+        until(async || registry.query_row(left, [], |row| row.get::<_, i64>(0)).unwrap() == 0).await;
+        until(async || tenants.open_tenants() == 0).await;
+    }
+    let failed = || ExecutionFilter::all().status(ExecutionStatus::Failed);
+    for _ in 0..2 {
+        let begun = std::time::Instant::now();
+        let page = tenants.executions(failed(), None, 50).await.unwrap();
+        let took = begun.elapsed();
+        let of: Vec<_> = page.found.iter().map(|(tenant, _)| tenant.as_str()).collect();
+        assert_eq!((of, page.unreadable.len()), (vec!["tenant-277", "tenant-077", "tenant-007"], 0));
+        let begun = std::time::Instant::now();
+        assert!(tenants.waits(true, None, 50).await.unwrap().found.is_empty());
+        println!("300 tenants: executions in {took:?}, waits in {:?}", begun.elapsed());
+    }
+    assert_eq!(tenants.open_tenants(), 0);
+    tenants.shutdown_all().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn few_of_many_tenants_in_files_are_found_without_opening_one() {
+    let home = Home::Directory(std::sync::Arc::new(tempfile::tempdir().unwrap()));
+    Box::pin(in_time(few_of_many_have_something(home))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn few_of_many_tenants_that_share_tables_are_found_without_opening_one() {
+    let database = crate::admin::Administered::by_a_provisioner().await;
+    let home = Home::Administered(std::sync::Arc::new(database), Placement::Shared);
+    Box::pin(in_time(few_of_many_have_something(home))).await;
 }

@@ -1,0 +1,1 @@
+DELETE FROM place_holds WHERE id = ?1
