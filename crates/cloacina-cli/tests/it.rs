@@ -122,6 +122,8 @@ on_both! {
         let failed = engine.run(&["executions", "submit", "hello", "--input", r#"{"fail": true}"#, "--wait"]).await;
         assert_eq!(failed.code, 1);
         assert!(failed.out.contains("the printer is on fire"), "{}", failed.out);
+        let everywhere = engine.done(&["executions", "list", "--all-tenants", "--status", "failed", "--since", "1h"]).await;
+        assert!(everywhere.contains("acme") && everywhere.contains("the printer is on fire"), "{everywhere}");
         let list = engine.json(&["executions", "list", "--failed", "--since", "1h"]).await;
         let id = list[0]["id"].as_str().unwrap();
         let dry = engine.done(&["executions", "rerun", "--failed", "--since", "1h", "--dry-run"]).await;

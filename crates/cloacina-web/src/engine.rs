@@ -1,8 +1,8 @@
 //! Whose executions are served.
 
 use cloacina::audit::{Actor, AuditRecord, AuditVerdict};
-use cloacina::tenants::{Placement, TenantManager};
-use cloacina::{Error, ErrorKind, Runner};
+use cloacina::tenants::{Across, Placement, TenantManager};
+use cloacina::{Cursor, Error, ErrorKind, ExecutionFilter, ExecutionResult, Runner, Uuid, Waiting};
 
 /// What is served: the tenants of a [`TenantManager`], or a single [`Runner`] as a tenant of its place's name.
 #[derive(Debug, Clone)]
@@ -36,6 +36,42 @@ impl Engine {
             Inner::One(runner) => Inner::One(Box::new(runner.acting(actor))),
         };
         Self { inner }
+    }
+
+    /// Executions of all tenants, the newest first, each with its tenant.
+    pub(crate) async fn executions(
+        &self,
+        filter: ExecutionFilter,
+        before: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Across<ExecutionResult>, Error> {
+        match &self.inner {
+            Inner::Tenants(tenants) => tenants.executions(filter, before, limit).await,
+            Inner::One(runner) => {
+                let found = runner.list(filter, before, limit).await?;
+                Ok(of_one(runner, found))
+            }
+        }
+    }
+
+    /// What these wait for, tenant after tenant.
+    pub(crate) async fn waits(
+        &self,
+        asking: bool,
+        after: Option<(&str, Cursor)>,
+        limit: usize,
+    ) -> Result<Across<Waiting>, Error> {
+        match &self.inner {
+            Inner::Tenants(tenants) => tenants.waits(asking, after, limit).await,
+            Inner::One(runner) => {
+                let after = after.map(|(_, cursor)| cursor);
+                let found = match asking {
+                    true => runner.inbox(after, limit).await?,
+                    false => runner.waits(after, limit).await?,
+                };
+                Ok(of_one(runner, found))
+            }
+        }
     }
 
     /// Rows of the audit about all tenants.
@@ -96,4 +132,11 @@ impl Engine {
             )),
         }
     }
+}
+
+/// What there is of the only tenant.
+fn of_one<T>(runner: &Runner, found: Vec<T>) -> Across<T> {
+    let mut across = Across::default();
+    across.found = found.into_iter().map(|found| (runner.place().to_owned(), found)).collect();
+    across
 }

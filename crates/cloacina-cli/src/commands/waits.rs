@@ -58,7 +58,7 @@ impl Waits {
                     return Ok(());
                 }
                 let now = Timestamp::now();
-                let rows = items.iter().map(|wait| {
+                let row = |wait: &Value| {
                     [
                         text(&wait["execution"]),
                         text(&wait["workflow"]),
@@ -67,11 +67,20 @@ impl Waits {
                         when(&wait["since"], now),
                         when(&wait["until"], now),
                     ]
-                });
+                };
+                let none = "nothing waits";
+                if all_tenants {
+                    let rows = items.iter().map(|wait| {
+                        let [execution, workflow, id, what, since, until] = row(wait);
+                        [text(&wait["tenant"]), execution, workflow, id, what, since, until]
+                    });
+                    let head = ["TENANT", "EXECUTION", "WORKFLOW", "WAIT", "FOR", "SINCE", "UNTIL"];
+                    return output.table(head, rows, none);
+                }
                 output.table(
                     ["EXECUTION", "WORKFLOW", "WAIT", "FOR", "SINCE", "UNTIL"],
-                    rows,
-                    "nothing waits",
+                    items.iter().map(row),
+                    none,
                 )
             }
             Self::Wake { of, execution, wait } => {

@@ -3,6 +3,7 @@
 mod audit;
 mod bulk;
 mod events;
+mod everywhere;
 mod executions;
 mod input;
 mod keys;
@@ -21,7 +22,7 @@ use crate::routes::Routes;
 
 /// All of its routes.
 pub(crate) fn routes(routes: Routes) -> Routes {
-    let parts: [fn(Routes) -> Routes; 9] = [
+    let parts: [fn(Routes) -> Routes; 10] = [
         executions::routes,
         waits::routes,
         bulk::routes,
@@ -31,6 +32,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         keys::routes,
         runners::routes,
         audit::routes,
+        everywhere::routes,
     ];
     parts.into_iter().fold(routes, |routes, add| add(routes))
 }

@@ -223,6 +223,40 @@ on_each_placement! {
         assert!(!MENDED.load(std::sync::atomic::Ordering::Relaxed));
     }
 
+    async fn what_all_tenants_have_is_asked_for_at_once(service: Service) {
+        let mine = service.submit("fails", json!({})).await;
+        service.becomes(&mine, "failed").await;
+        let theirs = "/v1/tenants/globex/executions";
+        let recorded = service.done("POST", theirs, Some(json!({"workflow": "asks"}))).await;
+        let asks = format!("{theirs}/{}", recorded["id"].as_str().unwrap());
+        service.becomes(&asks, "waiting").await;
+
+        let all = service.get("/v1/executions?since=1h").await;
+        let of: Vec<&str> =
+            all["items"].as_array().unwrap().iter().map(|item| item["tenant"].as_str().unwrap()).collect();
+        assert_eq!(of, ["globex", "acme"], "the newest first");
+        assert_eq!(all["unreadable"], json!([]));
+        let first = service.get("/v1/executions?limit=1").await;
+        let rest = service.get(&format!("/v1/executions?limit=1&after={}", first["next"].as_str().unwrap())).await;
+        assert_eq!(rest["items"][0]["tenant"], "acme");
+        let failed = service.get("/v1/executions?status=failed").await;
+        assert_eq!(failed["items"].as_array().unwrap().len(), 1);
+
+        let waits = service.get("/v1/waits?asking=true&limit=1").await;
+        assert_eq!((&waits["items"][0]["tenant"], &waits["items"][0]["ask"]["role"]), (&json!("globex"), &json!("finance")));
+        let behind = service.get(&format!("/v1/waits?after={}", waits["next"].as_str().unwrap())).await;
+        assert_eq!(behind["items"], json!([]));
+        for wrong in ["acme", ":", "acme:made-up"] {
+            let (status, _) = service.call(ADMIN, "GET", &format!("/v1/waits?after={wrong}"), None).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong}");
+        }
+        // Who sees all of them without payloads is told how much there is.
+        let (_, hidden) = service.call("vera viewer * none", "GET", "/v1/executions", None).await;
+        assert!(!hidden.to_string().contains(SECRET), "{hidden}");
+        let (_, hidden) = service.call("vera viewer * none", "GET", "/v1/waits", None).await;
+        assert!(!hidden.to_string().contains(SECRET), "{hidden}");
+    }
+
     async fn what_is_done_is_in_the_audit_with_who_and_why(service: Service) {
         let path = service.submit("asks", json!({})).await;
         assert_eq!(service.becomes(&path, "waiting").await["submitted_by"], "root");
