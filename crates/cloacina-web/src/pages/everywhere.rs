@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloacina::tenants::Across;
-use cloacina::{Cursor, ExecutionFilter, ExecutionResult, ExecutionStatus, Timestamp, Uuid, Waiting};
+use cloacina::{ExecutionFilter, ExecutionResult, ExecutionStatus, Timestamp, Waiting};
 use jiff::SignedDuration;
 use maud::{Markup, html};
 
@@ -30,42 +30,6 @@ const SHOWN: usize = 20;
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes.page("/overview", overview).page("/executions", list).page("/inbox", asked)
-}
-
-/// Executions of all tenants.
-async fn found(
-    permit: &Permit<ViewAll>,
-    filter: ExecutionFilter,
-    before: Option<Uuid>,
-    most: usize,
-) -> Result<Across<ExecutionResult>, Problem> {
-    if let Ok(manager) = permit.engine().manager() {
-        return Ok(manager.executions(filter, before, most).await?);
-    }
-    let mut across = Across::default();
-    for tenant in permit.engine().tenants().await? {
-        let rows = permit.engine().runner(&tenant).await?.list(filter.clone(), before, most).await?;
-        across.found.extend(rows.into_iter().map(|row| (tenant.clone(), row)));
-    }
-    Ok(across)
-}
-
-/// What is asked of people in all tenants.
-async fn questions(
-    permit: &Permit<ViewAll>,
-    after: Option<(&str, Cursor)>,
-    most: usize,
-) -> Result<Across<Waiting>, Problem> {
-    if let Ok(manager) = permit.engine().manager() {
-        return Ok(manager.waits(true, after, most).await?);
-    }
-    let mut across = Across::default();
-    let after = after.map(|(_, cursor)| cursor);
-    for tenant in permit.engine().tenants().await? {
-        let rows = permit.engine().runner(&tenant).await?.inbox(after, most).await?;
-        across.found.extend(rows.into_iter().map(|row| (tenant.clone(), row)));
-    }
-    Ok(across)
 }
 
 /// The tenants that could not be read, and why.
@@ -102,8 +66,8 @@ async fn overview(permit: Permit<ViewAll>, frame: Frame) -> Result<Markup, Probl
         let failed = ExecutionFilter::all().status(ExecutionStatus::Failed).superseded(false);
         let tenants = permit.engine().tenants().await?;
         let (failed, asks) = futures_util::try_join!(
-            found(&permit, failed.since(now - SINCE), None, COUNTED),
-            questions(&permit, None, COUNTED),
+            permit.engine().executions(failed.since(now - SINCE), None, COUNTED),
+            permit.engine().waits(true, None, COUNTED),
         )?;
         Ok(Read { tenants, failed, asks })
     });
@@ -231,7 +195,7 @@ async fn list(permit: Permit<ViewAll>, frame: Frame) -> Result<Markup, Problem> 
     let now = now();
     let before = frame.param("before").map(id).transpose()?;
     let of = format!("executions of all {} {before:?}", wanted.query());
-    let read = async || found(&permit, wanted.filter(now), before, PAGE + 1).await;
+    let read = async || Ok(permit.engine().executions(wanted.filter(now), before, PAGE + 1).await?);
     let across = permit.web().kept.get(of, read).await?;
     let row = |(tenant, execution): &(String, ExecutionResult)| {
         Row::new(tenant, execution, None, permit.principal.sees_payloads(Some(tenant)), now)
@@ -269,7 +233,7 @@ async fn asked(permit: Permit<ViewAll>, frame: Frame) -> Result<Markup, Problem>
         _ => None,
     };
     let of = format!("inbox of all {after:?}");
-    let read = async || questions(&permit, after, inbox::PAGE + 1).await;
+    let read = async || Ok(permit.engine().waits(true, after, inbox::PAGE + 1).await?);
     let across = permit.web().kept.get(of, read).await?;
     let shown = &across.found[..across.found.len().min(inbox::PAGE)];
     let next = shown.last().filter(|_| across.found.len() > inbox::PAGE).map(|(tenant, last)| {
