@@ -41,7 +41,7 @@
     } else if (link.hasAttribute("data-close") && $("dialog#ask:modal")) {
       event.preventDefault();
       $("dialog#ask").close();
-    } else if (link.hasAttribute("data-hold")) {
+    } else if (events && link.hasAttribute("data-hold")) {
       event.preventDefault();
       hold(!held);
     } else if (link.hasAttribute("data-back") && history.length > 1) {

@@ -89,6 +89,13 @@ fn status_of(kind: ErrorKind) -> (StatusCode, &'static str) {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
+        Self::told(&error)
+    }
+}
+
+impl Problem {
+    /// What a caller is told of an error.
+    pub(crate) fn told(error: &Error) -> Self {
         let (status, kind) = status_of(error.kind());
         // What the engine says of its own troubles names schemas, files and servers: that is for the log.
         match error.kind() {

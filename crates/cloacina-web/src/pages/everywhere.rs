@@ -1,132 +1,111 @@
-//! All tenants at once.
+//! All tenants at once. None is opened for it: their places are read one after the other.
 
-use cloacina::tenants::TenantMetrics;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cloacina::tenants::Across;
 use cloacina::{ExecutionFilter, ExecutionResult, ExecutionStatus, Timestamp, Waiting};
-use futures_util::future::join_all;
+use jiff::SignedDuration;
 use maud::{Markup, html};
 
 use super::clock::now;
+use super::executions::{self, PAGE, Row, Shows, list_of};
+use super::inbox::{self, Question};
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::state::{self, Icon, Look};
-use super::parts::table::{column, empty, numbers, table};
+use super::parts::table::empty;
 use super::parts::{text, url};
 use super::waiting;
+use super::wanted::{Wanted, id};
 use crate::Problem;
-use crate::permit::{Permit, ViewAll};
+use crate::permit::{Control, Permit, ViewAll};
 use crate::routes::Routes;
 
-/// Up to how many tenants each of them is looked at: that opens it.
-const LOOKED_AT: usize = 25;
-/// How many tenants are named beyond that.
-const NAMED: usize = 50;
-/// How many failures and questions of a tenant are counted.
-const COUNTED: usize = 100;
+/// How many failures and questions are counted.
+const COUNTED: usize = 200;
+/// From when on failures are told.
+const SINCE: SignedDuration = SignedDuration::from_hours(24);
+/// How many things need somebody, and how many tenants are named, at most.
+const SHOWN: usize = 20;
 
 pub(super) fn routes(routes: Routes) -> Routes {
-    routes.page("/overview", overview)
+    routes.page("/overview", overview).page("/executions", list).page("/inbox", asked)
 }
 
-/// A tenant as it is shown.
-struct Tenant {
-    name: String,
-    metrics: TenantMetrics,
-    failed: Vec<ExecutionResult>,
-    asks: Vec<Waiting>,
+/// The tenants that could not be read, and why.
+fn unreadable(frame: &Frame, tenants: impl IntoIterator<Item = (String, Problem)>) -> Markup {
+    html! {
+        @for (tenant, problem) in tenants {
+            li {
+                span { (Look::new("fail", Icon::Warn, "Cannot be read")) }
+                div {
+                    p { a href=(frame.to(url::tenant(&tenant))) { (tenant) } }
+                    p.soft.any { (text::cut(problem.detail(), 300)) }
+                }
+                div.do {}
+            }
+        }
+    }
 }
 
-async fn read(permit: &Permit<ViewAll>, name: &str) -> Result<Tenant, cloacina::Error> {
-    let runner = permit.engine().runner(name).await?;
-    let failed = ExecutionFilter::all().status(ExecutionStatus::Failed).superseded(false);
-    let (metrics, failed, asks) = futures_util::try_join!(
-        runner.metrics(),
-        runner.list(failed, None, COUNTED),
-        runner.inbox(None, COUNTED)
-    )?;
-    Ok(Tenant { name: name.to_owned(), metrics, failed, asks })
+fn problems<T>(across: &Across<T>) -> Vec<(String, Problem)> {
+    let shown = across.unreadable.iter().take(SHOWN);
+    shown.map(|(tenant, error)| (tenant.clone(), Problem::told(error))).collect()
+}
+
+/// What is read for the overview.
+struct Read {
+    tenants: Vec<String>,
+    failed: Across<ExecutionResult>,
+    asks: Across<Waiting>,
 }
 
 async fn overview(permit: Permit<ViewAll>, frame: Frame) -> Result<Markup, Problem> {
-    let names = permit.engine().tenants().await?;
-    let (now, all) = (now(), names.len());
-    let looked_at: &[String] = if all <= LOOKED_AT { &names } else { &[] };
-    let read = join_all(looked_at.iter().map(async |name| (name, read(&permit, name).await))).await;
-    let (mut tenants, mut unreadable) = (Vec::new(), Vec::new());
-    for (name, read) in read {
-        match read {
-            Ok(tenant) => tenants.push(tenant),
-            Err(error) => unreadable.push((name, Problem::from(error))),
-        }
-    }
-    let sees = permit.sees_payloads();
-    let open: u64 = tenants
-        .iter()
-        .map(|tenant| tenant.metrics.active_executions as u64 + tenant.metrics.waiting_executions)
-        .sum();
-    let needy = tenants.iter().filter(|tenant| !tenant.failed.is_empty() || !tenant.asks.is_empty()).count();
+    let now = now();
+    let read = permit.web().kept.get("overview of all".to_owned(), async || {
+        let failed = ExecutionFilter::all().status(ExecutionStatus::Failed).superseded(false);
+        let tenants = permit.engine().tenants().await?;
+        let (failed, asks) = futures_util::try_join!(
+            permit.engine().executions(failed.since(now - SINCE), None, COUNTED),
+            permit.engine().waits(true, None, COUNTED),
+        )?;
+        Ok(Read { tenants, failed, asks })
+    });
+    let read: Arc<Read> = read.await?;
+    let (all, asks) = (read.tenants.len(), read.asks.found.len());
     let body = html! {
-        header id="head" data-live {
+        header {
             div.head { h1 { "Overview" } (layout::live(now)) }
             p.lede {
-                (text::count(all as u64, "tenant", "tenants"))
-                @if all <= LOOKED_AT {
-                    "; " (text::count(open, "execution", "executions")) " not over"
-                    @if needy > 0 { "; " (text::count(needy as u64, "tenant has", "tenants have")) " something to look at" }
-                }
+                (text::count(all as u64, "tenant", "tenants")) "; " (at_least(read.failed.found.len(), "execution", "executions"))
+                " failed in 24 hours and " (if read.failed.found.len() == 1 { "was" } else { "were" }) " not rerun"
+                @if asks > 0 { "; " (at_least(asks, "question waits", "questions wait")) " for an answer" }
                 "."
             }
         }
-        @if all > LOOKED_AT { (named(&frame, &names)) }
-        @else if all == 0 {
-            section { (empty("No tenant yet.", &html! { "Make one on the page of " a href=(frame.to("tenants")) { "tenants" } "." })) }
-        } @else {
-            (needs(&frame, &tenants, &unreadable, sees, now))
-            section id="tenants" data-live {
-                div.bar { h2 { "Tenants" } span.end.small { a href=(frame.to("tenants")) { "All" } } }
-                (table(
-                    "Tenants",
-                    &[column("Tenant"), numbers("Under way"), numbers("Wait"), numbers("Ready"), numbers("Failed"), numbers("Asked")],
-                    &html! { @for tenant in &tenants { (row(&frame, tenant)) } },
-                ))
-            }
-        }
-    };
-    let page = Page::new("Overview", Nav::Overview, &body);
-    // One stream tells of one tenant.
-    let page = match looked_at {
-        [only] => page.live(format!("v1/tenants/{}/events", url::part(only))),
-        _ => page,
-    };
-    Ok(layout::page(&permit, &frame, &page))
-}
-
-fn needs(
-    frame: &Frame,
-    tenants: &[Tenant],
-    unreadable: &[(&String, Problem)],
-    sees: bool,
-    now: Timestamp,
-) -> Markup {
-    let is_needed = tenants.iter().any(|tenant| !tenant.failed.is_empty() || !tenant.asks.is_empty());
-    html! {
-        section id="needs" data-live {
-            div.bar { h2 { "Needs attention" } @if is_needed { span.soft.small { "worst first" } } }
-            @if !is_needed && unreadable.is_empty() {
-                (empty("Nothing needs anybody.", &html! { "No execution failed without a rerun, and nobody is asked anything." }))
-            } @else {
-                ol.rows {
-                    @for (name, problem) in unreadable {
+        (needs(&permit, &frame, &read, now))
+        section {
+            div.bar { h2 { "Tenants" } span.end.small { a href=(frame.to("tenants")) { "All" } } }
+            @if all == 0 { (empty("No tenant yet.", &html! { "Make one on the page of " a href=(frame.to("tenants")) { "tenants" } "." })) }
+            @else {
+                ul.rows {
+                    @for name in read.tenants.iter().take(SHOWN) {
+                        @let home = url::tenant(name);
                         li {
-                            span { (Look::new("fail", Icon::Warn, "Cannot be read")) }
-                            div { p { a href=(frame.to(url::tenant(name))) { (name) } } p.soft.any { (problem.detail()) } }
+                            span.cut { a href=(frame.to(&home)) title=(name) { (name) } }
+                            div {
+                                a href=(frame.to(format!("{home}/executions"))) { "Executions" } " · "
+                                a href=(frame.to(format!("{home}/inbox"))) { "inbox" } " · "
+                                a href=(frame.to(format!("{home}/schedules"))) { "schedules" }
+                            }
                             div.do {}
                         }
                     }
-                    @for tenant in tenants.iter().filter(|tenant| !tenant.failed.is_empty()) { (failed(frame, tenant, sees, now)) }
-                    @for tenant in tenants.iter().filter(|tenant| !tenant.asks.is_empty()) { (asked(frame, tenant, now)) }
                 }
             }
         }
-    }
+    };
+    Ok(layout::page(&permit, &frame, &Page::new("Overview", Nav::Overview, &body)))
 }
 
 /// A number of things of which no more are counted.
@@ -135,83 +114,163 @@ fn at_least(count: usize, one: &str, many: &str) -> String {
     format!("{more}{}", text::count(count as u64, one, many))
 }
 
-fn failed(frame: &Frame, tenant: &Tenant, sees: bool, now: Timestamp) -> Markup {
-    let last = tenant.failed.first();
-    let ended = last.and_then(|last| last.end_time);
-    let error = last.and_then(|last| last.error_message.as_deref()).map(|error| waiting::error(error, sees));
-    let filter = "state=failed&superseded=no";
-    html! {
-        li {
-            span {
-                (state::FAILED) br;
-                @if let Some(ended) = ended { span.soft.small { "last " (text::relative(ended, now)) } }
-            }
-            div {
-                p {
-                    b { (at_least(tenant.failed.len(), "execution", "executions")) } " of "
-                    a href=(frame.to(url::tenant(&tenant.name))) { (tenant.name) } " failed, the last of "
-                    code { (last.map(|last| last.workflow_name.as_str()).unwrap_or_default()) } "."
-                }
-                @if let Some(error) = &error { p.soft.mono.any { (text::cut(error, 200)) } }
-            }
-            div.do { a.btn href=(frame.to(format!("{}/executions?{filter}", url::tenant(&tenant.name)))) { "Show them" } }
+fn needs(permit: &Permit<ViewAll>, frame: &Frame, read: &Read, now: Timestamp) -> Markup {
+    // By tenant and workflow, the one that failed last first.
+    let mut order: Vec<(&str, &str)> = Vec::new();
+    let mut failed: BTreeMap<(&str, &str), Vec<&ExecutionResult>> = BTreeMap::new();
+    for (tenant, execution) in &read.failed.found {
+        let of = (tenant.as_str(), execution.workflow_name.as_str());
+        if !failed.contains_key(&of) {
+            order.push(of);
         }
+        failed.entry(of).or_default().push(execution);
     }
-}
-
-fn asked(frame: &Frame, tenant: &Tenant, now: Timestamp) -> Markup {
-    let first = tenant.asks.iter().filter_map(|wait| wait.until).min();
+    let unread = problems(&read.failed);
+    let is_calm = order.is_empty() && read.asks.found.is_empty() && unread.is_empty();
+    let first = read.asks.found.iter().filter_map(|(_, wait)| wait.until).min();
     html! {
-        li {
-            span {
-                (state::WAITS_FOR_ANSWER) br;
-                @if let Some(first) = first { span.soft.small { "the first runs out " (text::relative(first, now)) } }
+        section id="needs" data-live {
+            div.bar {
+                h2 { "Needs attention" }
+                @if !is_calm { span.soft.small { "worst first" } }
+                span.end.small { a href=(frame.to("executions?state=failed&superseded=no&since=24h")) { "All that failed" } }
             }
-            div {
-                p {
-                    b { (at_least(tenant.asks.len(), "question", "questions")) } " of "
-                    a href=(frame.to(url::tenant(&tenant.name))) { (tenant.name) } " for somebody to answer."
-                }
-            }
-            div.do { a.btn href=(frame.to(format!("{}/inbox", url::tenant(&tenant.name)))) { "Answer" } }
-        }
-    }
-}
-
-fn row(frame: &Frame, tenant: &Tenant) -> Markup {
-    let home = url::tenant(&tenant.name);
-    let count = |count: usize| if count >= COUNTED { format!("{COUNTED}+") } else { count.to_string() };
-    html! {
-        tr role="row" {
-            td.w.max role="cell" { a.cut href=(frame.to(&home)) title=(tenant.name) { (tenant.name) } }
-            td.n role="cell" data-l="under way" { (text::number(tenant.metrics.active_executions as u64)) }
-            td.n role="cell" data-l="wait" { (text::number(tenant.metrics.waiting_executions)) }
-            td.n role="cell" data-l="ready" { (text::number(tenant.metrics.queue_depth)) }
-            td.n role="cell" data-l="failed" { (count(tenant.failed.len())) }
-            td.n role="cell" data-l="asked" { (count(tenant.asks.len())) }
-        }
-    }
-}
-
-/// Many tenants, which are not looked at.
-fn named(frame: &Frame, names: &[String]) -> Markup {
-    html! {
-        section {
-            div.bar { h2 { "Tenants" } span.soft.small { "the first " (NAMED) } span.end.small { a href=(frame.to("tenants")) { "All" } } }
-            ul.rows {
-                @for name in names.iter().take(NAMED) {
-                    @let home = url::tenant(name);
-                    li {
-                        span.cut { a href=(frame.to(&home)) title=(name) { (name) } }
-                        div {
-                            a href=(frame.to(format!("{home}/executions?state=failed&superseded=no"))) { "What failed" } " · "
-                            a href=(frame.to(format!("{home}/executions?state=waiting"))) { "what waits" } " · "
-                            a href=(frame.to(format!("{home}/inbox"))) { "what is asked" }
+            @if is_calm {
+                (empty("Nothing needs anybody.", &html! { "In 24 hours no execution failed without a rerun, and nobody is asked anything." }))
+            } @else {
+                ol.rows {
+                    (unreadable(frame, unread))
+                    @for of in order.iter().take(SHOWN) {
+                        @if let Some(executions) = failed.get(of) { (failure(permit, frame, *of, executions, now)) }
+                    }
+                    @if !read.asks.found.is_empty() {
+                        li {
+                            span {
+                                (state::WAITS_FOR_ANSWER)
+                                @if let Some(first) = first { br; span.soft.small { "the first runs out " (text::relative(first, now)) } }
+                            }
+                            div { p { b { (at_least(read.asks.found.len(), "question waits", "questions wait")) } " for an answer." } }
+                            div.do { a.btn href=(frame.to("inbox")) { "Answer" } }
                         }
-                        div.do {}
                     }
                 }
             }
         }
     }
+}
+
+fn failure(
+    permit: &Permit<ViewAll>,
+    frame: &Frame,
+    (tenant, workflow): (&str, &str),
+    executions: &[&ExecutionResult],
+    now: Timestamp,
+) -> Markup {
+    let last = executions.first();
+    let sees = permit.principal.sees_payloads(Some(tenant));
+    let error = last.and_then(|last| last.error_message.as_deref()).map(|error| waiting::error(error, sees));
+    let filter = url::query([("state", "failed"), ("workflow", workflow), ("superseded", "no")]);
+    html! {
+        li {
+            span {
+                (state::FAILED) br;
+                @if let Some(ended) = last.and_then(|last| last.end_time) {
+                    span.soft.small { "last " (text::relative(ended, now)) }
+                }
+            }
+            div {
+                p {
+                    code { (workflow) } " of " a href=(frame.to(url::tenant(tenant))) { (tenant) } " failed: "
+                    b { (at_least(executions.len(), "execution", "executions")) } " that nobody has rerun."
+                }
+                @if let Some(error) = &error { p.soft.mono.any { (text::cut(error, 200)) } }
+            }
+            div.do { a.btn href=(frame.to(format!("{}/executions{filter}", url::tenant(tenant)))) { "Show them" } }
+        }
+    }
+}
+
+async fn list(permit: Permit<ViewAll>, frame: Frame) -> Result<Markup, Problem> {
+    let wanted = Wanted::of(|name| frame.param(name).map(str::to_owned));
+    let now = now();
+    let before = frame.param("before").map(id).transpose()?;
+    let of = format!("executions of all {} {before:?}", wanted.query());
+    let read = async || Ok(permit.engine().executions(wanted.filter(now), before, PAGE + 1).await?);
+    let across = permit.web().kept.get(of, read).await?;
+    let row = |(tenant, execution): &(String, ExecutionResult)| {
+        Row::new(tenant, execution, None, permit.principal.sees_payloads(Some(tenant)), now)
+    };
+    let rows: Vec<Row> = across.found.iter().take(PAGE).map(row).collect();
+    let newest = wanted.query();
+    let older = rows.last().filter(|_| across.found.len() > PAGE);
+    let older = older.map(|last| format!("{newest}&before={}", last.id));
+    let unread = problems(&across);
+    let body = html! {
+        header {
+            div.head { h1 { "Executions" } (layout::live(now)) }
+            (executions::filter(&wanted))
+        }
+        @if !unread.is_empty() { section { ol.rows { (unreadable(&frame, unread)) } } }
+        div.list {
+            @if rows.is_empty() { (empty("No execution matches.", &html! { a href="?" { "Look at all of them" } })) }
+            @else { (list_of(&frame, &rows, Shows { tenants: true, ticks: false }, now)) }
+            nav.pager aria-label="Pages of the list" {
+                span { (rows.len()) " shown, newest first" }
+                span.end.btns {
+                    @if before.is_some() { a.btn href=(newest) { "Newest" } }
+                    @if let Some(older) = &older { a.btn href=(older) rel="next" { "Older" } }
+                }
+            }
+        }
+    };
+    Ok(layout::page(&permit, &frame, &Page::new("Executions of all tenants", Nav::Executions, &body)))
+}
+
+async fn asked(permit: Permit<ViewAll>, frame: Frame) -> Result<Markup, Problem> {
+    let now = now();
+    let after = match (frame.param("of"), frame.param("after")) {
+        (Some(tenant), Some(after)) => Some((tenant, inbox::cursor(after)?)),
+        _ => None,
+    };
+    let of = format!("inbox of all {after:?}");
+    let read = async || Ok(permit.engine().waits(true, after, inbox::PAGE + 1).await?);
+    let across = permit.web().kept.get(of, read).await?;
+    let shown = &across.found[..across.found.len().min(inbox::PAGE)];
+    let next = shown.last().filter(|_| across.found.len() > inbox::PAGE).map(|(tenant, last)| {
+        url::query([("of", tenant.as_str()), ("after", last.cursor().to_string().as_str())])
+    });
+    let sees = |tenant: &str| permit.principal.sees_payloads(Some(tenant));
+    let may = permit.may::<Control>();
+    let unread = problems(&across);
+    let body = html! {
+        header {
+            div.head { h1 { "Inbox" } (layout::live(now)) }
+            p.lede {
+                @if across.found.is_empty() { "Nobody is asked anything." }
+                @else { (text::count(shown.len() as u64, "question", "questions")) " here, by tenants." }
+            }
+        }
+        @if !unread.is_empty() { section { ol.rows { (unreadable(&frame, unread)) } } }
+        @if !shown.is_empty() {
+            section {
+                div.bar { h2 { "Questions" } }
+                ol.rows.inbox {
+                    @for (tenant, wait) in shown {
+                        @if let Some(question) = Question::new(tenant, wait, true, sees(tenant)) {
+                            (inbox::show(&frame, &question, may, sees(tenant), now))
+                        }
+                    }
+                }
+            }
+        }
+        @if after.is_some() || next.is_some() {
+            nav.pager aria-label="Pages of the list" {
+                span.end.btns {
+                    @if after.is_some() { a.btn href="?" { "First" } }
+                    @if let Some(next) = &next { a.btn href=(next) rel="next" { "More" } }
+                }
+            }
+        }
+    };
+    Ok(layout::page(&permit, &frame, &Page::new("Inbox of all tenants", Nav::Inbox, &body)))
 }

@@ -21,7 +21,7 @@ use crate::routes::Routes;
 const MOST_WATCHED: usize = 100;
 
 /// How many stand on a page.
-const PAGE: usize = 25;
+pub(super) const PAGE: usize = 25;
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes.page("/tenants/{tenant}/executions", list)
@@ -43,13 +43,16 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// A row of an execution, and of what it waits for if that is known.
     pub(super) fn new(
         tenant: &str,
         execution: &ExecutionResult,
-        waits: &[Waiting],
+        waits: Option<&[Waiting]>,
         sees_payloads: bool,
         now: Timestamp,
     ) -> Self {
+        let is_known = waits.is_some();
+        let waits = waits.unwrap_or_default();
         // A question to a person first, then what ends first.
         let told = waits.iter().min_by_key(|wait| (wait.ask.is_none(), wait.until.is_none(), wait.until));
         let mut look = state::of_execution(execution.status);
@@ -62,7 +65,7 @@ impl Row {
                     why.push(format!("{} more", waits.len() - 1));
                 }
             }
-            (ExecutionStatus::Waiting, None) => look = state::WAITS_FOR_CHILD,
+            (ExecutionStatus::Waiting, None) if is_known => look = state::WAITS_FOR_CHILD,
             _ => {}
         }
         if let Some(error) = &execution.error_message {
@@ -104,7 +107,8 @@ pub(super) async fn read(
     let of = format!("executions {} {} {before:?} {most}", runner.place(), wanted.query());
     let listed = kept.get(of, async || Ok(look(runner, wanted, (before, most)).await?)).await?;
     let rows = listed.iter().take(most);
-    let rows = rows.map(|(execution, waits)| Row::new(runner.place(), execution, waits, sees_payloads, now));
+    let rows =
+        rows.map(|(execution, waits)| Row::new(runner.place(), execution, Some(waits), sees_payloads, now));
     Ok((rows.collect(), listed.len() > most))
 }
 
@@ -182,7 +186,7 @@ fn options(known: impl Iterator<Item = (&'static str, &'static str)>, chosen: &s
     }
 }
 
-fn filter(wanted: &Wanted) -> Markup {
+pub(super) fn filter(wanted: &Wanted) -> Markup {
     html! {
         form.form method="get" role="search" aria-label="Filter" {
             label { "State" select name="state" { (options(STATES.iter().copied(), &wanted.state)) } }

@@ -13,7 +13,7 @@ use crate::permit::{Control, Permit, View};
 use crate::routes::Routes;
 
 /// How many questions stand on a page.
-const PAGE: usize = 25;
+pub(super) const PAGE: usize = 25;
 /// What runs out within this time stands first, in seconds.
 const SOON: u64 = 3_600;
 
@@ -23,7 +23,10 @@ pub(super) fn routes(routes: Routes) -> Routes {
 
 /// A question.
 #[derive(Debug, Clone)]
-struct Question {
+pub(super) struct Question {
+    tenant: String,
+    /// Whether it stands among questions of other tenants.
+    of_all: bool,
     execution: Uuid,
     workflow: String,
     node: String,
@@ -37,9 +40,11 @@ struct Question {
 }
 
 impl Question {
-    fn new(wait: &Waiting, sees_payloads: bool) -> Option<Self> {
+    pub(super) fn new(tenant: &str, wait: &Waiting, of_all: bool, sees_payloads: bool) -> Option<Self> {
         let ask = wait.ask.as_ref()?;
         Some(Self {
+            tenant: tenant.to_owned(),
+            of_all,
             execution: wait.execution_id,
             workflow: wait.workflow.clone(),
             node: wait.wait.clone(),
@@ -58,7 +63,7 @@ impl Question {
 }
 
 /// Where a page goes on, as the address says it.
-fn cursor(text: &str) -> Result<Cursor, Problem> {
+pub(super) fn cursor(text: &str) -> Result<Cursor, Problem> {
     text.parse().map_err(|_| {
         Problem::bad_request("the part of the list that is asked for is none: begin at its start")
     })
@@ -73,7 +78,8 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     let has_more = waits.len() > PAGE;
     let waits = &waits[..waits.len().min(PAGE)];
     let next = waits.last().filter(|_| has_more).map(|last| last.cursor().to_string());
-    let mut questions: Vec<Question> = waits.iter().filter_map(|wait| Question::new(wait, sees)).collect();
+    let mut questions: Vec<Question> =
+        waits.iter().filter_map(|wait| Question::new(permit.tenant(), wait, false, sees)).collect();
     questions.sort_by_key(|question| (question.until.is_none(), question.until));
     let (soon, later): (Vec<_>, Vec<_>) = questions.into_iter().partition(|question| question.is_soon(now));
     let may = permit.may::<Control>();
@@ -82,7 +88,7 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
         html! {
             section id=(id) data-live {
                 div.bar { h2 { (heading) } span.soft.small { (questions.len()) } }
-                ol.rows.inbox { @for question in questions { (show(&frame, tenant, question, may, sees, now)) } }
+                ol.rows.inbox { @for question in questions { (show(&frame, question, may, sees, now)) } }
             }
         }
     };
@@ -127,7 +133,7 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     ))
 }
 
-fn show(frame: &Frame, tenant: &str, question: &Question, may: bool, sees: bool, now: Timestamp) -> Markup {
+pub(super) fn show(frame: &Frame, question: &Question, may: bool, sees: bool, now: Timestamp) -> Markup {
     let (look, then) = match question.until {
         Some(until) if question.is_soon(now) => {
             let left = text::whole(text::between(now, until));
@@ -139,13 +145,14 @@ fn show(frame: &Frame, tenant: &str, question: &Question, may: bool, sees: bool,
             (Look::new("wait", Icon::Ask, "no end"), format!("asked {since} ago"))
         }
     };
-    let execution = frame.to(url::execution(tenant, question.execution));
+    let execution = frame.to(url::execution(&question.tenant, question.execution));
     html! {
         li.q {
             span { (look) br; span.soft.small { (then) } }
             div {
                 p.ask.any { (question.question.as_deref().unwrap_or("a question, hidden")) }
                 p.soft.small.any {
+                    @if question.of_all { a href=(frame.to(url::tenant(&question.tenant))) { (question.tenant) } " · " }
                     a href=(execution) { (question.workflow) } " · " code { (question.node) } " · "
                     a.id.mono href=(execution) title=(question.execution) { (text::short_id(question.execution)) }
                     " · asked " (text::time(question.since, text::moment(question.since, now)))
@@ -161,7 +168,7 @@ fn answers(execution: &str, question: &Question) -> Markup {
     html! {
         form.answer method="post" action={ (execution) "/answer" } {
             input type="hidden" name="signal" value=(question.signal);
-            input type="hidden" name="back" value="inbox";
+            input type="hidden" name="back" value=(if question.of_all { "inbox-of-all" } else { "inbox" });
             @if question.choices.is_empty() {
                 label { "Answer" input name="answer" required maxlength="2000"; }
             }
@@ -189,6 +196,8 @@ mod tests {
 
     fn question() -> Question {
         Question {
+            tenant: "<t>".to_owned(),
+            of_all: true,
             execution: Uuid::nil(),
             workflow: "<w>".to_owned(),
             node: "<n>".to_owned(),
@@ -203,13 +212,13 @@ mod tests {
 
     fn shown(question: &Question, may: bool, sees: bool) -> String {
         let frame = Frame::new("/tenants/a/inbox", "", "/tenants/a/inbox", &axum::http::HeaderMap::new());
-        show(&frame, "a", question, may, sees, Timestamp::UNIX_EPOCH).into_string()
+        show(&frame, question, may, sees, Timestamp::UNIX_EPOCH).into_string()
     }
 
     #[test]
     fn what_a_question_holds_is_escaped() {
         let shown = shown(&question(), true, true);
-        for text in ["<w>", "<n>", "<r>", "<q>", "<c>", "go\"\""] {
+        for text in ["<t>", "<w>", "<n>", "<r>", "<q>", "<c>", "go\"\""] {
             assert!(!shown.contains(text), "{text} in {shown}");
         }
         assert!(shown.contains("value=\"&lt;c&gt;\""), "{shown}");

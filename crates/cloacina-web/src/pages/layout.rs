@@ -227,8 +227,11 @@ pub(crate) fn page<A: Action>(permit: &Permit<A>, frame: &Frame, page: &Page<'_>
             button.btn.burger type="button" popovertarget="nav" { "Menu" }
             nav id="nav" popover aria-label="Pages" {
                 (entry(Nav::Overview, link(Nav::Overview)))
+                @if tenant.is_some() || sees_all {
+                    @for nav in [Nav::Executions, Nav::Inbox] { (entry(nav, link(nav))) }
+                }
                 @if tenant.is_some() {
-                    @for nav in [Nav::Executions, Nav::Inbox, Nav::Schedules, Nav::Workflows, Nav::Tenant] { (entry(nav, link(nav))) }
+                    @for nav in [Nav::Schedules, Nav::Workflows, Nav::Tenant] { (entry(nav, link(nav))) }
                     @if permit.may::<Own>() { (entry(Nav::Runners, link(Nav::Runners))) }
                     @if permit.may::<Manage>() {
                         (entry(Nav::Audit, link(Nav::Audit)))

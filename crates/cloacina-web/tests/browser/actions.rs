@@ -101,6 +101,27 @@ async fn a_question_is_answered_in_the_inbox() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_sees_all_tenants_answers_a_question_of_one_of_them() {
+    let demo = Demo::new().await;
+    demo.reaches("breaks", ExecutionStatus::Failed).await;
+    let waits = demo.reaches("waits-for-all", ExecutionStatus::Waiting).await;
+    let tab = Tab::open(&demo).await;
+    tab.goto("overview").await;
+    tab.says("breaks of acme failed: 1 execution").await;
+    tab.press("Answer").await;
+    tab.says("1 question here").await;
+    tab.press("Release").await;
+    tab.says("The wait takes the answer").await;
+    while !waits.waits().await.unwrap().iter().all(|wait| wait.ask.is_none()) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    tab.goto("executions?workflow=breaks").await;
+    tab.click("tbody a.id").await;
+    tab.says("Tasks over time").await;
+    waits.cancel().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_children_of_a_map_run_at_once() {
     let demo = Demo::new().await;
     let maps = demo.reaches("maps-slow", ExecutionStatus::Waiting).await;

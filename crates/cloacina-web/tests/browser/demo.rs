@@ -181,6 +181,8 @@ impl Demo {
             ("tenants-new", "tenants?ask=new"),
             ("login", "login"),
             ("all", "overview"),
+            ("all-executions", "executions?state=failed"),
+            ("all-inbox", "inbox"),
             ("workflows", "tenants/acme/workflows"),
             ("workflow", "tenants/acme/workflows/monthly-invoice-run"),
             ("overview", "tenants/acme"),

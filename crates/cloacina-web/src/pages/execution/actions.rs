@@ -140,6 +140,9 @@ async fn answer(
         SignalReceipt::Delivered | SignalReceipt::Buffered | SignalReceipt::Started => "answered",
         other => self::receipt(other),
     };
+    if fields.get("back") == Some("inbox-of-all") {
+        return Ok(see(&frame.to(format!("inbox?said={said}"))));
+    }
     if fields.get("back") == Some("inbox") {
         return Ok(see(&frame.to(format!("{}/inbox?said={said}", url::tenant(permit.tenant())))));
     }
