@@ -110,13 +110,17 @@ impl Doc {
     }
 
     /// Answers a part of a list of these.
-    pub(crate) fn answers_page<T: ToSchema>(mut self, what: &str) -> Self
+    pub(crate) fn answers_page<T: ToSchema>(self, what: &str) -> Self
     where
         Page<T>: ToSchema,
     {
-        // The schema of a generic type does not bring that of its parameter along.
+        self.mentions::<T>().answers::<Page<T>>("200", what)
+    }
+
+    /// What it answers is made of these: the schema of a generic type does not bring that of its parameter along.
+    pub(crate) fn mentions<T: ToSchema>(mut self) -> Self {
         self.known::<T>();
-        self.answers::<Page<T>>("200", what)
+        self
     }
 
     /// Answers this in some form.

@@ -17,24 +17,35 @@ pub(super) fn routes(routes: Routes) -> Routes {
             executions,
             Doc::new("listAllExecutions", "List executions of all tenants, the newest first")
                 .query::<ExecutionsAsked>()
-                .answers::<Everywhere<OfTenant<ExecutionSummary>>>("200", "A part of the list"),
+                .mentions::<ExecutionOfTenant>()
+                .answers::<Everywhere<ExecutionOfTenant>>("200", "A part of the list"),
         )
         .get(
             "/v1/waits",
             waits,
             Doc::new("listAllWaits", "List what executions of all tenants wait for, tenant after tenant")
                 .query::<WaitsAsked>()
-                .answers::<Everywhere<OfTenant<WaitView>>>("200", "A part of the list"),
+                .mentions::<WaitOfTenant>()
+                .answers::<Everywhere<WaitOfTenant>>("200", "A part of the list"),
         )
 }
 
-/// Something of a tenant.
+/// An execution, and whose it is.
 #[derive(Serialize, ToSchema)]
-struct OfTenant<T> {
-    /// Whose it is.
+struct ExecutionOfTenant {
+    /// The tenant.
     tenant: String,
     #[serde(flatten)]
-    of: T,
+    execution: ExecutionSummary,
+}
+
+/// What an execution waits for, and whose it is.
+#[derive(Serialize, ToSchema)]
+struct WaitOfTenant {
+    /// The tenant.
+    tenant: String,
+    #[serde(flatten)]
+    wait: WaitView,
 }
 
 /// A part of a list over all tenants.
@@ -86,7 +97,7 @@ struct ExecutionsAsked {
 async fn executions(
     permit: Permit<ViewAll>,
     Asked(asked): Asked<ExecutionsAsked>,
-) -> Result<axum::Json<Everywhere<OfTenant<ExecutionSummary>>>, Problem> {
+) -> Result<axum::Json<Everywhere<ExecutionOfTenant>>, Problem> {
     let ExecutionsAsked { status, workflow, tag, superseded, since, after, limit } = asked;
     let filter = FilterAsked { status, workflow, tag, superseded, since }.filter()?;
     let (after, limit) = (after.map(|after| id_of(&after)).transpose()?, limit_of(limit)?);
@@ -95,8 +106,10 @@ async fn executions(
     let next = next.map(|(_, last)| last.execution_id.to_string());
     let payloads = permit.sees_payloads();
     let items = across.found.into_iter();
-    let items =
-        items.map(|(tenant, execution)| OfTenant { tenant, of: ExecutionSummary::of(execution, payloads) });
+    let items = items.map(|(tenant, execution)| {
+        let execution = ExecutionSummary::of(execution, payloads);
+        ExecutionOfTenant { tenant, execution }
+    });
     Ok(axum::Json(Everywhere { items: items.collect(), next, unreadable: unreadable(across.unreadable) }))
 }
 
@@ -117,7 +130,7 @@ struct WaitsAsked {
 async fn waits(
     permit: Permit<ViewAll>,
     Asked(asked): Asked<WaitsAsked>,
-) -> Result<axum::Json<Everywhere<OfTenant<WaitView>>>, Problem> {
+) -> Result<axum::Json<Everywhere<WaitOfTenant>>, Problem> {
     let limit = limit_of(asked.limit)?;
     let after = asked.after.as_deref().map(behind).transpose()?;
     let after = after.as_ref().map(|(tenant, cursor)| (tenant.as_str(), *cursor));
@@ -126,7 +139,10 @@ async fn waits(
     let next = next.map(|(tenant, last)| format!("{tenant}:{}", last.cursor()));
     let payloads = permit.sees_payloads();
     let items = across.found.into_iter();
-    let items = items.map(|(tenant, wait)| OfTenant { tenant, of: WaitView::of(wait, payloads) });
+    let items = items.map(|(tenant, wait)| {
+        let wait = WaitView::of(wait, payloads);
+        WaitOfTenant { tenant, wait }
+    });
     Ok(axum::Json(Everywhere { items: items.collect(), next, unreadable: unreadable(across.unreadable) }))
 }
 

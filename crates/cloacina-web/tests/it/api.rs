@@ -231,10 +231,12 @@ on_each_placement! {
         let asks = format!("{theirs}/{}", recorded["id"].as_str().unwrap());
         service.becomes(&asks, "waiting").await;
 
+        // A tenant with a database of its own is read once that is open, which it soon is.
+        until(async || service.get("/v1/executions").await["unreadable"] == json!([])).await;
         let all = service.get("/v1/executions?since=1h").await;
         let of: Vec<&str> =
             all["items"].as_array().unwrap().iter().map(|item| item["tenant"].as_str().unwrap()).collect();
-        assert_eq!(of, ["globex", "acme"], "the newest first");
+        assert_eq!(of, ["globex", "acme"], "the newest first: {all}");
         assert_eq!(all["unreadable"], json!([]));
         let first = service.get("/v1/executions?limit=1").await;
         let rest = service.get(&format!("/v1/executions?limit=1&after={}", first["next"].as_str().unwrap())).await;
