@@ -99,6 +99,12 @@ pub(crate) fn shown(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
+/// What time it is here.
+#[expect(clippy::disallowed_methods, reason = "people read what is told beside it")]
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}
+
 /// How long ago, or how soon, a time is.
 pub(crate) fn when(value: &Value, now: Timestamp) -> String {
     let Some(time) = value.as_str().and_then(|time| time.parse::<Timestamp>().ok()) else {

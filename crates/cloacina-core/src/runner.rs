@@ -145,7 +145,7 @@ impl PlaceRunner {
     }
 
     /// What is noted of an action, if somebody acts.
-    pub(crate) fn audit(&self, action: &'static str, object: impl ToString) -> Option<NewAudit> {
+    pub(crate) fn audit(&self, action: &'static str, object: &dyn std::fmt::Display) -> Option<NewAudit> {
         let acting = self.acting.as_ref().filter(|acting| acting.is_noted)?;
         let (actor, object) = (Arc::clone(&acting.actor), Some(object.to_string()));
         Some(NewAudit { actor, action, object, detail: None })
@@ -159,7 +159,7 @@ impl PlaceRunner {
     /// Notes an action of many parts; the handle does these, without noting them.
     pub(crate) async fn noting(mut self, action: &'static str, detail: String) -> Result<Self, Error> {
         let audit =
-            self.audit(action, "").map(|audit| NewAudit { object: None, ..audit.with_detail(detail) });
+            self.audit(action, &"").map(|audit| NewAudit { object: None, ..audit.with_detail(detail) });
         if let Some(audit) = audit {
             self.check_open()?;
             let ((store, place), now) = (self.store(), self.handle.hub.clock().database_now());
@@ -544,9 +544,9 @@ impl PlaceRunner {
         let now = hub.clock().database_now();
         let resumes = control == Control::Resume;
         let audit = match control {
-            Control::Cancel { .. } => self.audit("cancel", id),
-            Control::Pause | Control::Orphan => self.audit("pause", id),
-            Control::Resume => self.audit("resume", id),
+            Control::Cancel { .. } => self.audit("cancel", &id),
+            Control::Pause | Control::Orphan => self.audit("pause", &id),
+            Control::Resume => self.audit("resume", &id),
         };
         let done = hub
             .ask(async move {
@@ -636,7 +636,7 @@ impl PlaceRunner {
             new.submitted_by = by;
             let id = new.id;
             if let Some(rerun) = &mut new.rerun {
-                let audit = self.audit("rerun", rerun.of);
+                let audit = self.audit("rerun", &rerun.of);
                 let detail = format!(r#"{{"rerun":"{id}"}}"#);
                 rerun.audit = audit.map(|audit| Box::new(audit.with_detail(detail)));
             }
@@ -841,7 +841,7 @@ impl Carrier for PlaceRunner {
         }
         let detail = || format!(r#"{{"signal":{}}}"#, Value::from(&*signal.name));
         // The store says to which execution.
-        let audit = self.audit("signal", "").map(|audit| Box::new(audit.with_detail(detail())));
+        let audit = self.audit("signal", &"").map(|audit| Box::new(audit.with_detail(detail())));
         signal.audit = audit;
         let (store, place) = self.store();
         let now = hub.clock().database_now();
@@ -1046,7 +1046,7 @@ impl Execution {
 
     /// What is noted of an action on it, if somebody acts.
     pub(crate) fn audit(&self, action: &'static str) -> Option<NewAudit> {
-        self.runner.audit(action, self.execution_id)
+        self.runner.audit(action, &self.execution_id)
     }
 
     /// What it waits for at the moment.
@@ -1088,7 +1088,7 @@ impl Execution {
         let action = if until.is_some() { "move_wait" } else { "wake" };
         let until_text = until.map_or(Value::Null, |until| until.to_string().into());
         let detail = serde_json::json!({ "wait": wait, "until": until_text });
-        let audit = self.runner.audit(action, id).map(|audit| audit.with_detail(detail));
+        let audit = self.runner.audit(action, &id).map(|audit| audit.with_detail(detail));
         let moved = async move { store.wait_move(&place, id, &name, until, audit.as_ref(), now).await };
         let moved = hub.ask(moved).await?;
         if !moved {

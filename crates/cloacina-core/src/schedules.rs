@@ -298,7 +298,7 @@ impl Schedules {
 
     /// What is noted of an action on schedules, if somebody acts; the schedule is said where it is changed.
     fn audit(&self, action: &'static str) -> Option<NewAudit> {
-        self.runner.audit(action, "")
+        self.runner.audit(action, &"")
     }
 
     fn hub(&self) -> Result<&Arc<Hub>, Error> {

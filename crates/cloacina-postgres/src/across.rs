@@ -54,7 +54,7 @@ pub(crate) async fn executions(
     let mut found = Vec::new();
     for some in holding.chunks(PLACES) {
         let step = |place: &Place| list_step(place, &list);
-        let (rows, errors) = read(&inner, some, step, |rows, place| listed(rows, place)).await;
+        let (rows, errors) = read(&inner, some, step, listed).await;
         found.extend(rows);
         found.sort_unstable_by_key(|(_, header)| std::cmp::Reverse(header.id));
         found.truncate(list.limit);

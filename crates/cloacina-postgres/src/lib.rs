@@ -745,7 +745,7 @@ impl KeyStore for PostgresStore {
         audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<Result<Timestamp, KeyRefusal>> {
-        self.run(keys::insert(Arc::clone(&self.inner), key.clone(), audit.cloned(), now)).await
+        Box::pin(self.run(keys::insert(Arc::clone(&self.inner), key.clone(), audit.cloned(), now))).await
     }
 
     async fn key_find(&self, id: KeyId, now: Option<Timestamp>) -> Result<Option<KeyRecord>> {

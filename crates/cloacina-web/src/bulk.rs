@@ -11,6 +11,8 @@ use cloacina::{BulkReport, Error, ErrorKind, ExecutionFilter, Runner};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
+
+use crate::time::now;
 use uuid::Uuid;
 
 /// How many are remembered after they ended.
@@ -121,7 +123,7 @@ impl Bulks {
             action: order.action.clone(),
             by: order.by.clone(),
             reason: order.reason.clone(),
-            begun_at: Timestamp::now(),
+            begun_at: now(),
             ended_at: None,
             matched: 0,
             done: 0,
@@ -160,7 +162,7 @@ impl Bulks {
         };
         if state.ended_at.is_none() {
             work.abort();
-            state.ended_at = Some(Timestamp::now());
+            state.ended_at = Some(now());
             state.error = Some("it was stopped".to_owned());
         }
         true
@@ -188,7 +190,7 @@ async fn work(bulks: Arc<Bulks>, id: Uuid, runner: Runner, order: BulkOrder) {
     }
     let told = bulk.on_progress(|report| bulks.change(id, |state| state.count(report))).send().await;
     bulks.change(id, |state| {
-        state.ended_at = Some(Timestamp::now());
+        state.ended_at = Some(now());
         match told {
             Ok(report) => {
                 state.count(&report);

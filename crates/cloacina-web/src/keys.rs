@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::time::now;
 use crate::{Principal, Role};
 
 /// What a secret begins with, so that it is known for one where it should not be.
@@ -214,7 +215,7 @@ impl ApiKeys {
             payloads: key.payloads,
             name: key.name,
             created_by: "login".to_owned(),
-            expires_at: Timestamp::now().checked_add(SESSION_LASTS).ok(),
+            expires_at: now().checked_add(SESSION_LASTS).ok(),
         };
         // The audit knows when somebody came.
         let actor = Actor::new(&session.name).role(&session.role);
@@ -258,7 +259,7 @@ impl ApiKeys {
             return Ok(None);
         };
         // What was remembered may have expired since.
-        if key.expires_at.is_some_and(|time| time <= Timestamp::now()) && !is_looked_up {
+        if key.expires_at.is_some_and(|time| time <= now()) && !is_looked_up {
             return Ok(None);
         }
         self.note(&key, is_looked_up);

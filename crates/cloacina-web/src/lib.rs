@@ -37,6 +37,7 @@ mod routes;
 mod session;
 mod state;
 mod tail;
+mod time;
 
 use std::sync::Arc;
 

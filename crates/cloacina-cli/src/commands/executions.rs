@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{OfTenant, json_of, query};
 use crate::failure::Refused;
-use crate::output::{Output, error, say, shown, text, took, when};
+use crate::output::{Output, error, now, say, shown, text, took, when};
 use crate::remote::{Remote, encode};
 
 /// What is done with executions.
@@ -262,7 +262,7 @@ async fn list(
     if output.json(&json!(items))? {
         return Ok(());
     }
-    let now = Timestamp::now();
+    let now = now();
     let last = |item: &Value| if item["error"].is_null() { tags(item) } else { error(&item["error"]) };
     if all_tenants {
         let rows = items.iter().map(|item| {
@@ -309,7 +309,7 @@ async fn show(remote: &Remote, output: Output, path: &str, context: bool) -> Res
         output.json(&all)?;
         return Ok(());
     }
-    let now = Timestamp::now();
+    let now = now();
     say(&format!(
         "{}  {}  {}",
         text(&execution["id"]),

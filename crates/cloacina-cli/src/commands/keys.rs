@@ -5,7 +5,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::output::{Output, say, text, when};
+use crate::output::{Output, now, say, text, when};
 use crate::remote::{Remote, encode};
 
 /// What is done with keys.
@@ -56,7 +56,7 @@ impl KeysCommand {
                 if output.json(&json!(items))? {
                     return Ok(());
                 }
-                let now = Timestamp::now();
+                let now = now();
                 let rows = items.iter().map(|key| {
                     let payloads = if key["payloads"] == true { "with payloads" } else { "" };
                     [

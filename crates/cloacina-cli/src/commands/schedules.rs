@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{OfTenant, json_of};
-use crate::output::{Output, say, text, when};
+use crate::output::{Output, now, say, text, when};
 use crate::remote::{Remote, encode};
 
 /// What is done with schedules.
@@ -110,7 +110,7 @@ impl Schedules {
                 if output.json(&page["items"])? {
                     return Ok(());
                 }
-                let now = Timestamp::now();
+                let now = now();
                 let rows = page["items"].as_array().into_iter().flatten().map(|schedule| {
                     [
                         text(&schedule["name"]),
@@ -138,7 +138,7 @@ impl Schedules {
                     output.json(&schedule)?;
                     return Ok(());
                 }
-                let now = Timestamp::now();
+                let now = now();
                 say(&format!(
                     "{}  {}  {}",
                     text(&schedule["name"]),

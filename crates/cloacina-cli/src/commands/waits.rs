@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{OfTenant, json_of};
-use crate::output::{Output, say, text, when};
+use crate::output::{Output, now, say, text, when};
 use crate::remote::{Remote, encode};
 
 /// What is done with waits.
@@ -57,7 +57,7 @@ impl Waits {
                 if output.json(&json!(items))? {
                     return Ok(());
                 }
-                let now = Timestamp::now();
+                let now = now();
                 let row = |wait: &Value| {
                     [
                         text(&wait["execution"]),

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::Fixture;
 use super::process::{Process, World, at, draft};
 
+#[expect(clippy::needless_pass_by_value, reason = "an id or a text, whichever is at hand")]
 fn audit(action: &'static str, object: impl ToString) -> NewAudit {
     let actor = Actor::new("Grüße, \u{1F980}").role("operator").reason("why not");
     NewAudit { actor: Arc::new(actor), action, object: Some(object.to_string()), detail: None }

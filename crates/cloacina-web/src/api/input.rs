@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::Problem;
+use crate::time::now;
 
 /// The most that one part of a list has.
 pub(crate) const MOST: usize = 1000;
@@ -158,7 +159,7 @@ impl FilterAsked {
             filter = filter.superseded(superseded);
         }
         if let Some(since) = self.since.as_deref().filter(|since| !since.is_empty()) {
-            filter = filter.since(time_of(since, Timestamp::now())?);
+            filter = filter.since(time_of(since, now())?);
         }
         Ok(filter)
     }

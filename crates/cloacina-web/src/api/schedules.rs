@@ -419,7 +419,7 @@ struct FireView {
 }
 
 impl FireView {
-    fn of(fire: FireRecord) -> Self {
+    fn of(fire: &FireRecord) -> Self {
         Self {
             nominal: fire.nominal,
             outcome: fire.outcome.as_str(),
@@ -438,7 +438,7 @@ async fn fires(
 ) -> Result<axum::Json<Page<FireView>>, Problem> {
     let limit = limit_of(asked.limit)?;
     let fires = permit.runner().await?.schedules().fires(&path.schedule, asked.after, limit).await?;
-    let items: Vec<_> = fires.into_iter().map(FireView::of).collect();
+    let items: Vec<_> = fires.iter().map(FireView::of).collect();
     Ok(axum::Json(Page::of(items, limit, |fire| fire.nominal.to_string())))
 }
 

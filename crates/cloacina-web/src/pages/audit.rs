@@ -5,7 +5,6 @@ use cloacina::tenants::Placement;
 use cloacina::{Timestamp, Uuid};
 use maud::{Markup, html};
 
-use super::clock::now;
 use super::layout::{self, Frame, Nav, Page};
 use super::parts::state;
 use super::parts::table::{column, empty, numbers, table};
@@ -13,6 +12,7 @@ use super::parts::{text, url};
 use crate::Problem;
 use crate::permit::{Action, Administer, Manage, Permit};
 use crate::routes::Routes;
+use crate::time::now;
 
 /// How many rows stand on a page, and how many of what was done about a tenant in a file.
 const PAGE: usize = 50;

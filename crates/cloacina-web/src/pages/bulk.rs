@@ -75,7 +75,7 @@ pub(super) fn bar(wanted: &Wanted) -> Markup {
 
 /// How far the actions are.
 pub(super) fn lines(permit: &Permit<View>, frame: &Frame) -> (Markup, bool) {
-    let now = super::clock::now();
+    let now = crate::time::now();
     let is_told =
         |state: &BulkState| state.ended_at.is_none_or(|ended| text::between(ended, now).as_secs() < LASTS);
     let told: Vec<BulkState> =

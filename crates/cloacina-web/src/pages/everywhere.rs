@@ -8,7 +8,6 @@ use cloacina::{ExecutionFilter, ExecutionResult, ExecutionStatus, Timestamp, Wai
 use jiff::SignedDuration;
 use maud::{Markup, html};
 
-use super::clock::now;
 use super::executions::{self, PAGE, Row, Shows, list_of};
 use super::inbox::{self, Question};
 use super::layout::{self, Frame, Nav, Page};
@@ -20,6 +19,7 @@ use super::wanted::{Wanted, id};
 use crate::Problem;
 use crate::permit::{Control, Permit, ViewAll};
 use crate::routes::Routes;
+use crate::time::now;
 
 /// How many failures and questions are counted.
 const COUNTED: usize = 200;
@@ -71,7 +71,7 @@ async fn overview(permit: Permit<ViewAll>, frame: Frame) -> Result<Markup, Probl
         )?;
         Ok(Read { tenants, failed, asks })
     });
-    let read: Arc<Read> = read.await?;
+    let read: Arc<Read> = Box::pin(read).await?;
     let (all, asks) = (read.tenants.len(), read.asks.found.len());
     let body = html! {
         header {

@@ -5,7 +5,6 @@ use cloacina::Timestamp;
 use cloacina::keys::KeyRecord;
 use maud::{Markup, html};
 
-use super::clock::now;
 use super::fields::Fields;
 use super::fields::see;
 use super::layout::{self, Frame, Nav, Page};
@@ -15,6 +14,7 @@ use super::parts::{text, url};
 use crate::api::{KeyBody, issue, keys};
 use crate::permit::{Action, Administer, Manage, Permit};
 use crate::routes::Routes;
+use crate::time::now;
 use crate::{Problem, Role};
 
 /// How many keys stand on a page.

@@ -6,7 +6,6 @@
 mod assets;
 mod audit;
 mod bulk;
-mod clock;
 mod diff;
 mod everywhere;
 mod execution;

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use cloacina::tenants::TenantManager;
+use cloacina_core::clock::{Clock as _, SystemClock};
 use cloacina_web::{ApiKeys, KeyRequest, Role};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -91,7 +92,7 @@ async fn a_key_that_is_ended_or_over_opens_nothing() {
     assert_eq!(status, StatusCode::NO_CONTENT);
     assert_eq!(service.status(secret, ACME).await, StatusCode::UNAUTHORIZED);
 
-    let soon = jiff::Timestamp::now() + Duration::from_millis(300);
+    let soon = SystemClock.now() + Duration::from_millis(300);
     let short = service.key(KeyRequest::of("short", "acme", Role::Viewer).expires_at(soon)).await;
     assert_eq!(service.status(&short, ACME).await, StatusCode::OK);
     crate::service::until(async || service.status(&short, ACME).await == StatusCode::UNAUTHORIZED).await;

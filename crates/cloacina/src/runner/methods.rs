@@ -273,7 +273,9 @@ impl Runner {
     /// nothing is not noted. A runner that acts for nobody notes nothing, and pays nothing.
     #[must_use]
     pub fn acting(&self, actor: Actor) -> Self {
-        Self { runner: self.runner.acting(actor), ..self.clone() }
+        let mut acting = self.clone();
+        acting.runner = self.runner.acting(actor);
+        acting
     }
 
     /// Rows of the audit about this tenant, the newest first: at most `limit`, all before `before`, the number

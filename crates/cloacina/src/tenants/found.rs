@@ -19,12 +19,11 @@ impl<T> Default for Across<T> {
     }
 }
 
+/// What the store found of each tenant, and which could not be read.
+type Read<Row> = (Vec<(String, Row)>, Vec<(String, StoreError)>);
+
 impl<T> Across<T> {
-    pub(super) fn add<Row>(
-        &mut self,
-        (found, unreadable): (Vec<(String, Row)>, Vec<(String, StoreError)>),
-        read: impl Fn(Row) -> T,
-    ) {
+    pub(super) fn add<Row>(&mut self, (found, unreadable): Read<Row>, read: impl Fn(Row) -> T) {
         self.found.extend(found.into_iter().map(|(tenant, row)| (tenant, read(row))));
         self.unreadable.extend(unreadable.into_iter().map(|(tenant, error)| (tenant, error.into())));
     }

@@ -9,6 +9,8 @@ use cloacina::{
     Context, ErrorKind, ExecutionFilter, ExecutionStatus, Missed, Runner, Schedule, Timestamp, Wait, Workflow,
 };
 
+use cloacina_core::clock::{Clock as _, SystemClock};
+
 use crate::keys::new_key;
 use crate::support::{Database, assert_error, setting, task, until, workflow};
 
@@ -229,7 +231,7 @@ async fn a_tenants_login_notes_in_its_own_audit_alone_and_only_so_much() {
         database.tenant("globex").await;
         let own = crate::admin::runner(&acme.connection_string, None, "acme").await;
         let acting = own.acting(ada());
-        let soon = Timestamp::now() + Duration::from_secs(3600);
+        let soon = SystemClock.now() + Duration::from_secs(3600);
         let execution = acting.submit("w").start_at(soon).send().await.unwrap();
         execution.cancel().await.unwrap();
         assert_eq!(execution.get_status().await.unwrap(), ExecutionStatus::Cancelled);

@@ -328,7 +328,8 @@ in_each_home! {
         let tenants = home.builder().config(config()).build().await.unwrap();
         let only_failed = || ExecutionFilter::all().status(ExecutionStatus::Failed);
         // A database of its own is opened a moment after the manager.
-        until(async || tenants.executions(only_failed(), None, 1).await.unwrap().unreadable.is_empty()).await;
+        let read = async || tenants.executions(only_failed(), None, 1).await.unwrap().unreadable.is_empty();
+        Box::pin(until(read)).await;
         let mut listed = Vec::new();
         loop {
             let before = listed.last().map(|(_, id)| *id);

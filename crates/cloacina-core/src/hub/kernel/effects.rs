@@ -59,8 +59,8 @@ pub(crate) struct Effects {
     pub(crate) poll_at: Option<Duration>,
     pub(crate) reports: Vec<Report>,
     pub(crate) counts: Counts,
-    /// How executions ended, and if that is known what they ran, and for how long since they were recorded.
-    pub(crate) ended: Vec<(ExecutionStatus, Option<(Arc<Workflow>, SignedDuration)>)>,
+    /// How executions ended.
+    pub(crate) ended: Vec<HowEnded>,
     /// Who submitted the executions that ended.
     pub(crate) tells: Vec<SubmitterId>,
     /// How many tasks were adopted whose claim was not learned of.
@@ -72,6 +72,9 @@ pub(crate) struct Effects {
     /// Whether the place is to be put into the queue of those that wait for slots.
     pub(crate) takes_turn: bool,
 }
+
+/// How an execution ended, and if that is known what it ran, and for how long since it was recorded.
+pub(crate) type HowEnded = (ExecutionStatus, Option<(Arc<Workflow>, SignedDuration)>);
 
 /// How many executions began and ended.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
