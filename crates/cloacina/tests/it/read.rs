@@ -162,7 +162,10 @@ on_each_store! {
         let later = database.runner([]).await;
         let stored = later.get_execution(result.execution_id).await.unwrap();
         assert_eq!(stored.final_context, result.final_context);
-        assert_eq!(stored.task_results, result.task_results);
+        // Only who has the code knows what its tasks do.
+        let mut known = result.task_results.clone();
+        known.iter_mut().for_each(|task| task.kind = None);
+        assert_eq!(stored.task_results, known);
         assert_eq!(stored.duration, result.duration);
         let waited = later.execution(result.execution_id).wait_for_completion().await.unwrap();
         assert_eq!(waited.final_context, result.final_context);
