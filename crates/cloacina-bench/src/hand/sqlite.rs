@@ -182,6 +182,7 @@ impl File {
                 INPUT,
                 no_id,
                 no_text,
+                no_text,
             ])?;
             for task in &tasks {
                 let is_first = task.waiting_on == 0;

@@ -362,7 +362,7 @@ impl Running {
             Phase::Open if self.timed_out.load(Ordering::Acquire) => self.timed_out(),
             Phase::Open => end,
             // The hub knows already.
-            Phase::Recorded => return,
+            Phase::Recorded => return self.count(AttemptOutcome::Completed),
             Phase::Writing | Phase::Unknown => End::GivenBack,
         };
         if self.stop.reason() == Some(StopReason::Void) {
@@ -370,18 +370,17 @@ impl Running {
             return self.hub.perform(&self.place, None, effects);
         }
         let (outcome, patch) = self.outcome(end);
-        self.count(&outcome);
+        match &outcome {
+            TaskOutcome::Completed { .. } => self.count(AttemptOutcome::Completed),
+            TaskOutcome::Failed { how, .. } | TaskOutcome::Retry { how, .. } => self.count(*how),
+            // What was given back was no try.
+            _ => {}
+        }
         let outcome = Outcome::new(execution, task, self.number, outcome);
         self.hub.end(&self.place, &self.incarnation, outcome, patch, permit);
     }
 
-    fn count(&self, outcome: &TaskOutcome) {
-        let outcome = match outcome {
-            TaskOutcome::Completed { .. } => AttemptOutcome::Completed,
-            TaskOutcome::Failed { how, .. } | TaskOutcome::Retry { how, .. } => *how,
-            // What was given back was no try.
-            _ => return,
-        };
+    fn count(&self, outcome: AttemptOutcome) {
         let took = self.hub.clock.monotonic().saturating_sub(self.begun);
         self.workflow.meters().attempt(self.task, outcome, took);
     }

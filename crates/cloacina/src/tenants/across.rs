@@ -1,7 +1,7 @@
 //! What all tenants have, without opening one.
 
 use cloacina_core::execution::ExecutionResult;
-use cloacina_core::store::{ExecutionFilter, ExecutionHeader, ExecutionList, OpenWait, WaitFilter};
+use cloacina_core::store::{ExecutionFilter, ExecutionHeader, ExecutionList, WaitFilter};
 use cloacina_core::{Cursor, Error, Waiting, summary_of};
 use uuid::Uuid;
 
@@ -85,7 +85,7 @@ impl TenantManager {
             Backend::Postgres(databases) => databases.waits(from.as_deref(), filter, &mut across).await?,
             #[cfg(feature = "sqlite")]
             Backend::Sqlite(files) => {
-                across.add(files.waits(from.as_deref(), filter).await?, |open: OpenWait| open.into());
+                across.add(files.waits(from.as_deref(), filter).await?, Waiting::from);
             }
         }
         across.found.sort_by(|(one, _), (other, _)| one.cmp(other));
