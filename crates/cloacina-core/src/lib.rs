@@ -45,6 +45,7 @@ mod state;
 pub mod store;
 pub mod streak;
 mod submission;
+mod trace;
 mod wake;
 pub mod workflow;
 

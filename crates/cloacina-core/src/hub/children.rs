@@ -498,7 +498,7 @@ fn input_of(spec: &Children, of: &Value, origin: &Parent, items: &Items) -> Resu
     let token = items.token.map(|token| token_of_child(token, &origin.node, origin.item, &values));
     // It is not found by the tags, as it is in no list, but its tasks know them.
     let (parent, tags) = (Some(Arc::new(origin.clone())), items.tags.clone());
-    Origin { parent, tags, token, ..Origin::default() }.put_into(&mut values);
+    Origin { parent, tags, token, trace: items.trace.clone(), ..Origin::default() }.put_into(&mut values);
     values_to_json(&values).map_err(|error| error.to_string())
 }
 
@@ -543,7 +543,7 @@ fn read_items(spec: &Children, record: &ExecutionRecord, known: &Known) -> Resul
             Some(token_base(&origin, record.header.id.into(), &input))
         }
     };
-    Ok(Items { list, bytes: record.context_bytes(), depth, tags: origin.tags, token })
+    Ok(Items { list, bytes: record.context_bytes(), depth, tags: origin.tags, token, trace: origin.trace })
 }
 
 fn checked(key: &str, list: &[Value]) -> Result<Vec<Value>, String> {

@@ -26,10 +26,11 @@ use crate::context::values_to_json;
 use crate::error::{Error, ErrorKind};
 use crate::execution::ExecutionStatus;
 use crate::id::{ExecutionId, ScheduleId, TenantId};
-use crate::reserved::{SCHEDULE_KEY, reserved_key};
+use crate::reserved::{SCHEDULE_KEY, TRACE_KEY, reserved_key};
 use crate::store::{
     FireOutcome, NewFire, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleState, ScheduledExecution,
 };
+use crate::trace;
 use crate::workflow::check_workflow_name;
 
 /// When it is tried again if the tenant has as many executions as it may.
@@ -674,6 +675,9 @@ impl<'a> Desk<'a> {
         let mut input = self.spec.input.clone();
         if let Ok(fire) = serde_json::to_value(fire) {
             input.insert(SCHEDULE_KEY.to_owned(), fire);
+        }
+        if let Some(trace) = trace::submitted(&self.spec.workflow, None) {
+            input.insert(TRACE_KEY.to_owned(), (*trace).into());
         }
         let input = serde_json::to_string(&input).unwrap_or_else(|_| "{}".to_owned());
         self.settling.bytes = self.settling.bytes.saturating_sub(input.len());

@@ -113,6 +113,9 @@ pub(crate) struct Run {
     pub(crate) patches: Vec<Arc<Patch>>,
     /// What started its execution.
     pub(crate) origin: Origin,
+    /// When its execution was recorded, and whether one of its waits is over.
+    pub(crate) created_at: Timestamp,
+    pub(crate) has_waited: bool,
     pub(crate) stop: Arc<Stop>,
     pub(crate) timeout: Option<Duration>,
     /// How long it may go on when it is told to end.

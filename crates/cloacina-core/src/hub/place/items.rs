@@ -24,6 +24,8 @@ pub(crate) struct Items {
     pub(crate) tags: Option<Arc<[String]>>,
     /// Of what its idempotency tokens are made, if not of its id.
     pub(crate) token: Option<Uuid>,
+    /// In which trace their parent was submitted.
+    pub(crate) trace: Option<Arc<str>>,
 }
 
 /// The lists of a place. Written and read by who looks after children.
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     fn of(bytes: usize) -> Arc<Items> {
-        Arc::new(Items { list: Vec::new(), bytes, depth: 1, tags: None, token: None })
+        Arc::new(Items { list: Vec::new(), bytes, depth: 1, tags: None, token: None, trace: None })
     }
 
     #[test]
