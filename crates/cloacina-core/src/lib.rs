@@ -24,6 +24,7 @@ mod hub;
 pub mod id;
 mod json;
 mod keys;
+mod label;
 pub mod lease;
 mod meters;
 mod metrics;
@@ -64,6 +65,7 @@ pub use hub::{Completion, Deferred, Hub, Prepared, Recording, Submitter, Writing
 #[cfg(feature = "testing")]
 pub use hub::{Doing, RunningTask};
 pub use keys::Keys;
+pub use label::{TenantLabel, label_tenants};
 pub use metrics::TenantMetrics;
 pub use origin::Parent;
 pub use resources::Resources;

@@ -33,6 +33,7 @@ use crate::context::{Context, Patch, Values};
 use crate::error::{Advice, TaskError};
 use crate::execution::{AttemptOutcome, Before, Cancellation, Outcomes, TaskInfo};
 use crate::id::{ExecutionId, TaskIndex};
+use crate::label::used_slot;
 use crate::origin::Origin;
 use crate::slots::Permit;
 use crate::store::{Outcome, TaskOutcome};
@@ -157,6 +158,9 @@ impl Attempt {
         });
         let told: Weak<Running> = Arc::downgrade(&running);
         running.stop.tells(told);
+        if let Some(waited) = start.waited {
+            running.workflow.meters().waited(waited);
+        }
         let permit = start.permit.unwrap_or_else(|| place.slots.force());
         Self { running, input, patches, origin, permit: Some(permit), runtime, ended: false }
     }
@@ -401,6 +405,7 @@ impl Running {
         self.span.ends(outcome, error);
         let took = self.hub.clock.monotonic().saturating_sub(self.begun);
         self.workflow.meters().attempt(self.task, outcome, took);
+        used_slot(&self.place.place.name, took);
     }
 
     fn timed_out(&self) -> End {

@@ -100,6 +100,8 @@ pub(crate) struct Start {
     pub(crate) attempt: i32,
     pub(crate) failures: i32,
     pub(crate) lost: i32,
+    /// For how long it waited to be claimed; `None` if it was claimed before.
+    pub(crate) waited: Option<Duration>,
     /// If there is none yet, it gets one beyond all limits: it is ours already.
     pub(crate) permit: Option<Permit>,
 }
