@@ -34,7 +34,7 @@ pub async fn a_claimed_task_runs(fixture: &impl Fixture) {
         attempt: 1,
         failures: 0,
         lost: 0,
-        waited: Duration::from_secs(7),
+        waited: Duration::from_millis(7),
         fresh: Some(Fresh { input: "{}".into(), created_at: at(0), timed: false }),
     };
     assert_eq!(runner.claim(10, at(7)).await, [expected]);
