@@ -188,8 +188,7 @@ mod tests {
                 }
             }
         });
-        let counted = counted.0.lock().clone();
-        counted
+        counted.0.lock().clone()
     }
 
     #[test]

@@ -58,7 +58,7 @@ mod spans {
 
     /// The span of an attempt, as long as its end is not told.
     #[derive(Debug, Default)]
-    pub(crate) struct AttemptSpan;
+    pub(crate) struct AttemptSpan {}
 
     impl AttemptSpan {
         /// The attempt begins in this span.
