@@ -63,8 +63,8 @@ pub use schedule::{
 pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
 pub use wait::{
     ChildrenPlan, DueWait, DueWaits, EndedBy, MOST_SIGNALS, NEVER, NewSignal, NodeEnd, OpenWait,
-    ReceivedSignal, SettledWaits, SignalSent, SignalStart, SignalTarget, WaitBegin, WaitCursor, WaitEnd,
-    WaitFilter, WaitStep,
+    ReceivedSignal, SettledWaits, SignalLook, SignalSent, SignalStart, SignalTarget, WaitBegin, WaitCursor,
+    WaitEnd, WaitFilter, WaitStep,
 };
 
 pub use workflow::{DescribedWorkflow, KnownWorkflow, LARGEST_DESCRIPTION, MOST_WORKFLOWS};
