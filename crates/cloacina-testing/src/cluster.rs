@@ -22,6 +22,8 @@
 
 mod binaries;
 mod error;
+#[cfg(feature = "engine")]
+mod over;
 mod secret;
 mod server;
 

@@ -2,7 +2,7 @@
 
 use super::ClusterError;
 #[cfg(feature = "engine")]
-use super::secret::secret;
+use super::{over, secret::secret};
 
 /// A PostgreSQL server and the superuser's login.
 #[derive(Debug, Clone)]
@@ -96,7 +96,8 @@ impl Server {
 impl Server {
     /// Makes a login without any privilege and an empty database that it owns, and returns that login's URL.
     ///
-    /// User and database have one name, which no other has. They stay until the cluster goes.
+    /// User and database have one name, which no other has. The database goes some time after the test that
+    /// made it has ended, else with the cluster.
     ///
     /// # Errors
     ///
@@ -119,6 +120,7 @@ impl Server {
         ] {
             client.batch_execute(&statement).await.map_err(|e| ClusterError::new(doing, e))?;
         }
+        over::drop_after_the_test(self, &name);
         drop(client);
         connection
             .await

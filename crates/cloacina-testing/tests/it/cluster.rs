@@ -121,6 +121,34 @@ async fn fresh_databases_can_be_made_at_the_same_time() {
 }
 
 #[test]
+fn databases_of_tests_that_have_ended_are_dropped() {
+    // A server of our own: what other tests make is dropped on the shared one as well.
+    let cluster = Cluster::start().unwrap();
+    let superuser = cluster.superuser_url("postgres");
+    let server: Server = (*cluster).clone();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let some = std::thread::Builder::new().name("some::test".into());
+    let making = some.spawn(move || {
+        runtime().block_on(async {
+            for _ in 0..16 {
+                server.fresh_database().await.unwrap();
+            }
+        });
+    });
+    making.unwrap().join().unwrap();
+    runtime().block_on(async {
+        let client = connect_url(&superuser).await;
+        let patience = Instant::now() + Duration::from_secs(60);
+        // One after the other is dropped: to see one go is enough.
+        while one::<i64>(&client, "SELECT count(*) FROM pg_database WHERE datname LIKE 'test_%'").await == 16
+        {
+            assert!(Instant::now() < patience, "the databases are still there");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[test]
 fn dropping_a_cluster_ends_the_server_and_removes_its_directory() {
     let cluster = Cluster::start().unwrap();
     let (port, directory) = (cluster.port(), cluster.socket_directory().to_owned());
