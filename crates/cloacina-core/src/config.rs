@@ -40,6 +40,17 @@ pub struct RunnerConfig {
     ///
     /// Defaults to `None`.
     pub max_queue_length: Option<usize>,
+    /// How many executions of this tenant may wait, for a time, a signal or other executions, before another
+    /// one of a workflow with waits is refused with [`ErrorKind::Limit`]; `None` for no limit.
+    ///
+    /// Executions that wait cost nothing but their rows, and do not count in
+    /// [`max_queue_length`](Self::max_queue_length). Without a limit a tenant may fill its database with them.
+    /// What waits goes on, and what was submitted is not held up before its waits: only new ones are refused,
+    /// so somewhat more may come to wait than this. Those that schedules and signals start, and those that are
+    /// submitted by name where their workflow is not known, are not refused.
+    ///
+    /// Defaults to `None`.
+    pub max_waiting: Option<usize>,
     /// How many executions of all tenants together may be on their way from this process to a database before
     /// another one is refused with [`ErrorKind::Limit`]. The value given last holds.
     ///
@@ -174,6 +185,7 @@ impl Default for RunnerConfig {
             max_concurrent_tasks: 64,
             max_process_tasks: None,
             max_queue_length: None,
+            max_waiting: None,
             max_process_queue: None,
             task_timeout: Some(Duration::from_secs(300)),
             lease: Duration::from_secs(30),
@@ -225,6 +237,9 @@ impl RunnerConfig {
         }
         if self.max_execution_bytes > MOST_EXECUTION_BYTES {
             return refuse("max_execution_bytes is above 48 MiB: larger executions could not be read again");
+        }
+        if self.max_waiting == Some(0) {
+            return refuse("max_waiting is 0: no workflow with waits could be submitted");
         }
         if self.max_queue_length == Some(0) || self.max_process_queue == Some(0) {
             return refuse("max_queue_length or max_process_queue is 0: nothing could be submitted");
@@ -283,6 +298,7 @@ setters! {
     max_concurrent_tasks: usize,
     max_process_tasks: usize,
     max_queue_length: impl Into<Option<usize>>,
+    max_waiting: impl Into<Option<usize>>,
     max_process_queue: usize,
     task_timeout: impl Into<Option<Duration>>,
     lease: Duration,

@@ -564,12 +564,12 @@ impl PlaceRunner {
         self.check_open()?;
         described.submitted_by = self.submitted_by();
         let Handle { hub, place, settings, .. } = &*self.handle;
-        let (submit, max_queue_length) = hub.check(described, place, settings, Roots::Claimed, reply)?;
+        let (submit, room) = hub.check(described, place, settings, Roots::Claimed, reply)?;
         let id = submit.execution.id;
         if !submit.execution.is_expanded() {
             hub.look_for_name(place, &submit.execution.workflow.name);
         }
-        hub.admit(Box::new(submit), max_queue_length);
+        hub.admit(Box::new(submit), room);
         Ok(id)
     }
 

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::doorbell::at_once;
 use crate::outcomes::Outcomes;
 use crate::statement::{self as sql, Login, Statement};
-use crate::submits::{Submits, tag_values};
+use crate::submits::{Submits, by_values, tag_values};
 pub use crate::value::Value;
 
 const CLOCK: &str = include_str!("../sql/guest/clock.sql");
@@ -124,7 +124,8 @@ pub fn steps<'a>(
         let mut submits = Submits::default();
         leaves_work |= submits.add(place.place.tenant.into(), &place.submits);
         due = submits.earliest_due(place.place.tenant.into());
-        let Submits { executions, tasks, deadlines, unexpanded, tags, reached: first, .. } = submits;
+        let Submits { executions, tasks, deadlines, unexpanded, tags, on_failure, reached: first, .. } =
+            submits;
         reached.extend(first);
         let values = executions.values(|_| tenant.clone(), Value::Now);
         steps.push(step(sql::EXECUTION_INSERT, values, Answer::Submitted));
@@ -135,6 +136,9 @@ pub fn steps<'a>(
         }
         if !tags.is_empty() {
             steps.push(step(sql::TAG_INSERT, tag_values(tenant_id, &tags), Answer::Nothing));
+        }
+        if !on_failure.is_empty() {
+            steps.push(step(sql::EXECUTION_ON_FAILURE, by_values(tenant_id, &on_failure), Answer::Nothing));
         }
         if !unexpanded.is_empty() {
             let ids = unexpanded.into_iter().map(|(_, execution)| execution).collect();
@@ -176,7 +180,9 @@ pub fn steps<'a>(
             steps.push(step(sql::DUE_DROP, values, Answer::Nothing));
         }
         if place.related.contains(&outcome.execution) {
-            let values = vec![tenant.clone(), Value::Now, Value::Uuids(vec![outcome.execution.into()])];
+            let new = vec![ExecutionId::new().into()];
+            let ended = Value::Uuids(vec![outcome.execution.into()]);
+            let values = vec![tenant.clone(), Value::Now, ended, Value::Uuids(new)];
             steps.push(step(sql::RELATED_WAKE, values, Answer::Nothing));
             (leaves_work, due) = (true, Some(at_once(flush.now)));
         }

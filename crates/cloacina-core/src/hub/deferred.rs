@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::admission::Room;
 use super::batch::PlaceBatch;
 use super::place::OpenPlace;
 use super::shared::Hub;
@@ -45,7 +46,7 @@ pub struct Submitter {
 /// An execution that was checked, and does not count yet.
 pub struct Prepared {
     submit: Box<Submit>,
-    limit: Option<usize>,
+    room: Room,
 }
 
 /// An execution that waits for the commit of a transaction.
@@ -75,11 +76,11 @@ impl Submitter {
         self.check_open("an execution")?;
         let settings = self.settings();
         let reply = SubmitReply::Recorded(oneshot::channel().0, Arc::default());
-        let (submit, limit) = hub.check(described, place, &settings, Roots::Left, reply)?;
+        let (submit, room) = hub.check(described, place, &settings, Roots::Left, reply)?;
         if !submit.execution.is_expanded() {
             hub.look_for_name(place, &submit.execution.workflow.name);
         }
-        Ok(Prepared { submit: Box::new(submit), limit })
+        Ok(Prepared { submit: Box::new(submit), room })
     }
 
     /// Has it wait for the commit, unless there are as many as the tenant may have.
@@ -88,10 +89,10 @@ impl Submitter {
     ///
     /// [`ErrorKind::Limit`], and what is wrong with the database.
     pub async fn defer(&self, prepared: Prepared) -> Result<Deferred, Error> {
-        let Prepared { submit, limit } = prepared;
+        let Prepared { submit, room } = prepared;
         // It does not go to rest while something is on its way.
         self.rouse().await?;
-        let submit = Box::new(self.hub.admitted(*submit, limit).await?);
+        let submit = Box::new(self.hub.admitted(*submit, room).await?);
         Ok(Deferred { hub: Arc::clone(&self.hub), submit })
     }
 

@@ -9,7 +9,7 @@ use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, ChildrenNode, Claim, Claimed, Closed, Control, Controlled, CopiedTask, DueKind,
     ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireRecord, Freed, Fresh,
-    NewExecution, NewTask, NextDue, ORPHANED, Outcome, Payload, Place, PlaceFigures, PlaceFlush,
+    NewExecution, NewTask, NextDue, ON_FAILURE, ORPHANED, Outcome, Payload, Place, PlaceFigures, PlaceFlush,
     PlaceFlushed, Pulse, Recorded, RecordedExecutions, RerunRefusal, ScheduleRow, Settled, TaskOutcome,
     TaskRecord, WorkflowKey,
 };
@@ -86,6 +86,10 @@ pub(super) struct Execution {
     pub(super) header: ExecutionHeader,
     /// What started it.
     pub(super) schedule: Option<ScheduleId>,
+    /// The workflow that is started when it fails.
+    on_failure: Option<Arc<str>>,
+    /// Its idempotency key.
+    key: Option<String>,
     /// The execution that it is a child of, the node that waits there, and its number among those.
     parent: Option<(ExecutionId, TaskIndex, i64)>,
     input: Payload,
@@ -320,6 +324,8 @@ impl PlaceRows {
                 submitted_by: new.submitted_by.as_deref().map(str::to_owned),
             },
             schedule: None,
+            on_failure: new.on_failure.clone(),
+            key: new.idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
             parent: None,
             input: new.input.clone(),
             expands: (!new.is_expanded()).then_some(due),
@@ -457,7 +463,26 @@ impl PlaceRows {
                 self.ring(now);
             }
             self.note_relations(id, now);
+            if status == ExecutionStatus::Failed {
+                self.start_on_failure(id, now);
+            }
         }
+    }
+
+    fn start_on_failure(&mut self, id: ExecutionId, now: Timestamp) {
+        let is_such = |id: &ExecutionId| {
+            let key = self.executions.get(id).and_then(|execution| execution.key.as_deref());
+            key.is_some_and(|key| key.starts_with(ON_FAILURE))
+        };
+        let Some(Execution { header, on_failure: Some(starts), parent, .. }) = self.executions.get(&id)
+        else {
+            return;
+        };
+        if is_such(&id) || parent.is_some_and(|(parent, ..)| is_such(&parent)) {
+            return;
+        }
+        let new = NewExecution::for_failure(header, Arc::clone(starts));
+        self.submit(Writer { runner: None, now }, &new);
     }
 
     pub(crate) fn drop_due(&mut self, id: ExecutionId) {
@@ -567,6 +592,7 @@ impl PlaceRows {
         let execution = self.executions.get_mut(&new.id).expect("it was found");
         execution.header.workflow = new.workflow.clone();
         execution.expands = None;
+        execution.on_failure = execution.on_failure.take().or_else(|| new.on_failure.clone());
         execution.tasks = new.tasks.iter().map(|task| Task::new(task, now)).collect();
         for copied in new.rerun.iter().flat_map(|rerun| &rerun.copied) {
             execution.copy(copied);

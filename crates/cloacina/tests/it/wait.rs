@@ -157,6 +157,28 @@ on_each_store! {
         runner.shutdown().await.unwrap();
     }
 
+    async fn no_more_executions_wait_than_a_tenant_may_have(database: Database) {
+        let plain = Workflow::builder("plain").task(idle("t")).build();
+        let runner = database.configured(quick().max_waiting(2), [then(Wait::signal("wait")), plain]).await;
+        let mut waiting = Vec::new();
+        for _ in 0..2 {
+            let execution = runner.execute_async("w", Context::new()).await.unwrap();
+            waits(&execution).await;
+            waiting.push(execution);
+        }
+        let refused = runner.execute_async("w", Context::new()).await.unwrap_err();
+        assert_error(&refused, ErrorKind::Limit, "max_waiting");
+        let refused = runner.submit_many("w", [Context::new()]).send().await.unwrap();
+        assert_error(refused[0].as_ref().unwrap_err(), ErrorKind::Limit, "max_waiting");
+        // What does not wait is not concerned, and what waits no more makes room.
+        assert_eq!(runner.execute("plain", Context::new()).await.unwrap().status, ExecutionStatus::Completed);
+        waiting[0].signal("wait", 1).send().await.unwrap();
+        in_time(waiting[0].wait_for_completion()).await.unwrap();
+        until(async || runner.execute_async("w", Context::new()).await.is_ok()).await;
+        until(async || runner.execute_async("w", Context::new()).await.is_err()).await;
+        runner.shutdown().await.unwrap();
+    }
+
     async fn a_signal_that_comes_before_its_wait_is_kept_for_it(database: Database) {
         let gate = Gate::new();
         let workflow = Workflow::builder("w")

@@ -28,7 +28,7 @@ pub(crate) use claiming::{Claiming, PATIENCE, Settling, Sort};
 pub(crate) use handles::{HandleNumber, Handles, Served};
 pub(crate) use items::{Items, KnownItems};
 pub(crate) use look::Look;
-pub(crate) use queue::{Admitted, Queue};
+pub(crate) use queue::{Admitted, Counted, Queue};
 pub(crate) use standing::{Failures, Standing};
 pub(crate) use waiters::{Due, Ended, Poll, Waiter, Waiters};
 pub(crate) use work::Work;
@@ -54,6 +54,8 @@ pub(crate) struct OpenPlace {
     pub(crate) idle: Notify,
     /// What is known of the executions that are not over.
     pub(crate) queue: Arc<Queue>,
+    /// How many executions wait, where that is limited.
+    pub(crate) waiting: Arc<Queue>,
     /// Held shared by a lane from the start of a flush of this place until what it did is applied; the
     /// auditor takes it alone.
     pub(crate) gate: Arc<RwLock<()>>,
@@ -119,6 +121,7 @@ impl OpenPlace {
             lane: AtomicUsize::new(0),
             idle: Notify::new(),
             queue: Arc::default(),
+            waiting: Arc::default(),
             gate: Arc::default(),
             recording: Arc::default(),
             troubles: PlaceTroubles::default(),
@@ -239,8 +242,11 @@ impl PlaceState {
         let usable = workflows.filter(|workflow| {
             !self.forbids(workflow) && self.may_start(workflow) && !workflow.lacks_state()
         });
-        let parts = usable.filter_map(|workflow| key_and_tasks(workflow).ok());
-        parts.map(|(workflow, tasks)| Expansion { workflow, tasks }).collect()
+        let expansion = |workflow: &Arc<Workflow>| {
+            let on_failure = workflow.shared_on_failure().cloned();
+            key_and_tasks(workflow).map(|(workflow, tasks)| Expansion { workflow, tasks, on_failure })
+        };
+        usable.filter_map(|workflow| expansion(workflow).ok()).collect()
     }
 
     /// Whether the workflow is for the operator only, and the tenant can write executions itself.
