@@ -151,6 +151,15 @@ pub struct RunnerConfig {
     ///
     /// Of PostgreSQL; a SQLite file has one tenant. Defaults to false.
     pub serve_all_tenants: bool,
+    /// Whether the places that this process opens were put back from a backup, and nothing that is due there
+    /// is begun before [`resume_after_restore`](crate::PlaceRunner::resume_after_restore) of a runner of them:
+    /// [`overdue`](crate::PlaceRunner::overdue) tells first what that would be.
+    ///
+    /// For a program of its own that is run before all others, because it holds back this process only. It
+    /// refuses what is submitted until then. A place that is closed and opened again is held back again.
+    ///
+    /// Defaults to false.
+    pub after_restore: bool,
     /// How many places [`serve_all_tenants`](Self::serve_all_tenants) keeps open at once.
     ///
     /// If more tenants have work at the same time, they take turns of some seconds, so too few cost time for
@@ -201,6 +210,7 @@ impl Default for RunnerConfig {
             retention: Some(Duration::from_secs(30 * 24 * 3600)),
             submit_only: false,
             serve_all_tenants: false,
+            after_restore: false,
             max_served_places: 1_000,
             resources: None,
             state: State::default(),
@@ -314,6 +324,7 @@ setters! {
     retention: impl Into<Option<Duration>>,
     submit_only: bool,
     serve_all_tenants: bool,
+    after_restore: bool,
     max_served_places: usize,
 }
 

@@ -175,6 +175,8 @@ pub(crate) async fn figures(inner: Arc<Inner>, place: Place, now: Option<Timesta
         waiting: number("waiting"),
         queued: number("queued"),
         oldest_queued: oldest.map(|us| Duration::from_micros(us.max(0).unsigned_abs())),
+        due_waits: number("due_waits"),
+        due_deadlines: number("due_deadlines"),
     })
 }
 

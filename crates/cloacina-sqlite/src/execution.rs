@@ -237,6 +237,8 @@ pub(crate) fn figures(connection: &Connection, tenant: TenantId, now: i64) -> Re
             queued: number(3)?,
             oldest_queued: oldest
                 .map(|due| std::time::Duration::from_micros(now.saturating_sub(due).max(0).unsigned_abs())),
+            due_waits: number(5)?,
+            due_deadlines: number(6)?,
         })
     })?)
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{ExecutionHeader, NewAudit, Payload, Place};
+use super::{NewAudit, Payload, Place};
 use crate::execution::{AttemptOutcome, ExecutionStatus, SkipReason};
 use crate::id::{ExecutionId, RunnerId, SubmitterId, TaskIndex};
 use crate::workflow::Fingerprint;
@@ -185,19 +185,21 @@ impl NewExecution {
         }
     }
 
-    /// What is started because one [failed](ON_FAILURE), whose header this is.
+    /// What is started because one of a workflow [failed](ON_FAILURE), with its priority.
     #[must_use]
-    pub fn for_failure(failed: &ExecutionHeader, workflow: Arc<str>) -> Self {
-        let input = serde_json::json!({
-            "execution_id": failed.id.to_string(),
-            "workflow": &*failed.workflow.name,
-            "error": failed.error,
-        });
-        let key = format!("{ON_FAILURE}{}", failed.id);
+    pub fn for_failure(
+        failed: ExecutionId,
+        of: &str,
+        error: Option<&str>,
+        priority: i16,
+        workflow: Arc<str>,
+    ) -> Self {
+        let input = serde_json::json!({ "execution_id": failed.to_string(), "workflow": of, "error": error });
+        let key = format!("{ON_FAILURE}{failed}");
         Self {
             id: ExecutionId::new(),
             workflow: WorkflowKey { name: workflow, fingerprint: Fingerprint::UNKNOWN },
-            priority: failed.priority,
+            priority,
             input: input.to_string().into(),
             idempotency: Some(Idempotency { key, input_hash: 0 }),
             start_at: None,

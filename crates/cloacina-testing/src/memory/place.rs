@@ -481,7 +481,13 @@ impl PlaceRows {
         if is_such(&id) || parent.is_some_and(|(parent, ..)| is_such(&parent)) {
             return;
         }
-        let new = NewExecution::for_failure(header, Arc::clone(starts));
+        let new = NewExecution::for_failure(
+            id,
+            &header.workflow.name,
+            header.error.as_deref(),
+            header.priority,
+            Arc::clone(starts),
+        );
         self.submit(Writer { runner: None, now }, &new);
     }
 
@@ -614,6 +620,9 @@ impl PlaceRows {
     pub(crate) fn figures(&self, now: Timestamp) -> PlaceFigures {
         let due = || self.ready.iter().filter(|row| row.due <= now);
         let oldest = due().map(|row| row.due).min();
+        let due_of = |what: DueKind| {
+            self.due.iter().filter(|(kind, at, ..)| *kind == what.number() && *at <= now).count() as u64
+        };
         PlaceFigures {
             executions: self.executions.len() as u64,
             open: self.count(usize::MAX) as u64,
@@ -624,6 +633,8 @@ impl PlaceRows {
                 .count() as u64,
             queued: due().count() as u64,
             oldest_queued: oldest.map(|due| now.duration_since(due).try_into().unwrap_or_default()),
+            due_waits: due_of(DueKind::Wait),
+            due_deadlines: due_of(DueKind::Deadline),
         }
     }
 

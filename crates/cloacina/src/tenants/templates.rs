@@ -78,6 +78,9 @@ impl Shared {
     /// Gives a tenant that was opened the schedules that all have. It works without them, so what keeps it
     /// from having them is only said; the next opening tries again.
     pub(super) async fn apply_templates(&self, runner: &Runner) {
+        if self.config.after_restore {
+            return;
+        }
         let tenant = runner.place();
         let applied = async {
             let templates: Vec<ScheduleTemplates> =

@@ -178,13 +178,14 @@ impl OpenPlace {
 
 impl PlaceState {
     pub(crate) fn new(place: Arc<Place>, settings: Arc<RunnerConfig>, status: TenantStatus) -> Self {
+        let standing = Standing { status, held: settings.after_restore, ..Standing::default() };
         Self {
             place,
             work: Work::default(),
             waiters: Waiters::default(),
             claiming: Claiming::default(),
             handles: Handles::new(settings),
-            standing: Standing { status, ..Standing::default() },
+            standing,
             items: KnownItems::default(),
         }
     }
@@ -264,6 +265,7 @@ impl PlaceState {
     pub(crate) fn check_takes_signals(&self) -> Result<(), Error> {
         match self.standing.status.state {
             TenantState::Suspended => Ok(()),
+            TenantState::Active if self.standing.held => Ok(()),
             _ => self.check_active(),
         }
     }
@@ -271,6 +273,13 @@ impl PlaceState {
     /// The error for what may not be done while the tenant may not work.
     pub(crate) fn check_active(&self) -> Result<(), Error> {
         let (tenant, state) = (&self.place.name, self.standing.status.state);
+        if self.standing.held && state == TenantState::Active {
+            let message = format!(
+                "the place of tenant `{tenant}` was put back from a backup, so nothing is submitted or changed there: call \
+                 `resume_after_restore` first"
+            );
+            return Err(Error::new(ErrorKind::Suspended, message));
+        }
         let todo = match state {
             TenantState::Active => return Ok(()),
             TenantState::Suspended => "nothing of it is lost; ask the operator to resume the tenant",
