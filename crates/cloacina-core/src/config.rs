@@ -40,6 +40,17 @@ pub struct RunnerConfig {
     ///
     /// Defaults to `None`.
     pub max_queue_length: Option<usize>,
+    /// How many executions of this tenant may wait, for a time, a signal or other executions, before another
+    /// one of a workflow with waits is refused with [`ErrorKind::Limit`]; `None` for no limit.
+    ///
+    /// Executions that wait cost nothing but their rows, and do not count in
+    /// [`max_queue_length`](Self::max_queue_length). Without a limit a tenant may fill its database with them.
+    /// What waits goes on, and what was submitted is not held up before its waits: only new ones are refused,
+    /// so somewhat more may come to wait than this. Those that schedules and signals start, and those that are
+    /// submitted by name where their workflow is not known, are not refused.
+    ///
+    /// Defaults to `None`.
+    pub max_waiting: Option<usize>,
     /// How many executions of all tenants together may be on their way from this process to a database before
     /// another one is refused with [`ErrorKind::Limit`]. The value given last holds.
     ///
@@ -140,6 +151,15 @@ pub struct RunnerConfig {
     ///
     /// Of PostgreSQL; a SQLite file has one tenant. Defaults to false.
     pub serve_all_tenants: bool,
+    /// Whether the places that this process opens were put back from a backup, and nothing that is due there
+    /// is begun before [`resume_after_restore`](crate::PlaceRunner::resume_after_restore) of a runner of them:
+    /// [`overdue`](crate::PlaceRunner::overdue) tells first what that would be.
+    ///
+    /// For a program of its own that is run before all others, because it holds back this process only. It
+    /// refuses what is submitted until then. A place that is closed and opened again is held back again.
+    ///
+    /// Defaults to false.
+    pub after_restore: bool,
     /// How many places [`serve_all_tenants`](Self::serve_all_tenants) keeps open at once.
     ///
     /// If more tenants have work at the same time, they take turns of some seconds, so too few cost time for
@@ -174,6 +194,7 @@ impl Default for RunnerConfig {
             max_concurrent_tasks: 64,
             max_process_tasks: None,
             max_queue_length: None,
+            max_waiting: None,
             max_process_queue: None,
             task_timeout: Some(Duration::from_secs(300)),
             lease: Duration::from_secs(30),
@@ -189,6 +210,7 @@ impl Default for RunnerConfig {
             retention: Some(Duration::from_secs(30 * 24 * 3600)),
             submit_only: false,
             serve_all_tenants: false,
+            after_restore: false,
             max_served_places: 1_000,
             resources: None,
             state: State::default(),
@@ -225,6 +247,9 @@ impl RunnerConfig {
         }
         if self.max_execution_bytes > MOST_EXECUTION_BYTES {
             return refuse("max_execution_bytes is above 48 MiB: larger executions could not be read again");
+        }
+        if self.max_waiting == Some(0) {
+            return refuse("max_waiting is 0: no workflow with waits could be submitted");
         }
         if self.max_queue_length == Some(0) || self.max_process_queue == Some(0) {
             return refuse("max_queue_length or max_process_queue is 0: nothing could be submitted");
@@ -283,6 +308,7 @@ setters! {
     max_concurrent_tasks: usize,
     max_process_tasks: usize,
     max_queue_length: impl Into<Option<usize>>,
+    max_waiting: impl Into<Option<usize>>,
     max_process_queue: usize,
     task_timeout: impl Into<Option<Duration>>,
     lease: Duration,
@@ -298,6 +324,7 @@ setters! {
     retention: impl Into<Option<Duration>>,
     submit_only: bool,
     serve_all_tenants: bool,
+    after_restore: bool,
     max_served_places: usize,
 }
 

@@ -26,7 +26,7 @@ use crate::keys::Keys;
 use crate::meters::count_signal;
 use crate::metrics::TenantMetrics;
 use crate::rerun::{self, Rerun, Reruns};
-use crate::signal::{ByKey, Carrier, Signal, Waiting};
+use crate::signal::{ByKey, Carrier, Signal, SignalReceipt, Waiting};
 use crate::store::{
     Actor, AuditOf, AuditRecord, AuditVerdict, Control, Controlled, ExecutionFilter, ExecutionList,
     ExecutionRecord, NEVER, NewAudit, NewSignal, Payload, Place, PlaceName, SignalSent, SignalTarget,
@@ -564,12 +564,12 @@ impl PlaceRunner {
         self.check_open()?;
         described.submitted_by = self.submitted_by();
         let Handle { hub, place, settings, .. } = &*self.handle;
-        let (submit, max_queue_length) = hub.check(described, place, settings, Roots::Claimed, reply)?;
+        let (submit, room) = hub.check(described, place, settings, Roots::Claimed, reply)?;
         let id = submit.execution.id;
         if !submit.execution.is_expanded() {
             hub.look_for_name(place, &submit.execution.workflow.name);
         }
-        hub.admit(Box::new(submit), max_queue_length);
+        hub.admit(Box::new(submit), room);
         Ok(id)
     }
 
@@ -816,6 +816,8 @@ impl OnItsWay {
 }
 
 impl Carrier for PlaceRunner {
+    type Receipt = SignalReceipt;
+
     fn payload(&self, name: &str, value: impl Serialize) -> Result<Payload, Error> {
         Ok(payload_of(name, value, self.handle.settings.max_patch_bytes)?)
     }
@@ -824,7 +826,7 @@ impl Carrier for PlaceRunner {
         self.place()
     }
 
-    async fn carry(self, mut signal: NewSignal, starts: Option<Context>) -> Result<SignalSent, Error> {
+    async fn carry(self, mut signal: NewSignal, starts: Option<Context>) -> Result<SignalReceipt, Error> {
         self.check_open()?;
         self.handle.place.state().check_takes_signals()?;
         let Handle { hub, place: open, .. } = &*self.handle;
@@ -845,16 +847,16 @@ impl Carrier for PlaceRunner {
         signal.audit = audit;
         let (store, place) = self.store();
         let now = hub.clock().database_now();
-        let target = signal.target.clone();
+        let (target, name) = (signal.target.clone(), Arc::clone(&signal.name));
         let sent = hub.ask(async move { store.signal_send(&place, &signal, now).await }).await?;
         count_signal(&sent);
-        match (sent, target, refused) {
+        match (sent, &target, refused) {
             (SignalSent::NotFound, _, Some(refused)) => return Err(refused),
             (SignalSent::Delivered(_), ..) => hub.look_for_waits(open),
-            (SignalSent::Started(_), SignalTarget::Key { workflow, .. }, _) => hub.started(open, &workflow),
+            (SignalSent::Started(_), SignalTarget::Key { workflow, .. }, _) => hub.started(open, workflow),
             _ => {}
         }
-        Ok(sent)
+        SignalReceipt::of(sent, &target, &name, self.place())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The schedules of a tenant, as its handle has them.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +11,13 @@ use uuid::Uuid;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::hub::{Hub, OpenPlace};
-use crate::id::ScheduleId;
+use crate::id::{ScheduleId, TenantId};
 use crate::runner::PlaceRunner;
-use crate::schedule::decide::{self, Found};
+use crate::schedule::decide::{self, FOR_ALL, Found};
 use crate::schedule::{Calendar, CatchUp, Missed, Overlap, Redo, Schedule, just_before};
 use crate::store::{
     FireList, FireOutcome, FireRecord, MANY, NewAudit, ScheduleChange, ScheduleRecord, ScheduleSelection,
-    ScheduleState,
+    ScheduleState, ScheduleTemplates,
 };
 
 /// How many schedules a tenant may have.
@@ -72,6 +73,8 @@ pub struct ScheduleInfo {
     pub at_most: Option<u32>,
     /// After how many failures in a row it is paused.
     pub pause_after_failures: Option<u32>,
+    /// The workflow that is started when one of its executions [fails](Schedule::on_failure).
+    pub on_failure: Option<String>,
     /// The priority of its executions.
     pub priority: u8,
     /// The input of its executions.
@@ -164,6 +167,76 @@ impl Schedules {
         schedules: impl IntoIterator<Item = Schedule>,
     ) -> Result<(), Error> {
         let (origin, schedules): (String, Vec<Schedule>) = (origin.into(), schedules.into_iter().collect());
+        decide::check_origin(&origin)?;
+        self.apply_of(origin, schedules).await
+    }
+
+    /// Makes the schedules that the operator has for all tenants exactly these, where they may be. Why not, of
+    /// each origin where that is so.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    #[doc(hidden)]
+    pub async fn apply_templates(
+        &self,
+        templates: &[ScheduleTemplates],
+    ) -> Result<Vec<(String, Error)>, Error> {
+        let mut refused = Vec::new();
+        let there = self.read(ScheduleSelection::All).await?;
+        let origins: BTreeSet<&str> =
+            there.iter().filter_map(|record| record.row.origin.as_deref()?.strip_prefix(FOR_ALL)).collect();
+        let gone = origins.into_iter().filter(|origin| templates.iter().all(|known| known.origin != *origin));
+        let gone = gone.map(|origin| (origin.to_owned(), Ok(Vec::new())));
+        let kept = templates
+            .iter()
+            .map(|known| (known.origin.clone(), decide::of_templates(&known.schedules)))
+            .collect::<Vec<_>>();
+        for (origin, schedules) in gone.collect::<Vec<_>>().into_iter().chain(kept) {
+            let applied = match schedules {
+                Ok(schedules) => self.apply_of(format!("{FOR_ALL}{origin}"), schedules).await,
+                Err(error) => Err(error),
+            };
+            match applied {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Conflict | ErrorKind::Limit | ErrorKind::Configuration
+                    ) =>
+                {
+                    refused.push((origin, error));
+                }
+                applied => applied?,
+            }
+        }
+        Ok(refused)
+    }
+
+    /// What is kept so that all tenants have these schedules.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    #[doc(hidden)]
+    pub fn templates(
+        origin: &str,
+        schedules: &[Schedule],
+        least: Duration,
+        now: Timestamp,
+    ) -> Result<ScheduleTemplates, Error> {
+        decide::check_origin(origin)?;
+        for (nth, schedule) in schedules.iter().enumerate() {
+            decide::preview(TenantId(Uuid::nil()), schedule, least, now, 1)?;
+            if schedules[..nth].iter().any(|other| other.name == schedule.name) {
+                let name = schedule.name.escape_debug();
+                let message = format!("two schedules are called `{name}`: give one another name");
+                return Err(Error::new(ErrorKind::Configuration, message));
+            }
+        }
+        Ok(ScheduleTemplates { origin: origin.to_owned(), schedules: decide::templates(schedules)? })
+    }
+
+    async fn apply_of(&self, origin: String, schedules: Vec<Schedule>) -> Result<(), Error> {
         let names: Vec<String> = schedules.iter().map(|schedule| schedule.name.clone()).collect();
         self.check_room(&names, Some(&origin)).await?;
         let selection = ScheduleSelection::Applied { origin: origin.clone(), names };
@@ -224,9 +297,10 @@ impl Schedules {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`], and what is wrong with the database.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] for one that the operator has for all tenants, and what
+    /// is wrong with the database.
     pub async fn delete(&self, name: &str) -> Result<(), Error> {
-        self.one("delete_schedule", name, |_, record, _| Ok((Some(decide::delete(&record)), ()))).await
+        self.one("delete_schedule", name, |_, record, _| Ok((Some(decide::delete_one(&record)?), ()))).await
     }
 
     /// All schedules by their names.
@@ -402,6 +476,7 @@ fn info(found: Found) -> ScheduleInfo {
         between: (spec.starts_at, spec.ends_at),
         at_most: spec.at_most,
         pause_after_failures: spec.pause_after_failures,
+        on_failure: spec.on_failure.clone(),
         priority: spec.priority,
         input: Context::from_values(Arc::new(spec.input.into_iter().collect())),
         zone: spec.zone,

@@ -16,6 +16,9 @@ use crate::workflow::{Ask, check_name};
 /// What carries signals to a tenant's executions.
 #[doc(hidden)]
 pub trait Carrier: Sized {
+    /// What its sender learns of a signal.
+    type Receipt;
+
     /// Makes what a signal brings of a value; the name is for messages.
     fn payload(&self, name: &str, value: impl Serialize) -> Result<Payload, Error>;
 
@@ -27,7 +30,7 @@ pub trait Carrier: Sized {
         self,
         signal: NewSignal,
         starts: Option<Context>,
-    ) -> impl Future<Output = Result<SignalSent, Error>> + Send;
+    ) -> impl Future<Output = Result<Self::Receipt, Error>> + Send;
 }
 
 /// A signal to an execution.
@@ -92,7 +95,8 @@ pub struct Waiting {
 }
 
 impl<By: Carrier> Signal<By> {
-    pub(crate) fn new(by: By, target: SignalTarget, name: String, payload: impl Serialize) -> Self {
+    #[doc(hidden)]
+    pub fn new(by: By, target: SignalTarget, name: String, payload: impl Serialize) -> Self {
         let payload = by.payload(&name, payload);
         Self { by, target, name, payload, key: None, starts: None }
     }
@@ -104,7 +108,8 @@ impl<By: Carrier> Signal<By> {
         self
     }
 
-    /// Sends it. When this returns it is recorded, and the wait that takes it is looked at at once.
+    /// Sends it. When this returns it is recorded, and the wait that takes it is looked at at once; in a
+    /// transaction of the tenant it is recorded with the commit, and nothing is learned of it.
     ///
     /// # Errors
     ///
@@ -112,7 +117,7 @@ impl<By: Carrier> Signal<By> {
     /// has no JSON form, is larger than [`max_patch_bytes`](crate::RunnerConfig::max_patch_bytes), or is none
     /// of the choices of the open wait; [`ErrorKind::Configuration`] for a name or key that cannot be used;
     /// [`ErrorKind::Limit`] if 10,000 signals of the execution wait to be taken. Nothing is recorded then.
-    pub async fn send(self) -> Result<SignalReceipt, Error> {
+    pub async fn send(self) -> Result<By::Receipt, Error> {
         let Self { by, target, name, payload, key, starts } = self;
         let unusable = |what: &str, text: &str, reason| {
             let message = format!("the {what} `{}` of a signal {reason}", text.escape_debug());
@@ -122,27 +127,35 @@ impl<By: Carrier> Signal<By> {
         if let Some(key) = &key {
             check_name(key).map_err(|reason| unusable("key", key, reason))?;
         }
-        let key = key.map(Into::into);
         let signal = NewSignal {
             target,
-            name: name.as_str().into(),
+            name: name.into(),
             payload: payload?,
-            key,
+            key: key.map(Into::into),
             starts: None,
             audit: None,
         };
-        let tenant = by.tenant().to_owned();
+        by.carry(signal, starts).await
+    }
+}
+
+impl SignalReceipt {
+    /// What the sender learns of what became of a signal.
+    pub(crate) fn of(
+        sent: SignalSent,
+        target: &SignalTarget,
+        name: &str,
+        tenant: &str,
+    ) -> Result<Self, Error> {
         let of = |id: ExecutionId| format!("execution {id} of tenant `{tenant}`");
-        match by.carry(signal.clone(), starts).await? {
-            SignalSent::Delivered(_) => Ok(SignalReceipt::Delivered),
-            SignalSent::Buffered(_) => Ok(SignalReceipt::Buffered),
-            SignalSent::Started(_) => Ok(SignalReceipt::Started),
-            SignalSent::Repeated(_) => Ok(SignalReceipt::Repeated),
-            SignalSent::AlreadyOver(_, _, by) => {
-                Ok(SignalReceipt::AlreadyOver { superseded_by: by.map(Uuid::from) })
-            }
+        match sent {
+            SignalSent::Delivered(_) => Ok(Self::Delivered),
+            SignalSent::Buffered(_) => Ok(Self::Buffered),
+            SignalSent::Started(_) => Ok(Self::Started),
+            SignalSent::Repeated(_) => Ok(Self::Repeated),
+            SignalSent::AlreadyOver(_, _, by) => Ok(Self::AlreadyOver { superseded_by: by.map(Uuid::from) }),
             SignalSent::NotFound => {
-                let whom = match &signal.target {
+                let whom = match target {
                     SignalTarget::Id(id) => id.to_string(),
                     SignalTarget::Key { workflow, key } => {
                         format!("of workflow `{}` with key `{}`", workflow.escape_debug(), key.escape_debug())
@@ -170,7 +183,8 @@ impl<By: Carrier> Signal<By> {
 }
 
 impl<By: Carrier + Clone> ByKey<By> {
-    pub(crate) fn new(by: By, workflow: &str, key: &str) -> Self {
+    #[doc(hidden)]
+    pub fn new(by: By, workflow: &str, key: &str) -> Self {
         Self { by, target: SignalTarget::Key { workflow: workflow.into(), key: key.into() } }
     }
 
@@ -178,7 +192,9 @@ impl<By: Carrier + Clone> ByKey<By> {
     pub fn signal(&self, name: impl Into<String>, payload: impl Serialize) -> Signal<By> {
         Signal::new(self.by.clone(), self.target.clone(), name.into(), payload)
     }
+}
 
+impl<By: Carrier<Receipt = SignalReceipt> + Clone> ByKey<By> {
     /// The same, but if there is no such execution, it is recorded with this input in the same commit: so
     /// whoever hears of something first, the one who submits or the one who signals, starts it. It is
     /// recorded as one that was [submitted by name](crate::Submission::by_name) under the key.

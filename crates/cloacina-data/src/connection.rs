@@ -1,7 +1,7 @@
 //! A connection with a transaction open on it, of either driver.
 
 use cloacina_core::id::ExecutionId;
-use cloacina_core::store::{Flush, Flushed, Place};
+use cloacina_core::store::{Flush, Flushed, NewSignal, Place, SignalSent};
 use sea_orm::{ExecResult, QueryResult, Statement};
 use sea_query_sqlx::SqlxValues;
 use sqlx::AssertSqlSafe;
@@ -67,9 +67,13 @@ impl Connection {
         on!(self, open => open.driver().execute(AssertSqlSafe(text)).await.map(drop))
     }
 
-    /// Writes a flush of this place, as the last of the transaction.
-    pub(crate) async fn flush(&mut self, flush: &Flush) -> Result<Flushed, FlushError> {
-        on!(self, open => open.flush(flush).await)
+    /// Writes a flush of this place and sends signals to its executions, as the last of the transaction.
+    pub(crate) async fn flush(
+        &mut self,
+        flush: &Flush,
+        signals: &[(ExecutionId, NewSignal)],
+    ) -> Result<(Flushed, Vec<SignalSent>), FlushError> {
+        on!(self, open => open.flush(flush, signals).await)
     }
 
     /// The execution of a workflow that was recorded under an idempotency key, and the hash of its input.

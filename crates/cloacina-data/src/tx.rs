@@ -1,6 +1,7 @@
 //! A transaction that belongs to one tenant.
 
 mod orm;
+mod pending;
 mod run;
 
 use std::fmt;
@@ -9,14 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use cloacina_core::id::ExecutionId;
-use cloacina_core::store::{Flush, Flushed, NewExecution, PlaceFlush};
+use cloacina_core::store::{Flush, Flushed, NewExecution, NewSignal, Payload, PlaceFlush, SignalTarget};
 use cloacina_core::{
-    Completion, Context, Deferred, Described, Destination, Error, ErrorKind, Input, Recording, Submission,
-    Submissions, TaskError,
+    ByKey, Carrier, Completion, Context, Described, Destination, Error, ErrorKind, Input, Recording, Signal,
+    Submission, Submissions, Submitter, TaskError,
 };
 use parking_lot::{Mutex, MutexGuard};
 use sea_orm::sea_query::{Value, Values};
 use sea_orm::{DbBackend, Statement};
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::access::Access;
@@ -24,6 +26,7 @@ use crate::connection::Connection;
 use crate::db::TenantDb;
 use crate::error::{DataError, DataErrorKind, FlushError, Result};
 use crate::gate::{Admitted, Dialect};
+use crate::tx::pending::{Mark, Pending, Written};
 
 /// A transaction of one tenant: what SeaORM's queries run on.
 ///
@@ -36,8 +39,8 @@ pub struct TenantTx {
     shared: Arc<Shared>,
     /// 0 for the transaction itself, otherwise the number of its savepoint.
     savepoint: u32,
-    /// How many executions had been submitted when it was set.
-    submitted_before: usize,
+    /// What waited for the commit when it was set.
+    pending_before: Mark,
     poisoned: AtomicBool,
     /// Whether the savepoint was released or rolled back.
     ended: bool,
@@ -54,12 +57,12 @@ struct Shared {
     /// How many savepoints met an error and have not come to their end: what is open in the database then is
     /// none of what was asked for.
     failed: AtomicU32,
-    /// The first of the savepoints that were dropped without an end, and how many executions had been
-    /// submitted when it was set: they are rolled back before anything else is done.
-    dropped: Mutex<Option<(u32, usize)>>,
-    /// The executions that were submitted, in that order. Changed under the lock of the connection, so that
-    /// they are rolled back to a savepoint like the statements between which they were submitted.
-    submitted: Mutex<Vec<Deferred>>,
+    /// The first of the savepoints that were dropped without an end, and what waited for the commit when it
+    /// was set: they are rolled back before anything else is done.
+    dropped: Mutex<Option<(u32, Mark)>>,
+    /// The executions that were submitted and the signals that were sent. Changed under the lock of the
+    /// connection, so that they are rolled back to a savepoint like the statements between which they came.
+    pending: Mutex<Pending>,
 }
 
 fn is_not_a_number(value: &Value) -> bool {
@@ -89,10 +92,10 @@ impl TenantTx {
                 ended: AtomicBool::new(false),
                 failed: AtomicU32::new(0),
                 dropped: Mutex::new(None),
-                submitted: Mutex::new(Vec::new()),
+                pending: Mutex::default(),
             }),
             savepoint: 0,
-            submitted_before: 0,
+            pending_before: Mark::default(),
             poisoned: AtomicBool::new(false),
             ended: false,
         }
@@ -147,6 +150,42 @@ impl TenantTx {
         Inputs: IntoIterator<Item: Into<Input>>,
     {
         Submissions::new(self, workflow, inputs.into_iter())
+    }
+
+    /// Starts to describe a signal to an execution of this tenant, which is sent exactly if the transaction is
+    /// committed. `payload` is what it brings, anything that has a JSON form.
+    ///
+    /// It is recorded right before the commit, so nothing is learned of it: if the execution is over by then,
+    /// or there is none, it has no effect, and the log says so. The transaction is committed all the same.
+    /// With a [key](Signal::key), a transaction that is run again sends it once. One that is sent in a
+    /// savepoint is rolled back with it. An execution that is [submitted](Self::submit) in the same
+    /// transaction may be sent signals by the id that `send` returned: under an idempotency key, that
+    /// is the one that was there, so that whoever comes first starts it.
+    ///
+    /// ```no_run
+    /// use cloacina_core::Error;
+    /// use cloacina_data::TenantDb;
+    /// use uuid::Uuid;
+    ///
+    /// # async fn run(db: TenantDb, order: Uuid) -> Result<(), Error> {
+    /// db.run(async |tx| {
+    ///     // … what the payment changes …
+    ///     tx.signal(order, "paid", 1_990).key("payment 7").send().await?;
+    ///     tx.by_key("reminder", "order 7").signal("paid", 1_990).send().await?;
+    ///     Ok(())
+    /// })
+    /// .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn signal(&self, execution: Uuid, name: impl Into<String>, payload: impl Serialize) -> Signal<&Self> {
+        Signal::new(self, SignalTarget::Id(ExecutionId(execution)), name.into(), payload)
+    }
+
+    /// The execution of a workflow that was submitted under an idempotency key, to send it a
+    /// [signal](Self::signal).
+    pub fn by_key(&self, workflow: &str, key: &str) -> ByKey<&Self> {
+        ByKey::new(self, workflow, key)
     }
 
     fn backend(&self) -> DbBackend {
@@ -224,40 +263,29 @@ impl TenantTx {
         let Some(connection) = guard.as_mut() else {
             return Err(self.error(DataErrorKind::Over, "the transaction is over"));
         };
-        if let Some((dropped, submitted_before)) = dropped {
+        if let Some((dropped, pending_before)) = dropped {
             let undo = format!("ROLLBACK TO SAVEPOINT sp_{dropped}");
             connection
                 .savepoint(undo)
                 .await
                 .map_err(|error| self.driver("roll back to a savepoint", error))?;
-            self.submitted().truncate(submitted_before);
+            self.pending().back_to(pending_before);
         }
         Ok(guard)
     }
 
-    fn submitted(&self) -> MutexGuard<'_, Vec<Deferred>> {
-        self.shared.submitted.lock()
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.shared.pending.lock()
     }
 
-    /// The execution that was submitted under the same idempotency key before, and the hash of its input: in
-    /// this transaction, or committed.
-    async fn find(
+    /// The execution of a workflow that was committed under this idempotency key, and the hash of its input.
+    async fn recorded(
         &self,
-        connection: &mut Option<Connection>,
-        new: &NewExecution,
+        connection: &mut Connection,
+        workflow: &str,
+        key: &str,
     ) -> Result<Option<(ExecutionId, i64)>> {
-        let Some((connection, idempotency)) = connection.as_mut().zip(new.idempotency.as_ref()) else {
-            return Ok(None);
-        };
-        let here = self.submitted().iter().find_map(|deferred| {
-            let other = deferred.execution();
-            let known = other.idempotency.as_ref().filter(|known| known.key == idempotency.key)?;
-            (other.workflow.name == new.workflow.name).then_some((other.id, known.input_hash))
-        });
-        if here.is_some() {
-            return Ok(here);
-        }
-        let found = connection.find(self.shared.db.place(), &new.workflow.name, &idempotency.key).await;
+        let found = connection.find(self.shared.db.place(), workflow, key).await;
         found.map_err(|error| self.flush_error("look for an execution by its idempotency key", error))
     }
 
@@ -298,7 +326,7 @@ impl TenantTx {
     /// Rolls back.
     pub(crate) async fn undo(&self) {
         let connection = self.shared.connection.lock().await.take();
-        self.submitted().clear();
+        self.pending().back_to(Mark::default());
         if let Some(connection) = connection {
             connection.rollback(self.poisoned.load(Ordering::Acquire)).await;
         }
@@ -342,7 +370,7 @@ impl TenantTx {
     }
 
     async fn end(&self, completion: Option<&Completion>) -> Result<End> {
-        let (submitted, flushed) = match self.flush(completion).await {
+        let written = match self.flush(completion).await {
             Ok(written) => written,
             Err(error) => {
                 self.undo().await;
@@ -350,7 +378,7 @@ impl TenantTx {
             }
         };
         let recorded =
-            flushed.iter().flat_map(|flushed| &flushed.places).any(|done| !done.recorded.is_empty());
+            written.flushed.iter().flat_map(|flushed| &flushed.places).any(|done| !done.recorded.is_empty());
         if completion.is_some() && !recorded {
             self.undo().await;
             return Ok(End::Superseded);
@@ -359,21 +387,19 @@ impl TenantTx {
         let Some(connection) = connection else {
             return Err(self.error(DataErrorKind::Over, "the transaction is over"));
         };
+        let submitter = self.shared.db.submitter();
         match connection.commit().await {
             Ok(()) => {
                 self.shared.db.counters().committed();
                 self.shared.ended();
-                if let Some(flushed) = &flushed {
-                    Deferred::committed(submitted, flushed.now);
-                }
-                Ok(End::Committed(flushed))
+                Ok(End::Committed(written.committed(self.tenant(), submitter)))
             }
             Err(error) => {
                 self.shared.db.counters().failed();
                 let error = DataError::driver(self.tenant(), "commit a transaction", error).or_unknown();
                 if error.kind() == DataErrorKind::Unknown {
                     self.shared.db.counters().unknown();
-                    Deferred::unknown(submitted);
+                    written.unknown(submitter);
                 }
                 Err(error)
             }
@@ -381,7 +407,7 @@ impl TenantTx {
     }
 
     /// Writes what the engine records together with the transaction, if there is anything.
-    async fn flush(&self, completion: Option<&Completion>) -> Result<(Vec<Deferred>, Option<Flushed>)> {
+    async fn flush(&self, completion: Option<&Completion>) -> Result<Written> {
         self.check()?;
         // Rolls dropped savepoints back.
         let mut guard = self.connection().await?;
@@ -392,16 +418,23 @@ impl TenantTx {
                 "a transaction within this one met an error and was not ended: commit it, roll it back or drop it before this one ends",
             ));
         }
-        let submitted = std::mem::take(&mut *self.submitted());
-        let Some(connection) = guard.as_mut().filter(|_| completion.is_some() || !submitted.is_empty())
-        else {
-            return Ok((submitted, None));
+        let pending = std::mem::take(&mut *self.pending());
+        let Some(connection) = guard.as_mut().filter(|_| completion.is_some() || !pending.is_empty()) else {
+            return Ok(Written::default());
         };
-        if let Some(first) = submitted.first() {
-            first.check().map_err(|error| {
-                self.error(DataErrorKind::Place, &format!("nothing of the transaction was written: {error}"))
-            })?;
+        let refused = |error: Error| {
+            self.error(DataErrorKind::Place, &format!("nothing of the transaction was written: {error}"))
+        };
+        if let Some(first) = pending.executions.first() {
+            first.check().map_err(refused)?;
         }
+        let submitter = self.shared.db.submitter();
+        if let Some(submitter) = submitter.filter(|_| !pending.signals.is_empty()) {
+            submitter.check_signal().map_err(refused)?;
+            submitter.rouse().await.map_err(refused)?;
+        }
+        let mut written = self.addressed(connection, pending).await?;
+        let submitted = &written.executions;
         let place = PlaceFlush {
             place: Arc::clone(self.shared.db.place()),
             first_claim: false,
@@ -421,20 +454,42 @@ impl TenantTx {
         };
         let now = match completion {
             Some(completion) => completion.now,
-            None => self.shared.db.submitter().and_then(cloacina_core::Submitter::now),
+            None => submitter.and_then(Submitter::now),
         };
         let flush =
             Flush { runner: completion.map(|completion| completion.runner), now, places: vec![place] };
         let doing = match completion {
             Some(_) => "record that the task is done",
-            None => "record the executions that were submitted",
+            None => "record the executions that were submitted and the signals that were sent",
         };
-        let flushed = connection.flush(&flush).await.map_err(|error| self.flush_error(doing, error))?;
+        let flushed = connection.flush(&flush, &written.signals).await;
+        let (flushed, sent) = flushed.map_err(|error| self.flush_error(doing, error))?;
         let recorded = flushed.places.first().map_or(&[][..], |done| &done.submitted);
-        match submitted.iter().find(|deferred| !recorded.contains(&deferred.execution().id)) {
-            Some(lost) => Err(self.overtaken(lost.execution())),
-            None => Ok((submitted, Some(flushed))),
+        if let Some(lost) = submitted.iter().find(|deferred| !recorded.contains(&deferred.execution().id)) {
+            return Err(self.overtaken(lost.execution()));
         }
+        written.sent = sent;
+        written.flushed = Some(flushed);
+        Ok(written)
+    }
+
+    /// Looks for whom the signals are for that are addressed by a key.
+    async fn addressed(&self, connection: &mut Connection, pending: Pending) -> Result<Written> {
+        let (mut signals, mut lost) = (Vec::with_capacity(pending.signals.len()), Vec::new());
+        for signal in &pending.signals {
+            let to = match &signal.target {
+                SignalTarget::Id(id) => Some(*id),
+                SignalTarget::Key { workflow, key } => match pending.find(workflow, key) {
+                    Some((id, _)) => Some(id),
+                    None => self.recorded(connection, workflow, key).await?.map(|(id, _)| id),
+                },
+            };
+            match to {
+                Some(id) => signals.push((id, signal.clone())),
+                None => lost.push(signal.clone()),
+            }
+        }
+        Ok(Written { executions: pending.executions, signals, lost, ..Written::default() })
     }
 
     fn overtaken(&self, execution: &NewExecution) -> DataError {
@@ -448,6 +503,17 @@ impl TenantTx {
         self.error(DataErrorKind::Transient, &problem)
     }
 
+    /// What records executions and signals, unless the transaction only reads.
+    fn writer(&self, what: &str) -> Result<&Submitter, Error> {
+        self.shared.db.submitter().filter(|_| self.shared.access == Access::Write).ok_or_else(|| {
+            let message = format!(
+                "{what} of tenant `{}` was not recorded: the transaction only reads; do it in one of `run`",
+                self.tenant()
+            );
+            Error::new(ErrorKind::Configuration, message)
+        })
+    }
+
     async fn nested(&self) -> Result<Self> {
         self.check()?;
         let number = self.shared.savepoints.fetch_add(1, Ordering::Relaxed) + 1;
@@ -459,7 +525,7 @@ impl TenantTx {
         Ok(Self {
             shared: Arc::clone(&self.shared),
             savepoint: number,
-            submitted_before: self.submitted().len(),
+            pending_before: self.pending().mark(),
             poisoned: AtomicBool::new(false),
             ended: false,
         })
@@ -483,7 +549,7 @@ impl TenantTx {
         if let Some(connection) = guard.as_mut() {
             connection.savepoint(text).await.map_err(|error| self.driver("end a savepoint", error))?;
             if !(keep && outcome.is_ok()) {
-                self.submitted().truncate(self.submitted_before);
+                self.pending().back_to(self.pending_before);
             }
         }
         drop(guard);
@@ -499,7 +565,7 @@ impl Drop for TenantTx {
         }
         if self.savepoint > 0 && !self.ended {
             let mut dropped = self.shared.dropped.lock();
-            let this = (self.savepoint, self.submitted_before);
+            let this = (self.savepoint, self.pending_before);
             *dropped = Some(dropped.map_or(this, |first| first.min(this)));
         }
     }
@@ -526,27 +592,48 @@ impl fmt::Debug for TenantTx {
     }
 }
 
+impl Carrier for &TenantTx {
+    type Receipt = ();
+
+    fn payload(&self, name: &str, value: impl Serialize) -> Result<Payload, Error> {
+        self.writer("a signal")?.payload(name, value)
+    }
+
+    fn tenant(&self) -> &str {
+        TenantTx::tenant(self)
+    }
+
+    async fn carry(self, signal: NewSignal, _starts: Option<Context>) -> Result<(), Error> {
+        self.check()?;
+        self.writer("a signal")?.check_signal()?;
+        let _guard = self.connection().await?;
+        self.pending().signals.push(signal);
+        Ok(())
+    }
+}
+
 impl Destination for &TenantTx {
     type Recorded = Uuid;
 
     async fn record(self, described: Described) -> Result<Uuid, Error> {
         self.check()?;
-        let submitter = self.shared.db.submitter().filter(|_| self.shared.access == Access::Write);
-        let Some(submitter) = submitter else {
-            let message = format!(
-                "an execution of tenant `{}` was not recorded: the transaction only reads; submit it in one of `run`",
-                self.tenant()
-            );
-            return Err(Error::new(ErrorKind::Configuration, message));
-        };
+        let submitter = self.writer("an execution")?;
         let prepared = submitter.prepare(described)?;
         let mut connection = self.connection().await?;
-        if let Some(found) = self.find(&mut connection, prepared.execution()).await? {
-            return prepared.same(found).map(Uuid::from);
+        let new = prepared.execution();
+        if let Some((connection, known)) = connection.as_mut().zip(new.idempotency.as_ref()) {
+            let here = self.pending().find(&new.workflow.name, &known.key);
+            let found = match here {
+                Some(found) => Some(found),
+                None => self.recorded(connection, &new.workflow.name, &known.key).await?,
+            };
+            if let Some(found) = found {
+                return prepared.same(found).map(Uuid::from);
+            }
         }
         let deferred = submitter.defer(prepared).await?;
         let id = deferred.execution().id;
-        self.submitted().push(deferred);
+        self.pending().executions.push(deferred);
         Ok(id.into())
     }
 

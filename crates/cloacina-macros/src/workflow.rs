@@ -10,7 +10,7 @@ use crate::function::{self, Errors};
 
 /// The calls that a chain may consist of for its tasks to be known. Others, of an extension trait, may add
 /// tasks.
-const METHODS: &[&str] = &["description", "version", "operator_only", "task", "wait", "build"];
+const METHODS: &[&str] = &["description", "version", "operator_only", "on_failure", "task", "wait", "build"];
 
 /// The calls on a wait that change neither its id nor what it comes after.
 const WAIT_METHODS: &[&str] =

@@ -46,6 +46,8 @@ CREATE TABLE workflow_executions (
     tags            text[],
     -- Who submitted it, if that was said.
     submitted_by    text,
+    -- The workflow that is started when it fails.
+    on_failure      text,
     -- Why it was cancelled, or the error of the first unhandled failure.
     error           text,
     PRIMARY KEY (tenant_id, id)

@@ -5,6 +5,7 @@
 --     rows were changed
 --   quota    how much each tenant's logins have written here lately
 --   workflow what workflows look like that some process had, for processes that have not
+--   schedule_template  the schedules that all tenants have
 --   api_key  what lets programs and people in that use a service built on this; no tenant's login can see it
 --
 -- A tenant's login has no right on any table here. What it may do is a list of functions that run with the
@@ -25,6 +26,7 @@ ALTER TABLE tenant
     -- NULL: no limit of the tenant's own.
     ADD COLUMN max_concurrent_tasks   integer CHECK (max_concurrent_tasks > 0),
     ADD COLUMN max_queue_length       integer CHECK (max_queue_length > 0),
+    ADD COLUMN max_waiting            integer CHECK (max_waiting > 0),
     ADD COLUMN max_context_bytes      integer CHECK (max_context_bytes > 0),
     ADD COLUMN max_connections        integer CHECK (max_connections > 0),
     ADD COLUMN statement_timeout_ms   bigint  CHECK (statement_timeout_ms > 0),
@@ -125,6 +127,13 @@ CREATE TABLE api_key (
 CREATE INDEX api_key_parent ON api_key (parent) WHERE parent IS NOT NULL;
 CREATE INDEX api_key_tenant ON api_key (tenant_id, id) WHERE tenant_id IS NOT NULL;
 
+-- The schedules that all tenants have, by their origin; no tenant's login can see them.
+CREATE TABLE schedule_template (
+    origin     text        NOT NULL PRIMARY KEY CHECK (octet_length(origin) BETWEEN 1 AND 200),
+    schedules  json        NOT NULL,
+    changed_at timestamptz NOT NULL CHECK (isfinite(changed_at))
+);
+
 -- How often a tenant's login has changed its bell in the second that began then.
 ALTER TABLE doorbell
     ADD COLUMN changes       integer     NOT NULL DEFAULT 0,
@@ -194,11 +203,11 @@ $$;
 -- tenant.
 CREATE FUNCTION me() RETURNS TABLE (
     tenant_id uuid, schema_name text, state text, epoch integer, schema_version integer, min_reader integer, control_version integer,
-    max_concurrent_tasks integer, max_queue_length integer, max_context_bytes integer
+    max_concurrent_tasks integer, max_queue_length integer, max_waiting integer, max_context_bytes integer
 ) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT tenant.tenant_id, tenant.schema_name, tenant.state, tenant.epoch, tenant.schema_version, tenant.min_reader,
            (SELECT max(number) FROM cloacina.migration WHERE scope = 'control'),
-           tenant.max_concurrent_tasks, tenant.max_queue_length, tenant.max_context_bytes
+           tenant.max_concurrent_tasks, tenant.max_queue_length, tenant.max_waiting, tenant.max_context_bytes
     FROM cloacina.tenant WHERE tenant.tenant_id = cloacina.my_tenant()
 $$;
 

@@ -14,6 +14,8 @@ GRANT SELECT, INSERT, UPDATE ON cloacina.audit_chain TO cloacina_engine;
 -- Who serves people and programs that show a key.
 GRANT SELECT, INSERT, DELETE ON cloacina.api_key TO cloacina_engine;
 GRANT UPDATE (last_used_at) ON cloacina.api_key TO cloacina_engine;
+-- Who says which schedules all tenants have.
+GRANT SELECT, INSERT, UPDATE, DELETE ON cloacina.schedule_template TO cloacina_engine;
 -- Who signs the tokens of tenants that share tables.
 GRANT SELECT ON cloacina.data_key TO cloacina_engine;
 GRANT EXECUTE ON FUNCTION

@@ -4,6 +4,8 @@ WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now)
 SELECT (SELECT count(*) FROM (SELECT FROM workflow_executions WHERE tenant_id = $1::uuid LIMIT 1000000) AS counted) AS executions,
        (SELECT count(*) FROM workflow_executions WHERE tenant_id = $1 AND state IN ('pending', 'running', 'paused') AND priority >= 0) AS open,
        (SELECT count(*) FROM workflow_executions WHERE tenant_id = $1 AND state = 'waiting' AND priority >= 0) AS waiting,
+       (SELECT count(*) FROM due_rows WHERE tenant_id = $1 AND kind = 1 AND due_at <= clock.now) AS due_waits,
+       (SELECT count(*) FROM due_rows WHERE tenant_id = $1 AND kind = 0 AND due_at <= clock.now) AS due_deadlines,
        ready.queued,
        (extract(epoch FROM clock.now - greatest(ready.oldest, 'epoch')) * 1000000)::bigint AS oldest_us
 FROM clock CROSS JOIN LATERAL (

@@ -4,14 +4,14 @@
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 new AS MATERIALIZED (
     SELECT *
-    FROM unnest($3::uuid[], $4::uuid[], $5::text[], $6::smallint[], $7::text[], $8::text[])
-             AS new (id, schedule_id, workflow, priority, input, key)
+    FROM unnest($3::uuid[], $4::uuid[], $5::text[], $6::smallint[], $7::text[], $8::text[], $9::text[])
+             AS new (id, schedule_id, workflow, priority, input, key, on_failure)
 ),
 started AS (
     INSERT INTO workflow_executions (tenant_id, id, workflow, fingerprint, state, priority, input, created_at,
-                                     idempotency_key, input_hash, expands_at, schedule_id)
+                                     idempotency_key, input_hash, expands_at, schedule_id, on_failure)
     SELECT $1::uuid, new.id, new.workflow, 0, 'pending', new.priority, new.input::json, clock.now,
-           new.key, 0, clock.now, new.schedule_id
+           new.key, 0, clock.now, new.schedule_id, new.on_failure
     FROM clock, new
     ON CONFLICT DO NOTHING
     RETURNING id

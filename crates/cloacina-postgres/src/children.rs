@@ -26,7 +26,7 @@ use crate::inner::Inner;
 use crate::row::{Get, column, parse, readable, workflow_key};
 use crate::schema::SchemaName;
 use crate::statement as sql;
-use crate::submits::Submits;
+use crate::submits::{Submits, by_values};
 use crate::value::Value;
 
 pub(crate) async fn due(
@@ -278,7 +278,10 @@ fn start<'a>(
         sql::CHILDREN_INSERT,
         params![tenant, now, ids, names, fingerprints, priorities, inputs, deadlines, parents, nodes, items],
     ));
-    let Submits { tasks, deadlines, unexpanded, reached, .. } = submits;
+    let Submits { tasks, deadlines, unexpanded, on_failure, reached, .. } = submits;
+    if !on_failure.is_empty() {
+        next.push(Step::of(sql::EXECUTION_ON_FAILURE, by_values(tenant, &on_failure)));
+    }
     if !tasks.is_empty() {
         let values = tasks.values(|_| Value::Uuid(tenant), Value::Timestamp(now), Uuid::nil());
         next.push(Step::of(sql::TASK_INSERT, values));

@@ -54,17 +54,21 @@ pub(crate) fn at_once(now: Option<Timestamp>) -> Timestamp {
     now.unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// After executions of schedules may have ended: these are looked at now.
+/// After executions may have ended: whoever is concerned is looked at now.
+pub(crate) fn related<'a>(tenant: Uuid, now: Option<Timestamp>, executions: Vec<Uuid>) -> Step<'a> {
+    // What each starts if it failed.
+    let new: Vec<Uuid> = executions.iter().map(|_| ExecutionId::new().into()).collect();
+    Step::Run(sql::RELATED_WAKE, params![tenant, now, executions, new])
+}
+
+/// The same, and the bell is rung.
 pub(crate) fn wake_related<'a>(
     tenant: TenantId,
     now: Option<Timestamp>,
     executions: Vec<Uuid>,
 ) -> [Step<'a>; 2] {
     let tenant = Uuid::from(tenant);
-    [
-        Step::Run(sql::RELATED_WAKE, params![tenant, now, executions]),
-        Step::Run(sql::BELL_RING, params![tenant, now, Some(at_once(now))]),
-    ]
+    [related(tenant, now, executions), Step::Run(sql::BELL_RING, params![tenant, now, Some(at_once(now))])]
 }
 
 /// Whether there is work that another process could do now.

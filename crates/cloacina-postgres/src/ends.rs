@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::doorbell;
 use crate::flight::{Step, params};
 use crate::outcomes::Outcomes;
 use crate::row::{column, parse};
@@ -56,8 +57,8 @@ pub(crate) fn push_ends<'a>(
     let closes = next.len();
     next.push(Step::Run(sql::EXECUTION_CLOSE, params![tenant, now, closable.clone()]));
     next.push(Step::Run(sql::DUE_DROP, params![tenant, closable.clone()]));
-    // Schedules and parents that started them, if any did, are looked at.
-    next.push(Step::Run(sql::RELATED_WAKE, params![tenant, now, closable]));
+    // Schedules and parents that started them, if any did, are looked at; what a failure starts is started.
+    next.push(doorbell::related(tenant, now, closable));
     *due = Some(Timestamp::UNIX_EPOCH);
     Some(closes)
 }

@@ -24,7 +24,7 @@ use crate::flight::{Step, Use, params};
 use crate::inner::Inner;
 use crate::row::{claimed, column, parse, readable, workflow_key};
 use crate::schema::SchemaName;
-use crate::statement as sql;
+use crate::statement::{self as sql, Statement};
 
 /// The limit on the context of an execution, as a parameter.
 const MOST_BYTES: i64 = MOST_EXECUTION_BYTES as i64;
@@ -175,13 +175,28 @@ pub(crate) async fn figures(inner: Arc<Inner>, place: Place, now: Option<Timesta
         waiting: number("waiting"),
         queued: number("queued"),
         oldest_queued: oldest.map(|us| Duration::from_micros(us.max(0).unsigned_abs())),
+        due_waits: number("due_waits"),
+        due_deadlines: number("due_deadlines"),
     })
 }
 
 pub(crate) async fn count(inner: Arc<Inner>, place: Place, at_most: usize) -> Result<usize> {
+    counted(&inner, sql::EXECUTION_COUNT, &place, at_most).await
+}
+
+pub(crate) async fn waiting(inner: Arc<Inner>, place: Place, at_most: usize) -> Result<usize> {
+    counted(&inner, sql::EXECUTION_WAITING, &place, at_most).await
+}
+
+async fn counted(
+    inner: &Inner,
+    statement: &'static Statement,
+    place: &Place,
+    at_most: usize,
+) -> Result<usize> {
     let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
-    let step = Step::Run(sql::EXECUTION_COUNT, params![Uuid::from(place.tenant), at_most]);
-    let rows = in_place(&inner, &place, &[step]).await?;
+    let step = Step::Run(statement, params![Uuid::from(place.tenant), at_most]);
+    let rows = in_place(inner, place, &[step]).await?;
     Ok(usize::try_from(rows[0][0].get::<_, i64>("count")).unwrap_or(usize::MAX))
 }
 

@@ -38,7 +38,8 @@ pub(crate) async fn expand(
     // names.
     let take = [Step::Run(sql::EXPAND_TAKE, params![tenant, now, names, limit])];
     let taken = side.begin(inner.scope(place.tenant, &schema), &take).await.map_err(failed)?;
-    let (mut ids, mut fingerprints, mut spoiled, mut reruns) = (Vec::new(), Vec::new(), 0_usize, Vec::new());
+    let (mut ids, mut fingerprints, mut on_failure) = (Vec::new(), Vec::new(), Vec::<Option<&str>>::new());
+    let (mut spoiled, mut reruns) = (0_usize, Vec::new());
     let (mut tasks, mut reached) = (Tasks::default(), Vec::<Reached>::new());
     for row in &taken[0] {
         let of = (column::<Uuid>(row, "id", &place.name), column::<&str>(row, "workflow", &place.name));
@@ -54,6 +55,7 @@ pub(crate) async fn expand(
         }
         ids.push(id);
         fingerprints.push(expansion.workflow.fingerprint.0);
+        on_failure.push(expansion.on_failure.as_deref());
         tasks.add(tenant, id, &expansion.tasks);
         reached.extend(
             (0..).zip(&*expansion.tasks).filter(|(_, task)| task.waits()).map(|(wait, _)| (tenant, id, wait)),
@@ -62,7 +64,7 @@ pub(crate) async fn expand(
     let expanded = ids.len();
     let mut steps = Vec::new();
     if expanded > 0 {
-        steps.push(Step::Run(sql::EXECUTION_EXPAND, params![tenant, ids, fingerprints]));
+        steps.push(Step::Run(sql::EXECUTION_EXPAND, params![tenant, ids, fingerprints, on_failure]));
         let values = tasks.values(|_| Value::Uuid(tenant), Value::Timestamp(now), Uuid::nil());
         steps.push(Step::of(sql::TASK_INSERT, values));
         let waits = !reached.is_empty();
@@ -105,7 +107,10 @@ pub(crate) async fn expand_rerun(
         submits.add(tenant, all);
         let Submits { tasks, copies, reached, .. } = submits;
         let fingerprint = rerun.workflow.fingerprint.0;
-        steps.push(Step::Run(sql::EXECUTION_EXPAND, params![tenant, vec![id], vec![fingerprint]]));
+        steps.push(Step::Run(
+            sql::EXECUTION_EXPAND,
+            params![tenant, vec![id], vec![fingerprint], vec![rerun.on_failure.as_deref()]],
+        ));
         if !copies.is_empty() {
             steps.push(Step::of(sql::COPY_INSERT, copies.values(tenant)));
         }

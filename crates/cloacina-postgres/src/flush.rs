@@ -267,7 +267,9 @@ fn push_group<'a>(
         push(Rows::Nothing, whose, Step::of(insert, vec![Value::Uuid(runner), tenants_of(first_claims)]));
     }
     if !submits.executions.is_empty() {
-        let Submits { executions, tasks, deadlines, unexpanded, tags, by, reached: first, .. } = submits;
+        let Submits {
+            executions, tasks, deadlines, unexpanded, tags, by, on_failure, reached: first, ..
+        } = submits;
         reached.extend(first);
         let insert = whose.of(sql::EXECUTION_INSERT, sql::MANY_EXECUTION_INSERT);
         push(Rows::Submitted, whose, Step::of(insert, executions.values(tenants_of, now.clone())));
@@ -280,6 +282,10 @@ fn push_group<'a>(
         }
         for of_tenant in by.chunk_by(|one, other| one.0 == other.0) {
             push(Rows::Nothing, whose, Step::of(sql::EXECUTION_BY, by_values(of_tenant[0].0, of_tenant)));
+        }
+        for of_tenant in on_failure.chunk_by(|one, other| one.0 == other.0) {
+            let values = by_values(of_tenant[0].0, of_tenant);
+            push(Rows::Nothing, whose, Step::of(sql::EXECUTION_ON_FAILURE, values));
         }
         for of_tenant in unexpanded.chunk_by(|one, other| one.0 == other.0) {
             let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();
@@ -322,8 +328,7 @@ fn push_group<'a>(
         }
         for of_tenant in related.chunk_by(|one, other| one.0 == other.0) {
             let ids: Vec<Uuid> = of_tenant.iter().map(|(_, id)| *id).collect();
-            let parameters = params![of_tenant[0].0, flush.now, ids];
-            push(Rows::Nothing, whose, Step::Run(sql::RELATED_WAKE, parameters));
+            push(Rows::Nothing, whose, doorbell::related(of_tenant[0].0, flush.now, ids));
         }
     }
     for of_tenant in reached.chunk_by(|one, other| one.0 == other.0) {

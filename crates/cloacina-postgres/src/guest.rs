@@ -1,5 +1,5 @@
-//! A flush as statements for a transaction that is not the store's: new executions, and the completion of a
-//! task.
+//! A flush as statements for a transaction that is not the store's: new executions, signals, and the
+//! completion of a task.
 //!
 //! They are sent one after the other, on whatever driver the transaction is open, in the search path of the
 //! tenant's place and as a login that may write there. The steps are those of a flush and come in its order,
@@ -9,14 +9,16 @@
 use std::slice;
 use std::sync::Arc;
 
-use cloacina_core::store::{Flush, Outcome, TaskOutcome};
+use cloacina_core::execution::ExecutionStatus;
+use cloacina_core::id::{ExecutionId, TaskIndex};
+use cloacina_core::store::{Flush, MOST_SIGNALS, NewSignal, Outcome, SignalLook, SignalSent, TaskOutcome};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::doorbell::at_once;
 use crate::outcomes::Outcomes;
 use crate::statement::{self as sql, Login, Statement};
-use crate::submits::{Submits, tag_values};
+use crate::submits::{Submits, by_values, tag_values};
 pub use crate::value::Value;
 
 const CLOCK: &str = include_str!("../sql/guest/clock.sql");
@@ -62,16 +64,42 @@ pub enum Answer {
     Recorded,
     /// `id uuid, state text, submitter uuid`: the execution, if it is over now, and who is to be told.
     Closed,
+    /// `id uuid, state text`: the executions that are locked now, those of signals among them.
+    Locked,
+    /// `repeated boolean, kept bigint, number bigint, task smallint, ask text`: what there is for the signal of
+    /// this number, or no row. The statements that record it come from [`deliver`], and are sent next.
+    Look(usize),
+}
+
+/// What there is for a signal, and how its execution stands.
+#[derive(Debug)]
+pub struct Looked {
+    /// The state of its execution.
+    pub state: ExecutionStatus,
+    /// Whether its key came before.
+    pub repeated: bool,
+    /// How many signals wait to be taken.
+    pub kept: i64,
+    /// The number that it gets.
+    pub number: i64,
+    /// The open wait that takes it.
+    pub node: Option<TaskIndex>,
+    /// What that asks.
+    pub ask: Option<String>,
 }
 
 /// What has to be sent, in this order, right before the transaction is committed: new executions that are not
-/// claimed, and outcomes of completed tasks, in one place.
+/// claimed, signals to executions with these ids, and outcomes of completed tasks, in one place.
 ///
 /// # Panics
 ///
 /// If the flush holds anything else, or outcomes without a runner.
 #[must_use]
-pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
+pub fn steps<'a>(
+    flush: &'a Flush,
+    signals: &'a [(ExecutionId, NewSignal)],
+    written_as: WrittenAs,
+) -> Vec<GuestStep<'a>> {
     let [place] = &*flush.places else { panic!("a transaction is one tenant's") };
     assert!(place.claim.is_none(), "nothing is claimed in a transaction that is not the store's");
     let tenant_id = Uuid::from(place.place.tenant);
@@ -96,7 +124,8 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
         let mut submits = Submits::default();
         leaves_work |= submits.add(place.place.tenant.into(), &place.submits);
         due = submits.earliest_due(place.place.tenant.into());
-        let Submits { executions, tasks, deadlines, unexpanded, tags, reached: first, .. } = submits;
+        let Submits { executions, tasks, deadlines, unexpanded, tags, on_failure, reached: first, .. } =
+            submits;
         reached.extend(first);
         let values = executions.values(|_| tenant.clone(), Value::Now);
         steps.push(step(sql::EXECUTION_INSERT, values, Answer::Submitted));
@@ -107,6 +136,9 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
         }
         if !tags.is_empty() {
             steps.push(step(sql::TAG_INSERT, tag_values(tenant_id, &tags), Answer::Nothing));
+        }
+        if !on_failure.is_empty() {
+            steps.push(step(sql::EXECUTION_ON_FAILURE, by_values(tenant_id, &on_failure), Answer::Nothing));
         }
         if !unexpanded.is_empty() {
             let ids = unexpanded.into_iter().map(|(_, execution)| execution).collect();
@@ -119,12 +151,14 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
             steps.push(step(sql::DUE_INSERT, values, Answer::Nothing));
         }
     }
-    let mut executions: Vec<Uuid> = place.outcomes.iter().map(|outcome| outcome.execution.into()).collect();
+    let executions = place.outcomes.iter().map(|outcome| outcome.execution);
+    let executions = executions.chain(signals.iter().map(|(execution, _)| *execution));
+    let mut executions: Vec<Uuid> = executions.map(Uuid::from).collect();
     executions.sort_unstable();
     executions.dedup();
     if !executions.is_empty() {
         let values = vec![tenant.clone(), Value::Uuids(executions)];
-        steps.push(step(sql::EXECUTION_LOCK, values, Answer::Nothing));
+        steps.push(step(sql::EXECUTION_LOCK, values, Answer::Locked));
     }
     for outcome in &place.outcomes {
         let runner = flush.runner.expect("outcomes are recorded under the runner that holds the task");
@@ -146,7 +180,9 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
             steps.push(step(sql::DUE_DROP, values, Answer::Nothing));
         }
         if place.related.contains(&outcome.execution) {
-            let values = vec![tenant.clone(), Value::Now, Value::Uuids(vec![outcome.execution.into()])];
+            let new = vec![ExecutionId::new().into()];
+            let ended = Value::Uuids(vec![outcome.execution.into()]);
+            let values = vec![tenant.clone(), Value::Now, ended, Value::Uuids(new)];
             steps.push(step(sql::RELATED_WAKE, values, Answer::Nothing));
             (leaves_work, due) = (true, Some(at_once(flush.now)));
         }
@@ -162,11 +198,65 @@ pub fn steps(flush: &Flush, written_as: WrittenAs) -> Vec<GuestStep<'_>> {
         let values = vec![tenant.clone(), Value::Uuids(executions), Value::SmallInts(tasks)];
         steps.push(step(sql::WAIT_REACH, values, Answer::Nothing));
     }
+    for (at, (execution, signal)) in signals.iter().enumerate() {
+        let values = vec![
+            tenant.clone(),
+            Value::Uuid((*execution).into()),
+            Value::OptionalText(None),
+            Value::OptionalText(None),
+            Value::Text(&signal.name),
+            Value::OptionalText(signal.key.as_deref()),
+            Value::BigInt(i64::try_from(MOST_SIGNALS).unwrap_or(i64::MAX)),
+        ];
+        steps.push(step(sql::SIGNAL_LOOK, values, Answer::Look(at)));
+        // A wait that takes it is due at once.
+        (leaves_work, due) = (true, Some(at_once(flush.now)));
+    }
     if leaves_work {
         let values = vec![tenant, Value::Now, Value::Timestamp(due)];
         steps.push(step(sql::BELL_RING, values, Answer::Nothing));
     }
     steps
+}
+
+/// What becomes of a signal to an execution that is locked, and what records that.
+#[must_use]
+pub fn deliver<'a>(
+    tenant: Uuid,
+    (execution, signal): &'a (ExecutionId, NewSignal),
+    looked: Option<Looked>,
+) -> (SignalSent, Vec<GuestStep<'a>>) {
+    let Some(Looked { state, repeated, kept, number, node, ask }) = looked else {
+        return (SignalSent::NotFound, Vec::new());
+    };
+    if state.is_terminal() {
+        return (SignalSent::AlreadyOver(*execution, state, None), Vec::new());
+    }
+    let look = SignalLook { repeated, kept, ask: ask.as_deref() };
+    if let Some(refused) = look.refuses(signal, *execution) {
+        return (refused, Vec::new());
+    }
+    let step = |statement: &'static Statement, values| GuestStep {
+        text: statement.text(Login::Operator),
+        values,
+        answer: Answer::Nothing,
+    };
+    let (tenant, id) = (Value::Uuid(tenant), Value::Uuid((*execution).into()));
+    let insert = vec![
+        tenant.clone(),
+        id.clone(),
+        Value::Text(&signal.name),
+        Value::BigInt(number),
+        Value::OptionalText(signal.key.as_deref()),
+        Value::Text(&signal.payload),
+        Value::Now,
+    ];
+    let mut steps = vec![step(sql::SIGNAL_INSERT, insert)];
+    let Some(node) = node else { return (SignalSent::Buffered(*execution), steps) };
+    let none = Value::Timestamp(None);
+    let moved = vec![tenant, id, Value::SmallInt(node), none.clone(), none, Value::Now];
+    steps.push(step(sql::WAIT_MOVE, moved));
+    (SignalSent::Delivered(*execution), steps)
 }
 
 /// Looks for the execution of a workflow that was recorded under an idempotency key: `id uuid, input_hash

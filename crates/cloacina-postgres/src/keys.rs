@@ -1,9 +1,11 @@
-//! Keys, in the schema `cloacina`. They are the operator's to keep: a tenant's login cannot even see them.
+//! Keys, and the schedules that all tenants have, in the schema `cloacina`. They are the operator's to keep: a
+//! tenant's login cannot even see them.
 
 use std::sync::Arc;
 
 use cloacina_core::store::{
-    KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, NewAudit, NewKey, Result, StoreError, StoreErrorKind,
+    KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, NewAudit, NewKey, Result, ScheduleTemplates, StoreError,
+    StoreErrorKind,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -29,7 +31,7 @@ async fn run(inner: &Inner, statement: &'static Statement, parameters: Vec<Param
 fn check_login(inner: &Inner) -> Result<()> {
     if inner.pool.login == Login::Tenant {
         let message = format!(
-            "the login `{}` belongs to a tenant, and keys are kept for the operator: use a login that serves all tenants",
+            "the login `{}` belongs to a tenant, and this is kept for the operator: use a login that serves all tenants",
             inner.pool.address.user()
         );
         return Err(StoreError::new(StoreErrorKind::Configuration, message));
@@ -57,6 +59,27 @@ async fn noted(
     let note = whose.map(|tenant| audit::noted(tenant, None, &audit, now));
     side.finish(&Vec::from_iter(note)).await.map_err(Failure::in_control)?;
     Ok(rows)
+}
+
+pub(crate) async fn template_put(
+    inner: Arc<Inner>,
+    templates: ScheduleTemplates,
+    audit: Option<NewAudit>,
+    now: Option<Timestamp>,
+) -> Result<()> {
+    let parameters = params![templates.origin, templates.schedules, now];
+    noted(&inner, Step::Run(sql::TEMPLATE_PUT, parameters), audit, now, |_| true).await.map(drop)
+}
+
+pub(crate) async fn template_list(inner: Arc<Inner>) -> Result<Vec<ScheduleTemplates>> {
+    let rows = run(&inner, sql::TEMPLATE_LIST, Vec::new()).await?;
+    let templates = |row| {
+        Ok(ScheduleTemplates {
+            origin: column(row, "origin", CONTROL)?,
+            schedules: column(row, "schedules", CONTROL)?,
+        })
+    };
+    rows.iter().map(templates).collect()
 }
 
 pub(crate) async fn insert(

@@ -66,9 +66,9 @@ use cloacina_core::store::{
     Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, NewAudit,
     NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName,
     Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
-    StoreError, StoreErrorKind, TenantLimits, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep,
-    WorkflowKey,
+    ScheduleRecord, ScheduleSelection, ScheduleTemplates, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, StoreError, StoreErrorKind, TemplateStore, TenantLimits, TenantState, TenantStatus,
+    WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -434,6 +434,10 @@ impl Store for PostgresStore {
         self.run(execution::count(Arc::clone(&self.inner), place.clone(), at_most)).await
     }
 
+    async fn execution_waiting(&self, place: &Place, at_most: usize) -> Result<usize> {
+        self.run(execution::waiting(Arc::clone(&self.inner), place.clone(), at_most)).await
+    }
+
     async fn execution_expand(
         &self,
         place: &Place,
@@ -766,6 +770,23 @@ impl KeyStore for PostgresStore {
 
     async fn key_prune(&self, now: Option<Timestamp>) -> Result<u64> {
         self.run(keys::prune(Arc::clone(&self.inner), now)).await
+    }
+}
+
+#[async_trait]
+impl TemplateStore for PostgresStore {
+    async fn template_put(
+        &self,
+        templates: &ScheduleTemplates,
+        audit: Option<&NewAudit>,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
+        let (inner, templates, audit) = (Arc::clone(&self.inner), templates.clone(), audit.cloned());
+        self.run(keys::template_put(inner, templates, audit, now)).await
+    }
+
+    async fn template_list(&self) -> Result<Vec<ScheduleTemplates>> {
+        self.run(keys::template_list(Arc::clone(&self.inner))).await
     }
 }
 

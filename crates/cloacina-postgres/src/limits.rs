@@ -22,6 +22,7 @@ pub(crate) struct Checked {
     context: Option<i32>,
     pub(crate) connections: Option<i32>,
     /// In milliseconds.
+    pub(crate) waiting: Option<i32>,
     pub(crate) statement: Option<i64>,
     pub(crate) transaction: Option<i64>,
 }
@@ -42,6 +43,7 @@ impl Checked {
         Ok(Self {
             tasks: number("max_concurrent_tasks", limits.max_concurrent_tasks)?,
             queue: number("max_queue_length", limits.max_queue_length)?,
+            waiting: number("max_waiting", limits.max_waiting)?,
             context: number("max_context_bytes", limits.max_context_bytes)?,
             connections: number("max_connections", limits.max_connections)?,
             statement: time("statement_timeout", limits.statement_timeout)?,
@@ -50,9 +52,9 @@ impl Checked {
     }
 
     pub(crate) fn step(&self, tenant: TenantId) -> Step<'static> {
-        let Self { tasks, queue, context, connections, statement, transaction } = *self;
+        let Self { tasks, queue, waiting, context, connections, statement, transaction } = *self;
         let parameters =
-            params![Uuid::from(tenant), tasks, queue, context, connections, statement, transaction];
+            params![Uuid::from(tenant), tasks, queue, context, connections, statement, transaction, waiting];
         Step::Run(sql::TENANT_LIMITS, parameters)
     }
 }

@@ -122,7 +122,7 @@ fn written<'a>(place: &Place, submits: &'a [Arc<NewExecution>], now: Option<Time
     let mut all = Submits::default();
     let leaves_work = all.add(tenant, submits);
     let due = all.earliest_due(tenant);
-    let Submits { executions, tasks, deadlines, unexpanded, tags, by, copies, reached, .. } = all;
+    let Submits { executions, tasks, deadlines, unexpanded, tags, by, on_failure, copies, reached, .. } = all;
     let whose = |_| Value::Uuid(tenant);
     let mut steps = vec![Step::of(sql::EXECUTION_INSERT, executions.values(whose, time.clone()))];
     if !copies.is_empty() {
@@ -143,6 +143,9 @@ fn written<'a>(place: &Place, submits: &'a [Arc<NewExecution>], now: Option<Time
     }
     if !by.is_empty() {
         steps.push(Step::of(sql::EXECUTION_BY, by_values(tenant, &by)));
+    }
+    if !on_failure.is_empty() {
+        steps.push(Step::of(sql::EXECUTION_ON_FAILURE, by_values(tenant, &on_failure)));
     }
     if !unexpanded.is_empty() {
         let ids: Vec<Uuid> = unexpanded.into_iter().map(|(_, id)| id).collect();

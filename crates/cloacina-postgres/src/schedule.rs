@@ -187,6 +187,7 @@ fn written(
                 starts.iter().map(|start| start.priority).collect::<Vec<_>>(),
                 starts.iter().map(|start| &*start.input).collect::<Vec<_>>(),
                 starts.iter().map(|start| start.key.as_str()).collect::<Vec<_>>(),
+                starts.iter().map(|start| start.on_failure.as_deref()).collect::<Vec<_>>(),
             ],
         ));
         steps.push(Step::Run(sql::EXPAND_INSERT, params![of, ids]));

@@ -166,6 +166,7 @@ statements! {
     EXECUTION_STUCK "execution_stuck";
     RUNNER_UNKNOWN "runner_unknown" own;
     EXECUTION_COUNT "execution_count";
+    EXECUTION_WAITING "execution_waiting";
     PLACE_FIGURES "place_figures";
     EXECUTION_STATE "execution_state";
     DUE_PEEK "due_peek";
@@ -246,6 +247,8 @@ statements! {
     KEY_DELETE "key_delete";
     KEY_USED "key_used";
     KEY_PRUNE "key_prune";
+    TEMPLATE_PUT "template_put";
+    TEMPLATE_LIST "template_list";
     AUDIT_NOTE "audit_note" own;
     AUDIT_ROWS "audit_rows" own;
     AUDIT_UNSEALED "audit_unsealed";
@@ -254,6 +257,7 @@ statements! {
     AUDIT_CHAIN "audit_chain";
     AUDIT_ENDS "audit_ends";
     EXECUTION_BY "execution_by";
+    EXECUTION_ON_FAILURE "execution_on_failure";
     AUDIT_INSERT "audit_insert";
     AUDIT_LIST "audit_list";
     SESSION_BLOCKERS "session_blockers";

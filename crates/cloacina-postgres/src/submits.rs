@@ -26,6 +26,8 @@ pub(crate) struct Submits<'a> {
     pub(crate) tags: Vec<(Uuid, Uuid, &'a str)>,
     /// The tenants and executions of those of which it is said who submitted them, each with that.
     pub(crate) by: Vec<(Uuid, Uuid, &'a str)>,
+    /// The tenants and executions of those whose failure starts a workflow, each with its name.
+    pub(crate) on_failure: Vec<(Uuid, Uuid, &'a str)>,
     /// The tasks that are over from the beginning.
     pub(crate) copies: Copies<'a>,
     /// The waits that are reached at once.
@@ -126,6 +128,7 @@ impl<'a> Submits<'a> {
         }
         self.tags.extend(submit.tags.iter().map(|tag| (tenant, id, tag.as_str())));
         self.by.extend(submit.submitted_by.iter().map(|by| (tenant, id, &**by)));
+        self.on_failure.extend(submit.on_failure.iter().map(|starts| (tenant, id, &**starts)));
         for copied in submit.rerun.iter().flat_map(|rerun| &rerun.copied) {
             self.copies.push(id, copied, submit);
         }

@@ -353,6 +353,7 @@ pub(crate) async fn status(inner: &Inner, place: &Place) -> Result<TenantStatus>
     let mut limits = TenantLimits::default();
     limits.max_concurrent_tasks = limit("max_concurrent_tasks");
     limits.max_queue_length = limit("max_queue_length");
+    limits.max_waiting = limit("max_waiting");
     limits.max_context_bytes = limit("max_context_bytes");
     Ok(TenantStatus { state: parse(row.get("state"), &place.name)?, limits, has_login })
 }

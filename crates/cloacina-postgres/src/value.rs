@@ -26,7 +26,10 @@ pub enum Value<'a> {
     BigInts(Vec<Option<i64>>),
     Booleans(Vec<bool>),
     Timestamps(Vec<Option<Timestamp>>),
+    SmallInt(i16),
+    BigInt(i64),
     Text(&'a str),
+    OptionalText(Option<&'a str>),
     Texts(Vec<Option<Cow<'a, str>>>),
 }
 
@@ -43,7 +46,10 @@ impl Value<'_> {
             Self::BigInts(values) => values,
             Self::Booleans(values) => values,
             Self::Timestamps(values) => values,
+            Self::SmallInt(value) => value,
+            Self::BigInt(value) => value,
             Self::Text(value) => value,
+            Self::OptionalText(value) => value,
             Self::Texts(values) => values,
         }
     }

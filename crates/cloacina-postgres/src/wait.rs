@@ -7,10 +7,9 @@ use cloacina_core::execution::{ExecutionStatus, SkipReason, TaskState};
 use cloacina_core::id::{ExecutionId, TaskIndex};
 use cloacina_core::store::{
     DueWait, DueWaits, EndedBy, MOST_BYTES_AT_ONCE, MOST_SIGNALS, NEVER, NewAudit, NewSignal, NodeEnd,
-    OpenWait, Outcome, Place, ReceivedSignal, Result, SettledWaits, SignalSent, SignalTarget, WaitBegin,
-    WaitCursor, WaitEnd, WaitFilter, WaitStep, WorkflowKey,
+    OpenWait, Outcome, Place, ReceivedSignal, Result, SettledWaits, SignalLook, SignalSent, SignalTarget,
+    WaitBegin, WaitCursor, WaitEnd, WaitFilter, WaitStep, WorkflowKey,
 };
-use cloacina_core::workflow::Ask;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -390,17 +389,11 @@ async fn look_for_signal<'a>(
         let by: Option<Uuid> = column(found, "superseded_by", &place.name)?;
         return Ok((SignalSent::AlreadyOver(execution, status, by.map(ExecutionId)), Vec::new()));
     }
-    if row.get("repeated") {
-        return Ok((SignalSent::Repeated(execution), Vec::new()));
-    }
     let node: Option<TaskIndex> = column(row, "task", &place.name)?;
     let ask: Option<&str> = column(row, "ask", &place.name)?;
-    let ask = ask.and_then(Ask::from_json);
-    if ask.is_some_and(|ask| !ask.is_answered_by(&signal.payload)) {
-        return Ok((SignalSent::NotAChoice(execution), Vec::new()));
-    }
-    if row.get::<_, i64>("kept") >= most {
-        return Ok((SignalSent::TooMany(execution), Vec::new()));
+    let look = SignalLook { repeated: row.get("repeated"), kept: row.get("kept"), ask };
+    if let Some(refused) = look.refuses(signal, execution) {
+        return Ok((refused, Vec::new()));
     }
     let number: i64 = row.get("number");
     let payload = signal.payload.to_string();

@@ -126,6 +126,7 @@ impl Subject {
                 submitter: None,
                 tags: Vec::new(),
                 submitted_by: None,
+                on_failure: None,
                 rerun: None,
             })
         };

@@ -145,6 +145,8 @@ CREATE TABLE workflow_executions (
     tags            TEXT CHECK (length(tags) <= 4000),
     -- Who submitted it, if that was said.
     submitted_by    TEXT CHECK (length(submitted_by) <= 200),
+    -- The workflow that is started when it fails.
+    on_failure      TEXT CHECK (length(on_failure) <= 200),
     error           TEXT,
     input           TEXT    NOT NULL,
     PRIMARY KEY (tenant_id, id),

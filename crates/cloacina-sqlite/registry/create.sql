@@ -1,5 +1,5 @@
--- What is known of the files of a directory. Everything here but the keys and the audit can be read from the files,
--- so there are no migrations: a table that is to look otherwise gets another name.
+-- What is known of the files of a directory. Everything here but the keys, the audit and the
+-- schedules of all tenants can be read from the files, so there are no migrations: a table that is to look otherwise gets another name.
 
 -- The tenants by the name of their file. The time is 0 where somebody has to look.
 CREATE TABLE IF NOT EXISTS place (
@@ -61,6 +61,12 @@ CREATE TABLE IF NOT EXISTS cloacina_key (
 
 CREATE INDEX IF NOT EXISTS cloacina_key_parent ON cloacina_key (parent) WHERE parent IS NOT NULL;
 CREATE INDEX IF NOT EXISTS cloacina_key_tenant ON cloacina_key (tenant, id) WHERE tenant IS NOT NULL;
+
+-- The schedules that all tenants have, by their origin.
+CREATE TABLE IF NOT EXISTS schedule_template (
+    origin    TEXT NOT NULL PRIMARY KEY CHECK (length(origin) BETWEEN 1 AND 200),
+    schedules TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- What somebody did by name, each row with the hash over it and the one before. The
 -- rows of a tenant stay when it is gone.

@@ -16,4 +16,4 @@ WHERE tenant_id = ?1 AND id = ?2 AND state IN ('pending', 'running') AND expands
     WHERE tenant_id = ?1 AND execution_id = ?2 AND finished_at IS NULL
     ORDER BY task DESC LIMIT 1
 ) IS NULL
-RETURNING state, deadline, schedule_id, parent_id, has_waits
+RETURNING state, deadline, schedule_id, parent_id, has_waits, iif(state = 'failed', on_failure, NULL)

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use cloacina_core::store::{
     AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, ExecutionHeader, ExecutionList, KeyId, KeyList,
-    KeyRecord, KeyRefusal, KeyStore, NewAudit, NewKey, OpenWait, Result, StoreError, StoreErrorKind,
-    WaitFilter,
+    KeyRecord, KeyRefusal, KeyStore, NewAudit, NewKey, OpenWait, Result, ScheduleTemplates, StoreError,
+    StoreErrorKind, TemplateStore, WaitFilter,
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -26,6 +26,8 @@ use crate::registry::Registry;
 use crate::runtime::{on_blocking_thread, runtime};
 use crate::time::micros;
 use crate::{audit, connect, files, keys, migrate};
+
+const TEMPLATE_PUT: &str = include_str!("../sql/template_put.sql");
 
 /// How often the directory is looked through for files that were put there by hand.
 const SCAN: Duration = Duration::from_secs(60);
@@ -401,6 +403,46 @@ impl KeyStore for Directory {
     async fn key_prune(&self, now: Option<Timestamp>) -> Result<u64> {
         self.with_registry(move |registry| registry.write(|connection| keys::prune(connection, micros(now))))
             .await
+    }
+}
+
+#[async_trait]
+impl TemplateStore for Directory {
+    async fn template_put(
+        &self,
+        templates: &ScheduleTemplates,
+        audit: Option<&NewAudit>,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
+        let (ScheduleTemplates { origin, schedules }, audit) = (templates.clone(), audit.cloned());
+        self.with_registry(move |registry| {
+            registry.write_to_disk(|connection| {
+                if schedules == "[]" {
+                    connection.execute("DELETE FROM schedule_template WHERE origin = ?1", [&origin])?;
+                } else {
+                    connection.prepare_cached(TEMPLATE_PUT)?.execute([&origin, &schedules])?;
+                }
+                match &audit {
+                    Some(audit) => audit::note(connection, audit::OWN, audit, micros(now)),
+                    None => Ok(()),
+                }
+            })
+        })
+        .await
+    }
+
+    async fn template_list(&self) -> Result<Vec<ScheduleTemplates>> {
+        self.with_registry(move |registry| {
+            registry.read(|connection| {
+                let mut statement = connection
+                    .prepare_cached("SELECT origin, schedules FROM schedule_template ORDER BY origin")?;
+                let rows = statement.query_map([], |row| {
+                    Ok(ScheduleTemplates { origin: row.get(0)?, schedules: row.get(1)? })
+                })?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+        })
+        .await
     }
 }
 

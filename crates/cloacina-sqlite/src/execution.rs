@@ -32,6 +32,7 @@ const EXECUTION_RESUME: &str = include_str!("../sql/execution_resume.sql");
 const EXECUTION_OVERDUE: &str = include_str!("../sql/execution_overdue.sql");
 const PLACE_FIGURES: &str = include_str!("../sql/place_figures.sql");
 const EXECUTION_COUNT: &str = include_str!("../sql/execution_count.sql");
+const EXECUTION_WAITING: &str = include_str!("../sql/execution_waiting.sql");
 const EXECUTION_ORPHANED: &str = include_str!("../sql/execution_orphaned.sql");
 const EXECUTION_HAS_ORPHANS: &str = include_str!("../sql/execution_has_orphans.sql");
 const EXECUTION_STUCK: &str = include_str!("../sql/execution_stuck.sql");
@@ -237,15 +238,29 @@ pub(crate) fn figures(connection: &Connection, tenant: TenantId, now: i64) -> Re
             queued: number(3)?,
             oldest_queued: oldest
                 .map(|due| std::time::Duration::from_micros(now.saturating_sub(due).max(0).unsigned_abs())),
+            due_waits: number(5)?,
+            due_deadlines: number(6)?,
         })
     })?)
 }
 
 pub(crate) fn count(connection: &Connection, tenant: TenantId, at_most: usize) -> Result<usize, Failure> {
+    counted(connection, EXECUTION_COUNT, tenant, at_most)
+}
+
+pub(crate) fn waiting(connection: &Connection, tenant: TenantId, at_most: usize) -> Result<usize, Failure> {
+    counted(connection, EXECUTION_WAITING, tenant, at_most)
+}
+
+fn counted(
+    connection: &Connection,
+    statement: &str,
+    tenant: TenantId,
+    at_most: usize,
+) -> Result<usize, Failure> {
     let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
-    let count: i64 = connection
-        .prepare_cached(EXECUTION_COUNT)?
-        .query_row(params![tenant.0, at_most], |row| row.get(0))?;
+    let count: i64 =
+        connection.prepare_cached(statement)?.query_row(params![tenant.0, at_most], |row| row.get(0))?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 

@@ -78,7 +78,12 @@ fn give_tasks(
 ) -> Result<(), Failure> {
     let (execution, fingerprint) = (new.id, new.workflow.fingerprint.0);
     ready_delete(connection, tenant, execution, 0, priority, due)?;
-    connection.prepare_cached(EXECUTION_EXPAND)?.execute(params![tenant.0, execution.0, fingerprint])?;
+    connection.prepare_cached(EXECUTION_EXPAND)?.execute(params![
+        tenant.0,
+        execution.0,
+        fingerprint,
+        new.on_failure.as_deref()
+    ])?;
     let mut insert = connection.prepare_cached(TASK_INSERT)?;
     for (position, task) in new.open_tasks() {
         let is_free = task.waiting_on == 0;

@@ -38,6 +38,7 @@ const COPY_INSERT: &str = include_str!("../sql/copy_insert.sql");
 const RERUN_LOCK: &str = include_str!("../sql/rerun_lock.sql");
 const RERUN_MARK: &str = include_str!("../sql/rerun_mark.sql");
 const EXECUTION_START: &str = include_str!("../sql/execution_start.sql");
+const FAILURE_START: &str = include_str!("../sql/failure_start.sql");
 const EXECUTION_CLOSE: &str = include_str!("../sql/execution_close.sql");
 pub(crate) const TASK_INSERT: &str = include_str!("../sql/task_insert.sql");
 const TASK_FINISH: &str = include_str!("../sql/task_finish.sql");
@@ -191,6 +192,7 @@ pub(crate) fn child_insert(
         node,
         item,
         &*new.input,
+        new.on_failure.as_deref(),
     ])?;
     if inserted == 0 {
         return Ok(());
@@ -266,6 +268,7 @@ impl Steps<'_> {
                 new.rerun.as_ref().map(|rerun| rerun.of.0),
                 (!new.tags.is_empty()).then(|| tags_to_json(&new.tags)),
                 new.submitted_by.as_deref(),
+                new.on_failure.as_deref(),
             ])?;
             if inserted == 1 {
                 if let Some(audit) = new.rerun.as_ref().and_then(|rerun| rerun.audit.as_ref()) {
@@ -695,13 +698,13 @@ pub(crate) fn execution_close(
     execution: ExecutionId,
     now: i64,
 ) -> Result<Option<ExecutionStatus>, Failure> {
-    let (status, deadline, relations): (ExecutionStatus, Option<i64>, Relations) = {
+    let (status, deadline, relations, starts): (ExecutionStatus, Option<i64>, Relations, Option<String>) = {
         let mut statement = connection.prepare_cached(EXECUTION_CLOSE)?;
         let mut rows = statement.query(params![tenant.0, execution.0, now])?;
         match rows.next()? {
             Some(row) => {
                 let (schedule, parent, has_waits) = (row.get(2)?, row.get(3)?, row.get(4)?);
-                (state(row, 0)?, row.get(1)?, Relations { schedule, parent, has_waits })
+                (state(row, 0)?, row.get(1)?, Relations { schedule, parent, has_waits }, row.get(5)?)
             }
             None => return Ok(None),
         }
@@ -710,5 +713,27 @@ pub(crate) fn execution_close(
         due_delete(connection, tenant, DueKind::Deadline, deadline, execution.0, NO_CAUSE)?;
     }
     relations_wake(connection, tenant, relations, execution, now)?;
+    if starts.is_some() {
+        failure_start(connection, tenant, execution, now)?;
+    }
     Ok(Some(status))
+}
+
+/// Starts the workflow that an execution names for its failure.
+fn failure_start(
+    connection: &Connection,
+    tenant: TenantId,
+    failed: ExecutionId,
+    now: i64,
+) -> Result<(), Failure> {
+    let new = ExecutionId::new();
+    let values = params![tenant.0, failed.0, new.0, now, failed.to_string()];
+    let started: Option<(String, i16)> = connection
+        .prepare_cached(FAILURE_START)?
+        .query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if let Some((workflow, priority)) = started {
+        ready_insert(connection, tenant, new, 0, priority, now, (&workflow, 0))?;
+    }
+    Ok(())
 }

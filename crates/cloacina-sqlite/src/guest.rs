@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use cloacina_core::id::ExecutionId;
-use cloacina_core::store::{Flush, Flushed, Place, Result};
+use cloacina_core::store::{Flush, Flushed, NewSignal, Place, Result, SignalSent};
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ffi};
@@ -15,6 +15,7 @@ use crate::files::{self, log_of};
 use crate::flush;
 use crate::rows::execution_find;
 use crate::time::{self, FileClock};
+use crate::wait;
 
 /// Which file and which write-ahead log of it a connection has open: as long as it has, nobody may remove or
 /// replace them.
@@ -61,8 +62,8 @@ fn time_of(connection: &Connection, path: &Path, now: Option<Timestamp>) -> Resu
     }
 }
 
-/// Writes a flush of one place in the transaction that is open on a connection of whatever driver to the file
-/// of this path. Blocks for as long as that takes.
+/// Writes a flush of one place, and signals to its executions, in the transaction that is open on a connection
+/// of whatever driver to the file of this path. Blocks for as long as that takes.
 ///
 /// If an outcome was not recorded, the task is not this runner's any more, and the transaction must be rolled
 /// back.
@@ -76,13 +77,22 @@ fn time_of(connection: &Connection, path: &Path, now: Option<Timestamp>) -> Resu
 /// `handle` is an open connection of the SQLite library that this program is linked to, nobody else uses it
 /// before this function returns, and a transaction that may write is open on it.
 #[allow(unsafe_code)]
-pub unsafe fn flush_as_guest(handle: *mut ffi::sqlite3, path: &Path, flush: &Flush) -> Result<Flushed> {
+pub unsafe fn flush_as_guest(
+    handle: *mut ffi::sqlite3,
+    path: &Path,
+    flush: &Flush,
+    signals: &[NewSignal],
+) -> Result<(Flushed, Vec<SignalSent>)> {
     let label = flush.places.first().map_or("", |place| &place.place.name);
     // SAFETY: the caller's promise. The connection does not own the handle, and its statements are finalized
     // when it is dropped.
     let written = unsafe { Connection::from_handle(handle) }.map_err(Failure::from).and_then(|connection| {
         let (now, ahead) = time_of(&connection, path, flush.now)?;
-        flush::flush(&connection, flush, now, ahead)
+        let flushed = flush::flush(&connection, flush, now, ahead)?;
+        let signals = flush.places.iter().flat_map(|place| signals.iter().map(move |signal| (place, signal)));
+        let sent = signals.map(|(place, signal)| wait::send(&connection, place.place.tenant, signal, now));
+        let sent = sent.collect::<Result<Vec<_>, _>>()?;
+        Ok((flushed, sent))
     });
     written.map_err(|failure| failure.into_store_error(label))
 }

@@ -239,6 +239,7 @@ fn start(
             start.key,
             start.schedule.0,
             &*start.input,
+            start.on_failure,
         ])?;
         if inserted == 1 {
             ready_insert(connection, tenant, start.id, 0, start.priority, now, (&start.workflow, 0))?;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use cloacina_core::id::{ExecutionId, TaskIndex, TenantId};
 use cloacina_core::store::{
     ChildrenPlan, DueKind, DueWait, DueWaits, EndedBy, MOST_BYTES_AT_ONCE, MOST_SIGNALS, NEVER, NewAudit,
-    NewSignal, NodeEnd, OpenWait, Outcome, ReceivedSignal, SettledWaits, SignalSent, SignalStart,
+    NewSignal, NodeEnd, OpenWait, Outcome, ReceivedSignal, SettledWaits, SignalLook, SignalSent, SignalStart,
     SignalTarget, WaitBegin, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
-use cloacina_core::workflow::{Ask, Fingerprint};
+use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
@@ -432,14 +432,9 @@ pub(crate) fn send(
         .query_row(params![tenant.0, execution.0, name, key, most], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(5)?))
         })?;
-    if repeated {
-        return Ok(SignalSent::Repeated(execution));
-    }
-    if ask.as_deref().and_then(Ask::from_json).is_some_and(|ask| !ask.is_answered_by(&signal.payload)) {
-        return Ok(SignalSent::NotAChoice(execution));
-    }
-    if kept >= most {
-        return Ok(SignalSent::TooMany(execution));
+    let look = SignalLook { repeated, kept, ask: ask.as_deref() };
+    if let Some(refused) = look.refuses(signal, execution) {
+        return Ok(refused);
     }
     let values = params![tenant.0, execution.0, name, number, key, &*signal.payload, now];
     connection.prepare_cached(SIGNAL_INSERT)?.execute(values)?;

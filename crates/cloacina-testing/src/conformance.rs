@@ -108,6 +108,7 @@ macro_rules! store_conformance {
             close {
                 an_execution_whose_tasks_completed_is_completed
                 who_submitted_an_execution_is_told_of_its_end
+                a_failure_starts_the_workflow_that_is_named_for_it_once
                 an_unhandled_failure_fails_the_execution
                 a_handled_failure_does_not_fail_the_execution
                 one_failure_left_unhandled_is_enough

@@ -93,6 +93,7 @@ methods! {
     ExecutionOrphaned = "execution_orphaned",
     PlaceRepair = "place_repair",
     ExecutionCount = "execution_count",
+    ExecutionWaiting = "execution_waiting",
     PlaceFigures = "place_figures",
     TaskHeld = "task_held",
     ExecutionPrune = "execution_prune",
@@ -540,6 +541,10 @@ impl Store for FaultyStore {
 
     async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize> {
         self.through(Method::ExecutionCount, self.inner.execution_count(place, at_most)).await
+    }
+
+    async fn execution_waiting(&self, place: &Place, at_most: usize) -> Result<usize> {
+        self.through(Method::ExecutionWaiting, self.inner.execution_waiting(place, at_most)).await
     }
 
     async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures> {

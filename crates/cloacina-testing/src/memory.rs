@@ -348,6 +348,11 @@ impl Store for MemoryStore {
         Ok(self.shared.lock().place(place)?.count(at_most))
     }
 
+    async fn execution_waiting(&self, place: &Place, at_most: usize) -> Result<usize> {
+        let waiting = self.shared.lock().place(place)?.figures(or_system(None)).waiting;
+        Ok(at_most.min(usize::try_from(waiting).unwrap_or(usize::MAX)))
+    }
+
     async fn due_settle(
         &self,
         place: &Place,

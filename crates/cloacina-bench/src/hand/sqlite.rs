@@ -183,6 +183,7 @@ impl File {
                 no_id,
                 no_text,
                 no_text,
+                no_text,
             ])?;
             for task in &tasks {
                 let is_first = task.waiting_on == 0;

@@ -60,6 +60,9 @@ pub(crate) struct Limits {
     /// How many of its executions may be under way
     #[arg(long)]
     max_queue_length: Option<u32>,
+    /// How many of its executions may wait
+    #[arg(long)]
+    max_waiting: Option<u32>,
     /// The largest input of an execution, in bytes
     #[arg(long)]
     max_context_bytes: Option<u32>,
@@ -137,6 +140,7 @@ impl Tenants {
                 let body = json!({
                     "max_concurrent_tasks": limits.max_concurrent_tasks,
                     "max_queue_length": limits.max_queue_length,
+                    "max_waiting": limits.max_waiting,
                     "max_context_bytes": limits.max_context_bytes,
                     "max_connections": limits.max_connections,
                     "statement_timeout_ms": limits.statement_timeout_ms,

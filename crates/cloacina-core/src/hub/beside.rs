@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::admission::Room;
 use super::batch::PlaceBatch;
 use super::place::OpenPlace;
 use super::shared::Hub;
@@ -43,7 +44,7 @@ impl Hub {
         place: &Arc<OpenPlace>,
         settings: &RunnerConfig,
         reply: SubmitReply,
-    ) -> Result<(Submit, Option<usize>), Error> {
+    ) -> Result<(Submit, Room), Error> {
         let header = &record.header;
         let (of, tenant) = (header.id, &place.place.name);
         // It is looked at again under its lock.

@@ -434,7 +434,7 @@ fn start(
     budget: &mut Budget,
 ) -> Result<Vec<NewChild>, String> {
     let spec = known.children().ok_or("it waits for no children")?;
-    let (workflow, tasks) = {
+    let ((workflow, tasks), on_failure) = {
         let state = place.state();
         let of_task = known.workflow().item(&spec.workflow);
         match of_task.or_else(|| state.handles.workflows.get(&spec.workflow).map(|workflow| &**workflow)) {
@@ -444,11 +444,14 @@ fn start(
                     "workflow `{workflow}` is for the operator only, and tenant `{tenant}` has a database login of its own"
                 ));
             }
-            Some(workflow) => key_and_tasks(workflow).map_err(|error| error.to_string())?,
+            Some(workflow) => {
+                let parts = key_and_tasks(workflow).map_err(|error| error.to_string())?;
+                (parts, workflow.shared_on_failure().cloned())
+            }
             // Whoever has the code says which version it is, and which tasks it has.
             None => {
                 let name = spec.workflow.as_str().into();
-                (WorkflowKey { name, fingerprint: Fingerprint::UNKNOWN }, Arc::default())
+                ((WorkflowKey { name, fingerprint: Fingerprint::UNKNOWN }, Arc::default()), None)
             }
         }
     };
@@ -482,6 +485,7 @@ fn start(
             submitter: None,
             tags: Vec::new(),
             submitted_by: None,
+            on_failure: on_failure.clone(),
             rerun: None,
         };
         starts.push(NewChild { item, execution: Arc::new(execution) });

@@ -6,7 +6,9 @@
 //! is locked while the transaction is open: not the row of the bell, which other commits of the tenant would
 //! wait for, and no idempotency key, for which a lane would wait, and with it other tenants.
 //!
-//! Until then they are on their way like any other: they count where executions are limited, and the place
+//! Signals are sent in the same way: collected, and recorded right before the commit.
+//!
+//! Until then executions are on their way like any other: they count where executions are limited, and the place
 //! does not go to rest. Once the commit is answered this process looks for the work, and hints to others; if
 //! it is not answered, both are done all the same. That is only for speed: the bell is part of the commit.
 //! Whatever drops them leaves nothing.
@@ -15,17 +17,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::admission::Room;
 use super::batch::PlaceBatch;
 use super::place::OpenPlace;
 use super::shared::Hub;
 use super::submitting::Roots;
 use super::transition::{Submit, SubmitReply};
 use crate::config::RunnerConfig;
+use crate::context::payload_of;
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
-use crate::store::{NewExecution, PlaceFlushed};
+use crate::meters::count_signal;
+use crate::store::{NewExecution, Payload, PlaceFlushed, SignalSent};
 use crate::submission::{Described, same};
 
 /// Submits executions of one tenant in its transactions.
@@ -40,7 +46,7 @@ pub struct Submitter {
 /// An execution that was checked, and does not count yet.
 pub struct Prepared {
     submit: Box<Submit>,
-    limit: Option<usize>,
+    room: Room,
 }
 
 /// An execution that waits for the commit of a transaction.
@@ -66,23 +72,15 @@ impl Submitter {
     ///
     /// Those of [`Submission::send`](crate::Submission::send).
     pub fn prepare(&self, described: Described) -> Result<Prepared, Error> {
-        let Self { hub, place, settings } = self;
-        let is_open = hub.open_place(place.place.tenant).is_some_and(|open| Arc::ptr_eq(&open, place));
-        if !is_open {
-            let message = format!(
-                "an execution of tenant `{}` was not recorded: the runner that its data was taken from was shut down; take the data of a \
-                 runner that is open",
-                place.place.name
-            );
-            return Err(Error::new(ErrorKind::ShutDown, message));
-        }
-        let settings = settings.clone().unwrap_or_else(|| Arc::clone(&place.state().handles.settings));
+        let Self { hub, place, .. } = self;
+        self.check_open("an execution")?;
+        let settings = self.settings();
         let reply = SubmitReply::Recorded(oneshot::channel().0, Arc::default());
-        let (submit, limit) = hub.check(described, place, &settings, Roots::Left, reply)?;
+        let (submit, room) = hub.check(described, place, &settings, Roots::Left, reply)?;
         if !submit.execution.is_expanded() {
             hub.look_for_name(place, &submit.execution.workflow.name);
         }
-        Ok(Prepared { submit: Box::new(submit), limit })
+        Ok(Prepared { submit: Box::new(submit), room })
     }
 
     /// Has it wait for the commit, unless there are as many as the tenant may have.
@@ -91,15 +89,67 @@ impl Submitter {
     ///
     /// [`ErrorKind::Limit`], and what is wrong with the database.
     pub async fn defer(&self, prepared: Prepared) -> Result<Deferred, Error> {
-        let Prepared { submit, limit } = prepared;
-        // A file at rest is opened, so that who looks for due files knows of it before anything is written.
+        let Prepared { submit, room } = prepared;
         // It does not go to rest while something is on its way.
+        self.rouse().await?;
+        let submit = Box::new(self.hub.admitted(*submit, room).await?);
+        Ok(Deferred { hub: Arc::clone(&self.hub), submit })
+    }
+
+    /// Makes what a signal brings of a value; the name is for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Context`].
+    pub fn payload(&self, name: &str, value: impl Serialize) -> Result<Payload, Error> {
+        Ok(payload_of(name, value, self.settings().max_patch_bytes)?)
+    }
+
+    /// Whether a signal may wait for the commit of a transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::ShutDown`] and [`ErrorKind::Suspended`].
+    pub fn check_signal(&self) -> Result<(), Error> {
+        self.check_open("a signal")?;
+        self.place.state().check_takes_signals()
+    }
+
+    /// A file at rest is opened, so that who looks for due files knows of it before anything is written.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn rouse(&self) -> Result<(), Error> {
         if self.hub.store.rests() {
             let (hub, now) = (Arc::clone(&self.hub), self.now());
             self.hub.ask(async move { hub.store.bell_due(now).await }).await?;
         }
-        let submit = Box::new(self.hub.admitted(*submit, limit).await?);
-        Ok(Deferred { hub: Arc::clone(&self.hub), submit })
+        Ok(())
+    }
+
+    /// A transaction with signals was committed, or only the database knows whether it was.
+    pub fn signalled(&self, sent: &[SignalSent]) {
+        sent.iter().for_each(count_signal);
+        self.hub.look_for_waits(&self.place);
+        self.hub.store.hint_others();
+    }
+
+    fn settings(&self) -> Arc<RunnerConfig> {
+        self.settings.clone().unwrap_or_else(|| Arc::clone(&self.place.state().handles.settings))
+    }
+
+    fn check_open(&self, what: &str) -> Result<(), Error> {
+        let Self { hub, place, .. } = self;
+        if hub.open_place(place.place.tenant).is_some_and(|open| Arc::ptr_eq(&open, place)) {
+            return Ok(());
+        }
+        let message = format!(
+            "{what} of tenant `{}` was not recorded: the runner that its data was taken from was shut down; take the data of a runner that is \
+             open",
+            place.place.name
+        );
+        Err(Error::new(ErrorKind::ShutDown, message))
     }
 }
 

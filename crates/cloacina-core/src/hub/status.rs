@@ -92,6 +92,24 @@ impl Hub {
     }
 }
 
+impl Hub {
+    /// A place that was put back from a backup goes on.
+    pub(crate) fn release(self: &Arc<Self>, place: &Arc<OpenPlace>) {
+        {
+            let mut state = place.state();
+            if !std::mem::take(&mut state.standing.held) {
+                return;
+            }
+            state.claiming.note_any();
+        }
+        self.rest.stir();
+        info!(tenant = place.place.name, "a place that was put back from a backup goes on");
+        self.spawn(Arc::clone(self).resume_orphans(Arc::clone(place)));
+        self.lower(Arc::clone(place));
+        self.look(place);
+    }
+}
+
 fn is_gone(state: TenantState) -> bool {
     matches!(state, TenantState::Removing | TenantState::Removed)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::warn;
 
+use super::admission::Room;
 use super::place::{OpenPlace, PlaceState, Submitting, key_and_tasks, smaller};
 use super::shared::Hub;
 use super::transition::{Submit, SubmitReply};
@@ -61,7 +62,7 @@ impl Hub {
         settings: &RunnerConfig,
         roots: Roots,
         reply: SubmitReply,
-    ) -> Result<(Submit, Option<usize>), Error> {
+    ) -> Result<(Submit, Room), Error> {
         let Described {
             workflow: name,
             by_name,
@@ -77,10 +78,10 @@ impl Hub {
         let tenant = &place.place.name;
         // Before the look at the state, so that the hub does not go to rest between the two.
         let under_way = Submitting::new(place).map_err(|there_are| too_many(there_are, tenant))?;
-        let (workflow, mut direct, max_context_bytes, max_queue_length) = {
+        let (workflow, mut direct, Limits { max_context_bytes, max_queue_length, max_waiting }) = {
             let state = place.state();
             state.check_active()?;
-            let (max_context_bytes, max_queue_length) = limits(&state, settings);
+            let limits = limits(&state, settings);
             let workflow = state.handles.workflows.get(&name);
             if workflow.is_none() {
                 if !by_name {
@@ -104,7 +105,7 @@ impl Hub {
                 && state.claims()
                 && !state.claiming.has_backlog()
                 && workflow.is_some_and(|workflow| state.may_start(workflow));
-            (workflow.cloned(), direct, max_context_bytes, max_queue_length)
+            (workflow.cloned(), direct, limits)
         };
         let (key, tasks) = match &workflow {
             Some(workflow) => key_and_tasks(workflow)?,
@@ -149,6 +150,7 @@ impl Hub {
             submitter: self.store.submitter(),
             tags,
             submitted_by,
+            on_failure: workflow.as_ref().and_then(|workflow| workflow.shared_on_failure().cloned()),
             rerun: None,
         };
         let submit = Submit {
@@ -164,7 +166,13 @@ impl Hub {
             unsure: false,
             admitted: None,
         };
-        Ok((submit, (max_queue_length < usize::MAX).then_some(max_queue_length)))
+        let waits = submit
+            .workflow
+            .as_ref()
+            .is_some_and(|workflow| workflow.graph().is_ok_and(|graph| graph.has_waits()));
+        let limit = |limit: usize| (limit < usize::MAX).then_some(limit);
+        let room = Room { open: limit(max_queue_length), waiting: limit(max_waiting).filter(|_| waits) };
+        Ok((submit, room))
     }
 
     /// Says it if an execution has less time than its waits take. Once in a while for each workflow.
@@ -205,7 +213,7 @@ impl Hub {
             let message = format!("the name of a workflow {reason}: `{}`", workflow.escape_debug());
             Error::new(ErrorKind::Workflow, message)
         })?;
-        let (max_context_bytes, max_queue_length) = limits(&place.state(), settings);
+        let Limits { max_context_bytes, max_queue_length, .. } = limits(&place.state(), settings);
         let origin = Origin { trace: submitted(workflow, None), ..Origin::default() };
         let (values, json) = checked_input(input, &origin, max_context_bytes)?;
         let Idempotency { input_hash, .. } = idempotency(key.to_string(), &values)?;
@@ -231,12 +239,26 @@ impl Hub {
     }
 }
 
-/// The largest input, and the most executions that are not over.
-fn limits(state: &PlaceState, settings: &RunnerConfig) -> (usize, usize) {
+/// What a tenant may have.
+struct Limits {
+    /// The largest input.
+    max_context_bytes: usize,
+    /// How many executions that are not over.
+    max_queue_length: usize,
+    /// How many that wait.
+    max_waiting: usize,
+}
+
+fn limits(state: &PlaceState, settings: &RunnerConfig) -> Limits {
     let decided = &state.standing.status.limits;
     let input = settings.max_context_bytes.min(settings.max_execution_bytes);
     let queue = settings.max_queue_length.unwrap_or(usize::MAX);
-    (smaller(input, decided.max_context_bytes), smaller(queue, decided.max_queue_length))
+    let waiting = settings.max_waiting.unwrap_or(usize::MAX);
+    Limits {
+        max_context_bytes: smaller(input, decided.max_context_bytes),
+        max_queue_length: smaller(queue, decided.max_queue_length),
+        max_waiting: smaller(waiting, decided.max_waiting),
+    }
 }
 
 /// The input of an execution, if it may have it.

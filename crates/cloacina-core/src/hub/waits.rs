@@ -146,6 +146,8 @@ impl Hub {
             self.request_audit(Audit::Execution(Arc::clone(place), closed.execution));
         }
         if !failed.is_empty() {
+            // What they start.
+            self.lower(Arc::clone(place));
             self.spawn(Arc::clone(self).say_failures(Arc::clone(place), failed));
         }
         if !done.submitters.is_empty() {

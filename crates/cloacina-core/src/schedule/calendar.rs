@@ -569,11 +569,13 @@ mod tests {
         }
     }
 
-    /// `CLOACINA_ZONES` says how many zones are compared from 1990 to 2050; otherwise the ones with the
-    /// oddest clocks are, for the years in which those were odd.
+    /// `CLOACINA_ZONES` says how many zones are compared from 1990 to 2050, and has those with the oddest clocks
+    /// compared for as long; otherwise they are for the years in which those were odd.
     #[test]
     fn the_calendar_agrees_with_a_clock_on_the_wall_minute_by_minute() {
-        if let Ok(count) = std::env::var("CLOACINA_ZONES") {
+        let count = std::env::var("CLOACINA_ZONES").ok();
+        let years = count.as_ref().map(|_| ("1990-01-01T00:00:00Z", "2050-01-01T00:00:00Z"));
+        if let Some(count) = count {
             let count: usize = count.parse().unwrap();
             let names: Vec<String> =
                 super::super::expression::ZONES.available().map(|name| name.to_string()).collect();
@@ -590,7 +592,7 @@ mod tests {
             ("Europe/London", "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"),
             ("America/New_York", "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"),
         ] {
-            compare(zone, (from, to));
+            compare(zone, years.unwrap_or((from, to)));
         }
     }
 }

@@ -22,6 +22,7 @@ use super::definition::{Missed, Overlap, Schedule, Spec};
 use super::fire::Fire;
 use super::owed::{COUNTED, Nominal, Owed};
 use crate::contained::call;
+use crate::context::Context;
 use crate::context::values_to_json;
 use crate::error::{Error, ErrorKind};
 use crate::execution::ExecutionStatus;
@@ -206,6 +207,18 @@ pub(crate) fn put(
     let stored = serde_json::to_string(&spec)
         .map_err(|error| Error::new(ErrorKind::Internal, "a schedule has no JSON form").with_source(error))?;
     let row = record.map_or_else(|| blank(ScheduleId::new(), name, now), |known| known.row.clone());
+    if origin.is_none() && is_for_all(&row) {
+        return Err(for_all(name, "put"));
+    }
+    if let (Some(_), None, Some(mine)) = (record, &row.origin, origin)
+        && mine.starts_with(FOR_ALL)
+    {
+        let message = format!(
+            "schedule `{}` was not put: the tenant has one of that name of its own; give it another name",
+            name.escape_debug()
+        );
+        return Err(Error::new(ErrorKind::Conflict, message));
+    }
     if let (Some(mine), Some(theirs)) = (origin, row.origin.as_deref())
         && mine != theirs
     {
@@ -289,7 +302,6 @@ pub(crate) fn apply(
     records: Vec<ScheduleRecord>,
     now: Timestamp,
 ) -> Result<Vec<ScheduleChange>, Error> {
-    check_name("an origin", origin)?;
     let mut records: Vec<Option<ScheduleRecord>> = records.into_iter().map(Some).collect();
     let mut changes = Vec::new();
     for (nth, schedule) in schedules.iter().enumerate() {
@@ -385,8 +397,36 @@ pub(crate) fn backfill(
     Ok(desk.close())
 }
 
-/// Deletes a schedule. What it started goes on.
-pub(crate) fn delete(record: &ScheduleRecord) -> ScheduleChange {
+/// The beginning of the origins of schedules that the operator put for all tenants.
+pub(crate) const FOR_ALL: &str = "cloacina/all/";
+
+/// What may be called an origin by those who apply schedules.
+pub(crate) fn check_origin(origin: &str) -> Result<(), Error> {
+    check_name("an origin", origin)
+}
+
+fn is_for_all(row: &ScheduleRow) -> bool {
+    row.origin.as_deref().is_some_and(|origin| origin.starts_with(FOR_ALL))
+}
+
+fn for_all(name: &str, what: &str) -> Error {
+    let message = format!(
+        "schedule `{}` was not {what}: the operator has it for all tenants; pause it, or take it away there",
+        name.escape_debug()
+    );
+    Error::new(ErrorKind::Conflict, message)
+}
+
+/// Deletes a schedule, for whoever asks for that. What it started goes on.
+pub(crate) fn delete_one(record: &ScheduleRecord) -> Result<ScheduleChange, Error> {
+    if is_for_all(&record.row) {
+        return Err(for_all(&record.row.name, "deleted"));
+    }
+    Ok(delete(record))
+}
+
+/// The same, whoever has it.
+fn delete(record: &ScheduleRecord) -> ScheduleChange {
     ScheduleChange {
         id: record.row.id,
         was_due_at: record.row.due_at,
@@ -397,6 +437,29 @@ pub(crate) fn delete(record: &ScheduleRecord) -> ScheduleChange {
         prunes: false,
         audit: None,
     }
+}
+
+/// Schedules as templates of them are kept.
+pub(crate) fn templates(schedules: &[Schedule]) -> Result<String, Error> {
+    let specs: Vec<(&str, Spec)> = schedules
+        .iter()
+        .map(|schedule| Ok((schedule.name.as_str(), checked(schedule)?)))
+        .collect::<Result<_, Error>>()?;
+    serde_json::to_string(&specs)
+        .map_err(|error| Error::new(ErrorKind::Internal, "schedules have no JSON form").with_source(error))
+}
+
+/// The schedules of templates.
+pub(crate) fn of_templates(json: &str) -> Result<Vec<Schedule>, Error> {
+    let specs: Vec<(String, Spec)> = serde_json::from_str(json).map_err(|error| {
+        let message = "schedules for all tenants cannot be read: a newer program may have put them";
+        Error::new(ErrorKind::Configuration, message).with_source(error)
+    })?;
+    let schedule = |(name, spec): (String, Spec)| {
+        let input = spec.input.iter().fold(Context::new(), |input, (key, value)| input.with(key, value));
+        Schedule { name, input, spec }
+    };
+    Ok(specs.into_iter().map(schedule).collect())
 }
 
 /// What is stored of a schedule, for those who ask.
@@ -710,6 +773,7 @@ impl<'a> Desk<'a> {
             priority: i16::from(self.spec.priority.min(9)),
             input: input.into(),
             key,
+            on_failure: self.spec.on_failure.clone(),
         });
         self.settling.room -= 1;
         Some(execution)
@@ -876,6 +940,14 @@ fn check_spec(spec: &Spec) -> Result<(), Error> {
     })?;
     if spec.priority > 9 {
         return super::expression::refuse(format!("priority {} is above 9, the highest", spec.priority));
+    }
+    if let Some(starts) = &spec.on_failure {
+        check_workflow_name(starts).map_err(|reason| {
+            let shown: String = starts.chars().take(50).collect();
+            let message =
+                format!("the name of the workflow of `on_failure` {reason}: `{}`", shown.escape_debug());
+            Error::new(ErrorKind::Configuration, message)
+        })?;
     }
     Ok(())
 }

@@ -123,6 +123,8 @@ pub(crate) struct Spec {
     pub(crate) at_most: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pause_after_failures: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) on_failure: Option<String>,
 }
 
 /// Without the input, which belongs to the tenant.
@@ -160,6 +162,7 @@ impl Schedule {
             ends_at: None,
             at_most: None,
             pause_after_failures: None,
+            on_failure: None,
         };
         Self { name: name.into(), input: Context::new(), spec }
     }
@@ -283,6 +286,14 @@ impl Schedule {
     /// Starts this many executions and is then done.
     pub fn at_most(mut self, executions: u32) -> Self {
         self.spec.at_most = Some(executions);
+        self
+    }
+
+    /// Names a workflow that is started once for each of its executions that fails for good; see
+    /// [`WorkflowBuilder::on_failure`](crate::workflow::WorkflowBuilder::on_failure), whose place it takes for
+    /// what this schedule starts from now on.
+    pub fn on_failure(mut self, workflow: impl Into<String>) -> Self {
+        self.spec.on_failure = Some(workflow.into());
         self
     }
 

@@ -245,6 +245,10 @@ pub struct PlaceFigures {
     pub queued: u64,
     /// For how long the first of them has been due.
     pub oldest_queued: Option<Duration>,
+    /// The waits that are due.
+    pub due_waits: u64,
+    /// The deadlines that are due.
+    pub due_deadlines: u64,
 }
 
 /// The attempts of an execution.

@@ -58,6 +58,14 @@ pub struct PlaceFlush {
     pub claim: Option<Claim>,
 }
 
+/// The beginning of the idempotency key of an execution that is started because another one failed; that
+/// one's id follows.
+///
+/// Whatever closes an execution as failed starts, in the same transaction, the workflow that its `on_failure`
+/// names: not expanded, with its priority, an input hash of 0, and the input
+/// `{"execution_id": …, "workflow": …, "error": …}`. Not for one whose own key, or whose parent's, begins so.
+pub const ON_FAILURE: &str = "cloacina/on-failure/";
+
 /// Which version of which workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkflowKey {
@@ -95,6 +103,8 @@ pub struct NewExecution {
     pub tags: Vec<String>,
     /// Who submitted it, if that was said.
     pub submitted_by: Option<Arc<str>>,
+    /// The workflow that is started when it [fails](super::ON_FAILURE).
+    pub on_failure: Option<Arc<str>>,
     /// If it takes the place of another one. Such a one is recorded by
     /// [`execution_record`](super::Store::execution_record) alone.
     pub rerun: Option<Box<Rerun>>,
@@ -170,6 +180,36 @@ impl NewExecution {
             submitter: None,
             tags: Vec::new(),
             submitted_by: None,
+            on_failure: expansion.on_failure.clone(),
+            rerun: None,
+        }
+    }
+
+    /// What is started because one of a workflow [failed](ON_FAILURE), with its priority.
+    #[must_use]
+    pub fn for_failure(
+        failed: ExecutionId,
+        of: &str,
+        error: Option<&str>,
+        priority: i16,
+        workflow: Arc<str>,
+    ) -> Self {
+        let input = serde_json::json!({ "execution_id": failed.to_string(), "workflow": of, "error": error });
+        let key = format!("{ON_FAILURE}{failed}");
+        Self {
+            id: ExecutionId::new(),
+            workflow: WorkflowKey { name: workflow, fingerprint: Fingerprint::UNKNOWN },
+            priority,
+            input: input.to_string().into(),
+            idempotency: Some(Idempotency { key, input_hash: 0 }),
+            start_at: None,
+            deadline: None,
+            tasks: Arc::default(),
+            claimed: Vec::new(),
+            submitter: None,
+            tags: Vec::new(),
+            submitted_by: None,
+            on_failure: None,
             rerun: None,
         }
     }
@@ -198,6 +238,8 @@ pub struct Expansion {
     pub workflow: WorkflowKey,
     /// Its tasks by position.
     pub tasks: Arc<[NewTask]>,
+    /// The workflow that is started when it [fails](super::ON_FAILURE), unless its execution says another one.
+    pub on_failure: Option<Arc<str>>,
 }
 
 /// What came of [`execution_expand`](super::Store::execution_expand).

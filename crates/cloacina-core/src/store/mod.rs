@@ -21,6 +21,7 @@ mod payload;
 mod place;
 mod runner;
 mod schedule;
+mod template;
 mod tenant;
 mod wait;
 mod workflow;
@@ -49,8 +50,8 @@ pub use execution::{
 };
 pub use flush::{
     Claim, Claimed, Closed, CopiedTask, Expanded, Expansion, Flush, Flushed, Freed, Fresh, Idempotency,
-    NewExecution, NewTask, Outcome, PlaceFlush, PlaceFlushed, Recorded, RecordedExecutions, Rerun,
-    RerunRefusal, TaskOutcome, WorkflowKey,
+    NewExecution, NewTask, ON_FAILURE, Outcome, PlaceFlush, PlaceFlushed, Recorded, RecordedExecutions,
+    Rerun, RerunRefusal, TaskOutcome, WorkflowKey,
 };
 pub use key::{KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, NewKey};
 pub use payload::Payload;
@@ -60,11 +61,12 @@ pub use schedule::{
     Decide, FireList, FireOutcome, FireRecord, NewFire, ScheduleChange, ScheduleRecord, ScheduleRow,
     ScheduleSelection, ScheduleState, ScheduledExecution, SchedulesSettled,
 };
+pub use template::{ScheduleTemplates, TemplateStore};
 pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
 pub use wait::{
     ChildrenPlan, DueWait, DueWaits, EndedBy, MOST_SIGNALS, NEVER, NewSignal, NodeEnd, OpenWait,
-    ReceivedSignal, SettledWaits, SignalSent, SignalStart, SignalTarget, WaitBegin, WaitCursor, WaitEnd,
-    WaitFilter, WaitStep,
+    ReceivedSignal, SettledWaits, SignalLook, SignalSent, SignalStart, SignalTarget, WaitBegin, WaitCursor,
+    WaitEnd, WaitFilter, WaitStep,
 };
 
 pub use workflow::{DescribedWorkflow, KnownWorkflow, LARGEST_DESCRIPTION, MOST_WORKFLOWS};
@@ -415,6 +417,9 @@ pub trait Store: KeyStore + AuditStore {
 
     /// How many executions of a place are not over; not counted further than `at_most`.
     async fn execution_count(&self, place: &Place, at_most: usize) -> Result<usize>;
+
+    /// How many executions of a place wait; not counted further than `at_most`.
+    async fn execution_waiting(&self, place: &Place, at_most: usize) -> Result<usize>;
 
     /// What there is in a place, in numbers. It counts rows, those that are over up to a million.
     async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures>;

@@ -167,6 +167,8 @@ pub struct ScheduledExecution {
     /// The idempotency key: who finds one under it leaves this one out. Then the schedule is due at once,
     /// with this execution as the cause.
     pub key: String,
+    /// The workflow that is started when it [fails](super::ON_FAILURE).
+    pub on_failure: Option<String>,
 }
 
 /// What came of a time of a schedule; it takes the place of what was known of that time before.

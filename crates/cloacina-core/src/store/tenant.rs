@@ -123,6 +123,8 @@ pub struct TenantLimits {
     /// How many of its executions may be under way, that is recorded and not over, before another one is
     /// refused.
     pub max_queue_length: Option<u32>,
+    /// How many of its executions may wait before another one of a workflow with waits is refused.
+    pub max_waiting: Option<u32>,
     /// The largest input of an execution, in bytes of JSON.
     pub max_context_bytes: Option<u32>,
     /// How many connections the tenant's own login may have open.

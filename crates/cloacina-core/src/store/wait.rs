@@ -17,6 +17,7 @@ use super::{NewAudit, Payload, WorkflowKey};
 use crate::execution::{ExecutionStatus, SkipReason, TaskState};
 use crate::id::{ExecutionId, SubmitterId, TaskIndex};
 use crate::store::{Closed, Outcome};
+use crate::workflow::Ask;
 
 /// When a wait without an end is looked at: the beginning of the year 9000.
 pub const NEVER: Timestamp = Timestamp::constant(221_845_392_000, 0);
@@ -248,6 +249,32 @@ impl SignalSent {
 
 /// The most signals of an execution that wait to be taken.
 pub const MOST_SIGNALS: usize = 10_000;
+
+/// What there is for a signal in an execution that is not over, as it stands under the execution's lock.
+#[derive(Debug, Clone, Copy)]
+pub struct SignalLook<'a> {
+    /// Whether its key came before.
+    pub repeated: bool,
+    /// How many signals wait to be taken.
+    pub kept: i64,
+    /// What the open wait asks that would take it, as JSON.
+    pub ask: Option<&'a str>,
+}
+
+impl SignalLook<'_> {
+    /// Why the signal is not recorded, if it is not.
+    #[must_use]
+    pub fn refuses(&self, signal: &NewSignal, execution: ExecutionId) -> Option<SignalSent> {
+        if self.repeated {
+            return Some(SignalSent::Repeated(execution));
+        }
+        if self.ask.and_then(Ask::from_json).is_some_and(|ask| !ask.is_answered_by(&signal.payload)) {
+            return Some(SignalSent::NotAChoice(execution));
+        }
+        let most = i64::try_from(MOST_SIGNALS).unwrap_or(i64::MAX);
+        (self.kept >= most).then_some(SignalSent::TooMany(execution))
+    }
+}
 
 /// A wait that is open.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The edges of a workflow, resolved to positions.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::children::OF_TASK;
 use super::fingerprint::StableHash;
@@ -19,6 +20,8 @@ pub(crate) struct Graph {
     nodes: Vec<Edges>,
     has_waits: bool,
     has_children: bool,
+    /// The workflow that is started when an execution fails.
+    on_failure: Option<Arc<str>>,
     fingerprint: Fingerprint,
 }
 
@@ -82,7 +85,7 @@ impl Graph {
         let has_waits = of.iter().any(|node| node.wait().is_some());
         let waits = || of.iter().filter_map(Node::wait);
         let has_children = waits().any(|wait| wait.what.children().is_some());
-        let graph = Self { nodes, has_waits, has_children, fingerprint };
+        let graph = Self { nodes, has_waits, has_children, on_failure: None, fingerprint };
         graph.check_signals(of).map_err(fail)?;
         Ok(graph)
     }
@@ -97,7 +100,19 @@ impl Graph {
             let problem = Problem::NoAttempts { task: task.id.clone() };
             return Err(WorkflowError { workflow: format!("{OF_TASK}{}", task.id), problem });
         }
-        Ok(Self { nodes, has_waits: false, has_children: false, fingerprint })
+        Ok(Self { nodes, has_waits: false, has_children: false, on_failure: None, fingerprint })
+    }
+
+    /// The same for a workflow whose failures start another one.
+    pub(super) fn with_on_failure(self, workflow: &str, starts: &str) -> Result<Self, WorkflowError> {
+        check_workflow_name(starts).map_err(|reason| WorkflowError {
+            workflow: workflow.to_owned(),
+            problem: Problem::Name {
+                what: format!("workflow `{}` of `on_failure`", starts.escape_debug()),
+                reason,
+            },
+        })?;
+        Ok(Self { on_failure: Some(starts.into()), ..self })
     }
 
     /// Refuses two waits for one signal that may be open at one time: which of them it would come to would be
@@ -128,6 +143,10 @@ impl Graph {
 
     pub(crate) fn has_children(&self) -> bool {
         self.has_children
+    }
+
+    pub(crate) fn on_failure(&self) -> Option<&Arc<str>> {
+        self.on_failure.as_ref()
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {

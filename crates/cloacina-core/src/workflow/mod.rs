@@ -69,6 +69,7 @@ impl Workflow {
             version: None,
             description: String::new(),
             operator_only: false,
+            on_failure: None,
             nodes: Vec::new(),
             mapped: Vec::new(),
         }
@@ -137,6 +138,16 @@ impl Workflow {
     /// Whether a task of it asks for what [`Resources`](crate::Resources) make.
     pub(crate) fn asks_for_resources(&self) -> bool {
         self.definitions().any(|task| task.asks_for_resources)
+    }
+
+    /// The workflow that is started when an execution [fails](WorkflowBuilder::on_failure).
+    #[must_use]
+    pub fn on_failure(&self) -> Option<&str> {
+        self.shared_on_failure().map(|workflow| &**workflow)
+    }
+
+    pub(crate) fn shared_on_failure(&self) -> Option<&Arc<str>> {
+        self.graph.as_ref().ok()?.on_failure()
     }
 
     /// Whether it is [for the operator only](WorkflowBuilder::operator_only).
@@ -243,6 +254,7 @@ pub struct WorkflowBuilder {
     version: Option<String>,
     description: String,
     operator_only: bool,
+    on_failure: Option<String>,
     nodes: Vec<Node>,
     /// The tasks that run for each item of a list.
     mapped: Vec<TaskDefinition>,
@@ -285,6 +297,21 @@ impl WorkflowBuilder {
         self
     }
 
+    /// Names a workflow that is started once for each execution that fails for good: with the input
+    /// `execution_id`, `workflow` and `error` of that one, and its priority.
+    ///
+    /// It is recorded in the commit that records the failure, by its name, so it may be one that only other
+    /// programs have. One that was cancelled does not count as failed, also by its deadline. An execution that
+    /// was started so starts nothing itself when it fails, nor do its children: there is no loop. It does not
+    /// change the [`fingerprint`](Workflow::fingerprint): what counts is what the program says that records
+    /// the execution, and gives it its tasks. A [schedule](crate::Schedule::on_failure) may say another one
+    /// for what it starts. Without this call nothing is started.
+    #[must_use]
+    pub fn on_failure(mut self, workflow: impl Into<String>) -> Self {
+        self.on_failure = Some(workflow.into());
+        self
+    }
+
     /// Adds a task. The order of these calls is the order in which patches of equals are merged.
     #[must_use]
     pub fn task(mut self, task: impl Task) -> Self {
@@ -311,7 +338,12 @@ impl WorkflowBuilder {
     /// The workflow. What is wrong with it is told when a runner starts.
     #[must_use]
     pub fn build(self) -> Workflow {
-        let graph = Graph::new(&self.name, self.version.as_deref(), &self.nodes).map(Arc::new);
+        let graph = Graph::new(&self.name, self.version.as_deref(), &self.nodes);
+        let graph = match &self.on_failure {
+            Some(workflow) => graph.and_then(|graph| graph.with_on_failure(&self.name, workflow)),
+            None => graph,
+        };
+        let graph = graph.map(Arc::new);
         let items = self.mapped.into_iter().map(|task| Workflow::of_task(task, &graph, self.operator_only));
         Workflow {
             items: items.collect(),

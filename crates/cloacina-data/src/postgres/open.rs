@@ -1,12 +1,15 @@
 //! A connection with a transaction open on it, and what the engine writes there.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, SubmitterId};
 use cloacina_core::store::{
-    Closed, Flush, Flushed, Freed, Place, PlaceFlushed, Recorded, StoreError, StoreErrorKind,
+    Closed, Flush, Flushed, Freed, NewSignal, Place, PlaceFlushed, Recorded, SignalSent, StoreError,
+    StoreErrorKind,
 };
-use cloacina_postgres::guest::{self, Answer, GuestStep, Value, WrittenAs};
+use cloacina_postgres::guest::{self, Answer, GuestStep, Looked, Value, WrittenAs};
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
@@ -36,12 +39,17 @@ impl Open {
         self.keeps_statements
     }
 
-    pub(crate) async fn flush(&mut self, flush: &Flush) -> Result<Flushed, FlushError> {
+    pub(crate) async fn flush(
+        &mut self,
+        flush: &Flush,
+        signals: &[(ExecutionId, NewSignal)],
+    ) -> Result<(Flushed, Vec<SignalSent>), FlushError> {
         let mut now = Timestamp::UNIX_EPOCH;
         let mut done = PlaceFlushed::default();
-        for GuestStep { text, values, answer } in guest::steps(flush, self.written_as) {
-            let query = query(text, values, Some(now)).persistent(self.keeps_statements);
-            let rows = query.fetch_all(self.driver()).await?;
+        let (mut sent, mut locked) = (Vec::with_capacity(signals.len()), HashMap::new());
+        for GuestStep { text, values, answer } in guest::steps(flush, signals, self.written_as) {
+            let statement = query(text, values, Some(now)).persistent(self.keeps_statements);
+            let rows = statement.fetch_all(self.driver()).await?;
             match answer {
                 Answer::Clock => now = time(rows.first())?,
                 Answer::Nothing => {}
@@ -64,13 +72,32 @@ impl Open {
                 Answer::Closed => {
                     for row in rows {
                         let status = status(row.try_get("state")?)?;
-                        done.closed.push(Closed { execution: ExecutionId(row.try_get("id")?), status });
+                        let execution = ExecutionId(row.try_get("id")?);
+                        done.closed.push(Closed { execution, status });
+                        locked.insert(execution, status);
                         done.submitters.extend(row.try_get::<Option<Uuid>, _>("submitter")?.map(SubmitterId));
+                    }
+                }
+                Answer::Locked if !signals.is_empty() => {
+                    for row in rows {
+                        locked.insert(ExecutionId(row.try_get("id")?), status(row.try_get("state")?)?);
+                    }
+                }
+                Answer::Locked => {}
+                Answer::Look(at) => {
+                    let Some((signal, place)) = signals.get(at).zip(flush.places.first()) else { continue };
+                    let stands = locked.get(&signal.0).zip(rows.first());
+                    let looked = stands.map(|(state, row)| looked(*state, row)).transpose()?;
+                    let (became, steps) = guest::deliver(place.place.tenant.into(), signal, looked);
+                    sent.push(became);
+                    for GuestStep { text, values, .. } in steps {
+                        let statement = query(text, values, Some(now)).persistent(self.keeps_statements);
+                        statement.execute(self.driver()).await?;
                     }
                 }
             }
         }
-        Ok(Flushed { now, places: vec![done] })
+        Ok((Flushed { now, places: vec![done] }, sent))
     }
 
     pub(crate) async fn find(
@@ -130,6 +157,17 @@ fn status(text: &str) -> Result<ExecutionStatus, FlushError> {
     })
 }
 
+fn looked(state: ExecutionStatus, row: &PgRow) -> sqlx::Result<Looked> {
+    Ok(Looked {
+        state,
+        repeated: row.try_get("repeated")?,
+        kept: row.try_get("kept")?,
+        number: row.try_get("number")?,
+        node: row.try_get("task")?,
+        ask: row.try_get("ask")?,
+    })
+}
+
 /// `now` is what the values mean by that.
 fn query<'q>(
     text: &'static str,
@@ -150,7 +188,10 @@ fn query<'q>(
             let times: Vec<_> = values.into_iter().map(|value| value.and_then(bound_time)).collect();
             query.bind(times)
         }
+        Value::SmallInt(value) => query.bind(value),
+        Value::BigInt(value) => query.bind(value),
         Value::Text(value) => query.bind(value),
+        Value::OptionalText(value) => query.bind(value),
         Value::Texts(values) => query.bind(values),
     })
 }

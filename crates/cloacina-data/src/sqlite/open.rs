@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use cloacina_core::id::ExecutionId;
-use cloacina_core::store::{Flush, Flushed, Place};
+use cloacina_core::store::{Flush, Flushed, NewSignal, Place, SignalSent, SignalTarget};
 use cloacina_sqlite::Opened;
 use parking_lot::Mutex;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
@@ -57,14 +57,22 @@ impl Open {
             .await
     }
 
-    pub(crate) async fn flush(&mut self, flush: &Flush) -> Result<Flushed, FlushError> {
+    pub(crate) async fn flush(
+        &mut self,
+        flush: &Flush,
+        signals: &[(ExecutionId, NewSignal)],
+    ) -> Result<(Flushed, Vec<SignalSent>), FlushError> {
+        let signals: Vec<NewSignal> = signals
+            .iter()
+            .map(|(execution, signal)| NewSignal { target: SignalTarget::Id(*execution), ..signal.clone() })
+            .collect();
         let mut handle = self.connection.lock_handle().await?;
         let handle = handle.as_raw_handle().as_ptr();
         // SAFETY: the handle is locked for as long as it is used, and the transaction that is open on it
         // writes. It blocks this thread for some statements without a wait: the transaction has the write
         // lock already.
         #[allow(unsafe_code)]
-        let flushed = unsafe { cloacina_sqlite::flush_as_guest(handle, &self.path, flush) };
+        let flushed = unsafe { cloacina_sqlite::flush_as_guest(handle, &self.path, flush, &signals) };
         flushed.map_err(FlushError::Store)
     }
 

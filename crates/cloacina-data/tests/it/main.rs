@@ -16,6 +16,7 @@ mod nested;
 mod pooler;
 mod row_security;
 mod scope;
+mod signal;
 mod submit;
 mod support;
 mod task;

@@ -166,6 +166,7 @@ fn summary(row: &Row) -> Result<TenantSummary> {
     let mut limits = TenantLimits::default();
     limits.max_concurrent_tasks = number("max_concurrent_tasks");
     limits.max_queue_length = number("max_queue_length");
+    limits.max_waiting = number("max_waiting");
     limits.max_context_bytes = number("max_context_bytes");
     limits.max_connections = number("max_connections");
     limits.statement_timeout = time("statement_timeout_ms");

@@ -566,6 +566,7 @@ fn described(id: ExecutionId, tenant: &str) -> NewExecution {
         submitter: None,
         tags: Vec::new(),
         submitted_by: None,
+        on_failure: None,
         rerun: None,
         id,
         workflow: workflow_of(tenant),

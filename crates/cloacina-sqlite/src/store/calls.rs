@@ -155,6 +155,11 @@ impl Store for SqliteStore {
         self.read(|connection| execution::count(connection, place.tenant, at_most)).await
     }
 
+    async fn execution_waiting(&self, place: &Place, at_most: usize) -> Result<usize> {
+        self.own(place)?;
+        self.read(|connection| execution::waiting(connection, place.tenant, at_most)).await
+    }
+
     async fn execution_expand(
         &self,
         place: &Place,

@@ -72,6 +72,7 @@ pub(crate) fn new_execution(waiting_on: &[i16], claimed: &[TaskIndex]) -> NewExe
         submitter: None,
         tags: Vec::new(),
         submitted_by: None,
+        on_failure: None,
         rerun: None,
         id: ExecutionId::new(),
         workflow: workflow(),

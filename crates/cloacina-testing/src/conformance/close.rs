@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use cloacina_core::execution::{ExecutionStatus, TaskState};
-use cloacina_core::store::{Closed, NewExecution, Outcome};
+use cloacina_core::store::{Closed, NewExecution, ON_FAILURE, Outcome};
+use cloacina_core::workflow::Fingerprint;
 
 use super::Fixture;
-use super::process::{Batch, World, at, claimed_draft, completed, draft, failed, skipped};
+use super::process::{Batch, World, at, claimed_draft, completed, draft, failed, key, skipped};
 
 pub async fn an_execution_whose_tasks_completed_is_completed(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
@@ -97,6 +98,36 @@ pub async fn a_flush_may_close_many_executions(fixture: &impl Fixture) {
         let expected = if number % 2 == 0 { ExecutionStatus::Completed } else { ExecutionStatus::Failed };
         assert_eq!(status, expected);
     }
+}
+
+pub async fn a_failure_starts_the_workflow_that_is_named_for_it_once(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let new = || NewExecution { on_failure: Some("alert".into()), priority: 7, ..claimed_draft(1) };
+    let done = runner.submit(new(), at(0)).await;
+    runner.report(completed(done, 0), at(1)).await;
+    let cancelled = runner.submit(new(), at(0)).await;
+    world.cancel(cancelled, at(1)).await;
+    world.lower(at(1)).await;
+    let id = runner.submit(new(), at(0)).await;
+    let closed = runner.report(failed(id, 0, "no \"paper\""), at(2)).await.closed;
+    assert_eq!(closed, [Closed { execution: id, status: ExecutionStatus::Failed }]);
+    assert!(world.is_rung(at(2)).await);
+    runner.report(failed(id, 0, "again"), at(3)).await;
+    let (started, hash) = world.find("alert", &format!("{ON_FAILURE}{id}")).await.expect("it is started");
+    let header = world.header(started).await;
+    assert_eq!((header.status, header.priority, hash), (ExecutionStatus::Pending, 7, 0));
+    assert_eq!((header.workflow.fingerprint, header.created_at), (Fingerprint::UNKNOWN, at(2)));
+    let input = world.load(started).await.input.replace(' ', "");
+    for part in [format!("\"execution_id\":\"{id}\""), r#""error":"no\"paper\"""#.to_owned()] {
+        assert!(input.contains(&part), "{input}");
+    }
+    // It is the only one. When it fails it starts nothing, whatever its version names.
+    assert_eq!(world.expand(&key("alert", 1), &[0], 10, at(4)).await, 1);
+    let other = world.runner_for(&[key("alert", 1)]).await;
+    assert_eq!(other.claim(10, at(5)).await.len(), 1);
+    other.report(failed(started, 0, "no"), at(6)).await;
+    assert_eq!(world.expand(&key("alert", 1), &[0], 10, at(7)).await, 0);
 }
 
 pub async fn who_submitted_an_execution_is_told_of_its_end(fixture: &impl Fixture) {

@@ -53,6 +53,7 @@ pub(in crate::conformance) fn draft(waiting_on: &[i16]) -> NewExecution {
         submitter: None,
         tags: Vec::new(),
         submitted_by: None,
+        on_failure: None,
         rerun: None,
     }
 }
@@ -320,7 +321,7 @@ impl Process {
     ) -> usize {
         let tasks = draft(waiting_on).tasks;
         let (place, expansions) =
-            (Arc::clone(&self.place), [Expansion { workflow: workflow.clone(), tasks }]);
+            (Arc::clone(&self.place), [Expansion { workflow: workflow.clone(), tasks, on_failure: None }]);
         let expansions: Arc<[Expansion]> = expansions.into();
         let expanded = self
             .call(|store| async move { store.execution_expand(&place, &expansions, limit, Some(now)).await })
@@ -337,7 +338,7 @@ impl Process {
     ) -> Vec<ExecutionId> {
         let tasks = draft(waiting_on).tasks;
         let (place, expansions) =
-            (Arc::clone(&self.place), [Expansion { workflow: workflow.clone(), tasks }]);
+            (Arc::clone(&self.place), [Expansion { workflow: workflow.clone(), tasks, on_failure: None }]);
         let expansions: Arc<[Expansion]> = expansions.into();
         let expanded = self
             .call(|store| async move { store.execution_expand(&place, &expansions, 10, Some(now)).await })
@@ -450,10 +451,10 @@ impl Process {
     pub(in crate::conformance) async fn find(
         &self,
         workflow: &'static str,
-        key: &'static str,
+        key: &str,
     ) -> Option<(ExecutionId, i64)> {
-        let place = Arc::clone(&self.place);
-        self.call(|store| async move { store.execution_find(&place, workflow, key).await }).await
+        let (place, key) = (Arc::clone(&self.place), key.to_owned());
+        self.call(|store| async move { store.execution_find(&place, workflow, &key).await }).await
     }
 
     pub(in crate::conformance) async fn list(&self, list: ExecutionList) -> Vec<ExecutionId> {

@@ -47,6 +47,7 @@ fn change(row: ScheduleRow) -> ScheduleChange {
 
 fn start(schedule: ScheduleId, key: &str) -> ScheduledExecution {
     ScheduledExecution {
+        on_failure: None,
         id: ExecutionId::new(),
         schedule,
         workflow: WORKFLOW.to_owned(),

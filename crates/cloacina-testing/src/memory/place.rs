@@ -10,7 +10,7 @@ use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, ChildrenNode, Claim, Claimed, Closed, Control, Controlled, CopiedTask, DueKind,
     ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireRecord, Freed, Fresh,
-    NewExecution, NewTask, NextDue, ORPHANED, Outcome, Payload, Place, PlaceFigures, PlaceFlush,
+    NewExecution, NewTask, NextDue, ON_FAILURE, ORPHANED, Outcome, Payload, Place, PlaceFigures, PlaceFlush,
     PlaceFlushed, Pulse, Recorded, RecordedExecutions, RerunRefusal, ScheduleRow, Settled, TaskOutcome,
     TaskRecord, WorkflowKey,
 };
@@ -87,6 +87,10 @@ pub(super) struct Execution {
     pub(super) header: ExecutionHeader,
     /// What started it.
     pub(super) schedule: Option<ScheduleId>,
+    /// The workflow that is started when it fails.
+    on_failure: Option<Arc<str>>,
+    /// Its idempotency key.
+    key: Option<String>,
     /// The execution that it is a child of, the node that waits there, and its number among those.
     parent: Option<(ExecutionId, TaskIndex, i64)>,
     input: Payload,
@@ -322,6 +326,8 @@ impl PlaceRows {
                 submitted_by: new.submitted_by.as_deref().map(str::to_owned),
             },
             schedule: None,
+            on_failure: new.on_failure.clone(),
+            key: new.idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
             parent: None,
             input: new.input.clone(),
             expands: (!new.is_expanded()).then_some(due),
@@ -459,7 +465,32 @@ impl PlaceRows {
                 self.ring(now);
             }
             self.note_relations(id, now);
+            if status == ExecutionStatus::Failed {
+                self.start_on_failure(id, now);
+            }
         }
+    }
+
+    fn start_on_failure(&mut self, id: ExecutionId, now: Timestamp) {
+        let is_such = |id: &ExecutionId| {
+            let key = self.executions.get(id).and_then(|execution| execution.key.as_deref());
+            key.is_some_and(|key| key.starts_with(ON_FAILURE))
+        };
+        let Some(Execution { header, on_failure: Some(starts), parent, .. }) = self.executions.get(&id)
+        else {
+            return;
+        };
+        if is_such(&id) || parent.is_some_and(|(parent, ..)| is_such(&parent)) {
+            return;
+        }
+        let new = NewExecution::for_failure(
+            id,
+            &header.workflow.name,
+            header.error.as_deref(),
+            header.priority,
+            Arc::clone(starts),
+        );
+        self.submit(Writer { runner: None, now }, &new);
     }
 
     pub(crate) fn drop_due(&mut self, id: ExecutionId) {
@@ -572,6 +603,7 @@ impl PlaceRows {
         let execution = self.executions.get_mut(&new.id).expect("it was found");
         execution.header.workflow = new.workflow.clone();
         execution.expands = None;
+        execution.on_failure = execution.on_failure.take().or_else(|| new.on_failure.clone());
         execution.tasks = new.tasks.iter().map(|task| Task::new(task, now)).collect();
         for copied in new.rerun.iter().flat_map(|rerun| &rerun.copied) {
             execution.copy(copied);
@@ -593,6 +625,9 @@ impl PlaceRows {
     pub(crate) fn figures(&self, now: Timestamp) -> PlaceFigures {
         let due = || self.ready.iter().filter(|row| row.due <= now);
         let oldest = due().map(|row| row.due).min();
+        let due_of = |what: DueKind| {
+            self.due.iter().filter(|(kind, at, ..)| *kind == what.number() && *at <= now).count() as u64
+        };
         PlaceFigures {
             executions: self.executions.len() as u64,
             open: self.count(usize::MAX) as u64,
@@ -603,6 +638,8 @@ impl PlaceRows {
                 .count() as u64,
             queued: due().count() as u64,
             oldest_queued: oldest.map(|due| now.duration_since(due).try_into().unwrap_or_default()),
+            due_waits: due_of(DueKind::Wait),
+            due_deadlines: due_of(DueKind::Deadline),
         }
     }
 

@@ -170,6 +170,7 @@ impl PlaceRows {
             submitter: None,
             tags: Vec::new(),
             submitted_by: None,
+            on_failure: start.on_failure.as_deref().map(Into::into),
             rerun: None,
         };
         let is_new = self.submit(Writer { runner: None, now }, &new);

@@ -224,6 +224,8 @@ struct ScheduleBody {
     at_most: Option<u32>,
     /// After so many failures in a row it is paused.
     pause_after_failures: Option<u32>,
+    /// The workflow that is started when one of its executions fails.
+    on_failure: Option<String>,
 }
 
 impl ScheduleBody {
@@ -265,6 +267,9 @@ impl ScheduleBody {
         }
         if let Some(failures) = self.pause_after_failures {
             schedule = schedule.pause_after_failures(failures);
+        }
+        if let Some(starts) = self.on_failure {
+            schedule = schedule.on_failure(starts);
         }
         Ok(schedule)
     }

@@ -265,6 +265,8 @@ struct Limits {
     max_concurrent_tasks: Option<u32>,
     /// How many of its executions may be under way.
     max_queue_length: Option<u32>,
+    /// How many of its executions may wait.
+    max_waiting: Option<u32>,
     /// The largest input of an execution, in bytes of JSON.
     max_context_bytes: Option<u32>,
     /// How many connections its own login may have open.
@@ -279,6 +281,7 @@ async fn limits(permit: Permit<Own>, Json(body): Json<Limits>) -> Result<StatusC
     let mut limits = TenantLimits::default();
     limits.max_concurrent_tasks = body.max_concurrent_tasks;
     limits.max_queue_length = body.max_queue_length;
+    limits.max_waiting = body.max_waiting;
     limits.max_context_bytes = body.max_context_bytes;
     limits.max_connections = body.max_connections;
     limits.statement_timeout = body.statement_timeout_ms.map(Duration::from_millis);

@@ -239,7 +239,7 @@ fn limits_of(limits: &TenantLimits, metrics: &TenantMetrics) -> Markup {
         |limit: Option<u32>| limit.map_or("none of its own".to_owned(), |limit| text::number(limit.into()));
     let lasts = |limit: Option<Duration>| limit.map_or("none of its own".to_owned(), text::whole);
     let open = metrics.active_executions as u64;
-    let rows: [(&str, String, String, Option<f64>); 6] = [
+    let rows: [(&str, String, String, Option<f64>); 7] = [
         ("Tasks at once, one process", String::new(), most(limits.max_concurrent_tasks), None),
         (
             "Executions under way",
@@ -247,6 +247,7 @@ fn limits_of(limits: &TenantLimits, metrics: &TenantMetrics) -> Markup {
             most(limits.max_queue_length),
             limits.max_queue_length.map(|most| open as f64 / f64::from(most.max(1))),
         ),
+        ("Executions that wait", String::new(), most(limits.max_waiting), None),
         (
             "Input of an execution",
             String::new(),
@@ -317,6 +318,7 @@ fn question(
             Dialog::new(format!("Limits of {tenant}"), to("limits"), "Set the limits").fields(html! {
                 (field("max_concurrent_tasks", "Tasks at once, one process", number(status.limits.max_concurrent_tasks)))
                 (field("max_queue_length", "Executions under way", number(status.limits.max_queue_length)))
+                (field("max_waiting", "Executions that wait", number(status.limits.max_waiting)))
                 (field("max_context_bytes", "Input of an execution, in bytes", number(status.limits.max_context_bytes)))
                 @if status.has_login {
                     (field("max_connections", "Connections of its login", number(status.limits.max_connections)))
@@ -362,6 +364,7 @@ async fn limits(permit: Permit<Own>, frame: Frame, fields: Fields) -> Result<Res
     let mut limits = TenantLimits::default();
     limits.max_concurrent_tasks = fields.number("max_concurrent_tasks")?;
     limits.max_queue_length = fields.number("max_queue_length")?;
+    limits.max_waiting = fields.number("max_waiting")?;
     limits.max_context_bytes = fields.number("max_context_bytes")?;
     limits.max_connections = fields.number("max_connections")?;
     limits.statement_timeout = lasts("statement_timeout")?;

@@ -5,7 +5,7 @@ use cloacina_core::rerun::From;
 use cloacina_core::store::{Actor, AuditRecord, AuditVerdict, ExecutionFilter, TenantStatus};
 use cloacina_core::workflow::{Fingerprint, WorkflowDescription, WorkflowInfo};
 use cloacina_core::{
-    Bulk, ByKey, Context, Cursor, Error, Execution, Input, Keys, PlaceRunner, RunnerInfo, Schedule,
+    Bulk, ByKey, Context, Cursor, Error, Execution, Input, Keys, Overdue, PlaceRunner, RunnerInfo, Schedule,
     Schedules, Submission, Submissions, TenantMetrics, Waiting,
 };
 use jiff::Timestamp;
@@ -112,6 +112,29 @@ impl Runner {
     /// The same to resume all executions of a filter that are paused.
     pub fn resume_many(&self, filter: ExecutionFilter) -> Bulk<'static> {
         self.runner.resume_many(filter)
+    }
+
+    /// What is due and not done: what begins at once when somebody works for this tenant. Where somebody does,
+    /// that is next to nothing; where the tenant is suspended, or its place was [put
+    /// back](crate::RunnerConfig::after_restore) from a backup, it is what the next moment brings. Work that
+    /// follows from it is not in it: the tasks after a wait, say.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Place`](crate::ErrorKind::Place) and [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable)
+    /// for what is wrong with the database.
+    pub async fn overdue(&self) -> Result<Overdue, Error> {
+        self.runner.overdue().await
+    }
+
+    /// Lets a place go on that was [put back](crate::RunnerConfig::after_restore) from a backup: what is
+    /// [overdue](Self::overdue) begins. One that is at work already goes on as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::ShutDown`](crate::ErrorKind::ShutDown).
+    pub fn resume_after_restore(&self) -> Result<(), Error> {
+        self.runner.resume_after_restore()
     }
 
     /// The schedules of this tenant: what runs by itself.

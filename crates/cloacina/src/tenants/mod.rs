@@ -32,6 +32,7 @@ mod postgres;
 mod provisioned;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod templates;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -237,14 +238,16 @@ impl TenantManager {
     pub async fn provision_in(&self, tenant: &str, placement: Placement) -> Result<Provisioned, Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;
-        match &self.shared.backend {
+        let made = match &self.shared.backend {
             #[cfg(feature = "postgres")]
             Backend::Postgres(databases) => {
-                databases.provision(&name, placement, self.noted("provision")).await
+                databases.provision(&name, placement, self.noted("provision")).await?
             }
             #[cfg(feature = "sqlite")]
-            Backend::Sqlite(files) => files.provision(&name, placement, self.noted("provision")).await,
-        }
+            Backend::Sqlite(files) => files.provision(&name, placement, self.noted("provision")).await?,
+        };
+        self.shared.made(&name).await;
+        Ok(made)
     }
 
     /// Where a tenant was put.
@@ -697,6 +700,7 @@ impl Shared {
                 return Err(error);
             }
         };
+        Box::pin(self.apply_templates(&runner)).await;
         *slot = Some(runner.clone());
         drop(slot);
         if self.shut.load(Ordering::Acquire) {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use cloacina_core::execution::ExecutionResult;
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{
-    AuditStore, ExecutionHeader, ExecutionList, KeyStore, NewAudit, Store as _, TenantState, WaitFilter,
+    AuditStore, ExecutionHeader, ExecutionList, KeyStore, NewAudit, Store as _, TemplateStore, TenantState,
+    WaitFilter,
 };
 use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{Error, ErrorKind, Waiting};
@@ -93,6 +94,10 @@ impl Databases {
             #[cfg(feature = "data")]
             data,
         })
+    }
+
+    pub(super) fn template_store(&self) -> (Arc<dyn TemplateStore>, Handle) {
+        (Arc::clone(&self.store) as Arc<dyn TemplateStore>, self.store.runtime())
     }
 
     pub(super) fn key_store(&self) -> (Arc<dyn KeyStore>, Handle) {

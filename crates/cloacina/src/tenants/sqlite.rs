@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use cloacina_core::clock::Clock;
 use cloacina_core::store::{
-    AuditStore, ExecutionHeader, ExecutionList, KeyStore, NewAudit, OpenWait, WaitFilter,
+    AuditStore, ExecutionHeader, ExecutionList, KeyStore, NewAudit, OpenWait, TemplateStore, WaitFilter,
 };
 use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{Error, ErrorKind};
@@ -45,6 +45,10 @@ impl Files {
 
     pub(super) fn key_store(&self) -> (Arc<dyn KeyStore>, Handle) {
         (Arc::clone(&self.directory) as Arc<dyn KeyStore>, self.runtime.clone())
+    }
+
+    pub(super) fn template_store(&self) -> (Arc<dyn TemplateStore>, Handle) {
+        (Arc::clone(&self.directory) as Arc<dyn TemplateStore>, self.runtime.clone())
     }
 
     pub(super) fn audit_store(&self) -> (Arc<dyn AuditStore>, Handle) {

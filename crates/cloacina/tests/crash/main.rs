@@ -8,6 +8,7 @@
 //! | `CLOACINA_SEED` | the one seed to run |
 //! | `CLOACINA_SEEDS` | how many seeds the store that fails is tried with; 20 in a usual run |
 //! | `CLOACINA_STORMS` | how often all sessions are ended again and again; 1 in a usual run |
+//! | `CLOACINA_YEAR` | that 1,000 schedules fire for a year; some of them for a month in a usual run |
 //! | `CLOACINA_KILLS` | how many processes are killed in each database; 10 in a usual run |
 #![allow(clippy::unwrap_used, reason = "clippy takes only the test functions for tests, not their helpers")]
 
@@ -20,6 +21,7 @@ mod kill;
 mod outage;
 mod process;
 mod workload;
+mod year;
 
 /// Does nothing in a usual run; the other tests start this binary once more with this test and a role.
 #[test]

@@ -7,7 +7,7 @@ use cloacina::database::{
     TenantState, blocking,
 };
 use cloacina::runner::Runner;
-use cloacina::{Context, ErrorKind};
+use cloacina::{Context, ErrorKind, Wait, Workflow};
 use cloacina_testing::cluster::Cluster;
 use cloacina_testing::proxy::{Cut, Proxy};
 use tokio_postgres::{Client, NoTls};
@@ -501,6 +501,7 @@ under_each_admin! {
             Runner::builder().database_url(url).schema("acme").config(quick().build())
                 .workflow(workflow("w", [setting("t", "of", "acme")]))
                 .workflow(workflow("gated", [gate.task("t")]))
+                .workflow(Workflow::builder("waits").wait(Wait::signal("s")).build())
                 .build().await.unwrap()
         };
         let operator = open(&database.url).await;
@@ -524,7 +525,13 @@ under_each_admin! {
         let mut limits = TenantLimits::default();
         limits.max_queue_length = Some(1);
         limits.max_context_bytes = Some(20);
+        limits.max_waiting = Some(1);
         database.admin.set_limits("acme", limits).await.unwrap();
+        // Also by what its own login is told.
+        until(async || {
+            own.execute_async("waits", Context::new()).await.is_err_and(|error| error.to_string().contains("max_waiting"))
+        })
+        .await;
         until(async || {
             let large = Context::new().with("text", "longer than twenty bytes");
             operator.execute("w", large).await.is_err_and(|error| error.kind() == ErrorKind::Context)

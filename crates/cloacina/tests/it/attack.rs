@@ -64,6 +64,7 @@ const ATTEMPTS: &[(&str, &str, Outcome)] = &[
     ("the registry", "SELECT * FROM cloacina.tenant", DENIED),
     ("the logins", "SELECT * FROM cloacina.login", DENIED),
     ("the audit", "SELECT * FROM cloacina.audit", DENIED),
+    ("the schedules of all", "SELECT * FROM cloacina.schedule_template", DENIED),
     ("the keys", "SELECT * FROM cloacina.api_key", DENIED),
     ("the workflows", "SELECT * FROM cloacina.workflow", DENIED),
     ("the runners", "SELECT * FROM cloacina.runner", DENIED),

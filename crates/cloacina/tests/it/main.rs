@@ -26,6 +26,7 @@ mod defect;
 mod dependency;
 mod due;
 mod edge;
+mod failure;
 mod given;
 mod guide;
 mod hostile;

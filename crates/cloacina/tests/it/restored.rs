@@ -3,9 +3,17 @@
 
 use std::time::Duration;
 
-use cloacina::{Context, ExecutionStatus, TaskDefinition, Workflow};
+use std::sync::Arc;
 
-use crate::support::{Database, Gate, idle, in_time, quick, until, workflow};
+use cloacina::{
+    CatchUp, Context, ErrorKind, ExecutionStatus, FireOutcome, Overdue, Overlap, Schedule, TaskDefinition,
+    Wait, Workflow,
+};
+use cloacina_core::Doing;
+use cloacina_core::clock::Clock as _;
+use cloacina_testing::clock::ManualClock;
+
+use crate::support::{Database, Gate, assert_error, idle, in_time, quick, until, workflow};
 
 const TABLES: [&str; 9] = [
     "workflow_executions",
@@ -107,6 +115,50 @@ on_each_store! {
         let result = in_time(runner.execution(execution).wait_for_completion()).await.unwrap();
         assert_eq!(result.status, ExecutionStatus::Completed);
         runner.shutdown().await.unwrap();
+    }
+
+    async fn a_place_that_was_put_back_says_what_is_overdue_before_it_goes_on(database: Database) {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let clock = ManualClock::new();
+        let config = || quick().clock(Arc::new(clock.clone()));
+        let workflows = || [
+            Workflow::builder("sleeps").wait(Wait::sleep("nap", HOUR)).build(),
+            Workflow::builder("asks").wait(Wait::signal("answer")).build(),
+            workflow("hourly", [idle("t")]),
+        ];
+        let before = database.configured(config(), workflows()).await;
+        let sleeps = before.submit("sleeps").send().await.unwrap().execution_id;
+        let asks = before.submit("asks").deadline(clock.now() + HOUR).send().await.unwrap().execution_id;
+        let every_hour = Schedule::new("hourly", "hourly").every(HOUR).overlap(Overlap::Allow).catch_up(CatchUp::All).window(24 * HOUR);
+        before.schedules().put(every_hour).await.unwrap();
+        until(async || before.waits(None, 10).await.unwrap().len() == 2).await;
+        before.shutdown().await.unwrap();
+
+        clock.advance(3 * HOUR);
+        let held = database.configured(config().after_restore(true), workflows()).await;
+        let idles = || async || matches!(held.place_runner().hub().doing(|_| false).await.unwrap(), Doing::Idle(_));
+        until(idles()).await;
+        let overdue = held.overdue().await.unwrap();
+        assert_eq!((overdue.waits, overdue.deadlines, overdue.tasks, overdue.schedules.len()), (1, 1, 0, 1));
+        let fires: Vec<_> = overdue.schedules[0].fires.iter().map(|fire| fire.outcome).collect();
+        assert_eq!((overdue.schedules[0].name.as_str(), fires), ("hourly", vec![FireOutcome::Started; 3]));
+        // Nothing begins, also when the clock goes on, and nothing was written.
+        clock.advance(Duration::from_secs(60));
+        until(idles()).await;
+        assert_eq!(held.overdue().await.unwrap().schedules[0].fires.len(), 3);
+        assert_eq!(held.execution(sleeps).get_status().await.unwrap(), ExecutionStatus::Waiting);
+        assert_eq!(held.schedules().fires("hourly", None, 10).await.unwrap(), []);
+        let refused = held.execute_async("hourly", Context::new()).await.unwrap_err();
+        assert_error(&refused, ErrorKind::Suspended, "resume_after_restore");
+
+        held.resume_after_restore().unwrap();
+        in_time(held.execution(sleeps).wait_for_completion()).await.unwrap();
+        let late = in_time(held.execution(asks).wait_for_completion()).await.unwrap();
+        assert_eq!(late.status, ExecutionStatus::Cancelled);
+        until(async || held.overdue().await.unwrap() == Overdue::default()).await;
+        assert_eq!(held.schedules().fires("hourly", None, 10).await.unwrap().len(), 3);
+        assert_eq!(held.execute("hourly", Context::new()).await.unwrap().status, ExecutionStatus::Completed);
+        held.shutdown().await.unwrap();
     }
 
     async fn an_execution_in_which_nothing_is_left_to_be_done_is_closed(database: Database) {

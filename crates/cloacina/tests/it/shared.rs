@@ -70,12 +70,13 @@ async fn an_administrator_limits_suspends_and_removes_one_of_them_alone() {
 
     let mut limits = TenantLimits::default();
     limits.max_queue_length = Some(7);
+    limits.max_waiting = Some(8);
     admin.set_limits("acme", limits).await.unwrap();
     admin.suspend("acme").await.unwrap();
     let tenants = admin.list_tenants().await.unwrap();
     let of = |name: &str| tenants.iter().find(|tenant| tenant.name == name).unwrap();
     assert_eq!((of("acme").state, of("globex").state), (TenantState::Suspended, TenantState::Active));
-    assert_eq!(of("acme").limits.max_queue_length, Some(7));
+    assert_eq!((of("acme").limits.max_queue_length, of("acme").limits.max_waiting), (Some(7), Some(8)));
     assert!(of("acme").placement == Placement::Shared && tenants.len() == 2);
     // One that was recorded before waits until the tenant may go on.
     until(async || {

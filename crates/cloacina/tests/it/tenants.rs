@@ -6,8 +6,8 @@ use cloacina::audit::Actor;
 use cloacina::keys::NewKey;
 use cloacina::tenants::{Placement, TenantLimits, TenantManager, TenantManagerBuilder};
 use cloacina::{
-    Ask, Context, ErrorKind, ExecutionFilter, ExecutionStatus, RetryPolicy, Task as _, TaskError, Wait,
-    Workflow,
+    Ask, Context, ErrorKind, ExecutionFilter, ExecutionStatus, RetryPolicy, Schedule, ScheduleState,
+    Task as _, TaskError, Triggered, Wait, Workflow,
 };
 use cloacina_core::clock::{Clock as _, SystemClock};
 
@@ -385,6 +385,57 @@ in_each_home! {
         }
         tenants.shutdown_all().await.unwrap();
         assert_eq!(tenants.waits(true, None, 1).await.unwrap_err().kind(), ErrorKind::ShutDown);
+    }
+
+    async fn all_tenants_have_the_schedules_that_are_put_for_all(home: Home) {
+        let nightly = || Schedule::new("nightly", "w").cron("0 2 * * *").unwrap().input(Context::new().with("n", 1));
+        let hourly = || Schedule::new("hourly", "w").cron("0 * * * *").unwrap();
+        let tenants = home.manager().await;
+        tenants.provision("acme").await.unwrap();
+        let acme = tenants.runner("acme").await.unwrap();
+        let names = async |tenants: &TenantManager, tenant: &str| {
+            let schedules = tenants.runner(tenant).await.unwrap().schedules().list().await.unwrap();
+            schedules.into_iter().map(|schedule| schedule.name).collect::<Vec<_>>()
+        };
+        let refused = tenants.schedule_all("code", [Schedule::new("never", "w")]).await.unwrap_err();
+        assert_error(&refused, ErrorKind::Configuration, "no time");
+        for _ in 0..2 {
+            tenants.schedule_all("code", [nightly(), hourly()]).await.unwrap();
+            assert_eq!(names(&tenants, "acme").await, ["hourly", "nightly"], "at once where it is open");
+        }
+        // A tenant may pause one, and see what it does; no more.
+        let schedules = acme.schedules();
+        schedules.pause("nightly", "a feast").await.unwrap();
+        let refused = schedules.delete("nightly").await.unwrap_err();
+        assert_error(&refused, ErrorKind::Conflict, "for all tenants");
+        let refused = schedules.put(Schedule::new("nightly", "w").cron("0 3 * * *").unwrap()).await.unwrap_err();
+        assert_error(&refused, ErrorKind::Conflict, "for all tenants");
+        let refused = schedules.apply("cloacina/all/code", []).await.unwrap_err();
+        assert_error(&refused, ErrorKind::Configuration, "cloacina/");
+        assert_eq!(schedules.get("nightly").await.unwrap().input.get("n"), Some(1));
+        assert!(matches!(schedules.trigger("hourly").await.unwrap(), Triggered::Started(_)));
+        // One that is made has them from the beginning; one that has the name itself keeps its own.
+        tenants.provision("globex").await.unwrap();
+        tenants.provision("initech").await.unwrap();
+        let initech = tenants.runner("initech").await.unwrap();
+        initech.schedules().put(Schedule::new("weekly", "w").cron("0 0 * * 1").unwrap()).await.unwrap();
+        tenants.schedule_all("ops", [Schedule::new("weekly", "w").cron("0 4 * * 1").unwrap()]).await.unwrap();
+        assert_eq!(initech.schedules().get("weekly").await.unwrap().cron, ["0 0 * * 1"]);
+        assert_eq!(names(&tenants, "initech").await, ["hourly", "nightly", "weekly"]);
+        assert_eq!(names(&tenants, "globex").await, ["hourly", "nightly", "weekly"]);
+        drop((acme, initech));
+        tenants.shutdown_all().await.unwrap();
+        // What was taken away is gone where another process opens it next.
+        let others = home.manager().await;
+        others.schedule_all("code", [nightly()]).await.unwrap();
+        others.schedule_all("ops", []).await.unwrap();
+        for tenant in ["acme", "globex"] {
+            assert_eq!(names(&others, tenant).await, ["nightly"], "{tenant}");
+        }
+        let acme = others.runner("acme").await.unwrap();
+        assert_eq!(acme.schedules().get("nightly").await.unwrap().state, ScheduleState::Paused);
+        assert_eq!(names(&others, "initech").await, ["nightly", "weekly"]);
+        others.shutdown_all().await.unwrap();
     }
 
     async fn names_that_differ_in_case_only_are_told_apart_by_an_error(home: Home) {

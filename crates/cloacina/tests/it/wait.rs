@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina::{
-    Ask, Context, ErrorKind, Execution, ExecutionStatus, OnTimeout, Runner, SignalReceipt, TaskState,
-    TriggerRule, Wait, Waiting, Workflow,
+    Ask, Context, ErrorKind, Execution, ExecutionStatus, FireOutcome, OnTimeout, Overlap, Runner, Schedule,
+    SignalReceipt, TaskState, TriggerRule, Wait, Waiting, Workflow,
 };
 use cloacina_core::clock::Clock;
 use cloacina_testing::clock::ManualClock;
@@ -15,6 +15,7 @@ use crate::support::{
     Database, Gate, assert_error, failing, idle, in_time, quick, reaches, setting, task, task_of, until,
 };
 
+const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What waits, and a task that tells what it finds in the context after it.
@@ -154,6 +155,58 @@ on_each_store! {
         assert_error(&unfit.send().await.unwrap_err(), ErrorKind::Context, "x");
         assert_eq!(runner.list_executions().await.unwrap().len(), 4);
         gate.open(2);
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn no_more_executions_wait_than_a_tenant_may_have(database: Database) {
+        let plain = Workflow::builder("plain").task(idle("t")).build();
+        let runner = database.configured(quick().max_waiting(2), [then(Wait::signal("wait")), plain]).await;
+        let mut waiting = Vec::new();
+        for _ in 0..2 {
+            let execution = runner.execute_async("w", Context::new()).await.unwrap();
+            waits(&execution).await;
+            waiting.push(execution);
+        }
+        let refused = runner.execute_async("w", Context::new()).await.unwrap_err();
+        assert_error(&refused, ErrorKind::Limit, "max_waiting");
+        let refused = runner.submit_many("w", [Context::new()]).send().await.unwrap();
+        assert_error(refused[0].as_ref().unwrap_err(), ErrorKind::Limit, "max_waiting");
+        // What does not wait is not concerned, and what waits no more makes room.
+        assert_eq!(runner.execute("plain", Context::new()).await.unwrap().status, ExecutionStatus::Completed);
+        waiting[0].signal("wait", 1).send().await.unwrap();
+        in_time(waiting[0].wait_for_completion()).await.unwrap();
+        until(async || runner.execute_async("w", Context::new()).await.is_ok()).await;
+        until(async || runner.execute_async("w", Context::new()).await.is_err()).await;
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn what_needs_no_slot_comes_on_time_while_all_slots_are_taken(database: Database) {
+        let (clock, gate) = (ManualClock::new(), Gate::new());
+        let config = quick().clock(Arc::new(clock.clone())).max_concurrent_tasks(64).task_timeout(None);
+        let slow = Workflow::builder("slow").task(gate.task("t")).build();
+        let waiting = Workflow::builder("waiting")
+            .wait(Wait::sleep("nap", HOUR))
+            .wait(Wait::signal("paid").timeout(HOUR).on_timeout(OnTimeout::Continue))
+            .build();
+        let runner = database.configured(config, [slow, waiting]).await;
+        for _ in 0..64 {
+            runner.execute_async("slow", Context::new()).await.unwrap();
+        }
+        for _ in 0..64 {
+            gate.started().await;
+        }
+        let hourly = Schedule::new("hourly", "slow").at(clock.now() + HOUR).overlap(Overlap::Allow);
+        runner.schedules().put(hourly).await.unwrap();
+        let execution = runner.execute_async("waiting", Context::new()).await.unwrap();
+        until(async || execution.waits().await.unwrap().len() == 2).await;
+        clock.advance(HOUR);
+        let result = in_time(execution.wait_for_completion()).await.unwrap();
+        assert_eq!((result.status, result.end_time), (ExecutionStatus::Completed, Some(clock.now())));
+        until(async || !runner.schedules().fires("hourly", None, 10).await.unwrap().is_empty()).await;
+        let fires = runner.schedules().fires("hourly", None, 10).await.unwrap();
+        assert_eq!((fires[0].outcome, fires[0].fired_at), (FireOutcome::Started, clock.now()));
+        assert!(!gate.has_started().await, "nobody has left a slot");
+        gate.open(65);
         runner.shutdown().await.unwrap();
     }
 

@@ -28,7 +28,7 @@ pub(crate) use claiming::{Claiming, PATIENCE, Settling, Sort};
 pub(crate) use handles::{HandleNumber, Handles, Served};
 pub(crate) use items::{Items, KnownItems};
 pub(crate) use look::Look;
-pub(crate) use queue::{Admitted, Queue};
+pub(crate) use queue::{Admitted, Counted, Queue};
 pub(crate) use standing::{Failures, Standing};
 pub(crate) use waiters::{Due, Ended, Poll, Waiter, Waiters};
 pub(crate) use work::Work;
@@ -54,6 +54,8 @@ pub(crate) struct OpenPlace {
     pub(crate) idle: Notify,
     /// What is known of the executions that are not over.
     pub(crate) queue: Arc<Queue>,
+    /// How many executions wait, where that is limited.
+    pub(crate) waiting: Arc<Queue>,
     /// Held shared by a lane from the start of a flush of this place until what it did is applied; the
     /// auditor takes it alone.
     pub(crate) gate: Arc<RwLock<()>>,
@@ -119,6 +121,7 @@ impl OpenPlace {
             lane: AtomicUsize::new(0),
             idle: Notify::new(),
             queue: Arc::default(),
+            waiting: Arc::default(),
             gate: Arc::default(),
             recording: Arc::default(),
             troubles: PlaceTroubles::default(),
@@ -175,13 +178,14 @@ impl OpenPlace {
 
 impl PlaceState {
     pub(crate) fn new(place: Arc<Place>, settings: Arc<RunnerConfig>, status: TenantStatus) -> Self {
+        let standing = Standing { status, held: settings.after_restore, ..Standing::default() };
         Self {
             place,
             work: Work::default(),
             waiters: Waiters::default(),
             claiming: Claiming::default(),
             handles: Handles::new(settings),
-            standing: Standing { status, ..Standing::default() },
+            standing,
             items: KnownItems::default(),
         }
     }
@@ -239,8 +243,11 @@ impl PlaceState {
         let usable = workflows.filter(|workflow| {
             !self.forbids(workflow) && self.may_start(workflow) && !workflow.lacks_state()
         });
-        let parts = usable.filter_map(|workflow| key_and_tasks(workflow).ok());
-        parts.map(|(workflow, tasks)| Expansion { workflow, tasks }).collect()
+        let expansion = |workflow: &Arc<Workflow>| {
+            let on_failure = workflow.shared_on_failure().cloned();
+            key_and_tasks(workflow).map(|(workflow, tasks)| Expansion { workflow, tasks, on_failure })
+        };
+        usable.filter_map(|workflow| expansion(workflow).ok()).collect()
     }
 
     /// Whether the workflow is for the operator only, and the tenant can write executions itself.
@@ -258,6 +265,7 @@ impl PlaceState {
     pub(crate) fn check_takes_signals(&self) -> Result<(), Error> {
         match self.standing.status.state {
             TenantState::Suspended => Ok(()),
+            TenantState::Active if self.standing.held => Ok(()),
             _ => self.check_active(),
         }
     }
@@ -265,6 +273,13 @@ impl PlaceState {
     /// The error for what may not be done while the tenant may not work.
     pub(crate) fn check_active(&self) -> Result<(), Error> {
         let (tenant, state) = (&self.place.name, self.standing.status.state);
+        if self.standing.held && state == TenantState::Active {
+            let message = format!(
+                "the place of tenant `{tenant}` was put back from a backup, so nothing is submitted or changed there: call \
+                 `resume_after_restore` first"
+            );
+            return Err(Error::new(ErrorKind::Suspended, message));
+        }
         let todo = match state {
             TenantState::Active => return Ok(()),
             TenantState::Suspended => "nothing of it is lost; ask the operator to resume the tenant",

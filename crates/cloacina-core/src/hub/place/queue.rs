@@ -1,4 +1,4 @@
-//! How many executions of a tenant are under way, as far as is known here.
+//! How many executions of a tenant are under way, and how many wait, as far as is known here.
 //!
 //! No row counts them: the estimate is what the database said last, and what was submitted here since, less
 //! what ended here since. While it is below the limit a submission costs nothing.
@@ -37,9 +37,14 @@ struct Estimate {
     admitted: u64,
 }
 
-/// A new execution that counts. It no longer does if this is dropped before it is recorded.
+/// A new execution that counts, where there are limits. It no longer does if this is dropped before it is
+/// recorded.
 #[derive(Debug)]
-pub(crate) struct Admitted {
+pub(crate) struct Admitted(pub(crate) Vec<Counted>);
+
+/// One that counts in one queue.
+#[derive(Debug)]
+pub(crate) struct Counted {
     queue: Arc<Queue>,
     recorded: bool,
 }
@@ -52,11 +57,13 @@ pub(crate) struct Count {
 
 impl Admitted {
     pub(crate) fn recorded(mut self) {
-        self.recorded = true;
+        for counted in &mut self.0 {
+            counted.recorded = true;
+        }
     }
 }
 
-impl Drop for Admitted {
+impl Drop for Counted {
     fn drop(&mut self) {
         let mut estimate = self.queue.state.lock();
         estimate.under_way -= 1;
@@ -77,7 +84,7 @@ impl Queue {
 
     /// Counts a new execution, if by what is known there are fewer than `limit`. The second value is whether
     /// the database should be asked again; whoever does says so by [`recounted`](Self::recounted).
-    pub(crate) fn admit(self: &Arc<Self>, limit: usize, now: Duration) -> (Option<Admitted>, bool) {
+    pub(crate) fn admit(self: &Arc<Self>, limit: usize, now: Duration) -> (Option<Counted>, bool) {
         let admitted = self.try_admit(limit);
         let mut estimate = self.state.lock();
         let old = estimate.counted.is_some_and(|counted| now >= counted + RECOUNT);
@@ -86,7 +93,7 @@ impl Queue {
         (admitted, recount)
     }
 
-    pub(crate) fn try_admit(self: &Arc<Self>, limit: usize) -> Option<Admitted> {
+    pub(crate) fn try_admit(self: &Arc<Self>, limit: usize) -> Option<Counted> {
         let mut estimate = self.state.lock();
         if estimate.counted.is_none() || estimate.open >= limit {
             return None;
@@ -94,7 +101,7 @@ impl Queue {
         estimate.open += 1;
         estimate.under_way += 1;
         estimate.admitted += 1;
-        Some(Admitted { queue: Arc::clone(self), recorded: false })
+        Some(Counted { queue: Arc::clone(self), recorded: false })
     }
 
     /// Waits for one's turn to ask the database before a refusal.

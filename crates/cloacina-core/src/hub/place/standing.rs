@@ -20,6 +20,9 @@ pub(crate) struct Standing {
     /// What the operator decided about the tenant, as far as it is known here. Written by whoever reads it
     /// from the database.
     pub(crate) status: TenantStatus,
+    /// Whether it was put back from a backup, and nothing is begun before somebody says so. Written by
+    /// whoever opens it, and by whoever says so.
+    pub(crate) held: bool,
     /// When that was asked for last, and how many times it was asked for.
     pub(crate) status_asked: Option<(Duration, u64)>,
     /// Whether it can be written. Written by lanes and served places.
@@ -36,7 +39,7 @@ pub(crate) struct Standing {
 impl Standing {
     /// Whether the tenant may work.
     pub(crate) fn is_active(&self) -> bool {
-        self.status.state == TenantState::Active
+        self.status.state == TenantState::Active && !self.held
     }
 }
 

@@ -336,6 +336,7 @@ impl PlaceRows {
             submitter: None,
             tags: Vec::new(),
             submitted_by: None,
+            on_failure: None,
             rerun: None,
         };
         self.submit(Writer { runner: None, now }, &new);

@@ -196,6 +196,10 @@ impl Draft {
         if let Some(failures) = number("after how many failures", &self.failures)? {
             schedule = schedule.pause_after_failures(failures);
         }
+        // The page does not ask for it.
+        if let Some(starts) = stored.and_then(|stored| stored.on_failure.as_deref()) {
+            schedule = schedule.on_failure(starts);
+        }
         Ok(schedule)
     }
 }

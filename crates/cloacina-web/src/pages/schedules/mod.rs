@@ -330,6 +330,7 @@ fn definition(schedule: &ScheduleInfo, sees_payloads: bool) -> Markup {
             @if let Some(failures) = schedule.pause_after_failures {
                 dt { "Pauses itself" } dd { "after " (text::count(failures.into(), "failure", "failures")) " in a row; " (schedule.failures) " now" }
             }
+            @if let Some(starts) = &schedule.on_failure { dt { "A failure starts" } dd.mono { (starts) } }
             dt { "Priority" } dd { (schedule.priority) }
             dt { "Input" } dd.mono {
                 @if sees_payloads { (text::cut(&input, 2_000)) } @else { "hidden, " (text::bytes(input.len() as u64)) }

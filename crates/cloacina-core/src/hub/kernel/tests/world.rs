@@ -246,6 +246,7 @@ impl Process {
             submitter: None,
             tags: Vec::new(),
             submitted_by: None,
+            on_failure: None,
             rerun: None,
             tasks,
         };
