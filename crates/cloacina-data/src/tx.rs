@@ -11,8 +11,8 @@ use std::time::Instant;
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{Flush, Flushed, NewExecution, PlaceFlush};
 use cloacina_core::{
-    Completion, Context, Deferred, Described, Destination, Error, ErrorKind, Input, Recording, Submission,
-    Submissions, TaskError,
+    Completion, Context, Deferred, Described, Destination, Error, ErrorKind, Input, Recording,
+    StartsChildren, Submission, Submissions, TaskError,
 };
 use parking_lot::{Mutex, MutexGuard};
 use sea_orm::sea_query::{Value, Values};
@@ -526,6 +526,8 @@ impl fmt::Debug for TenantTx {
     }
 }
 
+impl StartsChildren for &TenantTx {}
+
 impl Destination for &TenantTx {
     type Recorded = Uuid;
 
@@ -539,7 +541,7 @@ impl Destination for &TenantTx {
             );
             return Err(Error::new(ErrorKind::Configuration, message));
         };
-        let prepared = submitter.prepare(described)?;
+        let prepared = submitter.prepare(submitter.as_child(described).await?)?;
         let mut connection = self.connection().await?;
         if let Some(found) = self.find(&mut connection, prepared.execution()).await? {
             return prepared.same(found).map(Uuid::from);

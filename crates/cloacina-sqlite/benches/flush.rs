@@ -127,6 +127,7 @@ impl Subject {
                 tags: Vec::new(),
                 submitted_by: None,
                 rerun: None,
+                child: None,
             })
         };
         let outcome = |&execution| {

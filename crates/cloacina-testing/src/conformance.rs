@@ -90,6 +90,9 @@ macro_rules! store_conformance {
                 a_skip_keeps_its_reason_and_is_no_attempt
                 a_retry_is_ready_at_its_time
                 a_snooze_is_no_failure
+                what_a_running_task_keeps_is_there_for_its_next_attempt
+                pages_that_a_task_emits_are_those_of_its_last_attempt
+                pages_go_with_their_execution
                 a_release_is_no_failure
                 a_thousand_outcomes_fit_into_one_flush
                 lanes_work_side_by_side

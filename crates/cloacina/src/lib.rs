@@ -96,10 +96,10 @@ pub use cloacina_core::workflow::{
     registered as registered_workflows,
 };
 pub use cloacina_core::{
-    Backfill, Backoff, Bulk, BulkReport, ByKey, CatchUp, Child, Context, ContextError, Cursor, Error,
-    ErrorKind, Execution, Fire, Input, Item, Jitter, Missed, Overlap, Parent, Progress, Redo, Results,
-    RetryPolicy, RunnerInfo, Schedule, ScheduleInfo, Schedules, Signal, SignalReceipt, Submission,
-    Submissions, TaskError, TriggerRule, Triggered, Waiting, Workflow, join_all,
+    BULK, Backfill, Backoff, Bulk, BulkAction, BulkReport, BulkRun, ByKey, CatchUp, Child, Context,
+    ContextError, Cursor, Error, ErrorKind, Execution, Fire, Input, Item, Jitter, Missed, Overlap, Parent,
+    Progress, Redo, Results, RetryPolicy, RunnerInfo, Schedule, ScheduleInfo, Schedules, Signal,
+    SignalReceipt, Submission, Submissions, TaskError, TriggerRule, Triggered, Waiting, Workflow, join_all,
 };
 /// A point in time: when something began or ended, or is to start.
 #[doc(no_inline)]

@@ -82,6 +82,8 @@ impl Hub {
                 token,
                 ..origin
             },
+            by_engine: true,
+            child: None,
         };
         let (mut submit, limit) = self.check(described, place, settings, Roots::Left, reply)?;
         let before = place.state().handles.workflows.version(&header.workflow).cloned();

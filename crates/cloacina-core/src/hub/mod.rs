@@ -77,6 +77,7 @@ mod settling;
 mod shared;
 mod status;
 mod stop;
+mod stream;
 mod submitting;
 mod timers;
 mod transition;

@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, SubmitterId};
 use cloacina_core::store::{
-    Closed, Flush, Flushed, Freed, Place, PlaceFlushed, Recorded, StoreError, StoreErrorKind,
+    Closed, Flush, Flushed, Freed, MOST_CHILDREN_OF_A_TASK, Place, PlaceFlushed, Recorded, StoreError,
+    StoreErrorKind, TaskChild,
 };
 use cloacina_postgres::guest::{self, Answer, GuestStep, Value, WrittenAs};
 use jiff::Timestamp;
@@ -48,6 +49,14 @@ impl Open {
                 Answer::Submitted => {
                     for row in rows {
                         done.submitted.push(ExecutionId(row.try_get("id")?));
+                    }
+                }
+                Answer::Children => {
+                    for row in rows {
+                        if row.try_get::<i64, _>("started")? > MOST_CHILDREN_OF_A_TASK {
+                            let parent = ExecutionId(row.try_get("execution_id")?);
+                            return Err(FlushError::Store(TaskChild::too_many(parent)));
+                        }
                     }
                 }
                 Answer::Recorded => {

@@ -567,6 +567,7 @@ fn described(id: ExecutionId, tenant: &str) -> NewExecution {
         tags: Vec::new(),
         submitted_by: None,
         rerun: None,
+        child: None,
         id,
         workflow: workflow_of(tenant),
         priority: 5,

@@ -63,6 +63,7 @@ pub(crate) fn new_execution(waiting_on: &[i16], claimed: &[TaskIndex]) -> NewExe
         tags: Vec::new(),
         submitted_by: None,
         rerun: None,
+        child: None,
         id: ExecutionId::new(),
         workflow: workflow(),
         priority: 5,

@@ -106,6 +106,9 @@ mod alone {
         outcome {
             a_retry_is_ready_at_its_time
             a_release_is_no_failure
+            what_a_running_task_keeps_is_there_for_its_next_attempt
+            pages_that_a_task_emits_are_those_of_its_last_attempt
+            pages_go_with_their_execution
         }
         dependency {
             a_successor_that_is_not_wanted_is_ready_and_rings_the_bell

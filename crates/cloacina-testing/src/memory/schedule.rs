@@ -171,6 +171,7 @@ impl PlaceRows {
             tags: Vec::new(),
             submitted_by: None,
             rerun: None,
+            child: None,
         };
         let is_new = self.submit(Writer { runner: None, now }, &new);
         if let Some(execution) = self.executions.get_mut(&start.id).filter(|_| is_new) {

@@ -7,7 +7,7 @@ use cloacina::{Context, ExecutionStatus, TaskDefinition, Workflow};
 
 use crate::support::{Database, Gate, idle, in_time, quick, until, workflow};
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "workflow_executions",
     "task_executions",
     "ready_tasks",
@@ -16,6 +16,7 @@ const TABLES: [&str; 9] = [
     "task_children",
     "signals",
     "execution_tags",
+    "task_pages",
     "task_attempts",
 ];
 

@@ -76,7 +76,8 @@ impl Work {
     /// Those of these executions whose end may matter to something else: a schedule that started them, a
     /// parent, children. All of which it is not known that nothing else is concerned.
     pub(crate) fn related(&self, executions: impl Iterator<Item = ExecutionId>) -> Vec<ExecutionId> {
-        let is_related = |live: &Live| live.origin.is_known() || live.graph.has_children();
+        let is_related =
+            |live: &Live| live.origin.is_known() || live.graph.has_children() || live.has_children;
         executions.filter(|id| self.live.get(id).is_none_or(is_related)).collect()
     }
 
@@ -84,7 +85,10 @@ impl Work {
     /// end.
     pub(crate) fn is_only_a_child(&self, execution: ExecutionId) -> bool {
         let is_it = |live: &Live| {
-            live.origin.parent.is_some() && live.origin.fire.is_none() && !live.graph.has_children()
+            live.origin.parent.is_some()
+                && live.origin.fire.is_none()
+                && !live.graph.has_children()
+                && !live.has_children
         };
         self.live.get(&execution).is_some_and(is_it)
     }

@@ -337,6 +337,7 @@ impl PlaceRows {
             tags: Vec::new(),
             submitted_by: None,
             rerun: None,
+            child: None,
         };
         self.submit(Writer { runner: None, now }, &new);
         starts.execution

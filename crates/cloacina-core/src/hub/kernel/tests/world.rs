@@ -247,6 +247,7 @@ impl Process {
             tags: Vec::new(),
             submitted_by: None,
             rerun: None,
+            child: None,
             tasks,
         };
         let id = execution.id;
