@@ -138,6 +138,7 @@ mod alone {
             a_node_whose_time_is_over_has_its_own_children_swept
             children_are_left_out_where_executions_are_listed
             a_tree_is_deleted_when_its_root_has_ended_and_nothing_in_it_is_open
+            ends_and_cancels_in_a_tree_come_in_any_order_without_a_deadlock
         }
         wait {
             a_wait_is_due_when_it_is_reached_and_then_when_its_time_is_over

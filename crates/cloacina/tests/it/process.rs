@@ -122,6 +122,7 @@ async fn another_process() {
         "execute" => execute().await,
         "crash" => crash().await,
         "bulk" => crate::bulk::dies_in_the_midst().await,
+        "serial" => crate::children::takes_part_in_serial(Path::new(&argument())).await,
         "submit" => submit().await,
         "note" => note_many().await,
         "environment" => environment().await,
