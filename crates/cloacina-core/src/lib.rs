@@ -25,6 +25,7 @@ mod hub;
 pub mod id;
 mod json;
 mod keys;
+mod label;
 pub mod lease;
 mod meters;
 mod metrics;
@@ -46,6 +47,7 @@ mod state;
 pub mod store;
 pub mod streak;
 mod submission;
+mod trace;
 mod wake;
 pub mod workflow;
 
@@ -66,6 +68,7 @@ pub use hub::{Completion, Deferred, Hub, Prepared, Recording, Submitter, Writing
 #[cfg(feature = "testing")]
 pub use hub::{Doing, RunningTask};
 pub use keys::Keys;
+pub use label::{TenantLabel, label_tenants};
 pub use metrics::TenantMetrics;
 pub use origin::Parent;
 pub use resources::Resources;

@@ -12,7 +12,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::execution::{AttemptOutcome, ExecutionStatus};
 use crate::id::TaskIndex;
-use crate::store::SignalSent;
+use crate::store::{FireOutcome, SignalSent};
 
 /// The workflow of an execution that ended without this process having known it.
 const OTHER: &str = "other";
@@ -22,6 +22,7 @@ pub(crate) struct Meters {
     workflow: String,
     completed: OnceLock<Ended>,
     failed: OnceLock<Ended>,
+    waited: OnceLock<Histogram>,
     tasks: Box<[TaskMeters]>,
 }
 
@@ -45,8 +46,16 @@ impl Meters {
             outcomes: Default::default(),
             seconds: OnceLock::new(),
         });
-        let (completed, failed) = (OnceLock::new(), OnceLock::new());
-        Self { workflow: workflow.to_owned(), completed, failed, tasks: tasks.collect() }
+        let (completed, failed, waited) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { workflow: workflow.to_owned(), completed, failed, waited, tasks: tasks.collect() }
+    }
+
+    /// A task of it was claimed that had been due for so long.
+    pub(crate) fn waited(&self, waited: Duration) {
+        let meter = self
+            .waited
+            .get_or_init(|| histogram!("cloacina_queue_wait_seconds", "workflow" => self.workflow.clone()));
+        meter.record(waited.as_secs_f64());
     }
 
     /// An execution ended after so long, from when it was recorded.
@@ -113,10 +122,32 @@ pub(crate) fn count_pruned(executions: usize) {
     }
 }
 
-/// Schedules started so many executions.
-pub(crate) fn count_fires(started: usize) {
-    if started > 0 {
-        counter!("cloacina_schedule_fires_total").increment(started as u64);
+/// So many times of schedules came to this.
+pub(crate) fn count_fires(outcome: FireOutcome, fires: usize) {
+    if fires > 0 {
+        counter!("cloacina_schedule_fires_total", "outcome" => outcome.as_str()).increment(fires as u64);
+    }
+}
+
+/// A schedule started an execution so long after its time.
+pub(crate) fn time_fire(late: Duration) {
+    histogram!("cloacina_schedule_lateness_seconds").record(late.as_secs_f64());
+}
+
+/// A tenant whose work waits for a slot of this process.
+#[derive(Debug)]
+pub(crate) struct Starving(());
+
+impl Starving {
+    pub(crate) fn new() -> Self {
+        gauge!("cloacina_tenants_waiting").increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for Starving {
+    fn drop(&mut self) {
+        gauge!("cloacina_tenants_waiting").decrement(1.0);
     }
 }
 

@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::reserved::{FROM_KEY, PARENT_KEY, RERUN_KEY, SCHEDULE_KEY, TAGS_KEY, TOKEN_KEY, reserved_key};
+use crate::reserved::{
+    FROM_KEY, PARENT_KEY, RERUN_KEY, SCHEDULE_KEY, TAGS_KEY, TOKEN_KEY, TRACE_KEY, reserved_key,
+};
 use crate::schedule::Fire;
+use crate::trace::traceparent;
 
 /// What an execution knows of the one that it is a [child](crate::workflow::Wait::child) of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +53,8 @@ pub(crate) struct Origin {
     /// Of what its idempotency tokens are made, if that is said: see [`token_base`](crate::context::token_base).
     pub(crate) token: Option<Uuid>,
     pub(crate) tags: Option<Arc<[String]>>,
+    /// In which trace it was submitted: a [`traceparent`](crate::trace::traceparent).
+    pub(crate) trace: Option<Arc<str>>,
 }
 
 impl Origin {
@@ -66,6 +71,7 @@ impl Origin {
             (FROM_KEY, self.from.as_deref().map(serde_json::to_value)),
             (TOKEN_KEY, self.token.map(serde_json::to_value)),
             (TAGS_KEY, self.tags.as_deref().map(serde_json::to_value)),
+            (TRACE_KEY, self.trace.as_deref().map(serde_json::to_value)),
         ];
         for (key, part) in parts {
             if let Some(Ok(part)) = part {
@@ -93,7 +99,8 @@ pub(crate) fn taken_out(mut values: BTreeMap<String, Value>) -> (Input, Origin) 
     let (rerun_of, token) = (part(&mut values, RERUN_KEY), part(&mut values, TOKEN_KEY));
     let from = part(&mut values, FROM_KEY).map(|from: String| from.into());
     let tags = part(&mut values, TAGS_KEY).map(|tags: Vec<String>| tags.into());
-    (Arc::new(values), Origin { fire, parent, rerun_of, from, token, tags })
+    let trace = part(&mut values, TRACE_KEY).and_then(|trace: String| traceparent(&trace));
+    (Arc::new(values), Origin { fire, parent, rerun_of, from, token, tags, trace })
 }
 
 /// What is stored may be anything.
@@ -114,10 +121,11 @@ mod tests {
         let (rerun_of, token) = (Some(Uuid::now_v7()), Some(Uuid::now_v7()));
         let parent = Some(Arc::new(Parent::for_test("resize", 3)));
         let (from, tags) = (Some("task/a".into()), Some(Arc::new(["red".to_owned()]) as Arc<[String]>));
-        let origin = Origin { fire: None, parent, rerun_of, from, token, tags };
+        let trace = traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let origin = Origin { fire: None, parent, rerun_of, from, token, tags, trace };
         let mut stored = input.clone();
         origin.put_into(&mut stored);
-        assert_eq!(stored.len(), 7);
+        assert_eq!(stored.len(), 8);
         assert_eq!(taken_out(stored), (Arc::new(input), origin));
     }
 

@@ -26,6 +26,9 @@ pub(crate) const STREAM_KEY: &str = "cloacina/stream";
 /// Under which key it says its tags.
 pub(crate) const TAGS_KEY: &str = "cloacina/tags";
 
+/// Under which key it says in which trace it was submitted.
+pub(crate) const TRACE_KEY: &str = "cloacina/trace";
+
 /// The first key of these values that only the engine may use.
 pub(crate) fn reserved_key<T>(values: &BTreeMap<String, T>) -> Option<&str> {
     let (first, _) = values.range(RESERVED.to_owned()..).next()?;

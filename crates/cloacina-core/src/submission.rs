@@ -10,6 +10,7 @@ use crate::execution::TaskInfo;
 use crate::id::ExecutionId;
 use crate::origin::Origin;
 use crate::store::{Idempotency, NewExecution, TaskChild};
+use crate::trace;
 use crate::workflow::{ParentClose, RESERVED};
 
 /// The priority that an execution has unless it is said.
@@ -186,6 +187,12 @@ impl<To, Inputs> Submissions<To, Inputs> {
         self
     }
 
+    /// As [`Submission::traceparent`], for all of them.
+    pub fn traceparent(mut self, traceparent: impl AsRef<str>) -> Self {
+        self.described.origin.trace = trace::traceparent(traceparent.as_ref());
+        self
+    }
+
     /// As [`Submission::tag`], for all of them.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.described.tags.push(tag.into());
@@ -277,6 +284,18 @@ impl<To> Submission<To> {
     /// From 0 to 9; when tasks have to wait for a slot, those of a higher priority go first. Defaults to 5.
     pub fn priority(mut self, priority: u8) -> Self {
         self.described.priority = priority;
+        self
+    }
+
+    /// Has the attempts of the execution belong to the trace of this W3C trace context, as it stands in the
+    /// header `traceparent` of a request. It is stored with the execution, and shown by
+    /// [`ExecutionResult::traceparent`](crate::execution::ExecutionResult::traceparent). What is no such
+    /// context is left out, as that standard asks.
+    ///
+    /// With the feature `opentelemetry` it is that of the span in which the execution is submitted, unless it
+    /// is said.
+    pub fn traceparent(mut self, traceparent: impl AsRef<str>) -> Self {
+        self.described.origin.trace = trace::traceparent(traceparent.as_ref());
         self
     }
 

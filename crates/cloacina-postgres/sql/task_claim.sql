@@ -16,7 +16,7 @@
 -- (`void`): they are nobody's.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 near AS MATERIALIZED (
-    SELECT ready.ctid, ready.priority, ready.execution_id, ready.task, ready.workflow, ready.fingerprint, execution.*
+    SELECT ready.ctid, ready.priority, ready.due_at, ready.execution_id, ready.task, ready.workflow, ready.fingerprint, execution.*
     FROM (
         SELECT first.ctid, first.execution_id, first.workflow, first.fingerprint
         FROM generate_series(9, 0, -1) AS level (priority)
@@ -62,7 +62,7 @@ crowded AS MATERIALIZED (
     HAVING count(*) = $4 + 1000
 ),
 far AS MATERIALIZED (
-    SELECT ready.ctid, ready.priority, ready.execution_id, ready.task, ready.workflow, ready.fingerprint, execution.*
+    SELECT ready.ctid, ready.priority, ready.due_at, ready.execution_id, ready.task, ready.workflow, ready.fingerprint, execution.*
     FROM (
         SELECT first.*
         FROM unnest($5, $6) AS registered (workflow, fingerprint)
@@ -136,4 +136,5 @@ CROSS JOIN LATERAL (
 ) AS ready, clock
 WHERE task.ctid = ready.ctid
 RETURNING task.execution_id, task.task, picked.workflow, picked.fingerprint, picked.priority, task.attempt, task.failures,
-          task.lost, picked.input::text, picked.created_at, picked.timed
+          task.lost, extract(epoch FROM clock.now - picked.due_at)::float8 AS waited, picked.input::text, picked.created_at,
+          picked.timed

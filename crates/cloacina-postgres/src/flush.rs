@@ -11,6 +11,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
@@ -423,5 +424,6 @@ fn claimed_now(row: &Row, place: &str) -> Result<Claimed> {
     let timed = row.try_get("timed").unwrap_or(true);
     let fresh =
         input.zip(created_at).map(|(input, created_at)| Fresh { input: input.into(), created_at, timed });
-    Ok(Claimed { fresh, ..claimed(row, place)? })
+    let waited = row.try_get("waited").ok().and_then(|waited| Duration::try_from_secs_f64(waited).ok());
+    Ok(Claimed { fresh, waited: waited.unwrap_or_default(), ..claimed(row, place)? })
 }

@@ -1,5 +1,7 @@
 //! What rows say. A tenant's login may have written them, so whatever is in one must not be a panic.
 
+use std::time::Duration;
+
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{Claimed, Place, Result, StoreError, StoreErrorKind, WorkflowKey};
 use cloacina_core::workflow::Fingerprint;
@@ -40,6 +42,7 @@ pub(crate) fn claimed(row: &Row, place: &str) -> Result<Claimed> {
         attempt: column(row, "attempt", place)?,
         failures: column(row, "failures", place)?,
         lost: column(row, "lost", place)?,
+        waited: Duration::ZERO,
         fresh: None,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloacina_core::execution::{AttemptRecord, ExecutionStatus};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
@@ -547,6 +548,7 @@ pub(crate) fn held(
             attempt: row.get(5)?,
             failures: row.get(6)?,
             lost: row.get(7)?,
+            waited: Duration::ZERO,
             fresh: None,
         };
         held.push(Held { claimed, status: state(row, 8)? });

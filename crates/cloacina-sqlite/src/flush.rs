@@ -6,6 +6,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
@@ -584,6 +585,9 @@ impl Steps<'_> {
                 attempt,
                 failures,
                 lost,
+                waited: Duration::from_micros(
+                    self.now.saturating_sub(picked.due).try_into().unwrap_or_default(),
+                ),
                 fresh,
             });
         }

@@ -43,10 +43,20 @@ impl Kept {
         of: String,
         read: impl AsyncFnOnce() -> Result<T, Problem>,
     ) -> Result<Arc<T>, Problem> {
+        self.lasting(LASTS, of, read).await
+    }
+
+    /// The same of what costs much and is nobody's answer to what they did, for so long.
+    pub(crate) async fn lasting<T: Send + Sync + 'static>(
+        &self,
+        lasts: Duration,
+        of: String,
+        read: impl AsyncFnOnce() -> Result<T, Problem>,
+    ) -> Result<Arc<T>, Problem> {
         let look = {
             let mut looks = self.looks.lock();
             if looks.len() >= MOST {
-                looks.retain(|_, (asked, _)| asked.elapsed() < LASTS);
+                looks.retain(|_, (asked, _)| asked.elapsed() < lasts);
             }
             let (asked, look) = looks.entry(of).or_insert_with(|| (Instant::now(), Look::default()));
             *asked = Instant::now();
@@ -54,7 +64,7 @@ impl Kept {
         };
         // Those who ask meanwhile wait for the one who reads.
         let mut look = look.lock().await;
-        if let Some((_, read)) = look.as_ref().filter(|(at, _)| at.elapsed() < LASTS) {
+        if let Some((_, read)) = look.as_ref().filter(|(at, _)| at.elapsed() < lasts) {
             match read.clone().map(Arc::downcast::<T>) {
                 Ok(Ok(read)) => return Ok(read),
                 Err(problem) => return Err(problem),

@@ -99,7 +99,8 @@ pub use cloacina_core::{
     BULK, Backfill, Backoff, Bulk, BulkAction, BulkReport, BulkRun, ByKey, CatchUp, Child, Context,
     ContextError, Cursor, Error, ErrorKind, Execution, Fire, Input, Item, Jitter, Missed, Overlap, Parent,
     Progress, Redo, Results, RetryPolicy, RunnerInfo, Schedule, ScheduleInfo, Schedules, Signal,
-    SignalReceipt, Submission, Submissions, TaskError, TriggerRule, Triggered, Waiting, Workflow, join_all,
+    SignalReceipt, Submission, Submissions, TaskError, TenantLabel, TriggerRule, Triggered, Waiting,
+    Workflow, join_all, label_tenants,
 };
 /// A point in time: when something began or ended, or is to start.
 #[doc(no_inline)]

@@ -47,6 +47,9 @@ pub struct ExecutionResult {
     /// Who submitted it, if somebody did [by name](crate::PlaceRunner::acting). In what
     /// [`execute`](crate::PlaceRunner::execute) returns it is not told.
     pub submitted_by: Option<String>,
+    /// The W3C trace context in which it was submitted, if there was one: see
+    /// [`Submission::traceparent`](crate::Submission::traceparent). In a listing it is not told.
+    pub traceparent: Option<String>,
 }
 
 /// A task of an execution.

@@ -152,6 +152,14 @@ impl TaskInfo {
         self.origin.tags.as_deref().unwrap_or_default()
     }
 
+    /// The W3C trace context in which its execution was submitted, if there was one: see
+    /// [`Submission::traceparent`](crate::Submission::traceparent). With the feature `opentelemetry` the task
+    /// runs in a span of its own; what it calls belongs there rather.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.origin.trace.as_deref()
+    }
+
     /// How a task ended that comes before this one, which runs although it failed or was skipped: by a
     /// [rule](crate::TriggerRule). `None` if none of this id comes before it. To ask costs a look at what this
     /// process knows, and nothing if it is not asked.

@@ -15,6 +15,7 @@ use futures_util::FutureExt;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tracing::field::Empty;
 use tracing::{Instrument, Span, debug, info_span, warn};
 
 use super::kernel::Run;
@@ -32,9 +33,11 @@ use crate::context::{Context, Patch, Values};
 use crate::error::{Advice, TaskError};
 use crate::execution::{AttemptOutcome, Before, Cancellation, Outcomes, TaskInfo};
 use crate::id::{ExecutionId, TaskIndex};
+use crate::label::used_slot;
 use crate::origin::Origin;
 use crate::slots::Permit;
 use crate::store::{Outcome, TaskOutcome};
+use crate::trace::{AttemptSpan, Belongs};
 use crate::workflow::{Node, TaskBody, TaskDefinition, TaskFuture, Workflow};
 
 /// The longest error text that is kept, in bytes.
@@ -80,6 +83,9 @@ struct Running {
     number: i32,
     failures: i32,
     workflow: Arc<Workflow>,
+    /// How it belongs to the trace in which its execution was submitted.
+    belongs: Option<Belongs>,
+    span: AttemptSpan,
     /// When it was given its slot.
     begun: Duration,
     stop: Arc<Stop>,
@@ -120,7 +126,11 @@ impl Attempt {
         incarnation: &Arc<Incarnation>,
         run: Run,
     ) -> Self {
-        let Run { start, workflow, input, patches, origin, stop, timeout, grace, runtime } = run;
+        let Run { start, workflow, input, patches, origin, stop, timeout, grace, runtime, .. } = run;
+        let belongs = origin.trace.clone().map(|trace| {
+            let age = hub.moment(None).now.duration_since(run.created_at);
+            Belongs::new(trace, age.try_into().unwrap_or_default(), run.has_waited)
+        });
         let of = (start.execution, start.task, start.attempt);
         let running = Arc::new(Running {
             hub: Arc::clone(hub),
@@ -131,6 +141,8 @@ impl Attempt {
             number: start.attempt,
             failures: start.failures,
             workflow,
+            belongs,
+            span: AttemptSpan::default(),
             begun: hub.clock.monotonic(),
             recording: Completable::new(hub, place, incarnation, of),
             timeout,
@@ -146,6 +158,9 @@ impl Attempt {
         });
         let told: Weak<Running> = Arc::downgrade(&running);
         running.stop.tells(told);
+        if let Some(waited) = start.waited {
+            running.workflow.meters().waited(waited);
+        }
         let permit = start.permit.unwrap_or_else(|| place.slots.force());
         Self { running, input, patches, origin, permit: Some(permit), runtime, ended: false }
     }
@@ -268,15 +283,19 @@ impl Running {
     /// What is said in the task's code carries these. Nothing is allocated or formatted unless a subscriber
     /// wants it.
     fn span(&self) -> Span {
-        info_span!(
+        let (workflow, task) = (self.workflow.name(), definition(&self.workflow, self.task).id());
+        let span = info_span!(
             parent: None,
             "attempt",
             tenant = self.place.place.name,
-            workflow = self.workflow.name(),
+            workflow,
             execution = %self.execution,
-            task = definition(&self.workflow, self.task).id(),
+            task,
             attempt = self.number,
-        )
+            otel.kind = Empty,
+        );
+        self.span.begins(&span, task, workflow, self.belongs.as_ref());
+        span
     }
 
     /// Its time begins.
@@ -379,7 +398,7 @@ impl Running {
             Phase::Open if self.timed_out.load(Ordering::Acquire) => self.timed_out(),
             Phase::Open => end,
             // The hub knows already.
-            Phase::Recorded => return self.count(AttemptOutcome::Completed),
+            Phase::Recorded => return self.count(AttemptOutcome::Completed, None),
             Phase::Writing | Phase::Unknown => End::GivenBack,
         };
         if self.stop.reason() == Some(StopReason::Void) {
@@ -388,8 +407,10 @@ impl Running {
         }
         let (outcome, patch) = self.outcome(end);
         match &outcome {
-            TaskOutcome::Completed { .. } => self.count(AttemptOutcome::Completed),
-            TaskOutcome::Failed { how, .. } | TaskOutcome::Retry { how, .. } => self.count(*how),
+            TaskOutcome::Completed { .. } => self.count(AttemptOutcome::Completed, None),
+            TaskOutcome::Failed { how, error } | TaskOutcome::Retry { how, error, .. } => {
+                self.count(*how, Some(error));
+            }
             // What was given back was no try.
             _ => {}
         }
@@ -397,9 +418,11 @@ impl Running {
         self.hub.end(&self.place, &self.incarnation, outcome, patch, permit);
     }
 
-    fn count(&self, outcome: AttemptOutcome) {
+    fn count(&self, outcome: AttemptOutcome, error: Option<&str>) {
+        self.span.ends(outcome, error);
         let took = self.hub.clock.monotonic().saturating_sub(self.begun);
         self.workflow.meters().attempt(self.task, outcome, took);
+        used_slot(&self.place.place.name, took);
     }
 
     fn timed_out(&self) -> End {

@@ -80,6 +80,7 @@ impl Hub {
                 rerun_of: Some(of.0),
                 from: by_name.then(|| from.stored().into()),
                 token,
+                trace: None,
                 ..origin
             },
             by_engine: true,

@@ -535,7 +535,7 @@ fn input_of(spec: &Children, of: &Value, origin: &Parent, items: &Items) -> Resu
     let token = items.token.map(|token| token_of_child(token, &origin.node, origin.item, &values));
     // It is not found by the tags, as it is in no list, but its tasks know them.
     let (parent, tags) = (Some(Arc::new(origin.clone())), items.tags.clone());
-    Origin { parent, tags, token, ..Origin::default() }.put_into(&mut values);
+    Origin { parent, tags, token, trace: items.trace.clone(), ..Origin::default() }.put_into(&mut values);
     values_to_json(&values).map_err(|error| error.to_string())
 }
 
@@ -590,7 +590,7 @@ fn read_items(spec: &Children, record: &ExecutionRecord, known: &Known) -> Resul
         return Err(format!("its list has {total} items, and {MOST_ITEMS} are the most"));
     }
     let bytes = record.context_bytes();
-    Ok(Items { total, first: 0, list, stream, bytes, depth, tags: origin.tags, token })
+    Ok(Items { total, first: 0, list, stream, bytes, depth, tags: origin.tags, token, trace: origin.trace })
 }
 
 fn checked(key: &str, list: &[Value]) -> Result<Vec<Value>, String> {

@@ -13,6 +13,7 @@ use super::timers::Timer;
 use super::transition::{ClaimRequest, Transition};
 use crate::clock::LONGEST_WAIT;
 use crate::id::TenantId;
+use crate::meters::Starving;
 use crate::slots;
 use crate::store::{DueKind, NextDue};
 
@@ -99,6 +100,9 @@ impl Hub {
                 let may_claim = !state.claiming.under_way && state.claiming.has_backlog() && state.claims();
                 // Otherwise the end of the claim, or whatever sets the backlog, puts it back.
                 state.claiming.queued = may_claim;
+                if !may_claim {
+                    state.claiming.starving = None;
+                }
                 (!may_claim).then(|| state.handles.lacks_runner())
             };
             if let Some(lacks_runner) = rouses {
@@ -113,6 +117,7 @@ impl Hub {
             // What becomes known from here on may be missed by the claim.
             let permits = place.slots.take(share.clamp(least, CLAIM));
             if permits.is_empty() {
+                place.state().claiming.starving.get_or_insert_with(Starving::new);
                 self.turns.push(place);
                 continue;
             }

@@ -161,6 +161,14 @@ impl Live {
         })
     }
 
+    /// Whether one of its waits is over.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.graph.has_waits()
+            && self.workflow.nodes().iter().zip(&self.tasks).any(|(node, task)| {
+                matches!(node, Node::Wait(_)) && task.state.is_terminal() && task.state != TaskState::Skipped
+            })
+    }
+
     /// Counts a patch to the size of the context. The size that it would have, and nothing is counted, if
     /// that is more than `limit`.
     pub(crate) fn count_in(&mut self, task: TaskIndex, bytes: usize, limit: usize) -> Result<(), usize> {
@@ -333,6 +341,7 @@ impl Live {
                 .collect(),
             error_message: error,
             submitted_by: None,
+            traceparent: self.origin.trace.as_deref().map(str::to_owned),
             rerun_of: self.origin.rerun_of,
             superseded_by: None,
             tags: self.own_tags(),
@@ -414,7 +423,7 @@ pub(crate) fn result_of(
     workflow: Option<&Workflow>,
 ) -> Result<ExecutionResult, Error> {
     let graph = workflow.and_then(|workflow| workflow.graph().ok());
-    let ContextParts { input, patches, .. } = ContextParts::of(record)?;
+    let ContextParts { input, patches, origin } = ContextParts::of(record)?;
     let order: Vec<TaskIndex> = match graph {
         Some(graph) => graph.merge_order(),
         None => (0..).take(patches.len()).collect(),
@@ -438,6 +447,7 @@ pub(crate) fn result_of(
                 skip_reason: task.skip_reason,
             })
             .collect(),
+        traceparent: origin.trace.as_deref().map(str::to_owned),
         ..summary_of(&record.header)
     })
 }
@@ -482,6 +492,7 @@ pub fn summary_of(header: &ExecutionHeader) -> ExecutionResult {
         superseded_by: header.superseded_by.map(Uuid::from),
         tags: header.tags.to_vec(),
         submitted_by: header.submitted_by.clone(),
+        traceparent: None,
     }
 }
 

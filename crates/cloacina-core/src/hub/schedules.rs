@@ -16,11 +16,11 @@ use super::shared::{Audit, Hub};
 use crate::error::{Error, ErrorKind};
 use crate::execution::ExecutionStatus;
 use crate::id::ScheduleId;
-use crate::meters::{count_ended, count_fires};
+use crate::meters::{count_ended, count_fires, time_fire};
 use crate::schedule::decide::{self, Settling};
 use crate::store::{
-    Decide, NewAudit, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleSelection, ScheduleState,
-    SchedulesSettled, StoreError, StoreErrorKind, short_hash,
+    Decide, FireOutcome, NewAudit, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleSelection,
+    ScheduleState, SchedulesSettled, StoreError, StoreErrorKind, short_hash,
 };
 
 /// How many due rows of schedules are taken in one transaction.
@@ -116,9 +116,11 @@ impl Hub {
         work: impl Fn(Vec<ScheduleRecord>, Timestamp) -> Vec<ScheduleChange> + Send + Sync + 'static,
     ) -> Result<usize, StoreError> {
         let broken: Arc<Mutex<Vec<ScheduleRow>>> = Arc::default();
-        let noted = Arc::clone(&broken);
+        let fired: Arc<Mutex<Fired>> = Arc::default();
+        let (noted, counted) = (Arc::clone(&broken), Arc::clone(&fired));
         let decide: Decide = Arc::new(move |records, now| {
             let changes = work(records, now);
+            *counted.lock() = Fired::of(&changes, now);
             let rows = changes.iter().filter_map(|change| change.row.as_ref());
             *noted.lock() = rows.filter(|row| row.state == ScheduleState::Broken).cloned().collect();
             changes
@@ -133,6 +135,7 @@ impl Hub {
             warn!(tenant, schedule = row.name, reason, "a schedule does not fire: put it again");
         }
         self.settled(place, &settled);
+        fired.lock().count(settled.started);
         Ok(settled.taken)
     }
 
@@ -161,7 +164,6 @@ impl Hub {
         }
         place.queue.left(cancelled);
         count_ended(ExecutionStatus::Cancelled, cancelled);
-        count_fires(started);
         for execution in &settled.cancelled {
             self.request_audit(Audit::Execution(Arc::clone(place), *execution));
         }
@@ -181,7 +183,8 @@ impl Hub {
     ) -> Result<T, Error> {
         let settling = self.settling(place, least).await?;
         let answer = Arc::new(Mutex::new(None));
-        let told = Arc::clone(&answer);
+        let fired: Arc<Mutex<Fired>> = Arc::default();
+        let (told, counted) = (Arc::clone(&answer), Arc::clone(&fired));
         let decide: Decide = Arc::new(move |records, now| {
             let mut settling = settling;
             let before = audit.as_ref().map(|_| short_of(&records));
@@ -194,6 +197,7 @@ impl Hub {
                 changes.iter_mut().for_each(|change| note_change(change, audit, &before));
             }
             *told.lock() = Some(said);
+            *counted.lock() = Fired::of(&changes, now);
             changes
         });
         self.rest.stir();
@@ -213,12 +217,49 @@ impl Hub {
             }
         };
         self.settled(place, &settled);
+        fired.lock().count(settled.started);
         self.lower(Arc::clone(place));
         let said = answer.lock().take();
         said.unwrap_or_else(|| {
             let message = format!("the schedules of tenant `{}` were not decided about", place.place.name);
             Err(Error::new(ErrorKind::Internal, message))
         })
+    }
+}
+
+/// What is decided about times of schedules, and counted once it is committed.
+#[derive(Debug, Default)]
+struct Fired {
+    outcomes: Vec<FireOutcome>,
+    /// How late those are that start an execution, but for what was missed.
+    late: Vec<Duration>,
+}
+
+impl Fired {
+    fn of(changes: &[ScheduleChange], now: Timestamp) -> Self {
+        let fires = || changes.iter().flat_map(|change| &change.fires);
+        let starts = fires().filter(|fire| fire.outcome == FireOutcome::Started && fire.missed == 0);
+        Self {
+            outcomes: fires().map(|fire| fire.outcome).collect(),
+            late: starts
+                .map(|fire| now.duration_since(fire.nominal).try_into().unwrap_or_default())
+                .collect(),
+        }
+    }
+
+    /// Counts them. Those that found their execution there already are not among the `started`.
+    fn count(&self, started: usize) {
+        for outcome in FireOutcome::ALL {
+            let decided = self.outcomes.iter().filter(|decided| *decided == outcome).count();
+            let all = || self.outcomes.iter().filter(|decided| **decided == FireOutcome::Started).count();
+            let fires = match outcome {
+                FireOutcome::Started => started,
+                FireOutcome::Repeated => decided + all().saturating_sub(started),
+                _ => decided,
+            };
+            count_fires(*outcome, fires);
+        }
+        self.late.iter().copied().for_each(time_fire);
     }
 }
 

@@ -18,6 +18,7 @@ use crate::origin::Origin;
 use crate::reserved::reserved_key;
 use crate::store::{Idempotency, NewExecution, SignalStart, SignalTarget, WorkflowKey};
 use crate::submission::{DEFAULT_PRIORITY, Described, checked_tags, idempotency};
+use crate::trace::submitted;
 use crate::workflow::{Fingerprint, RESERVED, Workflow, check_workflow_name};
 
 /// The priority that is claimed first.
@@ -121,7 +122,8 @@ impl Hub {
         }
         let tags = checked_tags(tags)?;
         let shared_tags = (!tags.is_empty()).then(|| tags.clone().into());
-        let origin = Origin { tags: shared_tags, ..origin };
+        let trace = submitted(&key.name, origin.trace.clone());
+        let origin = Origin { tags: shared_tags, trace, ..origin };
         let (values, json) = checked_input(input, &origin, max_context_bytes)?;
         let idempotency = match idempotency_key {
             // The engine's own: it says which task, and under which name.
@@ -212,7 +214,8 @@ impl Hub {
         let SignalTarget::Key { workflow, key } = target else { return Ok(None) };
         check_workflow_name(workflow).map_err(|reason| misnamed(workflow, reason))?;
         let (max_context_bytes, max_queue_length) = limits(&place.state(), settings);
-        let (values, json) = checked_input(input, &Origin::default(), max_context_bytes)?;
+        let origin = Origin { trace: submitted(workflow, None), ..Origin::default() };
+        let (values, json) = checked_input(input, &origin, max_context_bytes)?;
         let Idempotency { input_hash, .. } = idempotency(key.to_string(), &values)?;
         place.state().check_active()?;
         if max_queue_length < usize::MAX {

@@ -26,10 +26,11 @@ use crate::context::values_to_json;
 use crate::error::{Error, ErrorKind};
 use crate::execution::ExecutionStatus;
 use crate::id::{ExecutionId, ScheduleId, TenantId};
-use crate::reserved::{SCHEDULE_KEY, reserved_key};
+use crate::reserved::{SCHEDULE_KEY, TRACE_KEY, reserved_key};
 use crate::store::{
     FireOutcome, NewFire, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleState, ScheduledExecution,
 };
+use crate::trace;
 use crate::workflow::check_workflow_name;
 
 /// When it is tried again if the tenant has as many executions as it may.
@@ -368,7 +369,9 @@ pub(crate) fn backfill(
     now: Timestamp,
 ) -> Result<ScheduleChange, Error> {
     let mut desk = Desk::open(settling, record, now)?;
-    if let Some(backfill) = &desk.progress.backfill {
+    // One whose last execution has just ended is over, although nobody has looked at the schedule since.
+    let to_go = |backfill: &&Backfilling| !backfill.times.is_empty() || !desk.row.backfilling.is_empty();
+    if let Some(backfill) = desk.progress.backfill.as_ref().filter(to_go) {
         let message = format!(
             "schedule `{}` is in a backfill with {} times to go: wait for its end",
             desk.row.name.escape_debug(),
@@ -674,6 +677,9 @@ impl<'a> Desk<'a> {
         let mut input = self.spec.input.clone();
         if let Ok(fire) = serde_json::to_value(fire) {
             input.insert(SCHEDULE_KEY.to_owned(), fire);
+        }
+        if let Some(trace) = trace::submitted(&self.spec.workflow, None) {
+            input.insert(TRACE_KEY.to_owned(), (*trace).into());
         }
         let input = serde_json::to_string(&input).unwrap_or_else(|_| "{}".to_owned());
         self.settling.bytes = self.settling.bytes.saturating_sub(input.len());
@@ -1062,6 +1068,20 @@ mod tests {
         let expected = [("13:00", FireOutcome::Dropped), ("12:00", FireOutcome::Started)];
         assert_eq!(outcomes(&last), expected.map(|(at, what)| outcome(at, what)));
         assert_eq!(last.row.unwrap().state, ScheduleState::Done);
+    }
+
+    #[test]
+    fn a_backfill_may_follow_one_whose_last_execution_has_just_ended() {
+        let now = time("2026-11-30T10:30:00Z");
+        let times = || vec![time("2026-11-30T09:00:00Z")];
+        let begun = backfill(&mut settling(), &stored(&hourly(), now), times(), (true, 1), now).unwrap();
+        let mut record = after(begun);
+        let refused = backfill(&mut settling(), &record, times(), (true, 1), now).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::WrongState);
+        // The commit that ends the execution takes it out of the row, and nothing else.
+        record.row.backfilling.clear();
+        let second = backfill(&mut settling(), &record, times(), (true, 1), now).unwrap();
+        assert_eq!(outcomes(&second), [outcome("09:00", FireOutcome::Started)]);
     }
 
     #[test]

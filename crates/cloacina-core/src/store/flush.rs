@@ -419,6 +419,8 @@ pub struct Claimed {
     pub failures: i32,
     /// How many attempts were lost with their runner before.
     pub lost: i32,
+    /// For how long it had been due when this flush claimed it; elsewhere zero.
+    pub waited: Duration,
     /// The beginnings of an execution of which no task was claimed before this flush, so that it need not be
     /// read. At least one of the tasks that a flush claims of it brings them; elsewhere it is `None`.
     pub fresh: Option<Fresh>,

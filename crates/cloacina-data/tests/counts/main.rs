@@ -11,7 +11,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cloacina::data::{Data, TenantTx};
-use cloacina::{Context, ExecutionStatus, RetryPolicy, Task, TaskDefinition, TaskError, task};
+use cloacina::{
+    Context, ExecutionStatus, RetryPolicy, Schedule, Task, TaskDefinition, TaskError, TenantLabel,
+    label_tenants, task,
+};
 use cloacina_core::clock::{Clock as _, SystemClock};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 
@@ -118,6 +121,17 @@ async fn count(place: Placement, snapshotter: &Snapshotter) {
     ] {
         assert!(others.get(name).is_some_and(|values| *values > 0), "{name}: {others:?}");
     }
+    let waits = |workflow: &str| others.get(&format!("cloacina_queue_wait_seconds{{workflow={workflow}}}"));
+    assert!(waits("noting").is_some_and(|waits| *waits >= 4), "{others:?}");
+    assert!(waits("breaking").is_some_and(|waits| *waits == 1), "{others:?}");
+    let named = "cloacina_tenant_slot_seconds_total{tenant=acme}";
+    assert!(counters.contains_key(named), "{counters:?}");
+
+    let past = Schedule::new("past", "noting").at(SystemClock.now() - Duration::from_secs(3600));
+    runner.schedules().put(past).await.unwrap();
+    let (counters, others) = counted(snapshotter);
+    assert_eq!(counters["cloacina_schedule_fires_total{outcome=started}"], 1, "{counters:?}");
+    assert_eq!(others["cloacina_schedule_lateness_seconds"], 1, "{others:?}");
     runner.shutdown().await.unwrap();
 }
 
@@ -126,6 +140,7 @@ async fn each_execution_is_counted_once_when_it_is_recorded_and_once_when_it_end
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     recorder.install().unwrap();
+    label_tenants(TenantLabel::Listed(["acme".to_owned()].into()));
     let all = async {
         count(Placement::sqlite(), &snapshotter).await;
         count(Placement::schema().await, &snapshotter).await;

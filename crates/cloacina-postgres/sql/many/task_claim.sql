@@ -8,7 +8,7 @@ picked AS MATERIALIZED (
         SELECT candidate.*
         FROM generate_series(9, 0, -1) AS level (priority)
         CROSS JOIN LATERAL (
-            SELECT ready.ctid, ready.priority, ready.execution_id, ready.task, ready.workflow, ready.fingerprint, execution.*
+            SELECT ready.ctid, ready.priority, ready.due_at, ready.execution_id, ready.task, ready.workflow, ready.fingerprint, execution.*
             FROM ready_tasks AS ready
             CROSS JOIN LATERAL (
                 SELECT state, created_at, deadline IS NOT NULL AS timed,
@@ -56,4 +56,5 @@ CROSS JOIN LATERAL (
 ) AS ready, clock
 WHERE task.ctid = ready.ctid
 RETURNING task.tenant_id, task.execution_id, task.task, picked.workflow, picked.fingerprint, picked.priority, task.attempt,
-          task.failures, task.lost, picked.input::text, picked.created_at, picked.timed
+          task.failures, task.lost, extract(epoch FROM clock.now - picked.due_at)::float8 AS waited, picked.input::text,
+          picked.created_at, picked.timed

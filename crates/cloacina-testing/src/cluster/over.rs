@@ -10,8 +10,6 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::Server;
-
 /// How many are dropped together. PostgreSQL writes a checkpoint for each, which is cheap right after
 /// another one.
 const TOGETHER: usize = 16;
@@ -27,10 +25,10 @@ thread_local! {
 struct Ours(Vec<(String, String)>);
 
 /// Remembers a database that belongs to the test which runs on this thread.
-pub(super) fn drop_after_the_test(server: &Server, name: &str) {
+pub(super) fn drop_after_the_test(superuser: String, name: &str) {
     let of_a_test = thread::current().name().is_some_and(|name| name.contains("::"));
     if of_a_test {
-        let made = (server.superuser_url("postgres"), name.to_owned());
+        let made = (superuser, name.to_owned());
         // Where the thread is about to end, the database stays: it is only room on the disk.
         let _ = OURS.try_with(|ours| ours.borrow_mut().0.push(made));
     }

@@ -120,7 +120,7 @@ impl Server {
         ] {
             client.batch_execute(&statement).await.map_err(|e| ClusterError::new(doing, e))?;
         }
-        over::drop_after_the_test(self, &name);
+        over::drop_after_the_test(url, &name);
         drop(client);
         connection
             .await

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloacina_core::execution::{ExecutionStatus, TaskState};
 use cloacina_core::store::{Claimed, Fresh, NewExecution};
@@ -33,6 +34,7 @@ pub async fn a_claimed_task_runs(fixture: &impl Fixture) {
         attempt: 1,
         failures: 0,
         lost: 0,
+        waited: Duration::from_millis(7),
         fresh: Some(Fresh { input: "{}".into(), created_at: at(0), timed: false }),
     };
     assert_eq!(runner.claim(10, at(7)).await, [expected]);

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex};
@@ -200,6 +201,7 @@ impl Execution {
             attempt: task.attempt,
             failures: task.failures,
             lost: task.lost,
+            waited: Duration::ZERO,
             fresh: None,
         })
     }
@@ -533,7 +535,10 @@ impl PlaceRows {
                 timed: execution.header.deadline.is_some(),
             });
             execution.claim(row.task, runner, now);
-            claimed.extend(execution.claimed(row.task).map(|claimed| Claimed { fresh, ..claimed }));
+            claimed.extend(execution.claimed(row.task).map(|claimed| {
+                let waited = now.duration_since(row.due).try_into().unwrap_or_default();
+                Claimed { fresh, waited, ..claimed }
+            }));
         }
         claimed
     }

@@ -37,6 +37,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
                      the code runs it. A request that is sent again with the same `Idempotency-Key` submits nothing again.",
                 )
                 .header("Idempotency-Key", "What makes this request one that is carried out once")
+                .header("traceparent", "The W3C trace context to whose trace the execution belongs")
                 .body::<Submitted>()
                 .answers::<Recorded>("201", "It was recorded"),
         )
@@ -45,6 +46,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             submit_many,
             Doc::new("submitExecutions", "Submit many executions of one workflow")
                 .description("They are recorded a thousand at a time. What came of each is told in their order.")
+                .header("traceparent", "The W3C trace context to whose trace the executions belong")
                 .body::<SubmittedMany>()
                 .answers::<RecordedMany>("200", "What came of each"),
         )
@@ -190,6 +192,9 @@ async fn submit(
     let runner = permit.runner().await?;
     let describe = || {
         let mut submission = runner.submit(&submitted.workflow).input(input.clone()).tags(&submitted.tags);
+        if let Some(traceparent) = traceparent(&headers) {
+            submission = submission.traceparent(traceparent);
+        }
         if let Some(key) = &key {
             submission = submission.idempotency_key(key);
         }
@@ -256,8 +261,14 @@ enum RecordedItem {
     Problem(Problem),
 }
 
+/// Any proxy may add this header, so nothing is refused for what stands in it.
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    headers.get("traceparent")?.to_str().ok()
+}
+
 async fn submit_many(
     permit: Permit<Submit>,
+    headers: HeaderMap,
     Json(submitted): Json<SubmittedMany>,
 ) -> Result<axum::Json<RecordedMany>, Problem> {
     if submitted.items.len() > MOST_SUBMITTED {
@@ -278,7 +289,11 @@ async fn submit_many(
     let runner = permit.runner().await?;
     let describe = |inputs: Vec<Input>| {
         let many = runner.submit_many(&submitted.workflow, inputs);
-        submitted.tags.iter().fold(many, |many, tag| many.tag(tag))
+        let many = submitted.tags.iter().fold(many, |many, tag| many.tag(tag));
+        match traceparent(&headers) {
+            Some(traceparent) => many.traceparent(traceparent),
+            None => many,
+        }
     };
     let results = match describe(inputs.clone()).send().await {
         Err(error) if error.kind() == ErrorKind::Workflow => describe(inputs).by_name().send().await?,

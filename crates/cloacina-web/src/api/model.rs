@@ -59,6 +59,9 @@ pub(crate) struct ExecutionSummary {
     /// Who submitted it, if somebody did by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     submitted_by: Option<String>,
+    /// The W3C trace context in which it was submitted. Not told in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
 }
 
 impl ExecutionSummary {
@@ -74,6 +77,7 @@ impl ExecutionSummary {
             superseded_by: execution.superseded_by,
             tags: execution.tags,
             submitted_by: execution.submitted_by,
+            traceparent: execution.traceparent,
         }
     }
 }

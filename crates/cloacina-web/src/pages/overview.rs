@@ -1,5 +1,7 @@
 //! How a tenant does: whether anybody has to act, what it waits for, what happened.
 
+use std::time::Duration;
+
 use cloacina::tenants::{TenantMetrics, TenantState, TenantStatus};
 use cloacina::{
     ExecutionFilter, ExecutionResult, ExecutionStatus, Runner, ScheduleInfo, ScheduleState, Timestamp, Uuid,
@@ -15,11 +17,14 @@ use super::parts::{text, url};
 use super::waiting;
 use super::wanted::Wanted;
 use crate::Problem;
+use crate::kept::Kept;
 use crate::permit::{Permit, View};
 use crate::routes::Routes;
 
 /// How many executions and waits are looked at.
 const LOOKS: usize = 100;
+/// For how long figures are shared.
+const FIGURES: Duration = Duration::from_secs(5);
 /// How many stand on the page.
 const SHOWN: usize = 8;
 
@@ -29,7 +34,6 @@ pub(super) fn routes(routes: Routes) -> Routes {
 
 /// What is read of a tenant.
 struct Read {
-    metrics: TenantMetrics,
     failed: Vec<ExecutionResult>,
     waits: Vec<Waiting>,
     schedules: Vec<ScheduleInfo>,
@@ -46,16 +50,21 @@ struct Need {
     does: &'static str,
 }
 
+/// The figures of a tenant. Rows are counted for them, so all who look in these seconds share them.
+pub(super) async fn figures(kept: &Kept, runner: &Runner) -> Result<TenantMetrics, Problem> {
+    let of = format!("figures {}", runner.place());
+    Ok(*kept.lasting(FIGURES, of, async || Ok(runner.metrics().await?)).await?)
+}
+
 async fn read(runner: &Runner) -> Result<Read, cloacina::Error> {
     let failed = ExecutionFilter::all().status(ExecutionStatus::Failed).superseded(false);
-    let (metrics, failed, waits, schedules, status) = futures_util::try_join!(
-        runner.metrics(),
+    let (failed, waits, schedules, status) = futures_util::try_join!(
         runner.list(failed, None, LOOKS),
         runner.waits(None, LOOKS),
         async { runner.schedules().list().await },
         runner.tenant_status(),
     )?;
-    Ok(Read { metrics, failed, waits, schedules, status })
+    Ok(Read { failed, waits, schedules, status })
 }
 
 async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
@@ -67,7 +76,7 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     let home = url::tenant(tenant);
     let needs = needs(&read, &frame, tenant, sees, now);
     let asks = read.waits.iter().filter(|wait| wait.ask.is_some()).count();
-    let metrics = &read.metrics;
+    let metrics = &figures(kept, &runner).await?;
     let (rows, _) = executions::read(kept, &runner, &Wanted::default(), (None, SHOWN), sees).await?;
     let list = frame.to(format!("{home}/executions"));
     let waiting = read.waits.iter().map(|wait| wait.execution_id);

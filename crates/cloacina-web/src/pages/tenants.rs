@@ -11,6 +11,7 @@ use maud::{Markup, html};
 
 use super::fields::{Fields, see};
 use super::layout::{self, Frame, Nav, Page};
+use super::overview;
 use super::parts::dialog::{self, Dialog, reason};
 use super::parts::state::{self, Icon, Look};
 use super::parts::table::{column, empty, meter, numbers, table};
@@ -171,7 +172,12 @@ fn standing(status: &TenantStatus) -> Look {
 async fn settings(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     let runner = permit.runner().await?;
     let tenant = permit.tenant();
-    let (status, metrics) = futures_util::try_join!(runner.tenant_status(), runner.metrics())?;
+    let status = runner.tenant_status().await?;
+    // A question tells what is there now.
+    let metrics = match frame.asks() {
+        Some(_) => runner.metrics().await?,
+        None => overview::figures(&permit.web().kept, &runner).await?,
+    };
     let placement = permit.engine().placement(tenant).await?;
     let may = permit.may::<Own>() && permit.engine().manager().is_ok();
     // Nobody can decide anything about a file: any process may open it.

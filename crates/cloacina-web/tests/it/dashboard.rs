@@ -35,7 +35,7 @@ fn the_dashboard_shows_every_metric_of_the_guide_and_no_other() {
 
 #[test]
 fn the_guide_names_every_metric_of_the_engine_and_no_other() {
-    let code = read("crates/cloacina-core/src/meters.rs");
+    let code = ["meters", "label"].map(|file| read(&format!("crates/cloacina-core/src/{file}.rs"))).concat();
     let counted: BTreeSet<String> =
         code.split('"').filter(|text| text.starts_with("cloacina_")).map(str::to_owned).collect();
     let guide = read("docs/guides/observe.md");

@@ -64,6 +64,7 @@ mod tenant;
 #[cfg(all(feature = "postgres", feature = "sqlite"))]
 mod tenants;
 mod testing;
+mod trace;
 // What the compiler says depends on the features.
 #[cfg(feature = "data")]
 mod ui;

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::batch::PlaceBatch;
 use super::super::live::Live;
@@ -40,6 +41,7 @@ impl PlaceState {
                 attempt: claimed.attempt,
                 failures: claimed.failures,
                 lost: claimed.lost,
+                waited: Some(claimed.waited),
                 permit: permits.next(),
             });
         }
@@ -131,6 +133,7 @@ impl PlaceState {
                 attempt: 1,
                 failures: 0,
                 lost: 0,
+                waited: Some(Duration::ZERO),
                 permit: Some(permit),
             };
             starts.extend(execution.claimed.iter().zip(permits).map(start));
@@ -214,7 +217,8 @@ impl PlaceState {
             match claimed {
                 Some(attempt) => {
                     let permit = spare.get_mut(&execution).and_then(Vec::pop);
-                    starts.push(Start { execution, task, attempt, failures: 0, lost: 0, permit });
+                    let (failures, lost, waited) = (0, 0, Some(Duration::ZERO));
+                    starts.push(Start { execution, task, attempt, failures, lost, waited, permit });
                 }
                 None => match self.work.live.get(&execution) {
                     Some(live) if live.is_wait(task) => effects.reached = true,

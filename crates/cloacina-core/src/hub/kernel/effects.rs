@@ -100,6 +100,8 @@ pub(crate) struct Start {
     pub(crate) attempt: i32,
     pub(crate) failures: i32,
     pub(crate) lost: i32,
+    /// For how long it waited to be claimed; `None` if it was claimed before.
+    pub(crate) waited: Option<Duration>,
     /// If there is none yet, it gets one beyond all limits: it is ours already.
     pub(crate) permit: Option<Permit>,
 }
@@ -113,6 +115,9 @@ pub(crate) struct Run {
     pub(crate) patches: Vec<Arc<Patch>>,
     /// What started its execution.
     pub(crate) origin: Origin,
+    /// When its execution was recorded, and whether one of its waits is over.
+    pub(crate) created_at: Timestamp,
+    pub(crate) has_waited: bool,
     pub(crate) stop: Arc<Stop>,
     pub(crate) timeout: Option<Duration>,
     /// How long it may go on when it is told to end.

@@ -70,6 +70,8 @@ impl PlaceState {
             input,
             patches,
             origin: live.origin.clone(),
+            created_at: live.created_at,
+            has_waited: live.has_waited(),
             stop: held.map(|held| Arc::clone(&held.stop)).unwrap_or_default(),
             timeout: match definition.timeout {
                 TaskTimeout::Default => settings.task_timeout,

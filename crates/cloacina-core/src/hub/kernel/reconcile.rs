@@ -155,6 +155,7 @@ impl PlaceState {
                 attempt: row.attempt,
                 failures: row.failures,
                 lost: row.lost,
+                waited: None,
                 permit: None,
             })
             .collect();

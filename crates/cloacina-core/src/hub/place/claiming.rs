@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::meters::Starving;
+
 /// How long to wait when work is due but none of it is for us: at first, and at most.
 pub(crate) const PATIENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -16,6 +18,8 @@ pub(crate) struct Claiming {
     news: u64,
     /// Whether the place stands in the queue of those that wait for slots.
     pub(crate) queued: bool,
+    /// Whether it got no slot when its turn came.
+    pub(crate) starving: Option<Starving>,
     /// Whether a claim is under way.
     pub(crate) under_way: bool,
     /// How long to wait before looking again, when work was due but none of it for us.
@@ -100,6 +104,7 @@ impl Claiming {
     /// A claim is sent. What is known of the backlog at this moment.
     pub(crate) fn begin(&mut self) -> u64 {
         self.queued = false;
+        self.starving = None;
         self.under_way = true;
         self.news
     }

@@ -31,6 +31,8 @@ pub(crate) struct Items {
     pub(crate) tags: Option<Arc<[String]>>,
     /// Of what its idempotency tokens are made, if not of its id.
     pub(crate) token: Option<Uuid>,
+    /// In which trace their parent was submitted.
+    pub(crate) trace: Option<Arc<str>>,
 }
 
 impl Items {
@@ -86,6 +88,7 @@ mod tests {
             depth: 1,
             tags: None,
             token: None,
+            trace: None,
         })
     }
 

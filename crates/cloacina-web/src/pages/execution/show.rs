@@ -405,6 +405,7 @@ fn facts(frame: &Frame, view: &View) -> Markup {
                     dt { "Deadline" } dd { (moment(deadline)) " (" (text::relative(deadline, view.now)) ")" }
                 }
                 dt { "Priority" } dd { (facts.priority) }
+                @if let Some(trace) = &facts.trace { dt { "Trace" } dd.mono { (trace) } }
                 @if !facts.tags.is_empty() { dt { "Tags" } dd { (facts.tags.join(", ")) } }
                 dt { "Slot time" } dd { (text::duration(facts.slot_time)) }
             }

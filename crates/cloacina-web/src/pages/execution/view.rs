@@ -181,6 +181,8 @@ pub(super) struct Facts {
     pub(super) priority: u8,
     pub(super) tags: Vec<String>,
     pub(super) submitted_by: Option<String>,
+    /// The trace in which it was submitted.
+    pub(super) trace: Option<String>,
     pub(super) rerun_of: Option<Uuid>,
     pub(super) superseded_by: Option<Uuid>,
     pub(super) slot_time: Duration,
@@ -387,6 +389,7 @@ impl View {
                 priority: details.priority,
                 tags: result.tags.clone(),
                 submitted_by: result.submitted_by.clone(),
+                trace: trace_of(result.traceparent.as_deref()),
                 rerun_of: result.rerun_of,
                 superseded_by: result.superseded_by,
                 slot_time,
@@ -518,6 +521,11 @@ pub(super) fn children_by_state(children: &[Child]) -> BTreeMap<&'static str, us
         *counts.entry(child.status.as_str()).or_insert(0) += 1;
     }
     counts
+}
+
+/// The id of the trace of a W3C trace context: its second part.
+fn trace_of(traceparent: Option<&str>) -> Option<String> {
+    Some(traceparent?.split('-').nth(1)?.to_owned())
 }
 
 #[cfg(test)]
