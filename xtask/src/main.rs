@@ -83,6 +83,9 @@ const KILLS: [(&str, &str); 2] = [("CLOACINA_KILLS", "200"), ("CLOACINA_SEEDS", 
 /// How many executions of 60 MB a tenant plants in a soak.
 const LARGE: (&str, &str) = ("CLOACINA_LARGE", "25");
 
+/// In how many orders the executions of a tree end and are cancelled in a soak.
+const ORDERS: (&str, &str) = ("CLOACINA_ORDERS", "10000");
+
 fn soak() -> Result<(), Failure> {
     let kernel = ["test", "--release", "--package", "cloacina-core", "--lib", "kernel::tests::histories"];
     cargo(kernel).env("CLOACINA_HISTORIES", "300000").run()?;
@@ -97,6 +100,11 @@ fn soak() -> Result<(), Failure> {
     server.hand_to(&mut crashes).run()?;
     let mut large = cargo(["test", "--package", "cloacina", "--test", "it", "too_large_to_be_read"]);
     server.hand_to(large.env(LARGE.0, LARGE.1)).run()?;
+    for store in ["cloacina-sqlite", "cloacina-postgres"] {
+        let mut orders =
+            cargo(["test", "--package", store, "--test", "it", "come_in_any_order_without_a_deadlock"]);
+        server.hand_to(orders.env(ORDERS.0, ORDERS.1)).run()?;
+    }
     let mut neighbours = cargo(["run", "--release", "--package", "cloacina-bench", "--"]);
     server.hand_to(neighbours.args(["neighbours", "history", "--strict"])).run()
 }

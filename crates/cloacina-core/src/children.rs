@@ -12,15 +12,16 @@ use uuid::Uuid;
 use crate::context::{Context, Values};
 use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind};
-use crate::execution::{ExecutionStatus, TaskInfo};
+use crate::execution::{ExecutionStatus, TaskInfo, TaskState};
 use crate::hub::{Hub, OpenPlace, Recording, result_of};
 use crate::id::{ExecutionId, TaskIndex};
 use crate::json;
 use crate::runner::Execution;
 use crate::store::{
     ChildList, ChildRecord, ChildrenNode, ChildrenProgress, ExecutionRecord, StoreError, StoreErrorKind,
+    TaskRecord,
 };
-use crate::workflow::{MOST_PARALLEL, RESERVED};
+use crate::workflow::{MOST_PARALLEL, Node, RESERVED};
 
 /// How many reruns of reruns are followed to the children of a node.
 const LONGEST_CHAIN: usize = 1_000;
@@ -271,7 +272,23 @@ impl Reader {
             let Some(before) = headers.first().and_then(|header| header.rerun_of) else { break };
             self.parent = before;
         }
+        if self.had_none(asked).await? {
+            self.is_over = true;
+            return Ok(TaskIndex::MAX);
+        }
         Err(no_children(&self.name, asked, &self.place))
+    }
+
+    /// Whether it is a node for children that is over without any: its list was empty.
+    async fn had_none(&self, execution: ExecutionId) -> Result<bool, Error> {
+        let Some(record) = self.ask(vec![execution]).await?.pop() else { return Ok(false) };
+        let workflow = self.place.state().handles.workflows.version(&record.header.workflow).cloned();
+        let is_for_children = workflow.is_some_and(|workflow| {
+            let mut waits = workflow.nodes().iter().filter_map(Node::wait);
+            waits.any(|wait| wait.id == self.name && wait.what.children().is_some())
+        });
+        let is_over = |task: &TaskRecord| task.name == self.name && task.state == TaskState::Completed;
+        Ok(is_for_children && record.tasks.iter().any(is_over))
     }
 
     async fn load(
@@ -352,7 +369,8 @@ impl Execution {
         let (hub, place) = self.whereabouts()?;
         let (store, inner, id) = (Arc::clone(hub.store()), Arc::clone(&place.place), self.id());
         let nodes = hub.ask(async move { store.children_progress(&inner, id).await }).await?;
-        Ok(nodes.into_iter().map(Progress::of).collect())
+        // Nobody waits for those that a task started.
+        Ok(nodes.into_iter().filter(|node| node.node.parallel >= 0).map(Progress::of).collect())
     }
 
     /// Its children, in the order of nodes and items, the first `limit` after `after`, the

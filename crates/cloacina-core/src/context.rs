@@ -413,6 +413,10 @@ impl Patch {
         self.changes.is_empty()
     }
 
+    pub(crate) fn set(&mut self, key: String, value: Value) {
+        self.changes.insert(key, Some(value));
+    }
+
     /// What was set, and what was removed.
     pub(crate) fn changes(&self) -> &BTreeMap<String, Option<Value>> {
         &self.changes

@@ -18,6 +18,7 @@ mod config;
 mod contained;
 mod context;
 mod cursor;
+mod emit;
 mod error;
 pub mod execution;
 mod hub;
@@ -52,7 +53,9 @@ mod wake;
 pub mod workflow;
 
 pub use audit::{audit_list, audit_verify};
-pub use bulk::{Bulk, BulkReport};
+#[doc(hidden)]
+pub use bulk::bulk_workflow;
+pub use bulk::{BULK, Bulk, BulkAction, BulkReport, BulkRun};
 pub use children::{Child, Item, Progress, Results};
 pub use config::{RunnerConfig, RunnerConfigBuilder};
 pub use context::{Context, ContextError, Values};
@@ -81,5 +84,5 @@ pub use schedules::{Backfill, ScheduleInfo, Schedules, Triggered};
 pub use script::Script;
 pub use signal::{ByKey, Carrier, Signal, SignalReceipt, Waiting};
 pub use state::{Shared, State};
-pub use submission::{Described, Destination, Input, Submission, Submissions};
+pub use submission::{Described, Destination, Input, StartsChildren, Submission, Submissions};
 pub use workflow::Workflow;

@@ -355,6 +355,7 @@ mod tests {
             error: None,
             rerun_of: None,
             superseded_by: None,
+            has_waits: false,
             submitted_by: None,
             tags: Vec::new(),
         };

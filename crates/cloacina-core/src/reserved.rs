@@ -20,6 +20,9 @@ pub(crate) const FROM_KEY: &str = "cloacina/rerun_from";
 /// Under which key it says of what its idempotency tokens are made, if not of its own id.
 pub(crate) const TOKEN_KEY: &str = "cloacina/token";
 
+/// Under which key a value of the context says that it stands for a list that a task emitted.
+pub(crate) const STREAM_KEY: &str = "cloacina/stream";
+
 /// Under which key it says its tags.
 pub(crate) const TAGS_KEY: &str = "cloacina/tags";
 

@@ -18,8 +18,8 @@ use crate::cursor::Cursor;
 use crate::error::{Error, ErrorKind};
 use crate::execution::{AttemptRecord, ExecutionDetails, ExecutionResult, ExecutionStatus};
 use crate::hub::{
-    Ended, HandleNumber, Hub, OpenPlace, Roots, Submit, SubmitReply, Submitter, details_of, infos, result_of,
-    summary_of,
+    Ended, HandleNumber, Hub, OpenPlace, Room, Roots, Submit, SubmitReply, Submitter, details_of, infos,
+    result_of, summary_of,
 };
 use crate::id::ExecutionId;
 use crate::keys::Keys;
@@ -70,7 +70,8 @@ struct Acting {
 struct Handle {
     hub: Arc<Hub>,
     place: Arc<OpenPlace>,
-    number: HandleNumber,
+    /// None if it keeps nothing open.
+    number: Option<HandleNumber>,
     settings: Arc<RunnerConfig>,
     shut: AtomicBool,
     /// Whether the shutdown has come to its end.
@@ -125,8 +126,38 @@ impl PlaceRunner {
             return Ok(None);
         };
         let (shut, ended) = (AtomicBool::new(false), watch::Sender::new(false));
-        let handle = Arc::new(Handle { hub, place, number, settings, shut, ended });
+        let handle = Arc::new(Handle { hub, place, number: Some(number), settings, shut, ended });
         Ok(Some(Self { handle, acting: None }))
+    }
+
+    /// A handle for a task that runs in this place. It keeps nothing open, and notes nothing in the audit.
+    pub(crate) fn within(hub: Arc<Hub>, place: Arc<OpenPlace>, actor: Option<Actor>) -> Self {
+        let settings = Arc::clone(&place.state().handles.settings);
+        let (shut, ended) = (AtomicBool::new(false), watch::Sender::new(false));
+        let handle = Arc::new(Handle { hub, place, number: None, settings, shut, ended });
+        let acting = actor.map(|actor| Acting { actor: Arc::new(actor.trimmed()), is_noted: false });
+        Self { handle, acting }
+    }
+
+    /// Who it acts for.
+    pub(crate) fn actor(&self) -> Option<&Actor> {
+        self.acting.as_ref().map(|acting| &*acting.actor)
+    }
+
+    /// Records an execution of a workflow of the engine's own, however many the tenant has.
+    pub(crate) async fn submit_own(&self, described: Described) -> Result<Execution, Error> {
+        self.check_open()?;
+        let described =
+            Described { by_engine: true, by_name: true, submitted_by: self.submitted_by(), ..described };
+        let Handle { hub, place, settings, .. } = &*self.handle;
+        let (reply, on_its_way) = OnItsWay::new(self);
+        let (submit, _) = hub.check(described, place, settings, Roots::Claimed, reply)?;
+        let id = submit.execution.id;
+        if !submit.execution.is_expanded() {
+            hub.look_for_name(place, &submit.execution.workflow.name);
+        }
+        hub.admit(Box::new(submit), Room::ENDLESS);
+        on_its_way.of(id).recorded().await
     }
 
     /// The tenant's name: as the operator calls it, else its schema on PostgreSQL, or the name of its SQLite
@@ -499,10 +530,13 @@ impl PlaceRunner {
     pub async fn shutdown(&self) -> Result<(), Error> {
         if !self.handle.shut.swap(true, Ordering::AcqRel) {
             let ending = Closing(Arc::clone(&self.handle));
-            let closing = self.handle.hub.close(&self.handle.place, self.handle.number, false);
+            let close = |number| self.handle.hub.close(&self.handle.place, number, false);
+            let closing = self.handle.number.map(close);
             // To the end, even if the caller's future is dropped.
             self.handle.hub.store().runtime().spawn(async move {
-                closing.await;
+                if let Some(closing) = closing {
+                    closing.await;
+                }
                 drop(ending);
             });
         }
@@ -862,9 +896,9 @@ impl Carrier for PlaceRunner {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if !*self.shut.get_mut() {
+        if let Some(number) = self.number.filter(|_| !*self.shut.get_mut()) {
             // The last clone is gone: what runs is given back, in the background.
-            self.hub.store().runtime().spawn(self.hub.close(&self.place, self.number, true));
+            self.hub.store().runtime().spawn(self.hub.close(&self.place, number, true));
         }
     }
 }

@@ -6,17 +6,18 @@ use jiff::Timestamp;
 
 use crate::context::{Context, Values, hash_of};
 use crate::error::{Error, ErrorKind};
+use crate::execution::TaskInfo;
 use crate::id::ExecutionId;
 use crate::origin::Origin;
-use crate::store::{Idempotency, NewExecution};
+use crate::store::{Idempotency, NewExecution, TaskChild};
 use crate::trace;
-use crate::workflow::RESERVED;
+use crate::workflow::{ParentClose, RESERVED};
 
 /// The priority that an execution has unless it is said.
 pub(crate) const DEFAULT_PRIORITY: u8 = 5;
 
 /// How many tags an execution may have, and how many bytes each.
-const MAX_TAGS: usize = 10;
+pub(crate) const MAX_TAGS: usize = 10;
 const MAX_TAG: usize = 64;
 
 /// The longest idempotency key, in bytes.
@@ -46,6 +47,20 @@ pub struct Described {
     pub(crate) submitted_by: Option<Arc<str>>,
     /// Where it comes from, but for the tags.
     pub(crate) origin: Origin,
+    /// Whether the engine submits it: of a workflow of its own, perhaps.
+    pub(crate) by_engine: bool,
+    /// The task that starts it as a child.
+    pub(crate) child: Option<Box<ChildOf>>,
+}
+
+/// What was said about an execution that a task starts as a child.
+#[derive(Debug, Clone)]
+pub(crate) struct ChildOf {
+    pub(crate) task: TaskInfo,
+    pub(crate) name: String,
+    pub(crate) on_close: ParentClose,
+    /// Where it is recorded, once that is known.
+    pub(crate) link: Option<TaskChild>,
 }
 
 /// Where an execution is recorded.
@@ -64,6 +79,10 @@ pub trait Destination: Sized {
         inputs: impl Iterator<Item = Input> + Send,
     ) -> impl Future<Output = Result<Vec<Result<Self::Recorded, Error>>, Error>> + Send;
 }
+
+/// Where executions may be recorded as children of a task.
+#[doc(hidden)]
+pub trait StartsChildren: Destination {}
 
 /// What one of [many executions](Submissions) is given.
 #[derive(Debug, Clone, Default)]
@@ -102,7 +121,7 @@ impl From<Context> for Input {
 }
 
 impl Described {
-    fn new(workflow: impl Into<String>) -> Self {
+    pub(crate) fn new(workflow: impl Into<String>) -> Self {
         Self {
             workflow: workflow.into(),
             by_name: false,
@@ -114,6 +133,8 @@ impl Described {
             tags: Vec::new(),
             submitted_by: None,
             origin: Origin::default(),
+            by_engine: false,
+            child: None,
         }
     }
 
@@ -290,6 +311,34 @@ impl<To> Submission<To> {
     /// Several [tags](Self::tag).
     pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.described.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
+}
+
+impl<To: StartsChildren> Submission<To> {
+    /// Makes it a child of the execution whose task this is, by this name: a task that is tried again finds the
+    /// child that it has started, instead of starting another one. At most 200 bytes.
+    ///
+    /// Nobody waits for it. It is cancelled when its parent ends before it, however that ends, unless
+    /// [`on_close`](Self::on_close) says otherwise. It has the priority, the tags and the deadline of its
+    /// parent, if it is not given others; a deadline is never later than the parent's. It is listed with the
+    /// [children](crate::Execution::children) of its parent, and deleted with it.
+    ///
+    /// A task may start 10,000 children, and there are 16 generations at most: `send` gives
+    /// [`ErrorKind::Limit`] for more. One that was started under this name for another input is
+    /// [`ErrorKind::Conflict`].
+    pub fn child_of(mut self, task: &TaskInfo, name: impl Into<String>) -> Self {
+        let (task, name, on_close) = (task.clone(), name.into(), ParentClose::default());
+        self.described.child = Some(Box::new(ChildOf { task, name, on_close, link: None }));
+        self
+    }
+
+    /// What becomes of a [child](Self::child_of) whose parent ends before it. With
+    /// [`ParentClose::Abandon`] it is an execution like any other, in all lists, which only knows its parent.
+    pub fn on_close(mut self, on_close: ParentClose) -> Self {
+        if let Some(child) = &mut self.described.child {
+            child.on_close = on_close;
+        }
         self
     }
 }

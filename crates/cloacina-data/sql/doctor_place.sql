@@ -30,7 +30,7 @@ class AS MATERIALIZED (
             WHEN relkind IN ('r', 'p') AND NOT relispartition THEN CASE
                 WHEN relname = ANY ($3::text[]) THEN 'tenant'
                 WHEN relname = ANY ($4::text[]) THEN 'reference'
-                WHEN relname IN ('workflow_executions', 'task_executions', 'ready_tasks', 'due_rows', 'task_waits', 'task_children', 'signals', 'execution_tags', 'schedules', 'schedule_fires', 'task_attempts') THEN 'engine'
+                WHEN relname IN ('workflow_executions', 'task_executions', 'ready_tasks', 'due_rows', 'task_waits', 'task_children', 'signals', 'execution_tags', 'task_pages', 'schedules', 'schedule_fires', 'task_attempts') THEN 'engine'
                 WHEN relname = 'cloacina_data_migration' THEN 'migration' END
             WHEN relispartition AND (
                 SELECT root.relname = ANY ($3 || $4) AND root.relnamespace = schema_oid FROM pg_class AS root WHERE root.oid = pg_partition_root(class.oid)
@@ -232,7 +232,7 @@ finding (fatal, what, remedy) AS (
                 WHEN $2 = 'login' THEN privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
                 WHEN attname IS NOT NULL THEN attname <> 'tenant_id' AND privilege_type = 'UPDATE'
                     OR relname IN ('workflow_executions', 'task_executions') AND privilege_type = 'INSERT'
-                ELSE relname IN ('ready_tasks', 'due_rows') AND privilege_type IN ('INSERT', 'DELETE') OR relname IN ('task_attempts', 'execution_tags') AND privilege_type = 'INSERT' END
+                ELSE relname IN ('ready_tasks', 'due_rows') AND privilege_type IN ('INSERT', 'DELETE') OR relname IN ('task_attempts', 'execution_tags', 'task_children') AND privilege_type = 'INSERT' END
             WHEN 'sequence' THEN privilege_type = 'USAGE'
             WHEN 'partition' THEN false
             ELSE privilege_type = 'SELECT' END

@@ -6,7 +6,7 @@ use crate::error::{DataError, Result};
 pub(crate) const TENANT_ID: &str = "tenant_id";
 
 /// The tables of the engine, which lie beside the tenant's own.
-pub(crate) const ENGINE: [&str; 11] = [
+pub(crate) const ENGINE: [&str; 12] = [
     "workflow_executions",
     "task_executions",
     "ready_tasks",
@@ -17,6 +17,7 @@ pub(crate) const ENGINE: [&str; 11] = [
     "task_waits",
     "signals",
     "execution_tags",
+    "task_pages",
     "task_attempts",
 ];
 

@@ -32,6 +32,7 @@ pub async fn in_transaction(
 ) -> Result<Context, TaskError> {
     let db = db_of(&context)?;
     let recording = Recording::of(context.task())?.clone();
+    recording.in_transaction();
     let tx = db.begin(Access::Write).await.map_err(TaskError::new)?;
     match task(context, &tx).await {
         Ok(context) => {

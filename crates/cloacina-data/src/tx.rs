@@ -13,7 +13,7 @@ use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{Flush, Flushed, NewExecution, NewSignal, Payload, PlaceFlush, SignalTarget};
 use cloacina_core::{
     ByKey, Carrier, Completion, Context, Described, Destination, Error, ErrorKind, Input, Recording, Signal,
-    Submission, Submissions, Submitter, TaskError,
+    StartsChildren, Submission, Submissions, Submitter, TaskError,
 };
 use parking_lot::{Mutex, MutexGuard};
 use sea_orm::sea_query::{Value, Values};
@@ -612,13 +612,15 @@ impl Carrier for &TenantTx {
     }
 }
 
+impl StartsChildren for &TenantTx {}
+
 impl Destination for &TenantTx {
     type Recorded = Uuid;
 
     async fn record(self, described: Described) -> Result<Uuid, Error> {
         self.check()?;
         let submitter = self.writer("an execution")?;
-        let prepared = submitter.prepare(described)?;
+        let prepared = submitter.prepare(submitter.as_child(described).await?)?;
         let mut connection = self.connection().await?;
         let new = prepared.execution();
         if let Some((connection, known)) = connection.as_mut().zip(new.idempotency.as_ref()) {

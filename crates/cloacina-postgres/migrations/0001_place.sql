@@ -210,7 +210,8 @@ CREATE TABLE task_children (
     execution_id uuid     NOT NULL,
     task         smallint NOT NULL CHECK (task >= 0),
     total        bigint   NOT NULL CHECK (total >= 0),
-    parallel     bigint   NOT NULL CHECK (parallel >= 0),
+    -- -1 if nobody waits for them.
+    parallel     bigint   NOT NULL CHECK (parallel >= -1),
     tolerated    bigint   NOT NULL CHECK (tolerated >= 0),
     started      bigint   NOT NULL DEFAULT 0 CHECK (started BETWEEN 0 AND 1000000000),
     completed    bigint   NOT NULL DEFAULT 0 CHECK (completed BETWEEN 0 AND 1000000000),
@@ -247,6 +248,21 @@ CREATE TABLE execution_tags (
     tag          text NOT NULL CHECK (octet_length(tag) BETWEEN 1 AND 64),
     execution_id uuid NOT NULL,
     PRIMARY KEY (tenant_id, tag, execution_id)
+);
+
+-- What tasks emit, in pages. What an attempt left that did not complete goes with the next one that emits
+-- anything, or with its execution.
+CREATE TABLE task_pages (
+    tenant_id    uuid     NOT NULL,
+    execution_id uuid     NOT NULL,
+    task         smallint NOT NULL CHECK (task >= 0),
+    attempt      integer  NOT NULL CHECK (attempt > 0),
+    name         text     NOT NULL CHECK (octet_length(name) <= 200),
+    -- The number of its first item among all of this name.
+    first        bigint   NOT NULL CHECK (first >= 0),
+    -- A JSON array.
+    items        json     NOT NULL CHECK (octet_length(items::text) <= 8388608),
+    PRIMARY KEY (tenant_id, execution_id, task, attempt, name, first)
 );
 
 -- Attempts that are over and were followed by another one, or will be.

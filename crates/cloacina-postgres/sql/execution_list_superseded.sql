@@ -27,7 +27,7 @@ page AS (
     ORDER BY newest.id DESC
     LIMIT $5
 )
-SELECT execution.id, left(workflow, 1000) AS workflow, fingerprint, state, priority, created_at, started_at, finished_at, deadline, rerun_of, superseded_by, left(submitted_by, 200) AS submitted_by, tags,
+SELECT execution.id, left(workflow, 1000) AS workflow, fingerprint, state, priority, created_at, started_at, finished_at, deadline, rerun_of, superseded_by, has_waits, left(submitted_by, 200) AS submitted_by, tags,
        left(error, CASE WHEN sum(least(octet_length(error), 262144)) OVER (ORDER BY execution.id DESC) <= 67108864 THEN 65536 ELSE 100 END) AS error
 FROM page
 CROSS JOIN LATERAL (SELECT * FROM workflow_executions WHERE tenant_id = $1 AND id = page.id OFFSET 0) AS execution

@@ -15,7 +15,7 @@ page AS (
            row_number() OVER (ORDER BY id) AS number, count(*) OVER () AS found
     FROM sized
 )
-SELECT id, left(workflow, 1000) AS workflow, fingerprint, state, priority, created_at, started_at, finished_at, deadline, rerun_of, superseded_by, left(submitted_by, 200) AS submitted_by, tags,
+SELECT id, left(workflow, 1000) AS workflow, fingerprint, state, priority, created_at, started_at, finished_at, deadline, rerun_of, superseded_by, has_waits, left(submitted_by, 200) AS submitted_by, tags,
        left(error, 65536) AS error, number = found AS is_last,
        CASE WHEN together <= 67108864 THEN input::text
             WHEN pg_column_size(input) <= $3::bigint AND octet_length(input::text) <= $3 THEN input::text END AS input

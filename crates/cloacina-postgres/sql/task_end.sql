@@ -6,7 +6,7 @@ UPDATE task_executions AS task SET
     outcome = outcome.outcome,
     failures = least(task.failures, 2147483646) + CASE WHEN outcome.outcome IN ('failed', 'panicked', 'timed_out') THEN 1 ELSE 0 END,
     finished_at = coalesce($2::timestamptz, now()),
-    patch = outcome.patch::json,
+    patch = coalesce(outcome.patch::json, task.patch),
     error = coalesce(outcome.error, task.error),
     skip_reason = outcome.skip_reason
 FROM unnest($4::uuid[], $5::smallint[], $6::integer[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[])

@@ -20,7 +20,8 @@ recorded AS (
         due_at = CASE WHEN outcome.state = 'ready'
             THEN (SELECT now FROM clock) + outcome.after_us * interval '1 microsecond' ELSE task.due_at END,
         finished_at = CASE WHEN outcome.state <> 'ready' THEN (SELECT now FROM clock) END,
-        patch = outcome.patch::json,
+        -- Otherwise what it kept so far, which almost none does.
+        patch = coalesce(outcome.patch::json, task.patch),
         error = coalesce(outcome.error, task.error),
         skip_reason = outcome.skip_reason
     FROM unnest($4::uuid[], $5::smallint[], $6::integer[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use cloacina_core::id::{ExecutionId, TaskIndex};
+use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex};
 use cloacina_core::store::{
     ChildList, ChildRecord, ChildrenNode, ChildrenPlan, ChildrenProgress, DueChildren, DueParent, EndedChild,
-    NewAudit, NewExecution, NodeStep, Outcome, ParentStep, Place, Result, SettledWaits, WaitBegin,
-    WaitCursor, WorkflowKey,
+    NewAudit, NewExecution, NodeStep, Outcome, ParentStep, Place, Result, SettledWaits, Stream, StreamPage,
+    WaitBegin, WaitCursor, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -20,7 +20,7 @@ use crate::audit;
 use crate::doorbell;
 use crate::ends::{closed_of, push_ends, reach};
 use crate::error::Failure;
-use crate::execution::{columns, in_place_for, long_in_place};
+use crate::execution::{columns, in_place, in_place_for, long_in_place};
 use crate::flight::{Param, Step, Use, params};
 use crate::inner::Inner;
 use crate::row::{Get, column, parse, readable, workflow_key};
@@ -385,6 +385,44 @@ pub(crate) async fn set_parallel(
         inner.hints.tell_of_work();
     }
     Ok(is_set)
+}
+
+pub(crate) async fn page_write(
+    inner: Arc<Inner>,
+    place: Place,
+    runner: RunnerId,
+    stream: Stream,
+    page: StreamPage,
+) -> Result<bool> {
+    let (tenant, id) = (Uuid::from(place.tenant), Uuid::from(stream.execution));
+    let Stream { task, attempt, name, .. } = &stream;
+    let (runner, StreamPage { first, items }) = (Uuid::from(runner), &page);
+    let write = [
+        Step::Run(sql::EXECUTION_LOCK, params![tenant, vec![id]]),
+        Step::Run(
+            sql::PAGE_WRITE,
+            params![tenant, id, *task, runner, *attempt, name.as_str(), *first, &**items],
+        ),
+    ];
+    let rows = in_place(&inner, &place, &write).await?;
+    Ok(!rows[1].is_empty())
+}
+
+pub(crate) async fn page_read(
+    inner: Arc<Inner>,
+    place: Place,
+    stream: Stream,
+    item: i64,
+) -> Result<Vec<StreamPage>> {
+    let (tenant, id) = (Uuid::from(place.tenant), Uuid::from(stream.execution));
+    let Stream { task, attempt, name, .. } = &stream;
+    let read = [Step::Run(sql::PAGE_READ, params![tenant, id, *task, *attempt, name.as_str(), item])];
+    let rows = long_in_place(&inner, &place, &read).await?;
+    let get = Get(&place);
+    let page = |row: &Row| {
+        Ok(StreamPage { first: get.of(row, "first")?, items: get.of::<String>(row, "items")?.into() })
+    };
+    rows[0].iter().map(page).collect()
 }
 
 fn node(get: &Get<'_>, row: &Row) -> Result<ChildrenNode> {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus};
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
-    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, MANY,
-    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NEVER, NewAudit, ORPHANED, Place, PlaceFigures, Pulse, Result,
-    StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
+    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, KeptTask,
+    MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NEVER, NewAudit, ORPHANED, Place, PlaceFigures, Pulse,
+    Result, StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -57,6 +57,19 @@ pub(crate) async fn in_place_for(
     side.touch(place.tenant);
     let scope = inner.scope(place.tenant, &schema);
     side.transaction(scope, steps).await.map_err(|failure| failure.into_error(&crate::error::named(place)))
+}
+
+pub(crate) async fn keep(inner: Arc<Inner>, place: Place, kept: KeptTask) -> Result<bool> {
+    let (tenant, id) = (Uuid::from(place.tenant), Uuid::from(kept.execution));
+    let keep = [
+        Step::Run(sql::EXECUTION_LOCK, params![tenant, vec![id]]),
+        Step::Run(
+            sql::TASK_KEEP,
+            params![tenant, id, kept.task, Uuid::from(kept.runner), kept.attempt, &*kept.patch],
+        ),
+    ];
+    let rows = in_place(&inner, &place, &keep).await?;
+    Ok(!rows[1].is_empty())
 }
 
 pub(crate) async fn control(
@@ -492,6 +505,7 @@ fn header(row: &Row, place: &Place) -> Result<ExecutionHeader> {
         error: get(row, "error", place)?,
         rerun_of: get::<Option<Uuid>>(row, "rerun_of", place)?.map(ExecutionId),
         superseded_by: get::<Option<Uuid>>(row, "superseded_by", place)?.map(ExecutionId),
+        has_waits: get(row, "has_waits", place)?,
         tags: get::<Option<Vec<String>>>(row, "tags", place)?.unwrap_or_default(),
         submitted_by: get(row, "submitted_by", place)?,
     })

@@ -62,6 +62,11 @@ pub enum Answer {
     /// nothing left to wait for. Without a row that was recorded, the task is not this runner's any more, and
     /// the transaction must be rolled back.
     Recorded,
+    /// `execution_id uuid, started bigint`: how many children a task of an execution has started. If it is more
+    /// than [`MOST_CHILDREN_OF_A_TASK`], the transaction must be rolled back.
+    ///
+    /// [`MOST_CHILDREN_OF_A_TASK`]: cloacina_core::store::MOST_CHILDREN_OF_A_TASK
+    Children,
     /// `id uuid, state text, submitter uuid`: the execution, if it is over now, and who is to be told.
     Closed,
     /// `id uuid, state text`: the executions that are locked now, those of signals among them.
@@ -154,11 +159,26 @@ pub fn steps<'a>(
     let executions = place.outcomes.iter().map(|outcome| outcome.execution);
     let executions = executions.chain(signals.iter().map(|(execution, _)| *execution));
     let mut executions: Vec<Uuid> = executions.map(Uuid::from).collect();
+    let children: Vec<_> =
+        place.submits.iter().filter_map(|submit| Some((submit.id, submit.child.as_deref()?))).collect();
+    executions.extend(children.iter().map(|(_, child)| Uuid::from(child.parent)));
     executions.sort_unstable();
     executions.dedup();
     if !executions.is_empty() {
         let values = vec![tenant.clone(), Value::Uuids(executions)];
         steps.push(step(sql::EXECUTION_LOCK, values, Answer::Locked));
+    }
+    if !children.is_empty() {
+        let values = vec![
+            tenant.clone(),
+            Value::Now,
+            Value::Uuids(children.iter().map(|(id, _)| (*id).into()).collect()),
+            Value::Uuids(children.iter().map(|(_, child)| child.parent.into()).collect()),
+            Value::SmallInts(children.iter().map(|(_, child)| child.task).collect()),
+            Value::BigInts(children.iter().map(|(_, child)| Some(child.number)).collect()),
+        ];
+        steps.push(step(sql::CHILD_LINK, values, Answer::Children));
+        (leaves_work, due) = (true, Some(at_once(flush.now)));
     }
     for outcome in &place.outcomes {
         let runner = flush.runner.expect("outcomes are recorded under the runner that holds the task");

@@ -63,12 +63,12 @@ use cloacina_core::store::{
     AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
     ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
     DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
-    Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, NewAudit,
-    NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName,
-    Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
+    Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness,
+    NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures,
+    PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
     ScheduleRecord, ScheduleSelection, ScheduleTemplates, SchedulesSettled, Settled, SettledWaits,
-    SignalSent, Store, StoreError, StoreErrorKind, TemplateStore, TenantLimits, TenantState, TenantStatus,
-    WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    SignalSent, Store, StoreError, StoreErrorKind, Stream, StreamPage, TemplateStore, TenantLimits,
+    TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -573,6 +573,25 @@ impl Store for PostgresStore {
     ) -> Result<SettledWaits> {
         let (inner, steps) = (Arc::clone(&self.inner), Arc::clone(steps));
         self.run(children::settle(inner, place.clone(), steps, void.to_vec(), now)).await
+    }
+
+    async fn page_write(
+        &self,
+        place: &Place,
+        runner: RunnerId,
+        stream: &Stream,
+        page: &StreamPage,
+    ) -> Result<bool> {
+        let (inner, stream, page) = (Arc::clone(&self.inner), stream.clone(), page.clone());
+        self.run(children::page_write(inner, place.clone(), runner, stream, page)).await
+    }
+
+    async fn page_read(&self, place: &Place, stream: &Stream, item: i64) -> Result<Vec<StreamPage>> {
+        self.run(children::page_read(Arc::clone(&self.inner), place.clone(), stream.clone(), item)).await
+    }
+
+    async fn task_keep(&self, place: &Place, kept: &KeptTask) -> Result<bool> {
+        self.run(execution::keep(Arc::clone(&self.inner), place.clone(), kept.clone())).await
     }
 
     async fn children_list(&self, place: &Place, list: &ChildList) -> Result<Vec<ChildRecord>> {

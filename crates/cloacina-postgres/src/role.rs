@@ -35,7 +35,7 @@ pub(crate) fn granted_by_the_owner() -> String {
 }
 
 /// The tables of a place that the engine works with.
-const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, due_rows, task_waits, task_children, signals, execution_tags, schedules, schedule_fires, task_attempts";
+const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, due_rows, task_waits, task_children, signals, execution_tags, task_pages, schedules, schedule_fires, task_attempts";
 
 /// What has to hold between the columns of a place in which others than the engine may write; for a
 /// transaction that is in its schema, once.
@@ -72,13 +72,14 @@ pub(crate) fn shared_security() -> String {
         ));
     }
     text.push_str(&format!(
-        "GRANT SELECT ON {ENGINE_TABLES} TO {APP}; GRANT UPDATE (state, finished_at, error, tags) ON workflow_executions TO {APP}; \
+        "GRANT SELECT ON {ENGINE_TABLES} TO {APP}; GRANT UPDATE (state, finished_at, error, tags, parent_id, parent_node, item, has_waits) ON workflow_executions TO {APP}; \
          GRANT UPDATE (state, outcome, failures, due_at, finished_at, patch, error, skip_reason, handled, waiting_on, attempt, runner_id, started_at) \
          ON task_executions TO {APP}; \
          GRANT INSERT (tenant_id, id, workflow, fingerprint, state, priority, input, created_at, started_at, deadline, idempotency_key, input_hash, submitter, expands_at) \
          ON workflow_executions TO {APP}; \
          GRANT INSERT (tenant_id, execution_id, task, name, state, waiting_on, attempt, runner_id, due_at, started_at) \
-         ON task_executions TO {APP}; GRANT INSERT, DELETE ON ready_tasks, due_rows TO {APP}; GRANT INSERT ON task_attempts, execution_tags TO {APP}"
+         ON task_executions TO {APP}; GRANT INSERT, DELETE ON ready_tasks, due_rows TO {APP}; GRANT INSERT ON task_attempts, execution_tags, task_children TO {APP}; \
+         GRANT UPDATE (total, started) ON task_children TO {APP}"
     ));
     text
 }

@@ -149,6 +149,10 @@ statements! {
     CHILDREN_PROGRESS "children_progress";
     CHILDREN_PARALLEL "children_parallel";
     CHILDREN_SWEEP "children_sweep";
+    TASK_KEEP "task_keep";
+    PAGE_WRITE "page_write";
+    PAGE_READ "page_read";
+    CHILD_LINK "child_link";
     SWEEP_TAKE "sweep_take";
     SWEEP_DONE "sweep_done";
     SIGNAL_START "signal_start";

@@ -128,6 +128,7 @@ impl Subject {
                 submitted_by: None,
                 on_failure: None,
                 rerun: None,
+                child: None,
             })
         };
         let outcome = |&execution| {

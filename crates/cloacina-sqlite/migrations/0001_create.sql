@@ -299,7 +299,8 @@ CREATE TABLE task_children (
     execution_id BLOB    NOT NULL,
     task         INTEGER NOT NULL CHECK (task >= 0),
     total        INTEGER NOT NULL CHECK (total >= 0),
-    parallel     INTEGER NOT NULL CHECK (parallel >= 0),
+    -- -1 if nobody waits for them.
+    parallel     INTEGER NOT NULL CHECK (parallel >= -1),
     tolerated    INTEGER NOT NULL CHECK (tolerated >= 0),
     started      INTEGER NOT NULL DEFAULT 0 CHECK (started >= 0),
     completed    INTEGER NOT NULL DEFAULT 0 CHECK (completed >= 0),
@@ -337,6 +338,21 @@ CREATE TABLE execution_tags (
     execution_id BLOB NOT NULL CHECK (length(execution_id) = 16),
     PRIMARY KEY (tenant_id, tag, execution_id)
 ) STRICT, WITHOUT ROWID;
+
+-- What tasks emit, in pages. What an attempt left that did not complete goes with the next one that emits
+-- anything, or with its execution.
+CREATE TABLE task_pages (
+    tenant_id    BLOB    NOT NULL,
+    execution_id BLOB    NOT NULL CHECK (length(execution_id) = 16),
+    task         INTEGER NOT NULL CHECK (task >= 0),
+    attempt      INTEGER NOT NULL CHECK (attempt > 0),
+    name         TEXT    NOT NULL CHECK (length(CAST(name AS BLOB)) <= 200),
+    -- The number of its first item among all of this name.
+    first        INTEGER NOT NULL CHECK (first >= 0),
+    -- A JSON array.
+    items        TEXT    NOT NULL CHECK (length(CAST(items AS BLOB)) <= 8388608),
+    PRIMARY KEY (tenant_id, execution_id, task, attempt, name, first)
+) STRICT;
 
 -- The attempts that are over and were followed, or are to be followed, by another one.
 CREATE TABLE task_attempts (

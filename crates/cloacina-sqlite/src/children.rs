@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use cloacina_core::execution::ExecutionStatus;
-use cloacina_core::id::{ExecutionId, TaskIndex, TenantId};
+use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     ChildList, ChildRecord, ChildrenNode, ChildrenProgress, DueChildren, DueKind, DueParent, EndedChild,
-    NodeStep, Outcome, ParentStep, SettledWaits, WaitCursor, WorkflowKey,
+    NodeStep, Outcome, ParentStep, SettledWaits, Stream, StreamPage, WaitCursor, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, Row, params};
@@ -23,6 +23,10 @@ const CHILDREN_NODES: &str = include_str!("../sql/children_nodes.sql");
 const CHILDREN_PROGRESS: &str = include_str!("../sql/children_progress.sql");
 const CHILDREN_ENDED: &str = include_str!("../sql/children_ended.sql");
 const CHILDREN_COUNT: &str = include_str!("../sql/children_count.sql");
+const PAGE_WRITE: &str = include_str!("../sql/page_write.sql");
+const PAGE_LEFT: &str = include_str!("../sql/page_left.sql");
+const PAGE_READ: &str = include_str!("../sql/page_read.sql");
+const CHILD_NOTE: &str = include_str!("../sql/child_note.sql");
 const CHILDREN_PARALLEL: &str = include_str!("../sql/children_parallel.sql");
 const CHILDREN_LIST: &str = include_str!("../sql/children_list.sql");
 const DUE_PICK: &str = include_str!("../sql/due_pick.sql");
@@ -253,6 +257,39 @@ pub(crate) fn progress(
         Ok(ChildrenProgress { name: row.get(7)?, node: node(row)? })
     })?;
     Ok(progress.collect::<Result<_, _>>()?)
+}
+
+pub(crate) fn page_write(
+    connection: &Connection,
+    tenant: TenantId,
+    runner: RunnerId,
+    stream: &Stream,
+    page: &StreamPage,
+) -> Result<bool, Failure> {
+    let Stream { execution, task, attempt, name } = stream;
+    let values = params![tenant.0, execution.0, task, runner.0, attempt, name, page.first, &*page.items];
+    if connection.prepare_cached(PAGE_WRITE)?.execute(values)? == 0 {
+        return Ok(false);
+    }
+    if page.first == 0 {
+        connection.prepare_cached(PAGE_LEFT)?.execute(params![tenant.0, execution.0, task, attempt])?;
+        connection.prepare_cached(CHILD_NOTE)?.execute(params![tenant.0, execution.0])?;
+    }
+    Ok(true)
+}
+
+pub(crate) fn page_read(
+    connection: &Connection,
+    tenant: TenantId,
+    stream: &Stream,
+    item: i64,
+) -> Result<Vec<StreamPage>, Failure> {
+    let Stream { execution, task, attempt, name } = stream;
+    let mut statement = connection.prepare_cached(PAGE_READ)?;
+    let rows = statement.query_map(params![tenant.0, execution.0, task, attempt, name, item], |row| {
+        Ok(StreamPage { first: row.get(0)?, items: row.get::<_, String>(1)?.into() })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(crate) fn set_parallel(

@@ -8,8 +8,8 @@ use cloacina_core::execution::{AttemptRecord, ExecutionStatus};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
     AttemptList, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList, ExecutionRecord,
-    MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewAudit, ORPHANED, PlaceFigures, Pulse, StoreError,
-    StoreErrorKind, TaskRecord, WorkflowKey,
+    KeptTask, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewAudit, ORPHANED, PlaceFigures, Pulse,
+    StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -49,6 +49,7 @@ const TAG_FORGET: &str = include_str!("../sql/tag_forget.sql");
 const EXECUTION_LIST_WORKFLOW: &str = include_str!("../sql/execution_list_workflow.sql");
 const TASK_CANCEL: &str = include_str!("../sql/task_cancel.sql");
 const TASK_READY: &str = include_str!("../sql/task_ready.sql");
+const TASK_KEEP: &str = include_str!("../sql/task_keep.sql");
 const TASK_LOAD: &str = include_str!("../sql/task_load.sql");
 const TASK_HELD: &str = include_str!("../sql/task_held.sql");
 const ATTEMPT_LIST: &str = include_str!("../sql/attempt_list.sql");
@@ -58,6 +59,12 @@ const PRUNE_TASKS: &str = include_str!("../sql/prune_tasks.sql");
 const CHILDREN_ASK: &str = include_str!("../sql/children_ask.sql");
 const PRUNE_CHILD: &str = include_str!("../sql/prune_child.sql");
 const PRUNE_EXECUTION: &str = include_str!("../sql/prune_execution.sql");
+
+pub(crate) fn keep(connection: &Connection, tenant: TenantId, kept: &KeptTask) -> Result<bool, Failure> {
+    let mut statement = connection.prepare_cached(TASK_KEEP)?;
+    let KeptTask { execution, task, runner, attempt, patch } = kept;
+    Ok(statement.execute(params![tenant.0, execution.0, task, runner.0, attempt, &**patch])? > 0)
+}
 
 pub(crate) fn control(
     connection: &Connection,
@@ -357,7 +364,7 @@ fn record(
 ) -> Result<ExecutionRecord, Failure> {
     Ok(ExecutionRecord {
         header: header(row)?,
-        input: row.get::<_, String>(14)?.into(),
+        input: row.get::<_, String>(15)?.into(),
         tasks: tasks(connection, tenant, execution)?,
     })
 }
@@ -406,8 +413,9 @@ fn header(row: &Row<'_>) -> Result<ExecutionHeader, Failure> {
         error: row.get(9)?,
         rerun_of: row.get::<_, Option<Uuid>>(10)?.map(ExecutionId),
         superseded_by: row.get::<_, Option<Uuid>>(11)?.map(ExecutionId),
-        tags: row.get::<_, Option<String>>(12)?.map(|tags| tags_of_json(&tags)).unwrap_or_default(),
-        submitted_by: row.get(13)?,
+        has_waits: row.get(12)?,
+        tags: row.get::<_, Option<String>>(13)?.map(|tags| tags_of_json(&tags)).unwrap_or_default(),
+        submitted_by: row.get(14)?,
     })
 }
 

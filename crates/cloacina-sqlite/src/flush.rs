@@ -11,9 +11,9 @@ use std::time::Duration;
 use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
-    Claim, Claimed, Closed, DueKind, Flush, Flushed, Freed, Fresh, NewExecution, Outcome, PlaceFlush,
-    PlaceFlushed, Recorded, RecordedExecutions, RerunRefusal, StoreError, StoreErrorKind, TaskOutcome,
-    WorkflowKey,
+    Claim, Claimed, Closed, DueKind, Flush, Flushed, Freed, Fresh, MOST_CHILDREN_OF_A_TASK, NewExecution,
+    Outcome, PlaceFlush, PlaceFlushed, Recorded, RecordedExecutions, RerunRefusal, StoreError,
+    StoreErrorKind, TaskChild, TaskOutcome, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -42,6 +42,9 @@ const FAILURE_START: &str = include_str!("../sql/failure_start.sql");
 const EXECUTION_CLOSE: &str = include_str!("../sql/execution_close.sql");
 pub(crate) const TASK_INSERT: &str = include_str!("../sql/task_insert.sql");
 const TASK_FINISH: &str = include_str!("../sql/task_finish.sql");
+const CHILD_LINK: &str = include_str!("../sql/child_link.sql");
+const CHILD_COUNT: &str = include_str!("../sql/child_count.sql");
+const CHILD_NOTE: &str = include_str!("../sql/child_note.sql");
 const TASK_RETURN: &str = include_str!("../sql/task_return.sql");
 const TASK_FREE: &str = include_str!("../sql/task_free.sql");
 const TASK_HANDLE: &str = include_str!("../sql/task_handle.sql");
@@ -296,7 +299,29 @@ impl Steps<'_> {
         for tag in &*new.tags {
             self.connection.prepare_cached(TAG_INSERT)?.execute(params![self.tenant.0, tag, new.id.0])?;
         }
+        if let Some(child) = &new.child {
+            self.link(new.id, child)?;
+        }
         copy(self.connection, self.tenant, new)
+    }
+
+    /// Makes a new execution a child of a task.
+    fn link(&self, id: ExecutionId, child: &TaskChild) -> Result<(), Failure> {
+        let TaskChild { parent, task, number } = child;
+        let values = params![self.tenant.0, id.0, parent.0, task, number];
+        self.connection.prepare_cached(CHILD_LINK)?.execute(values)?;
+        let of = params![self.tenant.0, parent.0, task];
+        let started: i64 = self.connection.prepare_cached(CHILD_COUNT)?.query_row(of, |row| row.get(0))?;
+        if started > MOST_CHILDREN_OF_A_TASK {
+            return Err(TaskChild::too_many(*parent).into());
+        }
+        self.connection.prepare_cached(CHILD_NOTE)?.execute(params![self.tenant.0, parent.0])?;
+        // If the parent has ended in the meantime, its children are swept.
+        let known = execution_lock(self.connection, self.tenant, *parent)?;
+        if known.is_none_or(|known| known.status.is_terminal()) {
+            due_insert(self.connection, self.tenant, DueKind::Sweep, self.now, *parent, NO_CAUSE)?;
+        }
+        Ok(())
     }
 
     fn submit_tasks(

@@ -22,6 +22,7 @@ const WAIT_DUE_OF: &str = include_str!("../sql/wait_due_of.sql");
 const WAIT_FORGET: &str = include_str!("../sql/wait_forget.sql");
 const SIGNAL_FORGET: &str = include_str!("../sql/signal_forget.sql");
 const CHILDREN_OPEN: &str = include_str!("../sql/children_open.sql");
+const PAGE_FORGET: &str = include_str!("../sql/page_forget.sql");
 const CHILDREN_FORGET: &str = include_str!("../sql/children_forget.sql");
 
 /// Two due rows of one kind about one subject at one time have causes that tell them apart. A deadline has
@@ -244,13 +245,13 @@ pub(crate) fn waits_cancel(
     Ok(())
 }
 
-/// Deletes the signals of an execution that is deleted, what it waited for, and what it counted.
+/// Deletes the signals of an execution that is deleted, and what it waited for, counted and emitted.
 pub(crate) fn waits_forget(
     connection: &Connection,
     tenant: TenantId,
     execution: ExecutionId,
 ) -> Result<(), Failure> {
-    for sql in [WAIT_FORGET, SIGNAL_FORGET, CHILDREN_FORGET] {
+    for sql in [WAIT_FORGET, SIGNAL_FORGET, CHILDREN_FORGET, PAGE_FORGET] {
         connection.prepare_cached(sql)?.execute(params![tenant.0, execution.0])?;
     }
     Ok(())

@@ -21,11 +21,12 @@ use cloacina_core::store::{
     AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
     ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
     DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
-    Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, NewAudit,
-    NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName,
-    Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
+    Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness,
+    NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures,
+    PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
     ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
-    StoreError, StoreErrorKind, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    StoreError, StoreErrorKind, Stream, StreamPage, TenantStatus, WaitCursor, WaitFilter, WaitStep,
+    WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -82,6 +83,9 @@ methods! {
     ChildrenList = "children_list",
     ChildrenProgress = "children_progress",
     ChildrenParallel = "children_parallel",
+    TaskKeep = "task_keep",
+    PageWrite = "page_write",
+    PageRead = "page_read",
     SignalSend = "signal_send",
     ExecutionLoad = "execution_load",
     ExecutionHeaders = "execution_headers",
@@ -440,6 +444,24 @@ impl Store for FaultyStore {
         now: Option<Timestamp>,
     ) -> Result<SettledWaits> {
         self.through(Method::ChildrenSettle, self.inner.children_settle(place, steps, void, now)).await
+    }
+
+    async fn page_write(
+        &self,
+        place: &Place,
+        runner: RunnerId,
+        stream: &Stream,
+        page: &StreamPage,
+    ) -> Result<bool> {
+        self.through(Method::PageWrite, self.inner.page_write(place, runner, stream, page)).await
+    }
+
+    async fn page_read(&self, place: &Place, stream: &Stream, item: i64) -> Result<Vec<StreamPage>> {
+        self.through(Method::PageRead, self.inner.page_read(place, stream, item)).await
+    }
+
+    async fn task_keep(&self, place: &Place, kept: &KeptTask) -> Result<bool> {
+        self.through(Method::TaskKeep, self.inner.task_keep(place, kept)).await
     }
 
     async fn children_list(&self, place: &Place, list: &ChildList) -> Result<Vec<ChildRecord>> {

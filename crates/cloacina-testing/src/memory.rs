@@ -23,12 +23,12 @@ use cloacina_core::store::{
     AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
     ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, Due, DueChildren, DueKind,
     DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
-    Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, MANY,
+    Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, MANY,
     MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd,
     OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace,
     Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
-    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, TenantState, TenantStatus, WaitCursor,
-    WaitFilter, WaitStep, WorkflowKey,
+    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, Stream, StreamPage, TenantState,
+    TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -500,6 +500,24 @@ impl Store for MemoryStore {
         let settled = tables.place(place)?.children_settle(steps, void, or_system(now));
         tables.hint(self.number);
         Ok(settled)
+    }
+
+    async fn page_write(
+        &self,
+        place: &Place,
+        runner: RunnerId,
+        stream: &Stream,
+        page: &StreamPage,
+    ) -> Result<bool> {
+        Ok(self.shared.lock().place(place)?.page_write(runner, stream, page))
+    }
+
+    async fn page_read(&self, place: &Place, stream: &Stream, item: i64) -> Result<Vec<StreamPage>> {
+        Ok(self.shared.lock().place(place)?.page_read(stream, item))
+    }
+
+    async fn task_keep(&self, place: &Place, kept: &KeptTask) -> Result<bool> {
+        Ok(self.shared.lock().place(place)?.keep(kept))
     }
 
     async fn children_list(&self, place: &Place, list: &ChildList) -> Result<Vec<ChildRecord>> {

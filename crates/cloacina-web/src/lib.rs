@@ -71,7 +71,6 @@ pub fn router(engine: impl Into<Engine>, authorize: impl Authorize) -> Router {
         engine: engine.into(),
         authorize: Box::new(authorize),
         tails: Arc::new(Tails::new()),
-        bulks: Arc::default(),
         kept: Kept::default(),
     });
     let (api, ..) = api::routes(Routes::new()).finish();

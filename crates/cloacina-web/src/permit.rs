@@ -54,6 +54,8 @@ actions! {
     Own: Admin, true;
     /// Looks at all tenants at once.
     ViewAll: Viewer, false;
+    /// Changes the course of what is under way in all tenants.
+    ControlAll: Operator, false;
     /// Decides about tenants, and who may do what to them.
     Administer: Admin, false;
 }

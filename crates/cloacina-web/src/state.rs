@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::Authorize;
-use crate::bulk::Bulks;
 use crate::engine::Engine;
 use crate::kept::Kept;
 use crate::tail::Tails;
@@ -14,7 +13,6 @@ pub(crate) struct Web {
     pub(crate) engine: Engine,
     pub(crate) authorize: Box<dyn Authorize>,
     pub(crate) tails: Arc<Tails>,
-    pub(crate) bulks: Arc<Bulks>,
     pub(crate) kept: Kept,
 }
 

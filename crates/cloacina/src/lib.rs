@@ -96,11 +96,11 @@ pub use cloacina_core::workflow::{
     registered as registered_workflows,
 };
 pub use cloacina_core::{
-    Backfill, Backoff, Bulk, BulkReport, ByKey, CatchUp, Child, Context, ContextError, Cursor, Error,
-    ErrorKind, Execution, Fire, Input, Item, Jitter, Missed, Overdue, OverdueSchedule, Overlap, Parent,
-    Progress, Redo, Results, RetryPolicy, RunnerInfo, Schedule, ScheduleInfo, Schedules, Signal,
-    SignalReceipt, Submission, Submissions, TaskError, TenantLabel, TriggerRule, Triggered, Waiting,
-    Workflow, join_all, label_tenants,
+    BULK, Backfill, Backoff, Bulk, BulkAction, BulkReport, BulkRun, ByKey, CatchUp, Child, Context,
+    ContextError, Cursor, Error, ErrorKind, Execution, Fire, Input, Item, Jitter, Missed, Overdue,
+    OverdueSchedule, Overlap, Parent, Progress, Redo, Results, RetryPolicy, RunnerInfo, Schedule,
+    ScheduleInfo, Schedules, Signal, SignalReceipt, Submission, Submissions, TaskError, TenantLabel,
+    TriggerRule, Triggered, Waiting, Workflow, join_all, label_tenants,
 };
 /// A point in time: when something began or ended, or is to start.
 #[doc(no_inline)]

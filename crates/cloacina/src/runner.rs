@@ -372,7 +372,8 @@ impl RunnerBuilder {
     /// As [`Runner::new`] and [`Runner::with_schema`].
     pub async fn build(self) -> Result<Runner, Error> {
         self.config.validate()?;
-        let workflows = registered()?;
+        let mut workflows = registered()?;
+        workflows.push(cloacina_core::bulk_workflow());
         loop {
             // Boxed, because what connecting needs is large and a caller's future should not be.
             let opened = Box::pin(self.hub()).await?;

@@ -186,6 +186,12 @@ pub(crate) struct Steer {
     /// To so many in a second at most
     #[arg(long, value_name = "N")]
     pace: Option<u32>,
+    /// In all tenants that have such executions
+    #[arg(long)]
+    all_tenants: bool,
+    /// Does not wait until all of it is done, which the runners of the tenant do in any case
+    #[arg(long)]
+    no_wait: bool,
 }
 
 impl Executions {
@@ -445,8 +451,11 @@ async fn watch(remote: &Remote, output: Output, path: &str) -> Result<()> {
 
 impl Steer {
     async fn run(self, remote: &Remote, output: Output, verb: &str, said: Value) -> Result<()> {
-        let tenant = self.of.path(remote).await?;
+        let tenant = if self.all_tenants { "/v1".to_owned() } else { self.of.path(remote).await? };
         if let Some(id) = &self.id {
+            if self.all_tenants {
+                bail!("an execution is in one tenant: leave `--all-tenants` out");
+            }
             if !self.filter.is_empty() {
                 bail!("both one execution and a filter are named: name one of them");
             }
@@ -492,6 +501,12 @@ impl Steer {
             order["reason"] = json!(reason);
         }
         let begun = remote.post(&bulk, Some(order)).await?;
+        if self.all_tenants {
+            return begun_everywhere(output, &begun);
+        }
+        if self.no_wait {
+            return if output.json(&begun)? { Ok(()) } else { say(&text(&begun["id"])) };
+        }
         let path = format!("{bulk}/{}", text(&begun["id"]));
         let ended = loop {
             let state = remote.get(&path).await?;
@@ -499,7 +514,12 @@ impl Steer {
                 break state;
             }
             if !output.json {
-                eprint!("\r{} of {number}, {} refused ", state["done"], state["failed"]);
+                match state["status"].as_str() {
+                    Some("pending") => {
+                        eprint!("\rwaits for a runner of the tenant; it is recorded, and needs you no more ");
+                    }
+                    _ => eprint!("\r{} of {number}, {} refused ", state["done"], state["failed"]),
+                }
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         };
@@ -516,6 +536,26 @@ impl Steer {
             None => Ok(()),
         }
     }
+}
+
+/// Says in which tenants an action has begun.
+fn begun_everywhere(output: Output, begun: &Value) -> Result<()> {
+    if output.json(begun)? {
+        return Ok(());
+    }
+    for begun in begun["begun"].as_array().into_iter().flatten() {
+        say(&format!("{}: {}", text(&begun["tenant"]), text(&begun["id"])))?;
+    }
+    let refused: Vec<String> = begun["unreadable"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|refused| format!("{}: {}", text(&refused["tenant"]), text(&refused["problem"]["detail"])))
+        .collect();
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(Refused::failed(format!("in some tenants it did not begin: {}", refused.join("; "))).into())
 }
 
 fn capital(verb: &str) -> String {

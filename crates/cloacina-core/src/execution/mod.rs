@@ -9,4 +9,5 @@ pub use outcome::DependencyOutcome;
 pub(crate) use outcome::{Before, Outcomes};
 pub use result::{AttemptRecord, ExecutionDetails, ExecutionResult, TaskDetails, TaskResult};
 pub use state::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
+pub(crate) use task_info::Emitted;
 pub use task_info::{Cancellation, TaskInfo};

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -77,7 +78,7 @@ impl TaskInfo {
             input: Arc::default(),
             outcomes: Outcomes::default(),
             given: HashMap::new(),
-            engine: Arc::new(()),
+            engine: Arc::new(Emitted::default()),
         }
     }
 
@@ -284,5 +285,21 @@ impl Cancellation {
 impl fmt::Debug for Cancellation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cancellation").field("is_cancelled", &self.is_cancelled()).finish()
+    }
+}
+
+/// What is emitted in a unit test.
+#[derive(Debug, Default)]
+pub(crate) struct Emitted(Mutex<BTreeMap<String, Vec<Value>>>);
+
+impl Emitted {
+    pub(crate) fn add(&self, name: &str, item: Option<String>) {
+        let mut lists = self.0.lock();
+        let list = lists.entry(name.to_owned()).or_default();
+        list.extend(item.and_then(|item| serde_json::from_str(&item).ok()));
+    }
+
+    pub(crate) fn of(&self, name: &str) -> Vec<Value> {
+        self.0.lock().get(name).cloned().unwrap_or_default()
     }
 }

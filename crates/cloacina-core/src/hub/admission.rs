@@ -36,6 +36,9 @@ enum Count {
 }
 
 impl Room {
+    /// It does not matter how many there are.
+    pub(crate) const ENDLESS: Self = Self { open: None, waiting: None };
+
     fn limits(self) -> impl Iterator<Item = (Count, usize)> {
         let open = self.open.map(|limit| (Count::Open, limit));
         open.into_iter().chain(self.waiting.map(|limit| (Count::Waiting, limit)))

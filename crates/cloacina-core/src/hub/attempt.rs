@@ -179,6 +179,9 @@ impl Attempt {
         }
         let workflow = Arc::clone(&self.running.workflow);
         let definition = definition(&workflow, self.running.task);
+        if definition.takes_no_slot {
+            drop(self.permit.take());
+        }
         let context = self.context(definition.id());
         #[cfg(feature = "testing")]
         if let Some(end) = self.scripted(context.task().clone()).await {
@@ -195,6 +198,7 @@ impl Attempt {
                     Ok(future) => self.running.to_its_end(future, span).await,
                     Err(panic) => panicked(&panic),
                 };
+                let end = self.running.with_emitted(end).await;
                 self.end(end);
             }
             TaskBody::Blocking(code) => {
@@ -227,7 +231,8 @@ impl Attempt {
         } else {
             self.running.limit_time();
             self.running.turns();
-            ended(call(|| self.running.span().in_scope(|| code(context))))
+            let end = ended(call(|| self.running.span().in_scope(|| code(context))));
+            tokio::runtime::Handle::current().block_on(self.running.with_emitted(end))
         };
         drop(turn);
         self.end(end);
@@ -329,6 +334,18 @@ impl Running {
         .await;
         drop(future);
         result.map_or(End::GivenBack, |result| ended(result.map_err(message_of)))
+    }
+
+    /// The end of its task, with what stands for what it emitted.
+    async fn with_emitted(&self, end: End) -> End {
+        let End::Completed(mut patch) = end else { return end };
+        match self.recording.emitted().await {
+            Ok(emitted) => {
+                emitted.into_iter().for_each(|(name, marker)| patch.set(name, marker));
+                End::Completed(patch)
+            }
+            Err(error) => ended(Ok(Err(error))),
+        }
     }
 
     /// Waits until a blocking task may run; `None` if it is told to stop before. Its time has not begun.

@@ -84,6 +84,8 @@ impl Hub {
                 trace: None,
                 ..origin
             },
+            by_engine: true,
+            child: None,
         };
         let (mut submit, limit) = self.check(described, place, settings, Roots::Left, reply)?;
         let before = place.state().handles.workflows.version(&header.workflow).cloned();

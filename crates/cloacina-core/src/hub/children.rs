@@ -13,6 +13,7 @@ use super::live::{context_at, result_of};
 use super::node::{Ends, Known};
 use super::place::{Items, OpenPlace, key_and_tasks};
 use super::shared::Hub;
+use super::stream::{MOST_ITEMS, emitted};
 use crate::context::{Patch, token_base, token_of_child, values_from_json, values_to_json};
 use crate::execution::{AttemptOutcome, ExecutionStatus};
 use crate::id::{ExecutionId, TaskIndex};
@@ -24,14 +25,11 @@ use crate::store::{
 };
 use crate::workflow::{Children, Fingerprint, ParentClose};
 
-/// The most items of a list.
-const MOST_ITEMS: usize = 1_000_000;
-
 /// How many executions are read in one call.
 const LOADED_AT_ONCE: usize = 100;
 
 /// How many generations there may be below an execution that has no parent.
-const DEEPEST: u16 = 16;
+pub(super) const DEEPEST: u16 = 16;
 
 impl Hub {
     /// Settles what is due of children in a place. Returns how many steps that were, and how many due rows were
@@ -148,7 +146,7 @@ impl Hub {
             looks.push((parent, nodes));
         }
         let all = || looks.iter().flat_map(|(_, nodes)| nodes);
-        let starting = all().filter(|look| look.starts).map(|look| &look.known);
+        let starting = all().filter(|look| look.starts).map(|look| (&look.known, look.now.started));
         let items = self.items_of(place, starting).await?;
         let results = self.load_many(place, all().filter_map(|look| look.result)).await?;
         let asking = looks.iter().filter(|(_, nodes)| nodes.iter().any(|look| look.known.asks()));
@@ -265,21 +263,25 @@ impl Hub {
     pub(super) async fn items_of<'a>(
         &self,
         place: &OpenPlace,
-        nodes: impl Iterator<Item = &'a Known>,
+        nodes: impl Iterator<Item = (&'a Known, i64)>,
     ) -> Result<HashMap<(ExecutionId, TaskIndex), Result<Arc<Items>, String>>, StoreError> {
         let (mut items, mut unknown) = (HashMap::new(), Vec::new());
-        for known in nodes {
+        for (known, from) in nodes {
             let key = (known.execution(), known.node());
-            match place.state().items.get(key.0, key.1) {
-                Some(kept) => drop(items.insert(key, Ok(kept))),
-                None => unknown.push(known),
+            let kept = place.state().items.get(key.0, key.1);
+            match kept {
+                Some(kept) => drop(items.insert(key, self.turned_to(place, key, kept, from).await?)),
+                None => unknown.push((known, from)),
             }
         }
-        let records = self.load_many(place, unknown.iter().map(|known| known.execution())).await?;
-        for known in unknown {
+        let records = self.load_many(place, unknown.iter().map(|(known, _)| known.execution())).await?;
+        for (known, from) in unknown {
             let key = (known.execution(), known.node());
             let read = match (records.get(&key.0), known.children()) {
-                (Some(Ok(record)), Some(spec)) => read_items(spec, record, known).map(Arc::new),
+                (Some(Ok(record)), Some(spec)) => match read_items(spec, record, known).map(Arc::new) {
+                    Ok(read) => self.turned_to(place, key, read, from).await?,
+                    Err(error) => Err(error),
+                },
                 (Some(Err(error)), _) => Err(format!("its context cannot be read: {error}")),
                 _ => continue,
             };
@@ -289,6 +291,35 @@ impl Hub {
             items.insert(key, read);
         }
         Ok(items)
+    }
+
+    /// The items with those from one on, which are read if the list was emitted; or why they cannot be.
+    async fn turned_to(
+        &self,
+        place: &OpenPlace,
+        (execution, node): (ExecutionId, TaskIndex),
+        items: Arc<Items>,
+        from: i64,
+    ) -> Result<Result<Arc<Items>, String>, StoreError> {
+        let Some(stream) = items.stream.clone().filter(|_| !items.has(from)) else { return Ok(Ok(items)) };
+        let (store, inner, _) = self.asked_for(place);
+        let pages = self.ask(async move { store.page_read(&inner, &stream, from).await }).await?;
+        let (first, bytes) =
+            (pages.first().map_or(0, |page| page.first), pages.iter().map(|page| page.items.len()));
+        let bytes = items.bytes + bytes.sum::<usize>();
+        let mut list: Vec<Value> = Vec::new();
+        for page in pages {
+            match serde_json::from_str::<Vec<Value>>(&page.items) {
+                Ok(page) => list.extend(page),
+                Err(error) => return Ok(Err(format!("a page of its list cannot be read: {error}"))),
+            }
+        }
+        let turned = Arc::new(Items { list, first, bytes, ..Items::clone(&items) });
+        if !turned.has(from) {
+            return Ok(Err(format!("item {from} of its list is not there any more")));
+        }
+        place.state().items.keep(execution, node, Arc::clone(&turned));
+        Ok(Ok(turned))
     }
 }
 
@@ -301,7 +332,7 @@ pub(super) fn begun(known: &Known, items: &Result<Arc<Items>, String>) -> Option
         Ok(items) => items,
         Err(error) => return Some(over(failed(error.clone()))),
     };
-    let total = items.list.len();
+    let total = items.total;
     if total == 0 {
         return Some(over(TaskOutcome::Completed { patch: None }));
     }
@@ -460,9 +491,14 @@ fn start(
         if budget.is_over() {
             break;
         }
-        let of = usize::try_from(item).ok().and_then(|item| items.list.get(item));
-        let of =
-            of.ok_or_else(|| format!("its list has {} items now, and had {}", items.list.len(), now.total))?;
+        let of = usize::try_from(item - items.first).ok().and_then(|item| items.list.get(item));
+        let Some(of) = of else {
+            // The next look turns the page.
+            if items.stream.is_some() && !starts.is_empty() {
+                break;
+            }
+            return Err(format!("its list has {} items now, and had {}", items.total, now.total));
+        };
         let origin = Parent {
             execution_id: parent.execution.into(),
             node: known.id().to_owned(),
@@ -487,6 +523,7 @@ fn start(
             submitted_by: None,
             on_failure: on_failure.clone(),
             rerun: None,
+            child: None,
         };
         starts.push(NewChild { item, execution: Arc::new(execution) });
     }
@@ -516,9 +553,14 @@ fn read_items(spec: &Children, record: &ExecutionRecord, known: &Known) -> Resul
             "there are {DEEPEST} executions above it already, each of which waits for the one below: that is as deep as it goes"
         ));
     }
+    let mut stream = None;
     let list = match (&spec.list, &spec.input) {
         (Some(key), _) => match values.get(key) {
             Some(Value::Array(list)) => checked(key, list)?,
+            Some(value) if emitted(value).is_some() => {
+                stream = emitted(value);
+                Vec::new()
+            }
             Some(_) => return Err(format!("`{key}` in the context is no list")),
             None => return Err(format!("there is no `{key}` in the context, which is to be a list")),
         },
@@ -547,7 +589,12 @@ fn read_items(spec: &Children, record: &ExecutionRecord, known: &Known) -> Resul
             Some(token_base(&origin, record.header.id.into(), &input))
         }
     };
-    Ok(Items { list, bytes: record.context_bytes(), depth, tags: origin.tags, token, trace: origin.trace })
+    let (stream, total) = stream.map_or((None, list.len()), |(stream, items)| (Some(stream), items));
+    if total > MOST_ITEMS {
+        return Err(format!("its list has {total} items, and {MOST_ITEMS} are the most"));
+    }
+    let bytes = record.context_bytes();
+    Ok(Items { total, first: 0, list, stream, bytes, depth, tags: origin.tags, token, trace: origin.trace })
 }
 
 fn checked(key: &str, list: &[Value]) -> Result<Vec<Value>, String> {

@@ -18,21 +18,26 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
 use super::admission::Room;
 use super::batch::PlaceBatch;
+use super::children::DEEPEST;
 use super::place::OpenPlace;
+use super::recording::Recording;
 use super::shared::Hub;
 use super::submitting::Roots;
 use super::transition::{Submit, SubmitReply};
 use crate::config::RunnerConfig;
-use crate::context::payload_of;
+use crate::context::{payload_of, token_base, token_of_child};
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
 use crate::meters::count_signal;
-use crate::store::{NewExecution, Payload, PlaceFlushed, SignalSent};
-use crate::submission::{Described, same};
+use crate::origin::{Origin, Parent};
+use crate::store::{NewExecution, Payload, PlaceFlushed, SignalSent, TaskChild};
+use crate::submission::{ChildOf, DEFAULT_PRIORITY, Described, MAX_TAGS, same};
+use crate::workflow::{ParentClose, check_name};
 
 /// Submits executions of one tenant in its transactions.
 #[derive(Clone)]
@@ -64,6 +69,77 @@ impl Submitter {
     #[must_use]
     pub fn now(&self) -> Option<Timestamp> {
         self.hub.clock.database_now()
+    }
+
+    /// Finds out what an execution becomes a child of, if a task starts it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Submission::child_of`](crate::Submission::child_of), and what is wrong with the database.
+    pub async fn as_child(&self, mut described: Described) -> Result<Described, Error> {
+        let Some(child) = &mut described.child else { return Ok(described) };
+        let ChildOf { task, name, on_close, link } = &mut **child;
+        let (id, tenant) = (task.execution_id(), &self.place.place.name);
+        let refused = |kind, problem: &str| {
+            let name = name.escape_debug();
+            let message = format!(
+                "the child `{name}` of execution {id} of tenant `{tenant}` was not recorded: {problem}"
+            );
+            Err(Error::new(kind, message))
+        };
+        if let Err(problem) = check_name(name) {
+            return refused(ErrorKind::Configuration, &format!("its name {problem}"));
+        }
+        if described.idempotency_key.is_some() {
+            let problem = "it has an idempotency key as well, and its name is one: leave out either";
+            return refused(ErrorKind::Configuration, problem);
+        }
+        let position = Recording::of(task).ok().and_then(Recording::position);
+        let Some((parent, index, place)) = position else {
+            let problem = "its parent's task is over, or was not started by a runner";
+            return refused(ErrorKind::WrongState, problem);
+        };
+        if place.place.tenant != self.place.place.tenant {
+            return refused(ErrorKind::Configuration, "the task runs for another tenant");
+        }
+        let depth = task.parent().map_or(0, |parent| parent.depth).saturating_add(1);
+        if depth > DEEPEST {
+            let problem =
+                format!("there would be more than {DEEPEST} generations: a workflow may start itself");
+            return refused(ErrorKind::Limit, &problem);
+        }
+        let (store, inner) = (Arc::clone(&self.hub.store), Arc::clone(&place.place));
+        let header =
+            self.hub.ask(async move { store.execution_headers(&inner, &[parent]).await }).await?.pop();
+        let Some(header) = header.filter(|header| !header.status.is_terminal()) else {
+            return refused(ErrorKind::WrongState, "its parent is over");
+        };
+        let input = described.input.clone().into_values()?;
+        let base = token_base(&task.origin, id, &task.input);
+        let token = token_of_child(base, &format!("{}/{name}", task.task_id()), 0, &input);
+        let (execution_id, node) = (id, task.task_id().to_owned());
+        let parent_of = Parent { execution_id, node, item: 0, depth };
+        described.origin =
+            Origin { parent: Some(Arc::new(parent_of)), token: Some(token), ..described.origin.clone() };
+        if described.priority == DEFAULT_PRIORITY {
+            described.priority = u8::try_from(header.priority).unwrap_or_default();
+        }
+        described.deadline = described.deadline.into_iter().chain(header.deadline).min();
+        for tag in header.tags {
+            if described.tags.len() < MAX_TAGS && !described.tags.contains(&tag) {
+                described.tags.push(tag);
+            }
+        }
+        let key = format!("cloacina/child/{id}/{}/{name}", task.task_id());
+        if *on_close == ParentClose::Cancel {
+            let of = format!("{}/{key}", described.workflow);
+            *link = Some(TaskChild { parent, task: index, number: number_of(&of) });
+            if let Some(live) = place.state().work.live.get_mut(&parent) {
+                live.has_children = true;
+            }
+        }
+        described.idempotency_key = Some(key);
+        Ok(described)
     }
 
     /// Checks all that a runner checks.
@@ -151,6 +227,13 @@ impl Submitter {
         );
         Err(Error::new(ErrorKind::ShutDown, message))
     }
+}
+
+/// A number that no two of these texts share.
+fn number_of(text: &str) -> i64 {
+    let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    let [a, b, c, d, e, f, g, h, ..] = hash;
+    i64::from_be_bytes([a, b, c, d, e, f, g, h]) & i64::MAX
 }
 
 impl Prepared {

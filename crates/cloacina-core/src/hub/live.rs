@@ -28,6 +28,8 @@ pub(crate) struct Live {
     pub(crate) priority: i16,
     /// Whether it may have due rows.
     pub(crate) timed: bool,
+    /// Whether tasks of it may have started children.
+    pub(crate) has_children: bool,
     pub(crate) origin: Origin,
     pub(crate) input: Arc<Values>,
     /// The size of the input as JSON.
@@ -109,6 +111,7 @@ impl Live {
             graph,
             priority,
             timed,
+            has_children: false,
             origin: Origin::default(),
             input,
             input_bytes,
@@ -148,6 +151,7 @@ impl Live {
             graph,
             priority: header.priority,
             timed: header.deadline.is_some(),
+            has_children: header.has_waits,
             origin,
             input,
             input_bytes: record.input.len(),

@@ -77,6 +77,7 @@ mod settling;
 mod shared;
 mod status;
 mod stop;
+mod stream;
 mod submitting;
 mod timers;
 mod transition;
@@ -91,6 +92,7 @@ use tokio::sync::mpsc;
 
 use lane::{LOGIN_LANES, Lane};
 
+pub(crate) use admission::Room;
 pub use deferred::{Deferred, Prepared, Submitter};
 pub(crate) use describe::infos;
 #[cfg(feature = "testing")]

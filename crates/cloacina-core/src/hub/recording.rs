@@ -15,19 +15,24 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::{OwnedRwLockReadGuard, watch};
 
 use super::batch::PlaceBatch;
 use super::deferred::Submitter;
 use super::place::OpenPlace;
 use super::shared::Hub;
+use super::stream::{Buffered, MOST_ITEMS, Streams, marker};
 use super::timers::Timer;
 use super::transition::{Ending, Incarnation};
 use crate::context::{Context, Patch};
 use crate::error::TaskError;
 use crate::execution::{Before, DependencyOutcome, TaskInfo};
 use crate::id::{ExecutionId, RunnerId, TaskIndex};
-use crate::store::{Outcome, Payload, Place, PlaceFlushed, TaskOutcome};
+use crate::store::{
+    KeptTask, Outcome, Payload, Place, PlaceFlushed, StoreError, Stream, StreamPage, TaskOutcome,
+};
+use crate::workflow::{RESERVED, check_name};
 
 /// How far somebody else has come with recording the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +63,10 @@ pub(crate) struct Completable {
     phase: watch::Sender<Phase>,
     /// Whether the attempt has ended: nothing is begun any more.
     is_over: AtomicBool,
+    /// Whether its task runs in a transaction.
+    in_transaction: AtomicBool,
+    /// What its task has emitted.
+    streams: tokio::sync::Mutex<Streams>,
 }
 
 /// What is to be written so that a task is completed.
@@ -103,6 +112,8 @@ impl Completable {
             attempt,
             phase: watch::Sender::new(Phase::Open),
             is_over: AtomicBool::new(false),
+            in_transaction: AtomicBool::new(false),
+            streams: tokio::sync::Mutex::default(),
         })
     }
 
@@ -142,6 +153,38 @@ impl Completable {
             }
             begins
         })
+    }
+
+    /// Writes what the task has emitted and is not written yet, and says what is to stand for it in the context.
+    pub(super) async fn emitted(&self) -> Result<Vec<(String, Value)>, TaskError> {
+        let mut streams = self.streams.lock().await;
+        for (name, buffered) in streams.iter_mut() {
+            self.write(name, buffered).await?;
+        }
+        let streams = std::mem::take(&mut *streams);
+        let marked = streams.into_iter().map(|(name, written)| {
+            let marker = marker(self.stream(&name), written.total());
+            (name, marker)
+        });
+        Ok(marked.collect())
+    }
+
+    /// Writes a page, if there is one.
+    async fn write(&self, name: &str, buffered: &mut Buffered) -> Result<(), TaskError> {
+        let Some((first, items)) = buffered.page() else { return Ok(()) };
+        let page = StreamPage { first: i64::try_from(first).unwrap_or(i64::MAX), items: items.into() };
+        let (store, place) = (Arc::clone(self.hub.store()), Arc::clone(&self.place.place));
+        let (stream, runner) = (self.stream(name), self.incarnation.id);
+        let kept = self.hub.ask(async move { store.page_write(&place, runner, &stream, &page).await });
+        if !kept.await? {
+            return Err(over());
+        }
+        buffered.written();
+        Ok(())
+    }
+
+    fn stream(&self, name: &str) -> Stream {
+        Stream { execution: self.execution, task: self.task, attempt: self.attempt, name: name.to_owned() }
     }
 
     fn outcome(&self, patch: Option<Payload>) -> Outcome {
@@ -184,6 +227,69 @@ impl Recording {
     pub(crate) fn whereabouts(&self) -> Option<(Arc<Hub>, Arc<OpenPlace>)> {
         let attempt = self.0.upgrade()?;
         Some((Arc::clone(&attempt.hub), Arc::clone(&attempt.place)))
+    }
+
+    /// Which task it is, and where, as long as the attempt lasts.
+    pub(crate) fn position(&self) -> Option<(ExecutionId, TaskIndex, Arc<OpenPlace>)> {
+        let attempt = self.0.upgrade()?;
+        Some((attempt.execution, attempt.task, Arc::clone(&attempt.place)))
+    }
+
+    /// Keeps what the task has done so far, for the next attempt of it: the stored form of a patch. False if
+    /// the attempt is over.
+    pub(crate) async fn keep(&self, patch: Payload) -> Result<bool, StoreError> {
+        let Some(attempt) = self.0.upgrade() else { return Ok(false) };
+        let Completable { hub, place, incarnation, execution, task, attempt: number, .. } = &*attempt;
+        let (store, place) = (Arc::clone(hub.store()), Arc::clone(&place.place));
+        let (execution, task, runner, attempt) = (*execution, *task, incarnation.id, *number);
+        let kept = KeptTask { execution, task, runner, attempt, patch };
+        hub.ask(async move { store.task_keep(&place, &kept).await }).await
+    }
+
+    /// Whether nothing should be begun any more, because what runs here is about to be ended.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.0.upgrade().is_none_or(|attempt| {
+            let state = attempt.place.state();
+            let handles = &state.handles;
+            handles.closing || handles.yields() || handles.executors.is_empty()
+        })
+    }
+
+    /// The task runs in a transaction.
+    pub fn in_transaction(&self) {
+        if let Some(attempt) = self.0.upgrade() {
+            attempt.in_transaction.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds an item to a list that the task emits; without one, the list is there.
+    pub(crate) async fn emit(&self, name: &str, item: Option<String>) -> Result<(), TaskError> {
+        let attempt = self.0.upgrade().ok_or_else(over)?;
+        let named = name.escape_debug();
+        if attempt.in_transaction.load(Ordering::Relaxed) {
+            return Err(TaskError::fatal(format!(
+                "`{named}` cannot be emitted by a task that runs in a transaction: let a task of its own emit it"
+            )));
+        }
+        if let Err(problem) = check_name(name) {
+            return Err(TaskError::fatal(format!("the name `{named}` of a list that is emitted {problem}")));
+        }
+        if name.starts_with(RESERVED) {
+            return Err(TaskError::fatal(format!(
+                "`{named}` is a name of the engine's: call the list otherwise"
+            )));
+        }
+        let mut streams = attempt.streams.lock().await;
+        let buffered = streams.entry(name.to_owned()).or_default();
+        let Some(item) = item else { return Ok(()) };
+        if buffered.total() >= MOST_ITEMS {
+            return Err(TaskError::fatal(format!("the list `{named}` has {MOST_ITEMS} items, the most")));
+        }
+        if buffered.is_full_for(&item) {
+            attempt.write(name, buffered).await?;
+        }
+        buffered.add(&item);
+        Ok(())
     }
 
     /// Begins to write that the task is done and leaves this context.

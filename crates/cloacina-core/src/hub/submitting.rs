@@ -12,7 +12,7 @@ use super::place::{OpenPlace, PlaceState, Submitting, key_and_tasks, smaller};
 use super::shared::Hub;
 use super::transition::{Submit, SubmitReply};
 use crate::config::RunnerConfig;
-use crate::context::{Context, ContextError, Values, values_to_json};
+use crate::context::{Context, ContextError, Values, hash_of, values_to_json};
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
 use crate::origin::Origin;
@@ -20,7 +20,7 @@ use crate::reserved::reserved_key;
 use crate::store::{Idempotency, NewExecution, SignalStart, SignalTarget, WorkflowKey};
 use crate::submission::{DEFAULT_PRIORITY, Described, checked_tags, idempotency};
 use crate::trace::submitted;
-use crate::workflow::{Fingerprint, Workflow, check_workflow_name};
+use crate::workflow::{Fingerprint, RESERVED, Workflow, check_workflow_name};
 
 /// The priority that is claimed first.
 const MAX_PRIORITY: u8 = 9;
@@ -44,6 +44,7 @@ pub(crate) enum Roots {
 impl Hub {
     /// Checks what would keep all executions that are described so from being recorded.
     pub(crate) fn check_workflow(&self, place: &OpenPlace, described: &Described) -> Result<(), Error> {
+        check_workflow_is_not_ours(&described.workflow)?;
         let state = place.state();
         state.check_active()?;
         let workflows = &state.handles.workflows;
@@ -74,7 +75,12 @@ impl Hub {
             tags,
             submitted_by,
             origin,
+            by_engine,
+            child,
         } = described;
+        if !by_engine {
+            check_workflow_is_not_ours(&name)?;
+        }
         let tenant = &place.place.name;
         // Before the look at the state, so that the hub does not go to rest between the two.
         let under_way = Submitting::new(place).map_err(|there_are| too_many(there_are, tenant))?;
@@ -87,10 +93,9 @@ impl Hub {
                 if !by_name {
                     return Err(unknown_workflow(&name, &state.handles.workflows.names()));
                 }
-                check_workflow_name(&name).map_err(|reason| {
-                    let message = format!("the name of a workflow {reason}: `{}`", name.escape_debug());
-                    Error::new(ErrorKind::Workflow, message)
-                })?;
+                if !by_engine {
+                    check_workflow_name(&name).map_err(|reason| misnamed(&name, reason))?;
+                }
             }
             if workflow.is_some_and(|workflow| state.forbids(workflow)) {
                 let message = format!(
@@ -121,7 +126,12 @@ impl Hub {
         let trace = submitted(&key.name, origin.trace.clone());
         let origin = Origin { tags: shared_tags, trace, ..origin };
         let (values, json) = checked_input(input, &origin, max_context_bytes)?;
-        let idempotency = idempotency_key.map(|key| idempotency(key, &values)).transpose()?;
+        let idempotency = match idempotency_key {
+            // The engine's own: it says which task, and under which name.
+            Some(key) if child.is_some() => Some(Idempotency { key, input_hash: hash_of(&values) }),
+            Some(key) => Some(idempotency(key, &values)?),
+            None => None,
+        };
         let now = self.clock.database_now().unwrap_or_else(|| self.clock.now());
         // Only its deadline ends what can begin no earlier.
         let start_at = match deadline {
@@ -152,6 +162,7 @@ impl Hub {
             submitted_by,
             on_failure: workflow.as_ref().and_then(|workflow| workflow.shared_on_failure().cloned()),
             rerun: None,
+            child: child.and_then(|child| child.link).map(Box::new),
         };
         let submit = Submit {
             place: Arc::clone(place),
@@ -209,10 +220,7 @@ impl Hub {
         input: Context,
     ) -> Result<Option<SignalStart>, Error> {
         let SignalTarget::Key { workflow, key } = target else { return Ok(None) };
-        check_workflow_name(workflow).map_err(|reason| {
-            let message = format!("the name of a workflow {reason}: `{}`", workflow.escape_debug());
-            Error::new(ErrorKind::Workflow, message)
-        })?;
+        check_workflow_name(workflow).map_err(|reason| misnamed(workflow, reason))?;
         let Limits { max_context_bytes, max_queue_length, .. } = limits(&place.state(), settings);
         let origin = Origin { trace: submitted(workflow, None), ..Origin::default() };
         let (values, json) = checked_input(input, &origin, max_context_bytes)?;
@@ -237,6 +245,19 @@ impl Hub {
         }
         self.lower(Arc::clone(place));
     }
+}
+
+/// What the engine starts by itself is started by nobody else.
+fn check_workflow_is_not_ours(name: &str) -> Result<(), Error> {
+    if !name.starts_with(RESERVED) {
+        return Ok(());
+    }
+    check_workflow_name(name).map_err(|reason| misnamed(name, reason))
+}
+
+fn misnamed(name: &str, reason: &str) -> Error {
+    let message = format!("the name of a workflow {reason}: `{}`", name.escape_debug());
+    Error::new(ErrorKind::Workflow, message)
 }
 
 /// What a tenant may have.

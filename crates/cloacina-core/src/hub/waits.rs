@@ -120,7 +120,7 @@ impl Hub {
         let steps: Vec<_> = waits.iter().filter_map(|known| Some((known, step(known)?))).collect();
         let begins =
             |known: &Known, step: &WaitStep| known.children().is_some() && matches!(step, WaitStep::Begin(_));
-        let starting = steps.iter().filter(|(known, step)| begins(known, step)).map(|(known, _)| *known);
+        let starting = steps.iter().filter(|(known, step)| begins(known, step)).map(|(known, _)| (*known, 0));
         let items = self.items_of(place, starting).await?;
         let steps = steps.into_iter().filter_map(|(known, step)| match begins(known, &step) {
             // One whose list was not read is for the next look.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::error::StoreError;
@@ -17,7 +18,7 @@ pub const AUDIT_PAGE: usize = 1_000;
 const LATE: jiff::SignedDuration = jiff::SignedDuration::from_mins(15);
 
 /// Who acts, as the program says that acts for them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Actor {
     /// Who: at most 200 letters.
     pub name: String,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{NewExecution, Outcome, WaitCursor, WorkflowKey};
+use super::{NewExecution, Outcome, Payload, WaitCursor, WorkflowKey};
 use crate::execution::ExecutionStatus;
 use crate::id::{ExecutionId, TaskIndex};
 
@@ -178,3 +178,30 @@ pub const MOST_STARTED_BYTES: usize = 4 << 20;
 
 /// The largest output of an item of a list, and the largest item, in bytes of JSON.
 pub const MOST_ITEM_BYTES: usize = 64 << 10;
+
+/// The most items of a page that a task emits, and the most bytes of JSON unless it has one item.
+pub const PAGE_ITEMS: usize = 1_000;
+/// See [`PAGE_ITEMS`].
+pub const PAGE_BYTES: usize = 4 << 20;
+
+/// What a task emits under one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// The execution of the task.
+    pub execution: ExecutionId,
+    /// The task.
+    pub task: TaskIndex,
+    /// Which attempt of it.
+    pub attempt: i32,
+    /// The name.
+    pub name: String,
+}
+
+/// A page of it.
+#[derive(Debug, Clone)]
+pub struct StreamPage {
+    /// The number of its first item.
+    pub first: i64,
+    /// A JSON array.
+    pub items: Payload,
+}

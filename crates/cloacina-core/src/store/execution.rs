@@ -4,11 +4,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Payload, WorkflowKey};
 use crate::execution::{AttemptRecord, ExecutionStatus, SkipReason, TaskState};
-use crate::id::{ExecutionId, RunnerId};
+use crate::id::{ExecutionId, RunnerId, TaskIndex};
 
 /// An execution without its tasks.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub struct ExecutionHeader {
     pub rerun_of: Option<ExecutionId>,
     /// The execution that took its place.
     pub superseded_by: Option<ExecutionId>,
+    /// Whether it may have waits or children.
+    pub has_waits: bool,
     /// What it is called, besides.
     pub tags: Vec<String>,
     /// Who submitted it, if that was said.
@@ -90,6 +93,21 @@ pub struct TaskRecord {
     pub handled: bool,
 }
 
+/// What a task that runs has done so far: kept in the row of the task, where its patch will be, until it ends.
+#[derive(Debug, Clone)]
+pub struct KeptTask {
+    /// Its execution.
+    pub execution: ExecutionId,
+    /// Its position there.
+    pub task: TaskIndex,
+    /// Who holds it.
+    pub runner: RunnerId,
+    /// Which attempt of it.
+    pub attempt: i32,
+    /// The stored form of a patch.
+    pub patch: Payload,
+}
+
 /// What changes whenever an execution does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pulse(pub u64);
@@ -143,7 +161,8 @@ pub enum Controlled {
 }
 
 /// Which executions to list. Everything that is set must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct ExecutionFilter {
     /// In one of these states; empty for any.

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::error::{StoreError, StoreErrorKind};
 use super::{NewAudit, Payload, Place};
 use crate::execution::{AttemptOutcome, ExecutionStatus, SkipReason};
 use crate::id::{ExecutionId, RunnerId, SubmitterId, TaskIndex};
@@ -108,7 +109,35 @@ pub struct NewExecution {
     /// If it takes the place of another one. Such a one is recorded by
     /// [`execution_record`](super::Store::execution_record) alone.
     pub rerun: Option<Box<Rerun>>,
+    /// If a task of another one starts it. Such a one is recorded in a transaction of the tenant's alone.
+    pub child: Option<Box<TaskChild>>,
 }
+
+/// Whose child an execution is that a task starts in a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskChild {
+    /// The execution of the task.
+    pub parent: ExecutionId,
+    /// The task.
+    pub task: TaskIndex,
+    /// Tells it apart from other children of the task.
+    pub number: i64,
+}
+
+impl TaskChild {
+    /// The error for one more than a task may start.
+    #[must_use]
+    pub fn too_many(parent: ExecutionId) -> StoreError {
+        let message = format!(
+            "a task of execution {parent} has started {MOST_CHILDREN_OF_A_TASK} children, the most; run more over a list, \
+             with a map"
+        );
+        StoreError::new(StoreErrorKind::Data, message)
+    }
+}
+
+/// How many children a task may start.
+pub const MOST_CHILDREN_OF_A_TASK: i64 = 10_000;
 
 /// What an execution takes over of the one whose place it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +211,7 @@ impl NewExecution {
             submitted_by: None,
             on_failure: expansion.on_failure.clone(),
             rerun: None,
+            child: None,
         }
     }
 
@@ -211,6 +241,7 @@ impl NewExecution {
             submitted_by: None,
             on_failure: None,
             rerun: None,
+            child: None,
         }
     }
 

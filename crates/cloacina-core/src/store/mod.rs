@@ -40,18 +40,19 @@ pub use audit::{
 pub(crate) use audit::{Verifying, short_hash};
 pub use children::{
     ChildList, ChildRecord, ChildrenNode, ChildrenProgress, DueChildren, DueParent, EndedChild,
-    MOST_ITEM_BYTES, MOST_STARTED_BYTES, NewChild, NodeStep, ParentStep,
+    MOST_ITEM_BYTES, MOST_STARTED_BYTES, NewChild, NodeStep, PAGE_BYTES, PAGE_ITEMS, ParentStep, Stream,
+    StreamPage,
 };
 pub use due::{DueKind, Settled};
 pub use error::{StoreError, StoreErrorKind};
 pub use execution::{
     AttemptList, Control, Controlled, ExecutionFilter, ExecutionHeader, ExecutionList, ExecutionRecord,
-    ORPHANED, PlaceFigures, Pulse, TaskRecord,
+    KeptTask, ORPHANED, PlaceFigures, Pulse, TaskRecord,
 };
 pub use flush::{
     Claim, Claimed, Closed, CopiedTask, Expanded, Expansion, Flush, Flushed, Freed, Fresh, Idempotency,
-    NewExecution, NewTask, ON_FAILURE, Outcome, PlaceFlush, PlaceFlushed, Recorded, RecordedExecutions,
-    Rerun, RerunRefusal, TaskOutcome, WorkflowKey,
+    MOST_CHILDREN_OF_A_TASK, NewExecution, NewTask, ON_FAILURE, Outcome, PlaceFlush, PlaceFlushed, Recorded,
+    RecordedExecutions, Rerun, RerunRefusal, TaskChild, TaskOutcome, WorkflowKey,
 };
 pub use key::{KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, NewKey};
 pub use payload::Payload;
@@ -240,6 +241,24 @@ pub trait Store: KeyStore + AuditStore {
         audit: Option<&NewAudit>,
         now: Option<Timestamp>,
     ) -> Result<Controlled>;
+
+    /// Keeps a page of what a task emits; with the first one those go that other attempts of it left. False, and
+    /// nothing is kept, if it does not run as this attempt under this runner.
+    async fn page_write(
+        &self,
+        place: &Place,
+        runner: RunnerId,
+        stream: &Stream,
+        page: &StreamPage,
+    ) -> Result<bool>;
+
+    /// The page of what a task emitted that has the item of this number, and the next one.
+    async fn page_read(&self, place: &Place, stream: &Stream, item: i64) -> Result<Vec<StreamPage>>;
+
+    /// Keeps what a task has done so far. Another attempt of it finds that in its row, and a patch that its
+    /// outcome brings takes its place. None of the attempts that were lost before counts any more. False, and
+    /// nothing is kept, if it does not run as this attempt under this runner.
+    async fn task_keep(&self, place: &Place, kept: &KeptTask) -> Result<bool>;
 
     /// Takes rows of these [kinds](DueKind) that are due, at most [`MANY`] of each, and does what they ask
     /// for, in one transaction for each kind. What somebody else has locked at this moment stays. A deadline

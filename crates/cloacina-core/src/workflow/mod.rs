@@ -98,6 +98,22 @@ impl Workflow {
         }
     }
 
+    /// One of the engine's own, with one task.
+    pub(crate) fn of_engine(name: &str, task: TaskDefinition) -> Self {
+        let nodes: Arc<[Node]> = [Node::Task(task)].into();
+        Self {
+            graph: Graph::of_task("1", &nodes).map(Arc::new),
+            name: name.into(),
+            version: Some("1".into()),
+            description: String::new(),
+            operator_only: false,
+            nodes,
+            items: Arc::default(),
+            state: None,
+            meters: Arc::default(),
+        }
+    }
+
     /// What is counted of its executions.
     pub(crate) fn meters(&self) -> &Meters {
         self.meters.get_or_init(|| Meters::new(&self.name, self.nodes.iter().map(Node::id)))

@@ -44,6 +44,8 @@ pub struct TaskDefinition {
     pub(crate) rule: TriggerRule,
     pub(crate) body: Contained<TaskBody>,
     pub(crate) asks_for_resources: bool,
+    /// Whether it gives its slot back when it begins, because it only asks the engine for things.
+    pub(crate) takes_no_slot: bool,
     /// If it runs for each item of a list.
     pub(crate) map: Option<Children>,
     /// The types of the state that its body asks for.
@@ -80,6 +82,7 @@ impl TaskDefinition {
             rule: TriggerRule::default(),
             body: Contained::new(body),
             asks_for_resources: false,
+            takes_no_slot: false,
             map: None,
             state: Vec::new(),
         }

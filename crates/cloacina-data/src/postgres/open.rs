@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, SubmitterId};
 use cloacina_core::store::{
-    Closed, Flush, Flushed, Freed, NewSignal, Place, PlaceFlushed, Recorded, SignalSent, StoreError,
-    StoreErrorKind,
+    Closed, Flush, Flushed, Freed, MOST_CHILDREN_OF_A_TASK, NewSignal, Place, PlaceFlushed, Recorded,
+    SignalSent, StoreError, StoreErrorKind, TaskChild,
 };
 use cloacina_postgres::guest::{self, Answer, GuestStep, Looked, Value, WrittenAs};
 use jiff::Timestamp;
@@ -56,6 +56,14 @@ impl Open {
                 Answer::Submitted => {
                     for row in rows {
                         done.submitted.push(ExecutionId(row.try_get("id")?));
+                    }
+                }
+                Answer::Children => {
+                    for row in rows {
+                        if row.try_get::<i64, _>("started")? > MOST_CHILDREN_OF_A_TASK {
+                            let parent = ExecutionId(row.try_get("execution_id")?);
+                            return Err(FlushError::Store(TaskChild::too_many(parent)));
+                        }
                     }
                 }
                 Answer::Recorded => {

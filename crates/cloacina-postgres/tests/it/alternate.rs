@@ -568,6 +568,7 @@ fn described(id: ExecutionId, tenant: &str) -> NewExecution {
         submitted_by: None,
         on_failure: None,
         rerun: None,
+        child: None,
         id,
         workflow: workflow_of(tenant),
         priority: 5,

@@ -106,6 +106,9 @@ mod alone {
         outcome {
             a_retry_is_ready_at_its_time
             a_release_is_no_failure
+            what_a_running_task_keeps_is_there_for_its_next_attempt
+            pages_that_a_task_emits_are_those_of_its_last_attempt
+            pages_go_with_their_execution
         }
         dependency {
             a_successor_that_is_not_wanted_is_ready_and_rings_the_bell
@@ -135,6 +138,7 @@ mod alone {
             a_node_whose_time_is_over_has_its_own_children_swept
             children_are_left_out_where_executions_are_listed
             a_tree_is_deleted_when_its_root_has_ended_and_nothing_in_it_is_open
+            ends_and_cancels_in_a_tree_come_in_any_order_without_a_deadlock
         }
         wait {
             a_wait_is_due_when_it_is_reached_and_then_when_its_time_is_over

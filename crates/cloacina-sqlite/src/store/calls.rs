@@ -10,11 +10,11 @@ use cloacina_core::store::{
     AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
     ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
     DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
-    Flush, Flushed, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, NewAudit,
-    NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures, PlaceName,
-    Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
-    WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness,
+    NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures,
+    PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
+    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, Stream,
+    StreamPage, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -331,6 +331,31 @@ impl Store for SqliteStore {
             children::settle(connection, place.tenant, steps, void, self.micros(now))
         })
         .await
+    }
+
+    async fn page_write(
+        &self,
+        place: &Place,
+        runner: RunnerId,
+        stream: &Stream,
+        page: &StreamPage,
+    ) -> Result<bool> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| {
+            children::page_write(connection, place.tenant, runner, stream, page)
+        })
+        .await
+    }
+
+    async fn page_read(&self, place: &Place, stream: &Stream, item: i64) -> Result<Vec<StreamPage>> {
+        self.own(place)?;
+        let (tenant, stream) = (place.tenant, stream.clone());
+        self.read_long(move |connection| children::page_read(connection, tenant, &stream, item)).await
+    }
+
+    async fn task_keep(&self, place: &Place, kept: &KeptTask) -> Result<bool> {
+        self.own(place)?;
+        self.write(Durability::Full, |connection| execution::keep(connection, place.tenant, kept)).await
     }
 
     async fn children_list(&self, place: &Place, list: &ChildList) -> Result<Vec<ChildRecord>> {

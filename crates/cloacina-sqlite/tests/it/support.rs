@@ -74,6 +74,7 @@ pub(crate) fn new_execution(waiting_on: &[i16], claimed: &[TaskIndex]) -> NewExe
         submitted_by: None,
         on_failure: None,
         rerun: None,
+        child: None,
         id: ExecutionId::new(),
         workflow: workflow(),
         priority: 5,

@@ -10,10 +10,12 @@ use cloacina_core::store::{
     ExecutionFilter, ExecutionList, NEVER, NewChild, NewExecution, NewTask, NodeStep, Outcome, ParentStep,
     SettledWaits, WaitBegin, WaitEnd, WaitStep,
 };
+use fastrand::Rng;
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::Fixture;
-use super::process::{Process, WORKFLOW, World, at, claimed_draft, completed, draft, failed, key};
+use super::process::{Process, Runner, WORKFLOW, World, at, claimed_draft, completed, draft, failed, key};
 
 const ONLY: ChildrenPlan = ChildrenPlan { total: 1, parallel: 1, tolerated: 0, abandons: false };
 
@@ -108,6 +110,26 @@ impl Process {
         let step = starting(&self.due_parent(now).await, many);
         assert_eq!(self.settle_children(step, now).await.done, 1);
         id
+    }
+
+    /// Counts what has ended of executions with one node and so many children. Returns how many due rows there
+    /// were.
+    async fn count_ends(&self, children: i64, now: Timestamp) -> usize {
+        let DueChildren { parents, void, .. } = self.due_children(now).await;
+        let rows = void.len() + parents.iter().map(|parent| parent.rows.len()).sum::<usize>();
+        let step = |parent: &DueParent| {
+            if parent.nodes.is_empty() {
+                let (execution, rows) = (parent.execution, parent.rows.clone());
+                return ParentStep { execution, rows, nodes: Vec::new(), goes_on: false };
+            }
+            let now = counted(parent);
+            let is_over = now.completed + now.failed == children;
+            counting(parent, is_over.then(|| completed(parent.execution, 0)))
+        };
+        let (place, steps): (_, Arc<[ParentStep]>) =
+            (Arc::clone(&self.place), parents.iter().map(step).collect());
+        self.call(|store| async move { store.children_settle(&place, &steps, &void, Some(now)).await }).await;
+        rows
     }
 
     async fn children_of(&self, id: ExecutionId) -> Vec<(ExecutionId, ExecutionStatus)> {
@@ -414,6 +436,71 @@ pub async fn a_tree_is_deleted_when_its_root_has_ended_and_nothing_in_it_is_open
     prune_all(&world, at(2_001)).await;
     let all: Vec<_> = children.iter().map(|(child, _)| *child).chain([id]).collect();
     assert!(world.headers(&all).await.is_empty());
+}
+
+/// How many orders are tried.
+fn orders() -> u64 {
+    let said = std::env::var("CLOACINA_ORDERS");
+    said.map_or(100, |number| number.parse().expect("CLOACINA_ORDERS is a number"))
+}
+
+pub async fn ends_and_cancels_in_a_tree_come_in_any_order_without_a_deadlock(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runners = [world.runner().await, world.process().await.runner().await];
+    for seed in 0..orders() {
+        let tried = tokio::spawn(any_order(seed, runners.clone())).await;
+        tried.unwrap_or_else(|error| panic!("the order of seed {seed} went wrong: {error}"));
+    }
+}
+
+/// Has four children of an execution end while all of them, or some, are cancelled, and whoever looks after them
+/// does so.
+async fn any_order(seed: u64, runners: [Runner; 2]) {
+    const CHILDREN: i64 = 4;
+    let (mut rng, now) = (Rng::with_seed(seed), at(i64::try_from(seed).expect("there are not so many")));
+    let processes = [&runners[0].process, &runners[1].process];
+    let id = processes[0].parent_of(CHILDREN, false, now).await;
+    let children: Vec<ExecutionId> =
+        processes[0].children_of(id).await.into_iter().map(|(id, _)| id).collect();
+    let mut actions: Vec<BoxFuture<'static, ()>> = Vec::new();
+    for runner in runners.clone() {
+        let mut held = runner.claim(2, now).await;
+        rng.shuffle(&mut held);
+        let mut flushes = vec![held];
+        if rng.bool() {
+            let rest = flushes[0].split_off(1);
+            flushes.push(rest);
+        }
+        for held in flushes {
+            let ends = held.into_iter().map(|held| completed(held.execution, 0));
+            let flush = runner.batch(now).outcomes(ends);
+            actions.push(Box::pin(async move { drop(flush.write().await) }));
+        }
+    }
+    let any = |rng: &mut Rng| processes[rng.usize(0..2)].clone();
+    for cancelled in [id, children[rng.usize(0..children.len())]] {
+        let process = any(&mut rng);
+        actions.push(Box::pin(async move {
+            process.cancel(cancelled, now).await;
+        }));
+    }
+    for _ in 0..2 {
+        let (sweeps, counts) = (any(&mut rng), any(&mut rng));
+        actions.push(Box::pin(async move {
+            sweeps.sweep(now).await;
+        }));
+        actions.push(Box::pin(async move {
+            counts.count_ends(CHILDREN, now).await;
+        }));
+    }
+    rng.shuffle(&mut actions);
+    for action in actions.into_iter().map(tokio::spawn).collect::<Vec<_>>() {
+        action.await.expect("it goes on to its end");
+    }
+    while processes[0].count_ends(CHILDREN, now).await + processes[1].sweep(now).await > 0 {}
+    for header in processes[0].headers(&[&[id][..], &children].concat()).await {
+        assert!(header.status.is_terminal(), "{header:?}");
+    }
 }
 
 async fn prune_all(world: &Process, before: Timestamp) {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, SkipReason, TaskState};
-use cloacina_core::id::ExecutionId;
-use cloacina_core::store::{NewExecution, Outcome, Recorded, TaskOutcome};
+use cloacina_core::id::{ExecutionId, RunnerId};
+use cloacina_core::store::{KeptTask, NewExecution, Outcome, Recorded, Stream, StreamPage, TaskOutcome};
 
 use super::Fixture;
 use super::process::{
-    World, at, claimed_draft, completed, draft, failed, outcome, released, retried, skipped,
+    Process, World, at, claimed_draft, completed, draft, failed, outcome, released, retried, skipped,
 };
 
 pub async fn an_outcome_is_recorded_once(fixture: &impl Fixture) {
@@ -196,4 +196,93 @@ pub async fn lanes_work_side_by_side(fixture: &impl Fixture) {
         lane.await.expect("the executions end");
     }
     assert_eq!(world.held(runner.id).await, []);
+}
+
+pub async fn what_a_running_task_keeps_is_there_for_its_next_attempt(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let (runner, other) = (world.runner().await, world.process().await.runner().await);
+    let id = runner.submit(claimed_draft(1), at(0)).await;
+    let keep = async |runner, attempt, patch: &str| {
+        let (place, patch) = (Arc::clone(&world.place), patch.into());
+        let kept = KeptTask { execution: id, task: 0, runner, attempt, patch };
+        world.call(|store| async move { store.task_keep(&place, &kept).await }).await
+    };
+    let kept = async || world.load(id).await.tasks[0].patch.as_deref().map(str::to_owned);
+    assert!(keep(runner.id, 1, r#"{"set":{"a":1}}"#).await);
+    assert!(!keep(other.id, 1, "{}").await, "another runner keeps nothing");
+    assert!(!keep(runner.id, 2, "{}").await, "nor another attempt");
+    assert_eq!(kept().await.as_deref(), Some(r#"{"set":{"a":1}}"#));
+    for (attempt, end) in [(1, retried(id, 0, "no", Duration::ZERO)), (2, released(id, 0))] {
+        runner.report(Outcome { attempt, ..end }, at(1)).await;
+        assert!(!keep(runner.id, attempt, "{}").await, "it does not run");
+        assert_eq!(kept().await.as_deref(), Some(r#"{"set":{"a":1}}"#));
+        runner.claim(1, at(2)).await;
+    }
+    assert!(keep(runner.id, 3, r#"{"set":{"a":2}}"#).await);
+    let patch = Some(r#"{"set":{"b":3}}"#.into());
+    let end = Outcome { attempt: 3, ..outcome(id, 0, TaskOutcome::Completed { patch }) };
+    runner.report(end, at(3)).await;
+    assert_eq!(kept().await.as_deref(), Some(r#"{"set":{"b":3}}"#));
+}
+
+fn numbers(execution: ExecutionId, attempt: i32) -> Stream {
+    Stream { execution, task: 0, attempt, name: "numbers".to_owned() }
+}
+
+impl Process {
+    async fn emit(&self, runner: RunnerId, stream: &Stream, first: i64, items: &str) -> bool {
+        let (place, stream) = (Arc::clone(&self.place), stream.clone());
+        let page = StreamPage { first, items: items.into() };
+        self.call(|store| async move { store.page_write(&place, runner, &stream, &page).await }).await
+    }
+
+    /// The pages from that of an item on, at most two.
+    async fn pages(&self, stream: &Stream, item: i64) -> Vec<(i64, String)> {
+        let (place, stream) = (Arc::clone(&self.place), stream.clone());
+        let pages = self.call(|store| async move { store.page_read(&place, &stream, item).await }).await;
+        pages.into_iter().map(|page| (page.first, (*page.items).to_owned())).collect()
+    }
+}
+
+pub async fn pages_that_a_task_emits_are_those_of_its_last_attempt(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let (runner, other) = (world.runner().await, world.process().await.runner().await);
+    let id = runner.submit(claimed_draft(1), at(0)).await;
+    let (first, second) = (numbers(id, 1), numbers(id, 2));
+    for (item, page) in [(0, "[0,1]"), (2, "[2,3]"), (4, "[4]")] {
+        assert!(world.emit(runner.id, &first, item, page).await);
+    }
+    // Whoever is not told that it is written writes it again.
+    assert!(world.emit(runner.id, &first, 4, "[4]").await);
+    assert!(!world.emit(other.id, &first, 5, "[5]").await, "another runner emits nothing");
+    assert!(!world.emit(runner.id, &second, 0, "[5]").await, "nor another attempt");
+    let page = |first: i64, items: &str| (first, items.to_owned());
+    assert_eq!(world.pages(&first, 0).await, [page(0, "[0,1]"), page(2, "[2,3]")]);
+    assert_eq!(world.pages(&first, 3).await, [page(2, "[2,3]"), page(4, "[4]")]);
+    assert_eq!(world.pages(&first, 9).await, [page(4, "[4]")]);
+    assert_eq!(world.pages(&second, 0).await, []);
+    assert_eq!(world.pages(&Stream { name: "others".to_owned(), ..first.clone() }, 0).await, []);
+
+    runner.report(Outcome { attempt: 1, ..retried(id, 0, "no", Duration::ZERO) }, at(1)).await;
+    assert!(!world.emit(runner.id, &first, 5, "[5]").await, "it does not run");
+    runner.claim(1, at(2)).await;
+    assert!(world.emit(runner.id, &second, 0, "[7]").await);
+    assert_eq!(world.pages(&first, 0).await, []);
+    runner.report(Outcome { attempt: 2, ..completed(id, 0) }, at(3)).await;
+    assert_eq!(world.pages(&second, 0).await, [page(0, "[7]")]);
+}
+
+pub async fn pages_go_with_their_execution(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    let (id, stays) =
+        (runner.submit(claimed_draft(1), at(0)).await, runner.submit(claimed_draft(1), at(0)).await);
+    for id in [id, stays] {
+        assert!(world.emit(runner.id, &numbers(id, 1), 0, "[0]").await);
+    }
+    runner.report(completed(id, 0), at(1)).await;
+    while world.prune(at(1_000), 100).await > 0 {}
+    assert!(world.headers(&[id]).await.is_empty());
+    assert_eq!(world.pages(&numbers(id, 1), 0).await, []);
+    assert_eq!(world.pages(&numbers(stays, 1), 0).await.len(), 1);
 }

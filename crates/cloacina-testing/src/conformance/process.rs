@@ -15,7 +15,7 @@ use cloacina_core::store::{
     ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewExecution, NewTask,
     NextDue, Outcome, Place, PlaceFlush, PlaceFlushed, PlaceName, RecordedExecutions, Repaired, RescuedPlace,
     Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
-    Store, StoreErrorKind, TaskOutcome, TenantStatus, WorkflowKey,
+    Store, StoreError, StoreErrorKind, TaskOutcome, TenantStatus, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -55,6 +55,7 @@ pub(in crate::conformance) fn draft(waiting_on: &[i16]) -> NewExecution {
         submitted_by: None,
         on_failure: None,
         rerun: None,
+        child: None,
     }
 }
 
@@ -170,7 +171,7 @@ impl Process {
     {
         for _ in 1..ATTEMPTS {
             match call(&self.store, work.clone()).await {
-                Err(error) if matches!(error.kind(), StoreErrorKind::Transient | StoreErrorKind::Busy) => {}
+                Err(error) if passes(&error) => {}
                 answer => return answer.expect("the store answers"),
             }
         }
@@ -530,6 +531,14 @@ impl Process {
     }
 }
 
+/// Whether what met this error is to be tried again. A store may be busy; two of its transactions that wait for
+/// each other are a fault of it.
+fn passes(error: &StoreError) -> bool {
+    let said = format!("{error} {error:?}");
+    assert!(!said.contains("deadlock"), "{said}");
+    matches!(error.kind(), StoreErrorKind::Transient | StoreErrorKind::Busy)
+}
+
 /// Runs a call where the store asks for it.
 async fn call<T, C>(store: &Arc<dyn Store>, work: impl FnOnce(Arc<dyn Store>) -> C) -> T
 where
@@ -660,7 +669,7 @@ impl Batch {
         let mut flushed = process.flush(Arc::clone(&flush)).await;
         for _ in 1..attempts {
             match &flushed {
-                Err(error) if matches!(error.kind(), StoreErrorKind::Transient | StoreErrorKind::Busy) => {
+                Err(error) if passes(error) => {
                     flushed = process.flush(Arc::clone(&flush)).await;
                 }
                 _ => break,

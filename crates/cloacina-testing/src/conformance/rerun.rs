@@ -26,6 +26,7 @@ fn rerun(of: ExecutionId) -> NewExecution {
     };
     NewExecution {
         rerun: Some(Box::new(Rerun { audit: None, of, copied: vec![copied] })),
+        child: None,
         ..draft(&[0, 0, 1])
     }
 }

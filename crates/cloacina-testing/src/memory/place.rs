@@ -9,10 +9,10 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus, T
 use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex};
 use cloacina_core::store::{
     AttemptList, ChildrenNode, Claim, Claimed, Closed, Control, Controlled, CopiedTask, DueKind,
-    ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireRecord, Freed, Fresh,
+    ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireRecord, Freed, Fresh, KeptTask,
     NewExecution, NewTask, NextDue, ON_FAILURE, ORPHANED, Outcome, Payload, Place, PlaceFigures, PlaceFlush,
-    PlaceFlushed, Pulse, Recorded, RecordedExecutions, RerunRefusal, ScheduleRow, Settled, TaskOutcome,
-    TaskRecord, WorkflowKey,
+    PlaceFlushed, Pulse, Recorded, RecordedExecutions, RerunRefusal, ScheduleRow, Settled, Stream,
+    StreamPage, TaskOutcome, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 
@@ -79,6 +79,8 @@ pub(crate) struct PlaceRows {
     waits: BTreeMap<(ExecutionId, TaskIndex), WaitRow>,
     children: BTreeMap<(ExecutionId, TaskIndex), ChildrenRow>,
     signals: BTreeMap<ExecutionId, Vec<SignalRow>>,
+    /// What tasks emit: of which execution, task and attempt, under which name, and from which item on.
+    pages: BTreeMap<(ExecutionId, TaskIndex, i32, String, i64), Payload>,
     /// Workflow and idempotency key to the execution and the hash of its input.
     keys: BTreeMap<(String, String), (ExecutionId, i64)>,
 }
@@ -221,6 +223,7 @@ impl PlaceRows {
             waits: BTreeMap::new(),
             children: BTreeMap::new(),
             signals: BTreeMap::new(),
+            pages: BTreeMap::new(),
             keys: BTreeMap::new(),
         }
     }
@@ -322,6 +325,7 @@ impl PlaceRows {
                 error: None,
                 rerun_of: new.rerun.as_ref().map(|rerun| rerun.of),
                 superseded_by: None,
+                has_waits: false,
                 tags: new.tags.clone(),
                 submitted_by: new.submitted_by.as_deref().map(str::to_owned),
             },
@@ -351,6 +355,46 @@ impl PlaceRows {
         true
     }
 
+    pub(crate) fn page_write(&mut self, runner: RunnerId, stream: &Stream, page: &StreamPage) -> bool {
+        let Some(execution) = self.executions.get_mut(&stream.execution) else { return false };
+        let Some(task) = execution.task(stream.task) else { return false };
+        let record = &task.record;
+        let runs = record.state == TaskState::Running
+            && record.runner == Some(runner)
+            && record.attempt == stream.attempt;
+        if runs {
+            let (id, task, attempt) = (stream.execution, stream.task, stream.attempt);
+            if page.first == 0 {
+                self.pages.retain(|(of, its, number, ..), _| (*of, *its) != (id, task) || *number == attempt);
+            }
+            self.pages.insert((id, task, attempt, stream.name.clone(), page.first), page.items.clone());
+        }
+        runs
+    }
+
+    pub(crate) fn page_read(&self, stream: &Stream, item: i64) -> Vec<StreamPage> {
+        let key = |first| (stream.execution, stream.task, stream.attempt, stream.name.clone(), first);
+        let Some(((.., first), _)) = self.pages.range(key(0)..=key(item)).next_back() else {
+            return Vec::new();
+        };
+        let pages = self.pages.range(key(*first)..=key(i64::MAX)).take(2);
+        pages.map(|((.., first), items)| StreamPage { first: *first, items: items.clone() }).collect()
+    }
+
+    pub(crate) fn keep(&mut self, kept: &KeptTask) -> bool {
+        let Some(execution) = self.executions.get_mut(&kept.execution) else { return false };
+        let Some(task) = execution.task(kept.task) else { return false };
+        let record = &mut task.record;
+        let runs = record.state == TaskState::Running
+            && record.runner == Some(kept.runner)
+            && record.attempt == kept.attempt;
+        if runs {
+            record.patch = Some(kept.patch.clone());
+            record.lost = 0;
+        }
+        runs
+    }
+
     /// True if the row was still running under this runner and attempt.
     fn record_outcome(&mut self, runner: RunnerId, now: Timestamp, outcome: &Outcome) -> bool {
         let Some(execution) = self.executions.get_mut(&outcome.execution) else {
@@ -365,7 +409,9 @@ impl PlaceRows {
         };
         match &outcome.outcome {
             TaskOutcome::Completed { patch } => {
-                task.record.patch.clone_from(patch);
+                if patch.is_some() {
+                    task.record.patch.clone_from(patch);
+                }
                 task.end_attempt(AttemptOutcome::Completed, None, now);
                 task.end(TaskState::Completed, now);
             }
@@ -880,6 +926,7 @@ impl PlaceRows {
         self.executions.retain(|id, _| !pruned.contains(id));
         self.keys.retain(|_, (id, _)| !pruned.contains(id));
         self.signals.retain(|id, _| !pruned.contains(id));
+        self.pages.retain(|(id, ..), _| !pruned.contains(id));
         pruned.len()
     }
 }

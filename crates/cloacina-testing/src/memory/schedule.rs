@@ -172,6 +172,7 @@ impl PlaceRows {
             submitted_by: None,
             on_failure: start.on_failure.as_deref().map(Into::into),
             rerun: None,
+            child: None,
         };
         let is_new = self.submit(Writer { runner: None, now }, &new);
         if let Some(execution) = self.executions.get_mut(&start.id).filter(|_| is_new) {

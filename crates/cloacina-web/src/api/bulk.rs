@@ -2,17 +2,19 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use cloacina::BulkReport;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::everywhere::{self, Unreadable};
 use super::executions::Whence;
 use super::input::{FilterAsked, InPath, Json, id_of};
 use super::model::Page;
 use crate::Problem;
-use crate::bulk::{BulkAction, BulkOrder, BulkState, dry_run};
-use crate::permit::{Control, Permit, View};
+use crate::bulk::{BulkAction, BulkOrder, begin as begin_one, stop as stop_one, tenants_of};
+use crate::permit::{Control, ControlAll, Permit, View};
 use crate::routes::{Doc, Routes};
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -22,17 +24,27 @@ pub(super) fn routes(routes: Routes) -> Routes {
             begin,
             Doc::new("beginBulk", "Cancel, pause, resume or rerun all executions of a filter")
                 .description(
-                    "This process works them off, at the pace that is asked for. If it stops, what was done is done, and the same \
-                     request goes on with the rest.",
+                    "A runner of the tenant works them off, at the pace that is asked for: the action is an execution of the engine's \
+                     own workflow `cloacina/bulk`, and goes on whatever becomes of this service.",
                 )
                 .body::<BulkBody>()
                 .answers::<DryRun>("200", "With `dry_run`: how many there are")
                 .answers::<BulkView>("202", "It has begun"),
         )
+        .post(
+            "/v1/bulk",
+            begin_everywhere,
+            Doc::new("beginBulkEverywhere", "Cancel, pause, resume or rerun all executions of a filter in all tenants")
+                .description("One action is begun in each tenant that has such executions; the pace is that of each.")
+                .body::<BulkBody>()
+                .mentions::<BulkOfTenant>()
+                .answers::<DryRun>("200", "With `dry_run`: how many there are")
+                .answers::<BegunEverywhere>("202", "They have begun"),
+        )
         .get(
             "/v1/tenants/{tenant}/bulk",
             list,
-            Doc::new("listBulks", "List such actions, the newest first").answers_page::<BulkView>("All that are known"),
+            Doc::new("listBulks", "List such actions, the newest first").answers_page::<BulkView>("The newest hundred"),
         )
         .get(
             "/v1/tenants/{tenant}/bulk/{bulk}",
@@ -45,6 +57,9 @@ pub(super) fn routes(routes: Routes) -> Routes {
             Doc::new("stopBulk", "Stop such an action; what was done is done").answers_nothing("204", "It is stopped"),
         )
 }
+
+/// How many are listed.
+const LISTED: usize = 100;
 
 /// What is done.
 #[derive(Deserialize, ToSchema, Clone, Copy, PartialEq, Eq)]
@@ -107,15 +122,18 @@ struct BulkView {
     /// When it ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
+    /// The state of the execution that does it: `pending` as long as no runner has begun, `cancelled` if it was
+    /// stopped.
+    status: &'static str,
     /// How many executions were met.
     matched: u64,
     /// With how many it was done.
     done: u64,
     /// With how many it could not be done.
     failed: u64,
-    /// Why not: the first hundred, once it has ended.
+    /// Why not: the first hundred.
     errors: Vec<BulkError>,
-    /// Why it ended early.
+    /// Why it ended early, or waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -129,26 +147,47 @@ struct BulkError {
     detail: String,
 }
 
-impl From<BulkState> for BulkView {
-    fn from(state: BulkState) -> Self {
-        let errors = state.errors.into_iter().map(|(execution, detail)| BulkError { execution, detail });
+/// An action, and in which tenant.
+#[derive(Serialize, ToSchema)]
+struct BulkOfTenant {
+    /// The tenant.
+    tenant: String,
+    #[serde(flatten)]
+    bulk: BulkView,
+}
+
+/// The actions that have begun in all tenants.
+#[derive(Serialize, ToSchema)]
+struct BegunEverywhere {
+    /// One for each tenant that has such executions.
+    begun: Vec<BulkOfTenant>,
+    /// The tenants in which none could begin, or that could not be read, and why.
+    unreadable: Vec<Unreadable>,
+}
+
+impl From<BulkReport> for BulkView {
+    fn from(report: BulkReport) -> Self {
+        let errors = report.errors.into_iter().map(|(execution, detail)| BulkError { execution, detail });
+        let (by, reason) = report.actor.map(|actor| (actor.name, actor.reason)).unwrap_or_default();
         Self {
-            id: state.id,
-            action: state.action.as_str(),
-            by: state.by,
-            reason: state.reason,
-            begun_at: state.begun_at,
-            ended_at: state.ended_at,
-            matched: state.matched,
-            done: state.done,
-            failed: state.failed,
+            id: report.execution_id,
+            action: report.action.as_str(),
+            by,
+            reason,
+            begun_at: report.begun_at,
+            ended_at: report.ended_at,
+            status: report.status.as_str(),
+            matched: report.matched,
+            done: report.done,
+            failed: report.failed,
             errors: errors.collect(),
-            error: state.error,
+            error: report.error,
         }
     }
 }
 
-async fn begin(permit: Permit<Control>, Json(body): Json<BulkBody>) -> Result<Response, Problem> {
+/// What is asked for, if it may be.
+fn order_of(body: BulkBody) -> Result<BulkOrder, Problem> {
     let action = match (body.action, body.from, body.task) {
         (BulkVerb::Rerun, from, task) => {
             // What it says is checked as for one of them.
@@ -172,21 +211,48 @@ async fn begin(permit: Permit<Control>, Json(body): Json<BulkBody>) -> Result<Re
             "the filter is empty: an action on many executions has to say on which",
         ));
     }
-    let by = permit.principal.name().to_owned();
-    let engine = permit.because(body.reason.as_deref());
-    let order = BulkOrder { action, filter, pace: body.pace, by, reason: body.reason };
+    Ok(BulkOrder { action, filter, pace: body.pace })
+}
+
+async fn begin(permit: Permit<Control>, Json(body): Json<BulkBody>) -> Result<Response, Problem> {
+    let (is_dry, engine) = (body.dry_run, permit.because(body.reason.as_deref()));
+    let order = order_of(body)?;
     let runner = engine.runner(permit.tenant()).await?;
-    if body.dry_run {
-        let would_match = dry_run(&runner, &order).await?;
+    if is_dry {
+        let would_match = order.of(&runner).dry_run().await?;
         return Ok(axum::Json(DryRun { would_match }).into_response());
     }
-    let state = permit.web().bulks.begin(permit.tenant(), runner, order)?;
-    Ok((StatusCode::ACCEPTED, axum::Json(BulkView::from(state))).into_response())
+    let begun = begin_one(&runner, &order).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(BulkView::from(begun))).into_response())
+}
+
+async fn begin_everywhere(
+    permit: Permit<ControlAll>,
+    Json(body): Json<BulkBody>,
+) -> Result<Response, Problem> {
+    let (is_dry, engine) = (body.dry_run, permit.because(body.reason.as_deref()));
+    let order = order_of(body)?;
+    let (tenants, mut unreadable) = tenants_of(&engine, &order).await?;
+    if is_dry {
+        return Ok(axum::Json(DryRun { would_match: tenants.values().sum() }).into_response());
+    }
+    let mut begun = Vec::new();
+    for tenant in tenants.into_keys() {
+        let started = async { begin_one(&engine.runner(&tenant).await?, &order).await };
+        match started.await {
+            Ok(report) => begun.push(BulkOfTenant { tenant, bulk: report.into() }),
+            Err(error) => {
+                unreadable.insert(tenant, error);
+            }
+        }
+    }
+    let unreadable = everywhere::unreadable(unreadable.into_iter().collect());
+    Ok((StatusCode::ACCEPTED, axum::Json(BegunEverywhere { begun, unreadable })).into_response())
 }
 
 async fn list(permit: Permit<View>) -> Result<axum::Json<Page<BulkView>>, Problem> {
-    let items = permit.web().bulks.list(permit.tenant()).into_iter().map(BulkView::from).collect();
-    Ok(axum::Json(Page { items, next: None }))
+    let reports = permit.runner().await?.bulk_runs(LISTED).await?;
+    Ok(axum::Json(Page { items: reports.into_iter().map(BulkView::from).collect(), next: None }))
 }
 
 /// Such an action in the path.
@@ -195,26 +261,15 @@ struct BulkInPath {
     bulk: String,
 }
 
-impl BulkInPath {
-    fn not_found(&self) -> Problem {
-        Problem::not_found(
-            "no such action on many executions is known here; they are forgotten when the service restarts",
-        )
-    }
-}
-
 async fn get(
     permit: Permit<View>,
     InPath(path): InPath<BulkInPath>,
 ) -> Result<axum::Json<BulkView>, Problem> {
-    let state =
-        permit.web().bulks.get(permit.tenant(), id_of(&path.bulk)?).ok_or_else(|| path.not_found())?;
-    Ok(axum::Json(state.into()))
+    let report = permit.runner().await?.bulk_run(id_of(&path.bulk)?).report().await?;
+    Ok(axum::Json(report.into()))
 }
 
 async fn stop(permit: Permit<Control>, InPath(path): InPath<BulkInPath>) -> Result<StatusCode, Problem> {
-    match permit.web().bulks.stop(permit.tenant(), id_of(&path.bulk)?) {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(path.not_found()),
-    }
+    stop_one(&permit.runner().await?, id_of(&path.bulk)?).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -62,14 +62,14 @@ struct Everywhere<T> {
 
 /// A tenant whose place could not be read.
 #[derive(Serialize, ToSchema)]
-struct Unreadable {
+pub(super) struct Unreadable {
     /// Which one.
     tenant: String,
     /// Why.
     problem: Problem,
 }
 
-fn unreadable(tenants: Vec<(String, cloacina::Error)>) -> Vec<Unreadable> {
+pub(super) fn unreadable(tenants: Vec<(String, cloacina::Error)>) -> Vec<Unreadable> {
     tenants.into_iter().map(|(tenant, error)| Unreadable { tenant, problem: error.into() }).collect()
 }
 

@@ -2,7 +2,8 @@
 
 use axum::response::Response;
 use cloacina::rerun::From;
-use cloacina::{Error, ExecutionFilter, Runner, Timestamp, Uuid};
+use cloacina::{BulkReport, Error, ExecutionFilter, Runner, Timestamp, Uuid};
+use jiff::SignedDuration;
 use maud::{Markup, html};
 
 use super::fields::Fields;
@@ -13,14 +14,14 @@ use super::parts::state;
 use super::parts::{text, url};
 use super::wanted::{Wanted, id};
 use crate::Problem;
-use crate::bulk::{BulkAction, BulkOrder, BulkState, dry_run};
+use crate::bulk::{self, BulkAction, BulkOrder};
 use crate::permit::{Control, Permit, View};
 use crate::routes::Routes;
 
 /// How many that are over are still told of.
 const TOLD: usize = 2;
-/// For how long, in seconds.
-const LASTS: u64 = 300;
+/// For how long.
+const LASTS: SignedDuration = SignedDuration::from_mins(5);
 /// How many may be ticked.
 const MOST_TICKED: usize = 100;
 
@@ -74,12 +75,12 @@ pub(super) fn bar(wanted: &Wanted) -> Markup {
 }
 
 /// How far the actions are.
-pub(super) fn lines(permit: &Permit<View>, frame: &Frame) -> (Markup, bool) {
-    let now = crate::time::now();
-    let is_told =
-        |state: &BulkState| state.ended_at.is_none_or(|ended| text::between(ended, now).as_secs() < LASTS);
-    let told: Vec<BulkState> =
-        permit.web().bulks.list(permit.tenant()).into_iter().filter(is_told).take(TOLD + 2).collect();
+pub(super) async fn lines(
+    permit: &Permit<View>,
+    frame: &Frame,
+    runner: &Runner,
+) -> Result<(Markup, bool), Problem> {
+    let told = bulk::since(runner, runner.now() - LASTS, TOLD + 2).await?;
     let is_under_way = told.iter().any(|state| state.ended_at.is_none());
     let stop = frame.to(format!("{}/executions/bulk/stop", url::tenant(permit.tenant())));
     let may = permit.may::<Control>();
@@ -88,14 +89,14 @@ pub(super) fn lines(permit: &Permit<View>, frame: &Frame) -> (Markup, bool) {
             @for state in &told { (line(state, &stop, may)) }
         }
     };
-    (lines, is_under_way)
+    Ok((lines, is_under_way))
 }
 
-fn line(state: &BulkState, stop: &str, may: bool) -> Markup {
+fn line(state: &BulkReport, stop: &str, may: bool) -> Markup {
     let verb = match state.action {
-        BulkAction::Cancel => "Cancelling",
-        BulkAction::Pause => "Pausing",
-        BulkAction::Resume => "Resuming",
+        cloacina::BulkAction::Cancel => "Cancelling",
+        cloacina::BulkAction::Pause => "Pausing",
+        cloacina::BulkAction::Resume => "Resuming",
         _ => "Rerunning",
     };
     let look = match (state.ended_at, state.failed, &state.error) {
@@ -114,10 +115,12 @@ fn line(state: &BulkState, stop: &str, may: bool) -> Markup {
                 @if let Some((id, error)) = state.errors.first() {
                     p.soft.any { "The first that refused: " span.mono { (text::short_id(*id)) } ", " (text::cut(error, 300)) }
                 }
-                p.soft { "By " (state.by) @if let Some(reason) = &state.reason { ": “" (text::cut(reason, 300)) "”" } }
+                @if let Some(actor) = &state.actor {
+                    p.soft { "By " (actor.name) @if let Some(reason) = &actor.reason { ": “" (text::cut(reason, 300)) "”" } }
+                }
                 @if may && state.ended_at.is_none() {
                     form method="post" action=(stop) {
-                        input type="hidden" name="id" value=(state.id);
+                        input type="hidden" name="id" value=(state.execution_id);
                         button.btn.bad { "Stop" }
                     }
                 }
@@ -144,14 +147,8 @@ pub(super) async fn question(
         if let Some(why) = refused(wanted) {
             return Err(Problem::bad_request(why));
         }
-        let order = BulkOrder {
-            action: action.clone(),
-            filter: wanted.filter(runner.now()),
-            pace: None,
-            by: String::new(),
-            reason: None,
-        };
-        dry_run(runner, &order).await?
+        let order = BulkOrder { action: action.clone(), filter: wanted.filter(runner.now()), pace: None };
+        order.of(runner).dry_run().await?
     } else {
         ticked.len() as u64
     };
@@ -206,14 +203,8 @@ async fn begin(permit: Permit<Control>, frame: Frame, fields: Fields) -> Result<
         if let Some(why) = refused(&wanted) {
             return Err(Problem::bad_request(why));
         }
-        let order = BulkOrder {
-            action,
-            filter: wanted.filter(runner.now()),
-            pace: fields.number("pace")?,
-            by: permit.principal.name().to_owned(),
-            reason: fields.get("reason").map(str::to_owned),
-        };
-        permit.web().bulks.begin(permit.tenant(), runner, order)?;
+        let order = BulkOrder { action, filter: wanted.filter(runner.now()), pace: fields.number("pace")? };
+        bulk::begin(&runner, &order).await?;
         let query = wanted.query();
         return Ok(see(&frame.to(format!("{list}{query}{}said=bulk", if query == "?" { "" } else { "&" }))));
     }
@@ -255,12 +246,8 @@ async fn act(runner: &Runner, action: &BulkAction, id: Uuid) -> Result<(), Error
 
 async fn stop(permit: Permit<Control>, frame: Frame, fields: Fields) -> Result<Response, Problem> {
     let id = id(fields.needed("id")?)?;
-    match permit.web().bulks.stop(permit.tenant(), id) {
-        true => Ok(see(&frame.to(format!("{}/executions?said=stopped", url::tenant(permit.tenant()))))),
-        false => {
-            Err(Problem::not_found("no such action is known here: it is over, or the service was restarted"))
-        }
-    }
+    bulk::stop(&permit.runner().await?, id).await?;
+    Ok(see(&frame.to(format!("{}/executions?said=stopped", url::tenant(permit.tenant())))))
 }
 
 #[cfg(test)]

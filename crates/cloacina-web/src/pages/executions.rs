@@ -140,7 +140,7 @@ async fn list(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
     let newest = wanted.query();
     let older = rows.last().filter(|_| has_more).map(|last| format!("{}&before={}", wanted.query(), last.id));
     let may = permit.may::<Control>();
-    let (bulks, is_under_way) = bulk::lines(&permit, &frame);
+    let (bulks, is_under_way) = bulk::lines(&permit, &frame, &runner).await?;
     let ask = bulk::question(&permit, &frame, &runner, &wanted).await?;
     let body = html! {
         @if let Some(ask) = &ask { (ask.show()) }

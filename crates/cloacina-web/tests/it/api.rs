@@ -223,6 +223,35 @@ on_each_placement! {
         assert!(!MENDED.load(std::sync::atomic::Ordering::Relaxed));
     }
 
+    async fn an_action_in_all_tenants_is_one_in_each_that_has_such_executions(service: Service) {
+        // A tenant with a database of its own is read once that is open, which it soon is.
+        until(async || service.get("/v1/executions").await["unreadable"] == json!([])).await;
+        for _ in 0..2 {
+            let path = service.submit("asks", json!({})).await;
+            service.becomes(&path, "waiting").await;
+        }
+        let order = |workflow: &str, dry_run: bool| {
+            json!({"action": "cancel", "filter": {"workflow": workflow}, "reason": "a mistake", "dry_run": dry_run})
+        };
+        let (status, _) = service.call("ines operator acme none", "POST", "/v1/bulk", Some(order("asks", true))).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        assert_eq!(service.done("POST", "/v1/bulk", Some(order("asks", true))).await["would_match"], 2);
+        let begun = service.done("POST", "/v1/bulk", Some(order("asks", false))).await;
+        let tenants: Vec<&Value> = begun["begun"].as_array().unwrap().iter().map(|one| &one["tenant"]).collect();
+        assert_eq!((tenants, &begun["unreadable"]), (vec![&json!("acme")], &json!([])), "{begun}");
+        let path = format!("/v1/tenants/acme/bulk/{}", begun["begun"][0]["id"].as_str().unwrap());
+        until(async || !service.get(&path).await["ended_at"].is_null()).await;
+        let ended = service.get(&path).await;
+        assert_eq!((&ended["done"], &ended["reason"], &ended["status"]), (&json!(2), &json!("a mistake"), &json!("completed")));
+        assert_eq!(service.get("/v1/tenants/globex/bulk").await["items"], json!([]));
+        // Only what is such an action is stopped there.
+        let execution = service.submit("asks", json!({})).await;
+        let id = execution.rsplit('/').next().unwrap();
+        let (status, _) = service.call(ADMIN, "POST", &format!("/v1/tenants/acme/bulk/{id}/stop"), None).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        service.becomes(&execution, "waiting").await;
+    }
+
     async fn what_all_tenants_have_is_asked_for_at_once(service: Service) {
         let mine = service.submit("fails", json!({})).await;
         service.becomes(&mine, "failed").await;

@@ -5,8 +5,8 @@ use cloacina_core::rerun::From;
 use cloacina_core::store::{Actor, AuditRecord, AuditVerdict, ExecutionFilter, TenantStatus};
 use cloacina_core::workflow::{Fingerprint, WorkflowDescription, WorkflowInfo};
 use cloacina_core::{
-    Bulk, ByKey, Context, Cursor, Error, Execution, Input, Keys, Overdue, PlaceRunner, RunnerInfo, Schedule,
-    Schedules, Submission, Submissions, TenantMetrics, Waiting,
+    Bulk, BulkReport, BulkRun, ByKey, Context, Cursor, Error, Execution, Input, Keys, Overdue, PlaceRunner,
+    RunnerInfo, Schedule, Schedules, Submission, Submissions, TenantMetrics, Waiting,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -84,8 +84,8 @@ impl Runner {
     }
 
     /// Starts to describe a rerun of all executions of a filter that were not rerun before: of those that
-    /// failed, if it names no states. It lasts as long as its future is polled; the same call goes on with what
-    /// was left.
+    /// failed, if it names no states. An execution of the engine's own does it, whatever becomes of this
+    /// process: see [`Bulk::start`].
     ///
     /// ```
     /// # use cloacina::{Error, ExecutionFilter, Runner, rerun::From};
@@ -95,7 +95,7 @@ impl Runner {
     /// println!("{} of {} run again", report.done, report.matched);
     /// # Ok(()) }
     /// ```
-    pub fn rerun_many<'a>(&self, filter: ExecutionFilter, from: From<'a>) -> Bulk<'a> {
+    pub fn rerun_many(&self, filter: ExecutionFilter, from: From<'_>) -> Bulk<'static> {
         self.runner.rerun_many(filter, from)
     }
 
@@ -135,6 +135,21 @@ impl Runner {
     /// [`ErrorKind::ShutDown`](crate::ErrorKind::ShutDown).
     pub fn resume_after_restore(&self) -> Result<(), Error> {
         self.runner.resume_after_restore()
+    }
+
+    /// An action on many executions that was started. Whether there is one is found out when it is used.
+    #[must_use]
+    pub fn bulk_run(&self, execution_id: Uuid) -> BulkRun {
+        self.runner.bulk_run(execution_id)
+    }
+
+    /// How far the actions on many executions of this tenant are, or were, the newest first: at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn bulk_runs(&self, limit: usize) -> Result<Vec<BulkReport>, Error> {
+        self.runner.bulk_runs(limit).await
     }
 
     /// The schedules of this tenant: what runs by itself.

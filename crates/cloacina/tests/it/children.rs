@@ -1,5 +1,9 @@
 //! Executions that wait for others: children, and maps over lists.
 
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,6 +14,7 @@ use cloacina::{
 };
 use serde_json::{Value, json};
 
+use crate::process::Other;
 use crate::support::{Database, Gate, assert_error, in_time, quick, reaches, setting, task, task_of, until};
 
 /// A workflow that only waits for a child.
@@ -283,6 +288,42 @@ on_each_store! {
         runner.shutdown().await.unwrap();
     }
 
+    async fn an_item_that_leaves_what_has_no_json_form_has_failed(database: Database) {
+        let workflow = Workflow::builder("pairs").task(setting("list", "numbers", [1, 2])).task(pair).build();
+        let runner = database.runner([workflow]).await;
+        let execution = runner.execute_async("pairs", Context::new()).await.unwrap();
+        assert_eq!(ends(&execution).await.status, ExecutionStatus::Completed);
+        let mut results = execution.results::<Value>("pair");
+        let (_, refused) = results.next().await.unwrap().unwrap();
+        let error = refused.unwrap_err();
+        assert!(error.contains("cannot be written as JSON"), "{error}");
+        assert_eq!(results.next().await.unwrap(), Some((1, Ok(json!({})))));
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn one_item_at_a_time_is_one_over_three_processes(database: Database) {
+        const ITEMS: u64 = 60;
+        let directory = tempfile::tempdir().unwrap();
+        let mut others: Vec<Other> =
+            (0..3).map(|_| Other::start("serial", &database, directory.path().to_str().unwrap())).collect();
+        for other in &mut others {
+            assert_eq!(other.says(), "ready");
+        }
+        let lists = Context::new().with("numbers", (0..ITEMS).collect::<Vec<u64>>());
+        let runner = database.configured(quick().submit_only(true), [serial(directory.path())]).await;
+        let execution = runner.submit("serial").input(lists).send().await.unwrap();
+        let result = ends(&execution).await;
+        assert_eq!(result.status, ExecutionStatus::Completed, "{:?}", result.error_message);
+        let notes = std::fs::read_to_string(directory.path().join("notes")).unwrap();
+        let notes: Vec<(&str, &str)> = notes.lines().filter_map(|line| line.split_once(' ')).collect();
+        let mut items: Vec<u64> = notes.iter().map(|(_, item)| item.parse().unwrap()).collect();
+        items.sort_unstable();
+        assert_eq!(items, (0..ITEMS).collect::<Vec<u64>>(), "each once");
+        let by: HashSet<&str> = notes.iter().map(|(process, _)| *process).collect();
+        assert_eq!(by.len(), 3, "two of them do not run all");
+        runner.shutdown().await.unwrap();
+    }
+
     async fn a_map_that_is_paused_starts_nothing_until_it_is_resumed(database: Database) {
         let gate = Gate::new();
         let workflow = Workflow::builder("map")
@@ -382,6 +423,44 @@ on_each_store! {
         worker.shutdown().await.unwrap();
         front.shutdown().await.unwrap();
     }
+}
+
+/// Leaves for the first item what JSON cannot say.
+#[cloacina::task(map = "numbers", tolerate = 1, dependencies = ["list"], retry(attempts = 1))]
+async fn pair(item: Item<u8>) -> Result<BTreeMap<(u8, u8), u8>, TaskError> {
+    Ok(if item.index() == 0 { BTreeMap::from([((1, 2), 3)]) } else { BTreeMap::new() })
+}
+
+/// A map, one item at a time, that fails if two of them run at once.
+fn serial(directory: &Path) -> Workflow {
+    let directory = directory.to_owned();
+    let item = task("item", move |context: Context| {
+        let (directory, item) = (directory.clone(), context.get::<u64>("item").unwrap());
+        async move {
+            let alone = directory.join("alone");
+            // Whoever comes while another one is there finds it.
+            File::create_new(&alone).map_err(TaskError::fatal)?;
+            let note = format!("{} {item}\n", std::process::id());
+            let mut notes = OpenOptions::new().append(true).create(true).open(directory.join("notes"))?;
+            notes.write_all(note.as_bytes())?;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            std::fs::remove_file(alone)?;
+            RUN_HERE.fetch_add(1, Ordering::Relaxed);
+            Ok(context)
+        }
+    });
+    Workflow::builder("serial").task(item.map("numbers").parallel(1)).build()
+}
+
+/// How many items of [`serial`] have run in this process.
+static RUN_HERE: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs some items of [`serial`], and leaves the rest to others.
+pub(crate) async fn takes_part_in_serial(directory: &Path) {
+    let runner = crate::process::place().workflow(serial(directory)).build().await.unwrap();
+    crate::process::say("ready");
+    until(async || RUN_HERE.load(Ordering::Relaxed) >= 25).await;
+    runner.shutdown().await.unwrap();
 }
 
 #[cloacina::task(

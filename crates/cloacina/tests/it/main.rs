@@ -15,6 +15,7 @@ mod admin;
 mod attack;
 mod audit;
 mod blocking;
+mod bulk;
 mod by_name;
 mod children;
 mod configuration;
@@ -57,6 +58,7 @@ mod serve;
 #[cfg(feature = "postgres")]
 mod shared;
 mod shutdown;
+mod stream;
 mod submit;
 mod suspend;
 mod tenant;

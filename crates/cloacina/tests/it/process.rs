@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use cloacina::runner::{Runner, RunnerBuilder};
@@ -59,7 +59,7 @@ impl Other {
     }
 
     /// The next thing that it says.
-    fn says(&mut self) -> String {
+    pub(crate) fn says(&mut self) -> String {
         for line in &mut self.lines {
             let line = line.unwrap();
             if let Some((_, words)) = line.split_once(SAYS) {
@@ -67,6 +67,11 @@ impl Other {
             }
         }
         panic!("the other process ended without a word");
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn died(mut self) -> ExitStatus {
+        self.process.wait().unwrap()
     }
 
     /// Lets it go on to its end, which has to be a good one.
@@ -85,7 +90,7 @@ impl Drop for Other {
     }
 }
 
-fn say(words: impl std::fmt::Display) {
+pub(crate) fn say(words: impl std::fmt::Display) {
     // Past the test harness, which buffers what is printed.
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{SAYS}{words}").unwrap();
@@ -97,7 +102,7 @@ async fn told_to_go_on() {
     tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()).unwrap()).await.unwrap();
 }
 
-fn place() -> RunnerBuilder {
+pub(crate) fn place() -> RunnerBuilder {
     let builder = Runner::builder().database_url(std::env::var(URL).unwrap());
     match std::env::var(SCHEMA) {
         Ok(schema) => builder.schema(schema),
@@ -116,6 +121,8 @@ async fn another_process() {
         "control" => control().await,
         "execute" => execute().await,
         "crash" => crash().await,
+        "bulk" => crate::bulk::dies_in_the_midst().await,
+        "serial" => crate::children::takes_part_in_serial(Path::new(&argument())).await,
         "submit" => submit().await,
         "note" => note_many().await,
         "environment" => environment().await,

@@ -136,11 +136,15 @@ on_each_store! {
         mended.store(true, Ordering::Relaxed);
         let front = database.configured(quick().submit_only(true), []).await;
         let filter = ExecutionFilter::all().status(ExecutionStatus::Failed).superseded(false);
-        let report = front.rerun_many(filter, From::Failed).send().await.unwrap();
+        let run = front.rerun_many(filter, From::Failed).start().await.unwrap();
+        // One that has not the code either works it off.
+        let other = database.runner([]).await;
+        let report = run.wait().await.unwrap();
         assert_eq!((report.done, report.failed), (40, 0), "{report:?}");
+        other.shutdown().await.unwrap();
         front.shutdown().await.unwrap();
         let worker = database.runner([workflow("w", [breakable("only", &mended)])]).await;
-        let completed = ExecutionFilter::all().status(ExecutionStatus::Completed);
+        let completed = ExecutionFilter::all().workflow("w").status(ExecutionStatus::Completed);
         until(async || worker.list(completed.clone(), None, 100).await.unwrap().len() == 40).await;
         worker.shutdown().await.unwrap();
     }
@@ -460,7 +464,8 @@ on_each_store! {
         let report = runner.rerun_many(night(), From::Failed).on_progress(|report| told.push(report.done)).send();
         let report = in_time(report).await.unwrap();
         assert_eq!((report.matched, report.done, report.failed), (450, 450, 0), "{:?}", report.errors);
-        assert_eq!(told, [200, 400, 450]);
+        assert_eq!(told.last(), Some(&450));
+        assert!(told.is_sorted(), "{told:?}");
         let completed = || night().status(ExecutionStatus::Completed);
         until(async || runner.list(completed(), None, 1_000).await.unwrap().len() == 450).await;
         let left = night().status(ExecutionStatus::Failed).superseded(false);

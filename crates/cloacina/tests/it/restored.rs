@@ -15,7 +15,7 @@ use cloacina_testing::clock::ManualClock;
 
 use crate::support::{Database, Gate, assert_error, idle, in_time, quick, until, workflow};
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "workflow_executions",
     "task_executions",
     "ready_tasks",
@@ -24,6 +24,7 @@ const TABLES: [&str; 9] = [
     "task_children",
     "signals",
     "execution_tags",
+    "task_pages",
     "task_attempts",
 ];
 

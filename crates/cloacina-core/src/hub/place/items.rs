@@ -7,15 +7,22 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::id::{ExecutionId, TaskIndex};
+use crate::store::Stream;
 
 /// How many bytes of lists are kept, as JSON. One that is not kept is read again.
 const KEPT: usize = 8 << 20;
 
 /// What the children of a node are about.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Items {
-    /// One for each child.
+    /// How many there are: one for each child.
+    pub(crate) total: usize,
+    /// The number of the first of those that are here.
+    pub(crate) first: i64,
+    /// All of them, or some if they were emitted.
     pub(crate) list: Vec<Value>,
+    /// What they were emitted as.
+    pub(crate) stream: Option<Stream>,
     /// How many bytes the context has that it is from.
     pub(crate) bytes: usize,
     /// How many executions are above a child.
@@ -26,6 +33,16 @@ pub(crate) struct Items {
     pub(crate) token: Option<Uuid>,
     /// In which trace their parent was submitted.
     pub(crate) trace: Option<Arc<str>>,
+}
+
+impl Items {
+    /// Whether there is nothing to be read for the items from this one on.
+    pub(crate) fn has(&self, from: i64) -> bool {
+        let here = |number: i64| usize::try_from(number).is_ok_and(|number| number < self.list.len());
+        self.stream.is_none()
+            || usize::try_from(from).is_ok_and(|from| from >= self.total)
+            || here(from - self.first)
+    }
 }
 
 /// The lists of a place. Written and read by who looks after children.
@@ -62,7 +79,17 @@ mod tests {
     use super::*;
 
     fn of(bytes: usize) -> Arc<Items> {
-        Arc::new(Items { list: Vec::new(), bytes, depth: 1, tags: None, token: None, trace: None })
+        Arc::new(Items {
+            total: 0,
+            first: 0,
+            list: Vec::new(),
+            stream: None,
+            bytes,
+            depth: 1,
+            tags: None,
+            token: None,
+            trace: None,
+        })
     }
 
     #[test]

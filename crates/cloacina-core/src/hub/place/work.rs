@@ -78,7 +78,10 @@ impl Work {
     /// else is concerned.
     pub(crate) fn related(&self, executions: impl Iterator<Item = ExecutionId>) -> Vec<ExecutionId> {
         let is_related = |live: &Live| {
-            live.origin.is_known() || live.graph.has_children() || live.graph.on_failure().is_some()
+            live.origin.is_known()
+                || live.graph.has_children()
+                || live.has_children
+                || live.graph.on_failure().is_some()
         };
         executions.filter(|id| self.live.get(id).is_none_or(is_related)).collect()
     }
@@ -91,6 +94,7 @@ impl Work {
                 && live.origin.fire.is_none()
                 && !live.graph.has_children()
                 && live.graph.on_failure().is_none()
+                && !live.has_children
         };
         self.live.get(&execution).is_some_and(is_it)
     }

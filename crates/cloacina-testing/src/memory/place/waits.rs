@@ -338,6 +338,7 @@ impl PlaceRows {
             submitted_by: None,
             on_failure: None,
             rerun: None,
+            child: None,
         };
         self.submit(Writer { runner: None, now }, &new);
         starts.execution

@@ -248,6 +248,7 @@ impl Process {
             submitted_by: None,
             on_failure: None,
             rerun: None,
+            child: None,
             tasks,
         };
         let id = execution.id;
