@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use cloacina_core::store::Place;
-use cloacina_core::{Context, Recording, Submitter};
+use cloacina_core::{Context, Submitter};
 use uuid::Uuid;
 
 use crate::doctor::Finding;
@@ -44,7 +44,7 @@ impl TenantDb {
         let data = resource
             .downcast::<DataOf>()
             .map_err(|_| DataError::configuration("the runner was given something else than data"))?;
-        let submitter = Recording::of(task).and_then(Recording::submitter).map_err(|error| {
+        let submitter = Submitter::of(task).map_err(|error| {
             DataError::new(DataErrorKind::Over, format!("tenant `{}`: {error}", task.place()))
         })?;
         Ok(data.source.db(Arc::clone(&data.place), submitter))

@@ -27,7 +27,7 @@ use crate::runtime::{on_blocking_thread, runtime};
 use crate::time::micros;
 use crate::{audit, connect, files, keys, migrate};
 
-const TEMPLATE_PUT: &str = include_str!("../sql/template_put.sql");
+const TEMPLATE_PUT: &str = include_str!("../registry/template_put.sql");
 
 /// How often the directory is looked through for files that were put there by hand.
 const SCAN: Duration = Duration::from_secs(60);

@@ -25,13 +25,14 @@ use super::admission::Room;
 use super::batch::PlaceBatch;
 use super::children::DEEPEST;
 use super::place::OpenPlace;
-use super::recording::Recording;
+use super::recording::{Recording, over};
 use super::shared::Hub;
 use super::submitting::Roots;
 use super::transition::{Submit, SubmitReply};
 use crate::config::RunnerConfig;
 use crate::context::{payload_of, token_base, token_of_child};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, TaskError};
+use crate::execution::TaskInfo;
 use crate::id::ExecutionId;
 use crate::meters::count_signal;
 use crate::origin::{Origin, Parent};
@@ -63,6 +64,16 @@ pub struct Deferred {
 impl Submitter {
     pub(crate) fn new(hub: Arc<Hub>, place: Arc<OpenPlace>, settings: Option<Arc<RunnerConfig>>) -> Self {
         Self { hub, place, settings }
+    }
+
+    /// That of the tenant whose task this is.
+    ///
+    /// # Errors
+    ///
+    /// The task was not started by the engine, or its attempt is over.
+    pub fn of(task: &TaskInfo) -> Result<Self, TaskError> {
+        let (hub, place) = Recording::of(task)?.whereabouts().ok_or_else(over)?;
+        Ok(Self::new(hub, place, None))
     }
 
     /// The time, if the clock of a test overrides the database's.

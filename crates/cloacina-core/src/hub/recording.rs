@@ -19,7 +19,6 @@ use serde_json::Value;
 use tokio::sync::{OwnedRwLockReadGuard, watch};
 
 use super::batch::PlaceBatch;
-use super::deferred::Submitter;
 use super::place::OpenPlace;
 use super::shared::Hub;
 use super::stream::{Buffered, MOST_ITEMS, Streams, marker};
@@ -213,16 +212,6 @@ impl Recording {
         task.engine.downcast_ref::<Self>().ok_or_else(made_up)
     }
 
-    /// What submits executions of the tenant, in its transactions.
-    ///
-    /// # Errors
-    ///
-    /// The attempt is over.
-    pub fn submitter(&self) -> Result<Submitter, TaskError> {
-        let attempt = self.0.upgrade().ok_or_else(over)?;
-        Ok(Submitter::new(Arc::clone(&attempt.hub), Arc::clone(&attempt.place), None))
-    }
-
     /// Where the attempt runs, as long as it does.
     pub(crate) fn whereabouts(&self) -> Option<(Arc<Hub>, Arc<OpenPlace>)> {
         let attempt = self.0.upgrade()?;
@@ -340,7 +329,7 @@ impl Before for Recording {
     }
 }
 
-fn over() -> TaskError {
+pub(super) fn over() -> TaskError {
     TaskError::new("the attempt was over before its task came to an end")
 }
 
