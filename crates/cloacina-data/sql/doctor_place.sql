@@ -232,7 +232,7 @@ finding (fatal, what, remedy) AS (
                 WHEN $2 = 'login' THEN privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
                 WHEN attname IS NOT NULL THEN attname <> 'tenant_id' AND privilege_type = 'UPDATE'
                     OR relname IN ('workflow_executions', 'task_executions') AND privilege_type = 'INSERT'
-                ELSE relname IN ('ready_tasks', 'due_rows') AND privilege_type IN ('INSERT', 'DELETE') OR relname IN ('task_attempts', 'execution_tags', 'task_children') AND privilege_type = 'INSERT' END
+                ELSE relname IN ('ready_tasks', 'due_rows') AND privilege_type IN ('INSERT', 'DELETE') OR relname IN ('task_attempts', 'execution_tags', 'task_children', 'signals') AND privilege_type = 'INSERT' END
             WHEN 'sequence' THEN privilege_type = 'USAGE'
             WHEN 'partition' THEN false
             ELSE privilege_type = 'SELECT' END

@@ -72,14 +72,14 @@ pub(crate) fn shared_security() -> String {
         ));
     }
     text.push_str(&format!(
-        "GRANT SELECT ON {ENGINE_TABLES} TO {APP}; GRANT UPDATE (state, finished_at, error, tags, parent_id, parent_node, item, has_waits) ON workflow_executions TO {APP}; \
+        "GRANT SELECT ON {ENGINE_TABLES} TO {APP}; GRANT UPDATE (state, finished_at, error, tags, parent_id, parent_node, item, has_waits, on_failure) ON workflow_executions TO {APP}; \
          GRANT UPDATE (state, outcome, failures, due_at, finished_at, patch, error, skip_reason, handled, waiting_on, attempt, runner_id, started_at) \
          ON task_executions TO {APP}; \
          GRANT INSERT (tenant_id, id, workflow, fingerprint, state, priority, input, created_at, started_at, deadline, idempotency_key, input_hash, submitter, expands_at) \
          ON workflow_executions TO {APP}; \
          GRANT INSERT (tenant_id, execution_id, task, name, state, waiting_on, attempt, runner_id, due_at, started_at) \
-         ON task_executions TO {APP}; GRANT INSERT, DELETE ON ready_tasks, due_rows TO {APP}; GRANT INSERT ON task_attempts, execution_tags, task_children TO {APP}; \
-         GRANT UPDATE (total, started) ON task_children TO {APP}"
+         ON task_executions TO {APP}; GRANT INSERT, DELETE ON ready_tasks, due_rows TO {APP}; GRANT INSERT ON task_attempts, execution_tags, task_children, signals TO {APP}; \
+         GRANT UPDATE (total, started) ON task_children TO {APP}; GRANT UPDATE (until) ON task_waits TO {APP}"
     ));
     text
 }

@@ -42,6 +42,11 @@ pub(crate) enum Tenants {
         /// Its name
         name: String,
     },
+    /// Gives the login of a tenant another name and password; those before work for another hour
+    Rotate {
+        /// Its name
+        name: String,
+    },
     /// Removes a tenant with everything that it has
     Remove {
         /// Its name
@@ -79,6 +84,14 @@ pub(crate) struct Limits {
 
 fn path(name: &str) -> String {
     format!("/v1/tenants/{}", encode(name))
+}
+
+fn say_login(login: &Value) -> Result<()> {
+    say(&format!(
+        "its login is {} with the password {}, which is kept nowhere",
+        text(&login["user"]),
+        text(&login["password"])
+    ))
 }
 
 impl Tenants {
@@ -129,11 +142,7 @@ impl Tenants {
                 say(&format!("{} is in {}", text(&made["name"]), text(&made["place"])))?;
                 match &made["credentials"] {
                     Value::Null => Ok(()),
-                    login => say(&format!(
-                        "its login is {} with the password {}, which is kept nowhere",
-                        text(&login["user"]),
-                        text(&login["password"])
-                    )),
+                    login => say_login(login),
                 }
             }
             Self::Limits(limits) => {
@@ -154,6 +163,13 @@ impl Tenants {
             }
             Self::Activate { name } => {
                 remote.post(&format!("{}/activate", path(&name)), None).await.map(drop)
+            }
+            Self::Rotate { name } => {
+                let login = remote.post(&format!("{}/rotate", path(&name)), None).await?;
+                if output.json(&login)? {
+                    return Ok(());
+                }
+                say_login(&login)
             }
             Self::Remove { name } => {
                 output.confirm(&format!(

@@ -56,5 +56,5 @@ CROSS JOIN LATERAL (
 ) AS ready, clock
 WHERE task.ctid = ready.ctid
 RETURNING task.tenant_id, task.execution_id, task.task, picked.workflow, picked.fingerprint, picked.priority, task.attempt,
-          task.failures, task.lost, extract(epoch FROM clock.now - picked.due_at)::float8 AS waited, picked.input::text,
+          task.failures, task.lost, (extract(epoch FROM clock.now) - extract(epoch FROM picked.due_at))::float8 AS waited, picked.input::text,
           picked.created_at, picked.timed

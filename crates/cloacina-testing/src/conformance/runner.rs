@@ -245,7 +245,11 @@ pub async fn what_a_runner_holds_is_told(fixture: &impl Fixture) {
     other.submit(claimed_draft(1), at(0)).await;
     runner.report(Outcome { successors: vec![(1, true)], ..completed(id, 0) }, at(1)).await;
     world.submit(draft(&[0]), at(1)).await;
-    let claimed = runner.claim(1, at(2)).await.into_iter().map(|claimed| Claimed { fresh: None, ..claimed });
+    let claimed = runner.claim(1, at(2)).await.into_iter().map(|claimed| Claimed {
+        fresh: None,
+        waited: Duration::ZERO,
+        ..claimed
+    });
     let mut held = world.process().await.held(runner.id).await;
     held.sort_unstable_by_key(|held| (held.execution != id, held.task));
     assert_eq!(held.len(), 2);

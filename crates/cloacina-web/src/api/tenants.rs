@@ -64,6 +64,16 @@ pub(super) fn routes(routes: Routes) -> Routes {
             Doc::new("activateTenant", "Let a suspended tenant work again")
                 .answers_nothing("204", "It is active"),
         )
+        .post(
+            "/v1/tenants/{tenant}/rotate",
+            rotate,
+            Doc::new("rotateTenant", "Give the login of a tenant another name and password")
+                .description(
+                    "They are kept nowhere else. Those before work for another hour. A tenant without a login of its \
+                     own is refused.",
+                )
+                .answers::<Credentials>("200", "The new ones"),
+        )
         .put(
             "/v1/tenants/{tenant}/limits",
             limits,
@@ -255,6 +265,18 @@ async fn suspend(permit: Permit<Own>) -> Result<StatusCode, Problem> {
 async fn activate(permit: Permit<Own>) -> Result<StatusCode, Problem> {
     permit.engine().manager()?.resume(permit.tenant()).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(feature = "postgres")]
+async fn rotate(permit: Permit<Own>) -> Result<axum::Json<Credentials>, Problem> {
+    let made = permit.engine().manager()?.rotate(permit.tenant()).await?;
+    Ok(axum::Json(Credentials { user: made.username, password: made.password }))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn rotate(permit: Permit<Own>) -> Result<axum::Json<Credentials>, Problem> {
+    permit.engine().manager()?;
+    Err(Problem::bad_request(format!("the tenant `{}` has no login of its own", permit.tenant())))
 }
 
 /// How much a tenant may use. What is left out is not limited.

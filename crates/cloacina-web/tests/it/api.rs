@@ -331,6 +331,14 @@ on_each_placement! {
         assert_eq!(service.get("/v1/tenants?after=globex").await["items"][0]["name"], "initech");
         let (status, problem) = service.call(ADMIN, "POST", "/v1/tenants", Some(json!({"name": "ACME"}))).await;
         assert_eq!((status, problem["kind"].as_str()), (StatusCode::CONFLICT, Some("Conflict")));
+        let (status, login) = service.call(ADMIN, "POST", "/v1/tenants/initech/rotate", None).await;
+        if made["credentials"].is_null() {
+            assert_eq!((status, login["kind"].as_str()), (StatusCode::BAD_REQUEST, Some("Configuration")), "{login}");
+        } else {
+            assert_eq!(status, StatusCode::OK, "{login}");
+            assert_ne!(login["user"], made["credentials"]["user"], "the one before works for an hour");
+            assert_ne!(login["password"], made["credentials"]["password"]);
+        }
         let (status, _) = service.call(ADMIN, "DELETE", "/v1/tenants/initech", None).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "without its name once more");
         service.done("DELETE", "/v1/tenants/initech?confirm=initech", None).await;
