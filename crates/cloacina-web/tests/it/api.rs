@@ -333,7 +333,7 @@ on_each_placement! {
         assert_eq!((status, problem["kind"].as_str()), (StatusCode::CONFLICT, Some("Conflict")));
         let (status, login) = service.call(ADMIN, "POST", "/v1/tenants/initech/rotate", None).await;
         if made["credentials"].is_null() {
-            assert_eq!((status, login["kind"].as_str()), (StatusCode::BAD_REQUEST, Some("Configuration")), "{login}");
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{login}");
         } else {
             assert_eq!(status, StatusCode::OK, "{login}");
             assert_ne!(login["user"], made["credentials"]["user"], "the one before works for an hour");
