@@ -196,6 +196,8 @@
     source?.close();
     source = new EventSource(events);
     source.addEventListener("open", heard);
+    // What the page shows was read before anybody watched.
+    source.addEventListener("watching", () => { heard(); held || soon(); });
     source.addEventListener("changed", () => { heard(); soon(); });
     source.addEventListener("newer", () => {
       heard();

@@ -34,6 +34,8 @@ const BEHIND: usize = 64;
 /// What was seen.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
+    /// These are looked at from now on: whatever changes later is told. What was read before may be older.
+    Watching(Arc<HashSet<Uuid>>),
     /// These executions changed.
     Executions(Arc<HashSet<Uuid>>),
     /// There is a newer execution.
@@ -61,6 +63,8 @@ struct Tail {
 pub(crate) struct Watcher {
     tail: Arc<Tail>,
     ids: Vec<Uuid>,
+    /// Whether it was told that its executions are looked at.
+    is_told: bool,
     changes: broadcast::Receiver<Change>,
     _permit: OwnedSemaphorePermit,
 }
@@ -96,7 +100,7 @@ impl Tails {
         }
         drop(watched);
         let changes = tail.changes.subscribe();
-        Ok(Watcher { tail: Arc::clone(tail), ids, changes, _permit: permit })
+        Ok(Watcher { tail: Arc::clone(tail), ids, is_told: false, changes, _permit: permit })
     }
 
     /// How long a look has to wait, so that all of them are not too many.
@@ -117,11 +121,17 @@ impl Tails {
 }
 
 impl Watcher {
-    /// The next thing that concerns this watcher: whether one of its executions changed (`true`), or there
-    /// is a newer one (`false`).
+    /// The next thing that concerns this watcher. The first is that it is watching.
     pub(crate) async fn next(&mut self) -> Option<Change> {
         loop {
             match self.changes.recv().await {
+                Ok(Change::Watching(looked)) => {
+                    // A look that began before does not know them.
+                    if !self.is_told && self.ids.iter().all(|id| looked.contains(id)) {
+                        self.is_told = true;
+                        return Some(Change::Watching(looked));
+                    }
+                }
                 Ok(Change::Executions(changed)) => {
                     let mine: HashSet<Uuid> =
                         self.ids.iter().copied().filter(|id| changed.contains(id)).collect();
@@ -173,6 +183,7 @@ async fn follow(tails: Weak<Tails>, tail: Arc<Tail>, engine: Engine, tenant: Str
                     _ = tail.changes.send(Change::Newer);
                 }
                 (newest, is_first) = (last, false);
+                _ = tail.changes.send(Change::Watching(Arc::new(watched.into_iter().collect())));
             }
             Err(error) => {
                 tracing::debug!(%error, tenant, "a tenant that is watched could not be looked at");

@@ -22,8 +22,9 @@ const ALIVE: Duration = Duration::from_secs(5);
 /// The most executions of one stream.
 const MOST: usize = 200;
 
-const WHAT: &str = "Events: `changed` with the ids of executions that did, a comma between them; `newer` when there is a newer \
-                    execution; `unknown` when the tenant could not be looked at. `alive` every 5 s.";
+const WHAT: &str = "Events: `watching` once all is watched, so read what you show after that; `changed` with the \
+                    ids of executions that did, a comma between them; `newer` when there is a newer execution; \
+                    `unknown` when the tenant could not be looked at. `alive` every 5 s.";
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
@@ -87,6 +88,7 @@ async fn watch(permit: &Permit<View>, ids: Vec<Uuid>) -> Result<Events, Problem>
     let watcher = web.tails.watch(&web.engine, permit.tenant(), ids)?;
     let events = stream::unfold(watcher, async |mut watcher: Watcher| {
         let event = match watcher.next().await? {
+            Change::Watching(_) => Event::default().event("watching").data("watching"),
             // An event without data is none to a browser.
             Change::Executions(ids) => {
                 let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();

@@ -25,8 +25,8 @@ async fn a_watcher_is_told_of_a_change_and_of_what_is_newer() {
             told.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     };
-    // This says that the stream lives: by then it has been looked once.
-    heard("event: alive").await;
+    // Whatever changes after this is told.
+    heard("event: watching").await;
     service.done("POST", &format!("/v1/tenants/acme/executions/{id}/cancel"), None).await;
     heard(&format!("event: changed\ndata: {id}")).await;
     service.done("POST", "/v1/tenants/acme/executions", Some(submit)).await;
