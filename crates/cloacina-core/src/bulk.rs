@@ -2,10 +2,10 @@
 //!
 //! It is an execution of a workflow of the engine's own, [`BULK`], which any process of the tenant runs that
 //! runs tasks. Its task goes through a listing page by page, from itself towards older ones: what is recorded
-//! meanwhile is newer and is not met, so nothing is rerun twice. Before it acts on a page it keeps, in its row
-//! in the database, how far it is and what the page has. If its process dies, the next attempt does the page
-//! that was kept once more, and goes on. Done twice, an action changes nothing twice: what was rerun before is
-//! refused, and counts as done.
+//! meanwhile is newer and is not met, so nothing is rerun twice. Before it acts on a page it keeps, in its
+//! row in the database, how far it is and what the page has. If its process dies, the next attempt does the
+//! page that was kept once more, and goes on. Done twice, an action changes nothing twice: what was rerun
+//! before is refused, and counts as done.
 //!
 //! It takes no slot while it works: what it does are the engine's own calls.
 
@@ -242,8 +242,8 @@ impl<'a> Bulk<'a> {
         Ok(BulkRun { execution: runner.submit_own(described).await? })
     }
 
-    /// [Starts](Self::start) it, and waits until it is over, wherever it is done. Dropping the future does not
-    /// stop it.
+    /// [Starts](Self::start) it, and waits until it is over, wherever it is done. Dropping the future does
+    /// not stop it.
     ///
     /// # Errors
     ///

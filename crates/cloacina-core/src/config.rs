@@ -44,10 +44,10 @@ pub struct RunnerConfig {
     /// one of a workflow with waits is refused with [`ErrorKind::Limit`]; `None` for no limit.
     ///
     /// Executions that wait cost nothing but their rows, and do not count in
-    /// [`max_queue_length`](Self::max_queue_length). Without a limit a tenant may fill its database with them.
-    /// What waits goes on, and what was submitted is not held up before its waits: only new ones are refused,
-    /// so somewhat more may come to wait than this. Those that schedules and signals start, and those that are
-    /// submitted by name where their workflow is not known, are not refused.
+    /// [`max_queue_length`](Self::max_queue_length). Without a limit a tenant may fill its database with
+    /// them. What waits goes on, and what was submitted is not held up before its waits: only new ones are
+    /// refused, so somewhat more may come to wait than this. Those that schedules and signals start, and
+    /// those that are submitted by name where their workflow is not known, are not refused.
     ///
     /// Defaults to `None`.
     pub max_waiting: Option<usize>,
@@ -152,8 +152,8 @@ pub struct RunnerConfig {
     /// Of PostgreSQL; a SQLite file has one tenant. Defaults to false.
     pub serve_all_tenants: bool,
     /// Whether the places that this process opens were put back from a backup, and nothing that is due there
-    /// is begun before [`resume_after_restore`](crate::PlaceRunner::resume_after_restore) of a runner of them:
-    /// [`overdue`](crate::PlaceRunner::overdue) tells first what that would be.
+    /// is begun before [`resume_after_restore`](crate::PlaceRunner::resume_after_restore) of a runner of
+    /// them: [`overdue`](crate::PlaceRunner::overdue) tells first what that would be.
     ///
     /// For a program of its own that is run before all others, because it holds back this process only. It
     /// refuses what is submitted until then. A place that is closed and opened again is held back again.

@@ -14,13 +14,13 @@ impl Context {
     /// Adds an item to the list of this name, for a [map](crate::workflow::Wait::map) that runs over it in a
     /// later task: `#[task(map = "images", …)]`.
     ///
-    /// What is emitted never lies in the context, nor all of it in memory: it is written in pages of a thousand
-    /// items or 4 MiB, while the task runs. A list has 1,000,000 items at most, of up to 64 KiB each. It is
-    /// there when the task completes. What an attempt emitted that fails is not: the next one begins anew. In
-    /// the context, the name stands for how many items there are.
+    /// What is emitted never lies in the context, nor all of it in memory: it is written in pages of a
+    /// thousand items or 4 MiB, while the task runs. A list has 1,000,000 items at most, of up to 64 KiB
+    /// each. It is there when the task completes. What an attempt emitted that fails is not: the next one
+    /// begins anew. In the context, the name stands for how many items there are.
     ///
-    /// A task that takes a `&TenantTx` emits nothing: its transaction and the pages would wait for each other.
-    /// Nor should one emit within a transaction that it has open.
+    /// A task that takes a `&TenantTx` emits nothing: its transaction and the pages would wait for each
+    /// other. Nor should one emit within a transaction that it has open.
     ///
     /// ```
     /// # use cloacina_core::{Context, TaskError};
@@ -42,8 +42,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// A fatal one if the item has no JSON form or is too large, or there are too many. What is wrong with the
-    /// database, or that the attempt is over.
+    /// A fatal one if the item has no JSON form or is too large, or there are too many. What is wrong with
+    /// the database, or that the attempt is over.
     pub async fn emit(&self, name: &str, item: impl Serialize) -> Result<(), TaskError> {
         let item = json::to_value(&item).map_err(|error| {
             TaskError::fatal(format!("an item of `{}` has no JSON form: {error}", name.escape_debug()))

@@ -33,8 +33,8 @@ pub struct OverdueSchedule {
 }
 
 impl PlaceRunner {
-    /// What is due and not done: what begins at once when somebody works for this tenant. Where somebody does,
-    /// that is next to nothing; where the tenant is suspended, or its place was [put
+    /// What is due and not done: what begins at once when somebody works for this tenant. Where somebody
+    /// does, that is next to nothing; where the tenant is suspended, or its place was [put
     /// back](crate::RunnerConfig::after_restore), it is what the next moment brings.
     ///
     /// Work that follows from it is not in it: the tasks after a wait, say. It locks the schedules for a
@@ -42,8 +42,8 @@ impl PlaceRunner {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Place`](crate::ErrorKind::Place) and [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable)
-    /// for what is wrong with the database.
+    /// [`ErrorKind::Place`](crate::ErrorKind::Place) and
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) for what is wrong with the database.
     pub async fn overdue(&self) -> Result<Overdue, Error> {
         let (hub, place) = (self.open_hub()?, self.open_place());
         let look = |settling: &mut decide::Settling, records: Vec<ScheduleRecord>, now| {

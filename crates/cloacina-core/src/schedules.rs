@@ -171,8 +171,8 @@ impl Schedules {
         self.apply_of(origin, schedules).await
     }
 
-    /// Makes the schedules that the operator has for all tenants exactly these, where they may be. Why not, of
-    /// each origin where that is so.
+    /// Makes the schedules that the operator has for all tenants exactly these, where they may be. Why not,
+    /// of each origin where that is so.
     ///
     /// # Errors
     ///
@@ -297,8 +297,8 @@ impl Schedules {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] for one that the operator has for all tenants, and what
-    /// is wrong with the database.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Conflict`] for one that the operator has for all tenants, and
+    /// what is wrong with the database.
     pub async fn delete(&self, name: &str) -> Result<(), Error> {
         self.one("delete_schedule", name, |_, record, _| Ok((Some(decide::delete_one(&record)?), ()))).await
     }

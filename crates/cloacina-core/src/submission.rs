@@ -208,10 +208,10 @@ where
     /// Records them, and returns what came of each, in the order of the inputs.
     ///
     /// Submitted to a runner, 1,000 of them, or as many as have 4 MiB, are recorded in one commit; the inputs
-    /// are asked for as the commits go on. What cannot be recorded, because of its input or because the tenant
-    /// has as many executions as it may, is an error in its place and keeps no other from being recorded.
-    /// Their first tasks begin a moment later than those of an execution that is submitted alone. If the
-    /// program stops before this returns, some of the commits may have been made: give each input a
+    /// are asked for as the commits go on. What cannot be recorded, because of its input or because the
+    /// tenant has as many executions as it may, is an error in its place and keeps no other from being
+    /// recorded. Their first tasks begin a moment later than those of an execution that is submitted alone.
+    /// If the program stops before this returns, some of the commits may have been made: give each input a
     /// [key](Input::key), and the whole can be submitted again.
     ///
     /// Submitted to a transaction, all of them are part of its commit.
@@ -316,8 +316,8 @@ impl<To> Submission<To> {
 }
 
 impl<To: StartsChildren> Submission<To> {
-    /// Makes it a child of the execution whose task this is, by this name: a task that is tried again finds the
-    /// child that it has started, instead of starting another one. At most 200 bytes.
+    /// Makes it a child of the execution whose task this is, by this name: a task that is tried again finds
+    /// the child that it has started, instead of starting another one. At most 200 bytes.
     ///
     /// Nobody waits for it. It is cancelled when its parent ends before it, however that ends, unless
     /// [`on_close`](Self::on_close) says otherwise. It has the priority, the tags and the deadline of its

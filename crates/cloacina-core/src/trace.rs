@@ -2,8 +2,8 @@
 //!
 //! The W3C trace context of the span in which an execution was submitted lies in its [origin](crate::origin).
 //! With the feature `opentelemetry` a span of its own is made there, and every attempt begins in its trace as
-//! long as that is short: later attempts begin traces of their own that are linked to it, because a trace that
-//! goes on for days is shown, sampled and stored badly.
+//! long as that is short: later attempts begin traces of their own that are linked to it, because a trace
+//! that goes on for days is shown, sampled and stored badly.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,9 +94,9 @@ mod spans {
     const SYSTEM: (&str, &str) = ("messaging.system", "cloacina");
     const DESTINATION: &str = "messaging.destination.name";
 
-    /// An execution is submitted: by which trace context its attempts are to be found. That of a span which is
-    /// made here, below the one that the caller is in or that was given; if there is no layer that wants it,
-    /// the given one.
+    /// An execution is submitted: by which trace context its attempts are to be found. That of a span which
+    /// is made here, below the one that the caller is in or that was given; if there is no layer that wants
+    /// it, the given one.
     pub(crate) fn submitted(workflow: &str, given: Option<Arc<str>>) -> Option<Arc<str>> {
         let span = info_span!("submit", workflow, otel.kind = "producer");
         if let Some(parent) = given.as_deref().and_then(remote) {

@@ -152,8 +152,8 @@ impl TenantTx {
         Submissions::new(self, workflow, inputs.into_iter())
     }
 
-    /// Starts to describe a signal to an execution of this tenant, which is sent exactly if the transaction is
-    /// committed. `payload` is what it brings, anything that has a JSON form.
+    /// Starts to describe a signal to an execution of this tenant, which is sent exactly if the transaction
+    /// is committed. `payload` is what it brings, anything that has a JSON form.
     ///
     /// It is recorded right before the commit, so nothing is learned of it: if the execution is over by then,
     /// or there is none, it has no effect, and the log says so. The transaction is committed all the same.

@@ -1,6 +1,6 @@
 -- In a transaction that is not the store's: new executions become children of tasks, whose executions are
--- locked. How many children a task has started is counted where a node counts those that it waits for: -1 at a
--- time, because nobody waits for them. One whose parent has ended in the meantime is swept (kind 4).
+-- locked. How many children a task has started is counted where a node counts those that it waits for: -1 at
+-- a time, because nobody waits for them. One whose parent has ended in the meantime is swept (kind 4).
 WITH linked AS (
     UPDATE workflow_executions AS child SET parent_id = new.parent_id, parent_node = new.task, item = new.number
     FROM unnest($3::uuid[], $4::uuid[], $5::smallint[], $6::bigint[]) AS new (id, parent_id, task, number)

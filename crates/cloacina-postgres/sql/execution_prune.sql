@@ -7,8 +7,8 @@ WITH RECURSIVE old AS MATERIALIZED (
     SELECT id FROM workflow_executions AS old
     WHERE tenant_id = $1::uuid AND finished_at < coalesce($2::timestamptz, now()) - $3::bigint * interval '1 microsecond'
       AND parent_id IS NULL
-      -- What took the place of one that has children, or emitted anything, may read what it finds there: it goes
-      -- first.
+      -- What took the place of one that has children, or emitted anything, may read what it finds there: it
+      -- goes first.
       AND (superseded_by IS NULL OR NOT (EXISTS (
           SELECT FROM task_children WHERE tenant_id = $1 AND execution_id = old.id OFFSET 0
       ) OR EXISTS (

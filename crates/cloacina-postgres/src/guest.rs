@@ -62,8 +62,8 @@ pub enum Answer {
     /// nothing left to wait for. Without a row that was recorded, the task is not this runner's any more, and
     /// the transaction must be rolled back.
     Recorded,
-    /// `execution_id uuid, started bigint`: how many children a task of an execution has started. If it is more
-    /// than [`MOST_CHILDREN_OF_A_TASK`], the transaction must be rolled back.
+    /// `execution_id uuid, started bigint`: how many children a task of an execution has started. If it is
+    /// more than [`MOST_CHILDREN_OF_A_TASK`], the transaction must be rolled back.
     ///
     /// [`MOST_CHILDREN_OF_A_TASK`]: cloacina_core::store::MOST_CHILDREN_OF_A_TASK
     Children,
@@ -71,8 +71,8 @@ pub enum Answer {
     Closed,
     /// `id uuid, state text`: the executions that are locked now, those of signals among them.
     Locked,
-    /// `repeated boolean, kept bigint, number bigint, task smallint, ask text`: what there is for the signal of
-    /// this number, or no row. The statements that record it come from [`deliver`], and are sent next.
+    /// `repeated boolean, kept bigint, number bigint, task smallint, ask text`: what there is for the signal
+    /// of this number, or no row. The statements that record it come from [`deliver`], and are sent next.
     Look(usize),
 }
 

@@ -1,5 +1,5 @@
-//! Keys, and the schedules that all tenants have, in the schema `cloacina`. They are the operator's to keep: a
-//! tenant's login cannot even see them.
+//! Keys, and the schedules that all tenants have, in the schema `cloacina`. They are the operator's to keep:
+//! a tenant's login cannot even see them.
 
 use std::sync::Arc;
 

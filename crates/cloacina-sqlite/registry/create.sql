@@ -1,5 +1,6 @@
--- What is known of the files of a directory. Everything here but the keys, the audit and the
--- schedules of all tenants can be read from the files, so there are no migrations: a table that is to look otherwise gets another name.
+-- What is known of the files of a directory. Everything here but the keys, the audit and the schedules of all
+-- tenants can be read from the files, so there are no migrations: a table that is to look otherwise gets
+-- another name.
 
 -- The tenants by the name of their file. The time is 0 where somebody has to look.
 CREATE TABLE IF NOT EXISTS place (
@@ -10,8 +11,8 @@ CREATE TABLE IF NOT EXISTS place (
 
 CREATE INDEX IF NOT EXISTS place_due ON place (due_at) WHERE due_at IS NOT NULL;
 
--- What a file holds that nobody has open: so that a look over all tenants reads few files. Nothing is known of
--- one that has no row here.
+-- What a file holds that nobody has open: so that a look over all tenants reads few files. Nothing is known
+-- of one that has no row here.
 CREATE TABLE IF NOT EXISTS place_holds (
     id        TEXT    NOT NULL PRIMARY KEY COLLATE NOCASE,
     -- The states of its executions: a bit for each.

@@ -1,5 +1,6 @@
--- Starts the workflow that an execution names for its failure, as one that was submitted by name, under a key of
--- its own (`ON_FAILURE` in the core), so once. Not for one that was started so itself, nor for a child of one.
+-- Starts the workflow that an execution names for its failure, as one that was submitted by name, under a key
+-- of its own (`ON_FAILURE` in the core), so once. Not for one that was started so itself, nor for a child of
+-- one.
 INSERT INTO workflow_executions (
     tenant_id, id, workflow, fingerprint, state, priority, created_at, idempotency_key, input_hash, expands_at, input
 )

@@ -1,5 +1,5 @@
--- The oldest end first. Children go with the execution that all of them come from.
--- What took the place of one that has children, or emitted anything, may read what it finds there: it goes first.
+-- The oldest end first. Children go with the execution that all of them come from. What took the place of one
+-- that has children, or emitted anything, may read what it finds there: it goes first.
 SELECT id FROM workflow_executions AS old
 WHERE tenant_id = ?1 AND finished_at < ?2 AND parent_id IS NULL
   AND (superseded_by IS NULL

@@ -62,8 +62,8 @@ fn time_of(connection: &Connection, path: &Path, now: Option<Timestamp>) -> Resu
     }
 }
 
-/// Writes a flush of one place, and signals to its executions, in the transaction that is open on a connection
-/// of whatever driver to the file of this path. Blocks for as long as that takes.
+/// Writes a flush of one place, and signals to its executions, in the transaction that is open on a
+/// connection of whatever driver to the file of this path. Blocks for as long as that takes.
 ///
 /// If an outcome was not recorded, the task is not this runner's any more, and the transaction must be rolled
 /// back.

@@ -1,5 +1,5 @@
-//! What a service that sells subscriptions does by itself: trials end, invoices are sent, reminders come after
-//! three days, usage is counted every night in the customer's own zone, and refunds wait for a human.
+//! What a service that sells subscriptions does by itself: trials end, invoices are sent, reminders come
+//! after three days, usage is counted every night in the customer's own zone, and refunds wait for a human.
 
 use std::time::Duration;
 
@@ -150,8 +150,8 @@ async fn count_usage(context: &mut Context) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// The nightly run of a customer, at four in the morning where that customer lives. No clock of any zone leaves
-/// this time out.
+/// The nightly run of a customer, at four in the morning where that customer lives. No clock of any zone
+/// leaves this time out.
 ///
 /// # Errors
 ///

@@ -7,8 +7,8 @@
 //! $ cargo run -p traces -- work orders.db        # works off all orders, and ends
 //! ```
 //!
-//! Without a collector add `OTEL_TRACES_EXPORTER=none`. The spans go to `OTEL_EXPORTER_OTLP_ENDPOINT`, which is
-//! `http://localhost:4318` unless it is set.
+//! Without a collector add `OTEL_TRACES_EXPORTER=none`. The spans go to `OTEL_EXPORTER_OTLP_ENDPOINT`, which
+//! is `http://localhost:4318` unless it is set.
 
 use std::time::Duration;
 

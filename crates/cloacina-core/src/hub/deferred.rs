@@ -8,10 +8,10 @@
 //!
 //! Signals are sent in the same way: collected, and recorded right before the commit.
 //!
-//! Until then executions are on their way like any other: they count where executions are limited, and the place
-//! does not go to rest. Once the commit is answered this process looks for the work, and hints to others; if
-//! it is not answered, both are done all the same. That is only for speed: the bell is part of the commit.
-//! Whatever drops them leaves nothing.
+//! Until then executions are on their way like any other: they count where executions are limited, and the
+//! place does not go to rest. Once the commit is answered this process looks for the work, and hints to
+//! others; if it is not answered, both are done all the same. That is only for speed: the bell is part of the
+//! commit. Whatever drops them leaves nothing.
 
 use std::fmt;
 use std::sync::Arc;

@@ -154,7 +154,8 @@ impl Completable {
         })
     }
 
-    /// Writes what the task has emitted and is not written yet, and says what is to stand for it in the context.
+    /// Writes what the task has emitted and is not written yet, and says what is to stand for it in the
+    /// context.
     pub(super) async fn emitted(&self) -> Result<Vec<(String, Value)>, TaskError> {
         let mut streams = self.streams.lock().await;
         for (name, buffered) in streams.iter_mut() {

@@ -39,8 +39,8 @@ const MOST_BUFFERED: u32 = 1_000;
 /// No schedule fires later.
 const LATEST: Timestamp = Timestamp::constant(221_845_392_000, 0);
 
-/// Expressions of which it was found out, which takes long, after what time they do not fire any more. So many
-/// are remembered.
+/// Expressions of which it was found out, which takes long, after what time they do not fire any more. So
+/// many are remembered.
 static OVER: LazyLock<Mutex<HashMap<String, Timestamp>>> = LazyLock::new(Mutex::default);
 const MOST_OVER: usize = 1_000;
 
@@ -569,8 +569,8 @@ mod tests {
         }
     }
 
-    /// `CLOACINA_ZONES` says how many zones are compared from 1990 to 2050, and has those with the oddest clocks
-    /// compared for as long; otherwise they are for the years in which those were odd.
+    /// `CLOACINA_ZONES` says how many zones are compared from 1990 to 2050, and has those with the oddest
+    /// clocks compared for as long; otherwise they are for the years in which those were odd.
     #[test]
     fn the_calendar_agrees_with_a_clock_on_the_wall_minute_by_minute() {
         let count = std::env::var("CLOACINA_ZONES").ok();

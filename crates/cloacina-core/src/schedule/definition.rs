@@ -290,8 +290,8 @@ impl Schedule {
     }
 
     /// Names a workflow that is started once for each of its executions that fails for good; see
-    /// [`WorkflowBuilder::on_failure`](crate::workflow::WorkflowBuilder::on_failure), whose place it takes for
-    /// what this schedule starts from now on.
+    /// [`WorkflowBuilder::on_failure`](crate::workflow::WorkflowBuilder::on_failure), whose place it takes
+    /// for what this schedule starts from now on.
     pub fn on_failure(mut self, workflow: impl Into<String>) -> Self {
         self.spec.on_failure = Some(workflow.into());
         self

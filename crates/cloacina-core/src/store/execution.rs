@@ -93,7 +93,8 @@ pub struct TaskRecord {
     pub handled: bool,
 }
 
-/// What a task that runs has done so far: kept in the row of the task, where its patch will be, until it ends.
+/// What a task that runs has done so far: kept in the row of the task, where its patch will be, until it
+/// ends.
 #[derive(Debug, Clone)]
 pub struct KeptTask {
     /// Its execution.
@@ -173,8 +174,8 @@ pub struct ExecutionFilter {
     pub tag: Option<String>,
     /// Whether another execution took their place.
     pub superseded: Option<bool>,
-    /// Recorded at this time or later. The stores do not look at it: a list goes from the newest on, and whoever
-    /// reads it stops there.
+    /// Recorded at this time or later. The stores do not look at it: a list goes from the newest on, and
+    /// whoever reads it stops there.
     pub since: Option<Timestamp>,
 }
 

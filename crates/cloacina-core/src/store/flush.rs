@@ -269,7 +269,8 @@ pub struct Expansion {
     pub workflow: WorkflowKey,
     /// Its tasks by position.
     pub tasks: Arc<[NewTask]>,
-    /// The workflow that is started when it [fails](super::ON_FAILURE), unless its execution says another one.
+    /// The workflow that is started when it [fails](super::ON_FAILURE), unless its execution says another
+    /// one.
     pub on_failure: Option<Arc<str>>,
 }
 

@@ -222,9 +222,9 @@ pub trait Store: KeyStore + AuditStore {
     async fn flush(&self, lane: usize, flush: &Flush) -> Result<Flushed>;
 
     /// Records new executions of which nothing is claimed, in one commit. Those that are
-    /// [reruns](NewExecution::rerun) are recorded if the executions whose places they take are there, are over
-    /// and were not rerun before; these are locked first, in the order of ids, and say from then on by which
-    /// they are superseded.
+    /// [reruns](NewExecution::rerun) are recorded if the executions whose places they take are there, are
+    /// over and were not rerun before; these are locked first, in the order of ids, and say from then on by
+    /// which they are superseded.
     async fn execution_record(
         &self,
         place: &Place,
@@ -242,8 +242,8 @@ pub trait Store: KeyStore + AuditStore {
         now: Option<Timestamp>,
     ) -> Result<Controlled>;
 
-    /// Keeps a page of what a task emits; with the first one those go that other attempts of it left. False, and
-    /// nothing is kept, if it does not run as this attempt under this runner.
+    /// Keeps a page of what a task emits; with the first one those go that other attempts of it left. False,
+    /// and nothing is kept, if it does not run as this attempt under this runner.
     async fn page_write(
         &self,
         place: &Place,
@@ -301,7 +301,8 @@ pub trait Store: KeyStore + AuditStore {
     ) -> Result<Expanded>;
 
     /// Gives a rerun that was recorded by the name of its workflow its tasks, those that are copied among
-    /// them; what else is [said of it](NewExecution::expanding) does not count. False if somebody else did, or it is over, paused or gone.
+    /// them; what else is [said of it](NewExecution::expanding) does not count. False if somebody else did,
+    /// or it is over, paused or gone.
     async fn execution_expand_rerun(
         &self,
         place: &Place,
@@ -392,8 +393,8 @@ pub trait Store: KeyStore + AuditStore {
     ) -> Result<DueChildren>;
 
     /// Does what was decided about nodes that wait for children, where their counters are those that it goes
-    /// by, and takes due rows away of which nothing can come. A step that starts anything in an execution that
-    /// is paused is not done. It waits for no execution that somebody else has locked.
+    /// by, and takes due rows away of which nothing can come. A step that starts anything in an execution
+    /// that is paused is not done. It waits for no execution that somebody else has locked.
     async fn children_settle(
         &self,
         place: &Place,
@@ -459,8 +460,8 @@ pub trait Store: KeyStore + AuditStore {
         executions: &[ExecutionId],
     ) -> Result<Vec<ExecutionHeader>>;
 
-    /// For each of these executions a number that changes whenever its state, one of its tasks or a counter of
-    /// its children does. Those that are not there are left out.
+    /// For each of these executions a number that changes whenever its state, one of its tasks or a counter
+    /// of its children does. Those that are not there are left out.
     async fn execution_pulse(
         &self,
         place: &Place,

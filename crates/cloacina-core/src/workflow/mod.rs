@@ -317,11 +317,11 @@ impl WorkflowBuilder {
     /// `execution_id`, `workflow` and `error` of that one, and its priority.
     ///
     /// It is recorded in the commit that records the failure, by its name, so it may be one that only other
-    /// programs have. One that was cancelled does not count as failed, also by its deadline. An execution that
-    /// was started so starts nothing itself when it fails, nor do its children: there is no loop. It does not
-    /// change the [`fingerprint`](Workflow::fingerprint): what counts is what the program says that records
-    /// the execution, and gives it its tasks. A [schedule](crate::Schedule::on_failure) may say another one
-    /// for what it starts. Without this call nothing is started.
+    /// programs have. One that was cancelled does not count as failed, also by its deadline. An execution
+    /// that was started so starts nothing itself when it fails, nor do its children: there is no loop. It
+    /// does not change the [`fingerprint`](Workflow::fingerprint): what counts is what the program says that
+    /// records the execution, and gives it its tasks. A [schedule](crate::Schedule::on_failure) may say
+    /// another one for what it starts. Without this call nothing is started.
     #[must_use]
     pub fn on_failure(mut self, workflow: impl Into<String>) -> Self {
         self.on_failure = Some(workflow.into());

@@ -112,8 +112,8 @@ impl Process {
         id
     }
 
-    /// Counts what has ended of executions with one node and so many children. Returns how many due rows there
-    /// were.
+    /// Counts what has ended of executions with one node and so many children. Returns how many due rows
+    /// there were.
     async fn count_ends(&self, children: i64, now: Timestamp) -> usize {
         let DueChildren { parents, void, .. } = self.due_children(now).await;
         let rows = void.len() + parents.iter().map(|parent| parent.rows.len()).sum::<usize>();
@@ -453,8 +453,8 @@ pub async fn ends_and_cancels_in_a_tree_come_in_any_order_without_a_deadlock(fix
     }
 }
 
-/// Has four children of an execution end while all of them, or some, are cancelled, and whoever looks after them
-/// does so.
+/// Has four children of an execution end while all of them, or some, are cancelled, and whoever looks after
+/// them does so.
 async fn any_order(seed: u64, runners: [Runner; 2]) {
     const CHILDREN: i64 = 4;
     let (mut rng, now) = (Rng::with_seed(seed), at(i64::try_from(seed).expect("there are not so many")));

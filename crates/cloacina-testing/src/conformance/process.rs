@@ -531,8 +531,8 @@ impl Process {
     }
 }
 
-/// Whether what met this error is to be tried again. A store may be busy; two of its transactions that wait for
-/// each other are a fault of it.
+/// Whether what met this error is to be tried again. A store may be busy; two of its transactions that wait
+/// for each other are a fault of it.
 fn passes(error: &StoreError) -> bool {
     let said = format!("{error} {error:?}");
     assert!(!said.contains("deadlock"), "{said}");

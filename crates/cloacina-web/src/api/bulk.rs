@@ -122,8 +122,8 @@ struct BulkView {
     /// When it ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
-    /// The state of the execution that does it: `pending` as long as no runner has begun, `cancelled` if it was
-    /// stopped.
+    /// The state of the execution that does it: `pending` as long as no runner has begun, `cancelled` if it
+    /// was stopped.
     status: &'static str,
     /// How many executions were met.
     matched: u64,

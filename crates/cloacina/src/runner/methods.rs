@@ -114,15 +114,15 @@ impl Runner {
         self.runner.resume_many(filter)
     }
 
-    /// What is due and not done: what begins at once when somebody works for this tenant. Where somebody does,
-    /// that is next to nothing; where the tenant is suspended, or its place was [put
+    /// What is due and not done: what begins at once when somebody works for this tenant. Where somebody
+    /// does, that is next to nothing; where the tenant is suspended, or its place was [put
     /// back](crate::RunnerConfig::after_restore) from a backup, it is what the next moment brings. Work that
     /// follows from it is not in it: the tasks after a wait, say.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Place`](crate::ErrorKind::Place) and [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable)
-    /// for what is wrong with the database.
+    /// [`ErrorKind::Place`](crate::ErrorKind::Place) and
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) for what is wrong with the database.
     pub async fn overdue(&self) -> Result<Overdue, Error> {
         self.runner.overdue().await
     }
@@ -261,8 +261,8 @@ impl Runner {
         self.runner.list(filter, before, limit).await
     }
 
-    /// What the operator decided about this tenant: whether it may work, and what it may use. Of a file nobody
-    /// can decide that.
+    /// What the operator decided about this tenant: whether it may work, and what it may use. Of a file
+    /// nobody can decide that.
     ///
     /// # Errors
     ///
@@ -271,16 +271,16 @@ impl Runner {
         self.runner.tenant_status().await
     }
 
-    /// What time it is for what is shown of this tenant: the time of this process, or of the clock that a test
-    /// moves.
+    /// What time it is for what is shown of this tenant: the time of this process, or of the clock that a
+    /// test moves.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.runner.now()
     }
 
     /// The versions of workflows that can run here and that some process had, by name, the newest of each
-    /// first, with who has them now: at most 10,000. A program that has a workflow describes it in the database
-    /// when it opens a place, for those that have not.
+    /// first, with who has them now: at most 10,000. A program that has a workflow describes it in the
+    /// database when it opens a place, for those that have not.
     ///
     /// # Errors
     ///
@@ -307,8 +307,8 @@ impl Runner {
     /// [audit](Self::audit), in the transaction in which it is done, and what it submits says
     /// [by whom](crate::ExecutionResult::submitted_by). So do the handles that come of it.
     ///
-    /// Of what is done to many executions ([`cancel_many`](Self::cancel_many)) one row is written. What changes
-    /// nothing is not noted. A runner that acts for nobody notes nothing, and pays nothing.
+    /// Of what is done to many executions ([`cancel_many`](Self::cancel_many)) one row is written. What
+    /// changes nothing is not noted. A runner that acts for nobody notes nothing, and pays nothing.
     #[must_use]
     pub fn acting(&self, actor: Actor) -> Self {
         let mut acting = self.clone();
@@ -316,9 +316,9 @@ impl Runner {
         acting
     }
 
-    /// Rows of the audit about this tenant, the newest first: at most `limit`, all before `before`, the number
-    /// of the last one of the page before. On SQLite: what was done in its file; what was done about it is in
-    /// [`TenantManager::audit`](crate::tenants::TenantManager::audit).
+    /// Rows of the audit about this tenant, the newest first: at most `limit`, all before `before`, the
+    /// number of the last one of the page before. On SQLite: what was done in its file; what was done about
+    /// it is in [`TenantManager::audit`](crate::tenants::TenantManager::audit).
     ///
     /// # Errors
     ///
@@ -327,23 +327,24 @@ impl Runner {
         self.runner.audit_list(before, limit).await
     }
 
-    /// Whether the rows of [`audit`](Self::audit) are as they were written: each has a hash over itself and the
-    /// one before. On PostgreSQL rows get theirs once an hour, and before they are read.
+    /// Whether the rows of [`audit`](Self::audit) are as they were written: each has a hash over itself and
+    /// the one before. On PostgreSQL rows get theirs once an hour, and before they are read.
     ///
-    /// A change of a row, one that is missing and one that was slipped in are found. Who can write to all of the
-    /// database can make the whole chain anew: note the [`head`](AuditVerdict::head) elsewhere from time to
-    /// time.
+    /// A change of a row, one that is missing and one that was slipped in are found. Who can write to all of
+    /// the database can make the whole chain anew: note the [`head`](AuditVerdict::head) elsewhere from time
+    /// to time.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) for a tenant's own login, since that is for
-    /// the operator; what is wrong with the database.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) for a tenant's own login, since that is
+    /// for the operator; what is wrong with the database.
     pub async fn audit_verify(&self) -> Result<AuditVerdict, Error> {
         self.runner.audit_verify().await
     }
 
     /// The keys that are kept beside this place: in its SQLite file, or for all tenants of its PostgreSQL
-    /// database. Those of a directory of files are [`TenantManager::keys`](crate::tenants::TenantManager::keys).
+    /// database. Those of a directory of files are
+    /// [`TenantManager::keys`](crate::tenants::TenantManager::keys).
     #[must_use]
     pub fn keys(&self) -> Keys {
         self.runner.keys()

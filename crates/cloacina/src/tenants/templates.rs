@@ -11,7 +11,8 @@ use crate::runner::Runner;
 
 impl TenantManager {
     /// Makes the schedules that all tenants have from an origin, a program say, exactly these; without any,
-    /// those before are taken away. The same again changes nothing, so this may stand where the program starts.
+    /// those before are taken away. The same again changes nothing, so this may stand where the program
+    /// starts.
     ///
     /// They are kept beside what is known of all tenants: in the schema `cloacina` of the database, or in the
     /// registry of the directory. A tenant has them from when it is next opened, or made, by a manager; those
@@ -25,8 +26,8 @@ impl TenantManager {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] for what a schedule cannot say; [`ErrorKind::ShutDown`]; and what is wrong
-    /// with the database or the directory.
+    /// [`ErrorKind::Configuration`] for what a schedule cannot say; [`ErrorKind::ShutDown`]; and what is
+    /// wrong with the database or the directory.
     pub async fn schedule_all(
         &self,
         origin: &str,

@@ -166,8 +166,8 @@ pub(crate) async fn thousand_files() {
         "{FILES} files: opened in {opened:?}, executed one after the other in {executed:?}, {each} bytes for each at rest, \
          at most {most} open"
     );
-    // The budget is 128; those that are about to be closed come on top, and they take long to close beside other
-    // work.
+    // The budget is 128; those that are about to be closed come on top, and they take long to close beside
+    // other work.
     assert!(most <= 400, "{most} files were open");
     // What the allocator keeps back is in it, and differs by some 20,000 from run to run.
     assert!(each <= 150_000, "a resting file costs {each} bytes");

@@ -17,8 +17,8 @@ fn told(workflow: &str) -> Workflow {
     Workflow::builder(workflow).task(task).build()
 }
 
-/// What such a task left. With traces of OpenTelemetry in this process, which nobody listens to here, it is the
-/// same.
+/// What such a task left. With traces of OpenTelemetry in this process, which nobody listens to here, it is
+/// the same.
 fn left(context: &Context) -> Option<String> {
     context.get::<Option<String>>("trace").unwrap()
 }
