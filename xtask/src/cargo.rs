@@ -1,8 +1,9 @@
 //! Running cargo.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 /// A cargo command in the root of the workspace.
 pub(crate) struct Cargo {
@@ -53,6 +54,30 @@ impl Cargo {
         if status.success() { Ok(()) } else { Err(Failure::Cargo { command: self.line(), status }) }
     }
 
+    /// Runs tests to their end, with our own output. What failed, and why, is told once more at the end: the
+    /// output of a long run has it somewhere in its middle.
+    pub(crate) fn run_tests(&mut self) -> Result<(), Failure> {
+        let child = self.command.stdout(Stdio::piped()).spawn();
+        let mut child = child.map_err(|error| self.not_started(&error))?;
+        let mut failures = Failures::default();
+        if let Some(output) = child.stdout.take() {
+            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line);
+                println!("{line}");
+                failures.read(&line);
+            }
+        }
+        let status = child.wait().map_err(|error| self.not_started(&error))?;
+        if status.success() {
+            return Ok(());
+        }
+        eprintln!("\n==> what failed");
+        for line in failures.told {
+            eprintln!("{line}");
+        }
+        Err(Failure::Cargo { command: self.line(), status })
+    }
+
     /// Runs it to its end and returns what it wrote to its standard output.
     pub(crate) fn output(&mut self) -> Result<String, Failure> {
         let output = self.command.output().map_err(|error| self.not_started(&error))?;
@@ -83,6 +108,31 @@ impl Cargo {
     }
 }
 
+/// The most that is told again of one failure.
+const LINES_OF_A_FAILURE: usize = 20;
+
+/// What test runners say of tests that failed: `---- name stdout ----`, and the lines below it.
+#[derive(Default)]
+struct Failures {
+    told: Vec<String>,
+    /// How many lines of the failure that is being read are still to be told.
+    left: usize,
+}
+
+impl Failures {
+    fn read(&mut self, line: &str) {
+        if line.starts_with("---- ") {
+            self.left = LINES_OF_A_FAILURE;
+        } else if line == "failures:" || line.starts_with("test result:") {
+            self.left = 0;
+        }
+        if self.left > 0 && !line.is_empty() {
+            self.told.push(line.to_owned());
+            self.left -= 1;
+        }
+    }
+}
+
 /// Why a command of ours ends.
 pub(crate) enum Failure {
     /// Cargo has told the reason itself.
@@ -109,5 +159,28 @@ impl Failure {
                 ExitCode::FAILURE
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Failures, LINES_OF_A_FAILURE};
+
+    #[test]
+    fn what_failed_is_told_without_what_passed_and_at_no_great_length() {
+        let long = "x\n".repeat(2 * LINES_OF_A_FAILURE);
+        let output = format!(
+            "running 3 tests\ntest a ... ok\ntest b ... FAILED\ntest c ... FAILED\n\nfailures:\n\n---- b stdout ----\n\n\
+             thread 'b' panicked at b.rs:1:1:\nwhy\n\n---- c stdout ----\n{long}\nfailures:\n    b\n    c\n\n\
+             test result: FAILED. 1 passed\n\nrunning 1 test\ntest d ... ok\n"
+        );
+        let mut failures = Failures::default();
+        for line in output.lines() {
+            failures.read(line);
+        }
+        let mut told =
+            vec!["---- b stdout ----", "thread 'b' panicked at b.rs:1:1:", "why", "---- c stdout ----"];
+        told.extend(vec!["x"; LINES_OF_A_FAILURE - 1]);
+        assert_eq!(failures.told, told);
     }
 }

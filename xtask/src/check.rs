@@ -39,17 +39,17 @@ pub(crate) fn check() -> Result<(), Failure> {
     step(cargo(["doc", "--workspace", "--no-deps", "--lib"]).env("RUSTDOCFLAGS", "-D warnings"))?;
 
     // All failures at once: a run is too long to learn them one by one.
-    step(server.hand_to(cargo(["test", "--workspace", "--no-fail-fast"]).with_test_threads()))
+    let mut tests = cargo(["test", "--workspace", "--no-fail-fast"]);
+    heading(&tests.line());
+    // The runner's own words are the last ones.
+    server.hand_to(tests.with_test_threads()).run_tests()
 }
 
 fn step(command: &mut Cargo) -> Result<(), Failure> {
     heading(&command.line());
     let started = Instant::now();
     let result = command.run();
-    // Not after the tests, whose own words are the last ones.
-    if !command.line().starts_with("cargo test") {
-        eprintln!("    {:.0?}", started.elapsed());
-    }
+    eprintln!("    {:.0?}", started.elapsed());
     result
 }
 

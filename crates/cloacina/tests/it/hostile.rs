@@ -469,7 +469,7 @@ async fn a_tenant_that_writes_our_name_into_its_rows_runs_no_more_than_it_may() 
     let database = Database::postgres().await;
     let meter = Meter::default();
     let workflows = || [workflow("spoiled", [meter.task("a")]), workflow("sound", [idle("a")])];
-    let config = || quick().lease(Duration::from_millis(600)).heartbeat_interval(Duration::from_millis(100));
+    let config = || quick().lease(Duration::from_secs(3)).heartbeat_interval(Duration::from_millis(100));
     let submits = database.configured(config().submit_only(true), workflows()).await;
     for _ in 0..40 {
         submits.execute_async("spoiled", Context::new()).await.unwrap();

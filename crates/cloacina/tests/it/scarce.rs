@@ -137,8 +137,10 @@ async fn an_execution_waits_for_a_server_that_can_only_be_read_for_a_while() {
 async fn many_who_read_much_do_not_keep_the_engine_from_its_work() {
     let database = Database::postgres().await;
     let beside = superuser(&database.url).await;
-    let lease = Duration::from_millis(600);
-    let config = quick().max_connections(10).lease(lease).heartbeat_interval(lease / 4);
+    let config = quick()
+        .max_connections(10)
+        .lease(Duration::from_secs(3))
+        .heartbeat_interval(Duration::from_millis(150));
     let gate = Gate::new();
     let runner = database.configured(config, [workflow("w", [gate.task("t")])]).await;
     let execution = runner.execute_async("w", Context::new()).await.unwrap();
