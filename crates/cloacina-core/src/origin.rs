@@ -80,9 +80,10 @@ impl Origin {
         }
     }
 
-    /// Whether somebody wants to know how the execution ended.
+    /// Whether something may follow from how the execution ended. A rerun starts what the execution before it
+    /// did when it failed.
     pub(crate) fn is_known(&self) -> bool {
-        self.fire.is_some() || self.parent.is_some()
+        self.fire.is_some() || self.parent.is_some() || self.rerun_of.is_some()
     }
 }
 

@@ -131,7 +131,12 @@ CREATE INDEX api_key_tenant ON api_key (tenant_id, id) WHERE tenant_id IS NOT NU
 CREATE TABLE schedule_template (
     origin     text        NOT NULL PRIMARY KEY CHECK (octet_length(origin) BETWEEN 1 AND 200),
     schedules  json        NOT NULL,
-    changed_at timestamptz NOT NULL CHECK (isfinite(changed_at))
+    changed_at timestamptz NOT NULL CHECK (isfinite(changed_at)),
+    version    bigint      NOT NULL DEFAULT 1,
+    -- The last tenant that has them, of those in the order of their names; NULL when all have.
+    rolled_out text,
+    -- Until when the process that gives them to the tenants is left alone.
+    taken_till timestamptz NOT NULL DEFAULT '-infinity'
 );
 
 -- How often a tenant's login has changed its bell in the second that began then.

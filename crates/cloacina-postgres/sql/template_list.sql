@@ -1,1 +1,2 @@
-SELECT origin, schedules::text AS schedules FROM cloacina.schedule_template ORDER BY origin COLLATE "C"
+SELECT origin, schedules::text AS schedules FROM cloacina.schedule_template WHERE schedules::text <> '[]'
+ORDER BY origin COLLATE "C"

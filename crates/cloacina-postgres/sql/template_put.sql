@@ -1,8 +1,8 @@
--- Keeps the schedules that all tenants have of an origin, or without any forgets them.
-WITH put AS (
-    INSERT INTO cloacina.schedule_template (origin, schedules, changed_at)
-    SELECT $1::text, $2::text::json, coalesce($3::timestamptz, now()) WHERE $2 <> '[]'
-    ON CONFLICT (origin) DO UPDATE SET schedules = excluded.schedules, changed_at = excluded.changed_at
-),
-gone AS (DELETE FROM cloacina.schedule_template WHERE origin = $1 AND $2 = '[]')
-SELECT NULL::uuid AS tenant_id
+-- Keeps the schedules that all tenants have of an origin. If they differ from the ones before, the tenants are
+-- to be given them.
+INSERT INTO cloacina.schedule_template AS template (origin, schedules, changed_at, rolled_out)
+SELECT $1::text, $2::text::json, coalesce($3::timestamptz, now()), CASE WHEN $2 <> '[]' THEN '' END
+ON CONFLICT (origin) DO UPDATE SET
+    schedules = excluded.schedules, changed_at = excluded.changed_at, version = template.version + 1, rolled_out = '', taken_till = '-infinity'
+    WHERE template.schedules::text <> excluded.schedules::text
+RETURNING NULL::uuid AS tenant_id

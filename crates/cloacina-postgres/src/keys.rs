@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use cloacina_core::store::{
-    KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, NewAudit, NewKey, Result, ScheduleTemplates, StoreError,
-    StoreErrorKind,
+    KeyHash, KeyId, KeyList, KeyRecord, KeyRefusal, NewAudit, NewKey, Result, Rollout, ScheduleTemplates,
+    StoreError, StoreErrorKind,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -80,6 +80,31 @@ pub(crate) async fn template_list(inner: Arc<Inner>) -> Result<Vec<ScheduleTempl
         })
     };
     rows.iter().map(templates).collect()
+}
+
+pub(crate) async fn rollout_take(inner: Arc<Inner>, now: Option<Timestamp>) -> Result<Rollout> {
+    let rows = run(&inner, sql::ROLLOUT_TAKE, params![now]).await?;
+    let (mut versions, mut first) = (Vec::new(), None::<String>);
+    for row in &rows {
+        let rolled_out: Option<String> = column(row, "rolled_out", CONTROL)?;
+        let Some(origin) = column::<Option<String>>(row, "origin", CONTROL)? else {
+            return Ok(if rolled_out.is_some() { Rollout::Elsewhere } else { Rollout::Done });
+        };
+        versions.push((origin, column(row, "version", CONTROL)?));
+        let rolled_out = rolled_out.unwrap_or_default();
+        first = Some(first.map_or(rolled_out.clone(), |first| first.min(rolled_out)));
+    }
+    Ok(Rollout::Next { after: first.unwrap_or_default(), versions })
+}
+
+pub(crate) async fn rollout_note(
+    inner: Arc<Inner>,
+    versions: Vec<(String, i64)>,
+    last: Option<String>,
+    now: Option<Timestamp>,
+) -> Result<()> {
+    let (origins, versions): (Vec<String>, Vec<i64>) = versions.into_iter().unzip();
+    run(&inner, sql::ROLLOUT_NOTE, params![origins, versions, last, now]).await.map(drop)
 }
 
 pub(crate) async fn insert(

@@ -65,10 +65,10 @@ use cloacina_core::store::{
     DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
     Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness,
     NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures,
-    PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    ScheduleRecord, ScheduleSelection, ScheduleTemplates, SchedulesSettled, Settled, SettledWaits,
-    SignalSent, Store, StoreError, StoreErrorKind, Stream, StreamPage, TemplateStore, TenantLimits,
-    TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, Rollout, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, ScheduleTemplates, SchedulesSettled, Settled,
+    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, Stream, StreamPage, TemplateStore,
+    TenantLimits, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -806,6 +806,20 @@ impl TemplateStore for PostgresStore {
 
     async fn template_list(&self) -> Result<Vec<ScheduleTemplates>> {
         self.run(keys::template_list(Arc::clone(&self.inner))).await
+    }
+
+    async fn rollout_take(&self, now: Option<Timestamp>) -> Result<Rollout> {
+        self.run(keys::rollout_take(Arc::clone(&self.inner), now)).await
+    }
+
+    async fn rollout_note(
+        &self,
+        versions: &[(String, i64)],
+        last: Option<&str>,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
+        let (inner, versions, last) = (Arc::clone(&self.inner), versions.to_vec(), last.map(str::to_owned));
+        self.run(keys::rollout_note(inner, versions, last, now)).await
     }
 }
 

@@ -135,9 +135,6 @@ fn written<'a>(place: &Place, submits: &'a [Arc<NewExecution>], now: Option<Time
         .iter()
         .filter_map(|submit| Some((Uuid::from(submit.rerun.as_ref()?.of), Uuid::from(submit.id))))
         .unzip();
-    if !old.is_empty() {
-        steps.push(Step::Run(sql::RERUN_MARK, params![tenant, old, new]));
-    }
     if !tags.is_empty() {
         steps.push(Step::of(sql::TAG_INSERT, tag_values(tenant, &tags)));
     }
@@ -146,6 +143,9 @@ fn written<'a>(place: &Place, submits: &'a [Arc<NewExecution>], now: Option<Time
     }
     if !on_failure.is_empty() {
         steps.push(Step::of(sql::EXECUTION_ON_FAILURE, by_values(tenant, &on_failure)));
+    }
+    if !old.is_empty() {
+        steps.push(Step::Run(sql::RERUN_MARK, params![tenant, old, new]));
     }
     if !unexpanded.is_empty() {
         let ids: Vec<Uuid> = unexpanded.into_iter().map(|(_, id)| id).collect();

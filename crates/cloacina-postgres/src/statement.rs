@@ -253,6 +253,8 @@ statements! {
     KEY_PRUNE "key_prune";
     TEMPLATE_PUT "template_put";
     TEMPLATE_LIST "template_list";
+    ROLLOUT_TAKE "rollout_take";
+    ROLLOUT_NOTE "rollout_note";
     AUDIT_NOTE "audit_note" own;
     AUDIT_ROWS "audit_rows" own;
     AUDIT_UNSEALED "audit_unsealed";

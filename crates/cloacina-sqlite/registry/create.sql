@@ -65,8 +65,13 @@ CREATE INDEX IF NOT EXISTS cloacina_key_tenant ON cloacina_key (tenant, id) WHER
 
 -- The schedules that all tenants have, by their origin.
 CREATE TABLE IF NOT EXISTS schedule_template (
-    origin    TEXT NOT NULL PRIMARY KEY CHECK (length(origin) BETWEEN 1 AND 200),
-    schedules TEXT NOT NULL
+    origin     TEXT    NOT NULL PRIMARY KEY CHECK (length(origin) BETWEEN 1 AND 200),
+    schedules  TEXT    NOT NULL,
+    version    INTEGER NOT NULL DEFAULT 1,
+    -- The last tenant that has them, of those in the order of their names; NULL when all have.
+    rolled_out TEXT,
+    -- Until when the process that gives them to the tenants is left alone.
+    taken_till INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 -- What somebody did by name, each row with the hash over it and the one before. The

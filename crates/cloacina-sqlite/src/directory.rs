@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use cloacina_core::store::{
     AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, ExecutionHeader, ExecutionList, KeyId, KeyList,
-    KeyRecord, KeyRefusal, KeyStore, NewAudit, NewKey, OpenWait, Result, ScheduleTemplates, StoreError,
-    StoreErrorKind, TemplateStore, WaitFilter,
+    KeyRecord, KeyRefusal, KeyStore, NewAudit, NewKey, OpenWait, Result, Rollout, ScheduleTemplates,
+    StoreError, StoreErrorKind, TemplateStore, WaitFilter,
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 use tokio::runtime::Handle;
 
 use crate::across::{self, Across};
@@ -28,6 +28,10 @@ use crate::time::micros;
 use crate::{audit, connect, files, keys, migrate};
 
 const TEMPLATE_PUT: &str = include_str!("../registry/template_put.sql");
+const ROLLOUT_TAKE: &str = include_str!("../registry/rollout_take.sql");
+
+/// For how long a process that rolls templates out is left alone, in microseconds.
+const TAKEN: i64 = 60_000_000;
 
 /// How often the directory is looked through for files that were put there by hand.
 const SCAN: Duration = Duration::from_secs(60);
@@ -417,14 +421,10 @@ impl TemplateStore for Directory {
         let (ScheduleTemplates { origin, schedules }, audit) = (templates.clone(), audit.cloned());
         self.with_registry(move |registry| {
             registry.write_to_disk(|connection| {
-                if schedules == "[]" {
-                    connection.execute("DELETE FROM schedule_template WHERE origin = ?1", [&origin])?;
-                } else {
-                    connection.prepare_cached(TEMPLATE_PUT)?.execute([&origin, &schedules])?;
-                }
+                let changed = connection.prepare_cached(TEMPLATE_PUT)?.execute([&origin, &schedules])?;
                 match &audit {
-                    Some(audit) => audit::note(connection, audit::OWN, audit, micros(now)),
-                    None => Ok(()),
+                    Some(audit) if changed > 0 => audit::note(connection, audit::OWN, audit, micros(now)),
+                    _ => Ok(()),
                 }
             })
         })
@@ -434,12 +434,63 @@ impl TemplateStore for Directory {
     async fn template_list(&self) -> Result<Vec<ScheduleTemplates>> {
         self.with_registry(move |registry| {
             registry.read(|connection| {
-                let mut statement = connection
-                    .prepare_cached("SELECT origin, schedules FROM schedule_template ORDER BY origin")?;
+                let mut statement = connection.prepare_cached(
+                    "SELECT origin, schedules FROM schedule_template WHERE schedules <> '[]' ORDER BY origin",
+                )?;
                 let rows = statement.query_map([], |row| {
                     Ok(ScheduleTemplates { origin: row.get(0)?, schedules: row.get(1)? })
                 })?;
                 Ok(rows.collect::<Result<_, _>>()?)
+            })
+        })
+        .await
+    }
+
+    async fn rollout_take(&self, now: Option<Timestamp>) -> Result<Rollout> {
+        let now = micros(now);
+        self.with_registry(move |registry| {
+            let open = registry.read(|connection| {
+                let found = "SELECT min(taken_till) FROM schedule_template WHERE rolled_out IS NOT NULL";
+                Ok(connection.query_row(found, [], |row| row.get::<_, Option<i64>>(0))?)
+            })?;
+            // Most often there is nothing to be written.
+            match open {
+                None => return Ok(Rollout::Done),
+                Some(till) if till > now => return Ok(Rollout::Elsewhere),
+                Some(_) => {}
+            }
+            registry.write_to_disk(|connection| {
+                let mut statement = connection.prepare_cached(ROLLOUT_TAKE)?;
+                let rows = statement.query_map([now, now + TAKEN], |row| {
+                    Ok(((row.get(0)?, row.get(1)?), row.get::<_, String>(2)?))
+                })?;
+                let taken = rows.collect::<Result<Vec<((String, i64), String)>, _>>()?;
+                let (versions, after): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
+                Ok(match after.into_iter().min() {
+                    Some(after) => Rollout::Next { after, versions },
+                    None => Rollout::Elsewhere,
+                })
+            })
+        })
+        .await
+    }
+
+    async fn rollout_note(
+        &self,
+        versions: &[(String, i64)],
+        last: Option<&str>,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
+        let (versions, last, now) = (versions.to_vec(), last.map(str::to_owned), micros(now));
+        let till = if last.is_some() { now + TAKEN } else { 0 };
+        self.with_registry(move |registry| {
+            registry.write_to_disk(|connection| {
+                let note = "UPDATE schedule_template SET rolled_out = ?3, taken_till = ?4 WHERE origin = ?1 AND version = ?2";
+                let mut statement = connection.prepare_cached(note)?;
+                for (origin, version) in &versions {
+                    statement.execute(params![origin, version, last, till])?;
+                }
+                Ok(())
             })
         })
         .await

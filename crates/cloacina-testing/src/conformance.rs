@@ -32,6 +32,7 @@ pub mod rerun;
 pub mod runner;
 pub mod schedule;
 pub mod submit;
+pub mod template;
 pub mod wait;
 pub mod workflow;
 
@@ -112,6 +113,7 @@ macro_rules! store_conformance {
                 an_execution_whose_tasks_completed_is_completed
                 who_submitted_an_execution_is_told_of_its_end
                 a_failure_starts_the_workflow_that_is_named_for_it_once
+                the_failure_of_a_rerun_starts_what_that_of_the_execution_before_it_did
                 an_unhandled_failure_fails_the_execution
                 a_handled_failure_does_not_fail_the_execution
                 one_failure_left_unhandled_is_enough

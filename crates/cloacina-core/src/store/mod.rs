@@ -62,7 +62,7 @@ pub use schedule::{
     Decide, FireList, FireOutcome, FireRecord, NewFire, ScheduleChange, ScheduleRecord, ScheduleRow,
     ScheduleSelection, ScheduleState, ScheduledExecution, SchedulesSettled,
 };
-pub use template::{ScheduleTemplates, TemplateStore};
+pub use template::{Rollout, ScheduleTemplates, TemplateStore};
 pub use tenant::{Placement, TenantLimits, TenantState, TenantStatus};
 pub use wait::{
     ChildrenPlan, DueWait, DueWaits, EndedBy, MOST_SIGNALS, NEVER, NewSignal, NodeEnd, OpenWait,

@@ -15,6 +15,7 @@ mod race;
 mod schema;
 mod shared;
 mod support;
+mod template;
 mod tenant;
 mod unreadable;
 mod wire;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloacina_core::execution::{ExecutionStatus, TaskState};
-use cloacina_core::store::{Closed, NewExecution, ON_FAILURE, Outcome};
+use cloacina_core::store::{Closed, NewExecution, ON_FAILURE, Outcome, Rerun};
 use cloacina_core::workflow::Fingerprint;
 
 use super::Fixture;
@@ -128,6 +128,25 @@ pub async fn a_failure_starts_the_workflow_that_is_named_for_it_once(fixture: &i
     assert_eq!(other.claim(10, at(5)).await.len(), 1);
     other.report(failed(started, 0, "no"), at(6)).await;
     assert_eq!(world.expand(&key("alert", 1), &[0], 10, at(7)).await, 0);
+}
+
+pub async fn the_failure_of_a_rerun_starts_what_that_of_the_execution_before_it_did(fixture: &impl Fixture) {
+    let world = World::new(fixture).await;
+    let runner = world.runner().await;
+    // A schedule said so, and what the code says is another workflow.
+    let new = NewExecution { on_failure: Some("page".into()), ..claimed_draft(1) };
+    let mut before = runner.submit(new, at(0)).await;
+    for seconds in [1, 3] {
+        runner.report(failed(before, 0, "no paper"), at(seconds)).await;
+        assert!(world.find("page", &format!("{ON_FAILURE}{before}")).await.is_some());
+        let rerun = Some(Box::new(Rerun { audit: None, of: before, copied: Vec::new() }));
+        let new = NewExecution { rerun, on_failure: Some("alert".into()), ..draft(&[0]) };
+        before = new.id;
+        assert_eq!(world.record(vec![new], at(seconds + 1)).await.submitted, [before]);
+        assert_eq!(runner.claim(10, at(seconds + 1)).await.len(), 1);
+    }
+    runner.report(failed(before, 0, "still none"), at(5)).await;
+    assert!(world.find("alert", &format!("{ON_FAILURE}{before}")).await.is_none());
 }
 
 pub async fn who_submitted_an_execution_is_told_of_its_end(fixture: &impl Fixture) {

@@ -312,6 +312,7 @@ impl PlaceRows {
         }
         let due = new.start_at.map_or(writer.now, |at| at.max(writer.now));
         let tasks = new.tasks.iter().map(|task| Task::new(task, due));
+        let before = new.rerun.as_ref().and_then(|rerun| self.executions.get(&rerun.of)?.on_failure.clone());
         let mut execution = Execution {
             header: ExecutionHeader {
                 id: new.id,
@@ -330,7 +331,7 @@ impl PlaceRows {
                 submitted_by: new.submitted_by.as_deref().map(str::to_owned),
             },
             schedule: None,
-            on_failure: new.on_failure.clone(),
+            on_failure: before.or_else(|| new.on_failure.clone()),
             key: new.idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
             parent: None,
             input: new.input.clone(),

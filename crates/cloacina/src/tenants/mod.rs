@@ -48,6 +48,7 @@ pub use cloacina_core::store::{Placement, TenantLimits, TenantState, TenantStatu
 use cloacina_core::{Error, ErrorKind, Keys, audit_list, audit_verify};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 pub use found::Across;
 pub use name::TenantName;
@@ -92,6 +93,8 @@ struct Shared {
     /// By the name in lower case.
     tenants: Mutex<HashMap<String, Arc<Tenant>>>,
     shut: AtomicBool,
+    /// Told when the schedules that all tenants have may be given to more of them.
+    rollout: Arc<Notify>,
 }
 
 /// A tenant that was asked for.
@@ -246,7 +249,7 @@ impl TenantManager {
             #[cfg(feature = "sqlite")]
             Backend::Sqlite(files) => files.provision(&name, placement, self.noted("provision")).await?,
         };
-        self.shared.made(&name).await;
+        self.shared.give_templates(&name).await;
         Ok(made)
     }
 
@@ -327,10 +330,13 @@ impl TenantManager {
         self.shared.check_open()?;
         match &self.shared.backend {
             #[cfg(feature = "postgres")]
-            Backend::Postgres(databases) => databases.resume(&name, self.noted("resume")).await,
+            Backend::Postgres(databases) => databases.resume(&name, self.noted("resume")).await?,
             #[cfg(feature = "sqlite")]
-            Backend::Sqlite(files) => files.cannot_decide(&name).await,
+            Backend::Sqlite(files) => files.cannot_decide(&name).await?,
         }
+        // It may have been passed over.
+        self.shared.give_templates(&name).await;
+        Ok(())
     }
 
     /// Sets all limits of a tenant, for every process; what is `None` has no limit of its own. In force
@@ -384,12 +390,7 @@ impl TenantManager {
     ///
     /// What is wrong with the database or the directory.
     pub async fn list(&self) -> Result<Vec<String>, Error> {
-        match &self.shared.backend {
-            #[cfg(feature = "postgres")]
-            Backend::Postgres(databases) => databases.list().await,
-            #[cfg(feature = "sqlite")]
-            Backend::Sqlite(files) => files.list().await,
-        }
+        self.shared.names().await
     }
 
     /// The keys of the service and of its tenants: in the schema `cloacina` of the manager's database, or in
@@ -612,8 +613,10 @@ impl TenantManagerBuilder {
             max_open: self.max_open.max(1),
             tenants: Mutex::default(),
             shut: AtomicBool::new(false),
+            rollout: Arc::default(),
         });
         tokio::spawn(look_after(Arc::downgrade(&shared)));
+        tokio::spawn(templates::roll_out(Arc::downgrade(&shared)));
         Ok(TenantManager { shared, actor: None })
     }
 }
@@ -651,6 +654,15 @@ impl Shared {
             return Err(Error::new(ErrorKind::ShutDown, "the tenant manager was shut down"));
         }
         Ok(())
+    }
+
+    async fn names(&self) -> Result<Vec<String>, Error> {
+        match &self.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(databases) => databases.list().await,
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(files) => files.list().await,
+        }
     }
 
     fn audit_store(&self) -> (Arc<dyn AuditStore>, Handle) {

@@ -1,8 +1,9 @@
 //! Schedules that all tenants have.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use cloacina_core::store::{NewAudit, ScheduleTemplates, StoreError, StoreErrorKind, TemplateStore};
+use cloacina_core::store::{NewAudit, Rollout, ScheduleTemplates, StoreError, StoreErrorKind, TemplateStore};
 use cloacina_core::{Error, ErrorKind, Schedule, Schedules};
 use tracing::warn;
 
@@ -15,10 +16,11 @@ impl TenantManager {
     /// starts.
     ///
     /// They are kept beside what is known of all tenants: in the schema `cloacina` of the database, or in the
-    /// registry of the directory. A tenant has them from when it is next opened, or made, by a manager; those
-    /// that this one has open have them when this returns, and a tenant that was not opened since keeps
-    /// what it has: to change all at once, ask for the [runner](Self::runner) of each that is
-    /// [listed](Self::list).
+    /// registry of the directory. Tenants that this manager has open have them when this returns, and those
+    /// that are made later from the beginning. All others are opened for it one after the other, in the
+    /// background: some hundreds a second. A process that ends meanwhile leaves the rest to the next manager
+    /// of these tenants, and of several managers one does it. A tenant that cannot be opened then has them
+    /// from when it is next opened by a manager; one that is suspended, from when it is resumed by one.
     ///
     /// In a tenant they are schedules as any other: it may pause and trigger them, and looks at their log. It
     /// may neither replace nor delete them. Where the name of one is taken by a schedule of the tenant's own,
@@ -52,7 +54,32 @@ impl TenantManager {
                 self.shared.apply_templates(&runner).await;
             }
         }
+        self.shared.rollout.notify_one();
         Ok(())
+    }
+}
+
+/// How many tenants are given the schedules before it is noted how far they have come.
+const NOTED: usize = 64;
+
+/// How often it is asked whether a rollout is left, of a process that has ended.
+const ASK: Duration = Duration::from_secs(60);
+
+/// Gives the schedules that all tenants have to those that nobody opens, until the manager is gone.
+pub(super) async fn roll_out(manager: Weak<Shared>) {
+    loop {
+        let Some(shared) = manager.upgrade().filter(|shared| shared.check_open().is_ok()) else { return };
+        match Box::pin(shared.roll_out_some()).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) if error.kind() == ErrorKind::ShutDown => return,
+            Err(error) => {
+                warn!(%error, "the schedules that all tenants have do not come to those that nobody opens; will try again");
+            }
+        }
+        let rollout = Arc::clone(&shared.rollout);
+        drop(shared);
+        let _ = tokio::time::timeout(ASK, rollout.notified()).await;
     }
 }
 
@@ -100,14 +127,77 @@ impl Shared {
         }
     }
 
-    /// A tenant was made: it has the schedules that all have, also if nobody opens it.
-    pub(super) async fn made(self: &Arc<Self>, name: &TenantName) {
+    /// Gives them to the next tenants. Whether there are more.
+    async fn roll_out_some(self: &Arc<Self>) -> Result<bool, Error> {
+        if self.config.after_restore {
+            return Ok(false);
+        }
+        let now = || self.config.clock.database_now();
+        let at = now();
+        let taken = self.ask(move |store| async move { store.rollout_take(at).await }).await?;
+        let Rollout::Next { mut after, versions } = taken else { return Ok(false) };
+        let mut names = self.names().await?;
+        names.retain(|name| *name > after);
+        names.sort_unstable();
+        let mut chunks = names.chunks(NOTED).peekable();
+        loop {
+            let chunk = chunks.next().unwrap_or_default();
+            for name in chunk {
+                self.check_open()?;
+                self.visit(name).await;
+            }
+            let is_last = chunks.peek().is_none();
+            after = chunk.last().cloned().unwrap_or(after);
+            let (versions, last, at) = (versions.clone(), (!is_last).then(|| after.clone()), now());
+            let noted = move |store: Arc<dyn TemplateStore>| async move {
+                store.rollout_note(&versions, last.as_deref(), at).await
+            };
+            self.ask(noted).await?;
+            if is_last {
+                // What was put meanwhile begins anew.
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Gives them to one tenant, which is closed again if nobody uses it.
+    async fn visit(self: &Arc<Self>, name: &str) {
+        let opened = match TenantName::parse(name) {
+            Ok(name) => {
+                let was_open = self.lock().contains_key(name.folded());
+                let opened = Box::pin(self.runner(&name)).await;
+                if !was_open && let Some(tenant) = self.lock().get(name.folded()) {
+                    // As if it had not been used for long.
+                    let mut used = tenant.used.lock();
+                    *used = used.checked_sub(self.idle_after).unwrap_or(*used);
+                }
+                opened.map(|runner| was_open.then_some(runner))
+            }
+            Err(error) => Err(error),
+        };
+        match opened {
+            // Opening it gave it to the others.
+            Ok(Some(runner)) => self.apply_templates(&runner).await,
+            Ok(None) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Suspended | ErrorKind::ShutDown | ErrorKind::NotFound
+                ) => {}
+            Err(error) => {
+                warn!(tenant = name, %error, "a tenant has not the schedules that all have: it could not be opened");
+            }
+        }
+    }
+
+    /// A tenant was made, or is active again: it has the schedules that all have, also if nobody opens it.
+    pub(super) async fn give_templates(self: &Arc<Self>, name: &TenantName) {
         let templates = self.ask(move |store| async move { store.template_list().await }).await;
         if templates.is_ok_and(|templates| templates.is_empty()) {
             return;
         }
         if let Err(error) = Box::pin(self.runner(name)).await {
-            warn!(tenant = name.as_str(), %error, "a tenant was made and has not the schedules that all have: it could not be opened");
+            warn!(tenant = name.as_str(), %error, "a tenant has not the schedules that all have: it could not be opened");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloacina::rerun::From;
 use cloacina::{
     Context, ErrorKind, ExecutionFilter, ExecutionStatus, Runner, Schedule, Triggered, Uuid, Wait, Workflow,
 };
@@ -101,14 +102,25 @@ on_each_store! {
         assert_eq!(schedules.get("nightly").await.unwrap().on_failure.as_deref(), Some("page"));
         let Triggered::Started(id) = schedules.trigger("nightly").await.unwrap() else { panic!("it runs") };
         // Nobody here has the code, and whoever gets it says another workflow.
-        let runner = database.runner([broken(), alert(), workflow("page", [idle("t")])]).await;
+        let runner = database.runner([broken(), workflow("plain", [failing("print")]), alert(), workflow("page", [idle("t")])]).await;
         let all = of(&runner, "page", 1).await;
         assert_eq!(all[0].1.get::<Uuid>("execution_id"), Some(id));
+        // Its reruns too, whoever sends them.
+        let again = runner.execution(id).rerun(From::Failed).send().await.unwrap();
+        of(&runner, "page", 2).await;
+        front.execution(again.execution_id).rerun(From::Start).send().await.unwrap();
+        of(&runner, "page", 3).await;
+        // Also where the code names none.
+        schedules.put(Schedule::new("weekly", "plain").cron("0 2 * * 1").unwrap().on_failure("page")).await.unwrap();
+        let Triggered::Started(id) = schedules.trigger("weekly").await.unwrap() else { panic!("it runs") };
+        of(&runner, "page", 4).await;
+        runner.execution(id).rerun(From::Failed).send().await.unwrap();
+        of(&runner, "page", 5).await;
         // One that was submitted by name starts what the code says.
         let by_name = front.submit("broken").by_name().send().await.unwrap();
         let all = of(&runner, "alert", 1).await;
         assert_eq!(all[0].1.get::<Uuid>("execution_id"), Some(by_name.execution_id));
-        of(&runner, "page", 1).await;
+        of(&runner, "page", 5).await;
         runner.shutdown().await.unwrap();
         front.shutdown().await.unwrap();
     }

@@ -1,5 +1,6 @@
 //! Many tenants by their names.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cloacina::audit::Actor;
@@ -437,6 +438,28 @@ in_each_home! {
         assert_eq!(acme.schedules().get("nightly").await.unwrap().state, ScheduleState::Paused);
         assert_eq!(names(&others, "initech").await, ["nightly", "weekly"]);
         others.shutdown_all().await.unwrap();
+    }
+
+    async fn schedules_for_all_come_to_tenants_that_nobody_opens_and_fire_there(home: Home) {
+        let tenants = home.manager().await;
+        let names = ["acme", "globex", "initech"];
+        for name in names {
+            tenants.provision(name).await.unwrap();
+        }
+        tenants.shutdown_all().await.unwrap();
+        let tenants = home.builder().idle_after(Duration::from_millis(100)).build().await.unwrap();
+        // Nobody asks for a tenant here: what ran is in the list over all.
+        let ran = async |workflow: &str| {
+            let list = tenants.executions(ExecutionFilter::all().workflow(workflow), None, 100).await.unwrap();
+            list.found.into_iter().map(|(tenant, _)| tenant).collect::<BTreeSet<_>>()
+        };
+        // The second time they have other ones before.
+        for workflow in ["w", "v"] {
+            let once = Schedule::new("once", workflow).at(SystemClock.now() + Duration::from_secs(1));
+            tenants.schedule_all("code", [once]).await.unwrap();
+            until(async || ran(workflow).await.len() == names.len()).await;
+        }
+        tenants.shutdown_all().await.unwrap();
     }
 
     async fn names_that_differ_in_case_only_are_told_apart_by_an_error(home: Home) {
