@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use cloacina::database::{Database as AdminDatabase, DatabaseAdmin};
-use cloacina::{Context, ExecutionStatus, Runner, RunnerConfig};
+use cloacina::{Context, ExecutionStatus, Runner, RunnerConfig, Schedule};
 use cloacina_core::clock::{Clock as _, SystemClock};
 use cloacina_testing::cluster::Cluster;
 use futures_util::future::try_join_all;
+use tokio_postgres::Client;
 
 use super::scale::{IN_FLIGHT, Scale, per_second};
 use crate::hand::postgres::connect;
@@ -22,6 +23,9 @@ use crate::table::{Row, Target};
 /// what a session did up to 10 s late.
 const SILENCE: Duration = Duration::from_secs(10);
 const SETTLED: Duration = Duration::from_secs(12);
+
+/// How many schedules each tenant has.
+const SCHEDULES: usize = 3;
 
 pub(crate) async fn shared(scale: Scale) -> Result<Vec<Row>> {
     let server = Cluster::shared()?;
@@ -87,6 +91,7 @@ pub(crate) async fn shared(scale: Scale) -> Result<Vec<Row>> {
     }
     rows.push(rate(title(&format!("{IN_FLIGHT} in flight over all (by hand: one tenant)")), &busy));
     rows.push(rate(title("one execution each, due at one moment (by hand: as many of one tenant)"), &due));
+    rows.extend(schedules(&runners, &superuser).await?);
     try_join_all(runners.iter().chain(&*one).map(|runner| runner.shutdown())).await?;
     Ok(rows)
 }
@@ -151,6 +156,43 @@ async fn at_one_moment(runners: &Arc<[Runner]>, count: usize) -> Result<Duration
         ensure!(result.status == ExecutionStatus::Completed, "an execution ended as {:?}", result.status);
     }
     Ok(moment.elapsed())
+}
+
+/// Schedules of all tenants that are due in one second, until all that they start is recorded.
+async fn schedules(runners: &Arc<[Runner]>, superuser: &Client) -> Result<Vec<Row>> {
+    let count = runners.len() * SCHEDULES;
+    // Time enough to put them all.
+    let wait = Duration::from_secs(10) + Duration::from_millis(4) * u32::try_from(count)?;
+    let (moment, start) = (Instant::now() + wait, SystemClock.now() + wait);
+    for batch in (0..count).collect::<Vec<_>>().chunks(IN_FLIGHT) {
+        let puts = batch.iter().map(|number| async move {
+            let at = start + Duration::from_millis(*number as u64 * 1000 / count as u64);
+            let schedule = Schedule::new(format!("s{}", number % SCHEDULES), ONE.workflow).at(at);
+            runners[number / SCHEDULES].schedules().put(schedule).await
+        });
+        try_join_all(puts).await?;
+    }
+    ensure!(Instant::now() < moment, "there was no time to put all schedules before they were due");
+    let fired = "SELECT count(*) FROM cloacina_shared.schedule_fires WHERE outcome = 'started'";
+    tokio::time::sleep_until((moment + Duration::from_secs(1)).into()).await;
+    let deadline = moment + Duration::from_secs(120);
+    while superuser.query_one(fired, &[]).await?.get::<_, i64>(0) < i64::try_from(count)? {
+        ensure!(Instant::now() < deadline, "not all schedules fired within two minutes");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let took = moment.elapsed().as_secs_f64();
+    let executions = "SELECT count(*), count(DISTINCT (tenant_id, idempotency_key)) FROM cloacina_shared.workflow_executions
+        WHERE created_at >= $1::text::timestamptz";
+    let counts = superuser.query_one(executions, &[&start.to_string()]).await?;
+    let (all, different): (i64, i64) = (counts.get(0), counts.get(1));
+    ensure!(
+        (all, different) == (i64::try_from(count)?, i64::try_from(count)?),
+        "{count} schedules started {all} executions, {different} different ones"
+    );
+    let title =
+        format!("{count} schedules of {} tenants due within a second, until all are recorded", runners.len());
+    let target = Target { words: "≤ 6".to_owned(), met: took <= 6.0 };
+    Ok(vec![Row { target: Some(target), ..figure(title, "s", took) }])
 }
 
 fn figure(title: String, unit: &'static str, value: f64) -> Row {

@@ -1,5 +1,6 @@
 //! Children that tasks start in transactions of their tenant.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use cloacina::data::{TenantDb, TenantTx};
@@ -58,6 +59,31 @@ async fn tx_of_next(db: &TenantDb, task: &TaskInfo) -> Result<Uuid, Error> {
     .await
 }
 
+/// Starts as many children as a task may, in several transactions, and one more.
+#[task(id = "breed")]
+async fn breed(context: Context, db: TenantDb) -> Result<Context, TaskError> {
+    let task = context.task().clone();
+    let start = async |numbers: Range<usize>| {
+        let tx = async |tx: &TenantTx| {
+            for number in numbers.clone() {
+                tx.submit("parcel").child_of(&task, format!("child {number}")).send().await?;
+            }
+            Ok::<_, Error>(())
+        };
+        db.run_as(tx).await
+    };
+    for begin in (0..MOST).step_by(2_500) {
+        start(begin..begin + 2_500).await.map_err(TaskError::fatal)?;
+    }
+    // Those that are there are found again, and count once.
+    start(0..10).await.map_err(TaskError::fatal)?;
+    let error = start(MOST - 5..MOST + 1).await.unwrap_err();
+    Ok(context.with("error", error.to_string()))
+}
+
+/// How many children a task may start.
+const MOST: usize = 10_000;
+
 /// What it knows of its parent.
 #[task(id = "deliver")]
 async fn deliver(context: Context) -> Result<Context, TaskError> {
@@ -77,6 +103,7 @@ async fn open(place: &Placement) -> Runner {
         of_one("held", send.definition()).wait(Wait::signal("end").after("send")).build(),
         of_one("ordering", order.definition()).build(),
         of_one("endless", again.definition()).build(),
+        of_one("breeding", breed.definition()).build(),
     ];
     place.runner("acme", &data(), workflows).await
 }
@@ -119,6 +146,16 @@ in_each_placement! {
         assert!(parent.progress().await.unwrap().is_empty(), "nobody waits for it");
         let listed = runner.list(ExecutionFilter::all().workflow("parcel"), None, 10).await.unwrap();
         assert_eq!(listed.len(), 1, "only the one that is a child no more");
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_task_starts_ten_thousand_children_and_not_one_more(place: Placement) {
+        let runner = open(&place).await;
+        let parent = runner.execute_async("breeding", Context::new()).await.unwrap();
+        let result = parent.wait_for_completion().await.unwrap();
+        assert_eq!(result.status, ExecutionStatus::Completed, "{:?}", result.error_message);
+        let error: String = result.final_context.get("error").unwrap();
+        assert!(error.contains("has started 10000 children, the most"), "{error}");
         runner.shutdown().await.unwrap();
     }
 

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cloacina::rerun::From;
 use cloacina::{
-    Context, ExecutionStatus, Item, RetryPolicy, TaskDefinition, TaskError, TaskInfo, Workflow, task,
+    Context, ExecutionStatus, Item, RetryPolicy, TaskBody, TaskDefinition, TaskError, TaskInfo, Workflow,
+    task,
 };
+use tokio::runtime::Handle;
 
 use crate::support::{Database, attempts, quick, task, task_of};
 
@@ -60,6 +62,19 @@ on_each_store! {
         assert_eq!((got("items"), got("sum")), (Some(2_345), Some(2_344 * 2_345)));
         let numbers = result.final_context.get::<serde_json::Value>("numbers").unwrap();
         assert!(numbers.to_string().len() < 300, "no item is in the context: {numbers}");
+        runner.shutdown().await.unwrap();
+    }
+
+    async fn a_blocking_task_emits_as_others_do(database: Database) {
+        let emits = |context: Context| {
+            Handle::current().block_on(context.emit_all("numbers", 0..1_234_u64))?;
+            Ok(context)
+        };
+        let list = TaskDefinition::new("list", TaskBody::Blocking(Arc::new(emits)));
+        let runner = database.configured(quick().max_concurrent_tasks(100), [summing(list)]).await;
+        let result = runner.execute("summing", Context::new()).await.unwrap();
+        assert_eq!(result.status, ExecutionStatus::Completed, "{:?}", result.error_message);
+        assert_eq!(result.final_context.get::<u64>("sum"), Some(1_233 * 1_234));
         runner.shutdown().await.unwrap();
     }
 
