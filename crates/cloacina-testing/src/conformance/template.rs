@@ -12,9 +12,10 @@ use super::process::at;
 pub async fn a_rollout_is_one_process_s_at_a_time_and_goes_on_where_it_stopped(store: &dyn TemplateStore) {
     let put = async |origin: &str, schedules: &str| {
         let templates = ScheduleTemplates { origin: origin.to_owned(), schedules: schedules.to_owned() };
-        store.template_put(&templates, None, Some(at(0))).await.unwrap();
+        store.template_put(&templates, None, Some(at(0))).await.expect("the store answers");
     };
-    let take = async |seconds: i64| store.rollout_take(Some(at(seconds * 1000))).await.unwrap();
+    let take =
+        async |seconds: i64| store.rollout_take(Some(at(seconds * 1000))).await.expect("the store answers");
     let next = |after: &str, versions: &[(&str, i64)]| {
         let versions = versions.iter().map(|(origin, version)| ((*origin).to_owned(), *version)).collect();
         Rollout::Next { after: after.to_owned(), versions }
@@ -22,7 +23,7 @@ pub async fn a_rollout_is_one_process_s_at_a_time_and_goes_on_where_it_stopped(s
     let note = async |versions: &[(&str, i64)], last: Option<&str>, seconds: i64| {
         let versions: Vec<_> =
             versions.iter().map(|(origin, version)| ((*origin).to_owned(), *version)).collect();
-        store.rollout_note(&versions, last, Some(at(seconds * 1000))).await.unwrap();
+        store.rollout_note(&versions, last, Some(at(seconds * 1000))).await.expect("the store answers");
     };
     // What never was there need not be taken away.
     put("ops", "[]").await;
@@ -42,7 +43,7 @@ pub async fn a_rollout_is_one_process_s_at_a_time_and_goes_on_where_it_stopped(s
     note(&[("code", 2)], None, 113).await;
     assert_eq!(take(113).await, Rollout::Done);
     put("code", "[]").await;
-    assert_eq!(store.template_list().await.unwrap(), []);
+    assert_eq!(store.template_list().await.expect("the store answers"), []);
     assert_eq!(take(114).await, next("", &[("code", 3)]), "it is taken away from all");
     note(&[("code", 3)], None, 115).await;
     assert_eq!(take(3600).await, Rollout::Done);

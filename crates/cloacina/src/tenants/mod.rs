@@ -616,7 +616,7 @@ impl TenantManagerBuilder {
             rollout: Arc::default(),
         });
         tokio::spawn(look_after(Arc::downgrade(&shared)));
-        tokio::spawn(templates::roll_out(Arc::downgrade(&shared)));
+        tokio::spawn(Shared::roll_out(Arc::downgrade(&shared)));
         Ok(TenantManager { shared, actor: None })
     }
 }

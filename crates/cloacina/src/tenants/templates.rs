@@ -65,25 +65,36 @@ const NOTED: usize = 64;
 /// How often it is asked whether a rollout is left, of a process that has ended.
 const ASK: Duration = Duration::from_secs(60);
 
-/// Gives the schedules that all tenants have to those that nobody opens, until the manager is gone.
-pub(super) async fn roll_out(manager: Weak<Shared>) {
-    loop {
-        let Some(shared) = manager.upgrade().filter(|shared| shared.check_open().is_ok()) else { return };
-        match Box::pin(shared.roll_out_some()).await {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(error) if error.kind() == ErrorKind::ShutDown => return,
-            Err(error) => {
-                warn!(%error, "the schedules that all tenants have do not come to those that nobody opens; will try again");
+impl Shared {
+    /// Gives the schedules that all tenants have to those that nobody opens, until the manager is gone. One that
+    /// only submits, as a command does that ends soon, gives what it has put itself.
+    pub(super) async fn roll_out(manager: Weak<Shared>) {
+        let Some((rollout, mut asks)) =
+            manager.upgrade().map(|shared| (Arc::clone(&shared.rollout), !shared.config.submit_only))
+        else {
+            return;
+        };
+        loop {
+            if asks {
+                let Some(shared) = manager.upgrade().filter(|shared| shared.check_open().is_ok()) else {
+                    return;
+                };
+                match Box::pin(shared.roll_out_some()).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) if error.kind() == ErrorKind::ShutDown => return,
+                    Err(error) => {
+                        warn!(%error, "the schedules that all tenants have do not come to those that nobody opens; will try again");
+                    }
+                }
+            }
+            asks |= tokio::time::timeout(ASK, rollout.notified()).await.is_ok();
+            if manager.strong_count() == 0 {
+                return;
             }
         }
-        let rollout = Arc::clone(&shared.rollout);
-        drop(shared);
-        let _ = tokio::time::timeout(ASK, rollout.notified()).await;
     }
-}
 
-impl Shared {
     /// Runs a call on the runtime of the store.
     async fn ask<T, Fut>(&self, call: impl FnOnce(Arc<dyn TemplateStore>) -> Fut) -> Result<T, Error>
     where
@@ -144,6 +155,10 @@ impl Shared {
             let chunk = chunks.next().unwrap_or_default();
             for name in chunk {
                 self.check_open()?;
+                if Arc::strong_count(self) == 1 {
+                    // Nobody has the manager any more. Another goes on.
+                    return Ok(false);
+                }
                 self.visit(name).await;
             }
             let is_last = chunks.peek().is_none();

@@ -457,7 +457,7 @@ in_each_home! {
         for workflow in ["w", "v"] {
             let once = Schedule::new("once", workflow).at(SystemClock.now() + Duration::from_secs(1));
             tenants.schedule_all("code", [once]).await.unwrap();
-            until(async || ran(workflow).await.len() == names.len()).await;
+            Box::pin(until(async || ran(workflow).await.len() == names.len())).await;
         }
         tenants.shutdown_all().await.unwrap();
     }
