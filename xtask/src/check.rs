@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::cargo::{Cargo, Failure, cargo, root};
 use crate::postgres::Postgres;
-use crate::{circles, edges};
+use crate::{book, circles, edges};
 
 /// Runs everything; stops at the first failure.
 pub(crate) fn check() -> Result<(), Failure> {
@@ -17,6 +17,9 @@ pub(crate) fn check() -> Result<(), Failure> {
 
     heading("circles of imports");
     circles::check()?;
+
+    heading("pages, links and the book");
+    book::check()?;
 
     if cargo(["deny", "--version"]).succeeds() {
         step(&mut cargo(["deny", "check", "bans", "licenses", "sources"]))?;

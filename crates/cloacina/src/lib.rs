@@ -130,6 +130,14 @@ struct Readme;
 
 #[cfg(all(doctest, feature = "macros", feature = "sqlite", feature = "postgres"))]
 mod guides {
+    #[doc = include_str!("../../../docs/guides/first-steps.md")]
+    struct FirstSteps;
+    #[doc = include_str!("../../../docs/guides/workflows.md")]
+    struct Workflows;
+    #[doc = include_str!("../../../docs/guides/patterns.md")]
+    struct Patterns;
+    #[doc = include_str!("../../../docs/guides/deploying.md")]
+    struct Deploying;
     #[doc = include_str!("../../../docs/guides/multi-tenant.md")]
     struct MultiTenant;
     #[doc = include_str!("../../../docs/guides/credentials.md")]
