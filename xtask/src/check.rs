@@ -40,6 +40,8 @@ pub(crate) fn check() -> Result<(), Failure> {
     }
     // `--lib`, because a binary may have the name of a library and would overwrite its pages.
     step(cargo(["doc", "--workspace", "--no-deps", "--lib"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    // A link may lead to what only a feature brings.
+    step(cargo(["doc", "--package", "cloacina", "--no-deps", "--lib"]).env("RUSTDOCFLAGS", "-D warnings"))?;
 
     // All failures at once: a run is too long to learn them one by one.
     step(server.hand_to(cargo(["test", "--workspace", "--no-fail-fast"]).with_test_threads()))
