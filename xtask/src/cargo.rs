@@ -38,6 +38,18 @@ impl Cargo {
         self
     }
 
+    /// Without a variable that we were given.
+    pub(crate) fn without(&mut self, name: &str) -> &mut Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// In another directory than the root of the workspace.
+    pub(crate) fn within(&mut self, directory: &Path) -> &mut Self {
+        self.command.current_dir(directory);
+        self
+    }
+
     /// With more threads for tests than there are processors: they wait for the disk, a server or a time more than
     /// they compute.
     pub(crate) fn with_test_threads(&mut self) -> &mut Self {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::cargo::{Cargo, Failure, cargo, root};
 use crate::postgres::Postgres;
-use crate::{circles, edges};
+use crate::{book, circles, edges};
 
 /// Runs everything; stops at the first failure.
 pub(crate) fn check() -> Result<(), Failure> {
@@ -17,6 +17,9 @@ pub(crate) fn check() -> Result<(), Failure> {
 
     heading("circles of imports");
     circles::check()?;
+
+    heading("pages, links and the book");
+    book::check()?;
 
     if cargo(["deny", "--version"]).succeeds() {
         step(&mut cargo(["deny", "check", "bans", "licenses", "sources"]))?;
@@ -37,6 +40,8 @@ pub(crate) fn check() -> Result<(), Failure> {
     }
     // `--lib`, because a binary may have the name of a library and would overwrite its pages.
     step(cargo(["doc", "--workspace", "--no-deps", "--lib"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    // A link may lead to what only a feature brings.
+    step(cargo(["doc", "--package", "cloacina", "--no-deps", "--lib"]).env("RUSTDOCFLAGS", "-D warnings"))?;
 
     // All failures at once: a run is too long to learn them one by one.
     let mut tests = cargo(["test", "--workspace", "--no-fail-fast"]);

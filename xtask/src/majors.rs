@@ -162,7 +162,7 @@ fn remove(directory: &Path) -> Result<(), Failure> {
 /// Runs a program to its end and returns what it wrote.
 fn output(command: &mut Command) -> Result<String, Failure> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let hint = "hint: `cargo xtask majors` needs npm, tar and openssl, and reaches registry.npmjs.org";
+    let hint = "hint: `cargo xtask majors` needs npm, tar and openssl, and lets npm fetch packages";
     let output = command
         .stdin(Stdio::null())
         .output()

@@ -19,6 +19,15 @@ impl Postgres {
         Cluster::start().map(Self::Own).map_err(|error| Failure::Other(error.to_string()))
     }
 
+    /// The superuser's URL.
+    pub(crate) fn url(&self) -> Result<String, Failure> {
+        match self {
+            Self::Own(cluster) => Ok(cluster.superuser_url("postgres")),
+            Self::Given => std::env::var(URL_VARIABLE)
+                .map_err(|error| Failure::Other(format!("failed to read {URL_VARIABLE}: {error}"))),
+        }
+    }
+
     pub(crate) fn hand_to<'a>(&self, command: &'a mut Cargo) -> &'a mut Cargo {
         match self {
             Self::Own(cluster) => command.env(URL_VARIABLE, cluster.superuser_url("postgres")),

@@ -249,16 +249,23 @@ impl RunnerConfig {
             return refuse("max_execution_bytes is above 48 MiB: larger executions could not be read again");
         }
         if self.max_waiting == Some(0) {
-            return refuse("max_waiting is 0: no workflow with waits could be submitted");
+            return refuse(
+                "max_waiting is 0: no workflow with waits could be submitted; use `None` for no limit",
+            );
         }
-        if self.max_queue_length == Some(0) || self.max_process_queue == Some(0) {
-            return refuse("max_queue_length or max_process_queue is 0: nothing could be submitted");
+        if self.max_queue_length == Some(0) {
+            return refuse("max_queue_length is 0: nothing could be submitted; use `None` for no limit");
+        }
+        if self.max_process_queue == Some(0) {
+            return refuse("max_process_queue is 0: nothing could be submitted");
         }
         if self.task_timeout.is_some_and(|timeout| timeout.is_zero()) {
             return refuse("task_timeout is 0: use `None` for no limit");
         }
         if self.heartbeat_interval.is_zero() {
-            return refuse("heartbeat_interval is 0");
+            return refuse(
+                "heartbeat_interval is 0: use some seconds, by which others see that this runner lives",
+            );
         }
         if self.lease < self.heartbeat_interval.saturating_mul(3) {
             return refuse(

@@ -449,8 +449,7 @@ impl Patch {
     pub(crate) fn stored(&self, limit: usize) -> Result<Payload, ContextError> {
         let json = self.to_json()?;
         if json.len() > limit {
-            let what = "change that the task made to the context";
-            return Err(ContextError::TooLarge { what, size: json.len(), limit });
+            return Err(ContextError::TooLarge { what: CHANGE, size: json.len(), limit });
         }
         Ok(json.into())
     }
@@ -586,6 +585,21 @@ fn kind_of(value: &Value) -> &'static str {
     }
 }
 
+/// What a task is told has become too large.
+const CHANGE: &str = "change that the task made to the context";
+
+/// What a submitter is told is too large.
+pub(crate) const INPUT: &str = "input of the execution";
+
+/// The setting that raises a limit.
+fn by_setting(what: &str) -> &'static str {
+    match what {
+        INPUT => " (max_context_bytes)",
+        CHANGE => " (max_patch_bytes)",
+        _ => "",
+    }
+}
+
 /// Why a context, or a value in it, cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -628,7 +642,9 @@ pub enum ContextError {
     },
     /// The JSON form is larger than the limit.
     #[error(
-        "the {what} is {size} bytes of JSON, more than the {limit} allowed; store large data elsewhere and pass its address"
+        "the {what} has {size} bytes of JSON, more than the {limit} allowed{}; store large data elsewhere and \
+         pass its address",
+        by_setting(what)
     )]
     TooLarge {
         /// `input` or `patch`.

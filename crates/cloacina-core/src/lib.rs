@@ -27,6 +27,8 @@ mod json;
 mod keys;
 mod label;
 pub mod lease;
+#[doc(hidden)]
+pub mod meant;
 mod meters;
 mod metrics;
 mod origin;

@@ -138,8 +138,9 @@ impl Misfit {
         let (kind, message) = match (self, from) {
             (Self::NoSuchTask, From::Task(task)) => {
                 let task = task.escape_debug();
-                let message =
-                    format!("workflow `{workflow}` has no task `{task}`, from which {of} could be rerun");
+                let message = format!(
+                    "{of} cannot be rerun from task `{task}`, which workflow `{workflow}` does not have"
+                );
                 (ErrorKind::Workflow, message)
             }
             (Self::NoSuchTask | Self::NothingLeft, _) => {

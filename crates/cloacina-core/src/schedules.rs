@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::hub::{Hub, OpenPlace};
 use crate::id::{ScheduleId, TenantId};
+use crate::meant::did_you_mean;
 use crate::runner::PlaceRunner;
 use crate::schedule::decide::{self, FOR_ALL, Found};
 use crate::schedule::{Calendar, CatchUp, Missed, Overlap, Redo, Schedule, just_before};
@@ -397,15 +398,20 @@ impl Schedules {
         + Sync
         + 'static,
     ) -> Result<T, Error> {
-        let (wanted, not_found) = (name.to_owned(), self.not_found(name));
+        let wanted = name.to_owned();
         let change = move |settling: &mut _, mut records: Vec<ScheduleRecord>, now| {
-            let record = records.pop().ok_or_else(|| Error::new(ErrorKind::NotFound, not_found.clone()))?;
+            let record = records.pop().ok_or_else(|| Error::new(ErrorKind::NotFound, "there is none"))?;
             let (change, said) = work(settling, record, now)?;
             Ok((change.into_iter().collect(), said))
         };
         let (selection, least) =
             (ScheduleSelection::Named(vec![wanted]), self.runner.settings().min_schedule_period);
-        self.hub()?.change_schedules(self.place(), selection, least, self.audit(action), change).await
+        let changed =
+            self.hub()?.change_schedules(self.place(), selection, least, self.audit(action), change).await;
+        match changed {
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(self.not_found(name).await?),
+            changed => changed,
+        }
     }
 
     async fn read(&self, selection: ScheduleSelection) -> Result<Vec<ScheduleRecord>, Error> {
@@ -415,7 +421,10 @@ impl Schedules {
 
     async fn record(&self, name: &str) -> Result<ScheduleRecord, Error> {
         let records = self.read(ScheduleSelection::Named(vec![name.to_owned()])).await?;
-        records.into_iter().next().ok_or_else(|| Error::new(ErrorKind::NotFound, self.not_found(name)))
+        match records.into_iter().next() {
+            Some(record) => Ok(record),
+            None => Err(self.not_found(name).await?),
+        }
     }
 
     fn calendar(&self, found: Found, id: ScheduleId) -> Result<Calendar, Error> {
@@ -451,9 +460,18 @@ impl Schedules {
         Ok(())
     }
 
-    fn not_found(&self, name: &str) -> String {
+    /// The error for a name that no schedule has.
+    async fn not_found(&self, name: &str) -> Result<Error, Error> {
+        let there = self.read(ScheduleSelection::All).await?;
+        let names: Vec<&str> = there.iter().map(|record| record.row.name.as_str()).collect();
         let shown: String = name.chars().take(200).collect();
-        format!("there is no schedule `{}` of tenant `{}`", shown.escape_debug(), self.runner.place())
+        let message = format!(
+            "tenant `{}` has no schedule `{}`; {}",
+            self.runner.place(),
+            shown.escape_debug(),
+            did_you_mean(name, "schedule", &names)
+        );
+        Ok(Error::new(ErrorKind::NotFound, message))
     }
 }
 

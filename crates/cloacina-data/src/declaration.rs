@@ -263,7 +263,7 @@ impl DataBuilder {
     ///
     /// [`Configuration`](crate::DataErrorKind::Configuration): a table that is declared twice, has a schema,
     /// a name that cannot be used, or a model with a `tenant_id`; a migration of a table that is not
-    /// declared; migrations that are not numbered 1, 2, 3, ….
+    /// declared, or a declared table that no migration creates; migrations that are not numbered 1, 2, 3, ….
     pub fn build(self) -> Result<Data> {
         let mut kinds = BTreeMap::new();
         let mut model = Vec::new();
@@ -289,6 +289,13 @@ impl DataBuilder {
         }
         for (number, migration) in (1..).zip(&self.migrations) {
             migration.check(number, &kinds)?;
+        }
+        for name in kinds.keys() {
+            if !self.migrations.iter().any(|migration| migration.creates(name)) {
+                return Err(DataError::configuration(format!(
+                    "table `{name}` is declared, and no migration creates it: add `.create(…)` to one of them"
+                )));
+            }
         }
         let tables = Tables::new(kinds.iter().map(|(name, kind)| (name.clone(), *kind))).with_columns(&model);
         let gate = |dialect| {

@@ -195,6 +195,17 @@ impl Migration {
         }
     }
 
+    /// Whether it creates this table.
+    pub(crate) fn creates(&self, name: &str) -> bool {
+        self.changes.iter().any(|change| match change {
+            Change::Create(table) => table
+                .get_table_name()
+                .and_then(plain_name)
+                .is_some_and(|created| created.eq_ignore_ascii_case(name)),
+            _ => false,
+        })
+    }
+
     /// What fails, if it does, for the message.
     pub(crate) fn doing(&self) -> String {
         format!(

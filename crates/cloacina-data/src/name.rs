@@ -21,6 +21,9 @@ pub(crate) const ENGINE: [&str; 12] = [
     "task_attempts",
 ];
 
+/// The engine's views, which are for people.
+pub(crate) const VIEWS: [&str; 2] = ["v_executions", "v_tasks"];
+
 /// The longest name of a table or column: what PostgreSQL does not cut.
 const LONGEST_NAME: usize = 63;
 
@@ -33,9 +36,9 @@ pub(crate) fn check_table(name: &str, schema: Option<&str>) -> Result<()> {
     check_name("table", name)?;
     let folded = name.to_ascii_lowercase();
     let reserved = ["cloacina", "pg_", "sqlite_"].iter().any(|prefix| folded.starts_with(prefix));
-    if reserved || ENGINE.contains(&&*folded) {
+    if reserved || ENGINE.contains(&&*folded) || VIEWS.contains(&&*folded) {
         return Err(DataError::configuration(format!(
-            "no table can be called `{name}`: names of the engine's tables, and those that begin with `cloacina`, `pg_` or `sqlite_`, are taken"
+            "no table can be called `{name}`: names of the engine's tables and views, and those that begin with `cloacina`, `pg_` or `sqlite_`, are taken"
         )));
     }
     Ok(())

@@ -278,3 +278,71 @@ CREATE TABLE task_attempts (
     finished_at  timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, execution_id, task, attempt)
 );
+
+-- What people look at who look with SQL: no payloads, and nothing that they would have to know the tables for.
+-- They are part of the interface (docs/guides/reference.md), as nothing else here is. Their twins in a SQLite
+-- file have the same columns.
+CREATE VIEW v_executions AS
+SELECT
+    tenant_id,
+    id AS execution_id,
+    workflow,
+    lpad(to_hex(fingerprint), 16, '0') AS version,
+    state::text AS state,
+    priority,
+    created_at,
+    started_at,
+    finished_at,
+    extract(epoch FROM finished_at - started_at)::double precision AS seconds,
+    deadline,
+    idempotency_key,
+    tags,
+    submitted_by,
+    (SELECT name FROM schedules WHERE schedules.tenant_id = workflow_executions.tenant_id AND schedules.id = schedule_id)
+        AS schedule,
+    parent_id,
+    item,
+    rerun_of,
+    superseded_by,
+    on_failure,
+    error
+FROM workflow_executions;
+
+CREATE VIEW v_tasks AS
+SELECT
+    task_executions.tenant_id,
+    task_executions.execution_id,
+    workflow,
+    task_executions.task AS position,
+    task_executions.name AS task,
+    task_executions.state::text AS state,
+    attempt AS attempts,
+    failures,
+    lost,
+    task_executions.due_at,
+    task_executions.started_at,
+    task_executions.finished_at,
+    extract(epoch FROM task_executions.finished_at - task_executions.started_at)::double precision AS seconds,
+    outcome::text AS outcome,
+    task_executions.error,
+    skip_reason::text AS skip_reason,
+    handled,
+    runner_id,
+    signal AS waits_for,
+    -- The year 9000 is never.
+    CASE WHEN until < '9000-01-01 00:00:00+00' THEN until END AS waits_until
+FROM task_executions
+LEFT JOIN task_waits USING (tenant_id, execution_id, task)
+JOIN workflow_executions ON workflow_executions.tenant_id = task_executions.tenant_id
+    AND workflow_executions.id = task_executions.execution_id;
+
+-- Where the server can, they read with the rights of whoever asks, so that row security holds for them. Version
+-- 14 cannot: there they read with the owner's, and are granted only to those who may read all that is in them.
+DO $$
+BEGIN
+    IF current_setting('server_version_num')::integer >= 150000 THEN
+        ALTER VIEW v_executions SET (security_invoker = true);
+        ALTER VIEW v_tasks SET (security_invoker = true);
+    END IF;
+END
+$$;

@@ -28,6 +28,7 @@ BEGIN
             EXECUTE format(
                 'GRANT SELECT, INSERT, UPDATE, DELETE ON %1$I.workflow_executions, %1$I.task_executions, %1$I.ready_tasks, '
                 '%1$I.due_rows, %1$I.task_waits, %1$I.task_children, %1$I.signals, %1$I.execution_tags, %1$I.task_pages, %1$I.schedules, %1$I.schedule_fires, %1$I.task_attempts TO cloacina_engine', object.schema_name);
+            EXECUTE format('GRANT SELECT ON %1$I.v_executions, %1$I.v_tasks TO cloacina_engine', object.schema_name);
         END LOOP;
     END IF;
 END

@@ -23,7 +23,8 @@ role AS MATERIALIZED (
 ),
 class AS MATERIALIZED (
     SELECT class.oid, relname, relkind, relowner, relacl,
-           relname IN ('workflow_executions', 'task_executions', 'ready_tasks', 'due_rows', 'task_waits', 'task_children', 'signals', 'execution_tags', 'task_pages', 'schedules', 'schedule_fires', 'task_attempts') AND relkind = 'r' AS is_engine,
+           relname IN ('workflow_executions', 'task_executions', 'ready_tasks', 'due_rows', 'task_waits', 'task_children', 'signals', 'execution_tags', 'task_pages', 'schedules', 'schedule_fires', 'task_attempts') AND relkind = 'r'
+           OR relname IN ('v_executions', 'v_tasks') AND relkind = 'v' AS is_engine,
            -- The tenant's own data, if there is any: what an administrator made as the owner. Which tables
            -- these should be knows who declared them.
            relowner IS NOT DISTINCT FROM role.owner AND to_regclass(format('%I.cloacina_data_migration', schema_name)) IS NOT NULL

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cloacina_core::meant::meant;
 use cloacina_core::store::{Result, StoreError, StoreErrorKind};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
@@ -107,16 +108,19 @@ impl PostgresAddress {
                 Some(("sslrootcert", path)) => root_certificates = Some(PathBuf::from(decode(path)?)),
                 Some(("pooler", "transaction")) => pooled = true,
                 Some(("pooler", "session")) => pooled = false,
-                Some(("pooler", _)) => return Err(wrong("`pooler` is one of transaction and session")),
+                Some(("pooler", _)) => {
+                    return Err(wrong("`pooler` in the PostgreSQL URL must be transaction or session"));
+                }
                 Some(("direct", at)) => direct = Some(decode(at)?),
-                _ => others.push(parameter),
+                Some((name, _)) if DRIVERS.contains(&name) => others.push(parameter),
+                _ => return Err(unknown_parameter(parameter)),
             }
         }
         let scheme = &url[..url.len() - rest.len()];
         let plain = format!("{scheme}{before_query}?{}", others.join("&"));
         let mut config: Config = plain.parse().map_err(|_: tokio_postgres::Error| {
             // The parser's error may quote a part of the URL.
-            wrong("the PostgreSQL URL cannot be read: check the host, that the port is a number, and the names of the parameters")
+            wrong("the PostgreSQL URL cannot be read: check the host, that the port is a number, and the values of the parameters")
         })?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(wrong("the PostgreSQL URL names no host"));
@@ -314,7 +318,9 @@ impl fmt::Debug for PostgresAddress {
 fn directly(config: &Config, at: &str) -> Result<Config> {
     let split = at.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
     let Some((host, port)) = split.filter(|(host, _)| !host.is_empty()) else {
-        return Err(wrong("`direct` is a host and a port: `direct=db.internal:5432`"));
+        return Err(wrong(
+            "`direct` in the PostgreSQL URL must be a host and a port, as in `direct=db.internal:5432`",
+        ));
     };
     let mut direct = Config::new();
     direct.host(host).port(port).ssl_mode(config.get_ssl_mode()).application_name("cloacina");
@@ -372,6 +378,52 @@ fn decode(text: &str) -> Result<String> {
     decoded.map(Cow::into_owned).map_err(|_| wrong("the PostgreSQL URL is not UTF-8"))
 }
 
+/// The parameters that the driver knows.
+const DRIVERS: [&str; 18] = [
+    "user",
+    "password",
+    "dbname",
+    "options",
+    "application_name",
+    "sslnegotiation",
+    "host",
+    "hostaddr",
+    "port",
+    "connect_timeout",
+    "tcp_user_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "target_session_attrs",
+    "channel_binding",
+    "load_balance_hosts",
+];
+
+/// The parameters that are ours.
+const OURS: [&str; 4] = ["sslmode", "sslrootcert", "pooler", "direct"];
+
+/// Only what looks like a name is repeated: the rest may be a part of a password.
+fn unknown_parameter(parameter: &str) -> StoreError {
+    let name = parameter.split_once('=').map(|(name, _)| name);
+    let Some(name) =
+        name.filter(|name| name.bytes().all(|letter| letter == b'_' || letter.is_ascii_lowercase()))
+    else {
+        return wrong(
+            "the PostgreSQL URL has a parameter that cannot be read: write `?name=value&name=value`",
+        );
+    };
+    let known: Vec<&str> = OURS.into_iter().chain(DRIVERS).collect();
+    let hint = match meant(name, known.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!(
+            "it may have {}, and those of the driver",
+            OURS.map(|name| format!("`{name}`")).join(", ")
+        ),
+    };
+    wrong(format!("the PostgreSQL URL has a parameter `{name}` that is not known; {hint}"))
+}
+
 fn parse_tls(mode: &str) -> Result<TlsMode> {
     Ok(match mode {
         "disable" => TlsMode::Disable,
@@ -381,7 +433,7 @@ fn parse_tls(mode: &str) -> Result<TlsMode> {
         "verify-full" => TlsMode::VerifyFull,
         _ => {
             return Err(wrong(
-                "`sslmode` is one of disable, allow, prefer, require, verify-ca and verify-full",
+                "`sslmode` in the PostgreSQL URL must be disable, allow, prefer, require, verify-ca or verify-full",
             ));
         }
     })

@@ -367,3 +367,68 @@ CREATE TABLE task_attempts (
     error        TEXT,
     PRIMARY KEY (tenant_id, execution_id, task, attempt)
 ) STRICT, WITHOUT ROWID;
+
+-- What people look at who look with SQL: ids and times that can be read, and no payloads. They are part of the
+-- interface (docs/guides/reference.md), as nothing else in a file is. Their twins on PostgreSQL have the same
+-- columns.
+CREATE VIEW v_executions AS
+SELECT
+    lower(substr(hex(tenant_id), 1, 8) || '-' || substr(hex(tenant_id), 9, 4) || '-' || substr(hex(tenant_id), 13, 4) || '-'
+        || substr(hex(tenant_id), 17, 4) || '-' || substr(hex(tenant_id), 21)) AS tenant_id,
+    lower(substr(hex(id), 1, 8) || '-' || substr(hex(id), 9, 4) || '-' || substr(hex(id), 13, 4) || '-'
+        || substr(hex(id), 17, 4) || '-' || substr(hex(id), 21)) AS execution_id,
+    workflow,
+    printf('%016x', fingerprint) AS version,
+    state,
+    priority,
+    strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000000.0, 'unixepoch') AS created_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', started_at / 1000000.0, 'unixepoch') AS started_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', finished_at / 1000000.0, 'unixepoch') AS finished_at,
+    (finished_at - started_at) / 1000000.0 AS seconds,
+    strftime('%Y-%m-%dT%H:%M:%fZ', deadline / 1000000.0, 'unixepoch') AS deadline,
+    idempotency_key,
+    tags,
+    submitted_by,
+    (SELECT name FROM schedules WHERE schedules.tenant_id = workflow_executions.tenant_id AND schedules.id = schedule_id)
+        AS schedule,
+    CASE WHEN parent_id IS NOT NULL THEN lower(substr(hex(parent_id), 1, 8) || '-' || substr(hex(parent_id), 9, 4) || '-' || substr(hex(parent_id), 13, 4) || '-'
+        || substr(hex(parent_id), 17, 4) || '-' || substr(hex(parent_id), 21)) END AS parent_id,
+    item,
+    CASE WHEN rerun_of IS NOT NULL THEN lower(substr(hex(rerun_of), 1, 8) || '-' || substr(hex(rerun_of), 9, 4) || '-' || substr(hex(rerun_of), 13, 4) || '-'
+        || substr(hex(rerun_of), 17, 4) || '-' || substr(hex(rerun_of), 21)) END AS rerun_of,
+    CASE WHEN superseded_by IS NOT NULL THEN lower(substr(hex(superseded_by), 1, 8) || '-' || substr(hex(superseded_by), 9, 4) || '-' || substr(hex(superseded_by), 13, 4) || '-'
+        || substr(hex(superseded_by), 17, 4) || '-' || substr(hex(superseded_by), 21)) END AS superseded_by,
+    on_failure,
+    error
+FROM workflow_executions;
+
+CREATE VIEW v_tasks AS
+SELECT
+    lower(substr(hex(task_executions.tenant_id), 1, 8) || '-' || substr(hex(task_executions.tenant_id), 9, 4) || '-' || substr(hex(task_executions.tenant_id), 13, 4) || '-'
+        || substr(hex(task_executions.tenant_id), 17, 4) || '-' || substr(hex(task_executions.tenant_id), 21)) AS tenant_id,
+    lower(substr(hex(task_executions.execution_id), 1, 8) || '-' || substr(hex(task_executions.execution_id), 9, 4) || '-' || substr(hex(task_executions.execution_id), 13, 4) || '-'
+        || substr(hex(task_executions.execution_id), 17, 4) || '-' || substr(hex(task_executions.execution_id), 21)) AS execution_id,
+    workflow,
+    task_executions.task AS position,
+    task_executions.name AS task,
+    task_executions.state,
+    attempt AS attempts,
+    failures,
+    lost,
+    strftime('%Y-%m-%dT%H:%M:%fZ', task_executions.due_at / 1000000.0, 'unixepoch') AS due_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', task_executions.started_at / 1000000.0, 'unixepoch') AS started_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', task_executions.finished_at / 1000000.0, 'unixepoch') AS finished_at,
+    (task_executions.finished_at - task_executions.started_at) / 1000000.0 AS seconds,
+    outcome,
+    task_executions.error,
+    skip_reason,
+    handled,
+    CASE WHEN runner_id IS NOT NULL THEN lower(substr(hex(runner_id), 1, 8) || '-' || substr(hex(runner_id), 9, 4) || '-' || substr(hex(runner_id), 13, 4) || '-'
+        || substr(hex(runner_id), 17, 4) || '-' || substr(hex(runner_id), 21)) END AS runner_id,
+    signal AS waits_for,
+    -- The year 9000 is never.
+    CASE WHEN until < 221845392000000000 THEN strftime('%Y-%m-%dT%H:%M:%fZ', until / 1000000.0, 'unixepoch') END AS waits_until
+FROM task_executions
+LEFT JOIN task_waits USING (tenant_id, execution_id, task)
+JOIN workflow_executions ON workflow_executions.tenant_id = task_executions.tenant_id
+    AND workflow_executions.id = task_executions.execution_id;

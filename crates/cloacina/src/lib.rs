@@ -1,17 +1,91 @@
 //! Durable workflows for many tenants, embedded in your program.
 //!
-//! Tasks are async functions, workflows are DAGs of them, and every step survives a crash in a database that
-//! you already run: a SQLite file, or PostgreSQL. Start with [`runner::Runner`].
+//! Tasks are async functions, workflows are graphs of them, and every step survives a crash in a database that
+//! you already run: a SQLite file, or PostgreSQL.
+//!
+//! ```
+//! # #[cfg(all(feature = "macros", feature = "sqlite"))]
+//! # mod example {
+//! use cloacina::{Context, Error, Runner, TaskError, Workflow, task, workflow};
+//!
+//! #[task(retry(attempts = 5), timeout = "30s")]
+//! async fn charge(context: &mut Context) -> Result<(), TaskError> {
+//!     let cents: u32 = context.try_get("cents")?;
+//!     // The same in every attempt: a bank that knows it charges once.
+//!     let token = context.task().idempotency_token();
+//!     context.set("payment", format!("{cents} cents, {token}"));
+//!     Ok(())
+//! }
+//!
+//! #[task(dependencies = [charge])]
+//! async fn receipt(context: &mut Context) -> Result<(), TaskError> {
+//!     let payment: String = context.try_get("payment")?;
+//!     context.set("receipt", format!("with thanks: {payment}"));
+//!     Ok(())
+//! }
+//!
+//! #[workflow]
+//! fn order() -> Workflow {
+//!     Workflow::builder("order").task(charge).task(receipt).build()
+//! }
+//!
+//! # pub
+//! async fn sell() -> Result<(), Error> {
+//!     let acme = Runner::new("sqlite::memory:").await?; // or sqlite://./acme.db, postgresql://…
+//!     let result = acme.execute("order", Context::new().with("cents", 500)).await?;
+//!     assert!(result.status.is_success());
+//!     acme.shutdown().await
+//! }
+//! # }
+//! # #[cfg(all(feature = "macros", feature = "sqlite"))]
+//! # #[tokio::main]
+//! # async fn main() { example::sell().await.unwrap() }
+//! # #[cfg(not(all(feature = "macros", feature = "sqlite")))]
+//! # fn main() {}
+//! ```
+//!
+//! # Where to look
+//!
+//! | for | look at |
+//! |---|---|
+//! | tasks and workflows | [`Context`], [`TaskError`], [`TaskInfo`], [`Workflow`], [`TriggerRule`], [`RetryPolicy`] |
+//! | waits, children and maps | [`Wait`], [`Ask`], [`Item`], [`Signal`] |
+//! | one execution | [`Execution`], [`ExecutionResult`], [`rerun`] |
+//! | schedules | [`Schedule`], [`Schedules`] |
+//! | errors | [`Error`], [`ErrorKind`] |
+//! | who did what, and who may | [`audit`], [`keys`] |
+#![cfg_attr(
+    feature = "macros",
+    doc = "| the macros | [`#[task]`](macro@task), [`#[workflow]`](macro@workflow) |"
+)]
+#![cfg_attr(
+    any(feature = "sqlite", feature = "postgres"),
+    doc = "| running them | [`Runner`], [`RunnerConfig`], [`tenants`] for many tenants |"
+)]
+#![cfg_attr(feature = "postgres", doc = "| tenants with database logins of their own | [`database`] |")]
+#![cfg_attr(
+    all(feature = "data", any(feature = "sqlite", feature = "postgres")),
+    doc = "| tenants' own tables | [`data`], [`data::TenantDb`], [`data::TenantTx`] |"
+)]
+#![cfg_attr(feature = "testing", doc = "| tests that skip time | [`testing`] |")]
+//!
+//! The book in `docs` of the repository starts with ten minutes for newcomers, and has a reference of all
+//! settings, errors, metrics and views.
+//!
+//! # Features
 //!
 //! | feature | what it brings | on by default |
 //! |---|---|---|
 //! | `sqlite` | places in SQLite files | yes |
-//! | `macros` | [`#[task]`](macro@task) and [`#[workflow]`](macro@workflow) | yes |
+//! | `macros` | `#[task]` and `#[workflow]` | yes |
 //! | `postgres` | places in PostgreSQL databases, tenants with logins of their own; it brings TLS along | no |
 //! | `data` | tenants' own tables, on SeaORM | no |
+//! | `opentelemetry` | traces over processes | no |
 //! | `testing` | for tests: a runner whose time the test moves | no |
 //!
 //! Without a database there is no runner, only what workflows are made of.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[doc(hidden)]
 pub mod __private;
@@ -130,6 +204,14 @@ struct Readme;
 
 #[cfg(all(doctest, feature = "macros", feature = "sqlite", feature = "postgres"))]
 mod guides {
+    #[doc = include_str!("../../../docs/guides/first-steps.md")]
+    struct FirstSteps;
+    #[doc = include_str!("../../../docs/guides/workflows.md")]
+    struct Workflows;
+    #[doc = include_str!("../../../docs/guides/patterns.md")]
+    struct Patterns;
+    #[doc = include_str!("../../../docs/guides/deploying.md")]
+    struct Deploying;
     #[doc = include_str!("../../../docs/guides/multi-tenant.md")]
     struct MultiTenant;
     #[doc = include_str!("../../../docs/guides/credentials.md")]

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "postgres")]
+#[cfg_attr(not(feature = "postgres"), expect(unused_imports, reason = "the documentation names it"))]
 use cloacina_core::ErrorKind;
 #[cfg(feature = "testing")]
 use cloacina_core::Script;
@@ -82,7 +82,7 @@ pub struct Runner {
 impl Runner {
     /// Opens the place that a URL stands for: a SQLite file, or on PostgreSQL the schema that
     /// `DEFAULT_SCHEMA` names, else `cloacina_main`. It is made on first use; a place that is current sees no
-    /// change. A login that belongs to a [tenant](crate::database) opens that tenant's place, whatever the
+    /// change. A login that belongs to a tenant opens that tenant's place, whatever the
     /// environment says.
     ///
     /// URLs: `sqlite://./tenant_a.db`, `sqlite:///var/lib/app/a.db`, `sqlite::memory:`,

@@ -112,7 +112,9 @@ fn show(all: &[Airline], out: &Path, took: Duration) -> anyhow::Result<ExitCode>
     report::write_atomically(&overview, &index::page(&entries))?;
 
     let rows: Vec<_> = finished.iter().map(|finished| row(finished)).collect();
-    print!("{}", summary(&rows, took));
+    if !rows.is_empty() {
+        print!("{}", summary(&rows, took));
+    }
     if !finished.is_empty() && finished.iter().all(|finished| finished.took.is_none()) {
         eprintln!("\nEverything was finished before; --fresh computes it again.");
     }

@@ -148,12 +148,12 @@ impl Hub {
             }
         }
         let (reason, todo) = match what {
-            Count::Open => ("that are not over, as many as it may (max_queue_length)", "have ended"),
-            Count::Waiting => ("that wait, as many as may (max_waiting)", "wait no more"),
+            Count::Open => ("under way (max_queue_length)", "have ended"),
+            Count::Waiting => ("that wait (max_waiting)", "wait no longer"),
         };
         let message = format!(
-            "execution {} of workflow `{}` was not recorded: tenant `{}` has {limit} executions {reason}; submit it again when some {todo}, or \
-             raise the limit",
+            "execution {} of workflow `{}` was not recorded: tenant `{}` may have {limit} {reason}, and has them; submit it again when some \
+             {todo}, or raise the limit",
             execution.id, execution.workflow.name, place.place.name
         );
         Err(Error::new(ErrorKind::Limit, message))

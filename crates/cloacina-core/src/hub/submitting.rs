@@ -12,9 +12,10 @@ use super::place::{OpenPlace, PlaceState, Submitting, key_and_tasks, smaller};
 use super::shared::Hub;
 use super::transition::{Submit, SubmitReply};
 use crate::config::RunnerConfig;
-use crate::context::{Context, ContextError, Values, hash_of, values_to_json};
+use crate::context::{Context, ContextError, INPUT, Values, hash_of, values_to_json};
 use crate::error::{Error, ErrorKind};
 use crate::id::ExecutionId;
+use crate::meant::did_you_mean;
 use crate::origin::Origin;
 use crate::reserved::reserved_key;
 use crate::store::{Idempotency, NewExecution, SignalStart, SignalTarget, WorkflowKey};
@@ -299,15 +300,15 @@ fn checked_input(input: Context, origin: &Origin, limit: usize) -> Result<(Arc<V
     };
     if json.len() > limit {
         let size = json.len();
-        return Err(ContextError::TooLarge { what: "input of the execution", size, limit }.into());
+        return Err(ContextError::TooLarge { what: INPUT, size, limit }.into());
     }
     Ok((values, json))
 }
 
 fn queue_is_full(workflow: &str, place: &OpenPlace, limit: usize) -> Error {
     let message = format!(
-        "no execution of workflow `{}` was recorded: tenant `{}` has {limit} executions that are not over, as many as it may \
-         (max_queue_length); send the signal again when some have ended, or raise the limit",
+        "no execution of workflow `{}` was recorded: tenant `{}` may have {limit} under way (max_queue_length), and has them; \
+         send the signal again when some have ended, or raise the limit",
         workflow.escape_debug(),
         place.place.name
     );
@@ -328,16 +329,13 @@ fn within_reach(time: Timestamp) -> Timestamp {
 }
 
 fn unknown_workflow(name: &str, known: &[&str]) -> Error {
-    let known = match known {
-        [] => "this program has none: put `#[workflow]` on the function that builds it".to_owned(),
-        known => format!(
-            "this program has {}",
-            known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-        ),
+    let there_is = match known {
+        [] => "it has none: put `#[workflow]` on the function that builds it".to_owned(),
+        known => did_you_mean(name, "workflow", known),
     };
     let name = name.escape_debug();
     let message = format!(
-        "there is no workflow `{name}`; {known}; if another program has it, submit it with `by_name`"
+        "this program has no workflow `{name}` (if another one has it, submit it with `by_name`); {there_is}"
     );
     Error::new(ErrorKind::Workflow, message)
 }

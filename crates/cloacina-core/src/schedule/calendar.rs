@@ -78,10 +78,10 @@ impl Calendar {
     pub(crate) fn of(spec: &Spec, whose: &[&[u8]]) -> Result<Self, Error> {
         let lengths = [spec.cron.len(), spec.every_ms.len(), spec.at.len(), spec.except.len()];
         if lengths.iter().any(|length| *length > MOST_TIMES) {
-            return refuse(format!("a schedule has more than {MOST_TIMES} times of one kind: use several"));
+            return refuse(format!("it has more than {MOST_TIMES} times of one kind: use several"));
         }
         if lengths[..3].iter().all(|length| *length == 0) {
-            return refuse("a schedule has no time: add `.cron(…)`, `.every(…)` or `.at(…)`");
+            return refuse("it has no time: add `.cron(…)`, `.every(…)` or `.at(…)`");
         }
         if spec.catch_up == CatchUp::All && spec.window_ms.is_none() {
             return refuse("`CatchUp::All` needs a limit: add `.window(…)`, how far back it catches up");
@@ -157,7 +157,7 @@ impl Calendar {
                 return Ok(());
             }
             return refuse(
-                "the schedule never fires within ten years from now: look at the days of its cron expressions, at its exclusions and at \
+                "it never fires within ten years from now: look at the days of its cron expressions, at its exclusions and at \
                  when it ends",
             );
         };
@@ -166,7 +166,7 @@ impl Calendar {
             let Some(next) = self.next(last) else { break };
             if next.duration_since(last) < least.max(SECOND) {
                 return refuse(format!(
-                    "the schedule would fire at {last} and again at {next}: the least period is {} s (min_schedule_period); start one \
+                    "it would fire at {last} and again at {next}: the least period is {} s (min_schedule_period); start one \
                      execution that does the work of several",
                     least.max(SECOND).as_secs()
                 ));

@@ -201,9 +201,25 @@ pub(crate) fn put(
     record: Option<&ScheduleRecord>,
     now: Timestamp,
 ) -> Result<Option<ScheduleChange>, Error> {
+    check_name("the name of a schedule", &schedule.name)?;
+    put_named(settling, schedule, origin, record, now).map_err(|error| {
+        let message = format!("schedule `{}` was not put: {error}", schedule.name.escape_debug());
+        match std::error::Error::source(&error) {
+            None => Error::new(error.kind(), message),
+            Some(_) => error,
+        }
+    })
+}
+
+fn put_named(
+    settling: &mut Settling,
+    schedule: &Schedule,
+    origin: Option<&str>,
+    record: Option<&ScheduleRecord>,
+    now: Timestamp,
+) -> Result<Option<ScheduleChange>, Error> {
     let spec = checked(schedule)?;
     let name = &schedule.name;
-    check_name("the name of a schedule", name)?;
     let stored = serde_json::to_string(&spec)
         .map_err(|error| Error::new(ErrorKind::Internal, "a schedule has no JSON form").with_source(error))?;
     let row = record.map_or_else(|| blank(ScheduleId::new(), name, now), |known| known.row.clone());

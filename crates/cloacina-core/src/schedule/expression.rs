@@ -7,6 +7,7 @@ use croner::Cron;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use crate::error::{Error, ErrorKind};
+use crate::meant::meant;
 
 /// The longest expression, in bytes.
 const MAX_EXPRESSION: usize = 256;
@@ -34,10 +35,12 @@ pub(super) fn read(expression: &str) -> Result<Cron, Error> {
 /// Finds a zone.
 pub(super) fn zone(name: &str) -> Result<TimeZone, Error> {
     ZONES.get(name).or_else(|_| {
-        refuse(format!(
-            "there is no time zone `{}`: write its name in the IANA database, as in `Europe/Zurich`, or `UTC`",
-            name.escape_debug()
-        ))
+        let zones: Vec<_> = ZONES.available().collect();
+        let hint = match meant(name, zones.iter().map(|zone| zone.as_str())) {
+            Some(meant) => format!("; did you mean `{meant}`?"),
+            None => ": write its name in the IANA database, as in `Europe/Zurich`, or `UTC`".to_owned(),
+        };
+        refuse(format!("there is no time zone `{}`{hint}", name.escape_debug()))
     })
 }
 

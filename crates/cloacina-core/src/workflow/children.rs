@@ -119,12 +119,12 @@ impl Children {
         let of_task = self.workflow.strip_prefix(OF_TASK).filter(|_| self.list.is_some());
         if of_task.is_none() && check_workflow_name(&self.workflow).is_err() {
             return Err(
-                "names a workflow that cannot be: 1 to 200 bytes, without control characters, and not \
+                "names a workflow by a name that none can have: use 1 to 200 bytes, without control characters, and not \
                         beginning with `cloacina/`",
             );
         }
         if !(1..=MOST_PARALLEL).contains(&self.parallel) {
-            return Err("runs no item at once, or more than 10000: say a number between with `.parallel(…)`");
+            return Err("has a `.parallel(…)` that is not between 1 and 10,000");
         }
         if self.tolerance.0 == Tolerated::Nonsense {
             return Err("tolerates what is neither a number of items nor a percentage like `2%`");

@@ -10,6 +10,7 @@ use super::wait::Awaited;
 use super::{Fingerprint, Node};
 use crate::error::{Error, ErrorKind};
 use crate::id::TaskIndex;
+use crate::meant::meant;
 
 /// The most tasks that one workflow may have.
 pub(super) const MAX_TASKS: usize = 10_000;
@@ -71,8 +72,13 @@ impl Graph {
             for dependency in node.dependencies() {
                 let task = node.id().to_owned();
                 let Some(&from) = positions.get(dependency.as_str()) else {
-                    return Err(fail(Problem::Unknown { task, dependency: dependency.clone() }));
+                    let others = of.iter().map(Node::id).filter(|id| *id != task);
+                    let meant = meant(dependency, others).map(str::to_owned);
+                    return Err(fail(Problem::Unknown { task, dependency: dependency.clone(), meant }));
                 };
+                if from == position {
+                    return Err(fail(Problem::Itself { task }));
+                }
                 if nodes[position as usize].dependencies.contains(&from) {
                     return Err(fail(Problem::Repeated { task, dependency: dependency.clone() }));
                 }
@@ -251,17 +257,22 @@ impl WorkflowError {
 enum Problem {
     #[error("has no tasks: add one with `.task(…)`")]
     Empty,
-    #[error("has {tasks} tasks, more than the 10000 allowed")]
+    #[error("has {tasks} tasks, more than the 10,000 that are allowed")]
     TooMany { tasks: usize },
     #[error("cannot be used: its {what} {reason}")]
     Name { what: String, reason: &'static str },
     #[error("has two tasks with the id `{task}`")]
     Duplicate { task: String },
     #[error(
-        "has a task `{task}` that depends on `{dependency}`, which is not in the workflow: add it with `.task(…)` or \
-         `.wait(…)`"
+        "has a task `{task}` that depends on `{dependency}`, which is not in the workflow{}",
+        match meant {
+            Some(meant) => format!("; did you mean `{meant}`?"),
+            None => ": add it with `.task(…)` or `.wait(…)`".to_owned(),
+        }
     )]
-    Unknown { task: String, dependency: String },
+    Unknown { task: String, dependency: String, meant: Option<String> },
+    #[error("has a task `{task}` that depends on itself")]
+    Itself { task: String },
     #[error("has a task `{task}` that names its dependency `{dependency}` twice")]
     Repeated { task: String, dependency: String },
     #[error("has dependencies that go round in a circle, at the task `{task}`")]

@@ -288,9 +288,9 @@ impl Wait {
             Awaited::Signal(signal) => change(signal),
             _ => {
                 self.misused = Some(match said {
-                    "named" => "says `named`, which is for a wait for a signal",
-                    "ask" => "says `ask`, which is for a wait for a signal",
-                    _ => "says `on_timeout`, which is for a wait for a signal",
+                    "named" => "has a `.named(…)`, which only a wait for a signal can have",
+                    "ask" => "has an `.ask(…)`, which only a wait for a signal can have",
+                    _ => "has an `.on_timeout(…)`, which only a wait for a signal can have",
                 });
             }
         }

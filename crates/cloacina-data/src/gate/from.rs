@@ -150,11 +150,9 @@ impl Walk<'_> {
         }
         let Some((table, kind)) = declared else {
             if !self.visible.contains(&name.value) {
-                return self.refuse(
-                    &*name,
-                    "is no declared table",
-                    "declare the table, or name one in WITH first",
-                );
+                let otherwise = "declare the table, or name one in WITH first";
+                let instead = self.rules.tables.meant(&name.value).unwrap_or(otherwise.into());
+                return self.refuse(&*name, "is not a declared table", instead);
             }
             ranges.other = true;
             return self.range(alias.as_ref().map_or(&*name, |alias| &alias.name), None, ranges);

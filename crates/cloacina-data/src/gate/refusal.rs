@@ -1,5 +1,6 @@
 //! Why a statement is not sent.
 
+use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 
 use sqlparser::tokenizer::{Token, Tokenizer};
@@ -14,11 +15,11 @@ const SHOWN: usize = 80;
 /// The part of the statement is shortened and holds no text literal: what a program wrote into a statement
 /// may be a secret, while the refusal goes to a log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("send `{part}`: {reason}; instead, {instead}")]
+#[error("the statement was not sent: `{part}` {reason}; {instead}")]
 pub struct Refusal {
     part: String,
     reason: &'static str,
-    instead: &'static str,
+    instead: Cow<'static, str>,
 }
 
 impl Refusal {
@@ -26,9 +27,9 @@ impl Refusal {
         dialect: Dialect,
         part: impl Display,
         reason: &'static str,
-        instead: &'static str,
+        instead: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { part: without_literals(dialect, &part.to_string()), reason, instead }
+        Self { part: without_literals(dialect, &part.to_string()), reason, instead: instead.into() }
     }
 
     /// The part of the statement that was refused.
@@ -43,7 +44,7 @@ impl Refusal {
 
     /// What is allowed instead.
     pub fn instead(&self) -> &str {
-        self.instead
+        &self.instead
     }
 }
 

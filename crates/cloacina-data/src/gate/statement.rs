@@ -1,5 +1,6 @@
 //! The walk over a statement, and what it finds out on the way.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
@@ -86,7 +87,7 @@ impl<'g> Walk<'g> {
         &self,
         part: impl Display,
         reason: &'static str,
-        instead: &'static str,
+        instead: impl Into<Cow<'static, str>>,
     ) -> Result<T, Refusal> {
         Err(Refusal::new(self.dialect(), part, reason, instead))
     }

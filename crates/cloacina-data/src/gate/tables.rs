@@ -1,7 +1,9 @@
 //! The tables a statement may name.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
+use cloacina_core::meant::meant;
 use sqlparser::ast::Ident;
 
 use super::Dialect;
@@ -65,6 +67,12 @@ impl Tables {
             (Dialect::Sqlite, _) => self.folded.get(&name.value.to_ascii_lowercase())?,
         };
         self.by_name.get_key_value(exact).map(|(name, kind)| (name.as_str(), *kind))
+    }
+
+    /// What to write instead of the name of no table, if it is like that of one.
+    pub(super) fn meant(&self, name: &str) -> Option<Cow<'static, str>> {
+        let meant = meant(name, self.by_name.keys().map(String::as_str))?;
+        Some(Cow::Owned(format!("did you mean `{meant}`?")))
     }
 
     /// Whether a table is called so, in any case of letters.

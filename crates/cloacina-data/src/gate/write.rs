@@ -277,7 +277,10 @@ impl Walk<'_> {
                 Ok(name.clone())
             }
             Some((_, Kind::Reference)) => self.refuse(&*name, "belongs to all tenants", "only read it"),
-            None => self.refuse(&*name, "is no declared table", "declare the table"),
+            None => {
+                let instead = self.rules.tables.meant(&name.value).unwrap_or("declare the table".into());
+                self.refuse(&*name, "is not a declared table", instead)
+            }
         }
     }
 

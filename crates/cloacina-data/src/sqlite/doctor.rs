@@ -10,7 +10,7 @@ use crate::declared::Declared;
 use crate::doctor::Finding;
 use crate::error::{DataError, Result};
 use crate::gate::Kind;
-use crate::name::{ENGINE, TENANT_ID};
+use crate::name::{ENGINE, TENANT_ID, VIEWS};
 use uuid::Uuid;
 
 /// The tables of the engine and of this crate that are beside those of [`ENGINE`].
@@ -146,6 +146,7 @@ impl Examination<'_> {
             || self.kind(name).is_some();
         let (what, remedy) = match kind {
             "trigger" => ("there is a trigger", format!("DROP TRIGGER \"{name}\"")),
+            "view" if VIEWS.contains(&&*folded) => return,
             "view" => ("there is a view", format!("DROP VIEW \"{name}\"")),
             "table" if is_virtual => ("there is a virtual table", format!("DROP TABLE \"{name}\"")),
             "table" if !is_known => (

@@ -115,7 +115,7 @@ in_each_placement! {
                     Err(error) => {
                         let text = error.to_string();
                         // The tenant, the part, the reason and the way out.
-                        let explains = ["tenant `acme`: send `", "`: ", "; instead, "].iter().all(|part| text.contains(part));
+                        let explains = ["tenant `acme`: the statement was not sent: `", "` ", "; "].iter().all(|part| text.contains(part));
                         if !explains {
                             wrong.push(format!("case {number}: `{hostile}` reached the database: {text}"));
                         }

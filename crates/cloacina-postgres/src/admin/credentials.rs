@@ -39,7 +39,7 @@ pub struct TenantCredentials {
     pub password: String,
     /// The tenant's schema.
     pub schema_name: String,
-    /// The URL for [`Runner::new`](https://docs.rs/cloacina), with everything percent-encoded and all of the
+    /// The URL for `Runner::new`, with everything percent-encoded and all of the
     /// administrator's connection parameters.
     pub connection_string: String,
 }

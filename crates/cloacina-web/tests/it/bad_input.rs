@@ -39,7 +39,7 @@ async fn what_cannot_be_understood_is_named() {
         ("POST", format!("{executions}/{nothing}/rerun"), Some(json!({})), nothing),
         ("POST", format!("{executions}/{nothing}/signals"), Some(json!({"name": "go"})), nothing),
         ("GET", format!("{executions}/{nothing}/events"), None, nothing),
-        ("GET", "/v1/tenants/acme/schedules/none".to_owned(), None, "there is no schedule `none`"),
+        ("GET", "/v1/tenants/acme/schedules/none".to_owned(), None, "has no schedule `none`"),
         ("GET", "/v1/tenants/initech/executions".to_owned(), None, "initech"),
         ("GET", "/v1/tenants/..%2Facme/executions".to_owned(), None, ""),
         ("GET", "/v1/tenants/%00/executions".to_owned(), None, ""),

@@ -236,9 +236,10 @@ fn unknown_scheme(scheme: &str) -> Error {
     }
     let plausible = scheme.len() <= 20 && scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+');
     // Whatever stands before the first colon of something that is no URL may be part of a secret.
-    let scheme = if plausible && !scheme.is_empty() { format!("`{scheme}:`") } else { "that".to_owned() };
-    configuration(&format!(
-        "no database is known by a URL that begins with {scheme}; use {}",
-        known.join(" or ")
-    ))
+    let begins = if plausible && !scheme.is_empty() {
+        format!("begins with `{scheme}:`, by which no database is known")
+    } else {
+        "names no kind of database".to_owned()
+    };
+    configuration(&format!("the database URL {begins}; use {}", known.join(" or ")))
 }

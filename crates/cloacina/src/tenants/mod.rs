@@ -212,7 +212,7 @@ impl TenantManager {
         })
     }
 
-    /// Makes a tenant. On PostgreSQL with [`own_roles`](TenantManagerBuilder::own_roles) the credentials of
+    /// Makes a tenant. On PostgreSQL with `own_roles` the credentials of
     /// its login are returned, which are kept nowhere else.
     ///
     /// # Errors
@@ -227,7 +227,7 @@ impl TenantManager {
     /// Makes a tenant in a place that is chosen for it: by its tier, its size, its region, whatever you go
     /// by. From then on it is found by its name alone.
     ///
-    /// With [`data`](TenantManagerBuilder::data) the tables of its own data are made as well, where that
+    /// With `data` the tables of its own data are made as well, where that
     /// takes the administrator. If they cannot be made the tenant is there all the same: the error says what
     /// is left to do.
     ///
@@ -237,7 +237,7 @@ impl TenantManager {
     /// # Errors
     ///
     /// As [`provision`](Self::provision), and [`ErrorKind::Configuration`] for a placement that this manager
-    /// has not: without an [`administrator`](TenantManagerBuilder::administrator) there are only schemas.
+    /// has not: without an `administrator` there are only schemas.
     pub async fn provision_in(&self, tenant: &str, placement: Placement) -> Result<Provisioned, Error> {
         let name = TenantName::parse(tenant)?;
         self.shared.check_open()?;

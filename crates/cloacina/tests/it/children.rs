@@ -514,11 +514,11 @@ fn what_a_wait_cannot_say_is_told() {
     let on_map = refused(Wait::map("m", "x").input("a"));
     assert!(on_map.contains("says `input`, which is for the wait for one child"), "{on_map}");
     let none = refused(Wait::map("m", "x").parallel(0));
-    assert!(none.contains("runs no item at once"), "{none}");
+    assert!(none.contains("is not between 1 and 10,000"), "{none}");
     let tolerance = refused(Wait::map("m", "x").tolerate("two"));
     assert!(tolerance.contains("neither a number of items nor a percentage"), "{tolerance}");
     let reserved = refused(Wait::child("c", "cloacina/bulk"));
-    assert!(reserved.contains("names a workflow that cannot be"), "{reserved}");
+    assert!(reserved.contains("names a workflow by a name that none can have"), "{reserved}");
     let alone = Workflow::builder("w").task(square("s").parallel(3)).try_build().unwrap_err().to_string();
     assert!(alone.contains("add `.map(…)`"), "{alone}");
 }

@@ -37,6 +37,7 @@ mod limit;
 mod login;
 mod macros;
 mod many;
+mod messages;
 mod names;
 #[cfg(feature = "postgres")]
 mod neighbour;
@@ -71,5 +72,6 @@ mod trace;
 mod ui;
 mod untrusted;
 mod version;
+mod views;
 mod wait;
 mod workflows;

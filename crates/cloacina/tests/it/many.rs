@@ -92,7 +92,7 @@ on_each_store! {
         assert_eq!(kinds, [None, context, context, configuration, configuration, context, None]);
         assert_eq!(runner.list_executions().await.unwrap().len(), 2);
         let unknown = runner.submit_many("nothing", [line(0)]).send().await.unwrap_err();
-        assert_error(&unknown, ErrorKind::Workflow, "there is no workflow `nothing`");
+        assert_error(&unknown, ErrorKind::Workflow, "this program has no workflow `nothing`");
         runner.shutdown().await.unwrap();
         let gone = runner.submit_many("import", [line(0)]).send().await.unwrap_err();
         assert_eq!(gone.kind(), ErrorKind::ShutDown);

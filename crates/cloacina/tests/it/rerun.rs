@@ -119,7 +119,7 @@ on_each_store! {
         // From a task that there is not, nothing can be run.
         let result = in_turn(result.execution_id, From::Task("third"), None).await;
         assert_eq!(result.status, ExecutionStatus::Cancelled);
-        assert!(result.error_message.as_deref().unwrap_or_default().contains("no task `third`"), "{result:?}");
+        assert!(result.error_message.as_deref().unwrap_or_default().contains("from task `third`"), "{result:?}");
     }
 
     async fn many_reruns_by_name_are_worked_off(database: Database) {
@@ -256,7 +256,7 @@ on_each_store! {
         let error = good.rerun(From::Failed).send().await.unwrap_err();
         assert_error(&error, ErrorKind::WrongState, "nothing of execution");
         let error = good.rerun(From::Task("x")).send().await.unwrap_err();
-        assert_error(&error, ErrorKind::Workflow, "has no task `x`");
+        assert_error(&error, ErrorKind::Workflow, "from task `x`, which");
         let bad = runner.execute_async("bad", Context::new()).await.unwrap();
         in_time(bad.wait_for_completion()).await.unwrap();
         let (one, other) = tokio::join!(bad.rerun(From::Failed).send(), bad.rerun(From::Failed).send());

@@ -389,7 +389,7 @@ async fn the_schedules_of_an_origin_are_exactly_what_was_applied() {
     assert_eq!(names().await, ["by hand", "c"]);
     schedules.delete("c").await.unwrap();
     let error = schedules.get("c").await.unwrap_err();
-    assert_error(&error, ErrorKind::NotFound, "there is no schedule `c` of tenant `acme`");
+    assert_error(&error, ErrorKind::NotFound, "tenant `acme` has no schedule `c`");
     in_time(runner.shutdown()).await.unwrap();
 }
 

@@ -8,16 +8,15 @@ use cloacina_core::clock::{Clock, SystemClock};
 use crate::support::{Database, assert_error, idle, setting, workflow};
 
 on_each_store! {
-    async fn an_unknown_workflow_is_refused_and_the_known_ones_are_named(database: Database) {
+    async fn an_unknown_workflow_is_refused_with_the_name_that_was_meant(database: Database) {
         let runner = database.runner([workflow("billing", [idle("t")]), workflow("dunning", [idle("t")])]).await;
         for error in [
             runner.execute("bilings", Context::new()).await.unwrap_err(),
             runner.execute_async("bilings", Context::new()).await.unwrap_err(),
             runner.submit("bilings").send().await.unwrap_err(),
         ] {
-            assert_error(&error, ErrorKind::Workflow, "there is no workflow `bilings`");
-            assert_error(&error, ErrorKind::Workflow, "`billing`");
-            assert_error(&error, ErrorKind::Workflow, "`dunning`");
+            assert_error(&error, ErrorKind::Workflow, "this program has no workflow `bilings`");
+            assert_error(&error, ErrorKind::Workflow, "did you mean `billing`?");
         }
         assert!(runner.list_executions().await.unwrap().is_empty());
         runner.shutdown().await.unwrap();
