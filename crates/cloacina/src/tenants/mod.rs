@@ -25,7 +25,9 @@
 
 mod across;
 mod aside;
+mod diagnosis;
 mod found;
+mod inspect;
 mod name;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -49,6 +51,7 @@ use cloacina_core::{Error, ErrorKind, Keys, audit_list, audit_verify};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 
+pub use diagnosis::{Diagnosis, Finding, PlaceVersion, TenantVersion};
 pub use found::Across;
 pub use name::TenantName;
 pub use provisioned::Provisioned;
