@@ -15,7 +15,8 @@ Exit codes:
   4  you may not do this
   5  the state of things does not allow it
   6  the service or the database cannot be reached; try again later
-  7  a limit is reached; try again later";
+  7  a limit is reached; try again later
+  8  the doctor found something that must not be";
 
 /// An answer that is an error.
 #[derive(Debug)]
@@ -50,6 +51,11 @@ impl Refused {
     /// A question was not answered with yes.
     pub(crate) fn not_confirmed(detail: String) -> Self {
         Self { code: 2, detail }
+    }
+
+    /// Something is not as it has to be.
+    pub(crate) fn found(detail: String) -> Self {
+        Self { code: 8, detail }
     }
 
     /// It failed.

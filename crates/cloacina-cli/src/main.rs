@@ -53,6 +53,10 @@ enum Command {
     /// What was done by name, and whether that is as it was written
     #[command(subcommand)]
     Audit(commands::audit::Audit),
+    /// Looks whether the places of tenants are as they have to be; the exit code is 8 if one is not
+    Doctor(commands::doctor::Doctor),
+    /// Brings the engine's tables of all tenants to the version of this program
+    Migrate(commands::migrate::Migrate),
     /// Serves the pages and the HTTP interface of a database
     Serve(commands::serve::Serve),
     /// Prints what makes a shell complete this command
@@ -82,6 +86,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             return Ok(());
         }
         Command::Serve(serve) => return serve.run(&at).await,
+        Command::Migrate(migrate) => return migrate.run(&at, output).await,
         _ => {}
     }
     let remote = at.remote().await?;
@@ -94,7 +99,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Runners(command) => command.run(&remote, output).await,
         Command::Keys(command) => command.run(&remote, output).await,
         Command::Audit(command) => command.run(&remote, output).await,
-        Command::Serve(_) | Command::Completions { .. } => Ok(()),
+        Command::Doctor(command) => command.run(&remote, output).await,
+        Command::Migrate(_) | Command::Serve(_) | Command::Completions { .. } => Ok(()),
     };
     let ended = remote.shutdown().await;
     result.and(ended)

@@ -10,7 +10,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
 use cloacina::database::{Database, DatabaseAdmin};
-use cloacina::tenants::TenantManager;
+use cloacina::runner::RunnerBuilder;
+use cloacina::tenants::{TenantManager, TenantManagerBuilder, TenantVersion};
 use cloacina::{Runner, RunnerConfig};
 use cloacina_web::{ApiKeys, Authorize, Engine, Principal, Role};
 use futures_util::StreamExt as _;
@@ -59,6 +60,15 @@ enum Inner {
 }
 
 impl Local {
+    /// Makes or changes the engine's tables of a tenant.
+    pub(crate) async fn migrate(&self, tenant: &str) -> Result<()> {
+        match &self.inner {
+            Inner::Tenants(tenants) => Ok(tenants.migrate(tenant).await?),
+            // It was opened.
+            Inner::One(_) => Ok(()),
+        }
+    }
+
     /// Ends it: what it recorded is written.
     pub(crate) async fn shutdown(&self) -> Result<()> {
         match &self.inner {
@@ -69,9 +79,44 @@ impl Local {
     }
 }
 
+/// A database that was named, before it is opened.
+enum Named {
+    Tenants(Box<TenantManagerBuilder>),
+    One(Box<RunnerBuilder>),
+}
+
 impl Where {
     /// The engine of the database that was named. It runs no tasks: it has no code.
     pub(crate) async fn local(&self) -> Result<Local> {
+        match self.named()? {
+            Named::Tenants(tenants) => {
+                let tenants = tenants.build().await?;
+                let (engine, keys) = (Engine::from(tenants.clone()), tenants.keys());
+                Ok(Local { engine, keys, inner: Inner::Tenants(tenants) })
+            }
+            Named::One(runner) => {
+                let runner = runner.build().await?;
+                let (engine, keys) = (Engine::from(runner.clone()), runner.keys());
+                Ok(Local { engine, keys, inner: Inner::One(runner) })
+            }
+        }
+    }
+
+    /// Which versions the tables of the database have. Changes nothing.
+    pub(crate) async fn versions(&self) -> Result<Vec<TenantVersion>> {
+        if self.server.is_some() {
+            bail!(
+                "a service migrates its tenants as it opens them: to do it before, name its database with --database or \
+                 its directory with --directory"
+            );
+        }
+        match self.named()? {
+            Named::Tenants(tenants) => Ok(tenants.versions().await?),
+            Named::One(runner) => Ok(runner.versions().await?),
+        }
+    }
+
+    fn named(&self) -> Result<Named> {
         let config = RunnerConfig::builder().submit_only(true).build();
         match (&self.database, &self.directory) {
             (Some(_), Some(_)) => bail!("both a database and a directory are named: name one of them"),
@@ -80,9 +125,7 @@ impl Where {
                 if let Some(admin) = &self.admin {
                     tenants = tenants.administrator(administrator(admin));
                 }
-                let tenants = tenants.build().await?;
-                let (engine, keys) = (Engine::from(tenants.clone()), tenants.keys());
-                Ok(Local { engine, keys, inner: Inner::Tenants(tenants) })
+                Ok(Named::Tenants(Box::new(tenants)))
             }
             (Some(url), None) => {
                 let path = url.strip_prefix("sqlite://").unwrap_or(url).split('?').next().unwrap_or_default();
@@ -90,17 +133,13 @@ impl Where {
                     bail!("there is no SQLite file {path}: a runner makes one, this command does not");
                 }
                 let url = if url.starts_with("sqlite:") { url.clone() } else { format!("sqlite://{url}") };
-                let runner = Runner::builder().database_url(url).config(config).submit_only().build().await?;
-                let (engine, keys) = (Engine::from(runner.clone()), runner.keys());
-                Ok(Local { engine, keys, inner: Inner::One(runner) })
+                Ok(Named::One(Box::new(Runner::builder().database_url(url).config(config).submit_only())))
             }
             (None, Some(directory)) => {
                 if !directory.is_dir() {
                     bail!("there is no directory {}", directory.display());
                 }
-                let tenants = TenantManager::sqlite(directory).config(config).build().await?;
-                let (engine, keys) = (Engine::from(tenants.clone()), tenants.keys());
-                Ok(Local { engine, keys, inner: Inner::Tenants(tenants) })
+                Ok(Named::Tenants(Box::new(TenantManager::sqlite(directory).config(config))))
             }
             (None, None) => bail!(
                 "where is the engine? Name a database with --database, a directory of SQLite files with --directory, or a service with \

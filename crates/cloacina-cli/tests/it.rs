@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use cloacina::database::{Database, DatabaseAdmin};
 use cloacina::tenants::{TenantManager, TenantManagerBuilder};
 use cloacina::{Context, TaskError, Wait, Workflow, task, workflow};
 use cloacina_testing::cluster::Cluster;
@@ -83,6 +84,50 @@ impl Engine {
     }
 }
 
+/// What is done to the tables of a tenant behind the engine's back.
+enum Alter {
+    /// There are none.
+    Empty,
+    /// A newer program made them.
+    Newer,
+}
+
+impl Engine {
+    async fn alter(&self, tenant: &str, how: Alter) {
+        if self.place[0] == "--directory" {
+            let path = Path::new(&self.place[1]).join(format!("{tenant}.db"));
+            match how {
+                Alter::Empty => std::fs::write(path, "").unwrap(),
+                Alter::Newer => {
+                    let newer = "UPDATE cloacina_place SET schema_version = 99, min_reader = 99";
+                    rusqlite::Connection::open(path).unwrap().execute_batch(newer).unwrap();
+                }
+            }
+            return;
+        }
+        let statements = match how {
+            Alter::Empty => format!(
+                "DO $$ DECLARE schema text; BEGIN SELECT schema_name INTO schema FROM cloacina.tenant WHERE name = '{tenant}';
+                 EXECUTE format('DROP SCHEMA %I CASCADE', schema); EXECUTE format('CREATE SCHEMA %I', schema);
+                 UPDATE cloacina.tenant SET schema_version = 0, min_reader = 0 WHERE name = '{tenant}'; END $$"
+            ),
+            Alter::Newer => {
+                format!("UPDATE cloacina.tenant SET schema_version = 99, min_reader = 99 WHERE name = '{tenant}'")
+            }
+        };
+        sql(&self.place[1], &statements).await;
+    }
+}
+
+/// Runs statements in a PostgreSQL database.
+async fn sql(url: &str, statements: &str) {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    client.batch_execute(statements).await.unwrap();
+    drop(client);
+    _ = connection.await;
+}
+
 async fn run(arguments: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloacina"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CLOACINA_")) {
@@ -114,6 +159,37 @@ macro_rules! on_both {
 }
 
 on_both! {
+    async fn tables_are_migrated_and_newer_ones_refused(engine: Engine) {
+        for tenant in ["acme", "globex"] {
+            engine.done(&["tenants", "create", tenant]).await;
+        }
+        let out = engine.done(&["migrate"]).await;
+        assert!(out.contains("are up to date") && !out.contains("acme"), "{out}");
+        // The tables of one are gone, as in a place that was never used.
+        engine.alter("acme", Alter::Empty).await;
+        let dry = engine.json(&["migrate", "--dry-run"]).await;
+        let of = |all: &Value, tenant: &str| {
+            let of = all.as_array().unwrap().iter().find(|of| of["tenant"] == tenant);
+            of.unwrap_or_else(|| panic!("{tenant}: {all}")).clone()
+        };
+        assert_eq!(of(&dry, "acme")["version"], 0);
+        assert_eq!(of(&dry, "acme")["state"], "to be migrated");
+        assert_eq!(of(&engine.json(&["migrate", "--dry-run"]).await, "acme")["version"], 0, "it was only said");
+        let done = engine.json(&["migrate"]).await;
+        assert_eq!(of(&done, "acme")["state"], "up to date");
+        assert_eq!(engine.tenants.runner("acme").await.unwrap().list_executions().await.unwrap().len(), 0);
+
+        engine.alter("globex", Alter::Newer).await;
+        for arguments in [&["migrate"][..], &["migrate", "--dry-run"]] {
+            let ran = engine.run(arguments).await;
+            assert_eq!(ran.code, 1, "{}", ran.out);
+            assert!(ran.err.contains("globex is newer than this program"), "{}", ran.err);
+            assert!(ran.err.contains("update this program"), "{}", ran.err);
+        }
+        let ran = engine.run(&["doctor", "--tenant", "globex"]).await;
+        assert!(ran.code == 8 && ran.out.contains("update this program"), "{}{}", ran.out, ran.err);
+    }
+
     async fn an_execution_is_submitted_waited_for_shown_and_run_again(engine: Engine) {
         engine.done(&["tenants", "create", "acme"]).await;
         // Somebody has the code.
@@ -135,6 +211,8 @@ on_both! {
         let done = engine.done(&["executions", "rerun", "--failed", "--pace", "50", "--yes"]).await;
         assert!(done.contains("done with 1 of 1"), "{done}");
         let old = engine.json(&["executions", "show", id]).await;
+        // This process has no code, and knows what a task does all the same.
+        assert_eq!(old["tasks"][0]["kind"], "task", "{old}");
         assert!(old["superseded_by"].is_string() && old["attempts"][0]["outcome"] == "failed", "{old}");
         drop(acme);
         engine.tenants.shutdown_all().await.unwrap();
@@ -278,6 +356,73 @@ async fn it_says_where_an_engine_could_be_when_none_is_named() {
     let nothing = run(&["--database", "sqlite:///nowhere/acme.db", "tenants", "list"]).await;
     assert!(nothing.err.contains("there is no SQLite file"), "{}", nothing.err);
     assert!(!Path::new("/nowhere").exists());
+}
+
+#[tokio::test]
+async fn a_doctor_finds_what_is_wrong_with_files_and_says_so_by_the_exit_code() {
+    let engine = Engine::files().await;
+    for tenant in ["acme", "globex"] {
+        engine.done(&["tenants", "create", tenant]).await;
+    }
+    assert!(engine.done(&["doctor"]).await.contains("nothing is wrong"));
+    let path = |name: &str| Path::new(&engine.place[1]).join(name);
+
+    // Everybody may write to the one; of the other a page is no page any more.
+    let mut mode = std::fs::metadata(path("acme.db")).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o606);
+    std::fs::set_permissions(path("acme.db"), mode).unwrap();
+    let mut pages = std::fs::read(path("globex.db")).unwrap();
+    pages[4096..8192].fill(0x5a);
+    std::fs::write(path("globex.db"), pages).unwrap();
+
+    let found = engine.run(&["doctor", "--json"]).await;
+    assert_eq!(found.code, 8, "{}{}", found.out, found.err);
+    let all: Value = serde_json::from_str(&found.out).unwrap();
+    let findings = all["findings"].as_array().unwrap();
+    let of = |tenant: &str| {
+        let of = findings.iter().find(|finding| finding["place"] == tenant);
+        of.unwrap_or_else(|| panic!("{tenant}: {all}")).clone()
+    };
+    assert!(of("acme")["what"].as_str().unwrap().contains("can be written by everybody"), "{all}");
+    assert!(of("acme")["remedy"].as_str().unwrap().starts_with("chmod o-w"), "{all}");
+    assert!(of("globex")["what"].as_str().unwrap().contains("damaged"), "{all}");
+    let one = engine.run(&["doctor", "--tenant", "acme"]).await;
+    assert!(one.code == 8 && !one.out.contains("globex"), "{}", one.out);
+    assert_eq!(engine.run(&["doctor", "--tenant", "initech"]).await.code, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_doctor_with_an_administrator_finds_who_may_get_at_a_tenant() {
+    let engine = Engine::postgres().await;
+    let url = engine.place[1].clone();
+    Cluster::shared().unwrap().make_administrator(&url).await.unwrap();
+    let admin = ["--admin", url.as_str()];
+    let made = engine
+        .json(&[&admin[..], &["tenants", "create", "globex", "--placement", "own_role"]].concat())
+        .await;
+    let schema = made["place"].as_str().unwrap().to_owned();
+    // Without an administrator that is not seen, and is said.
+    assert!(engine.done(&["doctor", "--tenant", "globex"]).await.contains("not looked at: who may do what"));
+    // What every login of a server may do, only a superuser takes away.
+    let superuser = Cluster::shared().unwrap().superuser_url_of(&url);
+    let name = url.rsplit('/').next().unwrap();
+    let preflight = DatabaseAdmin::new(Database::new(&url, name, 2)).preflight().await.unwrap();
+    for statement in preflight.hardening.iter().filter(|statement| statement.contains("FUNCTION")) {
+        sql(&superuser, statement).await;
+    }
+    let clean = engine.run(&[&admin[..], &["doctor", "--tenant", "globex"]].concat()).await;
+    assert!(clean.code == 0 && clean.out.contains("nothing is wrong"), "{}{}", clean.out, clean.err);
+    sql(&superuser, &format!("GRANT USAGE ON SCHEMA {schema} TO PUBLIC")).await;
+    let found = engine.run(&[&admin[..], &["doctor", "--tenant", "globex"]].concat()).await;
+    assert!(found.code == 8 && found.out.contains("must not be"), "{}{}", found.out, found.err);
+
+    // A service says the same.
+    let mut service = Service::start(&engine.place).await;
+    let found = service.run(&["doctor", "--json"]).await;
+    let all: Value = serde_json::from_str(&found.out).unwrap();
+    assert!(!all["skipped"].as_array().unwrap().is_empty(), "{all}");
+    assert!(service.run(&["migrate"]).await.err.contains("name its database"));
+    assert!(service.ends());
 }
 
 #[tokio::test]

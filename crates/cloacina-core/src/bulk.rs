@@ -29,8 +29,7 @@ use crate::store::{Actor, ExecutionFilter};
 use crate::submission::Described;
 use crate::workflow::{TaskDefinition, Workflow};
 
-/// The workflow that works such actions off.
-pub const BULK: &str = "cloacina/bulk";
+pub use crate::store::BULK;
 
 /// How many executions are looked at, and rerun, at once.
 const PAGE: usize = 200;

@@ -29,8 +29,8 @@ use crate::rerun::{self, Rerun, Reruns};
 use crate::signal::{ByKey, Carrier, Signal, SignalReceipt, Waiting};
 use crate::store::{
     Actor, AuditOf, AuditRecord, AuditVerdict, Control, Controlled, ExecutionFilter, ExecutionList,
-    ExecutionRecord, NEVER, NewAudit, NewSignal, Payload, Place, PlaceName, SignalSent, SignalTarget,
-    TenantStatus, WaitFilter, WorkflowKey,
+    ExecutionRecord, Finding, NEVER, NewAudit, NewSignal, Payload, Place, PlaceName, SignalSent,
+    SignalTarget, TenantStatus, WaitFilter, WorkflowKey,
 };
 use crate::submission::{Described, Destination, Input, Submission, Submissions};
 use crate::workflow::{Fingerprint, Workflow, WorkflowDescription, WorkflowInfo};
@@ -414,6 +414,17 @@ impl PlaceRunner {
         self.check_open()?;
         let (store, place) = self.store();
         Ok(self.handle.hub.ask(async move { store.tenant_status(&place).await }).await?)
+    }
+
+    /// What is wrong with the place, as far as its database tells. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the place from being looked at.
+    pub async fn examine(&self) -> Result<Vec<Finding>, Error> {
+        self.check_open()?;
+        let (store, place) = self.store();
+        Ok(self.handle.hub.ask(async move { store.place_examine(&place).await }).await?)
     }
 
     /// What time it is for what is shown of this tenant: the time of this process, or of the clock that a test

@@ -14,39 +14,12 @@
 //!
 //! The rules for PostgreSQL are `sql/doctor_place.sql` and `sql/doctor_login.sql`.
 
-use std::fmt;
+pub use cloacina_core::store::Finding;
 
 use crate::error::{DataError, DataErrorKind, Result};
 
 /// How many findings an error names.
 const NAMED: usize = 5;
-
-/// Something about a place that is not as it has to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// The tenant, or the schema of the tables that tenants share.
-    pub place: String,
-    /// What there is.
-    pub what: String,
-    /// What to do about it: a statement, or some words.
-    pub remedy: String,
-    /// Whether the place is not opened. Otherwise it is a warning, and goes to the log.
-    pub is_fatal: bool,
-}
-
-#[cfg(feature = "sqlite")]
-impl Finding {
-    pub(crate) fn fatal(place: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { place: place.to_owned(), what: what.into(), remedy: remedy.into(), is_fatal: true }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (to mend it: {})", self.what, self.remedy)
-    }
-}
 
 /// Whether a place with these findings may be opened.
 pub(crate) fn admit(tenant: &str, findings: Vec<Finding>) -> Result<()> {

@@ -1,4 +1,4 @@
--- `execution_list` of some states, all of which are named, and of one workflow, or of any (null). Each state
+-- `execution_list` of some states, all of which are named, and of one workflow, or of any (null) but one. Each state
 -- has a part of the index, and in it each workflow: of every part the newest are looked at, so that it takes
 -- no longer where few of many are wanted.
 WITH RECURSIVE part (state, workflow) AS (
@@ -25,6 +25,7 @@ page AS (
           AND listed.parent_id IS NULL AND listed.id < $2::uuid
         ORDER BY listed.id DESC LIMIT $5::bigint
     ) AS newest
+    WHERE part.workflow IS DISTINCT FROM $6::text
     ORDER BY newest.id DESC
     LIMIT $5
 )

@@ -24,6 +24,7 @@ page AS (
           AND (listed.superseded_by IS NOT NULL) = $6::boolean
         ORDER BY listed.id DESC LIMIT $5::bigint
     ) AS newest
+    WHERE part.workflow IS DISTINCT FROM $7::text
     ORDER BY newest.id DESC
     LIMIT $5
 )

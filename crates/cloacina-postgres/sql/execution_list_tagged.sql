@@ -1,4 +1,4 @@
--- Those with a tag, newest first; of some states, all of which are named, of one workflow, or of any (null), and
+-- Those with a tag, newest first; of some states, all of which are named, of one workflow, or of any (null) but one, and
 -- superseded, not superseded, or either (null). It walks the rows of the tag.
 WITH page AS (
     SELECT execution.id
@@ -11,6 +11,7 @@ WITH page AS (
     WHERE tagged.tenant_id = $1 AND tagged.tag = $7::text AND tagged.execution_id < $2::uuid
       AND execution.state = ANY ($3::text[])
       AND ($4::text IS NULL OR execution.workflow = $4)
+      AND execution.workflow IS DISTINCT FROM $8::text
       AND ($6::boolean IS NULL OR (execution.superseded_by IS NOT NULL) = $6)
     ORDER BY tagged.execution_id DESC
     LIMIT $5::bigint

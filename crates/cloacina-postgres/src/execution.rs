@@ -9,9 +9,9 @@ use std::time::Duration;
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus};
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
-    AttemptList, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord, KeptTask,
-    MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NEVER, NewAudit, ORPHANED, Place, PlaceFigures, Pulse,
-    Result, StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
+    AttemptList, BULK, Claimed, Control, Controlled, ExecutionHeader, ExecutionList, ExecutionRecord,
+    KeptTask, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NEVER, NewAudit, ORPHANED, Place, PlaceFigures,
+    Pulse, Result, StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -177,7 +177,7 @@ pub(crate) async fn orphaned(
 }
 
 pub(crate) async fn figures(inner: Arc<Inner>, place: Place, now: Option<Timestamp>) -> Result<PlaceFigures> {
-    let step = Step::Run(sql::PLACE_FIGURES, params![Uuid::from(place.tenant), now]);
+    let step = Step::Run(sql::PLACE_FIGURES, params![Uuid::from(place.tenant), now, BULK]);
     let rows = long_in_place(&inner, &place, &[step]).await?;
     let row = &rows[0][0];
     let number = |column| row.get::<_, i64>(column).unsigned_abs();
@@ -385,21 +385,23 @@ pub(crate) fn list_step(place: &Place, list: &ExecutionList) -> Step<'static> {
         (states, workflow.map(str::to_owned))
     };
     let (superseded, tag) = (list.filter.superseded, list.filter.tag.clone());
+    let left_out = list.filter.left_out();
     let filtered = list.filter.parts().map(parts);
     match (filtered, tag, superseded) {
-        (None, None, _) => Step::Run(sql::EXECUTION_LIST, params![tenant, before, limit]),
-        (Some((states, workflow)), None, None) => {
-            Step::Run(sql::EXECUTION_LIST_FILTERED, params![tenant, before, states, workflow, limit])
-        }
+        (None, None, _) => Step::Run(sql::EXECUTION_LIST, params![tenant, before, limit, left_out]),
+        (Some((states, workflow)), None, None) => Step::Run(
+            sql::EXECUTION_LIST_FILTERED,
+            params![tenant, before, states, workflow, limit, left_out],
+        ),
         (Some((states, workflow)), None, Some(superseded)) => Step::Run(
             sql::EXECUTION_LIST_SUPERSEDED,
-            params![tenant, before, states, workflow, limit, superseded],
+            params![tenant, before, states, workflow, limit, superseded, left_out],
         ),
         (filtered, Some(tag), superseded) => {
             let (states, workflow) = filtered.unwrap_or_else(|| parts((ExecutionStatus::ALL, None)));
             Step::Run(
                 sql::EXECUTION_LIST_TAGGED,
-                params![tenant, before, states, workflow, limit, superseded, tag],
+                params![tenant, before, states, workflow, limit, superseded, tag, left_out],
             )
         }
     }

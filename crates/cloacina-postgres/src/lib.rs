@@ -65,7 +65,7 @@ use cloacina_core::store::{
     DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
     Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness,
     NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures,
-    PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, Rollout, RunnerRecord,
+    PlaceName, PlaceVersion, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, Rollout, RunnerRecord,
     RunnerRegistration, ScheduleRecord, ScheduleSelection, ScheduleTemplates, SchedulesSettled, Settled,
     SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, Stream, StreamPage, TemplateStore,
     TenantLimits, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
@@ -78,6 +78,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use across::Across;
 pub use address::{AddressParts, PostgresAddress};
+pub use migrate::VersionOf;
 #[doc(hidden)]
 pub use migrations::Migration;
 pub use options::PostgresOptions;
@@ -191,6 +192,28 @@ impl PostgresStore {
     pub async fn tenants_named(&self, name: Option<&str>) -> Result<Vec<NamedTenant>> {
         let (inner, name) = (Arc::clone(&self.inner), name.map(str::to_owned));
         self.run(async move { tenant::named(&inner, name.as_deref()).await }).await
+    }
+
+    /// The tenants with the largest tables, the largest first, as they were when an administrator measured
+    /// them last.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the database.
+    pub async fn tenants_largest(&self, limit: usize) -> Result<Vec<(String, u64)>> {
+        let inner = Arc::clone(&self.inner);
+        self.run(async move { tenant::largest(&inner, limit).await }).await
+    }
+
+    /// Which version the schema `cloacina` has, and which the places of tenants have: of all, or of one.
+    /// Nothing is made or migrated.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::place_open`].
+    pub async fn versions(&self, name: Option<&str>) -> Result<(PlaceVersion, Vec<VersionOf>)> {
+        let (inner, name) = (Arc::clone(&self.inner), name.map(str::to_owned));
+        self.run(async move { migrate::versions(&inner, name.as_deref()).await }).await
     }
 
     /// The newest executions of a list in the places of all these tenants that are in this database, without

@@ -9,7 +9,7 @@
 //! stops nobody.
 
 use cloacina_core::id::TenantId;
-use cloacina_core::store::{Place, Result, StoreError, StoreErrorKind};
+use cloacina_core::store::{Place, PlaceVersion, Result, StoreError, StoreErrorKind};
 use uuid::Uuid;
 
 use crate::error::Failure;
@@ -76,6 +76,53 @@ async fn control_applied(inner: &Inner) -> Result<Option<usize>> {
         applied += usize::from(scope == "control");
     }
     Ok(Some(applied))
+}
+
+/// Which version a place has.
+#[derive(Debug)]
+pub struct VersionOf {
+    /// What the operator calls the tenant.
+    pub name: String,
+    /// The database of its own that it is in; that says which version it has.
+    pub elsewhere: Option<String>,
+    /// The version, as this database knows it.
+    pub version: PlaceVersion,
+}
+
+/// Which version the schema `cloacina` has, and the places have: all, or that of one name. Changes nothing.
+pub(crate) async fn versions(inner: &Inner, name: Option<&str>) -> Result<(PlaceVersion, Vec<VersionOf>)> {
+    let latest = |migrations: &[Migration]| migrations.last().map_or(0, |last| last.number.cast_unsigned());
+    let (control, place) = (latest(&inner.migrations.control), latest(&inner.migrations.place));
+    let applied = match inner.in_control(&[Step::Run(sql::MIGRATION_LIST, params![])]).await {
+        Ok(rows) => rows,
+        Err(error) if error.to_string().contains("42501") => return Err(may_not_use(inner, &error)),
+        // There is no such table yet.
+        Err(error) if error.kind() == StoreErrorKind::Place => {
+            return Ok((PlaceVersion::new(0, control, 0), Vec::new()));
+        }
+        Err(error) => return Err(error),
+    };
+    let mut registry = PlaceVersion::new(0, control, 0);
+    for row in applied[0].iter().filter(|row| row.get::<_, &str>("scope") == "control") {
+        registry.version = registry.version.max(row.get::<_, i32>("number").cast_unsigned());
+        registry.min_reader = registry.min_reader.max(row.get::<_, i32>("min_reader").cast_unsigned());
+    }
+    let rows = match inner.in_control(&[Step::Run(sql::TENANT_VERSIONS, params![name])]).await {
+        Ok(mut rows) => rows.remove(0),
+        // An old registry does not know all of that. It is migrated first, and asked again.
+        Err(error) if error.kind() == StoreErrorKind::Place && registry.is_old() => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let places = rows.iter().map(|row| {
+        let number = |column| row.get::<_, i32>(column).cast_unsigned();
+        let (elsewhere, schema): (bool, String) = (row.get("elsewhere"), row.get("schema_name"));
+        VersionOf {
+            name: row.get("name"),
+            elsewhere: elsewhere.then_some(schema),
+            version: PlaceVersion::new(number("schema_version"), place, number("min_reader")),
+        }
+    });
+    Ok((registry, places.collect()))
 }
 
 async fn control_create(inner: &Inner) -> Result<()> {

@@ -226,6 +226,8 @@ statements! {
     TENANT_STATUS "tenant_status" own;
     TENANT_INSERT "tenant_insert";
     TENANT_NAMED "tenant_named";
+    TENANT_VERSIONS "tenant_versions";
+    TENANT_LARGEST "tenant_largest";
     TENANT_SHARE "tenant_share";
     DATABASE_INSERT "database_insert";
     DATABASE_STATE "database_state";

@@ -103,6 +103,14 @@ pub(crate) async fn named(inner: &Inner, name: Option<&str>) -> Result<Vec<Named
         .collect()
 }
 
+/// The tenants with the largest tables, the largest first, as far as they were measured.
+pub(crate) async fn largest(inner: &Inner, limit: usize) -> Result<Vec<(String, u64)>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = inner.in_control(&[Step::Run(sql::TENANT_LARGEST, params![limit])]).await?;
+    let of = |row: &Row| (row.get("name"), row.get::<_, i64>("size_bytes").unsigned_abs());
+    Ok(rows[0].iter().map(of).collect())
+}
+
 /// The names of the tenants that work in databases of their own.
 pub(crate) async fn with_databases(inner: &Inner) -> Result<Vec<String>> {
     migrate::control(inner).await?;

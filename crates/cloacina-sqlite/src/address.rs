@@ -134,7 +134,8 @@ impl SqliteAddress {
     }
 
     /// What the place of the file is called in messages: `acme` for `/var/lib/app/acme.db`.
-    pub(crate) fn place_name(&self) -> String {
+    #[must_use]
+    pub fn place_name(&self) -> String {
         match self.path().and_then(Path::file_stem) {
             Some(stem) => stem.to_string_lossy().into_owned(),
             None => "memory".to_owned(),

@@ -49,8 +49,8 @@ pub struct DueFile {
 ///
 /// Beside the files lies a registry, `cloacina.registry`, that says when work is due in them, so that a
 /// process that starts need not open them all. It is kept by whatever opens the files, this type or a plain
-/// [`SqliteStore`](crate::SqliteStore), and makes itself again if it is deleted. The [keys](KeyStore) are kept
-/// there as well, and are gone with it.
+/// [`SqliteStore`](crate::SqliteStore), and makes itself again if it is deleted. The [keys](KeyStore) are
+/// kept there as well, and are gone with it.
 pub struct Directory {
     path: PathBuf,
     registry: Arc<Registry>,
@@ -274,6 +274,28 @@ impl Directory {
         Ok(due)
     }
 
+    /// The largest files, the largest first, each with its bytes and those of its log.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Place`] if the directory cannot be read.
+    pub async fn largest(&self, limit: usize) -> Result<Vec<(FileId, u64)>> {
+        let directory = self.path.clone();
+        on_blocking_thread(move || {
+            let bytes = |name: String| directory.join(name).metadata().map_or(0, |file| file.len());
+            let of = |id: FileId| {
+                let name = id.file_name();
+                let bytes = bytes(format!("{name}-wal")) + bytes(name);
+                (id, bytes)
+            };
+            let mut sizes: Vec<(FileId, u64)> = look_through(&directory)?.into_iter().map(of).collect();
+            sizes.sort_unstable_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+            sizes.truncate(limit);
+            Ok(sizes)
+        })
+        .await
+    }
+
     /// Where its futures must be run, as those of a store.
     ///
     /// # Errors
@@ -295,8 +317,8 @@ impl Directory {
         .await
     }
 
-    /// The newest executions of a list in all files, without opening a store on one. Files that nobody has open
-    /// are read only if they may have some.
+    /// The newest executions of a list in all files, without opening a store on one. Files that nobody has
+    /// open are read only if they may have some.
     ///
     /// # Errors
     ///
@@ -309,8 +331,8 @@ impl Directory {
         .await
     }
 
-    /// The waits in all files, file after file in the order of names from this one on, without opening a store
-    /// on one. What is to be left out before the first wait is in that file.
+    /// The waits in all files, file after file in the order of names from this one on, without opening a
+    /// store on one. What is to be left out before the first wait is in that file.
     ///
     /// # Errors
     ///
@@ -324,7 +346,8 @@ impl Directory {
         .await
     }
 
-    /// Reads files from one on, in the order of their names, with what is known of those that nobody has open.
+    /// Reads files from one on, in the order of their names, with what is known of those that nobody has
+    /// open.
     async fn with_candidates<T: Send + 'static>(
         &self,
         from: Option<FileId>,
@@ -531,7 +554,7 @@ impl fmt::Debug for Directory {
 }
 
 /// Refuses a directory in which others could put files and links.
-fn check(path: &Path) -> Result<()> {
+pub(crate) fn check(path: &Path) -> Result<()> {
     let refuse = |reason: &str| {
         Err(StoreError::new(
             StoreErrorKind::Configuration,
@@ -595,7 +618,7 @@ fn scan(registry: &Registry, directory: &Path) -> Result<Vec<FileId>> {
     scanned.map_err(|failure| failure.into_store_error(&directory.display().to_string()))
 }
 
-fn look_through(directory: &Path) -> Result<Vec<FileId>> {
+pub(crate) fn look_through(directory: &Path) -> Result<Vec<FileId>> {
     Ok(entries(directory)?.into_iter().filter(|(_, kind)| kind.is_file()).map(|(id, _)| id).collect())
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use cloacina_core::execution::{AttemptRecord, ExecutionStatus};
 use cloacina_core::id::{ExecutionId, RunnerId, TaskIndex, TenantId};
 use cloacina_core::store::{
-    AttemptList, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList, ExecutionRecord,
-    KeptTask, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewAudit, ORPHANED, PlaceFigures, Pulse,
-    StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
+    AttemptList, BULK, Claimed, Control, Controlled, DueKind, ExecutionHeader, ExecutionList,
+    ExecutionRecord, KeptTask, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewAudit, ORPHANED,
+    PlaceFigures, Pulse, StoreError, StoreErrorKind, TaskRecord, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -30,6 +30,9 @@ const CHILDREN_ANY: &str = include_str!("../sql/children_any.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
 const EXECUTION_RESUME: &str = include_str!("../sql/execution_resume.sql");
 const EXECUTION_OVERDUE: &str = include_str!("../sql/execution_overdue.sql");
+/// The most executions that are counted.
+const MOST_KEPT: u64 = 1_000_000;
+
 const PLACE_FIGURES: &str = include_str!("../sql/place_figures.sql");
 const EXECUTION_COUNT: &str = include_str!("../sql/execution_count.sql");
 const EXECUTION_WAITING: &str = include_str!("../sql/execution_waiting.sql");
@@ -235,20 +238,25 @@ fn many() -> i64 {
 }
 
 pub(crate) fn figures(connection: &Connection, tenant: TenantId, now: i64) -> Result<PlaceFigures, Failure> {
-    Ok(connection.prepare_cached(PLACE_FIGURES)?.query_row(rusqlite::params![tenant.0, now], |row| {
-        let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
-        let oldest: Option<i64> = row.get(4)?;
-        Ok(PlaceFigures {
-            executions: number(0)?,
-            open: number(1)?,
-            waiting: number(2)?,
-            queued: number(3)?,
-            oldest_queued: oldest
-                .map(|due| std::time::Duration::from_micros(now.saturating_sub(due).max(0).unsigned_abs())),
-            due_waits: number(5)?,
-            due_deadlines: number(6)?,
-        })
-    })?)
+    Ok(connection.prepare_cached(PLACE_FIGURES)?.query_row(
+        rusqlite::params![tenant.0, now, BULK],
+        |row| {
+            let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+            let kept = number(0)?;
+            let oldest: Option<i64> = row.get(5)?;
+            Ok(PlaceFigures {
+                executions: if kept < MOST_KEPT { kept.saturating_sub(number(1)?) } else { kept },
+                open: number(2)?,
+                waiting: number(3)?,
+                queued: number(4)?,
+                oldest_queued: oldest.map(|due| {
+                    std::time::Duration::from_micros(now.saturating_sub(due).max(0).unsigned_abs())
+                }),
+                due_waits: number(6)?,
+                due_deadlines: number(7)?,
+            })
+        },
+    )?)
 }
 
 pub(crate) fn count(connection: &Connection, tenant: TenantId, at_most: usize) -> Result<usize, Failure> {
@@ -433,7 +441,7 @@ pub(crate) fn list(
     let Some((statuses, workflow)) = list.filter.parts() else {
         let limit = i64::try_from(list.limit).unwrap_or(i64::MAX);
         let mut statement = connection.prepare_cached(EXECUTION_LIST)?;
-        let mut rows = statement.query(params![tenant.0, before, limit])?;
+        let mut rows = statement.query(params![tenant.0, before, limit, list.filter.left_out()])?;
         while let Some(row) = rows.next()? {
             found.push(header(row)?);
         }
@@ -446,7 +454,9 @@ pub(crate) fn list(
             None => workflow_after(connection, tenant, *status, "")?,
         };
         while let Some(of) = next {
-            part(connection, tenant, (*status, &of), before, list, &mut page)?;
+            if list.filter.left_out() != Some(&of) {
+                part(connection, tenant, (*status, &of), before, list, &mut page)?;
+            }
             next = if workflow.is_some() { None } else { workflow_after(connection, tenant, *status, &of)? };
         }
     }
@@ -466,7 +476,8 @@ fn tagged(
     let states = serde_json::Value::from(states).to_string();
     let most = i64::try_from(list.limit).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(EXECUTION_LIST_TAGGED)?;
-    let values = params![tenant.0, tag, before, states, workflow, list.filter.superseded, most];
+    let left_out = list.filter.left_out();
+    let values = params![tenant.0, tag, before, states, workflow, list.filter.superseded, most, left_out];
     let rows = statement.query_map(values, |row| Ok(ExecutionId(row.get(0)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

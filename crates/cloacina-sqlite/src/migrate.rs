@@ -9,7 +9,7 @@
 //! itself, in `min_reader`, from which version on programs can work with it; the others refuse it.
 
 use cloacina_core::id::TenantId;
-use cloacina_core::store::{StoreError, StoreErrorKind};
+use cloacina_core::store::{PlaceVersion, StoreError, StoreErrorKind};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::Failure;
@@ -81,18 +81,40 @@ pub(crate) fn owner(connection: &Connection, label: &str) -> Result<Option<Tenan
     Ok(look(connection, label, MIGRATIONS)?.map(|found| found.tenant))
 }
 
+/// Which version a file has, whether this program can work with it or not.
+pub(crate) fn version(connection: &Connection) -> Result<PlaceVersion, Failure> {
+    let latest = number(latest(MIGRATIONS));
+    if !has_tables(connection)? {
+        return Ok(PlaceVersion::new(0, latest, 0));
+    }
+    let found = connection
+        .query_row("SELECT schema_version, min_reader FROM cloacina_place", [], |row| {
+            Ok(PlaceVersion::new(number(row.get(0)?), latest, number(row.get(1)?)))
+        })
+        .optional()?;
+    found.ok_or_else(|| Failure::damaged("`cloacina_place` has no row"))
+}
+
+fn number(version: i64) -> u32 {
+    u32::try_from(version).unwrap_or_default()
+}
+
 fn latest(migrations: &[Migration]) -> i64 {
     migrations.last().map_or(0, |migration| migration.number)
 }
 
-/// What the file is; `None` if it has no tables of ours.
-fn look(connection: &Connection, label: &str, migrations: &[Migration]) -> Result<Option<Found>, Failure> {
-    let ours: bool = connection.query_row(
+/// Whether a file has tables of ours.
+fn has_tables(connection: &Connection) -> Result<bool, Failure> {
+    Ok(connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'cloacina_place')",
         [],
         |row| row.get(0),
-    )?;
-    if !ours {
+    )?)
+}
+
+/// What the file is; `None` if it has no tables of ours.
+fn look(connection: &Connection, label: &str, migrations: &[Migration]) -> Result<Option<Found>, Failure> {
+    if !has_tables(connection)? {
         return Ok(None);
     }
     let found = connection

@@ -81,7 +81,7 @@ fn what_runs_or_is_listed_is_found_without_what_waits_or_is_over() {
         ("execution_stuck", &[&tenant, &1000]),
         ("execution_has_orphans", &[&tenant, &"orphaned"]),
         ("execution_orphaned", &[&tenant, &"orphaned", &"[[\"workflow_1\", 1]]", &1000]),
-        ("execution_list", &[&tenant, &newest, &100]),
+        ("execution_list", &[&tenant, &newest, &100, &"cloacina/bulk"]),
         ("execution_list_part", &[&tenant, &"failed", &"workflow_3", &newest, &100, &None::<bool>]),
         ("execution_list_workflow", &[&tenant, &"failed", &"workflow_3"]),
         ("prune_pick", &[&tenant, &0, &1000]),

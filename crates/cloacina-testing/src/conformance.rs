@@ -253,6 +253,7 @@ macro_rules! store_conformance {
                 many_tasks_are_read_in_their_order
                 a_listing_is_newest_first_and_pages_without_gap_or_repeat
                 a_listing_is_filtered_by_what_is_set
+                executions_of_the_engines_own_workflows_are_listed_and_counted_if_that_is_asked_for
                 attempts_are_told_in_order
                 attempts_of_nothing_are_told_apart_from_no_attempts
                 prune_removes_what_ended_long_ago

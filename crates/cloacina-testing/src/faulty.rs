@@ -20,13 +20,13 @@ use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
     AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
     ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
-    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
-    Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness,
-    NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures,
-    PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store,
-    StoreError, StoreErrorKind, Stream, StreamPage, TenantStatus, WaitCursor, WaitFilter, WaitStep,
-    WorkflowKey,
+    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, Finding, FireList,
+    FireRecord, Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow,
+    Liveness, NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
+    PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, StoreError, StoreErrorKind, Stream, StreamPage, TenantStatus, WaitCursor, WaitFilter,
+    WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -63,6 +63,7 @@ methods! {
     PlaceOpen = "place_open",
     PlaceOf = "place_of",
     TenantStatus = "tenant_status",
+    PlaceExamine = "place_examine",
     Flush = "flush",
     ExecutionRecord = "execution_record",
     ExecutionControl = "execution_control",
@@ -271,6 +272,10 @@ impl Store for FaultyStore {
 
     async fn tenant_status(&self, place: &Place) -> Result<TenantStatus> {
         self.through(Method::TenantStatus, self.inner.tenant_status(place)).await
+    }
+
+    async fn place_examine(&self, place: &Place) -> Result<Vec<Finding>> {
+        self.through(Method::PlaceExamine, self.inner.place_examine(place)).await
     }
 
     async fn flush(&self, lane: usize, flush: &Flush) -> Result<Flushed> {

@@ -199,6 +199,7 @@
     // What the page shows was read before anybody watched.
     source.addEventListener("watching", () => { heard(); held || soon(); });
     source.addEventListener("changed", () => { heard(); soon(); });
+    source.addEventListener("asked", () => { heard(); soon(); });
     source.addEventListener("newer", () => {
       heard();
       const newer = $("#newer");

@@ -1,7 +1,7 @@
 //! Whose executions are served.
 
 use cloacina::audit::{Actor, AuditRecord, AuditVerdict};
-use cloacina::tenants::{Across, Placement, TenantManager};
+use cloacina::tenants::{Across, Diagnosis, Placement, TenantManager};
 use cloacina::{Cursor, Error, ErrorKind, ExecutionFilter, ExecutionResult, Runner, Uuid, Waiting};
 
 /// What is served: the tenants of a [`TenantManager`], or a single [`Runner`] as a tenant of its place's name.
@@ -74,6 +74,14 @@ impl Engine {
         }
     }
 
+    /// The tenants that take the most room, with their bytes.
+    pub(crate) async fn largest(&self, limit: usize) -> Result<Vec<(String, u64)>, Error> {
+        match &self.inner {
+            Inner::Tenants(tenants) => tenants.largest(limit).await,
+            Inner::One(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Rows of the audit about all tenants.
     pub(crate) async fn audit(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditRecord>, Error> {
         match &self.inner {
@@ -96,6 +104,22 @@ impl Engine {
             Inner::Tenants(tenants) => tenants.runner(tenant).await,
             Inner::One(runner) if runner.place() == tenant => Ok(Runner::clone(runner)),
             Inner::One(_) => Err(Error::new(ErrorKind::NotFound, format!("there is no tenant `{tenant}`"))),
+        }
+    }
+
+    /// What a doctor finds in the place of a tenant.
+    pub(crate) async fn examine(&self, tenant: &str) -> Result<Diagnosis, Error> {
+        match &self.inner {
+            Inner::Tenants(tenants) => tenants.examine(tenant).await,
+            Inner::One(_) => Ok(self.runner(tenant).await?.examine().await?.into()),
+        }
+    }
+
+    /// What a doctor finds in what the tenants share.
+    pub(crate) async fn examine_all(&self) -> Result<Diagnosis, Error> {
+        match &self.inner {
+            Inner::Tenants(tenants) => tenants.examine_all().await,
+            Inner::One(_) => Ok(Diagnosis::default()),
         }
     }
 

@@ -27,6 +27,7 @@ mod bulk;
 mod engine;
 mod kept;
 mod keys;
+mod overview;
 mod pages;
 mod permit;
 mod principal;

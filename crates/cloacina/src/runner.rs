@@ -3,6 +3,7 @@
 mod environment;
 mod hubs;
 mod methods;
+pub(crate) use hubs::Address;
 #[cfg(feature = "postgres")]
 pub(crate) use hubs::postgres_store;
 
@@ -411,6 +412,17 @@ impl RunnerBuilder {
                 });
             }
         }
+    }
+
+    /// Which database was named.
+    pub(crate) fn address(&self) -> Result<Address, Error> {
+        #[cfg(feature = "sqlite")]
+        if let Some(file) = &self.file {
+            return Ok(Address::Sqlite(file.clone()));
+        }
+        let url =
+            self.url.as_deref().ok_or_else(|| configuration("no database was given: call `database_url`"))?;
+        hubs::address_of(url)
     }
 
     async fn hub(&self) -> Result<hubs::Opened, Error> {

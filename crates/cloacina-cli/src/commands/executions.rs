@@ -131,6 +131,9 @@ pub(crate) struct Filter {
     /// Also those whose place another execution took by a rerun
     #[arg(long)]
     superseded: bool,
+    /// Also those of the engine's own workflows: the actions on many executions
+    #[arg(long)]
+    of_engine: bool,
 }
 
 impl Filter {
@@ -149,6 +152,7 @@ impl Filter {
             ("tag", self.tag.as_deref()),
             ("since", self.since.as_deref()),
             ("superseded", (!self.superseded).then_some("false")),
+            ("of_engine", self.of_engine.then_some("true")),
         ])
     }
 
@@ -362,6 +366,7 @@ async fn show(remote: &Remote, output: Output, path: &str, context: bool) -> Res
         };
         [
             text(&task["id"]),
+            text(&task["kind"]),
             text(&task["state"]),
             text(&task["attempts"]),
             took(&task["started_at"], &task["ended_at"]),
@@ -369,7 +374,7 @@ async fn show(remote: &Remote, output: Output, path: &str, context: bool) -> Res
         ]
     });
     output.table(
-        ["TASK", "STATE", "ATTEMPTS", "TOOK", "WHY"],
+        ["TASK", "KIND", "STATE", "ATTEMPTS", "TOOK", "WHY"],
         rows,
         "it has no tasks yet: nobody with its code has met it",
     )?;

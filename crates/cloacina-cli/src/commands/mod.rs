@@ -1,8 +1,10 @@
 //! The commands, a noun each.
 
 pub(crate) mod audit;
+pub(crate) mod doctor;
 pub(crate) mod executions;
 pub(crate) mod keys;
+pub(crate) mod migrate;
 pub(crate) mod schedules;
 pub(crate) mod serve;
 pub(crate) mod tenants;

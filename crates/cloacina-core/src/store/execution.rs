@@ -161,6 +161,9 @@ pub enum Controlled {
     NotFound,
 }
 
+/// The workflow whose executions do one thing to many others, as the engine calls it.
+pub const BULK: &str = "cloacina/bulk";
+
 /// Which executions to list. Everything that is set must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -177,10 +180,13 @@ pub struct ExecutionFilter {
     /// Recorded at this time or later. The stores do not look at it: a list goes from the newest on, and
     /// whoever reads it stops there.
     pub since: Option<Timestamp>,
+    /// Whether those of the engine's own workflows are among them, as [`BULK`] is; one that is named in
+    /// `workflow` always is.
+    pub of_engine: bool,
 }
 
 impl ExecutionFilter {
-    /// Every execution.
+    /// Every execution, but for those of the engine's [own workflows](Self::of_engine).
     #[must_use]
     pub fn all() -> Self {
         Self::default()
@@ -224,6 +230,20 @@ impl ExecutionFilter {
     pub fn since(mut self, time: Timestamp) -> Self {
         self.since = Some(time);
         self
+    }
+
+    /// Those of the engine's own workflows as well: the actions on many executions, [`BULK`].
+    #[must_use]
+    pub fn of_engine(mut self) -> Self {
+        self.of_engine = true;
+        self
+    }
+
+    /// The workflow whose executions are left out.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn left_out(&self) -> Option<&'static str> {
+        (!self.of_engine && self.workflow.as_deref() != Some(BULK)).then_some(BULK)
     }
 
     /// As JSON, for the audit.

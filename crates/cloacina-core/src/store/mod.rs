@@ -15,6 +15,7 @@ mod children;
 mod due;
 mod error;
 mod execution;
+mod finding;
 mod flush;
 mod key;
 mod payload;
@@ -46,9 +47,10 @@ pub use children::{
 pub use due::{DueKind, Settled};
 pub use error::{StoreError, StoreErrorKind};
 pub use execution::{
-    AttemptList, Control, Controlled, ExecutionFilter, ExecutionHeader, ExecutionList, ExecutionRecord,
+    AttemptList, BULK, Control, Controlled, ExecutionFilter, ExecutionHeader, ExecutionList, ExecutionRecord,
     KeptTask, ORPHANED, PlaceFigures, Pulse, TaskRecord,
 };
+pub use finding::{Finding, PlaceVersion};
 pub use flush::{
     Claim, Claimed, Closed, CopiedTask, Expanded, Expansion, Flush, Flushed, Freed, Fresh, Idempotency,
     MOST_CHILDREN_OF_A_TASK, NewExecution, NewTask, ON_FAILURE, Outcome, PlaceFlush, PlaceFlushed, Recorded,
@@ -211,6 +213,11 @@ pub trait Store: KeyStore + AuditStore {
         // Where nobody can decide anything about tenants, all of them are active and without limits of their
         // own.
         Ok(TenantStatus::default())
+    }
+
+    /// What is wrong with a place, as far as the store can see that for itself. Changes nothing.
+    async fn place_examine(&self, _place: &Place) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
     }
 
     /// Writes a batch of transitions and claims work, in one commit. `lane` is less than

@@ -96,12 +96,11 @@ async fn findings(
     let rows = query.persistent(false).fetch_all(connection).await.map_err(failed)?;
     rows.iter()
         .map(|row| {
-            Ok(Finding {
-                place: place.name.clone(),
-                is_fatal: row.try_get("fatal").map_err(failed)?,
-                what: row.try_get("what").map_err(failed)?,
-                remedy: row.try_get("remedy").map_err(failed)?,
-            })
+            let (what, remedy): (String, String) =
+                (row.try_get("what").map_err(failed)?, row.try_get("remedy").map_err(failed)?);
+            let mut finding = Finding::warning(&place.name, what, remedy);
+            finding.is_fatal = row.try_get("fatal").map_err(failed)?;
+            Ok(finding)
         })
         .collect()
 }

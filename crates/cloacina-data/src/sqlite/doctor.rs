@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use cloacina_core::store::Place;
+use cloacina_core::store::{Finding, Place};
+use cloacina_sqlite::file_findings;
 use sqlx::{Row as _, SqliteConnection};
 
 use crate::declared::Declared;
-use crate::doctor::Finding;
 use crate::error::{DataError, Result};
 use crate::gate::Kind;
 use crate::name::{ENGINE, TENANT_ID, VIEWS};
@@ -57,7 +57,7 @@ pub(crate) async fn findings(
     declared: &Declared,
 ) -> Result<Vec<Finding>> {
     let failed = |error| DataError::driver(&place.name, "look whether its file is clean", error);
-    let mut examination = Examination { place, declared, found: file(path, place) };
+    let mut examination = Examination { place, declared, found: file_findings(path, &place.name) };
 
     let objects: Vec<(String, String, Option<String>)> =
         sqlx::query_as("SELECT type, name, sql FROM sqlite_master ORDER BY type, name")
@@ -97,29 +97,6 @@ pub(crate) async fn findings(
         examination.foreign(&table, &target, row.try_get("led").map_err(failed)?);
     }
     Ok(examination.found)
-}
-
-/// The path was resolved when it was first used: a link at its end was put there since.
-fn file(path: &Path, place: &Place) -> Vec<Finding> {
-    let mut found = Vec::new();
-    let Ok(metadata) = path.symlink_metadata() else { return found };
-    if metadata.is_symlink() {
-        let what = format!("the file {} is a symbolic link", path.display());
-        found.push(Finding::fatal(&place.name, what, "put the file itself there"));
-    }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        if !metadata.is_symlink() && metadata.mode() & 0o002 != 0 {
-            let what = format!("the file {} can be written by everybody", path.display());
-            found.push(Finding::fatal(&place.name, what, format!("chmod o-w {}", path.display())));
-        }
-        if metadata.nlink() > 1 {
-            let what = format!("the file {} has another name as well", path.display());
-            found.push(Finding::fatal(&place.name, what, "remove the other name; a copy is another file"));
-        }
-    }
-    found
 }
 
 struct Examination<'a> {

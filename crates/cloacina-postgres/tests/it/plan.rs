@@ -236,7 +236,9 @@ async fn a_page_of_a_listing_is_found_without_what_is_not_listed() {
         ("pending,running,paused,completed,failed,cancelled", "'none'"),
         ("pending,running,paused,completed,failed,cancelled", "'workflow_3'"),
     ] {
-        let values = format!("'{tenant}', {newest}, string_to_array('{states}', ','), {workflow}, 20");
+        let values = format!(
+            "'{tenant}', {newest}, string_to_array('{states}', ','), {workflow}, 20, 'cloacina/bulk'"
+        );
         let pages = pages(&t, "execution_list_filtered", &values).await;
         assert!(pages < 1_000, "{states} of {workflow}: {pages}");
     }

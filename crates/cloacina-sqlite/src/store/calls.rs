@@ -9,12 +9,12 @@ use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
     ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
-    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
-    Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness,
-    NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures,
-    PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration,
-    ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, Stream,
-    StreamPage, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, Finding, FireList,
+    FireRecord, Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow,
+    Liveness, NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
+    PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
+    SignalSent, Store, Stream, StreamPage, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -23,7 +23,9 @@ use tokio::sync::watch;
 use super::{Durability, SqliteStore};
 use crate::error::Failure;
 use crate::schedule::{self, Moment};
-use crate::{audit, children, doorbell, due, execution, expand, flush, keys, rows, runner, wait, workflow};
+use crate::{
+    audit, children, doorbell, due, execution, expand, flush, inspect, keys, rows, runner, wait, workflow,
+};
 
 /// How many executions are deleted in one transaction: whoever else wants to write waits for it.
 const PRUNE_CHUNK: usize = 100;
@@ -36,6 +38,13 @@ impl Store for SqliteStore {
 
     fn runtime(&self) -> Handle {
         self.runtime.clone()
+    }
+
+    async fn place_examine(&self, place: &Place) -> Result<Vec<Finding>> {
+        match self.address.path() {
+            Some(_) => inspect::findings(self.address.clone(), &place.name).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     fn lanes(&self) -> usize {

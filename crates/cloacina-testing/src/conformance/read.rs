@@ -7,7 +7,7 @@ use std::time::Duration;
 use cloacina_core::execution::{AttemptOutcome, ExecutionStatus, TaskState};
 use cloacina_core::id::ExecutionId;
 use cloacina_core::store::{
-    Control, ExecutionFilter, ExecutionList, Idempotency, MOST_EXECUTION_BYTES, NewExecution, NewTask,
+    BULK, Control, ExecutionFilter, ExecutionList, Idempotency, MOST_EXECUTION_BYTES, NewExecution, NewTask,
     Outcome, Payload, StoreErrorKind, TaskOutcome,
 };
 
@@ -166,6 +166,38 @@ pub async fn a_listing_is_filtered_by_what_is_set(fixture: &impl Fixture) {
     assert_eq!(list(ExecutionFilter::all().workflow("bill%")).await, []);
     let before = ExecutionList { filter: ended, before: Some(bad), limit: 10 };
     assert_eq!(world.list(before).await, [done]);
+}
+
+pub async fn executions_of_the_engines_own_workflows_are_listed_and_counted_if_that_is_asked_for(
+    fixture: &impl Fixture,
+) {
+    let world = World::new(fixture).await;
+    let own = || NewExecution { workflow: key(BULK, 1), tags: vec!["t".to_owned()], ..draft(&[0]) };
+    let user = world.submit(NewExecution { tags: vec!["t".to_owned()], ..draft(&[0]) }, at(0)).await;
+    let engines = world.submit(own(), at(0)).await;
+    let list = |filter| world.list(ExecutionList { filter, before: None, limit: 10 });
+    let pending = || ExecutionFilter::all().status(ExecutionStatus::Pending);
+    for filter in [
+        ExecutionFilter::all(),
+        pending(),
+        pending().superseded(false),
+        ExecutionFilter::all().tag("t"),
+        pending().tag("t"),
+    ] {
+        assert_eq!(list(filter.clone()).await, [user], "{filter:?}");
+        assert_eq!(list(filter.clone().of_engine()).await, [engines, user], "{filter:?}");
+        assert_eq!(list(filter.workflow(BULK)).await, [engines]);
+    }
+    // A page is full although some were passed over.
+    let later = world.submit(draft(&[0]), at(1)).await;
+    for _ in 0..5 {
+        world.submit(own(), at(1)).await;
+    }
+    let page = ExecutionList { filter: ExecutionFilter::all(), before: None, limit: 2 };
+    assert_eq!(world.list(page).await, [later, user]);
+    let place = Arc::clone(&world.place);
+    let figures = world.call(|store| async move { store.place_figures(&place, Some(at(2))).await }).await;
+    assert_eq!((figures.executions, figures.open, figures.waiting), (2, 2, 0));
 }
 
 pub async fn attempts_are_told_in_order(fixture: &impl Fixture) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, ExecutionStatus, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex};
 use cloacina_core::store::{
-    AttemptList, ChildrenNode, Claim, Claimed, Closed, Control, Controlled, CopiedTask, DueKind,
+    AttemptList, BULK, ChildrenNode, Claim, Claimed, Closed, Control, Controlled, CopiedTask, DueKind,
     ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireRecord, Freed, Fresh, KeptTask,
     NewExecution, NewTask, NextDue, ON_FAILURE, ORPHANED, Outcome, Payload, Place, PlaceFigures, PlaceFlush,
     PlaceFlushed, Pulse, Recorded, RecordedExecutions, RerunRefusal, ScheduleRow, Settled, Stream,
@@ -670,19 +670,16 @@ impl PlaceRows {
     }
 
     pub(crate) fn figures(&self, now: Timestamp) -> PlaceFigures {
+        let of_users = || self.executions.values().filter(|of| *of.header.workflow.name != *BULK);
         let due = || self.ready.iter().filter(|row| row.due <= now);
         let oldest = due().map(|row| row.due).min();
         let due_of = |what: DueKind| {
             self.due.iter().filter(|(kind, at, ..)| *kind == what.number() && *at <= now).count() as u64
         };
         PlaceFigures {
-            executions: self.executions.len() as u64,
-            open: self.count(usize::MAX) as u64,
-            waiting: self
-                .executions
-                .values()
-                .filter(|of| of.header.status == ExecutionStatus::Waiting)
-                .count() as u64,
+            executions: of_users().count() as u64,
+            open: of_users().filter(|of| is_open(of)).count() as u64,
+            waiting: of_users().filter(|of| of.header.status == ExecutionStatus::Waiting).count() as u64,
             queued: due().count() as u64,
             oldest_queued: oldest.map(|due| now.duration_since(due).try_into().unwrap_or_default()),
             due_waits: due_of(DueKind::Wait),
@@ -691,10 +688,7 @@ impl PlaceRows {
     }
 
     pub(crate) fn count(&self, at_most: usize) -> usize {
-        let open = |execution: &&Execution| {
-            !execution.header.status.is_terminal() && execution.header.status != ExecutionStatus::Waiting
-        };
-        self.executions.values().filter(open).take(at_most).count()
+        self.executions.values().filter(|of| is_open(of)).take(at_most).count()
     }
 
     pub(crate) fn orphaned(&self) -> Vec<(ExecutionId, WorkflowKey)> {
@@ -900,6 +894,7 @@ impl PlaceRows {
             .filter(|header| before.is_none_or(|before| header.id < before))
             .filter(|header| filter.statuses.is_empty() || filter.statuses.contains(&header.status))
             .filter(|header| filter.workflow.as_deref().is_none_or(|name| *header.workflow.name == *name))
+            .filter(|header| filter.left_out().is_none_or(|name| *header.workflow.name != *name))
             .filter(|header| filter.tag.as_ref().is_none_or(|tag| header.tags.contains(tag)))
             .filter(|header| filter.superseded.is_none_or(|is| header.superseded_by.is_some() == is))
             .take(*limit)
@@ -930,4 +925,9 @@ impl PlaceRows {
         self.pages.retain(|(id, ..), _| !pruned.contains(id));
         pruned.len()
     }
+}
+
+/// Whether it is not over and does not only wait.
+fn is_open(execution: &Execution) -> bool {
+    !execution.header.status.is_terminal() && execution.header.status != ExecutionStatus::Waiting
 }

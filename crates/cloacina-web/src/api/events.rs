@@ -24,6 +24,7 @@ const MOST: usize = 200;
 
 const WHAT: &str = "Events: `watching` once all is watched, so read what you show after that; `changed` with the \
                     ids of executions that did, a comma between them; `newer` when there is a newer execution; \
+                    `asked` when other questions wait for an answer than before, if that is wanted; \
                     `unknown` when the tenant could not be looked at. `alive` every 5 s.";
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -55,6 +56,9 @@ pub(super) fn routes(routes: Routes) -> Routes {
 struct EventsAsked {
     /// Executions that are watched, with commas between them, 200 at most.
     ids: Option<String>,
+    /// Whether it is told what people are asked.
+    #[serde(default)]
+    asks: bool,
 }
 
 type Events = Sse<
@@ -72,20 +76,20 @@ async fn tenant(permit: Permit<View>, Asked(asked): Asked<EventsAsked>) -> Resul
             ids.len()
         )));
     }
-    watch(&permit, ids).await
+    watch(&permit, ids, asked.asks).await
 }
 
 async fn execution(permit: Permit<View>, InPath(path): InPath<ExecutionInPath>) -> Result<Events, Problem> {
     let id = path.id()?;
     permit.runner().await?.get_execution_status(id).await?;
-    watch(&permit, vec![id]).await
+    watch(&permit, vec![id], false).await
 }
 
-async fn watch(permit: &Permit<View>, ids: Vec<Uuid>) -> Result<Events, Problem> {
+async fn watch(permit: &Permit<View>, ids: Vec<Uuid>, asks: bool) -> Result<Events, Problem> {
     // That there is such a tenant.
     permit.runner().await?;
     let web = permit.web();
-    let watcher = web.tails.watch(&web.engine, permit.tenant(), ids)?;
+    let watcher = web.tails.watch(&web.engine, permit.tenant(), ids, asks)?;
     let events = stream::unfold(watcher, async |mut watcher: Watcher| {
         let event = match watcher.next().await? {
             Change::Watching(_) => Event::default().event("watching").data("watching"),
@@ -94,6 +98,7 @@ async fn watch(permit: &Permit<View>, ids: Vec<Uuid>) -> Result<Events, Problem>
                 let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
                 Event::default().event("changed").data(ids.join(","))
             }
+            Change::Asked => Event::default().event("asked").data("asked"),
             Change::Newer => Event::default().event("newer").data("newer"),
             Change::Unknown => Event::default().event("unknown").data("unknown"),
         };

@@ -88,6 +88,8 @@ struct ExecutionsAsked {
     superseded: Option<bool>,
     /// Recorded at this time or later: a time, or how long ago it was, as `1h`.
     since: Option<String>,
+    /// Also those of the engine's own workflows: the actions on many executions.
+    of_engine: Option<bool>,
     /// Behind this one: the `next` of the part before.
     after: Option<String>,
     /// At most so many: 100 if nothing is said, 1,000 at most.
@@ -98,8 +100,8 @@ async fn executions(
     permit: Permit<ViewAll>,
     Asked(asked): Asked<ExecutionsAsked>,
 ) -> Result<axum::Json<Everywhere<ExecutionOfTenant>>, Problem> {
-    let ExecutionsAsked { status, workflow, tag, superseded, since, after, limit } = asked;
-    let filter = FilterAsked { status, workflow, tag, superseded, since }.filter()?;
+    let ExecutionsAsked { status, workflow, tag, superseded, since, of_engine, after, limit } = asked;
+    let filter = FilterAsked { status, workflow, tag, superseded, since, of_engine }.filter()?;
     let (after, limit) = (after.map(|after| id_of(&after)).transpose()?, limit_of(limit)?);
     let across = permit.engine().executions(filter, after, limit).await?;
     let next = across.found.last().filter(|_| across.found.len() >= limit);

@@ -123,6 +123,8 @@ struct ListAsked {
     superseded: Option<bool>,
     /// Recorded at this time or later: a time, or how long ago it was, as `1h`.
     since: Option<String>,
+    /// Also those of the engine's own workflows: the actions on many executions.
+    of_engine: Option<bool>,
     /// Behind this one: the `next` of the part before.
     after: Option<String>,
     /// At most so many: 100 if nothing is said, 1,000 at most.
@@ -133,8 +135,8 @@ async fn list(
     permit: Permit<View>,
     Asked(asked): Asked<ListAsked>,
 ) -> Result<axum::Json<Page<ExecutionSummary>>, Problem> {
-    let ListAsked { status, workflow, tag, superseded, since, after, limit } = asked;
-    let filter = FilterAsked { status, workflow, tag, superseded, since }.filter()?;
+    let ListAsked { status, workflow, tag, superseded, since, of_engine, after, limit } = asked;
+    let filter = FilterAsked { status, workflow, tag, superseded, since, of_engine }.filter()?;
     let (after, limit) = (after.map(|after| id_of(&after)).transpose()?, limit_of(limit)?);
     let executions = permit.runner().await?.list(filter, after, limit).await?;
     let next = executions.last().filter(|_| executions.len() == limit);
@@ -323,8 +325,9 @@ async fn get(
 ) -> Result<axum::Json<ExecutionDetail>, Problem> {
     let (runner, execution) = found(&permit, &path).await?;
     let read = runner.get_execution(execution.execution_id).await?;
-    let (waits, progress) = tokio::try_join!(execution.waits(), execution.progress())?;
-    Ok(axum::Json(ExecutionDetail::of(read, waits, progress, permit.sees_payloads())))
+    let (waits, progress, graph) =
+        tokio::try_join!(execution.waits(), execution.progress(), execution.graph())?;
+    Ok(axum::Json(ExecutionDetail::of(read, waits, progress, graph.as_ref(), permit.sees_payloads())))
 }
 
 /// Which part of the attempts.

@@ -1,6 +1,9 @@
 //! What requests say, read strictly: a parameter that is not known is refused and named.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use cloacina::{Context, ExecutionFilter, ExecutionStatus};
 use jiff::Timestamp;
@@ -31,6 +34,30 @@ impl<S: Send + Sync, Q: DeserializeOwned> FromRequestParts<S> for Asked<Q> {
     }
 }
 
+/// How long a body may take to come.
+const SLOWEST: Duration = Duration::from_secs(30);
+
+/// What is read of a body, unless it takes too long to come: whoever sends it byte by byte keeps a
+/// connection, and is not waited for for ever.
+pub(crate) async fn in_time<T, E: Into<Problem>>(
+    reading: impl Future<Output = Result<T, E>>,
+) -> Result<T, Problem> {
+    within(SLOWEST, reading).await
+}
+
+async fn within<T, E: Into<Problem>>(
+    limit: Duration,
+    reading: impl Future<Output = Result<T, E>>,
+) -> Result<T, Problem> {
+    match tokio::time::timeout(limit, reading).await {
+        Ok(read) => read.map_err(Into::into),
+        Err(_) => {
+            let detail = format!("the body did not come within {} seconds", limit.as_secs());
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "Body", detail))
+        }
+    }
+}
+
 /// A body of JSON.
 pub(crate) struct Json<B>(pub(crate) B);
 
@@ -38,7 +65,7 @@ impl<S: Send + Sync, B: DeserializeOwned> FromRequest<S> for Json<B> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let axum::Json(body) = axum::Json::from_request(request, state).await?;
+        let axum::Json(body) = in_time(axum::Json::from_request(request, state)).await?;
         Ok(Self(body))
     }
 }
@@ -140,6 +167,8 @@ pub(crate) struct FilterAsked {
     pub(crate) superseded: Option<bool>,
     /// Recorded at this time or later: a time, or how long ago it was, as `1h`.
     pub(crate) since: Option<String>,
+    /// Also those of the engine's own workflows: the actions on many executions.
+    pub(crate) of_engine: Option<bool>,
 }
 
 impl FilterAsked {
@@ -160,6 +189,9 @@ impl FilterAsked {
         }
         if let Some(since) = self.since.as_deref().filter(|since| !since.is_empty()) {
             filter = filter.since(time_of(since, now())?);
+        }
+        if self.of_engine == Some(true) {
+            filter = filter.of_engine();
         }
         Ok(filter)
     }
@@ -182,7 +214,18 @@ pub(crate) fn status_of(name: &str) -> Result<ExecutionStatus, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FilterAsked, limit_of, time_of};
+    use std::time::Duration;
+
+    use super::{FilterAsked, limit_of, time_of, within};
+    use crate::Problem;
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_waited_for_for_ever() {
+        let never = std::future::pending::<Result<(), Problem>>();
+        let problem = within(Duration::from_millis(1), never).await.unwrap_err();
+        assert_eq!(problem.status().as_u16(), 408);
+        within(Duration::from_secs(60), async { Ok::<_, Problem>(()) }).await.unwrap();
+    }
 
     #[test]
     fn a_time_is_a_point_or_how_long_ago_it_was() {

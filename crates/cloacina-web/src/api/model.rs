@@ -1,11 +1,13 @@
 //! What the HTTP interface says of executions.
 //!
-//! The text of errors can hold what a task was given, so it is a payload like inputs and contexts: who may not
-//! see payloads is told how long it is.
+//! The text of errors can hold what a task was given, so it is a payload like inputs and contexts: who may
+//! not see payloads is told how long it is.
+
+use std::collections::HashMap;
 
 use cloacina::{
-    AttemptOutcome, AttemptRecord, Child, ExecutionResult, ExecutionStatus, Progress, TaskResult, TaskState,
-    Waiting,
+    AttemptOutcome, AttemptRecord, Child, ExecutionResult, ExecutionStatus, Progress, TaskKind, TaskResult,
+    TaskState, Waiting, WorkflowDescription,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -104,13 +106,16 @@ impl ExecutionDetail {
         mut execution: ExecutionResult,
         waits: Vec<Waiting>,
         progress: Vec<Progress>,
+        graph: Option<&WorkflowDescription>,
         payloads: bool,
     ) -> Self {
+        let described = graph.into_iter().flat_map(|graph| &graph.tasks);
+        let kinds: HashMap<&str, TaskKind> = described.map(|task| (task.id.as_str(), task.kind)).collect();
         let tasks = std::mem::take(&mut execution.task_results);
         let context = payloads.then(|| execution.final_context.to_value());
         Self {
             context,
-            tasks: tasks.into_iter().map(|task| TaskView::of(task, payloads)).collect(),
+            tasks: tasks.into_iter().map(|task| TaskView::of(task, &kinds, payloads)).collect(),
             waits: waits.into_iter().map(|wait| WaitView::of(wait, payloads)).collect(),
             children: progress.into_iter().map(ProgressView::of).collect(),
             summary: ExecutionSummary::of(execution, payloads),
@@ -123,6 +128,10 @@ impl ExecutionDetail {
 pub(crate) struct TaskView {
     /// Its id.
     id: String,
+    /// What it does: `task`, `sleep`, `signal`, `ask`, `child` or `map`; left out if nobody described the
+    /// workflow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
     /// Its state.
     #[schema(value_type = String)]
     state: TaskState,
@@ -143,8 +152,10 @@ pub(crate) struct TaskView {
 }
 
 impl TaskView {
-    fn of(task: TaskResult, payloads: bool) -> Self {
+    fn of(task: TaskResult, kinds: &HashMap<&str, TaskKind>, payloads: bool) -> Self {
+        let kind = task.kind.or_else(|| kinds.get(task.task_id.as_str()).copied());
         Self {
+            kind: kind.map(TaskKind::as_str),
             id: task.task_id,
             state: task.state,
             attempts: task.attempts,

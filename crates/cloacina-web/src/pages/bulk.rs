@@ -45,7 +45,9 @@ fn action(name: &str, from: Option<&str>) -> Result<BulkAction, Problem> {
 
 /// What is wrong with acting on all that match, if anything is.
 fn refused(wanted: &Wanted) -> Option<&'static str> {
-    let is_all = wanted.filter(Timestamp::UNIX_EPOCH) == ExecutionFilter::all();
+    // Nothing is done to the engine's own, whether they are shown or not.
+    let users = Wanted { engine: String::new(), ..wanted.clone() };
+    let is_all = users.filter(Timestamp::UNIX_EPOCH) == ExecutionFilter::all();
     is_all.then_some("the filter is empty: an action on many executions has to say on which")
 }
 

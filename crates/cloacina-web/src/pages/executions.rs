@@ -197,6 +197,10 @@ pub(super) fn filter(wanted: &Wanted) -> Markup {
                 "Rerun ones"
                 select name="superseded" { (options([("", "shown"), ("no", "left out")].into_iter(), &wanted.superseded)) }
             }
+            label {
+                "The engine's own"
+                select name="engine" { (options([("", "left out"), ("yes", "shown")].into_iter(), &wanted.engine)) }
+            }
             button.btn { "Filter" }
         }
         @let chips = wanted.chips();

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use cloacina::Runner;
 
 use crate::Problem;
+use crate::api::in_time;
 use crate::permit::{Action, Permit};
 
 /// The fields of a form, in their order.
@@ -44,7 +45,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let Form(fields) = Form::from_request(request, state).await?;
+        let Form(fields) = in_time(Form::from_request(request, state)).await?;
         Ok(Self(fields))
     }
 }

@@ -129,7 +129,7 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
         &permit,
         &frame,
         &Page::new(format!("Inbox of {tenant}"), Nav::Inbox, &body)
-            .live(watched(tenant, waits.iter().map(|wait| wait.execution_id))),
+            .live(watched(tenant, waits.iter().map(|wait| wait.execution_id)) + "&asks=true"),
     ))
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 #[cfg(feature = "postgres")]
 use axum::response::IntoResponse as _;
 use axum::response::Response;
-use cloacina::tenants::{Placement, TenantLimits, TenantManager, TenantMetrics, TenantState, TenantStatus};
+use cloacina::tenants::{
+    Diagnosis, Placement, TenantLimits, TenantManager, TenantMetrics, TenantState, TenantStatus,
+};
 use futures_util::future::join_all;
 use maud::{Markup, html};
 
@@ -183,6 +185,12 @@ async fn settings(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem>
     // Nobody can decide anything about a file: any process may open it.
     let is_file = matches!(placement, Some(Placement::File) | None);
     let why = "a file has no limits and cannot be suspended: any process may open it";
+    // Only on demand: a file is read as a whole.
+    let examines = permit.may::<Own>();
+    let diagnosis = match frame.param("doctor") {
+        Some(_) if examines => Some(permit.engine().examine(tenant).await?),
+        _ => None,
+    };
     let ask = if may { question(&frame, tenant, &status, &metrics, is_file) } else { None };
     let body = html! {
         @if let Some(ask) = &ask { (ask.show()) }
@@ -205,6 +213,7 @@ async fn settings(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem>
             }
             div.bar.sub { (standing(&status).big()) span.end { (layout::live(runner.now())) } }
         }
+        @if examines { (doctor(diagnosis.as_ref())) }
         div.two {
             section id="limits" data-live {
                 div.bar { h2 { "Limits" } span.soft.small { "the smaller of the tenant's and the runner's counts" } }
@@ -232,6 +241,36 @@ async fn settings(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem>
         &Page::new(format!("Settings of {tenant}"), Nav::Tenant, &body)
             .live(format!("v1/tenants/{}/events", url::part(tenant))),
     ))
+}
+
+/// What a doctor found, or a way to ask one.
+fn doctor(diagnosis: Option<&Diagnosis>) -> Markup {
+    html! {
+        section id="doctor" {
+            div.bar {
+                h2 { "Doctor" }
+                span.end { a.btn href="?doctor=now" { "Look whether the place is as it has to be" } }
+            }
+            @if let Some(diagnosis) = diagnosis {
+                @if diagnosis.findings.is_empty() {
+                    (empty("Nothing is wrong.", &html! { "The tables have the version of this program, and nobody gets at them who should not." }))
+                } @else {
+                    ol.rows {
+                        @for finding in &diagnosis.findings {
+                            li {
+                                span {
+                                    @if finding.is_fatal { (Look::new("fail", Icon::Warn, "must not be")) }
+                                    @else { (Look::new("mind", Icon::Warn, "should not be")) }
+                                }
+                                div { p.any { (finding.what) } p.soft.small.any { "To mend it: " (finding.remedy) } }
+                            }
+                        }
+                    }
+                }
+                @for skipped in &diagnosis.skipped { p.soft.small { "Not looked at: " (skipped) "." } }
+            }
+        }
+    }
 }
 
 fn limits_of(limits: &TenantLimits, metrics: &TenantMetrics) -> Markup {

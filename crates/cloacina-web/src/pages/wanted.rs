@@ -36,6 +36,8 @@ pub(super) struct Wanted {
     pub(super) since: String,
     /// `no`: without those whose place another one took.
     pub(super) superseded: String,
+    /// `yes`: with those of the engine's own workflows.
+    pub(super) engine: String,
 }
 
 impl Wanted {
@@ -52,16 +54,18 @@ impl Wanted {
             tag: value("tag"),
             since: known("since", &times),
             superseded: known("superseded", &["no"]),
+            engine: known("engine", &["yes"]),
         }
     }
 
-    pub(super) fn pairs(&self) -> [(&'static str, &str); 5] {
+    pub(super) fn pairs(&self) -> [(&'static str, &str); 6] {
         [
             ("state", &self.state),
             ("workflow", &self.workflow),
             ("tag", &self.tag),
             ("since", &self.since),
             ("superseded", &self.superseded),
+            ("engine", &self.engine),
         ]
     }
 
@@ -88,6 +92,9 @@ impl Wanted {
         if let Some(from) = self.from(now) {
             filter = filter.since(from);
         }
+        if self.engine == "yes" {
+            filter = filter.of_engine();
+        }
         if self.superseded == "no" { filter.superseded(false) } else { filter }
     }
 
@@ -113,6 +120,7 @@ impl Wanted {
                     SINCE.iter().find(|(known, ..)| *known == value).map_or(value, |(_, label, _)| label)
                 ),
                 "superseded" => "without superseded".to_owned(),
+                "engine" => "with the engine's own".to_owned(),
                 _ => format!("{name} {value}"),
             };
             chips.push((label, without(name)));

@@ -17,6 +17,11 @@ impl Service {
         format!("{EXECUTIONS}/{}", recorded["id"].as_str().unwrap())
     }
 
+    /// Waits until all tenants can be read: a database of its own is opened a moment after it was made.
+    async fn is_read(&self) {
+        until(async || self.get("/v1/executions").await["unreadable"] == json!([])).await;
+    }
+
     async fn becomes(&self, path: &str, status: &str) -> Value {
         until(async || self.get(path).await["status"] == status).await;
         self.get(path).await
@@ -91,6 +96,90 @@ on_each_placement! {
         assert_eq!(count("workflow=hello").await, 25);
         assert_eq!(count("since=1h").await, 26);
         assert_eq!(count("since=2100-01-01T00:00:00Z").await, 0);
+    }
+
+    async fn the_overview_tells_what_failed_and_who_uses_most(service: Service) {
+        service.is_read().await;
+        let before = service.get("/v1/overview").await;
+        assert_eq!((&before["tenants"], &before["failed"], &before["unreadable"]), (&json!(2), &json!(0), &json!([])));
+        let failed = service.submit("fails", json!({})).await;
+        let failed = service.becomes(&failed, "failed").await;
+        service.submit("elsewhere", json!({})).await;
+        let overview = service.get("/v1/overview").await;
+        assert_eq!((&overview["failed"], &overview["more_failed"]), (&json!(1), &json!(false)));
+        let hours: Vec<u64> = overview["failed_per_hour"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+        assert_eq!((hours.len(), hours.iter().sum::<u64>(), hours[22] + hours[23]), (24, 1, 1));
+        let of = &overview["workflows"][0];
+        assert_eq!((&of["workflow"], &of["tenants"], &of["last_tenant"]), (&json!("fails"), &json!(1), &json!("acme")));
+        assert_eq!(of["last_execution"], failed["id"]);
+        assert!(of["last_error"]["text"].as_str().unwrap().contains(SECRET), "{of}");
+        // Who uses most is looked at now and then.
+        until(async || service.get("/v1/overview").await["busiest"][0]["under_way"] == 1).await;
+        assert_eq!(service.get("/v1/overview").await["busiest"][0]["tenant"], "acme");
+
+        let (status, overview) = service.call("vera viewer * none", "GET", "/v1/overview", None).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(!overview.to_string().contains(SECRET), "{overview}");
+        let request = asked("vera viewer * none", "GET", "/overview").body(Body::empty()).unwrap();
+        let page = to_bytes(service.send(request).await.into_body(), 1 << 20).await.unwrap();
+        let page = String::from_utf8(page.to_vec()).unwrap();
+        assert!(page.contains("Failures per workflow") && page.contains("failed per hour: "), "{page}");
+        assert!(page.contains("Tenants that use most") && !page.contains(SECRET), "{page}");
+    }
+
+    async fn executions_of_the_engines_own_workflows_stand_apart(service: Service) {
+        let path = service.submit("asks", json!({})).await;
+        service.becomes(&path, "waiting").await;
+        let order = json!({"action": "pause", "filter": {"workflow": "asks"}});
+        let begun = service.done("POST", "/v1/tenants/acme/bulk", Some(order)).await;
+        let run = format!("/v1/tenants/acme/bulk/{}", begun["id"].as_str().unwrap());
+        until(async || !service.get(&run).await["ended_at"].is_null()).await;
+        service.is_read().await;
+        let ids = async |list: &str, query: &str| -> Vec<String> {
+            let page = service.get(&format!("{list}?{query}")).await;
+            page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+        };
+        let (user, engines) = (path.rsplit('/').next().unwrap().to_owned(), begun["id"].as_str().unwrap().to_owned());
+        for list in [EXECUTIONS, "/v1/executions"] {
+            assert_eq!(ids(list, "").await, [&*user], "{list}");
+            assert_eq!(ids(list, "of_engine=true").await, [&*engines, &*user], "{list}");
+            assert_eq!(ids(list, "workflow=cloacina/bulk").await, [&*engines], "{list}");
+            assert_eq!(ids(list, "status=completed").await, [""; 0], "{list}");
+        }
+        let metrics = service.get("/v1/tenants/acme/metrics").await;
+        assert_eq!((&metrics["total_executions"], &metrics["active_executions"]), (&json!(1), &json!(1)));
+        let page = async |query: &str| {
+            let request = asked(ADMIN, "GET", &format!("/tenants/acme/executions{query}")).body(Body::empty()).unwrap();
+            let page = to_bytes(service.send(request).await.into_body(), 1 << 20).await.unwrap();
+            String::from_utf8(page.to_vec()).unwrap()
+        };
+        assert!(!page("").await.contains("cloacina/bulk"));
+        assert!(page("?engine=yes").await.contains("cloacina/bulk"));
+    }
+
+    async fn a_doctor_finds_nothing_in_a_place_as_it_was_made(service: Service) {
+        for of in ["/v1/doctor", "/v1/tenants/acme/doctor"] {
+            let found = service.get(of).await;
+            // What every login of the server may do, only a superuser takes away.
+            let is_places = |finding: &&Value| {
+                finding["is_fatal"] == true && !finding["what"].as_str().unwrap().contains("advisory locks")
+            };
+            let fatal: Vec<&Value> = found["findings"].as_array().unwrap().iter().filter(is_places).collect();
+            assert!(fatal.is_empty(), "{of}: {found}");
+        }
+        let (status, problem) = service.call(ADMIN, "GET", "/v1/tenants/initech/doctor", None).await;
+        assert_eq!((status, problem["kind"].as_str()), (StatusCode::NOT_FOUND, Some("NotFound")));
+        let request = asked(ADMIN, "GET", "/tenants/acme/settings?doctor=now").body(Body::empty()).unwrap();
+        let page = to_bytes(service.send(request).await.into_body(), 1 << 20).await.unwrap();
+        let page = String::from_utf8(page.to_vec()).unwrap();
+        assert!(page.contains("Nothing is wrong.") || page.contains("advisory locks"), "{page}");
+    }
+
+    async fn what_a_task_does_is_told(service: Service) {
+        for (workflow, kinds) in [("hello", ["task"]), ("maps", ["map"]), ("asks", ["ask"])] {
+            let path = service.submit(workflow, json!({"list": [1]})).await;
+            until(async || service.get(&path).await["tasks"][0]["kind"] == kinds[0]).await;
+        }
     }
 
     async fn who_may_not_see_payloads_is_told_that_they_are_there(service: Service) {

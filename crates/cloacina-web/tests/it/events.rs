@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use futures_util::StreamExt as _;
 use serde_json::json;
 
-use crate::service::{ADMIN, Service, asked};
+use crate::service::{ADMIN, Service, asked, until};
 
 #[tokio::test]
 async fn a_watcher_is_told_of_a_change_and_of_what_is_newer() {
@@ -35,6 +35,39 @@ async fn a_watcher_is_told_of_a_change_and_of_what_is_newer() {
 }
 
 #[tokio::test]
+async fn an_inbox_is_told_of_what_an_execution_newly_asks() {
+    let service = Service::sqlite().await;
+    let submitted =
+        service.done("POST", "/v1/tenants/acme/executions", Some(json!({"workflow": "asks_later"}))).await;
+    let id = submitted["id"].as_str().unwrap().to_owned();
+    // It waits for a signal, and asks nothing yet.
+    let execution = format!("/v1/tenants/acme/executions/{id}");
+    until(async || service.get(&execution).await["waits"][0]["signal"] == "begin").await;
+    let watch = async |query: &str| {
+        let path = format!("/v1/tenants/acme/events{query}");
+        let request = asked(ADMIN, "GET", &path).body(Body::empty()).unwrap();
+        service.send(request).await.into_body().into_data_stream()
+    };
+    let (mut inbox, mut other) = (watch("?asks=true").await, watch("").await);
+    let heard = async |stream: &mut axum::body::BodyDataStream, what: &str, not: &str| {
+        let mut told = String::new();
+        while !told.contains(what) {
+            let chunk = stream.next().await.expect("the stream goes on").unwrap();
+            told.push_str(std::str::from_utf8(&chunk).unwrap());
+            assert!(not.is_empty() || !told.contains(not), "{told}");
+        }
+    };
+    heard(&mut inbox, "event: watching", "").await;
+    heard(&mut other, "event: watching", "").await;
+    let signal = json!({"name": "begin", "payload": null});
+    service.done("POST", &format!("{execution}/signals"), Some(signal)).await;
+    heard(&mut inbox, "event: asked\ndata: asked", "").await;
+    // Whoever does not want to know it is told of other things only.
+    service.done("POST", "/v1/tenants/acme/executions", Some(json!({"workflow": "asks"}))).await;
+    heard(&mut other, "event: newer", "event: asked").await;
+}
+
+#[tokio::test]
 async fn there_are_so_many_streams_and_no_more() {
     let service = Service::sqlite().await;
     let open = async || {
@@ -47,7 +80,10 @@ async fn there_are_so_many_streams_and_no_more() {
         assert_eq!(stream.status(), StatusCode::OK);
         streams.push(stream);
     }
-    assert_eq!(open().await.status(), StatusCode::TOO_MANY_REQUESTS);
+    // However many try.
+    for _ in 0..9_000 {
+        assert_eq!(open().await.status(), StatusCode::TOO_MANY_REQUESTS);
+    }
     drop(streams);
     assert_eq!(open().await.status(), StatusCode::OK);
     // Whoever does not watch is not kept out.

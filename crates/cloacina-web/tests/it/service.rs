@@ -1,5 +1,6 @@
 //! A service under test, called without a socket.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
@@ -10,10 +11,11 @@ use axum::response::Response;
 use cloacina::database::{Database, DatabaseAdmin};
 use cloacina::tenants::{Placement, TenantManager, TenantManagerBuilder};
 use cloacina::{Ask, Context, Error, Item, TaskError, Wait, Workflow, task, workflow};
-use cloacina_testing::cluster::Cluster;
+use cloacina_testing::cluster::{Cluster, Server};
 use cloacina_web::{Authorize, Principal, Role};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
 /// Believes what a header says: `name role tenant payloads`, with `*` for all tenants.
@@ -68,6 +70,16 @@ async fn square(item: Item<u64>) -> Result<u64, TaskError> {
     Ok(item.value() * item.value())
 }
 
+#[task]
+async fn says(context: &mut Context) -> Result<(), TaskError> {
+    Err(TaskError::fatal(context.get::<String>("says").unwrap_or_default()))
+}
+
+#[workflow]
+fn says_so() -> Workflow {
+    Workflow::builder("says_so").task(says).build()
+}
+
 #[workflow]
 fn hello() -> Workflow {
     Workflow::builder("hello").task(greet).build()
@@ -87,6 +99,15 @@ fn maps() -> Workflow {
 fn asks() -> Workflow {
     let ask = Ask::new(format!("May it go, {SECRET}?")).choices(["yes", "no"]).role("finance");
     Workflow::builder("asks").wait(Wait::signal("ready").named("go").ask(ask)).build()
+}
+
+#[workflow]
+fn asks_later() -> Workflow {
+    let ask = Ask::new("And now?").choices(["yes", "no"]);
+    Workflow::builder("asks_later")
+        .wait(Wait::signal("begin"))
+        .wait(Wait::signal("ready").named("then").after("begin").ask(ask))
+        .build()
 }
 
 /// Two tenants, `acme` and `globex`.
@@ -131,7 +152,11 @@ impl Service {
     }
 
     pub(crate) async fn postgres(placement: Placement) -> Self {
-        let server = Cluster::shared().unwrap();
+        Self::of_server(Cluster::shared().unwrap(), placement).await
+    }
+
+    /// On this server.
+    pub(crate) async fn of_server(server: &Server, placement: Placement) -> Self {
         let url = server.fresh_database().await.unwrap();
         server.make_administrator(&url).await.unwrap();
         let name = url.rsplit('/').next().unwrap().to_owned();
@@ -147,6 +172,15 @@ impl Service {
         }
         let router = cloacina_web::router(tenants.clone(), Believes);
         Self { router, _tenants: tenants, placement: placement.as_str(), _directory: None }
+    }
+
+    /// Where it listens, for who wants to send bytes.
+    pub(crate) async fn listen(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.router.clone();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Response {

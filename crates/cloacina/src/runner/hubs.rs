@@ -86,23 +86,42 @@ impl Database {
 
 static HUBS: LazyLock<Mutex<HashMap<Key, Slot>>> = LazyLock::new(Mutex::default);
 
+/// A database, as its URL names it.
+pub(crate) enum Address {
+    #[cfg(feature = "postgres")]
+    Postgres(Box<PostgresAddress>),
+    #[cfg(feature = "sqlite")]
+    Sqlite(SqliteAddress),
+}
+
+/// Which database a URL names.
+pub(super) fn address_of(url: &str) -> Result<Address, Error> {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    Ok(match scheme {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Address::Sqlite(SqliteAddress::parse(url)?),
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Address::Postgres(Box::new(PostgresAddress::parse(url)?)),
+        _ => return Err(unknown_scheme(scheme)),
+    })
+}
+
 /// The hub of a database, and the place that is meant there.
 pub(super) async fn of(url: &str, schema: Option<&str>, config: &RunnerConfig) -> Result<Opened, Error> {
-    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-    match scheme {
+    match address_of(url)? {
         #[cfg(feature = "sqlite")]
-        "sqlite" => {
+        Address::Sqlite(address) => {
             if let Some(schema) = schema {
                 return Err(configuration(&format!(
                     "SQLite has no schemas: give tenant `{}` a file of its own, `sqlite://…/{0}.db`",
                     schema.escape_debug()
                 )));
             }
-            of_file(SqliteAddress::parse(url)?, config).await
+            of_file(address, config).await
         }
         #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => {
-            let (hub, store, address) = of_database(PostgresAddress::parse(url)?, config).await?;
+        Address::Postgres(address) => {
+            let (hub, store, address) = of_database(*address, config).await?;
             let own = store.is_tenant_login();
             let place = match schema {
                 Some(schema) => PlaceName::Named(schema.to_owned()),
@@ -113,7 +132,6 @@ pub(super) async fn of(url: &str, schema: Option<&str>, config: &RunnerConfig) -
             let database = Database::Postgres { address: Box::new(address), own };
             Ok(Opened { hub, place, tenant: None, database })
         }
-        _ => Err(unknown_scheme(scheme)),
     }
 }
 

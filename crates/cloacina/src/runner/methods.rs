@@ -2,7 +2,7 @@
 
 use cloacina_core::execution::{ExecutionResult, ExecutionStatus};
 use cloacina_core::rerun::From;
-use cloacina_core::store::{Actor, AuditRecord, AuditVerdict, ExecutionFilter, TenantStatus};
+use cloacina_core::store::{Actor, AuditRecord, AuditVerdict, ExecutionFilter, Finding, TenantStatus};
 use cloacina_core::workflow::{Fingerprint, WorkflowDescription, WorkflowInfo};
 use cloacina_core::{
     Bulk, BulkReport, BulkRun, ByKey, Context, Cursor, Error, Execution, Input, Keys, Overdue, PlaceRunner,
@@ -269,6 +269,16 @@ impl Runner {
     /// What is wrong with the database.
     pub async fn tenant_status(&self) -> Result<TenantStatus, Error> {
         self.runner.tenant_status().await
+    }
+
+    /// Looks whether the place is as it has to be, as far as its database tells: of a SQLite file whether it
+    /// is whole, and who may write to it. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the place from being looked at. What is found is no error.
+    pub async fn examine(&self) -> Result<Vec<Finding>, Error> {
+        self.runner.examine().await
     }
 
     /// What time it is for what is shown of this tenant: the time of this process, or of the clock that a

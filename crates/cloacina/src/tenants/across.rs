@@ -16,9 +16,9 @@ impl TenantManager {
     /// `before`, which is the last one of the page before. Their contexts are not merged and their tasks not
     /// read.
     ///
-    /// No tenant is opened for it: their places are read one after the other, many in a transaction where they
-    /// are in one database. It takes the longer the more tenants there are: a page for people, not for a loop. A
-    /// tenant that cannot be read is named, and keeps no other from being listed.
+    /// No tenant is opened for it: their places are read one after the other, many in a transaction where
+    /// they are in one database. It takes the longer the more tenants there are: a page for people, not for a
+    /// loop. A tenant that cannot be read is named, and keeps no other from being listed.
     ///
     /// ```
     /// # use cloacina::{Error, ExecutionFilter, ExecutionStatus, tenants::TenantManager};
@@ -32,7 +32,8 @@ impl TenantManager {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::ShutDown`](crate::ErrorKind::ShutDown), and what is wrong with the database or the directory.
+    /// [`ErrorKind::ShutDown`](crate::ErrorKind::ShutDown), and what is wrong with the database or the
+    /// directory.
     pub async fn executions(
         &self,
         filter: ExecutionFilter,
@@ -60,9 +61,27 @@ impl TenantManager {
         Ok(across)
     }
 
-    /// A page of what the executions of all tenants wait for, tenant after tenant in the order of names, or only
-    /// of what is asked of humans: at most `limit`, and 1,000, all after the [cursor](Waiting::cursor) of the
-    /// last one of the page before, with the name of its tenant.
+    /// The tenants that take the most room, the largest first, with the bytes of their files, or of their
+    /// tables with their indexes: at most `limit`. In a PostgreSQL database an
+    /// [administrator](super::TenantManagerBuilder::administrator) measures them once an hour; without one
+    /// there are none.
+    ///
+    /// # Errors
+    ///
+    /// As [`executions`](Self::executions).
+    pub async fn largest(&self, limit: usize) -> Result<Vec<(String, u64)>, Error> {
+        self.shared.check_open()?;
+        match &self.shared.backend {
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(databases) => databases.largest(limit).await,
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite(files) => files.largest(limit).await,
+        }
+    }
+
+    /// A page of what the executions of all tenants wait for, tenant after tenant in the order of names, or
+    /// only of what is asked of humans: at most `limit`, and 1,000, all after the [cursor](Waiting::cursor)
+    /// of the last one of the page before, with the name of its tenant.
     ///
     /// As with [`executions`](Self::executions) no tenant is opened. It reads on until the page is full.
     ///

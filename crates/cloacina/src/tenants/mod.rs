@@ -25,7 +25,9 @@
 
 mod across;
 mod aside;
+mod diagnosis;
 mod found;
+mod inspect;
 mod name;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -50,6 +52,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+pub use diagnosis::{Diagnosis, Finding, PlaceVersion, TenantVersion};
 pub use found::Across;
 pub use name::TenantName;
 pub use provisioned::Provisioned;

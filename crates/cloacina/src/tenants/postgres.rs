@@ -7,18 +7,22 @@ use std::time::{Duration, Instant};
 use cloacina_core::execution::ExecutionResult;
 use cloacina_core::id::TenantId;
 use cloacina_core::store::{
-    AuditStore, ExecutionHeader, ExecutionList, KeyStore, NewAudit, Store as _, TemplateStore, TenantState,
-    WaitFilter,
+    AuditStore, ExecutionHeader, ExecutionList, KeyStore, NewAudit, PlaceName, Store as _, TemplateStore,
+    TenantState, WaitFilter,
 };
 use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{Error, ErrorKind, Waiting};
-use cloacina_postgres::{NamedTenant, PostgresStore, SchemaName};
+use cloacina_postgres::{
+    NamedTenant, PostgresAddress, PostgresOptions, PostgresStore, SchemaName, VersionOf,
+};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::aside::Aside;
 use super::found::Across;
-use super::{Placement, Provisioned, TenantLimits, TenantName};
+use super::{
+    Diagnosis, Finding, PlaceVersion, Placement, Provisioned, TenantLimits, TenantName, TenantVersion,
+};
 #[cfg(feature = "data")]
 use crate::data::Data;
 use crate::database::{AdminError, AdminErrorKind, DatabaseAdmin, TenantConfig, TenantCredentials};
@@ -29,6 +33,9 @@ const MEASURE: Duration = Duration::from_secs(3600);
 
 /// How often tenants with databases of their own are looked for.
 const LOOK_FOR_DATABASES: Duration = Duration::from_secs(5);
+
+/// How many connections a look at versions has: one thing comes after the other.
+const LOOKING: u32 = 2;
 
 /// How the manager reaches its database.
 pub(super) struct Access {
@@ -306,6 +313,10 @@ impl Databases {
         Ok(all)
     }
 
+    pub(super) async fn largest(&self, limit: usize) -> Result<Vec<(String, u64)>, Error> {
+        Ok(self.store.tenants_largest(limit).await?)
+    }
+
     /// The runner of a tenant with a database of its own, which is kept open.
     async fn kept(&self, name: &str) -> Result<Runner, Error> {
         let kept = self.kept_open.lock().await.runners.get(name).cloned();
@@ -360,6 +371,84 @@ impl Databases {
         let filter = WaitFilter { after, ..filter };
         across.add(self.store.waits_across(all, filter).await?, Waiting::from);
         Ok(())
+    }
+
+    /// Makes or changes the engine's tables of a tenant.
+    pub(super) async fn migrate(&self, name: &TenantName) -> Result<(), Error> {
+        let found = self.existing(name).await?;
+        let Some(admin) = &self.access.admin else {
+            if is_administrators(&found) {
+                return Err(needs_administrator(name));
+            }
+            self.store.place_open(&PlaceName::Tenant(found.name)).await?;
+            return Ok(());
+        };
+        for migrated in admin.migrate_tenants(&[called(&found)]).await.map_err(told)? {
+            migrated.to.map_err(told)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn examine(&self, name: &TenantName) -> Result<Diagnosis, Error> {
+        let found = self.existing(name).await?;
+        let mut diagnosis = Diagnosis::default();
+        let (_, versions) = self.store.versions(Some(name.as_str())).await?;
+        for VersionOf { elsewhere, version, .. } in versions {
+            let version = match elsewhere {
+                Some(database) => version_elsewhere(self.store.address(), &database).await?,
+                None => version,
+            };
+            diagnosis.add_version(name.as_str(), version);
+        }
+        if found.state == TenantState::Creating {
+            let remedy = "make it again with the same name: that goes on where it was cut short";
+            diagnosis.findings.push(Finding::warning(name.as_str(), "its making was cut short", remedy));
+        }
+        // Only a tenant with a login of its own has rights that could reach too far.
+        match &self.access.admin {
+            Some(admin) if found.placement == Placement::OwnRole => {
+                let report = admin.inspect_tenant(&found.schema_name).await.map_err(told)?;
+                let remedy =
+                    "take it away, or make the tenant anew; docs/guides/isolation.md says what a tenant has";
+                let found = report.findings.iter();
+                diagnosis
+                    .findings
+                    .extend(found.map(|what| Finding::fatal(name.as_str(), what.clone(), remedy)));
+            }
+            None if found.placement == Placement::OwnRole => diagnosis.skipped.push(
+                "who may do what in the tenant's schema: only an administrator of the database sees that",
+            ),
+            _ => {}
+        }
+        Ok(diagnosis)
+    }
+
+    pub(super) async fn examine_all(&self) -> Result<Diagnosis, Error> {
+        let mut diagnosis = Diagnosis::default();
+        let label = self.store.label();
+        diagnosis.add_version(label, self.store.versions(Some("")).await?.0);
+        match &self.access.admin {
+            Some(admin) => {
+                let preflight = admin.preflight().await.map_err(told)?;
+                let missing = "a right is missing that making tenants takes";
+                let open = "a right that every login of the server has lets tenants use more than is theirs";
+                let fatal = preflight.missing.into_iter();
+                diagnosis.findings.extend(fatal.map(|statement| Finding::fatal(label, missing, statement)));
+                let open_rights = preflight.hardening.into_iter();
+                diagnosis
+                    .findings
+                    .extend(open_rights.map(|statement| Finding::warning(label, open, statement)));
+            }
+            None => diagnosis
+                .skipped
+                .push("the rights in the database: only an administrator of the database sees them"),
+        }
+        #[cfg(feature = "data")]
+        if let Some(data) = &self.data {
+            let found = data.verify(&self.access.url).await.map_err(super::diagnosis::of_data)?;
+            diagnosis.findings.extend(found);
+        }
+        Ok(diagnosis)
     }
 
     pub(super) async fn open_runner(
@@ -428,6 +517,35 @@ impl Databases {
         }
         self.server.shutdown().await
     }
+}
+
+/// Which versions the registry of a database and the places of its tenants have.
+pub(super) async fn versions(address: PostgresAddress) -> Result<Vec<TenantVersion>, Error> {
+    let store = looks_at(address.clone()).await?;
+    let (registry, tenants) = store.versions(None).await?;
+    let mut versions = vec![TenantVersion { tenant: None, version: Ok(registry) }];
+    for VersionOf { name, elsewhere, version } in tenants {
+        let version = match elsewhere {
+            Some(database) => version_elsewhere(&address, &database).await,
+            None => Ok(version),
+        };
+        versions.push(TenantVersion { tenant: Some(name), version });
+    }
+    Ok(versions)
+}
+
+/// Which version a tenant's tables have in its own database.
+async fn version_elsewhere(address: &PostgresAddress, database: &str) -> Result<PlaceVersion, Error> {
+    let store = looks_at(address.with_database(database)?).await?;
+    let (registry, tenants) = store.versions(None).await?;
+    // The only tenant there.
+    Ok(tenants.first().map_or(registry, |tenant| tenant.version))
+}
+
+/// Reads what is in a database, and makes nothing there.
+async fn looks_at(address: PostgresAddress) -> Result<Arc<PostgresStore>, Error> {
+    let options = PostgresOptions { max_connections: LOOKING, ..PostgresOptions::default() };
+    Ok(PostgresStore::connect_address(address, options).await?)
 }
 
 /// An administrator that notes for whom it acts.

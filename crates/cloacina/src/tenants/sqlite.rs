@@ -10,12 +10,12 @@ use cloacina_core::store::{
 };
 use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{Error, ErrorKind};
-use cloacina_sqlite::{Directory, FileId};
+use cloacina_sqlite::{Directory, FileId, SqliteAddress, SqliteStore};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::aside::Aside;
-use super::{Placement, Provisioned, TenantName};
+use super::{Diagnosis, Placement, Provisioned, TenantName};
 use crate::runner::{Runner, RunnerBuilder};
 
 /// How many tenants with work due are opened at one look.
@@ -85,6 +85,11 @@ impl Files {
         Ok(self.directory.list().await?.iter().map(FileId::to_string).collect())
     }
 
+    pub(super) async fn largest(&self, limit: usize) -> Result<Vec<(String, u64)>, Error> {
+        let largest = self.directory.largest(limit).await?.into_iter();
+        Ok(largest.map(|(id, bytes)| (id.to_string(), bytes)).collect())
+    }
+
     pub(super) async fn executions(
         &self,
         list: ExecutionList,
@@ -109,6 +114,25 @@ impl Files {
         // A runner would make the file.
         let id = self.must_be_there(name).await?;
         builder.file(self.directory.address(&id)?).build().await
+    }
+
+    /// Makes or changes the tables of a file.
+    pub(super) async fn migrate(&self, name: &TenantName) -> Result<(), Error> {
+        let id = self.must_be_there(name).await?;
+        SqliteStore::open_address(self.directory.address(&id)?).await?;
+        Ok(())
+    }
+
+    /// Looks whether a file is as it has to be.
+    pub(super) async fn examine(&self, name: &TenantName) -> Result<(SqliteAddress, Diagnosis), Error> {
+        let id = self.must_be_there(name).await?;
+        let address = self.directory.address(&id)?;
+        let mut diagnosis = Diagnosis::from(cloacina_sqlite::findings(address.clone(), id.as_str()).await?);
+        // What is damaged may not tell its version.
+        if !diagnosis.is_fatal() {
+            diagnosis.add_version(id.as_str(), cloacina_sqlite::version(address.clone()).await?);
+        }
+        Ok((address, diagnosis))
     }
 
     /// The file of a tenant that there is.
