@@ -65,9 +65,9 @@ use cloacina_core::store::{
     DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
     Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness,
     NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures,
-    PlaceName, PlaceVersion, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, Rollout, RunnerRecord,
-    RunnerRegistration, ScheduleRecord, ScheduleSelection, ScheduleTemplates, SchedulesSettled, Settled,
-    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, Stream, StreamPage, TemplateStore,
+    PlaceName, PlaceVersion, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, Rollout,
+    RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, ScheduleTemplates, SchedulesSettled,
+    Settled, SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, Stream, StreamPage, TemplateStore,
     TenantLimits, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
