@@ -3,7 +3,7 @@
 //! Tasks are async functions, workflows are graphs of them, and every step survives a crash in a database that
 //! you already run: a SQLite file, or PostgreSQL.
 //!
-//! ```
+//! ```standalone_crate
 //! # #[cfg(all(feature = "macros", feature = "sqlite"))]
 //! # mod example {
 //! use cloacina::{Context, Error, Runner, TaskError, Workflow, task, workflow};
