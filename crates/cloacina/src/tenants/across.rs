@@ -63,7 +63,7 @@ impl TenantManager {
 
     /// The tenants that take the most room, the largest first, with the bytes of their files, or of their
     /// tables with their indexes: at most `limit`. In a PostgreSQL database an
-    /// [administrator](super::TenantManagerBuilder::administrator) measures them once an hour; without one
+    /// administrator measures them once an hour; without one
     /// there are none.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ impl TenantManagerBuilder {
 impl TenantManager {
     /// Brings the engine's tables of a tenant to the version that this program makes of them. A runner does
     /// the same when it opens the tenant; of one with a login or a database of its own only the
-    /// [administrator](TenantManagerBuilder::administrator) may.
+    /// administrator may.
     ///
     /// # Errors
     ///
