@@ -32,7 +32,6 @@ pub mod rerun;
 pub mod runner;
 pub mod schedule;
 pub mod submit;
-pub mod template;
 pub mod wait;
 pub mod workflow;
 

@@ -16,3 +16,5 @@ pub mod memory;
 pub mod pooler;
 #[cfg(feature = "engine")]
 pub mod proxy;
+#[cfg(feature = "engine")]
+pub mod rollout;

@@ -16,8 +16,20 @@ use crate::store::DueKind;
 const LOOKED_AT: usize = 256;
 
 impl Hub {
-    /// Takes the due rows of a place.
+    /// Takes the due rows of a place. If somebody does, that one looks once more.
     pub(super) async fn settle_due(self: Arc<Self>, place: Arc<OpenPlace>) {
+        if !place.state().claiming.due.begin() {
+            return;
+        }
+        loop {
+            self.settle_due_once(&place).await;
+            if !place.state().claiming.due.end() {
+                return;
+            }
+        }
+    }
+
+    async fn settle_due_once(self: &Arc<Self>, place: &Arc<OpenPlace>) {
         if !place.state().standing.is_active() {
             // The look that follows when it is active again tells what is due.
             return;
@@ -25,9 +37,9 @@ impl Hub {
         let (store, inner, now) =
             (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
         // Whatever becomes of schedules, deadlines and waits are kept.
-        let schedules = self.settle_schedules(&place).await;
+        let schedules = self.settle_schedules(place).await;
         let answer = {
-            let _turn = self.turn_in(&place).await;
+            let _turn = self.turn_in(place).await;
             self.ask(async move { store.due_settle(&inner, DueKind::OF_EXECUTIONS, now).await }).await
         };
         let troubled =
@@ -37,31 +49,38 @@ impl Hub {
             self.set_timer(place.place.tenant, Timer::Due, Duration::from_secs(1));
             return;
         };
+        // Whether somebody here does a part of it, and knows how much that was.
+        let mut under_way = false;
         if settled.waits {
-            let answer = self.settle(Sort::Waits, &place).await;
+            let answer = self.settle(Sort::Waits, place).await;
             place.troubles.settling.note(place.whose(), &answer);
-            let waits = answer.unwrap_or_default();
-            if waits == 0 {
+            let waits = answer.unwrap_or(Some(0));
+            if waits == Some(0) {
                 // They may be of a version that nobody has.
-                self.look_for_orphans(&place);
+                self.look_for_orphans(place);
             }
-            settled.taken += waits;
+            under_way |= waits.is_none();
+            settled.taken += waits.unwrap_or_default();
         }
         if settled.children {
-            let answer = self.settle(Sort::Children, &place).await;
+            let answer = self.settle(Sort::Children, place).await;
             place.troubles.settling.note(place.whose(), &answer);
-            settled.taken += answer.unwrap_or_default();
+            let children = answer.unwrap_or(Some(0));
+            under_way |= children.is_none();
+            settled.taken += children.unwrap_or_default();
         }
         let expired = settled.expired.len();
         settled.taken += schedules.unwrap_or_default();
         debug!(tenant = place.place.name, rows = settled.taken, executions = expired, "took due rows");
-        place.state().claiming.due_taken(settled.taken, self.clock.monotonic());
+        if settled.taken > 0 || !under_way {
+            place.state().claiming.due_taken(settled.taken, self.clock.monotonic());
+        }
         place.queue.left(expired);
         count_ended(ExecutionStatus::Cancelled, expired);
         for execution in settled.expired {
-            self.request_audit(Audit::Execution(Arc::clone(&place), execution));
+            self.request_audit(Audit::Execution(Arc::clone(place), execution));
         }
-        self.lower(place);
+        self.lower(Arc::clone(place));
     }
 
     /// Looks at places that wait for slots and have not been looked at lately: what is due there needs none.

@@ -28,9 +28,11 @@ impl Hub {
             let answer = hub.settle(sort, &place).await;
             place.troubles.settling.note(place.whose(), &answer);
             match answer {
+                // Whoever does it knows what comes next.
+                Ok(None) => {}
                 // What comes next has to be known.
-                Ok(settled) => {
-                    // What somebody else has locked is tried again after a pause.
+                Ok(Some(settled)) => {
+                    // What another process has locked is tried again after a pause.
                     place.state().claiming.due_taken(settled, hub.clock().monotonic());
                     hub.lower(place);
                 }
@@ -39,15 +41,15 @@ impl Hub {
         });
     }
 
-    /// Settles what is due of one sort in a place, unless somebody does, who looks once more then. Returns how
-    /// much that was.
+    /// Settles what is due of one sort of nodes in a place. Returns how much that was; `None` if somebody does
+    /// it, who looks once more then.
     pub(super) async fn settle(
         self: &Arc<Self>,
         sort: Sort,
         place: &Arc<OpenPlace>,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<Option<usize>, StoreError> {
         if !place.state().claiming.settling(sort).begin() {
-            return Ok(0);
+            return Ok(None);
         }
         let mut settled = 0;
         loop {
@@ -64,7 +66,7 @@ impl Hub {
                 }
             };
             if !again {
-                return Ok(settled);
+                return Ok(Some(settled));
             }
         }
     }

@@ -174,8 +174,7 @@ fn first() -> Migration {
     Migration::new(1, "notes").create(notes(|_| {}))
 }
 
-fn declared(migrations: impl IntoIterator<Item = Migration>) -> Data {
-    let builder = Data::builder().tenant(note::Entity).reference(country::Entity);
+fn declared(builder: DataBuilder, migrations: impl IntoIterator<Item = Migration>) -> Data {
     migrations.into_iter().fold(builder, DataBuilder::migration).build().unwrap()
 }
 
@@ -186,10 +185,12 @@ async fn opened(db: &TenantDb) -> Result<u64, DataError> {
 
 in_files_and_schemas! {
     async fn a_place_that_a_newer_program_changed_is_not_touched(place: Placement) {
-        let newer = place.runner("acme", &declared([first(), Migration::new(2, "more").index("note", ["other"])]), vec![]).await;
+        let notes = || Data::builder().tenant(note::Entity);
+        let more = Migration::new(2, "more").index("note", ["other"]);
+        let newer = place.runner("acme", &declared(notes(), [first(), more]), vec![]).await;
         opened(&newer.data().unwrap()).await.unwrap();
         newer.shutdown().await.unwrap();
-        let older = place.runner("acme", &declared([first()]), vec![]).await;
+        let older = place.runner("acme", &declared(notes(), [first()]), vec![]).await;
         let error = opened(&older.data().unwrap()).await.unwrap_err();
         assert_says(&error, DataErrorKind::Place, "tenant `acme`: its tables were changed by a newer program, by migration 2");
         assert_says(&error, DataErrorKind::Place, "use the newer program");
@@ -212,7 +213,8 @@ in_files_and_schemas! {
             }
             rows
         };
-        let wrong = declared([first(), Migration::new(2, "countries").create(countries()).fill(fill(["it", "it"]))]);
+        let both = || Data::builder().tenant(note::Entity).reference(country::Entity);
+        let wrong = declared(both(), [first(), Migration::new(2, "countries").create(countries()).fill(fill(["it", "it"]))]);
         let runner = place.runner("acme", &wrong, vec![]).await;
         for _ in 0..2 {
             let error = opened(&runner.data().unwrap()).await.unwrap_err();
@@ -220,7 +222,7 @@ in_files_and_schemas! {
             assert_says(&error, DataErrorKind::Database, "stay as they were; correct the migration");
         }
         runner.shutdown().await.unwrap();
-        let right = declared([first(), Migration::new(2, "countries").create(countries()).fill(fill(["it", "fr"]))]);
+        let right = declared(both(), [first(), Migration::new(2, "countries").create(countries()).fill(fill(["it", "fr"]))]);
         let runner = place.runner("acme", &right, vec![]).await;
         opened(&runner.data().unwrap()).await.unwrap();
         let count = runner.data().unwrap().read_as(async |tx| country::Entity::find().count(tx).await).await;

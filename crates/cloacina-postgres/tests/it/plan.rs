@@ -123,7 +123,7 @@ async fn a_claim_walks_no_rows_that_nobody_here_can_claim_however_many_there_are
         t.beside
             .batch_execute(
                 "UPDATE task_executions SET state = 'ready', attempt = 0;
-                 DELETE FROM ready_tasks;
+                 TRUNCATE ready_tasks;
                  INSERT INTO ready_tasks (tenant_id, priority, due_at, execution_id, task, workflow, fingerprint)
                  SELECT tenant_id, 5, due_at, execution_id, 0, 'etl', 7 FROM task_executions",
             )

@@ -11,7 +11,7 @@ use cloacina_core::store::{
     StoreErrorKind, WaitFilter,
 };
 use cloacina_sqlite::{Directory, FileId, SqliteAddress, SqliteStore};
-use cloacina_testing::conformance;
+use cloacina_testing::rollout;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -441,5 +441,5 @@ async fn a_store_that_rests_says_when_it_is_due_and_hints_when_somebody_else_wri
 async fn a_rollout_is_one_process_s_at_a_time_and_goes_on_where_it_stopped() {
     let tenants = Tenants::new().await;
     let directory = &tenants.directory;
-    conformance::template::a_rollout_is_one_process_s_at_a_time_and_goes_on_where_it_stopped(directory).await;
+    rollout::is_one_process_s_at_a_time_and_goes_on_where_it_stopped(directory).await;
 }

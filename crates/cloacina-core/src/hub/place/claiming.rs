@@ -28,6 +28,9 @@ pub(crate) struct Claiming {
     pub(crate) due_looked: Duration,
     /// Whether executions are being expanded.
     pub(crate) expanding: bool,
+    /// Whether all that is due is being settled. One task of this process does it at a time, so if it finds
+    /// nothing that it can take, another process has it.
+    pub(crate) due: Settling,
     /// Whether waits are being settled.
     waits: Settling,
     /// Whether children are being settled.

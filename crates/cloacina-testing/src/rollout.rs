@@ -1,21 +1,24 @@
-//! Schedules that all tenants have.
+//! What a store of the schedules that all tenants have promises. It is no store of executions, so this is apart
+//! from their [conformance](mod@crate::conformance).
 
 use cloacina_core::store::{Rollout, ScheduleTemplates, TemplateStore};
+use jiff::Timestamp;
 
-use super::process::at;
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::new(1_750_000_000 + seconds, 0).expect("a time of this century")
+}
 
 /// One process at a time gives what was changed to all tenants, and the next goes on where it stopped.
 ///
 /// # Panics
 ///
 /// If the store does otherwise.
-pub async fn a_rollout_is_one_process_s_at_a_time_and_goes_on_where_it_stopped(store: &dyn TemplateStore) {
+pub async fn is_one_process_s_at_a_time_and_goes_on_where_it_stopped(store: &dyn TemplateStore) {
     let put = async |origin: &str, schedules: &str| {
         let templates = ScheduleTemplates { origin: origin.to_owned(), schedules: schedules.to_owned() };
         store.template_put(&templates, None, Some(at(0))).await.expect("the store answers");
     };
-    let take =
-        async |seconds: i64| store.rollout_take(Some(at(seconds * 1000))).await.expect("the store answers");
+    let take = async |seconds: i64| store.rollout_take(Some(at(seconds))).await.expect("the store answers");
     let next = |after: &str, versions: &[(&str, i64)]| {
         let versions = versions.iter().map(|(origin, version)| ((*origin).to_owned(), *version)).collect();
         Rollout::Next { after: after.to_owned(), versions }
@@ -23,7 +26,7 @@ pub async fn a_rollout_is_one_process_s_at_a_time_and_goes_on_where_it_stopped(s
     let note = async |versions: &[(&str, i64)], last: Option<&str>, seconds: i64| {
         let versions: Vec<_> =
             versions.iter().map(|(origin, version)| ((*origin).to_owned(), *version)).collect();
-        store.rollout_note(&versions, last, Some(at(seconds * 1000))).await.expect("the store answers");
+        store.rollout_note(&versions, last, Some(at(seconds))).await.expect("the store answers");
     };
     // What never was there need not be taken away.
     put("ops", "[]").await;
