@@ -1,6 +1,6 @@
--- `execution_list` of some states, all of which are named, and of one workflow, or of any (null) but one. Each state
--- has a part of the index, and in it each workflow: of every part the newest are looked at, so that it takes
--- no longer where few of many are wanted.
+-- `execution_list` of some states, all of which are named, and of one workflow, or of any (null) but one.
+-- Each state has a part of the index, and in it each workflow: of every part the newest are looked at, so
+-- that it takes no longer where few of many are wanted.
 WITH RECURSIVE part (state, workflow) AS (
     SELECT wanted.state, coalesce($4::text, (
         SELECT workflow FROM workflow_executions AS first

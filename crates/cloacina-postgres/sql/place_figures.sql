@@ -1,5 +1,5 @@
--- What there is in a place, in numbers, without the executions of a workflow; the age of what has been due longest in microseconds. It stops
--- counting what is over at a million: a tenth of a second.
+-- What there is in a place, in numbers, without the executions of a workflow; the age of what has been due
+-- longest in microseconds. It stops counting what is over at a million: a tenth of a second.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now)
 SELECT CASE WHEN counted.kept < 1000000 THEN counted.kept - counted.left_out ELSE counted.kept END AS executions,
        (SELECT count(*) FROM workflow_executions WHERE tenant_id = $1 AND state IN ('pending', 'running', 'paused') AND priority >= 0 AND workflow <> $3) AS open,

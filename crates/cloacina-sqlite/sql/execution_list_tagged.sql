@@ -1,5 +1,5 @@
--- The newest with a tag; of some states, which are a JSON array, of one workflow, or of any (null) but one, and
--- superseded, not superseded, or either (null). It walks the rows of the tag.
+-- The newest with a tag; of some states, which are a JSON array, of one workflow, or of any (null) but one,
+-- and superseded, not superseded, or either (null). It walks the rows of the tag.
 SELECT execution.id
 FROM execution_tags AS tagged
 CROSS JOIN workflow_executions AS execution ON execution.tenant_id = tagged.tenant_id AND execution.id = tagged.execution_id

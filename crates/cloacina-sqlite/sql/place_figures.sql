@@ -1,4 +1,5 @@
--- What there is in a place, in numbers, without the executions of a workflow. It stops counting what is over at a million.
+-- What there is in a place, in numbers, without the executions of a workflow. It stops counting what is over
+-- at a million.
 SELECT (SELECT count(*) FROM (SELECT 1 FROM workflow_executions WHERE tenant_id = ?1 LIMIT 1000000)),
        (SELECT count(*) FROM workflow_executions INDEXED BY workflow_executions_listed
         WHERE tenant_id = ?1 AND workflow = ?3

@@ -16,7 +16,7 @@ use crate::store::DueKind;
 const LOOKED_AT: usize = 256;
 
 impl Hub {
-    /// Takes the due rows of a place. If somebody does, that one looks once more.
+    /// Takes the due rows of a place. If another task does so already, that one looks once more.
     pub(super) async fn settle_due(self: Arc<Self>, place: Arc<OpenPlace>) {
         if !place.state().claiming.due.begin() {
             return;
@@ -49,7 +49,7 @@ impl Hub {
             self.set_timer(place.place.tenant, Timer::Due, Duration::from_secs(1));
             return;
         };
-        // Whether somebody here does a part of it, and knows how much that was.
+        // Whether another task of this process does a part of it, and knows how much that was.
         let mut under_way = false;
         if settled.waits {
             let answer = self.settle(Sort::Waits, place).await;

@@ -62,9 +62,8 @@ impl TenantManager {
     }
 
     /// The tenants that take the most room, the largest first, with the bytes of their files, or of their
-    /// tables with their indexes: at most `limit`. In a PostgreSQL database an
-    /// administrator measures them once an hour; without one
-    /// there are none.
+    /// tables with their indexes: at most `limit`. In a PostgreSQL database an administrator measures them
+    /// once an hour; without one there are none.
     ///
     /// # Errors
     ///

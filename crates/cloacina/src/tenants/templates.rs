@@ -84,7 +84,7 @@ impl Shared {
                     Ok(false) => {}
                     Err(error) if error.kind() == ErrorKind::ShutDown => return,
                     Err(error) => {
-                        warn!(%error, "the schedules that all tenants have do not come to those that nobody opens; will try again");
+                        warn!(%error, "the schedules that all tenants have were not given to those that nobody opens; will try again");
                     }
                 }
             }
@@ -200,7 +200,7 @@ impl Shared {
                     ErrorKind::Suspended | ErrorKind::ShutDown | ErrorKind::NotFound
                 ) => {}
             Err(error) => {
-                warn!(tenant = name, %error, "a tenant has not the schedules that all have: it could not be opened");
+                warn!(tenant = name, %error, "a tenant does not have the schedules that all tenants have, because it could not be opened; it gets them when it is opened next");
             }
         }
     }
@@ -212,7 +212,7 @@ impl Shared {
             return;
         }
         if let Err(error) = Box::pin(self.runner(name)).await {
-            warn!(tenant = name.as_str(), %error, "a tenant has not the schedules that all have: it could not be opened");
+            warn!(tenant = name.as_str(), %error, "a tenant does not have the schedules that all tenants have, because it could not be opened; it gets them when it is opened next");
         }
     }
 }
