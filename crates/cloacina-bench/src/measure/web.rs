@@ -127,7 +127,7 @@ async fn visible(runner: &Runner) -> Result<Row> {
     let mut watched = Vec::with_capacity(PAGES);
     for _ in 0..PAGES {
         // Nobody has the code of it: it stays as it is until it is cancelled.
-        watched.push(runner.submit("elsewhere").send().await?);
+        watched.push(runner.submit("elsewhere").by_name().send().await?);
     }
     let router = cloacina_web::router(runner.clone(), Everybody);
     let mut streams = Vec::with_capacity(PAGES);
