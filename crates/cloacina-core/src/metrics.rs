@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::store::{ExecutionHeader, PlaceFigures};
 
-/// How a tenant does, in numbers. See [`PlaceRunner::metrics`](crate::PlaceRunner::metrics).
+/// How a tenant does, in numbers. See [`PlaceRunner::metrics`](crate::PlaceRunner::metrics). Executions and tasks
+/// are counted up to [`MOST_COUNTED`](Self::MOST_COUNTED).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct TenantMetrics {
@@ -13,7 +14,7 @@ pub struct TenantMetrics {
     /// The executions that wait for a time or a signal.
     pub waiting_executions: u64,
     /// The executions that are kept, the finished ones included: see
-    /// [`retention`](crate::RunnerConfig::retention). A place with more than a million says a million.
+    /// [`retention`](crate::RunnerConfig::retention).
     pub total_executions: u64,
     /// How long the latest 1,000 executions that completed or failed took, from their first task to their
     /// end, on average.
@@ -31,6 +32,10 @@ pub struct TenantMetrics {
 }
 
 impl TenantMetrics {
+    /// How far executions and tasks are counted: 10,000, which takes some milliseconds. Where there are more,
+    /// the number is this one.
+    pub const MOST_COUNTED: u64 = PlaceFigures::MOST_COUNTED;
+
     /// From the numbers of a place, and the executions of it that ended last.
     pub(crate) fn new(figures: PlaceFigures, latest: &[ExecutionHeader]) -> Self {
         let mut times: Vec<Duration> = latest

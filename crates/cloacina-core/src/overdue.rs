@@ -9,6 +9,8 @@ use crate::store::{FireRecord, ScheduleRecord, ScheduleSelection, ScheduleState}
 
 /// What is due in a tenant's place and not done: what begins at once when somebody works there. See
 /// [`PlaceRunner::overdue`](crate::PlaceRunner::overdue).
+///
+/// Numbers are counted up to [`TenantMetrics::MOST_COUNTED`](crate::TenantMetrics::MOST_COUNTED).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Overdue {

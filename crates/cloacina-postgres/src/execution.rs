@@ -177,7 +177,10 @@ pub(crate) async fn orphaned(
 }
 
 pub(crate) async fn figures(inner: Arc<Inner>, place: Place, now: Option<Timestamp>) -> Result<PlaceFigures> {
-    let step = Step::Run(sql::PLACE_FIGURES, params![Uuid::from(place.tenant), now, BULK]);
+    let step = Step::Run(
+        sql::PLACE_FIGURES,
+        params![Uuid::from(place.tenant), now, BULK, PlaceFigures::MOST_COUNTED.cast_signed()],
+    );
     let rows = long_in_place(&inner, &place, &[step]).await?;
     let row = &rows[0][0];
     let number = |column| row.get::<_, i64>(column).unsigned_abs();

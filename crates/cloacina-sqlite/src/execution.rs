@@ -30,8 +30,6 @@ const CHILDREN_ANY: &str = include_str!("../sql/children_any.sql");
 const EXECUTION_PAUSE: &str = include_str!("../sql/execution_pause.sql");
 const EXECUTION_RESUME: &str = include_str!("../sql/execution_resume.sql");
 const EXECUTION_OVERDUE: &str = include_str!("../sql/execution_overdue.sql");
-/// The most executions that are counted.
-const MOST_KEPT: u64 = 1_000_000;
 
 const PLACE_FIGURES: &str = include_str!("../sql/place_figures.sql");
 const EXECUTION_COUNT: &str = include_str!("../sql/execution_count.sql");
@@ -239,13 +237,17 @@ fn many() -> i64 {
 
 pub(crate) fn figures(connection: &Connection, tenant: TenantId, now: i64) -> Result<PlaceFigures, Failure> {
     Ok(connection.prepare_cached(PLACE_FIGURES)?.query_row(
-        rusqlite::params![tenant.0, now, BULK],
+        rusqlite::params![tenant.0, now, BULK, PlaceFigures::MOST_COUNTED.cast_signed()],
         |row| {
             let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
             let kept = number(0)?;
             let oldest: Option<i64> = row.get(5)?;
             Ok(PlaceFigures {
-                executions: if kept < MOST_KEPT { kept.saturating_sub(number(1)?) } else { kept },
+                executions: if kept < PlaceFigures::MOST_COUNTED {
+                    kept.saturating_sub(number(1)?)
+                } else {
+                    kept
+                },
                 open: number(2)?,
                 waiting: number(3)?,
                 queued: number(4)?,

@@ -13,7 +13,7 @@ fn no_statement_reads_a_whole_table() {
     migrate(&connection, ":memory:", MIGRATIONS, 0).unwrap();
     for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sql")).unwrap() {
         let path = file.unwrap().path();
-        // One counts the executions of a tenant, up to a million; one stops at the first row.
+        // One counts the executions of a tenant, up to a number; one stops at the first row.
         if path.ends_with("place_figures.sql") || path.ends_with("place_holds.sql") {
             continue;
         }

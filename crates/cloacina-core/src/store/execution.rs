@@ -272,10 +272,10 @@ pub struct ExecutionList {
     pub limit: usize,
 }
 
-/// What there is in a place, in numbers.
+/// What there is in a place, in numbers, each up to [`MOST_COUNTED`](Self::MOST_COUNTED).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PlaceFigures {
-    /// The executions that are kept, the finished ones included: a million if there are more.
+    /// The executions that are kept, the finished ones included.
     pub executions: u64,
     /// Those that are not over and do not only wait.
     pub open: u64,
@@ -289,6 +289,11 @@ pub struct PlaceFigures {
     pub due_waits: u64,
     /// The deadlines that are due.
     pub due_deadlines: u64,
+}
+
+impl PlaceFigures {
+    /// How far anything is counted.
+    pub const MOST_COUNTED: u64 = 10_000;
 }
 
 /// The attempts of an execution.

@@ -448,7 +448,7 @@ pub trait Store: KeyStore + AuditStore {
     /// How many executions of a place wait; not counted further than `at_most`.
     async fn execution_waiting(&self, place: &Place, at_most: usize) -> Result<usize>;
 
-    /// What there is in a place, in numbers. It counts rows, those that are over up to a million.
+    /// What there is in a place, in numbers. It counts rows, up to `PlaceFigures::MOST_COUNTED`.
     async fn place_figures(&self, place: &Place, now: Option<Timestamp>) -> Result<PlaceFigures>;
 
     /// The executions of these ids with all their tasks. Those that are not there are left out.

@@ -217,7 +217,7 @@ struct MetricsView {
     active_executions: usize,
     /// The executions that wait for a time or a signal.
     waiting_executions: u64,
-    /// The executions that are kept, a million if there are more.
+    /// The executions that are kept.
     total_executions: u64,
     /// How long the latest 1,000 executions took, on average, in milliseconds.
     avg_execution_ms: f64,

@@ -86,12 +86,12 @@ async fn page(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem> {
             div.head { h1 { (tenant) } (layout::live(now)) }
             p.lede { (lede(&needs, metrics, asks)) }
             div.figures {
-                (figure(&format!("{list}?state=open"), &text::number(metrics.active_executions as u64), "", "under way"))
-                (figure(&format!("{list}?state=waiting"), &text::number(metrics.waiting_executions), "", "wait, without a slot"))
-                (figure(&format!("{list}?state=open"), &text::number(metrics.queue_depth), "", "tasks ready"))
+                (figure(&format!("{list}?state=open"), &text::counted(metrics.active_executions as u64), "", "under way"))
+                (figure(&format!("{list}?state=waiting"), &text::counted(metrics.waiting_executions), "", "wait, without a slot"))
+                (figure(&format!("{list}?state=open"), &text::counted(metrics.queue_depth), "", "tasks ready"))
                 (figure(&format!("{list}?state=open"), &metrics.oldest_queued.map_or("—".to_owned(), text::whole), "", "oldest ready task"))
                 (figure(&format!("{list}?state=completed"), &text::duration(metrics.p95_execution_time), " p95", "an execution took"))
-                (figure(&list, &text::number(metrics.total_executions), "", "kept"))
+                (figure(&list, &text::counted(metrics.total_executions), "", "kept"))
             }
         }
         section id="needs" data-live {

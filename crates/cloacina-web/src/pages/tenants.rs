@@ -225,8 +225,8 @@ async fn settings(permit: Permit<View>, frame: Frame) -> Result<Markup, Problem>
                     dt { "Placement" }
                     dd { @match placement { Some(placement) => (placement), None => "this service's own" } }
                     dt { "Login" } dd { @if status.has_login { "of its own" } @else { "none of its own" } }
-                    dt { "Kept" } dd { (text::count(metrics.total_executions, "execution", "executions")) }
-                    dt { "Not over" } dd { (text::number(metrics.active_executions as u64)) ", and " (text::number(metrics.waiting_executions)) " that only wait" }
+                    dt { "Kept" } dd { (text::counted(metrics.total_executions)) " executions" }
+                    dt { "Not over" } dd { (text::counted(metrics.active_executions as u64)) ", and " (text::counted(metrics.waiting_executions)) " that only wait" }
                     dt { "Took" } dd {
                         "p50 " (text::duration(metrics.p50_execution_time)) ", p95 " (text::duration(metrics.p95_execution_time))
                         ", p99 " (text::duration(metrics.p99_execution_time)) span.soft { " of the latest 1,000" }
@@ -282,7 +282,7 @@ fn limits_of(limits: &TenantLimits, metrics: &TenantMetrics) -> Markup {
         ("Tasks at once, one process", String::new(), most(limits.max_concurrent_tasks), None),
         (
             "Executions under way",
-            text::number(open),
+            text::counted(open),
             most(limits.max_queue_length),
             limits.max_queue_length.map(|most| open as f64 / f64::from(most.max(1))),
         ),
@@ -371,8 +371,8 @@ fn question(
             .bad("Keep it")
             .body(html! {
                 p {
-                    (text::count(metrics.total_executions, "execution is", "executions are")) " deleted, "
-                    (text::number(open)) " of them not over, with everything else that is its own. A copy is not kept. This cannot be undone."
+                    (text::counted(metrics.total_executions)) " executions are deleted, "
+                    (text::counted(open)) " of them not over, with everything else that is its own. A copy is not kept. This cannot be undone."
                 }
             })
             .fields(html! {

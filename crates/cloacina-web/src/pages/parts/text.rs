@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloacina::tenants::TenantMetrics;
 use cloacina::{Timestamp, Uuid};
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
@@ -17,6 +18,12 @@ pub(crate) fn number(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A figure of a tenant, which is not counted further than some: `12`, `10,000+`.
+pub(crate) fn counted(counted: u64) -> String {
+    let more = if counted < TenantMetrics::MOST_COUNTED { "" } else { "+" };
+    number(counted) + more
 }
 
 /// A number of things: `1 task`, `12 tasks`.
