@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::runner::PlaceRunner;
 use crate::schedule::decide;
-use crate::store::{FireRecord, ScheduleRecord, ScheduleSelection, ScheduleState};
+use crate::store::{Budget, FireRecord, ScheduleRecord, ScheduleSelection, ScheduleState};
 
 /// What is due in a tenant's place and not done: what begins at once when somebody works there. See
 /// [`PlaceRunner::overdue`](crate::PlaceRunner::overdue).
@@ -54,7 +54,7 @@ impl PlaceRunner {
             };
             let of_one = |record: ScheduleRecord| {
                 let name = record.row.name.clone();
-                let changes = decide::settle(*settling, vec![record], now);
+                let changes = decide::settle(*settling, vec![record], now, &mut Budget::default());
                 let fires = changes.into_iter().flat_map(|change| change.fires);
                 let fires: Vec<_> =
                     fires.map(|fire| FireRecord { execution: None, ..FireRecord::new(&fire, now) }).collect();

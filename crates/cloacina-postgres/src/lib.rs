@@ -493,13 +493,11 @@ impl Store for PostgresStore {
 
     async fn schedule_settle(
         &self,
-        place: &Place,
+        places: &[(Arc<Place>, Decide)],
         limit: usize,
         now: Option<Timestamp>,
-        decide: &Decide,
-    ) -> Result<SchedulesSettled> {
-        self.run(schedule::settle(Arc::clone(&self.inner), place.clone(), limit, now, Arc::clone(decide)))
-            .await
+    ) -> Result<Vec<SchedulesSettled>> {
+        self.run(schedule::settle(Arc::clone(&self.inner), places.to_vec(), limit, now)).await
     }
 
     async fn schedule_change(

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use cloacina_core::id::{ExecutionId, ScheduleId, TenantId};
 use cloacina_core::store::{
-    Decide, FireList, FireRecord, MANY, NewFire, Place, Result, ScheduleChange, ScheduleRecord, ScheduleRow,
-    ScheduleSelection, SchedulesSettled, StoreError, StoreErrorKind,
+    Budget, Decide, FireList, FireRecord, MANY, NewFire, Place, Result, ScheduleChange, ScheduleRecord,
+    ScheduleRow, ScheduleSelection, SchedulesSettled, StoreError, StoreErrorKind,
 };
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -31,42 +31,82 @@ const REPLACED: &str = "cancelled, because its schedule has started the next one
 /// How much is kept of what came of a schedule's times.
 const KEPT: i64 = 1_000;
 
+/// A place whose schedules are locked, and what is decided about them.
+struct Due {
+    place: Arc<Place>,
+    decide: Decide,
+    schedules: BTreeSet<Uuid>,
+    /// The executions that may have ended.
+    ended: BTreeSet<Uuid>,
+    taken: usize,
+}
+
+impl Due {
+    fn new(place: Arc<Place>, decide: Decide) -> Self {
+        Self { place, decide, schedules: BTreeSet::new(), ended: BTreeSet::new(), taken: 0 }
+    }
+
+    fn tenant(&self) -> Uuid {
+        self.place.tenant.into()
+    }
+}
+
+/// The places share tables, or there is one.
 pub(crate) async fn settle(
     inner: Arc<Inner>,
-    place: Place,
+    places: Vec<(Arc<Place>, Decide)>,
     limit: usize,
     now: Option<Timestamp>,
-    decide: Decide,
-) -> Result<SchedulesSettled> {
-    let (tenant, schema) = (Uuid::from(place.tenant), SchemaName::of(&place)?);
-    let failed = |failure: Failure| failure.into_error(&crate::error::named(&place));
+) -> Result<Vec<SchedulesSettled>> {
+    let Some((first, _)) = places.first() else { return Ok(Vec::new()) };
+    let (asked, schema): (Vec<TenantId>, _) =
+        (places.iter().map(|(place, _)| place.tenant).collect(), SchemaName::of(first)?);
+    let whose = named(&places);
+    let failed = |failure: Failure| failure.into_error(&whose);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut due: Vec<Due> = places.into_iter().map(|(place, decide)| Due::new(place, decide)).collect();
+    // In one order, as everybody locks.
+    due.sort_by_key(Due::tenant);
     let mut side = inner.pool.side().await?;
-    side.touch(place.tenant);
-    let take = [Step::Run(sql::SCHEDULE_TAKE, params![tenant, now, limit])];
-    let taken = side.begin(inner.scope(place.tenant, &schema), &take).await.map_err(failed)?;
-    let (mut schedules, mut ended, mut spoiled) = (BTreeSet::new(), BTreeSet::new(), 0_usize);
+    due.iter().for_each(|due| side.touch(due.place.tenant));
+    let tenants: Vec<Uuid> = due.iter().map(Due::tenant).collect();
+    let take = [Step::Run(sql::SCHEDULE_TAKE, params![tenants.clone(), now, limit])];
+    let taken = side.begin(inner.scope(due[0].place.tenant, &schema), &take).await.map_err(failed)?;
     for row in &taken[0] {
-        match column::<Option<Uuid>>(row, "subject", &place.name) {
-            Ok(Some(schedule)) => drop(schedules.insert(schedule)),
-            _ => spoiled += 1,
+        let Ok(at) = tenants.binary_search(&row.get("tenant_id")) else { continue };
+        let due = &mut due[at];
+        due.taken += 1;
+        match column::<Option<Uuid>>(row, "subject", &due.place.name) {
+            Ok(Some(schedule)) => drop(due.schedules.insert(schedule)),
+            _ => tracing::debug!(
+                tenant = due.place.name,
+                "a due row of a schedule that is not there is left out"
+            ),
         }
-        ended.extend(row.try_get("cause").ok().and_then(|cause: &str| Uuid::try_parse(cause).ok()));
+        due.ended.extend(row.try_get("cause").ok().and_then(|cause: &str| Uuid::try_parse(cause).ok()));
     }
     if taken[0].is_empty() {
         side.finish(&[]).await.map_err(failed)?;
-        return Ok(SchedulesSettled::default());
+        return Ok(vec![SchedulesSettled::default(); asked.len()]);
     }
-    let mut settled = work(&inner, &place, side, (schedules, ended), now, decide).await?;
-    settled.taken = taken[0].len();
-    if spoiled > 0 {
-        tracing::debug!(
-            tenant = place.name,
-            rows = spoiled,
-            "due rows of schedules that are not there are left out"
-        );
+    let took: Vec<usize> = due.iter().map(|due| due.taken).collect();
+    let mut settled = work(&inner, due, side, now).await?;
+    for (settled, taken) in settled.iter_mut().zip(took) {
+        settled.taken = taken;
     }
-    Ok(settled)
+    let mut by_tenant: HashMap<Uuid, SchedulesSettled> = tenants.into_iter().zip(settled).collect();
+    Ok(asked.iter().map(|tenant| by_tenant.remove(&Uuid::from(*tenant)).unwrap_or_default()).collect())
+}
+
+/// What is said of places in an error.
+fn named(places: &[(Arc<Place>, Decide)]) -> String {
+    match places {
+        [(place, _)] => crate::error::named(place),
+        [(place, _), others @ ..] => {
+            format!("{}` of {} tenants `{} …", place.schema, others.len() + 1, place.name)
+        }
+        [] => String::new(),
+    }
 }
 
 pub(crate) async fn change(
@@ -83,33 +123,39 @@ pub(crate) async fn change(
     let (all, names, origin) = parts(&selection);
     let lock = [Step::Run(sql::SCHEDULE_LOCK, params![Uuid::from(place.tenant), all, names, origin])];
     let locked = side.begin(inner.scope(place.tenant, &schema), &lock).await.map_err(failed)?;
-    let schedules = locked[0].iter().filter_map(|row| row.try_get("id").ok()).collect();
-    work(&inner, &place, side, (schedules, BTreeSet::new()), now, decide).await
+    let mut due = Due::new(Arc::new(place), decide);
+    due.schedules = locked[0].iter().filter_map(|row| row.try_get("id").ok()).collect();
+    Ok(work(&inner, vec![due], side, now).await?.remove(0))
 }
 
-/// Reads what is locked, lets it be decided, and writes that.
+/// Reads what is locked, lets it be decided, and writes that. The places come by tenant.
 async fn work(
     inner: &Inner,
-    place: &Place,
+    due: Vec<Due>,
     mut side: Lent,
-    (schedules, ended): (BTreeSet<Uuid>, BTreeSet<Uuid>),
     now: Option<Timestamp>,
-    decide: Decide,
-) -> Result<SchedulesSettled> {
-    let tenant = Uuid::from(place.tenant);
-    let failed = |failure: Failure| failure.into_error(&crate::error::named(place));
-    let (schedules, ended): (Vec<Uuid>, Vec<Uuid>) =
-        (schedules.into_iter().collect(), ended.into_iter().collect());
+) -> Result<Vec<SchedulesSettled>> {
+    let places: Vec<(Arc<Place>, Decide)> =
+        due.iter().map(|due| (Arc::clone(&due.place), Arc::clone(&due.decide))).collect();
+    let whose = named(&places);
+    let failed = |failure: Failure| failure.into_error(&whose);
+    let tenants: Vec<Uuid> = due.iter().map(Due::tenant).collect();
+    let each = |of: fn(&Due) -> &BTreeSet<Uuid>| -> (Vec<Uuid>, Vec<Uuid>) {
+        due.iter().flat_map(|due| of(due).iter().map(|id| (due.tenant(), *id))).unzip()
+    };
+    let (of, schedules) = each(|due| &due.schedules);
     let mut steps =
-        vec![Step::Run(sql::CLOCK, params![now]), Step::Run(sql::SCHEDULE_LOAD, params![tenant, schedules])];
+        vec![Step::Run(sql::CLOCK, params![now]), Step::Run(sql::SCHEDULE_LOAD, params![of, schedules])];
+    let (of, ended) = each(|due| &due.ended);
     if !ended.is_empty() {
-        steps.push(Step::Run(sql::SCHEDULE_ENDED, params![tenant, ended]));
+        steps.push(Step::Run(sql::SCHEDULE_ENDED, params![of, ended]));
     }
     let found = side.go_on(&steps).await.map_err(failed)?;
-    let time: Timestamp = column(&found[0][0], "now", &place.name)?;
-    let mut records = readable(&found[1], &place.name, |row| record(row, place));
+    let time: Timestamp = column(&found[0][0], "now", &places[0].0.name)?;
+    let at = |row: &Row| tenants.binary_search(&row.get("tenant_id")).ok();
     let mut ends: HashMap<Uuid, Vec<_>> = HashMap::new();
     for row in found.get(2).into_iter().flatten() {
+        let Some(place) = at(row).map(|at| &places[at].0) else { continue };
         let of = |name| column::<Uuid>(row, name, &place.name);
         if let (Ok(id), Ok(schedule), Ok(state)) =
             (of("id"), of("schedule_id"), column(row, "state", &place.name))
@@ -117,23 +163,42 @@ async fn work(
             ends.entry(schedule).or_default().push((ExecutionId(id), parse(state, &place.name)?));
         }
     }
-    for record in &mut records {
-        record.ended = ends.remove(&record.row.id.into()).unwrap_or_default();
+    let mut records: Vec<Vec<ScheduleRecord>> = places.iter().map(|_| Vec::new()).collect();
+    for row in &found[1] {
+        let Some(at) = at(row) else { continue };
+        let place = &places[at].0;
+        for mut record in readable(std::slice::from_ref(row), &place.name, |row| record(row, place)) {
+            record.ended = ends.remove(&record.row.id.into()).unwrap_or_default();
+            records[at].push(record);
+        }
     }
-    let changes = tokio::task::spawn_blocking(move || decide(records, time)).await.map_err(|error| {
-        let message = format!("what is due of the schedules of tenant `{}` was not decided", place.name);
+    let decides: Vec<Decide> = places.iter().map(|(_, decide)| Arc::clone(decide)).collect();
+    let changes: Vec<Vec<ScheduleChange>> = tokio::task::spawn_blocking(move || {
+        let mut budget = Budget::default();
+        decides.iter().zip(records).map(|(decide, records)| decide(records, time, &mut budget)).collect()
+    })
+    .await
+    .map_err(|error| {
+        let message = format!("what is due of the schedules of `{whose}` was not decided");
         StoreError::new(StoreErrorKind::Internal, message).with_source(error)
     })?;
-    let mut settled = SchedulesSettled::default();
-    let (mut steps, answers) = written(place.tenant, (now, time), &changes);
-    let notes = changes.iter().filter_map(|change| change.audit.as_deref());
-    steps.extend(notes.map(|audit| audit::note(place, audit, now)));
+    let (mut steps, answers) = written(&tenants, (now, time), &changes);
+    for ((place, _), changes) in places.iter().zip(&changes) {
+        let notes = changes.iter().filter_map(|change| change.audit.as_deref());
+        steps.extend(notes.map(|audit| audit::note(place, audit, now)));
+    }
     let rows = side.finish(&steps).await.map_err(failed)?;
-    let of = |step: Option<usize>| step.and_then(|step| rows.get(step)).map_or(&[][..], Vec::as_slice);
-    settled.started = of(answers.started).len();
-    settled.cancelled =
-        of(answers.cancelled).iter().filter_map(|row| row.try_get("id").ok()).map(ExecutionId).collect();
-    if settled.started > 0 || !settled.cancelled.is_empty() {
+    let mut settled = vec![SchedulesSettled::default(); places.len()];
+    for row in answers.started.and_then(|step| rows.get(step)).into_iter().flatten() {
+        if let Some(at) = at(row) {
+            settled[at].started += 1;
+        }
+    }
+    for (at, step) in answers.cancelled {
+        let cancelled = rows.get(step).into_iter().flatten().filter_map(|row| row.try_get("id").ok());
+        settled[at].cancelled = cancelled.map(ExecutionId).collect();
+    }
+    if settled.iter().any(|settled| settled.started > 0 || !settled.cancelled.is_empty()) {
         inner.hints.tell_of_work();
     }
     Ok(settled)
@@ -142,108 +207,171 @@ async fn work(
 /// Which steps answer what.
 #[derive(Default)]
 struct Answers {
-    cancelled: Option<usize>,
+    /// Of which place.
+    cancelled: Vec<(usize, usize)>,
     started: Option<usize>,
 }
 
-fn written(
-    tenant: TenantId,
+/// A value of each of many rows, behind the tenant whose row it is.
+fn columns<T, U>(of: &[(Uuid, T)], value: impl Fn(&T) -> U) -> Vec<U> {
+    of.iter().map(|(_, row)| value(row)).collect()
+}
+
+fn tenants_of<T>(of: &[(Uuid, T)]) -> Vec<Uuid> {
+    of.iter().map(|(tenant, _)| *tenant).collect()
+}
+
+/// `changes` are those of each tenant, in one order.
+fn written<'a>(
+    tenants: &[Uuid],
     (now, time): (Option<Timestamp>, Timestamp),
-    changes: &[ScheduleChange],
-) -> (Vec<Step<'_>>, Answers) {
-    let of = Uuid::from(tenant);
+    changes: &'a [Vec<ScheduleChange>],
+) -> (Vec<Step<'a>>, Answers) {
     let (mut steps, mut answers) = (Vec::new(), Answers::default());
-    let mut cancels: Vec<Uuid> =
-        changes.iter().flat_map(|change| &change.cancels).map(|id| Uuid::from(*id)).collect();
-    if !cancels.is_empty() {
-        cancels.sort_unstable();
-        cancels.dedup();
-        steps.push(Step::Run(sql::EXECUTION_LOCK, params![of, cancels.clone()]));
-        answers.cancelled = Some(steps.len());
-        steps.push(Step::Run(sql::EXECUTION_CANCEL, params![of, now, cancels.clone(), REPLACED]));
-        steps.push(Step::Run(sql::NOTICE_INSERT, params![of, now, cancels]));
-    }
-    let rows: Vec<&ScheduleRow> = changes.iter().filter_map(|change| change.row.as_ref()).collect();
+    cancel(tenants, now, changes, &mut steps, &mut answers);
+    let all: Vec<(Uuid, &ScheduleChange)> = tenants
+        .iter()
+        .zip(changes)
+        .flat_map(|(tenant, changes)| changes.iter().map(|change| (*tenant, change)))
+        .collect();
+    let rows: Vec<(Uuid, &ScheduleRow)> =
+        all.iter().filter_map(|(tenant, change)| Some((*tenant, change.row.as_ref()?))).collect();
     if !rows.is_empty() {
-        steps.push(put(of, now, &rows));
+        steps.push(put(now, &rows));
     }
     // In one order: two transactions that insert the same keys wait for each other.
-    let mut starts: Vec<_> = changes.iter().flat_map(|change| &change.starts).collect();
-    starts.sort_by_key(|start| (&start.workflow, &start.key));
-    let mut due_at = rows.iter().filter_map(|row| row.due_at).min();
+    let mut starts: Vec<_> =
+        all.iter().flat_map(|(tenant, change)| change.starts.iter().map(|start| (*tenant, start))).collect();
+    starts.sort_by_key(|(tenant, start)| (*tenant, &start.workflow, &start.key));
     if !starts.is_empty() {
-        let ids: Vec<Uuid> = starts.iter().map(|start| start.id.into()).collect();
         answers.started = Some(steps.len());
-        // One that meets its key leaves a due row.
-        due_at = due_at.min(Some(time)).or(Some(time));
         steps.push(Step::Run(
             sql::SCHEDULE_START,
             params![
-                of,
+                tenants_of(&starts),
                 now,
-                ids.clone(),
-                starts.iter().map(|start| Uuid::from(start.schedule)).collect::<Vec<_>>(),
-                starts.iter().map(|start| start.workflow.as_str()).collect::<Vec<_>>(),
-                starts.iter().map(|start| start.priority).collect::<Vec<_>>(),
-                starts.iter().map(|start| &*start.input).collect::<Vec<_>>(),
-                starts.iter().map(|start| start.key.as_str()).collect::<Vec<_>>(),
-                starts.iter().map(|start| start.on_failure.as_deref()).collect::<Vec<_>>(),
+                columns(&starts, |start| Uuid::from(start.id)),
+                columns(&starts, |start| Uuid::from(start.schedule)),
+                columns(&starts, |start| start.workflow.as_str()),
+                columns(&starts, |start| start.priority),
+                columns(&starts, |start| &*start.input),
+                columns(&starts, |start| start.key.as_str()),
+                columns(&starts, |start| start.on_failure.as_deref()),
             ],
         ));
-        steps.push(Step::Run(sql::EXPAND_INSERT, params![of, ids]));
     }
-    let fires: Vec<(Uuid, &NewFire)> = changes
+    let fires: Vec<(Uuid, (Uuid, &NewFire))> = all
         .iter()
-        .filter(|change| change.row.is_some())
-        .flat_map(|change| change.fires.iter().map(|fire| (change.id.into(), fire)))
+        .filter(|(_, change)| change.row.is_some())
+        .flat_map(|(tenant, change)| change.fires.iter().map(|fire| (*tenant, (change.id.into(), fire))))
         .collect();
     if !fires.is_empty() {
-        steps.push(noted(of, now, &fires));
+        steps.push(noted(now, &fires));
     }
-    let pruned: Vec<Uuid> =
-        changes.iter().filter(|change| change.prunes).map(|change| change.id.into()).collect();
+    let of = |which: fn(&ScheduleChange) -> bool| -> (Vec<Uuid>, Vec<Uuid>) {
+        let some = all.iter().filter(|(_, change)| which(change));
+        some.map(|(tenant, change)| (*tenant, Uuid::from(change.id))).unzip()
+    };
+    let (of_tenants, pruned) = of(|change| change.prunes);
     if !pruned.is_empty() {
-        steps.push(Step::Run(sql::SCHEDULE_PRUNE, params![of, pruned, KEPT]));
+        steps.push(Step::Run(sql::SCHEDULE_PRUNE, params![of_tenants, pruned, KEPT]));
     }
-    let deleted: Vec<Uuid> =
-        changes.iter().filter(|change| change.row.is_none()).map(|change| change.id.into()).collect();
+    let (of_tenants, deleted) = of(|change| change.row.is_none());
     if !deleted.is_empty() {
-        steps.push(Step::Run(sql::SCHEDULE_DELETE, params![of, deleted]));
+        steps.push(Step::Run(sql::SCHEDULE_DELETE, params![of_tenants, deleted]));
     }
-    let (was, was_at): (Vec<Uuid>, Vec<Timestamp>) =
-        changes.iter().filter_map(|change| Some((Uuid::from(change.id), change.was_due_at?))).unzip();
+    let was: Vec<(Uuid, (Uuid, Timestamp))> = all
+        .iter()
+        .filter_map(|(tenant, change)| Some((*tenant, (change.id.into(), change.was_due_at?))))
+        .collect();
     if !was.is_empty() {
-        steps.push(Step::Run(sql::SCHEDULE_UNDUE, params![of, was, was_at]));
+        let values = params![tenants_of(&was), columns(&was, |(id, _)| *id), columns(&was, |(_, at)| *at)];
+        steps.push(Step::Run(sql::SCHEDULE_UNDUE, values));
     }
-    let (next, next_at): (Vec<Uuid>, Vec<Timestamp>) =
-        rows.iter().filter_map(|row| Some((Uuid::from(row.id), row.due_at?))).unzip();
+    let next: Vec<(Uuid, (Uuid, Timestamp))> =
+        rows.iter().filter_map(|(tenant, row)| Some((*tenant, (row.id.into(), row.due_at?)))).collect();
     if !next.is_empty() {
-        steps.push(Step::Run(sql::SCHEDULE_DUE, params![of, next, next_at]));
+        let values = params![tenants_of(&next), columns(&next, |(id, _)| *id), columns(&next, |(_, at)| *at)];
+        steps.push(Step::Run(sql::SCHEDULE_DUE, values));
     }
-    if !starts.is_empty() || due_at.is_some() {
-        steps.push(Step::Run(sql::BELL_RING, params![of, now, due_at]));
-    }
+    ring(tenants, (now, time), changes, &mut steps);
     (steps, answers)
 }
 
-fn put<'a>(tenant: Uuid, now: Option<Timestamp>, rows: &[&'a ScheduleRow]) -> Step<'a> {
+/// Cancels what another execution takes the place of. That is rare, so each tenant has statements of its own;
+/// the locks of all come first.
+fn cancel<'a>(
+    tenants: &[Uuid],
+    now: Option<Timestamp>,
+    changes: &[Vec<ScheduleChange>],
+    steps: &mut Vec<Step<'a>>,
+    answers: &mut Answers,
+) {
+    let mut all = Vec::new();
+    for (at, (tenant, changes)) in tenants.iter().zip(changes).enumerate() {
+        let mut ids: Vec<Uuid> =
+            changes.iter().flat_map(|change| &change.cancels).map(|id| Uuid::from(*id)).collect();
+        if !ids.is_empty() {
+            ids.sort_unstable();
+            ids.dedup();
+            all.push((at, *tenant, ids));
+        }
+    }
+    let locks =
+        all.iter().map(|(_, tenant, ids)| Step::Run(sql::EXECUTION_LOCK, params![*tenant, ids.clone()]));
+    steps.extend(locks);
+    for (at, tenant, ids) in &all {
+        answers.cancelled.push((*at, steps.len()));
+        steps.push(Step::Run(sql::EXECUTION_CANCEL, params![*tenant, now, ids.clone(), REPLACED]));
+    }
+    steps.extend(
+        all.into_iter().map(|(_, tenant, ids)| Step::Run(sql::NOTICE_INSERT, params![tenant, now, ids])),
+    );
+}
+
+/// Rings the bells of those that have something to do now or later.
+fn ring<'a>(
+    tenants: &[Uuid],
+    (now, time): (Option<Timestamp>, Timestamp),
+    changes: &[Vec<ScheduleChange>],
+    steps: &mut Vec<Step<'a>>,
+) {
+    let (mut rung, mut at): (Vec<Uuid>, Vec<Option<Timestamp>>) = (Vec::new(), Vec::new());
+    for (tenant, changes) in tenants.iter().zip(changes) {
+        let next = changes.iter().filter_map(|change| change.row.as_ref()?.due_at).min();
+        // A start that meets its key leaves a due row.
+        let starts = changes.iter().any(|change| !change.starts.is_empty());
+        let due = next.into_iter().chain(starts.then_some(time)).min();
+        if due.is_some() {
+            rung.push(*tenant);
+            at.push(due);
+        }
+    }
+    match (&rung[..], &at[..]) {
+        ([], _) => {}
+        ([tenant], [due]) => steps.push(Step::Run(sql::BELL_RING, params![*tenant, now, *due])),
+        _ => steps.push(Step::Run(sql::MANY_BELL_RING, params![rung, now, at])),
+    }
+}
+
+fn put<'a>(now: Option<Timestamp>, rows: &[(Uuid, &'a ScheduleRow)]) -> Step<'a> {
     Step::Run(
         sql::SCHEDULE_PUT,
         params![
-            tenant,
+            tenants_of(rows),
             now,
-            rows.iter().map(|row| Uuid::from(row.id)).collect::<Vec<_>>(),
-            rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(),
-            rows.iter().map(|row| row.origin.as_deref()).collect::<Vec<_>>(),
-            rows.iter().map(|row| row.state.as_str()).collect::<Vec<_>>(),
-            rows.iter().map(|row| row.reason.as_deref()).collect::<Vec<_>>(),
-            rows.iter().map(|row| row.version).collect::<Vec<_>>(),
-            rows.iter().map(|row| row.cursor).collect::<Vec<_>>(),
-            rows.iter().map(|row| row.due_at).collect::<Vec<_>>(),
-            rows.iter().map(|row| row.last_execution.map(Uuid::from)).collect::<Vec<_>>(),
-            rows.iter().map(|row| uuids(&row.backfilling)).collect::<Vec<_>>(),
-            rows.iter().map(|row| &*row.spec).collect::<Vec<_>>(),
-            rows.iter().map(|row| &*row.progress).collect::<Vec<_>>(),
+            columns(rows, |row| Uuid::from(row.id)),
+            columns(rows, |row| row.name.as_str()),
+            columns(rows, |row| row.origin.as_deref()),
+            columns(rows, |row| row.state.as_str()),
+            columns(rows, |row| row.reason.as_deref()),
+            columns(rows, |row| row.version),
+            columns(rows, |row| row.cursor),
+            columns(rows, |row| row.due_at),
+            columns(rows, |row| row.last_execution.map(Uuid::from)),
+            columns(rows, |row| uuids(&row.backfilling)),
+            columns(rows, |row| &*row.spec),
+            columns(rows, |row| &*row.progress),
         ],
     )
 }
@@ -254,18 +382,18 @@ fn uuids(executions: &[ExecutionId]) -> String {
     format!("{{{}}}", ids.join(","))
 }
 
-fn noted<'a>(tenant: Uuid, now: Option<Timestamp>, fires: &[(Uuid, &'a NewFire)]) -> Step<'a> {
+fn noted<'a>(now: Option<Timestamp>, fires: &[(Uuid, (Uuid, &'a NewFire))]) -> Step<'a> {
     let missed = |fire: &NewFire| i32::try_from(fire.missed).unwrap_or(i32::MAX);
     Step::Run(
         sql::SCHEDULE_FIRE,
         params![
-            tenant,
+            tenants_of(fires),
             now,
-            fires.iter().map(|(schedule, _)| *schedule).collect::<Vec<_>>(),
-            fires.iter().map(|(_, fire)| fire.nominal).collect::<Vec<_>>(),
-            fires.iter().map(|(_, fire)| fire.outcome.as_str()).collect::<Vec<_>>(),
-            fires.iter().map(|(_, fire)| fire.execution.map(Uuid::from)).collect::<Vec<_>>(),
-            fires.iter().map(|(_, fire)| missed(fire)).collect::<Vec<_>>(),
+            columns(fires, |(schedule, _)| *schedule),
+            columns(fires, |(_, fire)| fire.nominal),
+            columns(fires, |(_, fire)| fire.outcome.as_str()),
+            columns(fires, |(_, fire)| fire.execution.map(Uuid::from)),
+            columns(fires, |(_, fire)| missed(fire)),
         ],
     )
 }

@@ -5,8 +5,8 @@ use std::collections::btree_map::Entry;
 
 use cloacina_core::id::{ExecutionId, ScheduleId, TenantId};
 use cloacina_core::store::{
-    Decide, DueKind, FireList, FireOutcome, FireRecord, MANY, NewFire, ScheduleChange, ScheduleRecord,
-    ScheduleRow, ScheduleSelection, SchedulesSettled,
+    Budget, Decide, DueKind, FireList, FireOutcome, FireRecord, MANY, NewFire, ScheduleChange,
+    ScheduleRecord, ScheduleRow, ScheduleSelection, SchedulesSettled,
 };
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
@@ -168,7 +168,7 @@ fn write(
 ) -> Result<SchedulesSettled, Failure> {
     let wall = timestamp(moment.now.saturating_sub(moment.ahead))?;
     let mut settled = SchedulesSettled::default();
-    for change in decide(records, wall) {
+    for change in decide(records, wall, &mut Budget::default()) {
         for execution in &change.cancels {
             cancel(connection, tenant, *execution, moment.now, &mut settled)?;
         }

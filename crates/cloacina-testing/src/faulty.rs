@@ -358,12 +358,11 @@ impl Store for FaultyStore {
 
     async fn schedule_settle(
         &self,
-        place: &Place,
+        places: &[(Arc<Place>, Decide)],
         limit: usize,
         now: Option<Timestamp>,
-        decide: &Decide,
-    ) -> Result<SchedulesSettled> {
-        self.through(Method::ScheduleSettle, self.inner.schedule_settle(place, limit, now, decide)).await
+    ) -> Result<Vec<SchedulesSettled>> {
+        self.through(Method::ScheduleSettle, self.inner.schedule_settle(places, limit, now)).await
     }
 
     async fn schedule_change(

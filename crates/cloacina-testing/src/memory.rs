@@ -371,19 +371,22 @@ impl Store for MemoryStore {
 
     async fn schedule_settle(
         &self,
-        place: &Place,
+        places: &[(Arc<Place>, Decide)],
         limit: usize,
         now: Option<Timestamp>,
-        decide: &Decide,
-    ) -> Result<SchedulesSettled> {
+    ) -> Result<Vec<SchedulesSettled>> {
         let now = or_system(now);
         let mut tables = self.shared.lock();
-        let settled = tables.place(place)?.settle_schedules(limit, now, decide);
-        for execution in &settled.cancelled {
-            tables.notice(place, *execution, now);
+        let mut all = Vec::with_capacity(places.len());
+        for (place, decide) in places {
+            let settled = tables.place(place)?.settle_schedules(limit, now, decide);
+            for execution in &settled.cancelled {
+                tables.notice(place, *execution, now);
+            }
+            all.push(settled);
         }
         tables.hint(self.number);
-        Ok(settled)
+        Ok(all)
     }
 
     async fn schedule_change(
@@ -397,8 +400,8 @@ impl Store for MemoryStore {
         let mut tables = self.shared.lock();
         let notes = Arc::new(Mutex::new(Vec::new()));
         let (decide, noted) = (Arc::clone(decide), Arc::clone(&notes));
-        let decide: Decide = Arc::new(move |records, now| {
-            let changes = decide(records, now);
+        let decide: Decide = Arc::new(move |records, now, budget| {
+            let changes = decide(records, now, budget);
             let audits = changes.iter().filter_map(|change| change.audit.clone());
             noted.lock().expect("nothing panics here").extend(audits);
             changes

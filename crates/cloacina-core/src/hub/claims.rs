@@ -83,7 +83,7 @@ impl Hub {
                     self.look(&place);
                 }
                 Timer::Poll => self.ask_elsewhere(&place),
-                Timer::Due => self.spawn(Arc::clone(self).settle_due(place)),
+                Timer::Due => self.settle_due(place),
             }
         }
     }

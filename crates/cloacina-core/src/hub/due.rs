@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::place::{OpenPlace, PATIENCE, Sort};
+use super::schedules::OF_EACH;
 use super::shared::{Audit, Hub};
 use super::timers::Timer;
 use crate::execution::ExecutionStatus;
@@ -17,19 +18,70 @@ const LOOKED_AT: usize = 256;
 
 impl Hub {
     /// Takes the due rows of a place. If another task does so already, that one looks once more.
-    pub(super) async fn settle_due(self: Arc<Self>, place: Arc<OpenPlace>) {
+    pub(super) fn settle_due(self: &Arc<Self>, place: Arc<OpenPlace>) {
         if !place.state().claiming.due.begin() {
             return;
         }
+        if place.place.shared {
+            self.settle_with_others(place);
+        } else {
+            self.spawn(Arc::clone(self).settle_alone(place, None));
+        }
+    }
+
+    /// Places that share tables are settled together: while some are, others gather.
+    fn settle_with_others(self: &Arc<Self>, place: Arc<OpenPlace>) {
+        if self.settling.add(place) {
+            self.spawn(Arc::clone(self).settle_together());
+        }
+    }
+
+    async fn settle_together(self: Arc<Self>) {
         loop {
-            self.settle_due_once(&place).await;
+            let mut places = self.settling.next();
+            if places.is_empty() {
+                return;
+            }
+            // The look that follows when one is active again tells what is due.
+            places.retain(|place| {
+                let mut state = place.state();
+                let is_active = state.standing.is_active();
+                if !is_active {
+                    state.claiming.due.end();
+                }
+                is_active
+            });
+            let taken = self.settle_schedules_of(&places).await;
+            for (at, place) in places.into_iter().enumerate() {
+                match taken.as_ref().map(|taken| taken[at]) {
+                    // If anything else is due, the bell says so.
+                    Ok(taken @ 1..OF_EACH) => {
+                        place.state().claiming.due_taken(taken, self.clock.monotonic());
+                        let again = place.state().claiming.due.end();
+                        if again {
+                            self.settle_with_others(Arc::clone(&place));
+                        }
+                        self.lower(place);
+                    }
+                    Ok(taken) => self.spawn(Arc::clone(&self).settle_alone(place, Some(taken))),
+                    // One of them may be in trouble, and keeps the others waiting no longer.
+                    Err(_) => self.spawn(Arc::clone(&self).settle_alone(place, None)),
+                }
+            }
+        }
+    }
+
+    /// `schedules` is how many due rows of schedules were taken already.
+    async fn settle_alone(self: Arc<Self>, place: Arc<OpenPlace>, mut schedules: Option<usize>) {
+        loop {
+            self.settle_due_once(&place, schedules.take()).await;
             if !place.state().claiming.due.end() {
                 return;
             }
         }
     }
 
-    async fn settle_due_once(self: &Arc<Self>, place: &Arc<OpenPlace>) {
+    async fn settle_due_once(self: &Arc<Self>, place: &Arc<OpenPlace>, schedules: Option<usize>) {
         if !place.state().standing.is_active() {
             // The look that follows when it is active again tells what is due.
             return;
@@ -37,7 +89,10 @@ impl Hub {
         let (store, inner, now) =
             (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
         // Whatever becomes of schedules, deadlines and waits are kept.
-        let schedules = self.settle_schedules(place).await;
+        let schedules = match schedules {
+            Some(taken) => Ok(taken),
+            None => self.settle_schedules(place).await,
+        };
         let answer = {
             let _turn = self.turn_in(place).await;
             self.ask(async move { store.due_settle(&inner, DueKind::OF_EXECUTIONS, now).await }).await

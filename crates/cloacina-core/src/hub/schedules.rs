@@ -19,12 +19,15 @@ use crate::id::ScheduleId;
 use crate::meters::{count_ended, count_fires, time_fire};
 use crate::schedule::decide::{self, Settling};
 use crate::store::{
-    Decide, FireOutcome, NewAudit, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleSelection,
+    Budget, Decide, FireOutcome, NewAudit, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleSelection,
     ScheduleState, SchedulesSettled, StoreError, StoreErrorKind, short_hash,
 };
 
 /// How many due rows of schedules are taken in one transaction.
 const AT_ONCE: usize = 100;
+
+/// How many are taken of each place, where many places are settled in one transaction.
+pub(super) const OF_EACH: usize = 10;
 
 /// How often a change is tried that met another one of the same name.
 const ATTEMPTS: usize = 5;
@@ -36,7 +39,7 @@ impl Hub {
         place: &Arc<OpenPlace>,
     ) -> Result<usize, StoreError> {
         let settling = self.settling(place, Duration::ZERO).await?;
-        let all = move |records, now| decide::settle(settling, records, now);
+        let all = move |records, now, budget: &mut Budget| decide::settle(settling, records, now, budget);
         match self.settle_some(place, AT_ONCE, all).await {
             Err(error) if error.kind() == StoreErrorKind::Data => self.settle_one_by_one(place).await,
             settled => settled,
@@ -51,9 +54,9 @@ impl Hub {
             let settling = self.settling(place, Duration::ZERO).await?;
             let met: Arc<Mutex<HashSet<ScheduleId>>> = Arc::default();
             let noted = Arc::clone(&met);
-            let one = move |records: Vec<ScheduleRecord>, now| {
+            let one = move |records: Vec<ScheduleRecord>, now, budget: &mut Budget| {
                 noted.lock().extend(records.iter().map(|record| record.row.id));
-                decide::settle(settling, records, now)
+                decide::settle(settling, records, now, budget)
             };
             let taken = match self.settle_some(place, 1, one).await {
                 Err(error) if error.kind() == StoreErrorKind::Data => {
@@ -80,14 +83,15 @@ impl Hub {
     ) -> Result<usize, StoreError> {
         let reason = format!("the database refused what it would do ({error}): put it again");
         let refused = Arc::new(refused);
-        let but = move |records: Vec<ScheduleRecord>, now, refused: &HashSet<ScheduleId>| {
-            let (bad, sound): (Vec<_>, Vec<_>) =
-                records.into_iter().partition(|record| refused.contains(&record.row.id));
-            (bad, decide::settle(settling, sound, now))
-        };
+        let but =
+            move |records: Vec<ScheduleRecord>, now, budget: &mut Budget, refused: &HashSet<ScheduleId>| {
+                let (bad, sound): (Vec<_>, Vec<_>) =
+                    records.into_iter().partition(|record| refused.contains(&record.row.id));
+                (bad, decide::settle(settling, sound, now, budget))
+            };
         let known = Arc::clone(&refused);
-        let breaks = move |records, now| {
-            let (bad, mut changes) = but(records, now, &known);
+        let breaks = move |records, now, budget: &mut Budget| {
+            let (bad, mut changes) = but(records, now, budget, &known);
             changes.extend(bad.into_iter().map(|record| decide::broken(record.row, &reason)));
             changes
         };
@@ -95,8 +99,8 @@ impl Hub {
             // Not even that: it is left alone, without the row that said that it is due.
             Err(error) if error.kind() == StoreErrorKind::Data => {
                 let tenant = place.place.name.clone();
-                let leaves = move |records, now| {
-                    let (bad, changes) = but(records, now, &refused);
+                let leaves = move |records, now, budget: &mut Budget| {
+                    let (bad, changes) = but(records, now, budget, &refused);
                     for record in bad {
                         warn!(tenant, schedule = record.row.name, %error, "a schedule cannot be settled, and does not fire: put it again");
                     }
@@ -113,30 +117,50 @@ impl Hub {
         self: &Arc<Self>,
         place: &Arc<OpenPlace>,
         limit: usize,
-        work: impl Fn(Vec<ScheduleRecord>, Timestamp) -> Vec<ScheduleChange> + Send + Sync + 'static,
+        work: impl Fn(Vec<ScheduleRecord>, Timestamp, &mut Budget) -> Vec<ScheduleChange> + Send + Sync + 'static,
     ) -> Result<usize, StoreError> {
-        let broken: Arc<Mutex<Vec<ScheduleRow>>> = Arc::default();
-        let fired: Arc<Mutex<Fired>> = Arc::default();
-        let (noted, counted) = (Arc::clone(&broken), Arc::clone(&fired));
-        let decide: Decide = Arc::new(move |records, now| {
-            let changes = work(records, now);
-            *counted.lock() = Fired::of(&changes, now);
-            let rows = changes.iter().filter_map(|change| change.row.as_ref());
-            *noted.lock() = rows.filter(|row| row.state == ScheduleState::Broken).cloned().collect();
-            changes
-        });
-        let (store, inner, now) =
-            (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
+        let deciding = Deciding::new(work);
+        let places = [(Arc::clone(&place.place), Arc::clone(&deciding.decide))];
+        let (store, now) = (Arc::clone(&self.store), self.clock.database_now());
         let _turn = self.turn_in(place).await;
-        let settled =
-            self.ask(async move { store.schedule_settle(&inner, limit, now, &decide).await }).await?;
-        for row in std::mem::take(&mut *broken.lock()) {
+        let settled = self.ask(async move { store.schedule_settle(&places, limit, now).await }).await?;
+        let settled = settled.into_iter().next().unwrap_or_default();
+        self.decided(place, &deciding, &settled);
+        Ok(settled.taken)
+    }
+
+    /// Does what is due of the schedules of places that share tables, in one transaction. How many due rows
+    /// were taken of each.
+    pub(super) async fn settle_schedules_of(
+        self: &Arc<Self>,
+        places: &[Arc<OpenPlace>],
+    ) -> Result<Vec<usize>, StoreError> {
+        let mut all = Vec::with_capacity(places.len());
+        for place in places {
+            let settling = self.settling(place, Duration::ZERO).await?;
+            let decide =
+                move |records, now, budget: &mut Budget| decide::settle(settling, records, now, budget);
+            all.push(Deciding::new(decide));
+        }
+        let of = places.iter().zip(&all);
+        let of: Vec<_> =
+            of.map(|(place, deciding)| (Arc::clone(&place.place), Arc::clone(&deciding.decide))).collect();
+        let (store, now) = (Arc::clone(&self.store), self.clock.database_now());
+        let settled = self.ask(async move { store.schedule_settle(&of, OF_EACH, now).await }).await?;
+        for ((place, deciding), settled) in places.iter().zip(&all).zip(&settled) {
+            self.decided(place, deciding, settled);
+        }
+        Ok(settled.iter().map(|settled| settled.taken).collect())
+    }
+
+    /// Tells what was decided about the schedules of a place, once it is committed.
+    fn decided(self: &Arc<Self>, place: &Arc<OpenPlace>, deciding: &Deciding, settled: &SchedulesSettled) {
+        for row in std::mem::take(&mut *deciding.broken.lock()) {
             let (tenant, reason) = (&place.place.name, row.reason.as_deref().unwrap_or_default());
             warn!(tenant, schedule = row.name, reason, "a schedule does not fire: put it again");
         }
-        self.settled(place, &settled);
-        fired.lock().count(settled.started);
-        Ok(settled.taken)
+        self.settled(place, settled);
+        deciding.fired.lock().count(settled.started);
     }
 
     /// What decisions about the schedules of a place need to know.
@@ -185,7 +209,7 @@ impl Hub {
         let answer = Arc::new(Mutex::new(None));
         let fired: Arc<Mutex<Fired>> = Arc::default();
         let (told, counted) = (Arc::clone(&answer), Arc::clone(&fired));
-        let decide: Decide = Arc::new(move |records, now| {
+        let decide: Decide = Arc::new(move |records, now, _| {
             let mut settling = settling;
             let before = audit.as_ref().map(|_| short_of(&records));
             let (mut changes, said) = match work(&mut settling, records, now) {
@@ -224,6 +248,31 @@ impl Hub {
             let message = format!("the schedules of tenant `{}` were not decided about", place.place.name);
             Err(Error::new(ErrorKind::Internal, message))
         })
+    }
+}
+
+/// What is decided about the schedules of a place, and what is told of it once it is committed.
+struct Deciding {
+    decide: Decide,
+    broken: Arc<Mutex<Vec<ScheduleRow>>>,
+    fired: Arc<Mutex<Fired>>,
+}
+
+impl Deciding {
+    fn new(
+        work: impl Fn(Vec<ScheduleRecord>, Timestamp, &mut Budget) -> Vec<ScheduleChange> + Send + Sync + 'static,
+    ) -> Self {
+        let broken: Arc<Mutex<Vec<ScheduleRow>>> = Arc::default();
+        let fired: Arc<Mutex<Fired>> = Arc::default();
+        let (noted, counted) = (Arc::clone(&broken), Arc::clone(&fired));
+        let decide: Decide = Arc::new(move |records, now, budget| {
+            let changes = work(records, now, budget);
+            *counted.lock() = Fired::of(&changes, now);
+            let rows = changes.iter().filter_map(|change| change.row.as_ref());
+            *noted.lock() = rows.filter(|row| row.state == ScheduleState::Broken).cloned().collect();
+            changes
+        });
+        Self { decide, broken, fired }
     }
 }
 

@@ -24,7 +24,7 @@ use super::stop::StopReason;
 use super::timers::Timers;
 use super::transition::Incarnation;
 use super::troubles::Troubles;
-use super::turns::{Lowering, Turns};
+use super::turns::{Gathering, Turns};
 use super::watch::Watch;
 use crate::clock::{Clock, LONGEST_WAIT};
 use crate::config::RunnerConfig;
@@ -64,7 +64,8 @@ pub struct Hub {
     pub(super) has_run: AtomicBool,
     places: Mutex<Places>,
     pub(super) turns: Turns,
-    pub(super) lowering: Lowering,
+    pub(super) lowering: Gathering,
+    pub(super) settling: Gathering,
     /// Woken when a slot comes back that somebody waits for, when a place takes a turn, and for an earlier
     /// timer.
     pub(super) slot_watch: Arc<Wake>,
@@ -129,7 +130,8 @@ impl Hub {
             has_run: AtomicBool::new(false),
             places: Mutex::default(),
             turns: Turns::default(),
-            lowering: Lowering::default(),
+            lowering: Gathering::lowering(),
+            settling: Gathering::settling(),
             slot_watch: Arc::new(Wake::default()),
             timers: Mutex::default(),
             watch: Watch::default(),

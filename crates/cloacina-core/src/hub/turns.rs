@@ -1,4 +1,4 @@
-//! Places that wait for their turn: for slots, and for their bells to be lowered.
+//! Places that wait for their turn: for slots, and to share a transaction.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,22 +8,32 @@ use parking_lot::Mutex;
 use super::place::OpenPlace;
 
 /// The most bells that are lowered in one transaction: whoever rings one of them meanwhile waits for its end.
-const LOWERED_TOGETHER: usize = 256;
+/// One task lowers them.
+const LOWERED: (usize, usize) = (256, 1);
+
+/// How many places are settled in one transaction, and how many such transactions there are at once: while one
+/// waits for what somebody else has locked, another goes on.
+const SETTLED: (usize, usize) = (64, 2);
 
 /// Places that may have claimable work, in the order in which they are served.
 #[derive(Debug, Default)]
 pub(super) struct Turns(Mutex<VecDeque<Arc<OpenPlace>>>);
 
-/// The places that share tables and whose bells are to be lowered, each with the time before which its
-/// due rows are not to be looked at. While some are lowered, others gather.
-#[derive(Debug, Default)]
-pub(super) struct Lowering(Mutex<Gathered>);
+/// Places that share tables, and for which the same is to be done. While it is for some, others gather.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    /// For how many it is done in one transaction.
+    together: usize,
+    /// How many do it at once.
+    workers: usize,
+    gathered: Mutex<Gathered>,
+}
 
 #[derive(Debug, Default)]
 struct Gathered {
-    waiting: Vec<Arc<OpenPlace>>,
-    /// Whether somebody is lowering, and looks for more.
-    under_way: bool,
+    waiting: VecDeque<Arc<OpenPlace>>,
+    /// How many are at work, and look for more.
+    under_way: usize,
 }
 
 impl Turns {
@@ -40,19 +50,37 @@ impl Turns {
     }
 }
 
-impl Lowering {
-    /// True if nobody is lowering at the moment.
+impl Gathering {
+    /// Those whose bells are to be lowered.
+    pub(super) fn lowering() -> Self {
+        Self::new(LOWERED)
+    }
+
+    /// Those where something may be due.
+    pub(super) fn settling() -> Self {
+        Self::new(SETTLED)
+    }
+
+    fn new((together, workers): (usize, usize)) -> Self {
+        Self { together, workers, gathered: Mutex::default() }
+    }
+
+    /// True if one more is to begin.
     pub(super) fn add(&self, place: Arc<OpenPlace>) -> bool {
-        let mut gathered = self.0.lock();
-        gathered.waiting.push(place);
-        !std::mem::replace(&mut gathered.under_way, true)
+        let mut gathered = self.gathered.lock();
+        gathered.waiting.push_back(place);
+        let begins = gathered.under_way < self.workers;
+        gathered.under_way += usize::from(begins);
+        begins
     }
 
     /// The next ones; if there are none, whoever asks is done.
     pub(super) fn next(&self) -> Vec<Arc<OpenPlace>> {
-        let mut gathered = self.0.lock();
-        let most = gathered.waiting.len().min(LOWERED_TOGETHER);
-        gathered.under_way = most > 0;
+        let mut gathered = self.gathered.lock();
+        let most = gathered.waiting.len().min(self.together);
+        if most == 0 {
+            gathered.under_way -= 1;
+        }
         gathered.waiting.drain(..most).collect()
     }
 }

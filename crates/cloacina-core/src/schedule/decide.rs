@@ -29,7 +29,8 @@ use crate::execution::ExecutionStatus;
 use crate::id::{ExecutionId, ScheduleId, TenantId};
 use crate::reserved::{SCHEDULE_KEY, TRACE_KEY, reserved_key};
 use crate::store::{
-    FireOutcome, NewFire, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleState, ScheduledExecution,
+    Budget, FireOutcome, NewFire, ScheduleChange, ScheduleRecord, ScheduleRow, ScheduleState,
+    ScheduledExecution,
 };
 use crate::trace;
 use crate::workflow::check_workflow_name;
@@ -51,11 +52,7 @@ const MAX_INPUT: usize = 1 << 20;
 const MOST_KEPT: usize = 1_000;
 const MOST_LOOKS: usize = 100;
 
-/// How many bytes of inputs are written in one transaction, and one start more.
-const MAX_BYTES: usize = 1 << 20;
-
-/// How many steps the calendars of one transaction take, and those of one schedule in it.
-const MAX_STEPS: u32 = 50_000;
+/// How many steps the calendar of one schedule takes in a transaction.
 const MAX_STEPS_OF_ONE: u32 = 20_000;
 
 /// How many characters of an error are kept as the reason why a schedule is broken.
@@ -69,17 +66,14 @@ pub(crate) struct Settling {
     room: usize,
     /// The least period of a schedule.
     least: SignedDuration,
-    /// How many more bytes of inputs may be written in this transaction. It may be exceeded once.
-    bytes: usize,
-    /// How many more steps calendars may take in it.
-    steps: u32,
+    budget: Budget,
 }
 
 impl Settling {
     /// What a transaction begins with: the tenant may have so many more executions, and each schedule has
     /// this least period.
     pub(crate) fn new(tenant: TenantId, room: usize, least: SignedDuration) -> Self {
-        Self { tenant, room, least, bytes: MAX_BYTES, steps: MAX_STEPS }
+        Self { tenant, room, least, budget: Budget::default() }
     }
 }
 
@@ -168,11 +162,13 @@ pub(crate) fn settle(
     mut settling: Settling,
     records: Vec<ScheduleRecord>,
     now: Timestamp,
+    budget: &mut Budget,
 ) -> Vec<ScheduleChange> {
-    records
+    settling.budget = *budget;
+    let changes = records
         .into_iter()
         .map(|record| {
-            let is_over = settling.bytes == 0 || settling.steps < MAX_STEPS_OF_ONE;
+            let is_over = settling.budget.bytes == 0 || settling.budget.steps < MAX_STEPS_OF_ONE;
             let opened = call(|| {
                 Desk::open(&mut settling, &record, now).map(|mut desk| {
                     desk.hear_of(&record.ended);
@@ -190,7 +186,9 @@ pub(crate) fn settle(
                 Err(panic) => broken(record.row, &panic),
             }
         })
-        .collect()
+        .collect();
+    *budget = settling.budget;
+    changes
 }
 
 /// Makes or replaces a schedule.
@@ -714,7 +712,7 @@ impl<'a> Desk<'a> {
 
     /// Whether a start is for the next transaction, because this one has written enough.
     fn is_full(&mut self) -> bool {
-        self.is_cut |= self.settling.bytes == 0;
+        self.is_cut |= self.settling.budget.bytes == 0;
         self.is_cut
     }
 
@@ -761,7 +759,7 @@ impl<'a> Desk<'a> {
             input.insert(TRACE_KEY.to_owned(), (*trace).into());
         }
         let input = serde_json::to_string(&input).unwrap_or_else(|_| "{}".to_owned());
-        self.settling.bytes = self.settling.bytes.saturating_sub(input.len());
+        self.settling.budget.bytes = self.settling.budget.bytes.saturating_sub(input.len());
         if !is_backfilled {
             if self.runs && self.spec.overlap == Overlap::CancelOther {
                 self.cancels.extend(self.row.last_execution);
@@ -859,7 +857,8 @@ impl<'a> Desk<'a> {
             next.filter(|_| self.row.state == ScheduleState::Active)
         };
         let left = self.calendar.steps_left();
-        self.settling.steps = self.settling.steps.saturating_sub(MAX_STEPS_OF_ONE.saturating_sub(left));
+        self.settling.budget.steps =
+            self.settling.budget.steps.saturating_sub(MAX_STEPS_OF_ONE.saturating_sub(left));
         self.written()
     }
 
@@ -1015,7 +1014,7 @@ mod tests {
     fn settled(mut records: Vec<ScheduleRecord>, now: Timestamp) -> Vec<Vec<(String, usize)>> {
         let mut transactions = Vec::new();
         while !records.is_empty() {
-            let changes = settle(settling(), records, now);
+            let changes = settle(settling(), records, now, &mut Budget::default());
             let started =
                 |change: &ScheduleChange| (change.row.as_ref().unwrap().name.clone(), change.starts.len());
             transactions.push(changes.iter().map(started).collect());
@@ -1103,14 +1102,14 @@ mod tests {
             assert_eq!(change.starts.len(), 0);
             let again = change.row.as_ref().unwrap().due_at.unwrap();
             assert!(again < now + MINUTE, "{again}");
-            let started = only(settle(settling(), vec![after(change)], again));
+            let started = only(settle(settling(), vec![after(change)], again, &mut Budget::default()));
             let expected: Vec<_> = times.iter().map(|at| outcome(at, FireOutcome::Started)).collect();
             assert_eq!(outcomes(&started), expected, "{catch_up:?}, {overlap:?}");
         }
         let late = Schedule::new("s", "w").at(before);
         let change = put(&mut with_room(0), &late, None, None, now).unwrap().unwrap();
         let again = change.row.as_ref().unwrap().due_at.unwrap();
-        let started = only(settle(settling(), vec![after(change)], again));
+        let started = only(settle(settling(), vec![after(change)], again, &mut Budget::default()));
         assert_eq!(outcomes(&started), [outcome("10:30", FireOutcome::Started)]);
     }
 
@@ -1126,7 +1125,7 @@ mod tests {
         assert_eq!(outcomes(&put(9)), [outcome("11:00", FireOutcome::Started)]);
         let refused = put(0);
         let again = refused.row.as_ref().unwrap().due_at.unwrap();
-        let started = only(settle(settling(), vec![after(refused)], again));
+        let started = only(settle(settling(), vec![after(refused)], again, &mut Budget::default()));
         assert_eq!(outcomes(&started), [outcome("11:00", FireOutcome::Started)]);
 
         let due = record.row.due_at;
@@ -1145,14 +1144,20 @@ mod tests {
         let schedule =
             hourly().overlap(Overlap::Buffer(9)).at_most(2).catch_up(CatchUp::All).window(600 * MINUTE);
         let record = stored(&schedule, time("2026-11-30T10:30:00Z"));
-        let first = only(settle(settling(), vec![record], time("2026-11-30T13:30:00Z")));
+        let first =
+            only(settle(settling(), vec![record], time("2026-11-30T13:30:00Z"), &mut Budget::default()));
         let expected = [
             ("11:00", FireOutcome::Started),
             ("12:00", FireOutcome::Buffered),
             ("13:00", FireOutcome::Buffered),
         ];
         assert_eq!(outcomes(&first), expected.map(|(at, what)| outcome(at, what)));
-        let last = only(settle(settling(), vec![after(first)], time("2026-11-30T13:31:00Z")));
+        let last = only(settle(
+            settling(),
+            vec![after(first)],
+            time("2026-11-30T13:31:00Z"),
+            &mut Budget::default(),
+        ));
         let expected = [("13:00", FireOutcome::Dropped), ("12:00", FireOutcome::Started)];
         assert_eq!(outcomes(&last), expected.map(|(at, what)| outcome(at, what)));
         assert_eq!(last.row.unwrap().state, ScheduleState::Done);
@@ -1180,7 +1185,7 @@ mod tests {
         let refused = backfill(&mut with_room(0), &record, times, (false, 1), now).unwrap();
         let paused = pause(after(refused).clone(), "an incident").unwrap();
         let again = paused.row.as_ref().unwrap().due_at.expect("somebody looks again");
-        let started = only(settle(settling(), vec![after(paused)], again));
+        let started = only(settle(settling(), vec![after(paused)], again, &mut Budget::default()));
         assert_eq!(outcomes(&started), [outcome("09:00", FireOutcome::Started)]);
         assert_eq!(started.row.unwrap().state, ScheduleState::Paused);
     }

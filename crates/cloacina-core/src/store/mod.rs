@@ -61,7 +61,7 @@ pub use payload::Payload;
 pub use place::{Place, PlaceName};
 pub use runner::{Liveness, RescuedPlace, RunnerRecord, RunnerRegistration};
 pub use schedule::{
-    Decide, FireList, FireOutcome, FireRecord, NewFire, ScheduleChange, ScheduleRecord, ScheduleRow,
+    Budget, Decide, FireList, FireOutcome, FireRecord, NewFire, ScheduleChange, ScheduleRecord, ScheduleRow,
     ScheduleSelection, ScheduleState, ScheduledExecution, SchedulesSettled,
 };
 pub use template::{Rollout, ScheduleTemplates, TemplateStore};
@@ -317,15 +317,15 @@ pub trait Store: KeyStore + AuditStore {
         now: Option<Timestamp>,
     ) -> Result<bool>;
 
-    /// Takes due rows of schedules, at most `limit`, with the locks on these, and does what `decide` says
-    /// about them, in one transaction. What somebody else has locked at this moment stays.
+    /// Takes due rows of schedules, at most `limit` of each place, with the locks on these, and does what is
+    /// decided about those of the place, in one transaction. What somebody else has locked at this moment
+    /// stays. The places [share tables](Place::shared), or there is one. The answers come in their order.
     async fn schedule_settle(
         &self,
-        place: &Place,
+        places: &[(Arc<Place>, Decide)],
         limit: usize,
         now: Option<Timestamp>,
-        decide: &Decide,
-    ) -> Result<SchedulesSettled>;
+    ) -> Result<Vec<SchedulesSettled>>;
 
     /// Locks schedules and does what `decide` says about them, in one transaction. An error of the kind
     /// [`StoreErrorKind::Transient`] if somebody else makes one of the same name at this moment.

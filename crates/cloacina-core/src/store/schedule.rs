@@ -206,8 +206,25 @@ pub struct ScheduleChange {
 }
 
 /// Decides about schedules that are locked, at the time that the clock on the wall says. It may be asked
-/// again when a transaction is repeated; then nothing is left of what it said before.
-pub type Decide = Arc<dyn Fn(Vec<ScheduleRecord>, Timestamp) -> Vec<ScheduleChange> + Send + Sync>;
+/// again when a transaction is repeated; then nothing is left of what it said before. All that is decided in a
+/// transaction has one budget.
+pub type Decide =
+    Arc<dyn Fn(Vec<ScheduleRecord>, Timestamp, &mut Budget) -> Vec<ScheduleChange> + Send + Sync>;
+
+/// What may still be done in a transaction, with `default` when it begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// How many bytes of inputs may be written. It may be exceeded once.
+    pub(crate) bytes: usize,
+    /// How many steps calendars may take: some 50 ms.
+    pub(crate) steps: u32,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { bytes: 1 << 20, steps: 50_000 }
+    }
+}
 
 /// Which schedules.
 #[derive(Debug, Clone, PartialEq, Eq)]

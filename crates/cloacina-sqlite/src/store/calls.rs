@@ -211,16 +211,20 @@ impl Store for SqliteStore {
 
     async fn schedule_settle(
         &self,
-        place: &Place,
+        places: &[(Arc<Place>, Decide)],
         limit: usize,
         now: Option<Timestamp>,
-        decide: &Decide,
-    ) -> Result<SchedulesSettled> {
-        self.own(place)?;
-        self.write(Durability::Full, |connection| {
-            schedule::settle(connection, place.tenant, limit, self.moment(now), decide)
-        })
-        .await
+    ) -> Result<Vec<SchedulesSettled>> {
+        // A file holds one place.
+        let mut settled = Vec::with_capacity(places.len());
+        for (place, decide) in places {
+            self.own(place)?;
+            let answer = self.write(Durability::Full, |connection| {
+                schedule::settle(connection, place.tenant, limit, self.moment(now), decide)
+            });
+            settled.push(answer.await?);
+        }
+        Ok(settled)
     }
 
     async fn schedule_change(

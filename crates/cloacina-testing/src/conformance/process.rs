@@ -371,7 +371,10 @@ impl Process {
         now: Timestamp,
     ) -> SchedulesSettled {
         let place = Arc::clone(&self.place);
-        self.call(|store| async move { store.schedule_settle(&place, limit, Some(now), &decide).await }).await
+        let places = [(place, decide)];
+        self.call(|store| async move { store.schedule_settle(&places, limit, Some(now)).await })
+            .await
+            .remove(0)
     }
 
     pub(in crate::conformance) async fn change_schedules(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, ScheduleId};
 use cloacina_core::store::{
-    Decide, DueKind, FireOutcome, NewFire, Payload, ScheduleChange, ScheduleRecord, ScheduleRow,
+    Budget, Decide, DueKind, FireOutcome, NewFire, Payload, ScheduleChange, ScheduleRecord, ScheduleRow,
     ScheduleSelection, ScheduleState, ScheduledExecution, SchedulesSettled,
 };
 use jiff::Timestamp;
@@ -70,7 +70,7 @@ fn of(found: &Mutex<Vec<ScheduleRecord>>) -> MutexGuard<'_, Vec<ScheduleRecord>>
 fn decide(changes: Vec<ScheduleChange>) -> (Decide, Arc<Mutex<Vec<ScheduleRecord>>>) {
     let found = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&found);
-    let decide = move |records, _| {
+    let decide = move |records, _, _: &mut Budget| {
         *of(&told) = records;
         changes.clone()
     };
@@ -79,7 +79,7 @@ fn decide(changes: Vec<ScheduleChange>) -> (Decide, Arc<Mutex<Vec<ScheduleRecord
 
 /// Fires each schedule that is due: one execution under the key of its version, and due again at `next`.
 fn firing(next: Option<Timestamp>) -> Decide {
-    Arc::new(move |records, now| {
+    Arc::new(move |records, now, _| {
         let fired = records.into_iter().map(|record| {
             let starts = vec![start(record.row.id, &format!("{}/{}", record.row.id, record.row.version))];
             let row = ScheduleRow {
@@ -298,7 +298,7 @@ pub async fn several_processes_take_each_schedule_once(fixture: &impl Fixture) {
 pub async fn a_change_waits_for_one_that_is_under_way(fixture: &impl Fixture) {
     let world = World::new(fixture).await;
     put(&world, vec![row("s", None)]).await;
-    let count: Decide = Arc::new(|records, _| {
+    let count: Decide = Arc::new(|records, _, _| {
         let counted = records
             .into_iter()
             .map(|record| change(ScheduleRow { version: record.row.version + 1, ..record.row }));

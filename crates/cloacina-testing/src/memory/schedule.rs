@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cloacina_core::id::{ExecutionId, ScheduleId};
 use cloacina_core::store::{
-    Decide, DueKind, FireList, FireOutcome, FireRecord, Idempotency, NewExecution, ScheduleChange,
+    Budget, Decide, DueKind, FireList, FireOutcome, FireRecord, Idempotency, NewExecution, ScheduleChange,
     ScheduleRecord, ScheduleRow, ScheduleSelection, ScheduledExecution, SchedulesSettled, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
@@ -39,7 +39,7 @@ impl PlaceRows {
                 record.ended.push((ended.header.id, ended.header.status));
             }
         }
-        let changes = decide(records.into_values().collect(), now);
+        let changes = decide(records.into_values().collect(), now, &mut Budget::default());
         SchedulesSettled { taken: due.len(), ..self.write_schedules(changes, now) }
     }
 
@@ -49,7 +49,7 @@ impl PlaceRows {
         now: Timestamp,
         decide: &Decide,
     ) -> SchedulesSettled {
-        let changes = decide(self.list_schedules(selection), now);
+        let changes = decide(self.list_schedules(selection), now, &mut Budget::default());
         self.write_schedules(changes, now)
     }
 

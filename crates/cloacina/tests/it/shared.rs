@@ -1,15 +1,19 @@
 //! Tenants that share tables, through the public API.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina::database::{
     AdminErrorKind, Database as AdminDatabase, DatabaseAdmin, Placement, TenantLimits, TenantState,
 };
 use cloacina::runner::{Runner, RunnerConfig};
-use cloacina::{Context, ErrorKind, ExecutionStatus};
+use cloacina::{Context, ErrorKind, ExecutionFilter, ExecutionStatus, Schedule, ScheduleState};
+use cloacina_core::clock::Clock as _;
+use cloacina_testing::clock::ManualClock;
 use cloacina_testing::cluster::Cluster;
 
 use crate::support::{assert_error, idle, until, workflow};
+use crate::tenant::schemas::query;
 
 /// A database with an administrator and the URL of an operator's ordinary login.
 pub(crate) async fn shared() -> (DatabaseAdmin, String) {
@@ -106,4 +110,51 @@ async fn an_administrator_limits_suspends_and_removes_one_of_them_alone() {
     assert!(admin.migrate_tenants(&[]).await.unwrap().is_empty());
     anew.shutdown().await.unwrap();
     globex.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schedules_of_many_tenants_fire_once_each_beside_one_that_the_database_refuses() {
+    let (admin, url) = shared().await;
+    let mut tenants = vec!["acme".to_owned(), "globex".to_owned()];
+    for number in 0..20 {
+        let name = format!("t{number}");
+        admin.create_shared_tenant(&name).await.unwrap();
+        tenants.push(name);
+    }
+    let clock = ManualClock::new();
+    let hour = Duration::from_secs(3600);
+    let due = clock.now() + hour;
+    let mut runners = Vec::new();
+    for tenant in &tenants {
+        let config = RunnerConfig::builder().clock(Arc::new(clock.clone())).lease(hour * 24);
+        let config = config.workflow(workflow("w", [idle("t")])).build();
+        let runner =
+            Runner::builder().database_url(&url).tenant(tenant).config(config).build().await.unwrap();
+        for name in ["a", "b", "c"] {
+            runner.schedules().put(Schedule::new(name, "w").at(due)).await.unwrap();
+        }
+        runners.push(runner);
+    }
+    // Nothing can be noted of a time before 1970.
+    let spoil = "UPDATE cloacina_shared.schedules
+        SET progress = '{\"buffered\": [{\"nominal\": \"1066-10-14T00:00:00Z\"}]}'
+        WHERE name = 'a' AND tenant_id = (SELECT tenant_id FROM cloacina.tenant WHERE name = 'acme')";
+    let spoilt = Cluster::shared().unwrap().superuser_url_of(&url);
+    query(&spoilt, &format!("WITH spoilt AS ({spoil} RETURNING 1) SELECT count(*)::text FROM spoilt")).await;
+    clock.advance(hour);
+    for (tenant, runner) in tenants.iter().zip(&runners) {
+        let fired = if tenant == "acme" { 2 } else { 3 };
+        until(async || {
+            let filter = ExecutionFilter::all().status(ExecutionStatus::Completed);
+            runner.list(filter, None, 10).await.unwrap().len() == fired
+        })
+        .await;
+        assert_eq!(runner.list_executions().await.unwrap().len(), fired, "{tenant}");
+    }
+    let schedules = runners[0].schedules();
+    until(async || schedules.get("a").await.unwrap().state == ScheduleState::Broken).await;
+    assert_eq!(schedules.get("b").await.unwrap().state, ScheduleState::Done);
+    for runner in runners {
+        runner.shutdown().await.unwrap();
+    }
 }
