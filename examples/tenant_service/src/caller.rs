@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
 use cloacina::Runner;
+use cloacina::audit::Actor;
+use cloacina_web::{Authorize as _, Principal, Role};
 
 use crate::{Problem, Service};
 
-/// The tenant in the path, whose token the caller has shown, and its runner.
+/// Somebody with a role in the tenant that the path names.
 ///
-/// Taken from the head of a request, so the body of a stranger is not even read. A caller with the token of
-/// another tenant is told the same whether there is such a tenant or not.
+/// Taken from the head of a request, so the body of a stranger is not even read. Whoever has no role in a
+/// tenant is told the same whether there is such a tenant or not.
 pub struct Caller {
+    principal: Principal,
     tenant: String,
-    runner: Runner,
+    service: Arc<Service>,
 }
 
 impl Caller {
@@ -26,10 +29,26 @@ impl Caller {
         &self.tenant
     }
 
-    /// The tenant's runner.
+    /// Whether the caller may see what the tenant's executions are about.
     #[must_use]
-    pub fn runner(&self) -> &Runner {
-        &self.runner
+    pub fn sees_payloads(&self) -> bool {
+        self.principal.sees_payloads(Some(&self.tenant))
+    }
+
+    /// The tenant's runner, for a caller with this role or a higher one. What the caller does with it is in
+    /// the audit by the name of the key.
+    ///
+    /// # Errors
+    ///
+    /// The role is too low, or the tenant cannot be opened.
+    pub async fn runner(&self, least: Role) -> Result<Runner, Problem> {
+        let role = self.principal.role(Some(&self.tenant)).filter(|role| *role >= least);
+        let Some(role) = role else {
+            let message = format!("this takes the role {} in the tenant", least.as_str());
+            return Err(Problem::new(StatusCode::FORBIDDEN, "role", message));
+        };
+        let actor = Actor::new(self.principal.name()).role(role.as_str());
+        Ok(self.service.manager.runner(&self.tenant).await?.acting(actor))
     }
 }
 
@@ -37,28 +56,23 @@ impl FromRequestParts<Arc<Service>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
-        let tenant = bearer(&parts.headers).and_then(|token| service.tokens.tenant_of(token));
-        let Some(tenant) = tenant else {
-            let message = "a token is needed: `Authorization: Bearer …`";
+        // The cookie of the pages is for the pages: the page of another site may have a browser send it.
+        let has_key = parts.headers.contains_key(AUTHORIZATION);
+        let principal = if has_key { service.keys.who(parts).await? } else { None };
+        let Some(principal) = principal else {
+            let message = "a key is needed: `Authorization: Bearer clc_…`";
             return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message));
         };
         let parameters = RawPathParams::from_request_parts(parts, service).await;
         let asked = parameters.as_ref().ok().and_then(|parameters| {
             parameters.iter().find(|(name, _)| *name == "tenant_id").map(|(_, value)| value)
         });
-        if asked != Some(tenant) {
-            return Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "forbidden",
-                "the token is not one for this tenant",
-            ));
+        match asked.filter(|tenant| principal.role(Some(tenant)).is_some()) {
+            Some(tenant) => Ok(Self { tenant: tenant.to_owned(), principal, service: Arc::clone(service) }),
+            None => {
+                let message = "the key is not one for this tenant";
+                Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", message))
+            }
         }
-        let runner = service.manager.runner(tenant).await?;
-        Ok(Self { tenant: tenant.to_owned(), runner })
     }
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -1,27 +1,26 @@
 //! Runs workflows for the tenants of a web service.
 //!
 //! ```console
-//! $ cargo run --bin tenant_service -- token acme       # makes the tenant if it is not there, and prints a token for it
-//! $ cargo run --bin tenant_service                     # serves until Ctrl-C or SIGTERM
-//! $ curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
-//!     -d '{"workflow_name": "order_total", "context": {"amounts": [120, 80]}}' localhost:8080/tenants/acme/workflows
+//! $ cargo run -p tenant_service -- key acme developer  # makes the tenant if it is not there, and prints a key for it
+//! $ cargo run -p tenant_service -- key '*' admin       # a key for all tenants
+//! $ cargo run -p tenant_service                        # serves until Ctrl-C or SIGTERM
 //! ```
 //!
 //! | variable | |
 //! |---|---|
 //! | `DATABASE_URL` | a `postgresql://` URL; without it each tenant has a SQLite file |
 //! | `TENANTS_DIRECTORY` | where these files are; `./tenants` |
-//! | `TOKENS_FILE` | the hashes of the tokens, read at the start; `./tenants.tokens` |
 //! | `LISTEN` | `127.0.0.1:8080`; what encrypts the connections stands in front |
+//! | `METRICS_LISTEN` | where `/metrics` is served, to whoever can reach it; nowhere by default |
 
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cloacina::tenants::TenantManager;
 use cloacina::{ErrorKind, RunnerConfig};
-use tenant_service::{Service, Tokens};
+use cloacina_web::{ApiKeys, KeyRequest, Prometheus, Role};
+use tenant_service::Service;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -34,28 +33,30 @@ async fn main() -> anyhow::Result<()> {
         .with_env_filter("tenant_service=info,cloacina=warn")
         .with_writer(std::io::stderr)
         .init();
-    let tokens = PathBuf::from(variable("TOKENS_FILE").unwrap_or_else(|| "./tenants.tokens".to_owned()));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => serve(&tokens).await,
-        ["token", tenant] => {
-            println!("{}", token(&tokens, tenant).await?);
+        [] => serve().await,
+        ["key", tenant, role] => {
+            println!("{}", key(tenant, role).await?);
             Ok(())
         }
-        _ => bail!("usage: tenant_service [token <tenant>]"),
+        _ => bail!("usage: tenant_service [key <tenant, or * for all> <role>]"),
     }
 }
 
-async fn serve(tokens: &Path) -> anyhow::Result<()> {
-    let tokens = Tokens::read(tokens)?;
-    let config = RunnerConfig::builder().max_queue_length(10_000).build();
-    let manager = manager(config).await?;
-    let address = variable("LISTEN").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let listener =
-        TcpListener::bind(&address).await.with_context(|| format!("failed to listen on {address}"))?;
+async fn serve() -> anyhow::Result<()> {
+    if let Some(address) = variable("METRICS_LISTEN") {
+        // Before the first runner is opened, so that nothing goes uncounted.
+        let metrics = Prometheus::install()?.router();
+        let listener = listen(&address).await?;
+        tracing::info!("metrics on {}", listener.local_addr()?);
+        tokio::spawn(axum::serve(listener, metrics).into_future());
+    }
+    let manager = manager(RunnerConfig::builder().max_queue_length(10_000).build()).await?;
+    let listener = listen(&variable("LISTEN").unwrap_or_else(|| "127.0.0.1:8080".to_owned())).await?;
     tracing::info!("listening on {}", listener.local_addr()?);
 
-    let router = Service::new(manager.clone(), tokens, PATIENCE).router();
+    let router = Service::new(manager.clone(), PATIENCE).router();
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = axum::serve(listener, router).with_graceful_shutdown(async {
         // An error means that the sender is gone, and with it the server.
@@ -76,18 +77,32 @@ async fn serve(tokens: &Path) -> anyhow::Result<()> {
     served.context("failed to serve")
 }
 
-/// A new token for a tenant, which is made if it is not there.
-async fn token(file: &Path, tenant: &str) -> anyhow::Result<String> {
+/// A new key for a tenant, which is made if it is not there, or for all tenants.
+async fn key(tenant: &str, role: &str) -> anyhow::Result<String> {
+    let Some(role) = Role::parse(role) else {
+        let roles = Role::ALL.map(Role::as_str).join(", ");
+        bail!("there is no role `{role}`; there are {roles}");
+    };
     // It runs nothing: for that there is the service.
     let manager = manager(RunnerConfig::builder().submit_only(true).build()).await?;
-    match manager.provision(tenant).await {
-        Err(error)
-            if error.kind() == ErrorKind::Conflict
-                && manager.list().await?.iter().any(|name| name == tenant) => {}
-        provisioned => drop(provisioned?),
-    }
+    let wanted = if tenant == "*" {
+        KeyRequest::of_all(format!("{} of all tenants", role.as_str()), role)
+    } else {
+        match manager.provision(tenant).await {
+            Err(error)
+                if error.kind() == ErrorKind::Conflict
+                    && manager.list().await?.iter().any(|name| name == tenant) => {}
+            provisioned => drop(provisioned?),
+        }
+        KeyRequest::of(format!("{} of {tenant}", role.as_str()), tenant, role)
+    };
+    let (secret, _) = ApiKeys::new(manager.keys()).issue(wanted.with_payloads(), "command line").await?;
     manager.shutdown_all().await?;
-    Tokens::add(file, tenant)
+    Ok(secret)
+}
+
+async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))
 }
 
 async fn manager(config: RunnerConfig) -> anyhow::Result<TenantManager> {

@@ -1,7 +1,7 @@
 //! What a caller is told when something goes wrong.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
@@ -37,16 +37,18 @@ impl From<Error> for Problem {
             }
             ErrorKind::Workflow => (StatusCode::NOT_FOUND, "no_such_workflow", "there is no such workflow"),
             ErrorKind::NotFound => {
-                (StatusCode::NOT_FOUND, "not_found", "there is no such execution of this tenant")
+                (StatusCode::NOT_FOUND, "not_found", "there is no such tenant, or it has no such execution")
             }
             ErrorKind::Conflict => (
                 StatusCode::CONFLICT,
                 "conflict",
                 "the idempotency key was used before, with another request",
             ),
-            ErrorKind::WrongState => {
-                (StatusCode::CONFLICT, "state", "the execution is in a state that does not allow this")
-            }
+            ErrorKind::WrongState => (
+                StatusCode::CONFLICT,
+                "state",
+                "the execution is in a state that does not allow this, or was run again before",
+            ),
             ErrorKind::Suspended => {
                 (StatusCode::LOCKED, "suspended", "the tenant may not work at the moment")
             }
@@ -73,6 +75,19 @@ impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
         // 413 for one that is too large, 415 for another type, 400 and 422 for what cannot be read.
         Self::new(rejection.status(), "body", rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        // Names the parameter, and what it may be.
+        Self::new(rejection.status(), "query", rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(_: PathRejection) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "execution_id", "the id of an execution is a UUID")
     }
 }
 
