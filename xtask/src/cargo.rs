@@ -14,6 +14,15 @@ pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Cargo {
     // The very cargo that runs us, which matters with `cargo +toolchain xtask`.
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
+    // What cargo said of us. Build scripts look at it, and would run again after each plain `cargo build`.
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|of| name.starts_with(of)))
+        {
+            command.env_remove(name);
+        }
+    }
     Cargo { command }
 }
 
