@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind};
 use crate::execution::{AttemptRecord, ExecutionDetails, ExecutionResult, ExecutionStatus};
 use crate::hub::{
     Ended, HandleNumber, Hub, OpenPlace, Room, Roots, Submit, SubmitReply, Submitter, details_of, infos,
-    result_of, summary_of,
+    result_of, summary_of, waiting,
 };
 use crate::id::ExecutionId;
 use crate::keys::Keys;
@@ -261,8 +261,8 @@ impl PlaceRunner {
     pub async fn execute(&self, workflow: &str, context: Context) -> Result<ExecutionResult, Error> {
         let (sender, receiver) = oneshot::channel();
         let (_, described) = self.submit(workflow).input(context).into_parts();
-        self.send(described, SubmitReply::Finished(sender))?;
-        receiver.await.unwrap_or_else(|_| Err(self.gone()))
+        let execution = self.send(described, SubmitReply::Finished(sender))?;
+        waiting(execution, receiver).await.unwrap_or_else(|_| Err(self.gone()))
     }
 
     /// Records an execution and returns a handle on it at once.
@@ -966,7 +966,7 @@ impl Execution {
             // Whoever closed it may have told all who waited before we did.
             return Err(self.runner.gone());
         }
-        receiver.await.unwrap_or_else(|_| Err(self.runner.gone()))
+        waiting(self.id(), receiver).await.unwrap_or_else(|_| Err(self.runner.gone()))
     }
 
     /// As [`wait_for_completion`](Self::wait_for_completion), for at most `timeout`; `None` if it is not over

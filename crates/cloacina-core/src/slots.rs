@@ -17,11 +17,13 @@ use crate::wake::Wake;
 struct Slots {
     used: AtomicUsize,
     limit: AtomicUsize,
+    /// How many of those that are used are held by tasks that wait for executions.
+    waiting: AtomicUsize,
 }
 
 impl Slots {
     const fn new(limit: usize) -> Self {
-        Self { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }
+        Self { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit), waiting: AtomicUsize::new(0) }
     }
 
     /// Takes up to `wanted` slots, and says how many were used before and how many it got.
@@ -50,6 +52,12 @@ impl Slots {
     /// How many are used after it.
     fn give(&self, count: usize) -> usize {
         self.used.fetch_sub(count, Ordering::AcqRel) - count
+    }
+
+    /// How many are used, if all of them are held by tasks that wait.
+    fn all_wait(&self) -> Option<usize> {
+        let used = self.used.load(Ordering::Acquire);
+        (used > 0 && self.waiting.load(Ordering::Acquire) >= used).then_some(used)
     }
 }
 
@@ -179,6 +187,21 @@ impl TenantSlots {
         self.slots.limit.load(Ordering::Relaxed).saturating_sub(self.used())
     }
 
+    /// The slot of a task waits with it, until this is dropped.
+    pub(crate) fn waits(self: &Arc<Self>) -> SlotWaits {
+        self.slots.waiting.fetch_add(1, Ordering::AcqRel);
+        self.process.slots.waiting.fetch_add(1, Ordering::AcqRel);
+        SlotWaits { slots: Arc::clone(self) }
+    }
+
+    /// Whether all slots that keep another task of this tenant from one are held by tasks that wait.
+    pub(crate) fn all_wait(&self) -> Option<AllWait> {
+        if self.free() == 0 {
+            return self.slots.all_wait().map(AllWait::OfTenant);
+        }
+        self.process.slots.all_wait().map(AllWait::OfProcess)
+    }
+
     /// Up to `wanted` permits.
     pub(crate) fn take(self: &Arc<Self>, wanted: usize) -> Vec<Permit> {
         let (used, here) = self.slots.take(wanted);
@@ -235,6 +258,27 @@ impl Drop for Permit {
         self.slots.process.wake();
         self.slots.watch.wake_if_armed();
     }
+}
+
+/// A slot whose task waits for an execution, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct SlotWaits {
+    slots: Arc<TenantSlots>,
+}
+
+impl Drop for SlotWaits {
+    fn drop(&mut self) {
+        self.slots.slots.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.slots.process.slots.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// That so many slots are all held by tasks that wait for executions: as many as a tenant may have, or all
+/// that are used in the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AllWait {
+    OfTenant(usize),
+    OfProcess(usize),
 }
 
 /// New executions on their way to the databases, of all tenants.
@@ -300,6 +344,26 @@ mod tests {
         let _quiet = quiet.take(6);
         assert_eq!(other.take(50).len(), 4);
         assert_eq!(loud.take(1).len(), 0);
+    }
+
+    #[test]
+    fn all_wait_only_when_each_slot_is_held_by_a_task_that_waits() {
+        let (_, [acme, globex]) = tenants(3);
+        acme.set_limit(2);
+        let _acme = acme.take(2);
+        let one = acme.waits();
+        assert_eq!(acme.all_wait(), None, "the other task may end");
+        let two = acme.waits();
+        assert_eq!(acme.all_wait(), Some(AllWait::OfTenant(2)));
+        // Others have slots of the process left, until what they use waits as well.
+        let _globex = globex.take(2);
+        assert_eq!(globex.all_wait(), None);
+        let three = globex.waits();
+        assert_eq!(globex.all_wait(), Some(AllWait::OfProcess(3)));
+        drop(two);
+        assert_eq!((acme.all_wait(), globex.all_wait()), (None, None));
+        drop((one, three));
+        assert_eq!(acme.all_wait(), None);
     }
 
     #[test]

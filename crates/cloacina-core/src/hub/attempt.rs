@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug, info_span, warn};
 
+use super::holding::{Held, Holder, Waits, within};
 use super::kernel::Run;
 use super::live::merge;
 use super::place::OpenPlace;
@@ -105,6 +106,8 @@ struct Running {
     turns: AtomicU64,
     waker: AtomicWaker,
     reported: AtomicBool,
+    /// For what its code waits.
+    waits: Waits,
 }
 
 /// How a try ended.
@@ -154,6 +157,7 @@ impl Attempt {
             turns: AtomicU64::new(0),
             waker: AtomicWaker::new(),
             reported: AtomicBool::new(false),
+            waits: Waits::default(),
             stop,
         });
         let told: Weak<Running> = Arc::downgrade(&running);
@@ -231,7 +235,8 @@ impl Attempt {
         } else {
             self.running.limit_time();
             self.running.turns();
-            let end = ended(call(|| self.running.span().in_scope(|| code(context))));
+            let code = || call(|| self.running.span().in_scope(|| code(context)));
+            let end = ended(within(&mut self.running.holder(), code));
             tokio::runtime::Handle::current().block_on(self.running.with_emitted(end))
         };
         drop(turn);
@@ -298,6 +303,12 @@ impl Running {
         span
     }
 
+    /// Whoever holds the slot while the code runs, if it has one.
+    fn holder(self: &Arc<Self>) -> Option<Arc<dyn Holder>> {
+        let has_slot = !definition(&self.workflow, self.task).takes_no_slot;
+        has_slot.then(|| Arc::clone(self) as Arc<dyn Holder>)
+    }
+
     /// Its time begins.
     fn limit_time(self: &Arc<Self>) {
         if let Some(timeout) = self.timeout {
@@ -317,9 +328,10 @@ impl Running {
     }
 
     /// Polls an async task until it is ready, or has to end.
-    async fn to_its_end(&self, future: TaskFuture, span: Span) -> End {
+    async fn to_its_end(self: &Arc<Self>, future: TaskFuture, span: Span) -> End {
         // What the task still holds when it ends is the task's code as well, and may panic.
         let mut future = Contained::new(AssertUnwindSafe(future.instrument(span)).catch_unwind());
+        let mut holder = self.holder();
         let result = std::future::poll_fn(|context| {
             // Before the look, so that whoever ends it in between is not missed.
             self.waker.register(context.waker());
@@ -327,7 +339,7 @@ impl Running {
                 return Poll::Ready(None);
             }
             self.turns();
-            let polled = future.poll_unpin(context).map(Some);
+            let polled = within(&mut holder, || future.poll_unpin(context).map(Some));
             self.turns();
             polled
         })
@@ -464,6 +476,19 @@ impl Running {
         match after {
             Some(after) => TaskOutcome::Retry { how, error, after: after.min(LONGEST_WAIT) },
             None => TaskOutcome::Failed { how, error },
+        }
+    }
+}
+
+impl Holder for Running {
+    fn held(&self) -> Held<'_> {
+        Held {
+            hub: &self.hub,
+            place: &self.place,
+            workflow: self.workflow.name(),
+            execution: self.execution,
+            task: definition(&self.workflow, self.task).id(),
+            waits: &self.waits,
         }
     }
 }

@@ -20,6 +20,7 @@
 //!   describe    records what the workflows of this process look like
 //!   status      puts into force what the operator decided about a tenant
 //!   rest        while nothing happens: no heartbeat, no runner, nothing open; stores that are files only
+//!   holding     says it when tasks that wait for executions hold all slots
 //!   watch       ends attempts that take too long, or do not stop
 //!   auditor     compares what the database says with what is held here, and adopts what is ours
 //! ```
@@ -53,6 +54,7 @@ mod due;
 mod elsewhere;
 mod expand;
 mod heartbeat;
+mod holding;
 #[cfg(feature = "testing")]
 mod idle;
 mod kernel;
@@ -95,6 +97,7 @@ use lane::{LOGIN_LANES, Lane};
 pub(crate) use admission::Room;
 pub use deferred::{Deferred, Prepared, Submitter};
 pub(crate) use describe::infos;
+pub(crate) use holding::waiting;
 #[cfg(feature = "testing")]
 pub use idle::{Doing, RunningTask};
 pub use live::summary_of;

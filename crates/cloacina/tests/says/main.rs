@@ -18,5 +18,6 @@ mod orphans;
 mod runners;
 mod schedules;
 mod secrets;
+mod slots;
 mod streaks;
 mod waits;

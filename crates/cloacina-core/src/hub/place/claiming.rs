@@ -38,6 +38,8 @@ pub(crate) struct Claiming {
     /// How long to wait before due rows are taken again, when none could be, and until when.
     due_patience: Option<Duration>,
     due_after: Duration,
+    /// When it was last said that tasks which wait for executions hold all slots.
+    pub(crate) all_wait_told: Option<Duration>,
     /// When it was last looked whether the work that is due is nobody's.
     pub(crate) orphans_looked: Option<Duration>,
 }
