@@ -232,6 +232,8 @@ mod guides {
     struct Schedules;
     #[doc = include_str!("../../../docs/guides/testing.md")]
     struct Testing;
+    #[doc = include_str!("../../../docs/guides/observe.md")]
+    struct Observe;
     #[cfg(feature = "data")]
     #[doc = include_str!("../../../docs/guides/tenant-data.md")]
     struct TenantData;
