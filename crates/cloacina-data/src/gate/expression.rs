@@ -105,7 +105,11 @@ impl Walk<'_> {
                 match kind {
                     CastKind::Cast | CastKind::DoubleColon => {}
                     CastKind::TryCast | CastKind::SafeCast => {
-                        return self.refuse(expression, "is another database's", "use CAST(… AS …)");
+                        return self.refuse(
+                            expression,
+                            "is the syntax of another database",
+                            "use CAST(… AS …)",
+                        );
                     }
                 }
                 self.absent(format.is_some(), "FORMAT in CAST")?;
@@ -125,7 +129,11 @@ impl Walk<'_> {
                 match field {
                     CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) => {}
                     CeilFloorKind::DateTimeField(_) | CeilFloorKind::Scale(_) => {
-                        return self.refuse(expression, "is another database's", "round with one argument");
+                        return self.refuse(
+                            expression,
+                            "is the syntax of another database",
+                            "round with one argument",
+                        );
                     }
                 }
                 self.expression(expr)
@@ -280,7 +288,11 @@ impl Walk<'_> {
             Expr::Value(ValueWithSpan { value: value @ Value::SingleQuotedString(_), span: _ }) => {
                 self.literal(value)
             }
-            other => self.refuse(other, "is no text after INTERVAL", "cast a parameter to interval"),
+            other => self.refuse(
+                other,
+                "does not go with INTERVAL, which takes a text",
+                "cast a parameter to interval",
+            ),
         }
     }
 
@@ -308,7 +320,7 @@ impl Walk<'_> {
             | DateTimeField::Timezone
             | DateTimeField::TimezoneHour
             | DateTimeField::TimezoneMinute => Ok(()),
-            _ => self.refuse(field, "is no part of a time here", "use year, month, day, hour, … or epoch"),
+            _ => self.refuse(field, "is not a part of a time", "use year, month, day, hour, … or epoch"),
         }
     }
 
@@ -371,9 +383,11 @@ impl Walk<'_> {
             | BinaryOperator::LongArrow => Ok(()),
             BinaryOperator::Glob | BinaryOperator::Is | BinaryOperator::IsNot => match self.dialect() {
                 Dialect::Sqlite => Ok(()),
-                Dialect::Postgres => {
-                    self.refuse(operator, "is not PostgreSQL's", "use LIKE or IS NOT DISTINCT FROM")
-                }
+                Dialect::Postgres => self.refuse(
+                    operator,
+                    "is not the syntax of PostgreSQL",
+                    "use LIKE or IS NOT DISTINCT FROM",
+                ),
             },
             BinaryOperator::PGBitwiseXor
             | BinaryOperator::PGExp

@@ -61,9 +61,11 @@ impl Walk<'_> {
             | JoinOperator::RightOuter(constraint)
             | JoinOperator::FullOuter(constraint)
             | JoinOperator::CrossJoin(constraint) => self.constraint(constraint),
-            _ => {
-                self.refuse(join, "is another database's join", "use INNER, LEFT, RIGHT, FULL or CROSS JOIN")
-            }
+            _ => self.refuse(
+                join,
+                "is a join of another database",
+                "use INNER, LEFT, RIGHT, FULL or CROSS JOIN",
+            ),
         }
     }
 

@@ -30,7 +30,9 @@ impl Walk<'_> {
                 for clause in clauses {
                     match clause {
                         FunctionArgumentClause::OrderBy(columns) => self.order(columns)?,
-                        other => return self.refuse(other, "is another database's", "leave it out"),
+                        other => {
+                            return self.refuse(other, "is the syntax of another database", "leave it out");
+                        }
                     }
                 }
             }

@@ -96,13 +96,17 @@ impl Walk<'_> {
                 match op {
                     SetOperator::Union | SetOperator::Except | SetOperator::Intersect => {}
                     SetOperator::Minus => {
-                        return self.refuse(op, "is another database's", "use EXCEPT");
+                        return self.refuse(op, "is the syntax of another database", "use EXCEPT");
                     }
                 }
                 match set_quantifier {
                     SetQuantifier::All | SetQuantifier::Distinct | SetQuantifier::None => {}
                     SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName => {
-                        return self.refuse(set_quantifier, "is another database's", "list the columns");
+                        return self.refuse(
+                            set_quantifier,
+                            "is the syntax of another database",
+                            "list the columns",
+                        );
                     }
                 }
                 self.body(left, false)?;
@@ -197,7 +201,11 @@ impl Walk<'_> {
                 self.output_expressions(columns)?;
             }
             GroupByExpr::Expressions(..) | GroupByExpr::All(_) => {
-                return self.refuse(group_by, "is another database's", "list the columns after GROUP BY");
+                return self.refuse(
+                    group_by,
+                    "is the syntax of another database",
+                    "list the columns after GROUP BY",
+                );
             }
         }
         for NamedWindowDefinition(name, definition) in named_window {
@@ -259,7 +267,9 @@ impl Walk<'_> {
         self.absent(interpolate.is_some(), "INTERPOLATE")?;
         match kind {
             OrderByKind::Expressions(columns) => self.order(columns),
-            OrderByKind::All(_) => self.refuse("ORDER BY ALL", "is another database's", "list the columns"),
+            OrderByKind::All(_) => {
+                self.refuse("ORDER BY ALL", "is the syntax of another database", "list the columns")
+            }
         }
     }
 

@@ -61,8 +61,9 @@ impl<'g> Walk<'g> {
             other => {
                 return self.refuse(
                     other,
-                    "is no such statement",
-                    "send one SELECT, INSERT, UPDATE or DELETE",
+                    "is not a statement on rows",
+                    "send one SELECT, INSERT, UPDATE or DELETE; migrations change tables, and the engine begins and \
+                     ends transactions",
                 );
             }
         }
@@ -96,7 +97,7 @@ impl<'g> Walk<'g> {
     pub(super) fn only_postgres(&self, part: impl Display) -> Result<(), Refusal> {
         match self.dialect() {
             Dialect::Postgres => Ok(()),
-            Dialect::Sqlite => self.refuse(part, "is not SQLite's", "write it in standard SQL"),
+            Dialect::Sqlite => self.refuse(part, "is not the syntax of SQLite", "write it in standard SQL"),
         }
     }
 

@@ -4,6 +4,7 @@
 mod accepted;
 mod hostile;
 mod isolation;
+mod messages;
 mod mutation;
 mod sea_orm;
 mod statements;

@@ -80,16 +80,16 @@ fn not_understood(dialect: Dialect, parser: &Parser<'_>, error: &ParserError) ->
         .take_while(|token| **token != Token::EOF)
         .map(ToString::to_string)
         .collect();
-    let one = "send one SELECT, INSERT, UPDATE or DELETE";
     // The parser has gone past the first word to see that it begins no statement.
     if parser.get_current_index() == 0
         && let Token::Word(first) = &parser.get_current_token().token
         && first.quote_style.is_none()
     {
+        let one = "send one SELECT, INSERT, UPDATE or DELETE";
         return Refusal::new(dialect, &first.value, "begins no statement that is understood", one);
     }
     let part = if next.is_empty() { "the end of the statement".to_owned() } else { next.join(" ") };
-    Refusal::new(dialect, part, "is not understood here", one)
+    Refusal::new(dialect, part, "is not understood here", "look for a mistake right before it")
 }
 
 /// Refuses what could hide something from a reader, and what would make a tree too deep.

@@ -16,7 +16,11 @@ impl Walk<'_> {
             | DataType::Varchar(length) => match length {
                 None | Some(CharacterLength::IntegerLength { length: _, unit: None }) => Ok(()),
                 Some(CharacterLength::IntegerLength { length: _, unit: Some(_) } | CharacterLength::Max) => {
-                    self.refuse(data_type, "has another database's length", "give a number of characters")
+                    self.refuse(
+                        data_type,
+                        "has a length in the syntax of another database",
+                        "give a number of characters",
+                    )
                 }
             },
             DataType::Uuid

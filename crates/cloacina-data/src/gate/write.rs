@@ -100,7 +100,9 @@ impl Walk<'_> {
         match on {
             None => {}
             Some(OnInsert::OnConflict(conflict)) => self.on_conflict(conflict, &table)?,
-            Some(_) => return self.refuse("ON", "is another database's", "use ON CONFLICT (…) DO …"),
+            Some(_) => {
+                return self.refuse("ON", "is the syntax of another database", "use ON CONFLICT (…) DO …");
+            }
         }
         self.returning(returning)
     }
@@ -175,7 +177,11 @@ impl Walk<'_> {
                 }
             }
             Some(UpdateTableFromKind::BeforeSet(_)) => {
-                return self.refuse("FROM before SET", "is another database's", "write FROM after SET");
+                return self.refuse(
+                    "FROM before SET",
+                    "is the syntax of another database",
+                    "write FROM after SET",
+                );
             }
         }
         self.assignments(assignments)?;
@@ -212,7 +218,11 @@ impl Walk<'_> {
                 _ => return self.refuse("DELETE", "names several tables", "delete from one table"),
             },
             FromTable::WithoutKeyword(_) => {
-                return self.refuse("DELETE without FROM", "is another database's", "use DELETE FROM");
+                return self.refuse(
+                    "DELETE without FROM",
+                    "is the syntax of another database",
+                    "use DELETE FROM",
+                );
             }
         };
         let mut ranges = Ranges::default();
@@ -246,7 +256,7 @@ impl Walk<'_> {
             inheritance: None,
         } = relation
         else {
-            return self.refuse(relation, "can not be changed", "name a declared table alone");
+            return self.refuse(relation, "cannot be changed", "name a declared table alone");
         };
         self.absent(!with_hints.is_empty(), "WITH after a table")?;
         self.absent(!partitions.is_empty(), "PARTITION")?;
