@@ -77,6 +77,27 @@ impl Error {
         self.inner.kind
     }
 
+    /// The error of a task that this was made of, or itself.
+    fn into_task_error(mut self: Box<Self>) -> Result<TaskError, Box<Self>> {
+        match self.inner.source.take().map(|source| source.downcast::<Carried>()) {
+            Some(Ok(carried)) if self.inner.kind == ErrorKind::Task => Ok(carried.0),
+            Some(Ok(carried)) => {
+                self.inner.source = Some(carried);
+                Err(self)
+            }
+            Some(Err(source)) => {
+                self.inner.source = Some(source);
+                Err(self)
+            }
+            None => Err(self),
+        }
+    }
+
+    /// The error of a task that this was made of.
+    fn carried(&self) -> Option<&Carried> {
+        self.inner.source.as_deref()?.downcast_ref()
+    }
+
     /// Whether the same call may succeed later with nothing changed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -103,7 +124,48 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.inner.source.as_deref().map(|source| source as _)
+        // What a task's error says of retries is no level of its own.
+        match (self.carried(), self.inner.source.as_deref()) {
+            (Some(carried), _) => Some(carried.0.get_ref()),
+            (None, source) => source.map(|source| source as _),
+        }
+    }
+}
+
+/// A task's error where an error is needed: [`ErrorKind::Task`], with the task's own error as the source. One of
+/// the engine's that became a `TaskError` by `?` is what it was. What it says of retries is kept: it counts
+/// where this becomes a `TaskError` again.
+///
+/// ```
+/// use cloacina_core::{Error, ErrorKind, TaskError};
+///
+/// async fn charge(cents: u64) -> Result<(), TaskError> {
+///     if cents == 0 { Err(TaskError::fatal("there is nothing to charge")) } else { Ok(()) }
+/// }
+///
+/// async fn by_hand() -> Result<(), Error> {
+///     Ok(charge(500).await?)
+/// }
+///
+/// async fn in_a_command() -> Result<(), Box<dyn std::error::Error>> {
+///     charge(500).await.map_err(Error::from)?;
+///     Ok(())
+/// }
+///
+/// let error = Error::from(TaskError::fatal("there is nothing to charge"));
+/// assert_eq!(error.kind(), ErrorKind::Task);
+/// assert!(TaskError::from(error).is_fatal());
+/// ```
+impl From<TaskError> for Error {
+    fn from(error: TaskError) -> Self {
+        let carried = match error.into_plain() {
+            Ok(plain) => match plain.downcast::<Self>() {
+                Ok(own) => return *own,
+                Err(plain) => TaskError { advice: Advice::Retry, error: plain },
+            },
+            Err(advised) => advised,
+        };
+        Self::new(ErrorKind::Task, "the code of a task failed").with_source(Carried(carried))
     }
 }
 
@@ -128,7 +190,9 @@ impl StdError for Error {
 /// ```
 ///
 /// Because it takes in every error, it cannot be one itself: it does not implement [`std::error::Error`].
-/// Where one is needed, [`get_ref`](Self::get_ref) and [`into_inner`](Self::into_inner) have it.
+/// Where one is needed, it becomes an [`Error`]: by `?` in a function that returns that, and by
+/// `.map_err(Error::from)?` in one that returns a `Box<dyn std::error::Error>` or an `anyhow::Error`.
+/// [`get_ref`](Self::get_ref) and [`into_inner`](Self::into_inner) have what it was made of.
 #[derive(Debug)]
 pub struct TaskError {
     advice: Advice,
@@ -151,7 +215,15 @@ pub(crate) enum Advice {
 impl TaskError {
     /// An error that is retried as the task's policy says: what `?` makes.
     pub fn new(error: impl Into<BoxError>) -> Self {
-        let error = error.into();
+        let mut error: BoxError = error.into();
+        // One that was an `Error` meanwhile is what it was.
+        match error.downcast::<Error>() {
+            Ok(own) => match own.into_task_error() {
+                Ok(task) => return task,
+                Err(own) => error = own,
+            },
+            Err(other) => error = other,
+        }
         let advice = Carried::within(&*error).map_or(Advice::Retry, |carried| carried.0.advice);
         Self { advice, error }
     }
@@ -262,6 +334,9 @@ impl Carried {
             if let Some(carried) = error.downcast_ref() {
                 return Some(carried);
             }
+            if let Some(carried) = error.downcast_ref::<Error>().and_then(Error::carried) {
+                return Some(carried);
+            }
             next = error.source();
         }
         None
@@ -277,5 +352,36 @@ impl fmt::Display for Carried {
 impl StdError for Carried {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.error.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_task_says_of_retries_survives_where_an_error_is_needed() {
+        let error = Error::from(TaskError::fatal("no card"));
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (ErrorKind::Task, "the code of a task failed")
+        );
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("no card"));
+        let again = TaskError::from(error);
+        assert_eq!((again.advice(), again.chain().as_str()), (Advice::Fatal, "no card"));
+
+        // Other code may have put it into an error of its own.
+        let wrapped = Error::new(ErrorKind::Internal, "the shop is closed").with_source(Error::from(again));
+        let again = TaskError::from(wrapped);
+        assert_eq!(again.advice(), Advice::Fatal);
+        assert_eq!(again.chain(), "the shop is closed: the code of a task failed: no card");
+    }
+
+    #[test]
+    fn an_error_of_the_engine_that_a_task_returned_is_what_it_was() {
+        let own = TaskError::from(Error::new(ErrorKind::NotFound, "there is no such execution"));
+        assert_eq!(Error::from(own).kind(), ErrorKind::NotFound);
+        let other = Error::from(TaskError::from(std::fmt::Error));
+        assert!(other.source().is_some_and(|source| source.is::<std::fmt::Error>()));
     }
 }

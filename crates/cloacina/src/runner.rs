@@ -141,7 +141,10 @@ impl Runner {
         }
     }
 
-    /// The tenant's own data.
+    /// The tenant's own data: a handle, whose clones share everything.
+    ///
+    /// What its methods return borrows it. `runner.data()?.read(…).await` needs no more; to keep the future for
+    /// later, as for a `join!`, bind the handle first: `let db = runner.data()?;`.
     ///
     /// # Errors
     ///

@@ -56,9 +56,7 @@ async fn payment(
     Json(cents): Json<i64>,
 ) -> Answer {
     let runner = tenants.runner(&name).await.map_err(refused)?;
-    paid(&runner, id, cents, &key)
-        .await
-        .map_err(|error| refused(anyhow::Error::from_boxed(error.into_inner())))?;
+    paid(&runner, id, cents, &key).await.map_err(|error| refused(cloacina::Error::from(error)))?;
     Ok(StatusCode::ACCEPTED)
 }
 
