@@ -18,6 +18,9 @@ const BOOK: &str = "docs";
 /// The chapters, in their order.
 const SUMMARY: &str = "docs/SUMMARY.md";
 
+/// What has the code of chapters compiled, as documentation.
+const COMPILED: [&str; 2] = ["crates/cloacina/src/lib.rs", "crates/cloacina-web/src/lib.rs"];
+
 /// Looks at all pages, and builds the book if `mdbook` is there.
 pub(crate) fn check() -> Result<(), Failure> {
     let pages = Pages::read(root())?;
@@ -45,6 +48,8 @@ struct Pages {
 }
 
 struct Page {
+    /// Where its first Rust stands.
+    code: Option<usize>,
     /// Where each link leads to, as it is written, with the number of its line.
     links: Vec<(usize, String)>,
     anchors: BTreeSet<String>,
@@ -115,17 +120,31 @@ impl Pages {
                 wrong.push(format!("{}: is not in {SUMMARY}", page.display()));
             }
         }
+        let compiled: String =
+            COMPILED.iter().filter_map(|path| fs::read_to_string(self.root.join(path)).ok()).collect();
+        for (path, page) in self.by_path.iter().filter(|(path, _)| path.starts_with(BOOK)) {
+            if let Some(line) = page.code.filter(|_| !compiled.contains(&format!("{}\")", path.display()))) {
+                let path = path.display();
+                wrong.push(format!(
+                    "{path}:{line}: no `include_str!` in {} has its code compiled",
+                    COMPILED[0]
+                ));
+            }
+        }
         wrong
     }
 }
 
 impl Page {
     fn of(text: &str) -> Self {
-        let mut page = Self { links: Vec::new(), anchors: BTreeSet::new() };
+        let mut page = Self { code: None, links: Vec::new(), anchors: BTreeSet::new() };
         let mut in_code = false;
         for (number, line) in (1..).zip(text.lines()) {
             if line.trim_start().starts_with("```") {
                 in_code = !in_code;
+                if line.trim_start().starts_with("```rust") {
+                    page.code.get_or_insert(number);
+                }
             } else if !in_code {
                 let prose = without_code(line);
                 page.links.extend(links(&prose).map(|link| (number, link.to_owned())));
@@ -221,6 +240,18 @@ mod tests {
                 "docs/guides/tasks.md:1: `../../README.md` leads out of the book: name the file as `code` instead",
                 "docs/guides/lost.md: is not in docs/SUMMARY.md",
             ]
+        );
+    }
+
+    #[test]
+    fn code_of_a_chapter_is_compiled() {
+        let summary = ("docs/SUMMARY.md", "[a](guides/tasks.md) [b](guides/none.md)");
+        let code = "x\n```rust\nlet x = 1;\n```";
+        let found = pages(&[summary, ("docs/guides/tasks.md", code), ("docs/guides/none.md", code)]);
+        let missing =
+            "docs/guides/none.md:2: no `include_str!` in crates/cloacina/src/lib.rs has its code compiled";
+        assert!(
+            found.iter().any(|line| line == missing) && !found.iter().any(|line| line.contains("tasks.md:"))
         );
     }
 
