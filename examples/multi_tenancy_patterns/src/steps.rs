@@ -205,7 +205,7 @@ async fn verify(tenant: &Tenant, (their_user, their_document): (Uuid, Uuid)) -> 
         ("UPDATE users SET tenant_id = '00000000-0000-0000-0000-000000000000'", "leave the column out"),
         ("SELECT id FROM patterns_widget.users", "is a qualified name"),
         ("SELECT id FROM workflow_executions", "is not a declared table"),
-        ("SET ROLE cloacina_owner", "is no such statement"),
+        ("SET ROLE cloacina_owner", "is not a statement on rows"),
     ] {
         let answer = db.run(async |tx| Ok(tx.execute_unprepared(text).await?)).await;
         match answer {
