@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::audit;
 use crate::error::Failure;
 use crate::execution::long_in_place;
-use crate::flight::{Step, params};
+use crate::flight::{Step, Use, params};
 use crate::inner::Inner;
 use crate::pool::Lent;
 use crate::row::{column, parse, readable};
@@ -67,7 +67,7 @@ pub(crate) async fn settle(
     let mut due: Vec<Due> = places.into_iter().map(|(place, decide)| Due::new(place, decide)).collect();
     // In one order, as everybody locks.
     due.sort_by_key(Due::tenant);
-    let mut side = inner.pool.side().await?;
+    let mut side = inner.pool.get(Use::Waits).await?;
     due.iter().for_each(|due| side.touch(due.place.tenant));
     let tenants: Vec<Uuid> = due.iter().map(Due::tenant).collect();
     let take = [Step::Run(sql::SCHEDULE_TAKE, params![tenants.clone(), now, limit])];
