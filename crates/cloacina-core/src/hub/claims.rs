@@ -213,12 +213,11 @@ impl Hub {
             };
             (patience, due_in)
         };
-        if next.unexpanded && is_due(next.work) {
-            self.expand(place);
-        }
+        let expanding = next.unexpanded && is_due(next.work) && self.expand(place);
         if let Some(patience) = patience {
             self.set_timer(tenant, Timer::Work, patience);
-            if is_due(next.work) {
+            // Whoever expands looks for them if nothing there was for us.
+            if is_due(next.work) && !expanding {
                 self.look_for_orphans(place);
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::place::{OpenPlace, PATIENCE, Sort};
+use super::place::{OpenPlace, PATIENCE, Settling, Sort};
 use super::schedules::OF_EACH;
 use super::shared::{Audit, Hub};
 use super::timers::Timer;
@@ -47,7 +47,7 @@ impl Hub {
                 let mut state = place.state();
                 let is_active = state.standing.is_active();
                 if !is_active {
-                    state.claiming.due.end();
+                    state.claiming.due = Settling::default();
                 }
                 is_active
             });

@@ -16,25 +16,32 @@ use crate::store::{Control, Expansion, NewExecution, Rerun, StoreError};
 const AT_ONCE: (usize, usize) = (256, 10_000);
 
 impl Hub {
-    /// Expands what is due in a place. It needs no slot: the tasks go to the ready table.
-    pub(super) fn expand(self: &Arc<Self>, place: &Arc<OpenPlace>) {
+    /// Expands what is due in a place. It needs no slot: the tasks go to the ready table. Whether that is under
+    /// way now.
+    pub(super) fn expand(self: &Arc<Self>, place: &Arc<OpenPlace>) -> bool {
         let expansions = {
             let mut state = place.state();
-            if state.claiming.expanding || !state.may_expand() {
-                return;
+            if state.claiming.expanding {
+                return true;
+            }
+            if !state.may_expand() {
+                return false;
             }
             let expansions = state.expansions();
             state.claiming.expanding = !expansions.is_empty();
             expansions
         };
-        if !expansions.is_empty() {
-            self.spawn(Arc::clone(self).expand_all(Arc::clone(place), expansions.into()));
+        if expansions.is_empty() {
+            return false;
         }
+        self.spawn(Arc::clone(self).expand_all(Arc::clone(place), expansions.into()));
+        true
     }
 
     async fn expand_all(self: Arc<Self>, place: Arc<OpenPlace>, expansions: Arc<[Expansion]>) {
         let most = expansions.iter().map(|expansion| expansion.tasks.len()).max().unwrap_or_default();
         let limit = (AT_ONCE.1 / most.max(1)).clamp(1, AT_ONCE.0);
+        let mut any = false;
         while place.state().may_expand() {
             let (store, inner, now) =
                 (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
@@ -52,6 +59,7 @@ impl Hub {
                 place.troubles.expanding.note(place.whose(), &answer);
                 done += usize::from(answer.unwrap_or_default());
             }
+            any |= done > 0;
             if done > 0 {
                 place.state().claiming.note_any();
                 self.look(&place);
@@ -62,6 +70,10 @@ impl Hub {
             }
         }
         place.state().claiming.expanding = false;
+        if !any {
+            // What is due may be of workflows that nobody has.
+            self.look_for_orphans(&place);
+        }
     }
 
     /// Works out what a rerun copies and what it runs again, and gives it these tasks. One that cannot be is
