@@ -2,7 +2,9 @@
 -- longest in microseconds. It counts no further than $4.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 counted AS MATERIALIZED (
-    SELECT (SELECT count(*) FROM (SELECT FROM workflow_executions WHERE tenant_id = $1::uuid LIMIT $4::bigint) AS row) AS kept,
+    SELECT (SELECT count(*) FROM (
+               SELECT FROM workflow_executions WHERE tenant_id = $1::uuid LIMIT $4::bigint
+           ) AS row) AS kept,
            (SELECT count(*) FROM (
                SELECT FROM workflow_executions
                WHERE tenant_id = $1 AND priority >= 0 AND workflow = $3::text
@@ -11,7 +13,8 @@ counted AS MATERIALIZED (
            ) AS row) AS left_out,
            (SELECT count(*) FROM (
                SELECT FROM workflow_executions
-               WHERE tenant_id = $1 AND state IN ('pending', 'running', 'paused') AND priority >= 0 AND workflow <> $3
+               WHERE tenant_id = $1 AND priority >= 0 AND workflow <> $3
+                 AND state IN ('pending', 'running', 'paused')
                LIMIT $4
            ) AS row) AS open,
            (SELECT count(*) FROM (
@@ -20,10 +23,14 @@ counted AS MATERIALIZED (
                LIMIT $4
            ) AS row) AS waiting,
            (SELECT count(*) FROM (
-               SELECT FROM due_rows WHERE tenant_id = $1 AND kind = 1 AND due_at <= (SELECT now FROM clock) LIMIT $4
+               SELECT FROM due_rows
+               WHERE tenant_id = $1 AND kind = 1 AND due_at <= (SELECT now FROM clock)
+               LIMIT $4
            ) AS row) AS due_waits,
            (SELECT count(*) FROM (
-               SELECT FROM due_rows WHERE tenant_id = $1 AND kind = 0 AND due_at <= (SELECT now FROM clock) LIMIT $4
+               SELECT FROM due_rows
+               WHERE tenant_id = $1 AND kind = 0 AND due_at <= (SELECT now FROM clock)
+               LIMIT $4
            ) AS row) AS due_deadlines,
            (SELECT count(*) FROM (
                SELECT FROM ready_tasks

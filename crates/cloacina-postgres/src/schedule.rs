@@ -59,14 +59,14 @@ pub(crate) async fn settle(
     now: Option<Timestamp>,
 ) -> Result<Vec<SchedulesSettled>> {
     let Some((first, _)) = places.first() else { return Ok(Vec::new()) };
-    let (asked, schema): (Vec<TenantId>, _) =
-        (places.iter().map(|(place, _)| place.tenant).collect(), SchemaName::of(first)?);
-    let whose = named(&places);
-    let failed = |failure: Failure| failure.into_error(&whose);
+    let schema = SchemaName::of(first)?;
+    let asked: Vec<TenantId> = places.iter().map(|(place, _)| place.tenant).collect();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut due: Vec<Due> = places.into_iter().map(|(place, decide)| Due::new(place, decide)).collect();
     // In one order, as everybody locks.
     due.sort_by_key(Due::tenant);
+    let whose = named(&due);
+    let failed = |failure: Failure| failure.into_error(&whose);
     let mut side = inner.pool.get(Use::Waits).await?;
     due.iter().for_each(|due| side.touch(due.place.tenant));
     let tenants: Vec<Uuid> = due.iter().map(Due::tenant).collect();
@@ -98,14 +98,15 @@ pub(crate) async fn settle(
     Ok(asked.iter().map(|tenant| by_tenant.remove(&Uuid::from(*tenant)).unwrap_or_default()).collect())
 }
 
-/// What is said of places in an error.
-fn named(places: &[(Arc<Place>, Decide)]) -> String {
-    match places {
-        [(place, _)] => crate::error::named(place),
-        [(place, _), others @ ..] => {
-            format!("{}` of {} tenants `{} …", place.schema, others.len() + 1, place.name)
-        }
+/// How an error names places.
+fn named(due: &[Due]) -> String {
+    match due {
         [] => String::new(),
+        [one] => crate::error::named(&one.place),
+        [first, others @ ..] => {
+            let Place { schema, name, .. } = &*first.place;
+            format!("{schema}` of tenant `{name}` and of {} others in `{schema}", others.len())
+        }
     }
 }
 
@@ -135,9 +136,7 @@ async fn work(
     mut side: Lent,
     now: Option<Timestamp>,
 ) -> Result<Vec<SchedulesSettled>> {
-    let places: Vec<(Arc<Place>, Decide)> =
-        due.iter().map(|due| (Arc::clone(&due.place), Arc::clone(&due.decide))).collect();
-    let whose = named(&places);
+    let whose = named(&due);
     let failed = |failure: Failure| failure.into_error(&whose);
     let tenants: Vec<Uuid> = due.iter().map(Due::tenant).collect();
     let each = |of: fn(&Due) -> &BTreeSet<Uuid>| -> (Vec<Uuid>, Vec<Uuid>) {
@@ -151,11 +150,11 @@ async fn work(
         steps.push(Step::Run(sql::SCHEDULE_ENDED, params![of, ended]));
     }
     let found = side.go_on(&steps).await.map_err(failed)?;
-    let time: Timestamp = column(&found[0][0], "now", &places[0].0.name)?;
+    let time: Timestamp = column(&found[0][0], "now", &due[0].place.name)?;
     let at = |row: &Row| tenants.binary_search(&row.get("tenant_id")).ok();
     let mut ends: HashMap<Uuid, Vec<_>> = HashMap::new();
     for row in found.get(2).into_iter().flatten() {
-        let Some(place) = at(row).map(|at| &places[at].0) else { continue };
+        let Some(place) = at(row).map(|at| &due[at].place) else { continue };
         let of = |name| column::<Uuid>(row, name, &place.name);
         if let (Ok(id), Ok(schedule), Ok(state)) =
             (of("id"), of("schedule_id"), column(row, "state", &place.name))
@@ -163,16 +162,16 @@ async fn work(
             ends.entry(schedule).or_default().push((ExecutionId(id), parse(state, &place.name)?));
         }
     }
-    let mut records: Vec<Vec<ScheduleRecord>> = places.iter().map(|_| Vec::new()).collect();
+    let mut records: Vec<Vec<ScheduleRecord>> = due.iter().map(|_| Vec::new()).collect();
     for row in &found[1] {
         let Some(at) = at(row) else { continue };
-        let place = &places[at].0;
+        let place = &due[at].place;
         for mut record in readable(std::slice::from_ref(row), &place.name, |row| record(row, place)) {
             record.ended = ends.remove(&record.row.id.into()).unwrap_or_default();
             records[at].push(record);
         }
     }
-    let decides: Vec<Decide> = places.iter().map(|(_, decide)| Arc::clone(decide)).collect();
+    let decides: Vec<Decide> = due.iter().map(|due| Arc::clone(&due.decide)).collect();
     let changes: Vec<Vec<ScheduleChange>> = tokio::task::spawn_blocking(move || {
         let mut budget = Budget::default();
         decides.iter().zip(records).map(|(decide, records)| decide(records, time, &mut budget)).collect()
@@ -183,12 +182,12 @@ async fn work(
         StoreError::new(StoreErrorKind::Internal, message).with_source(error)
     })?;
     let (mut steps, answers) = written(&tenants, (now, time), &changes);
-    for ((place, _), changes) in places.iter().zip(&changes) {
+    for (due, changes) in due.iter().zip(&changes) {
         let notes = changes.iter().filter_map(|change| change.audit.as_deref());
-        steps.extend(notes.map(|audit| audit::note(place, audit, now)));
+        steps.extend(notes.map(|audit| audit::note(&due.place, audit, now)));
     }
     let rows = side.finish(&steps).await.map_err(failed)?;
-    let mut settled = vec![SchedulesSettled::default(); places.len()];
+    let mut settled = vec![SchedulesSettled::default(); due.len()];
     for row in answers.started.and_then(|step| rows.get(step)).into_iter().flatten() {
         if let Some(at) = at(row) {
             settled[at].started += 1;

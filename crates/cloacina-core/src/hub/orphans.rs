@@ -86,14 +86,32 @@ impl Hub {
             }
             state.claiming.orphans_looked = Some(now);
         }
-        let (hub, place) = (Arc::clone(self), Arc::clone(place));
-        self.spawn(async move {
-            place.troubles.orphans.note(place.whose(), &hub.tell_orphans(&place).await);
-        });
+        if self.orphaned.add(Arc::clone(place)) {
+            self.spawn(Arc::clone(self).tell_all_orphans());
+        }
     }
 
-    async fn tell_orphans(&self, place: &OpenPlace) -> Result<(), StoreError> {
-        let mut known = known_to(&self.announced_by_all().await?, place);
+    /// What lives is asked once for all places that ask at a time: the answer walks all that are open.
+    async fn tell_all_orphans(self: Arc<Self>) {
+        loop {
+            let places = self.orphaned.next();
+            if places.is_empty() {
+                return;
+            }
+            let asked = self.announced_by_all().await;
+            self.troubles.announced.note(self.whose(), &asked);
+            let Ok(announced) = asked.map(Arc::new) else { continue };
+            for place in places {
+                let (hub, announced) = (Arc::clone(&self), Arc::clone(&announced));
+                self.spawn(async move {
+                    place.troubles.orphans.note(place.whose(), &hub.tell_orphans(&place, &announced).await);
+                });
+            }
+        }
+    }
+
+    async fn tell_orphans(&self, place: &OpenPlace, announced: &Announced) -> Result<(), StoreError> {
+        let mut known = known_to(announced, place);
         self.orphans_told
             .lock()
             .retain(|(tenant, key)| *tenant != place.place.tenant || !known.contains(key));

@@ -1,4 +1,4 @@
-//! Places that wait for their turn: for slots, and to share a transaction.
+//! Places that wait for their turn: for slots, and for what is done for many at once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,16 +15,19 @@ const LOWERED: (usize, usize) = (256, 1);
 /// waits for what somebody else has locked, another goes on.
 const SETTLED: (usize, usize) = (64, 2);
 
+/// How many places share one answer about which code lives. One task asks.
+const ORPHANED: (usize, usize) = (256, 1);
+
 /// Places that may have claimable work, in the order in which they are served.
 #[derive(Debug, Default)]
 pub(super) struct Turns(Mutex<VecDeque<Arc<OpenPlace>>>);
 
-/// Places that share tables, and for which the same is to be done. While it is for some, others gather.
+/// Places for which the same is to be done. While it is done for some, others gather.
 #[derive(Debug)]
 pub(super) struct Gathering {
-    /// For how many it is done in one transaction.
+    /// For how many it is done at once.
     together: usize,
-    /// How many do it at once.
+    /// How many tasks do it.
     workers: usize,
     gathered: Mutex<Gathered>,
 }
@@ -51,14 +54,19 @@ impl Turns {
 }
 
 impl Gathering {
-    /// Those whose bells are to be lowered.
+    /// Gathers places that share tables, and whose bells are to be lowered.
     pub(super) fn lowering() -> Self {
         Self::new(LOWERED)
     }
 
-    /// Those where something may be due.
+    /// Gathers places that share tables, and in which something may be due.
     pub(super) fn settling() -> Self {
         Self::new(SETTLED)
+    }
+
+    /// Gathers places whose work may be of code that nobody has.
+    pub(super) fn orphaned() -> Self {
+        Self::new(ORPHANED)
     }
 
     fn new((together, workers): (usize, usize)) -> Self {
