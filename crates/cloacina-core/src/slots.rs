@@ -85,6 +85,12 @@ pub(crate) fn free_in_process() -> usize {
     slots.limit.load(Ordering::Relaxed).saturating_sub(slots.used.load(Ordering::Relaxed))
 }
 
+/// Whether so many are all that this process has.
+#[cfg(feature = "testing")]
+pub(crate) fn are_all(used: usize) -> bool {
+    used >= PROCESS.slots.limit.load(Ordering::Relaxed)
+}
+
 /// Whether no more than one tenant is open in this process.
 pub(crate) fn is_one_tenant() -> bool {
     PROCESS.tenants.load(Ordering::Relaxed) < 2

@@ -51,8 +51,12 @@ impl Hub {
 
     pub(super) async fn claim_ready_work(self: Arc<Self>) {
         loop {
-            let next = self.fire_timers();
-            self.grant();
+            let next = {
+                let _acting = self.acting.lock();
+                let next = self.fire_timers();
+                self.grant();
+                next
+            };
             let timer = async {
                 match next {
                     Some(due) => self.clock.sleep_until(due).await,

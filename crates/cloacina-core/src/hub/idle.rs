@@ -91,7 +91,12 @@ impl Hub {
     /// can be done here.
     fn begins(self: &Arc<Self>, place: &Arc<OpenPlace>, next: &NextDue) -> bool {
         let is_due = |time: &Timestamp| *time <= next.now;
-        let work = next.work.filter(|time| is_due(time) && has_slots(place));
+        let work = next.work.filter(is_due);
+        if work.is_some() && self.is_at_work() {
+            // Somebody claims it, who may have all slots until then.
+            return true;
+        }
+        let work = work.filter(|_| self.has_slots(place));
         let due = next.due.filter(is_due);
         let (claims, settles) = {
             let mut begun = self.begun.lock();
@@ -110,6 +115,7 @@ impl Hub {
 
     /// Whether something is under way that is not the code of a task.
     fn is_at_work(&self) -> bool {
+        let _still = self.acting.lock();
         let now = self.clock.monotonic();
         let is_due = |time: Option<Duration>| time.is_some_and(|time| time <= now);
         let places = self.all_places();
@@ -117,7 +123,7 @@ impl Hub {
             || places.iter().any(|place| is_due(self.timers.lock().next(place.place.tenant)))
             || self.audits_left.load(Ordering::Relaxed) > 0
             || self.tasks.len() > self.lasting_tasks.load(Ordering::Relaxed)
-            || places.iter().any(|place| place_is_at_work(place))
+            || places.iter().any(|place| self.place_is_at_work(place))
     }
 
     fn running(&self) -> Vec<RunningTask> {
@@ -142,18 +148,21 @@ impl Hub {
         let left = self.watch.next()?.saturating_sub(self.clock.monotonic());
         self.moment(None).now.checked_add(left).ok()
     }
-}
 
-fn place_is_at_work(place: &OpenPlace) -> bool {
-    let state = place.state();
-    let claims = state.claims() || state.handles.lacks_runner();
-    place.on_their_way.load(Ordering::Relaxed) > 0
-        || place.is_submitting()
-        || state.claiming.under_way
-        || state.claiming.expanding
-        || (state.claiming.has_backlog() && claims && has_slots(place))
-}
+    fn place_is_at_work(&self, place: &OpenPlace) -> bool {
+        let has_slots = self.has_slots(place);
+        let state = place.state();
+        let claims = state.claims() || state.handles.lacks_runner();
+        place.on_their_way.load(Ordering::Relaxed) > 0
+            || place.is_submitting()
+            || state.claiming.under_way
+            || state.claiming.expanding
+            || (state.claiming.has_backlog() && claims && has_slots)
+    }
 
-fn has_slots(place: &OpenPlace) -> bool {
-    place.slots.free() > 0 && slots::free_in_process() > 0
+    /// Whether another task could run, or could as soon as others of this process leave it a slot.
+    fn has_slots(&self, place: &OpenPlace) -> bool {
+        let used = || self.all_places().iter().map(|place| place.slots.used()).sum();
+        place.slots.free() > 0 && (slots::free_in_process() > 0 || !slots::are_all(used()))
+    }
 }

@@ -71,6 +71,8 @@ pub struct Hub {
     /// timer.
     pub(super) slot_watch: Arc<Wake>,
     pub(super) timers: Mutex<Timers>,
+    /// Held while timers are acted on and slots are granted: in between, what is to be done stands nowhere.
+    pub(super) acting: Mutex<()>,
     pub(super) watch: Watch,
     pub(super) audits: mpsc::UnboundedSender<Audit>,
     /// How many of them were asked for and are not done.
@@ -136,6 +138,7 @@ impl Hub {
             orphaned: Gathering::orphaned(),
             slot_watch: Arc::new(Wake::default()),
             timers: Mutex::default(),
+            acting: Mutex::default(),
             watch: Watch::default(),
             audits,
             audits_left: AtomicUsize::new(0),
