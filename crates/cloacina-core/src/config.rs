@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::resources::Resources;
+use crate::retention::Retention;
 #[cfg(feature = "testing")]
 use crate::script::Script;
 use crate::state::State;
@@ -130,10 +131,13 @@ pub struct RunnerConfig {
     ///
     /// Defaults to 10 seconds.
     pub min_schedule_period: Duration,
-    /// How long finished executions are kept; `None` for ever.
+    /// How long executions are kept that are over: all the same, or by how they ended; `None` for ever.
+    ///
+    /// Too short and nobody can look at what went wrong, or rerun it; too long and the database grows. Where
+    /// tenants are served that nobody opened, this holds for them as well.
     ///
     /// Defaults to 30 days.
-    pub retention: Option<Duration>,
+    pub retention: Retention,
     /// Whether this runner only submits: it records executions of the workflows it knows and runs none of
     /// them.
     ///
@@ -207,7 +211,7 @@ impl Default for RunnerConfig {
             max_lost: 3,
             orphan_grace: Duration::from_secs(300),
             min_schedule_period: Duration::from_secs(10),
-            retention: Some(Duration::from_secs(30 * 24 * 3600)),
+            retention: Retention::of(Duration::from_secs(30 * 24 * 3600)),
             submit_only: false,
             serve_all_tenants: false,
             after_restore: false,
@@ -282,6 +286,9 @@ impl RunnerConfig {
                 "max_served_places is 0: leave serve_all_tenants out for a runner that serves nobody else",
             );
         }
+        if self.retention.shortest().is_some_and(|retention| retention.is_zero()) {
+            return refuse("retention is 0: what is over could not be read; use `None` to keep it for ever");
+        }
         if self.max_lost == 0 {
             return refuse("max_lost is 0: a task has to be started before it can be lost");
         }
@@ -328,7 +335,7 @@ setters! {
     max_lost: u32,
     orphan_grace: Duration,
     min_schedule_period: Duration,
-    retention: impl Into<Option<Duration>>,
+    retention: impl Into<Retention>,
     submit_only: bool,
     serve_all_tenants: bool,
     after_restore: bool,

@@ -33,9 +33,11 @@ mod meters;
 mod metrics;
 mod origin;
 mod overdue;
+mod pruning;
 pub mod rerun;
 mod reserved;
 mod resources;
+mod retention;
 mod retry;
 mod rule;
 mod runner;
@@ -72,10 +74,15 @@ pub use hub::{Completion, Deferred, Hub, Prepared, Recording, Submitter, Writing
 pub use hub::{Doing, RunningTask};
 pub use keys::Keys;
 pub use label::{TenantLabel, label_tenants};
+#[doc(hidden)]
+pub use meters::note_behind;
 pub use metrics::TenantMetrics;
 pub use origin::Parent;
 pub use overdue::{Overdue, OverdueSchedule};
+#[doc(hidden)]
+pub use pruning::Pruning;
 pub use resources::Resources;
+pub use retention::Retention;
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use rule::TriggerRule;
 pub use runner::{Execution, PlaceRunner, join_all};

@@ -4,11 +4,13 @@
 //! before it opens a runner; what was counted before is lost, and so is what a series counts that was asked
 //! for by then.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use parking_lot::Mutex;
 
 use crate::execution::{AttemptOutcome, ExecutionStatus};
 use crate::id::TaskIndex;
@@ -120,6 +122,23 @@ pub(crate) fn count_pruned(executions: usize) {
     if executions > 0 {
         counter!("cloacina_executions_pruned_total").increment(executions as u64);
     }
+}
+
+/// In which databases something was found that has been kept beyond its retention, and for how long.
+static BEHIND: Mutex<BTreeMap<String, Duration>> = Mutex::new(BTreeMap::new());
+
+/// In this database something was found that has been kept for so long beyond its retention. The gauge says
+/// the most of all databases of this process.
+#[doc(hidden)]
+pub fn note_behind(database: &str, behind: Duration) {
+    let mut all = BEHIND.lock();
+    if behind.is_zero() {
+        all.remove(database);
+    } else {
+        all.insert(database.to_owned(), behind);
+    }
+    let most = all.values().max().copied().unwrap_or_default();
+    gauge!("cloacina_retention_lag_seconds").set(most.as_secs_f64());
 }
 
 /// So many times of schedules came to this.

@@ -69,8 +69,9 @@ CREATE TABLE workflow_executions (
 CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state, workflow, (parent_id IS NULL), id)
     WHERE priority >= 0;
 
--- What is pruned: the oldest end first. New entries go to its right edge. Children go with their parents.
-CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, finished_at)
+-- What is pruned, by how it ended: the oldest end first. New entries go to the right edge of their state. Children
+-- go with their parents.
+CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, state, finished_at)
     WHERE finished_at IS NOT NULL AND parent_id IS NULL;
 
 -- The children of an execution, in their order; no item has two. And those that are open.

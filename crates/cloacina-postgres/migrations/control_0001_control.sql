@@ -5,6 +5,8 @@
 --   doorbell      when the earliest unclaimed work of a tenant is due; the one table that every process looks
 --     at
 --   notice        executions that were cancelled, paused or resumed in the last minute
+--   retention     how long ago the executions ended that have been kept longest, so that nobody looks for what
+--     is to be deleted where nothing is
 --   runner        who is alive; its row decides, not a clock
 --   runner_place  where a runner may hold claims, so that a rescue knows where to look
 --   migration     what was applied, with the checksum of its text
@@ -63,6 +65,18 @@ CREATE TABLE notice (
 -- By the first everybody reads what is new, by the second it is seen how much of it is one tenant's.
 CREATE INDEX notice_created ON notice (created_at);
 CREATE INDEX notice_tenant ON notice (tenant_id, created_at);
+
+-- No execution of a tenant that ended like this, and that no other one started, ended before this time. The
+-- times are facts, and none of them depends on how long anybody keeps what. A tenant without a row has not been
+-- looked at.
+CREATE TABLE retention (
+    tenant_id      uuid        NOT NULL PRIMARY KEY,
+    -- Until then nobody but whoever took it looks at it.
+    not_before     timestamptz NOT NULL CHECK (isfinite(not_before)),
+    completed_from timestamptz NOT NULL DEFAULT 'epoch' CHECK (isfinite(completed_from)),
+    failed_from    timestamptz NOT NULL DEFAULT 'epoch' CHECK (isfinite(failed_from)),
+    cancelled_from timestamptz NOT NULL DEFAULT 'epoch' CHECK (isfinite(cancelled_from))
+) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 200);
 
 CREATE TABLE runner (
     id           uuid        NOT NULL PRIMARY KEY,

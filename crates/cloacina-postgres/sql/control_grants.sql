@@ -1,7 +1,7 @@
 -- Who may do what in the schema `cloacina`, once it belongs to `cloacina_owner`; for a transaction that acts
 -- as that. May be repeated.
 GRANT USAGE ON SCHEMA cloacina TO cloacina_engine, cloacina_tenant, cloacina_app, cloacina_reader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON cloacina.doorbell, cloacina.notice, cloacina.runner, cloacina.runner_place TO cloacina_engine;
+GRANT SELECT, INSERT, UPDATE, DELETE ON cloacina.doorbell, cloacina.notice, cloacina.retention, cloacina.runner, cloacina.runner_place TO cloacina_engine;
 GRANT SELECT, INSERT ON cloacina.tenant, cloacina.migration TO cloacina_engine;
 -- What the migration of a place notes, for places that an operator's login made for itself.
 GRANT UPDATE (schema_version, min_reader) ON cloacina.tenant TO cloacina_engine;

@@ -1,11 +1,11 @@
--- Deletes executions that ended long ago, the oldest end first, with all that belongs to them. A finished row
+-- Deletes executions that ended like this long ago, the oldest end first, with all that belongs to them. A finished row
 -- changes only when it is rerun: what is locked for that goes another time.
 --
 -- What came from one goes before it: of each, children that have none themselves, a few thousand at once, as
 -- long as nothing above them is open. One that has any left is for the next time.
 WITH RECURSIVE old AS MATERIALIZED (
     SELECT id FROM workflow_executions AS old
-    WHERE tenant_id = $1::uuid AND finished_at < coalesce($2::timestamptz, now()) - $3::bigint * interval '1 microsecond'
+    WHERE tenant_id = $1::uuid AND state = $5::text AND finished_at < coalesce($2::timestamptz, now()) - $3::bigint * interval '1 microsecond'
       AND parent_id IS NULL
       -- What took the place of one that has children, or emitted anything, may read what it finds there: it
       -- goes first.

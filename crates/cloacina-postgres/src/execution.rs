@@ -443,6 +443,7 @@ pub(crate) async fn held(inner: Arc<Inner>, place: Place, runner: RunnerId) -> R
 pub(crate) async fn prune(
     inner: Arc<Inner>,
     place: Place,
+    end: ExecutionStatus,
     retention: Duration,
     limit: usize,
     now: Option<Timestamp>,
@@ -454,7 +455,7 @@ pub(crate) async fn prune(
     let _turn = inner.reading.take(place.tenant, inner.pool.reads() / 2).await;
     let mut side = inner.pool.get(Use::Read).await?;
     side.touch(place.tenant);
-    let prune = [Step::Run(sql::EXECUTION_PRUNE, params![tenant, now, retention, limit])];
+    let prune = [Step::Run(sql::EXECUTION_PRUNE, params![tenant, now, retention, limit, end.as_str()])];
     let pruned = side.begin(inner.scope(place.tenant, &schema), &prune).await.map_err(failed)?;
     // Most have none, and tables that nobody needs are not touched.
     let waits = pruned[0].iter().filter(|row| get(row, "has_waits", &place).unwrap_or(true));

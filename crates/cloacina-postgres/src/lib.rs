@@ -38,6 +38,7 @@ mod options;
 mod outcomes;
 mod pool;
 mod record;
+mod retention;
 mod role;
 mod row;
 mod runner;
@@ -58,17 +59,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cloacina_core::Retention;
+use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
-    AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
-    ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
-    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
-    Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness,
-    NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place, PlaceFigures,
-    PlaceName, PlaceVersion, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, Rollout,
-    RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, ScheduleTemplates, SchedulesSettled,
-    Settled, SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, Stream, StreamPage, TemplateStore,
-    TenantLimits, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    Aged, AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList,
+    ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren,
+    DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList,
+    FireRecord, Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow,
+    Liveness, NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OldestEnds, OpenWait, ParentStep,
+    Place, PlaceFigures, PlaceName, PlaceVersion, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result,
+    Rollout, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, ScheduleTemplates,
+    SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, Stream,
+    StreamPage, TemplateStore, TenantLimits, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep,
+    WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -698,11 +702,37 @@ impl Store for PostgresStore {
     async fn execution_prune(
         &self,
         place: &Place,
+        end: ExecutionStatus,
         retention: Duration,
         limit: usize,
         now: Option<Timestamp>,
     ) -> Result<usize> {
-        self.run(execution::prune(Arc::clone(&self.inner), place.clone(), retention, limit, now)).await
+        self.run(execution::prune(Arc::clone(&self.inner), place.clone(), end, retention, limit, now)).await
+    }
+
+    async fn execution_oldest(&self, place: &Place) -> Result<OldestEnds> {
+        self.run(retention::oldest(Arc::clone(&self.inner), place.clone())).await
+    }
+
+    async fn retention_take(
+        &self,
+        open: &[(TenantId, Retention)],
+        others: Option<&Retention>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<Aged> {
+        let take = retention::take(Arc::clone(&self.inner), open.to_vec(), others.copied(), limit, now);
+        self.run(take).await
+    }
+
+    async fn retention_note(
+        &self,
+        place: &Place,
+        oldest: &OldestEnds,
+        pause: Duration,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
+        self.run(retention::note(Arc::clone(&self.inner), place.tenant, *oldest, pause, now)).await
     }
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {

@@ -197,6 +197,9 @@ statements! {
     EXECUTION_ANY "execution_any";
     EXECUTION_LIST_FILTERED "execution_list_filtered";
     EXECUTION_PRUNE "execution_prune";
+    EXECUTION_OLDEST "execution_oldest";
+    RETENTION_TAKE "retention_take";
+    RETENTION_NOTE "retention_note";
     TASK_LOAD "task_load";
     TASK_HELD "task_held";
     ATTEMPT_LIST "attempt_list";

@@ -163,9 +163,9 @@ CREATE TABLE workflow_executions (
 -- ended. Lists leave children out, of which there may be many.
 CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state, workflow, (parent_id IS NULL), id);
 
--- What is pruned: the oldest end first. A commit in which something ends writes one more page for it. Children
--- go with their parents.
-CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, finished_at)
+-- What is pruned, by how it ended: the oldest end first. A commit in which something ends writes one more page
+-- for it. Children go with their parents.
+CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, state, finished_at)
     WHERE finished_at IS NOT NULL AND parent_id IS NULL;
 
 -- The children of an execution, in their order; no item has two. And those that are open.

@@ -13,14 +13,18 @@ CREATE INDEX IF NOT EXISTS place_due ON place (due_at) WHERE due_at IS NOT NULL;
 
 -- What a file holds that nobody has open: so that a look over all tenants reads few files. Nothing is known
 -- of one that has no row here.
-CREATE TABLE IF NOT EXISTS place_holds (
+CREATE TABLE IF NOT EXISTS place_contents (
     id        TEXT    NOT NULL PRIMARY KEY COLLATE NOCASE,
     -- The states of its executions: a bit for each.
     states    INTEGER NOT NULL,
     -- When the newest one was recorded that failed.
     failed_at INTEGER,
     -- Whether something waits (1), and whether something asks (2).
-    waits     INTEGER NOT NULL
+    waits     INTEGER NOT NULL,
+    -- When the executions ended that have been kept longest.
+    completed INTEGER,
+    failed    INTEGER,
+    cancelled INTEGER
 ) STRICT, WITHOUT ROWID;
 
 -- The stores that use a file, and whether they have it open.

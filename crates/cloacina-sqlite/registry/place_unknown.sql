@@ -1,1 +1,1 @@
-DELETE FROM place_holds WHERE id = ?1
+DELETE FROM place_contents WHERE id = ?1

@@ -1,6 +1,6 @@
 //! The tenants of a directory: each is a file `<id>.db`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use cloacina_core::Retention;
 use cloacina_core::store::{
-    AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, ExecutionHeader, ExecutionList, KeyId, KeyList,
-    KeyRecord, KeyRefusal, KeyStore, NewAudit, NewKey, OpenWait, Result, Rollout, ScheduleTemplates,
+    AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, ENDS, ExecutionHeader, ExecutionList, KeyId,
+    KeyList, KeyRecord, KeyRefusal, KeyStore, NewAudit, NewKey, OpenWait, Result, Rollout, ScheduleTemplates,
     StoreError, StoreErrorKind, TemplateStore, WaitFilter,
 };
 use jiff::Timestamp;
@@ -274,6 +275,37 @@ impl Directory {
         Ok(due)
     }
 
+    /// The tenants in whose files executions may have been kept for longer than they are to be, and that nobody
+    /// has open, each with how much longer: what has to go there is deleted by whoever opens a
+    /// [store](crate::SqliteStore::open_address) on them. One look into the registry, whatever the number of
+    /// files; none of them is opened.
+    ///
+    /// What is not known of a file is known once it is looked at that is [due](Self::due).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Place`] if the registry cannot be read.
+    pub async fn aged(&self, retention: Retention, now: Timestamp) -> Result<Vec<(FileId, Duration)>> {
+        let before = ENDS.map(|end| {
+            let kept = i64::try_from(retention.after(end)?.as_micros()).unwrap_or(i64::MAX);
+            Some(now.as_microsecond().saturating_sub(kept))
+        });
+        let directory = self.path.clone();
+        self.with_registry(move |registry| {
+            let known = registry.read(|connection| registry.all_holds(connection))?;
+            let used = files::used();
+            let aged = known.into_iter().filter_map(|(name, holds)| {
+                let late = holds.late(&before)?;
+                Some((FileId::parse(&name).ok()?, late))
+            });
+            let mut aged: Vec<_> = aged.collect();
+            aged.retain(|(id, _)| !used.contains(&directory.join(id.file_name())));
+            aged.sort_unstable();
+            Ok(aged)
+        })
+        .await
+    }
+
     /// The largest files, the largest first, each with its bytes and those of its log.
     ///
     /// # Errors
@@ -355,7 +387,9 @@ impl Directory {
     ) -> Result<T> {
         let directory = self.path.clone();
         self.with_registry(move |registry| {
-            let known = registry.read(|connection| registry.all_holds(connection))?;
+            let known = registry.read(|connection| registry.all_holds(connection))?.into_iter();
+            let known: HashMap<String, Holds> =
+                known.map(|(name, holds)| (name.to_ascii_lowercase(), holds)).collect();
             let mut ids = look_through(&directory)?;
             ids.retain(|id| from.as_ref().is_none_or(|from| id >= from));
             ids.sort_unstable();

@@ -59,6 +59,7 @@ const PRUNE_ATTEMPTS: &str = include_str!("../sql/prune_attempts.sql");
 const PRUNE_TASKS: &str = include_str!("../sql/prune_tasks.sql");
 const CHILDREN_ASK: &str = include_str!("../sql/children_ask.sql");
 const PRUNE_CHILD: &str = include_str!("../sql/prune_child.sql");
+const PRUNE_OLDEST: &str = include_str!("../sql/prune_oldest.sql");
 const PRUNE_EXECUTION: &str = include_str!("../sql/prune_execution.sql");
 
 pub(crate) fn keep(connection: &Connection, tenant: TenantId, kept: &KeptTask) -> Result<bool, Failure> {
@@ -584,16 +585,27 @@ pub(crate) fn held(
     Ok(held)
 }
 
-/// Executions that ended before `before`, those that ended first first.
+/// When the execution ended that has been kept longest, of those that ended like this.
+pub(crate) fn oldest(
+    connection: &Connection,
+    tenant: TenantId,
+    end: ExecutionStatus,
+) -> Result<Option<i64>, Failure> {
+    let mut statement = connection.prepare_cached(PRUNE_OLDEST)?;
+    Ok(statement.query_row(params![tenant.0, end.as_str()], |row| row.get(0)).optional()?)
+}
+
+/// Executions that ended like this before `before`, those that ended first first.
 pub(crate) fn over(
     connection: &Connection,
     tenant: TenantId,
+    end: ExecutionStatus,
     before: i64,
     limit: usize,
 ) -> Result<Vec<Uuid>, Failure> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(PRUNE_PICK)?;
-    let rows = statement.query_map(params![tenant.0, before, limit], |row| row.get(0))?;
+    let rows = statement.query_map(params![tenant.0, before, limit, end.as_str()], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -1,9 +1,11 @@
 //! What a file holds, in so few words that the registry of a directory remembers it: which files a look over all
 //! tenants has to read.
 
+use std::time::Duration;
+
 use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::TenantId;
-use cloacina_core::store::{ExecutionFilter, ExecutionList};
+use cloacina_core::store::{ENDS, ExecutionFilter, ExecutionList};
 use rusqlite::{Connection, Row};
 
 use crate::error::Failure;
@@ -29,6 +31,8 @@ pub(crate) struct Holds {
     pub(crate) failed_at: Option<i64>,
     /// Whether something waits (1), and whether something asks (2).
     pub(crate) waits: i64,
+    /// When the executions ended that have been kept longest, in the order of [`ENDS`].
+    pub(crate) oldest: [Option<i64>; ENDS.len()],
 }
 
 impl Holds {
@@ -42,7 +46,10 @@ impl Holds {
         let (states, waits) = connection
             .prepare_cached(PLACE_HOLDS)?
             .query_row([tenant.0], |row| Ok((bits(row, 0..7)?, bits(row, 7..9)?)))?;
-        let mut holds = Self { states, failed_at: None, waits };
+        let mut holds = Self { states, failed_at: None, waits, oldest: Default::default() };
+        for (oldest, end) in holds.oldest.iter_mut().zip(ENDS) {
+            *oldest = execution::oldest(connection, tenant, end)?;
+        }
         if holds.has(&[ExecutionStatus::Failed]) {
             let filter = ExecutionFilter::all().status(ExecutionStatus::Failed);
             let newest =
@@ -68,6 +75,13 @@ impl Holds {
             _ => false,
         };
         self.has(&filter.statuses) && !(only_failed && is_old())
+    }
+
+    /// How long before the time that there is for its end something ended, if anything did.
+    pub(crate) fn late(self, before: &[Option<i64>; ENDS.len()]) -> Option<Duration> {
+        let late = self.oldest.iter().zip(before).filter_map(|(at, before)| at.zip(*before));
+        let late = late.map(|(at, before)| before.saturating_sub(at)).max()?;
+        (late > 0).then(|| Duration::from_micros(late.unsigned_abs()))
     }
 
     /// Whether there may be waits, or such that ask.

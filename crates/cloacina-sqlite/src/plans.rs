@@ -84,7 +84,8 @@ fn what_runs_or_is_listed_is_found_without_what_waits_or_is_over() {
         ("execution_list", &[&tenant, &newest, &100, &"cloacina/bulk"]),
         ("execution_list_part", &[&tenant, &"failed", &"workflow_3", &newest, &100, &None::<bool>]),
         ("execution_list_workflow", &[&tenant, &"failed", &"workflow_3"]),
-        ("prune_pick", &[&tenant, &0, &1000]),
+        ("prune_pick", &[&tenant, &0, &1000, &"completed"]),
+        ("prune_oldest", &[&tenant, &"failed"]),
     ] {
         let steps = steps(&connection, name, values);
         assert!(steps < 10_000, "{name}: {steps}");

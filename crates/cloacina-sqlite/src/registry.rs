@@ -171,7 +171,7 @@ impl Registry {
                 connection.query_row("SELECT host FROM boot", [], |row| row.get(0)).optional()?;
             if boot.is_empty() || known.as_deref() != Some(boot) {
                 connection.execute("UPDATE place SET due_at = 0", [])?;
-                connection.execute("DELETE FROM place_holds", [])?;
+                connection.execute("DELETE FROM place_contents", [])?;
                 connection.execute("INSERT OR REPLACE INTO boot (one, host) VALUES (1, ?1)", [boot])?;
             }
             Ok(())
@@ -245,8 +245,8 @@ impl Registry {
         holds: Option<Holds>,
     ) -> Result<(), Failure> {
         match holds {
-            Some(Holds { states, failed_at, waits }) => {
-                let values = params![id.as_str(), states, failed_at, waits];
+            Some(Holds { states, failed_at, waits, oldest: [completed, failed, cancelled] }) => {
+                let values = params![id.as_str(), states, failed_at, waits, completed, failed, cancelled];
                 connection.prepare_cached(PLACE_HOLDS)?.execute(values)?;
             }
             None => drop(connection.prepare_cached(PLACE_UNKNOWN)?.execute([id.as_str()])?),
@@ -254,12 +254,13 @@ impl Registry {
         Ok(())
     }
 
-    /// What files hold that nobody has open, as far as it is known; by the names in lower case.
-    pub(crate) fn all_holds(&self, connection: &Connection) -> Result<HashMap<String, Holds>, Failure> {
+    /// What files hold that nobody has open, as far as it is known.
+    pub(crate) fn all_holds(&self, connection: &Connection) -> Result<Vec<(String, Holds)>, Failure> {
         let mut statement = connection.prepare_cached(PLACE_ALL_HOLDS)?;
         let rows = statement.query_map([], |row| {
-            let holds = Holds { states: row.get(1)?, failed_at: row.get(2)?, waits: row.get(3)? };
-            Ok((row.get::<_, String>(0)?.to_ascii_lowercase(), holds))
+            let oldest = [row.get(4)?, row.get(5)?, row.get(6)?];
+            let holds = Holds { states: row.get(1)?, failed_at: row.get(2)?, waits: row.get(3)?, oldest };
+            Ok((row.get(0)?, holds))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

@@ -262,7 +262,8 @@ impl SqliteStore {
     }
 
     /// The place of the file's tenant.
-    pub(crate) fn place(&self) -> &Place {
+    #[must_use]
+    pub fn place(&self) -> &Place {
         &self.place
     }
 

@@ -16,17 +16,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cloacina_core::Retention;
+use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
 use cloacina_core::store::{
-    AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
-    ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
-    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, Finding, FireList,
-    FireRecord, Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow,
-    Liveness, NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
-    PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
-    RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
-    SignalSent, Store, StoreError, StoreErrorKind, Stream, StreamPage, TenantStatus, WaitCursor, WaitFilter,
-    WaitStep, WorkflowKey,
+    Aged, AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList,
+    ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren,
+    DueKind, DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, Finding,
+    FireList, FireRecord, Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore,
+    KnownWorkflow, Liveness, NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OldestEnds,
+    OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace,
+    Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
+    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, Stream, StreamPage, TenantStatus,
+    WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -102,6 +104,9 @@ methods! {
     PlaceFigures = "place_figures",
     TaskHeld = "task_held",
     ExecutionPrune = "execution_prune",
+    ExecutionOldest = "execution_oldest",
+    RetentionTake = "retention_take",
+    RetentionNote = "retention_note",
     BellDue = "bell_due",
     BellLower = "bell_lower",
     RunnerRegister = "runner_register",
@@ -584,11 +589,37 @@ impl Store for FaultyStore {
     async fn execution_prune(
         &self,
         place: &Place,
+        end: ExecutionStatus,
         retention: Duration,
         limit: usize,
         now: Option<Timestamp>,
     ) -> Result<usize> {
-        self.through(Method::ExecutionPrune, self.inner.execution_prune(place, retention, limit, now)).await
+        let prune = self.inner.execution_prune(place, end, retention, limit, now);
+        self.through(Method::ExecutionPrune, prune).await
+    }
+
+    async fn execution_oldest(&self, place: &Place) -> Result<OldestEnds> {
+        self.through(Method::ExecutionOldest, self.inner.execution_oldest(place)).await
+    }
+
+    async fn retention_take(
+        &self,
+        open: &[(TenantId, Retention)],
+        others: Option<&Retention>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<Aged> {
+        self.through(Method::RetentionTake, self.inner.retention_take(open, others, limit, now)).await
+    }
+
+    async fn retention_note(
+        &self,
+        place: &Place,
+        oldest: &OldestEnds,
+        pause: Duration,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
+        self.through(Method::RetentionNote, self.inner.retention_note(place, oldest, pause, now)).await
     }
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {

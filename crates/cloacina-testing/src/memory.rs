@@ -17,18 +17,21 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cloacina_core::Retention;
 use cloacina_core::clock::{Clock, SystemClock};
+use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
-    AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
-    ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, Due, DueChildren, DueKind,
-    DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList, FireRecord,
-    Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow, Liveness, MANY,
-    MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd,
-    OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace,
-    Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
-    SettledWaits, SignalSent, Store, StoreError, StoreErrorKind, Stream, StreamPage, TenantState,
-    TenantStatus, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
+    Aged, AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList,
+    ChildRecord, ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, Due, DueChildren,
+    DueKind, DueWaits, ENDS, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, FireList,
+    FireRecord, Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow,
+    Liveness, MANY, MOST_BYTES_AT_ONCE, MOST_EXECUTION_BYTES, NewAudit, NewExecution, NewKey, NewSignal,
+    NextDue, NodeEnd, OldestEnds, OpenWait, ParentStep, Place, PlaceFigures, PlaceName, Pulse,
+    RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord,
+    ScheduleSelection, SchedulesSettled, Settled, SettledWaits, SignalSent, Store, StoreError,
+    StoreErrorKind, Stream, StreamPage, TenantState, TenantStatus, WaitCursor, WaitFilter, WaitStep,
+    WorkflowKey,
 };
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -630,12 +633,54 @@ impl Store for MemoryStore {
     async fn execution_prune(
         &self,
         place: &Place,
+        end: ExecutionStatus,
         retention: Duration,
         limit: usize,
         now: Option<Timestamp>,
     ) -> Result<usize> {
         let before = or_system(now) - retention;
-        Ok(self.shared.lock().place(place)?.prune(before, limit))
+        Ok(self.shared.lock().place(place)?.prune(end, before, limit))
+    }
+
+    async fn execution_oldest(&self, place: &Place) -> Result<OldestEnds> {
+        let mut tables = self.shared.lock();
+        let rows = tables.place(place)?;
+        Ok(OldestEnds {
+            completed: rows.oldest(ExecutionStatus::Completed),
+            failed: rows.oldest(ExecutionStatus::Failed),
+            cancelled: rows.oldest(ExecutionStatus::Cancelled),
+        })
+    }
+
+    async fn retention_take(
+        &self,
+        open: &[(TenantId, Retention)],
+        others: Option<&Retention>,
+        limit: usize,
+        now: Option<Timestamp>,
+    ) -> Result<Aged> {
+        let now = or_system(now);
+        let tables = self.shared.lock();
+        let late = |rows: &PlaceRows, retention: &Retention| {
+            let late = ENDS.into_iter().filter_map(|end| {
+                let due = rows.oldest(end)?.checked_add(retention.after(end)?).ok()?;
+                Duration::try_from(now.duration_since(due)).ok().filter(|late| !late.is_zero())
+            });
+            late.max()
+        };
+        let mut aged = Aged::default();
+        let mut unopened = 0;
+        for (tenant, rows) in &tables.places {
+            let own = open.iter().find(|(open, _)| open == tenant);
+            let Some(retention) = own.map(|(_, retention)| retention).or(others) else { continue };
+            let Some(late) = late(rows, retention) else { continue };
+            aged.behind = aged.behind.max(late);
+            unopened += usize::from(own.is_none());
+            if own.is_some() || unopened <= limit {
+                aged.tenants.push(*tenant);
+            }
+        }
+        Ok(aged)
     }
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {

@@ -172,7 +172,7 @@ pub use cloacina_core::workflow::{
 pub use cloacina_core::{
     BULK, Backfill, Backoff, Bulk, BulkAction, BulkReport, BulkRun, ByKey, CatchUp, Child, Context,
     ContextError, Cursor, Error, ErrorKind, Execution, Fire, Input, Item, Jitter, Missed, Overdue,
-    OverdueSchedule, Overlap, Parent, Progress, Redo, Results, RetryPolicy, RunnerInfo, Schedule,
+    OverdueSchedule, Overlap, Parent, Progress, Redo, Results, Retention, RetryPolicy, RunnerInfo, Schedule,
     ScheduleInfo, Schedules, Signal, SignalReceipt, Submission, Submissions, TaskError, TenantLabel,
     TriggerRule, Triggered, Waiting, Workflow, join_all, label_tenants,
 };

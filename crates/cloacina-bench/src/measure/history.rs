@@ -174,7 +174,10 @@ impl Asks {
         let prune = |keeps: usize| {
             move |store: Arc<dyn Store>, place: Arc<Place>| async move {
                 let retention = Duration::from_millis(keeps as u64);
-                store.execution_prune(&place, retention, BATCH, now).await.map(drop)
+                store
+                    .execution_prune(&place, ExecutionStatus::Completed, retention, BATCH, now)
+                    .await
+                    .map(drop)
             }
         };
         let nothing = self.time("pruning: nothing is old enough", Some(TARGET), prune(over + 1_000)).await?;

@@ -11,19 +11,21 @@ use super::place::OpenPlace;
 use super::shared::{Audit, Hub};
 use crate::clock::LONGEST_WAIT;
 use crate::id::TenantId;
-use crate::meters::count_pruned;
-use crate::store::Repaired;
+use crate::meters::note_behind;
+use crate::pruning::Pruning;
+use crate::retention::Retention;
+use crate::store::{Place, Repaired, StoreError};
 
-/// How many finished executions are deleted in one transaction: at most, and at least. One that is quicker
-/// than this may be larger.
-const MOST: usize = 1000;
-const LEAST: usize = 16;
-const QUICK: Duration = Duration::from_millis(100);
+/// How many tenants that nobody opened are taken at once.
+const AT_ONCE: usize = 100;
 
-/// How long to wait between two transactions, so that others have their turn.
-const BETWEEN: Duration = Duration::from_millis(100);
+/// For how long places are deleted in before others have their turn.
+const TURN: Duration = Duration::from_secs(10);
 
-/// How often places are looked at in which something was deleted lately, and all others.
+/// When places are looked at for the first time.
+const FIRST: Duration = Duration::from_secs(2);
+
+/// How often a place is looked at at most: if something was deleted there lately, and if not.
 const SOON: Duration = Duration::from_secs(60);
 const SELDOM: Duration = Duration::from_secs(3600);
 
@@ -63,122 +65,216 @@ impl Hub {
         }
     }
 
-    /// Looks at all places now and then: mends them once an hour, and deletes what has been kept for long
-    /// enough.
+    /// Mends places once an hour, and deletes what has been kept for long enough.
     pub(super) async fn prune(self: Arc<Self>) {
-        let mut visits: HashMap<TenantId, Visit> = HashMap::new();
+        let mut visits = Visits::default();
         let mut seals = Duration::ZERO;
-        while self.tick(SOON).await {
-            if self.clock.monotonic() >= seals {
-                seals = self.clock.monotonic() + SELDOM;
-                self.troubles.sealing.note(self.whose(), &self.store.audit_seal().await);
-            }
+        // Before a file goes to rest it is known when something comes of age there.
+        if !self.pause(FIRST).await {
+            return;
+        }
+        visits.know(&self.all_places());
+        self.prune_all(&mut visits).await;
+        while self.next_prune(visits.next()).await {
             let places = self.all_places();
-            let open: HashSet<TenantId> = places.iter().map(|place| place.place.tenant).collect();
-            visits.retain(|tenant, _| open.contains(tenant));
-            for place in places {
-                let now = self.clock.monotonic();
-                let visit = visits.entry(place.place.tenant).or_default();
-                if now >= visit.repair {
-                    visit.repair = now + SELDOM;
-                    Arc::clone(&self).repair(Arc::clone(&place)).await;
+            visits.know(&places);
+            if self.rest.is_awake() {
+                if self.clock.monotonic() >= seals {
+                    seals = self.clock.monotonic() + SELDOM;
+                    self.troubles.sealing.note(self.whose(), &self.store.audit_seal().await);
                 }
-                if now < visit.prune {
-                    continue;
+                for place in visits.take_for_repair(places, self.clock.monotonic()) {
+                    Arc::clone(&self).repair(place).await;
                 }
-                let pruned = self.prune_place(&place, &mut visit.batch).await;
-                // Where executions end all the time they are deleted as they come of age, and not all at
-                // once.
-                visit.prune = now + if pruned { SOON } else { SELDOM };
+            }
+            self.prune_all(&mut visits).await;
+        }
+        note_behind(self.label(), Duration::ZERO);
+    }
+
+    /// Waits for the next look: at rest, until something has been kept for long enough. False once the hub is
+    /// being closed.
+    async fn next_prune(&self, at: Option<Duration>) -> bool {
+        self.pause(SOON).await
+            && tokio::select! {
+                biased;
+                () = self.stop.cancelled() => false,
+                () = self.rest.awake() => true,
+                () = self.clock.sleep_until(at.unwrap_or_default()), if at.is_some() => true,
+            }
+    }
+
+    /// Deletes what has been kept for long enough: in the places that are open, and if all tenants are served
+    /// here, in those that nobody opened. One after the other, so that most connections are left to others.
+    async fn prune_all(&self, visits: &mut Visits) {
+        let mut behind = Duration::ZERO;
+        loop {
+            let now = self.clock.monotonic();
+            let (open, others) = self.retentions(visits, now);
+            if others.is_none() && open.iter().all(|(_, retention)| retention.shortest().is_none()) {
+                break;
+            }
+            let taken =
+                self.store.retention_take(&open, others.as_ref(), AT_ONCE, self.clock.database_now()).await;
+            self.troubles.retention.note(self.whose(), &taken);
+            let Ok(taken) = taken else { break };
+            behind = behind.max(taken.behind);
+            let open: HashMap<TenantId, Retention> = open.into_iter().collect();
+            let (mut unopened, mut more) = (0, false);
+            for tenant in taken.tenants {
+                if self.stop.is_cancelled() {
+                    return;
+                }
+                match (open.get(&tenant), &others) {
+                    (Some(retention), _) => {
+                        if let Some(place) = self.open_place(tenant) {
+                            let pruned = self.prune_place(&place.place, retention, visits).await;
+                            place.troubles.pruning.note(place.whose(), &pruned);
+                            let Ok(looked) = pruned else { continue };
+                            behind = behind.max(looked.behind);
+                            more |= looked.more;
+                        }
+                    }
+                    (None, Some(retention)) => {
+                        unopened += 1;
+                        more |= self.prune_unopened(tenant, retention, visits).await;
+                    }
+                    (None, None) => {}
+                }
+            }
+            if unopened < AT_ONCE && !more {
+                break;
+            }
+        }
+        note_behind(self.label(), behind);
+    }
+
+    /// How long executions are kept: in each place that is open, for ever where nothing is to be done at this
+    /// look; and in those of all others that this process works for.
+    fn retentions(&self, visits: &Visits, now: Duration) -> (Vec<(TenantId, Retention)>, Option<Retention>) {
+        let places = self.places();
+        let open = places.open.values().map(|place| {
+            let (state, tenant) = (place.state(), place.place.tenant);
+            let is_due = state.standing.is_active() && visits.may_prune(tenant, now);
+            (tenant, if is_due { state.handles.settings.retention } else { Retention::FOREVER })
+        });
+        let others = places.serving.servers.last().map(|(_, server)| server.settings.retention);
+        (open.collect(), others.filter(|retention| retention.shortest().is_some()))
+    }
+
+    /// Whether there is more to be deleted.
+    async fn prune_unopened(&self, tenant: TenantId, retention: &Retention, visits: &mut Visits) -> bool {
+        let pruned = match self.find_place(tenant).await {
+            Ok(Some((place, _))) => self.prune_place(&place, retention, visits).await,
+            Ok(None) => return false,
+            Err(error) => Err(error),
+        };
+        match pruned {
+            Ok(looked) => looked.more,
+            Err(error) => {
+                warn!(%tenant, %error, "what has been kept for long enough in the place of a tenant that nobody opened was not deleted; will \
+                     try again in an hour");
+                false
             }
         }
     }
 
-    /// Deletes the finished executions of a place that are older than its retention. Whether there were any.
-    async fn prune_place(&self, place: &OpenPlace, batch: &mut Batch) -> bool {
-        let retention = {
-            let state = place.state();
-            state.handles.settings.retention.filter(|_| state.standing.is_active())
-        };
-        let Some(retention) = retention else { return false };
-        let retention = retention.min(LONGEST_WAIT);
-        let mut all = 0;
-        loop {
-            let (most, begun) = (batch.most(), self.clock.monotonic());
-            let now = self.clock.database_now();
-            let pruned = self.store.execution_prune(&place.place, retention, most, now).await;
-            place.troubles.pruning.note(place.whose(), &pruned);
-            match pruned {
-                Ok(pruned) => {
-                    count_pruned(pruned);
-                    batch.succeeded(self.clock.monotonic().saturating_sub(begun));
-                    all += pruned;
-                    if pruned < most {
-                        return all > 0;
-                    }
-                }
-                Err(_) if batch.failed() => {}
-                Err(_) => return all > 0,
-            }
-            if !self.pause(BETWEEN).await {
-                return true;
-            }
+    /// Deletes in one place for a while, and notes what is left.
+    async fn prune_place(
+        &self,
+        place: &Place,
+        retention: &Retention,
+        visits: &mut Visits,
+    ) -> Result<Looked, StoreError> {
+        let tenant = place.tenant;
+        let mut pruning = visits.pruning.remove(&tenant).unwrap_or_default();
+        let until = self.clock.monotonic() + TURN;
+        let go_on = || !self.stop.is_cancelled() && self.clock.monotonic() < until;
+        let pruned = pruning.prune(&*self.store, &*self.clock, place, retention, go_on).await;
+        if !pruning.is_usual() {
+            visits.pruning.insert(tenant, pruning);
         }
+        let (now, wall) = (self.clock.monotonic(), self.clock.now());
+        let pause = match &pruned {
+            Ok(pruned) if pruned.more => Duration::ZERO,
+            // Where executions end all the time they are deleted as they come of age, and not all at once.
+            Ok(pruned) if pruned.executions > 0 => SOON,
+            _ => SELDOM,
+        };
+        // What could not be deleted is tried again after the pause.
+        let next = pruned.as_ref().map_or(Some(wall), |pruned| pruned.oldest.next(retention, wall));
+        let comes_of_age = next.map(|next| {
+            let until = Duration::try_from(next.duration_since(wall)).unwrap_or_default();
+            now + until.max(pause).min(LONGEST_WAIT)
+        });
+        visits.pruned(tenant, now + pause, comes_of_age);
+        let pruned = pruned?;
+        self.store.retention_note(place, &pruned.oldest, pause, self.clock.database_now()).await?;
+        Ok(Looked { behind: pruned.found.behind(retention, wall), more: pruned.more })
     }
 }
 
-/// When a place is looked at next.
+/// What came of a look at a place.
+#[derive(Debug)]
+struct Looked {
+    /// For how long something was kept that should have been gone.
+    behind: Duration,
+    /// Whether there is more to be deleted.
+    more: bool,
+}
+
+/// When places are looked at next.
+#[derive(Debug, Default)]
+struct Visits {
+    open: HashMap<TenantId, Visit>,
+    /// Those in which it takes smaller batches.
+    pruning: HashMap<TenantId, Pruning>,
+}
+
+/// When an open place is looked at next.
 #[derive(Debug, Default)]
 struct Visit {
     repair: Duration,
     prune: Duration,
-    batch: Batch,
+    /// When something will have been kept for long enough, although nothing ever ends there.
+    comes_of_age: Option<Duration>,
 }
 
-/// How many executions are deleted in one transaction: fewer after one that failed, because it may have taken
-/// too long, and more again while they are quick.
-#[derive(Debug, PartialEq, Eq)]
-struct Batch(usize);
-
-impl Default for Batch {
-    fn default() -> Self {
-        Self(MOST)
-    }
-}
-
-impl Batch {
-    fn most(&self) -> usize {
-        self.0
+impl Visits {
+    /// Takes note of the places that are open; what is known of others is forgotten.
+    fn know(&mut self, places: &[Arc<OpenPlace>]) {
+        let open: HashSet<TenantId> = places.iter().map(|place| place.place.tenant).collect();
+        self.open.retain(|tenant, _| open.contains(tenant));
+        open.into_iter().for_each(|tenant| {
+            self.open.entry(tenant).or_default();
+        });
     }
 
-    fn succeeded(&mut self, took: Duration) {
-        if took < QUICK {
-            self.0 = (self.0 * 2).min(MOST);
+    /// The places that are to be mended now.
+    fn take_for_repair(&mut self, mut places: Vec<Arc<OpenPlace>>, now: Duration) -> Vec<Arc<OpenPlace>> {
+        places.retain(|place| {
+            let visit = self.open.entry(place.place.tenant).or_default();
+            let is_due = now >= visit.repair;
+            if is_due {
+                visit.repair = now + SELDOM;
+            }
+            is_due
+        });
+        places
+    }
+
+    fn may_prune(&self, tenant: TenantId, now: Duration) -> bool {
+        self.open.get(&tenant).is_none_or(|visit| now >= visit.prune)
+    }
+
+    fn pruned(&mut self, tenant: TenantId, next: Duration, comes_of_age: Option<Duration>) {
+        if let Some(visit) = self.open.get_mut(&tenant) {
+            (visit.prune, visit.comes_of_age) = (next, comes_of_age);
         }
     }
 
-    /// Whether it is worth another try now.
-    fn failed(&mut self) -> bool {
-        let smaller = (self.0 / 4).max(LEAST);
-        std::mem::replace(&mut self.0, smaller) > smaller
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_shrinks_when_it_fails_and_grows_again_while_it_is_quick() {
-        let mut batch = Batch::default();
-        let sizes: Vec<_> = std::iter::from_fn(|| batch.failed().then(|| batch.most())).collect();
-        assert_eq!(sizes, [250, 62, 16]);
-        assert_eq!((batch.failed(), batch.most()), (false, 16));
-        batch.succeeded(QUICK);
-        assert_eq!(batch.most(), 16);
-        (0..3).for_each(|_| batch.succeeded(Duration::ZERO));
-        assert_eq!(batch.most(), 128);
-        (0..9).for_each(|_| batch.succeeded(Duration::ZERO));
-        assert_eq!(batch, Batch::default());
+    /// When a place has to be looked at in which nothing happens.
+    fn next(&self) -> Option<Duration> {
+        self.open.values().filter_map(|visit| visit.comes_of_age).min()
     }
 }

@@ -127,7 +127,10 @@ impl Hub {
         }
     }
 
-    async fn find_place(&self, tenant: TenantId) -> Result<Option<(Place, TenantStatus)>, StoreError> {
+    pub(super) async fn find_place(
+        &self,
+        tenant: TenantId,
+    ) -> Result<Option<(Place, TenantStatus)>, StoreError> {
         let Some(place) = self.store.place_of(tenant).await? else { return Ok(None) };
         let status = self.store.tenant_status(&place).await?;
         Ok(Some((place, status)))

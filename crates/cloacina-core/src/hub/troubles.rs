@@ -15,6 +15,7 @@ pub(crate) struct Troubles {
     pub(crate) resting: Streak,
     pub(crate) describing: Streak,
     pub(crate) sealing: Streak,
+    pub(crate) retention: Streak,
 }
 
 /// That in the place of one tenant.
@@ -66,6 +67,10 @@ impl Default for Troubles {
             sealing: Streak::new(
                 "seal the audit",
                 "what was noted since can be changed unseen until that succeeds",
+            ),
+            retention: Streak::new(
+                "look for what has been kept for long enough",
+                "finished executions are kept for longer than was asked for",
             ),
             describing: Streak::new(
                 "record what workflows look like",

@@ -75,7 +75,10 @@ pub use wait::{
 pub use workflow::{DescribedWorkflow, KnownWorkflow, LARGEST_DESCRIPTION, MOST_WORKFLOWS};
 
 pub use crate::config::MOST_EXECUTION_BYTES;
+use crate::execution::ExecutionStatus;
 use crate::id::{ExecutionId, RunnerId, SubmitterId, TenantId};
+use crate::retention::Retention;
+pub use crate::retention::{ENDS, OldestEnds};
 
 /// The result of a store's method.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -121,6 +124,15 @@ impl NextDue {
     pub fn earliest(&self) -> Option<Timestamp> {
         [self.work, self.due, self.unknown].into_iter().flatten().min()
     }
+}
+
+/// The tenants in whose places something is to be deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Aged {
+    /// Which this process deletes in; no other one does meanwhile.
+    pub tenants: Vec<TenantId>,
+    /// For how long something has been kept already that should be gone, whichever process deletes there.
+    pub behind: Duration,
 }
 
 /// What a repair changed in a place.
@@ -493,15 +505,46 @@ pub trait Store: KeyStore + AuditStore {
     /// The tasks that are running in this place under this runner.
     async fn task_held(&self, place: &Place, runner: RunnerId) -> Result<Vec<Claimed>>;
 
-    /// Deletes executions, with all that belongs to them, that ended longer ago than `retention`; at most
-    /// `limit`, in one transaction or several. Returns how many.
+    /// Deletes executions, with all that belongs to them, that ended like this and longer ago than
+    /// `retention`; at most `limit`, in one transaction or several. Returns how many.
     async fn execution_prune(
         &self,
         place: &Place,
+        end: ExecutionStatus,
         retention: Duration,
         limit: usize,
         now: Option<Timestamp>,
     ) -> Result<usize>;
+
+    /// When those executions ended that ended first.
+    async fn execution_oldest(&self, place: &Place) -> Result<OldestEnds>;
+
+    /// Takes tenants in whose places executions may be kept for longer than they are to be: those of the
+    /// `open` ones, and if there is a retention for the `others`, at most `limit` of them. A tenant that was
+    /// taken is left to this process for an hour, unless that is [noted](Self::retention_note) otherwise.
+    /// One statement, whatever the number of tenants.
+    async fn retention_take(
+        &self,
+        open: &[(TenantId, Retention)],
+        _others: Option<&Retention>,
+        _limit: usize,
+        _now: Option<Timestamp>,
+    ) -> Result<Aged> {
+        // Whoever has such a database open is alone with it, or deletes in vain what others have deleted.
+        let any = open.iter().filter(|(_, retention)| retention.shortest().is_some());
+        Ok(Aged { tenants: any.map(|(tenant, _)| *tenant).collect(), behind: Duration::ZERO })
+    }
+
+    /// Notes what is left in a place, and that nobody has to look there for a while.
+    async fn retention_note(
+        &self,
+        _place: &Place,
+        _oldest: &OldestEnds,
+        _pause: Duration,
+        _now: Option<Timestamp>,
+    ) -> Result<()> {
+        Ok(())
+    }
 
     /// The tenants with work due, and recent notices. One statement, whatever the number of tenants.
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells>;

@@ -16,6 +16,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, RunnerId};
 use cloacina_core::store::{
     Claim, Claimed, Control, DueKind, ExecutionFilter, ExecutionHeader, ExecutionList, Flush, Idempotency,
@@ -481,7 +482,9 @@ impl Alternation {
         let (store, place, _) = self.question(tenant);
         let limit = self.rng.usize(1..5);
         let pruned = self
-            .call(tenant, async move { store.execution_prune(&place, Duration::ZERO, limit, None).await })
+            .call(tenant, async move {
+                store.execution_prune(&place, ExecutionStatus::Completed, Duration::ZERO, limit, None).await
+            })
             .await;
         assert!(pruned.got().is_none_or(|pruned| pruned <= limit));
     }

@@ -11,7 +11,7 @@ mod migrate;
 mod plan;
 mod pooler;
 mod race;
-
+mod retention;
 mod schema;
 mod shared;
 mod support;

@@ -212,7 +212,11 @@ async fn what_runs_is_found_without_what_waits_or_is_over() {
         ("execution_orphaned", format!("'{tenant}', 'orphaned', {known}, 1000")),
         ("execution_overdue", format!("'{tenant}', NULL, 0, {known}, 1000")),
         // Nothing ended so long ago.
-        ("execution_prune", format!("'{tenant}', '2026-01-02', {}, 1000", 3_600_000_000_u64 * 24 * 30)),
+        (
+            "execution_prune",
+            format!("'{tenant}', '2026-01-02', {}, 1000, 'completed'", 3_600_000_000_u64 * 24 * 30),
+        ),
+        ("execution_oldest", format!("'{tenant}'")),
     ] {
         let pages = pages(&t, name, &values).await;
         assert!(pages < 2_500, "{name}: {pages}");

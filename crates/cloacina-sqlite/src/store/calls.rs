@@ -5,14 +5,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::id::{ExecutionId, RunnerId, TenantId};
 use cloacina_core::store::{
     AttemptList, AuditChain, AuditList, AuditOf, AuditRecord, AuditStore, Bells, ChildList, ChildRecord,
     ChildrenProgress, Claimed, Control, Controlled, Decide, DescribedWorkflow, DueChildren, DueKind,
     DueWaits, ExecutionHeader, ExecutionList, ExecutionRecord, Expanded, Expansion, Finding, FireList,
     FireRecord, Flush, Flushed, KeptTask, KeyId, KeyList, KeyRecord, KeyRefusal, KeyStore, KnownWorkflow,
-    Liveness, NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OpenWait, ParentStep, Place,
-    PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
+    Liveness, NewAudit, NewExecution, NewKey, NewSignal, NextDue, NodeEnd, OldestEnds, OpenWait, ParentStep,
+    Place, PlaceFigures, PlaceName, Pulse, RecordedExecutions, Repaired, RescuedPlace, Result, RunnerRecord,
     RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled, SettledWaits,
     SignalSent, Store, Stream, StreamPage, WaitCursor, WaitFilter, WaitStep, WorkflowKey,
 };
@@ -481,6 +482,7 @@ impl Store for SqliteStore {
     async fn execution_prune(
         &self,
         place: &Place,
+        end: ExecutionStatus,
         retention: Duration,
         limit: usize,
         now: Option<Timestamp>,
@@ -491,9 +493,9 @@ impl Store for SqliteStore {
         let before = now.map_or_else(|| self.clock.believed(), Timestamp::as_microsecond);
         let before = before.saturating_sub(retention);
         let over =
-            self.read_long(move |connection| execution::over(connection, tenant, before, limit)).await?;
+            self.read_long(move |connection| execution::over(connection, tenant, end, before, limit)).await?;
         if over.is_empty() && now.is_none() {
-            self.say_what_is_kept(retention, before).await?;
+            self.say_what_is_kept(end, retention, before).await?;
         }
         let mut pruned = 0;
         for some in over.chunks(PRUNE_CHUNK) {
@@ -502,6 +504,26 @@ impl Store for SqliteStore {
                 .await?;
         }
         Ok(pruned)
+    }
+
+    async fn execution_oldest(&self, place: &Place) -> Result<OldestEnds> {
+        self.own(place)?;
+        self.glance(|connection| {
+            let of = |end| {
+                let at = execution::oldest(connection, place.tenant, end)?;
+                // What is out of range has been kept for ever, or is kept for ever.
+                Ok::<_, Failure>(at.map(|at| {
+                    let bound = if at < 0 { Timestamp::MIN } else { Timestamp::MAX };
+                    Timestamp::from_microsecond(at).unwrap_or(bound)
+                }))
+            };
+            Ok(OldestEnds {
+                completed: of(ExecutionStatus::Completed)?,
+                failed: of(ExecutionStatus::Failed)?,
+                cancelled: of(ExecutionStatus::Cancelled)?,
+            })
+        })
+        .await
     }
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {
@@ -680,12 +702,13 @@ impl AuditStore for SqliteStore {
 
 impl SqliteStore {
     /// Says once that the clock would have more deleted than it is believed in.
-    async fn say_what_is_kept(&self, retention: i64, believed: i64) -> Result<()> {
+    async fn say_what_is_kept(&self, end: ExecutionStatus, retention: i64, believed: i64) -> Result<()> {
         let (tenant, before) = (self.place.tenant, self.clock.now().saturating_sub(retention));
         if before <= believed || self.is_kept.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let kept = self.read_long(move |connection| execution::over(connection, tenant, before, 1)).await?;
+        let kept =
+            self.read_long(move |connection| execution::over(connection, tenant, end, before, 1)).await?;
         if !kept.is_empty() && !self.is_kept.swap(true, Ordering::Relaxed) {
             let ahead = Duration::from_micros(before.saturating_sub(believed).unsigned_abs());
             tracing::warn!(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cloacina_core::clock::{Clock, SystemClock};
+use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::store::{Claim, Flush, NewExecution, Outcome, PlaceFlush, PlaceFlushed, Store};
 use jiff::{SignedDuration, Timestamp};
 
@@ -91,8 +92,22 @@ async fn a_clock_that_is_a_month_ahead_deletes_nothing() {
     assert_eq!(flushed.closed.len(), 1);
     handle.store.shift_clock(SignedDuration::from_hours(31 * 24));
     let week = Duration::from_secs(7 * 24 * 3600);
-    assert_eq!(handle.store.execution_prune(&handle.place, week, 10, None).await.unwrap(), 0);
+    assert_eq!(
+        handle
+            .store
+            .execution_prune(&handle.place, ExecutionStatus::Completed, week, 10, None)
+            .await
+            .unwrap(),
+        0
+    );
     assert_eq!(handle.load(execution).await.header.id, execution);
     let later = SystemClock.now() + SignedDuration::from_hours(31 * 24);
-    assert_eq!(handle.store.execution_prune(&handle.place, week, 10, Some(later)).await.unwrap(), 1);
+    assert_eq!(
+        handle
+            .store
+            .execution_prune(&handle.place, ExecutionStatus::Completed, week, 10, Some(later))
+            .await
+            .unwrap(),
+        1
+    );
 }

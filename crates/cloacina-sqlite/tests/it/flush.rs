@@ -303,8 +303,20 @@ async fn listing_pages_and_pruning_take_what_they_are_asked_for() {
     assert_eq!(list(ended.workflow("etl"), Some(ids[2]), 9).await, [ids[1], ids[0]]);
     assert_eq!(list(running.workflow("other"), None, 9).await, []);
 
-    assert_eq!(t.store.execution_prune(&t.place, Duration::ZERO, 2, Some(at(13))).await.unwrap(), 2);
-    assert_eq!(t.store.execution_prune(&t.place, Duration::ZERO, 9, Some(at(13))).await.unwrap(), 1);
+    assert_eq!(
+        t.store
+            .execution_prune(&t.place, ExecutionStatus::Completed, Duration::ZERO, 2, Some(at(13)))
+            .await
+            .unwrap(),
+        2
+    );
+    assert_eq!(
+        t.store
+            .execution_prune(&t.place, ExecutionStatus::Completed, Duration::ZERO, 9, Some(at(13)))
+            .await
+            .unwrap(),
+        1
+    );
     assert_eq!(t.store.execution_headers(&t.place, &ids).await.unwrap().len(), 3);
     assert_eq!(t.store.attempt_list(&t.place, ids[0]).await.unwrap(), None);
 }

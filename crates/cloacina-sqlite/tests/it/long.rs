@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use cloacina_core::execution::ExecutionStatus;
 use cloacina_core::store::{ExecutionFilter, ExecutionList, Liveness, Store, WorkflowKey};
 use rusqlite::Connection;
 
@@ -72,15 +73,27 @@ async fn pruning_takes_what_ended_before_and_nothing_else() {
     connection.execute(&MANY_OVER.replace("n < 100000", "n < 250"), []).unwrap();
     let open = handle.submit(1, new_execution(&[0], &[])).await;
     assert_eq!(
-        handle.store.execution_prune(&handle.place, Duration::ZERO, 1000, Some(at(1))).await.unwrap(),
+        handle
+            .store
+            .execution_prune(&handle.place, ExecutionStatus::Completed, Duration::ZERO, 1000, Some(at(1)))
+            .await
+            .unwrap(),
         0
     );
     assert_eq!(
-        handle.store.execution_prune(&handle.place, Duration::ZERO, 240, Some(at(2))).await.unwrap(),
+        handle
+            .store
+            .execution_prune(&handle.place, ExecutionStatus::Completed, Duration::ZERO, 240, Some(at(2)))
+            .await
+            .unwrap(),
         240
     );
     assert_eq!(
-        handle.store.execution_prune(&handle.place, Duration::ZERO, 240, Some(at(2))).await.unwrap(),
+        handle
+            .store
+            .execution_prune(&handle.place, ExecutionStatus::Completed, Duration::ZERO, 240, Some(at(2)))
+            .await
+            .unwrap(),
         10
     );
     assert_eq!(handle.load(open).await.header.id, open);

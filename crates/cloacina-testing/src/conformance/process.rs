@@ -11,7 +11,7 @@ use std::time::Duration;
 use cloacina_core::execution::{AttemptOutcome, AttemptRecord, SkipReason, TaskState};
 use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex, TenantId};
 use cloacina_core::store::{
-    Bells, Claim, Claimed, Control, Controlled, Decide, DueKind, ExecutionHeader, ExecutionList,
+    Bells, Claim, Claimed, Control, Controlled, Decide, DueKind, ENDS, ExecutionHeader, ExecutionList,
     ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewExecution, NewTask,
     NextDue, Outcome, Place, PlaceFlush, PlaceFlushed, PlaceName, RecordedExecutions, Repaired, RescuedPlace,
     Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
@@ -499,10 +499,16 @@ impl Process {
 
     pub(in crate::conformance) async fn prune(&self, before: Timestamp, limit: usize) -> usize {
         let place = Arc::clone(&self.place);
-        self.call(
-            |store| async move { store.execution_prune(&place, Duration::ZERO, limit, Some(before)).await },
-        )
-        .await
+        let mut pruned = 0;
+        for end in ENDS {
+            let (place, limit) = (Arc::clone(&place), limit - pruned);
+            pruned += self
+                .call(|store| async move {
+                    store.execution_prune(&place, end, Duration::ZERO, limit, Some(before)).await
+                })
+                .await;
+        }
+        pruned
     }
 
     pub(in crate::conformance) async fn bells(&self, now: Timestamp) -> Bells {

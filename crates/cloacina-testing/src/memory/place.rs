@@ -907,9 +907,18 @@ impl PlaceRows {
         Some(execution.tasks.iter().flat_map(|task| task.attempts.iter().cloned()).collect())
     }
 
-    pub(crate) fn prune(&mut self, before: Timestamp, limit: usize) -> usize {
+    pub(crate) fn oldest(&self, end: ExecutionStatus) -> Option<Timestamp> {
+        let ended = self
+            .executions
+            .values()
+            .filter(|execution| execution.parent.is_none() && execution.header.status == end);
+        ended.filter_map(|execution| execution.header.finished_at).min()
+    }
+
+    pub(crate) fn prune(&mut self, end: ExecutionStatus, before: Timestamp, limit: usize) -> usize {
         let old = |execution: &&Execution| {
-            let ended = execution.header.finished_at.is_some_and(|at| at < before);
+            let ended =
+                execution.header.status == end && execution.header.finished_at.is_some_and(|at| at < before);
             // What took the place of one that has children may read what these came to.
             let is_read = execution.header.superseded_by.is_some_and(|by| self.executions.contains_key(&by))
                 && self.children.keys().any(|(of, _)| *of == execution.header.id);

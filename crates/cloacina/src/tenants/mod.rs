@@ -66,6 +66,11 @@ use crate::runner::{Runner, RunnerBuilder, RunnerConfig};
 /// How often the manager looks after its tenants.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How often files are looked for in which something is to be deleted, and how long one is left alone in which
+/// nothing could be.
+#[cfg(feature = "sqlite")]
+const PRUNE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+
 /// Where the tenants are.
 enum Backend {
     #[cfg(feature = "postgres")]
@@ -620,6 +625,10 @@ impl TenantManagerBuilder {
         });
         tokio::spawn(look_after(Arc::downgrade(&shared)));
         tokio::spawn(Shared::roll_out(Arc::downgrade(&shared)));
+        #[cfg(feature = "sqlite")]
+        if let Backend::Sqlite(_) = &shared.backend {
+            tokio::spawn(prune_files(Arc::downgrade(&shared)));
+        }
         Ok(TenantManager { shared, actor: None })
     }
 }
@@ -743,6 +752,33 @@ impl Shared {
         }
     }
 
+    /// Deletes what has been kept for long enough in the file of a tenant that is not open. Whether anything was
+    /// deleted, and whether there is more.
+    #[cfg(feature = "sqlite")]
+    async fn prune_file(&self, files: &sqlite::Files, id: &cloacina_sqlite::FileId) -> (bool, bool) {
+        let Ok(name) = TenantName::parse(id.as_str()) else { return (false, false) };
+        let tenant = self.tenant(&name);
+        // Whoever asks for it meanwhile waits for this moment.
+        let slot = tenant.runner.lock().await;
+        let pruned = if slot.is_some() || self.shut.load(Ordering::Acquire) {
+            Ok((false, false))
+        } else {
+            files.prune(id, self.config.retention, Arc::clone(&self.config.clock)).await
+        };
+        let is_open = slot.is_some();
+        drop(slot);
+        let mut tenants = self.lock();
+        if !is_open && Arc::strong_count(&tenant) == 2 {
+            tenants.remove(name.folded());
+        }
+        drop(tenants);
+        pruned.unwrap_or_else(|error| {
+            tracing::warn!(tenant = %id, %error, "what has been kept for long enough in the file of a tenant was not deleted; will try again in \
+                an hour");
+            (false, false)
+        })
+    }
+
     /// Shuts runners down that nobody uses, the least recently used first.
     async fn close_unused(&self, close: Close) {
         let mut tenants: Vec<(Instant, String, Arc<Tenant>)> = self
@@ -786,6 +822,41 @@ impl Shared {
         for shutdown in shutdowns {
             if let Ok(Err(error)) = shutdown.await {
                 tracing::warn!(%error, "the runner of a tenant that nobody uses was not shut down");
+            }
+        }
+    }
+}
+
+/// Deletes, in files that nobody has open, what has been kept for long enough: one after the other, and each for
+/// a moment. Files that are open see to that themselves.
+#[cfg(feature = "sqlite")]
+async fn prune_files(manager: Weak<Shared>) {
+    let of = |manager: &Weak<Shared>| manager.upgrade().filter(|shared| !shared.shut.load(Ordering::Acquire));
+    let Some(clock) = of(&manager).map(|shared| Arc::clone(&shared.config.clock)) else { return };
+    // Those in which there was nothing to be deleted, although something was kept for long enough: it is locked,
+    // or something reads it still.
+    let mut aside: HashMap<cloacina_sqlite::FileId, Duration> = HashMap::new();
+    loop {
+        clock.sleep(PRUNE.0).await;
+        let mut more = true;
+        while more {
+            more = false;
+            let Some(shared) = of(&manager) else { return };
+            #[cfg_attr(
+                not(feature = "postgres"),
+                expect(irrefutable_let_patterns, reason = "there are servers as well")
+            )]
+            let Backend::Sqlite(files) = &shared.backend else { return };
+            aside.retain(|_, until| *until > clock.monotonic());
+            for id in files.aged(shared.config.retention, &*clock).await {
+                if aside.contains_key(&id) || shared.shut.load(Ordering::Acquire) {
+                    continue;
+                }
+                let (any, is_more) = shared.prune_file(files, &id).await;
+                more |= is_more;
+                if !any {
+                    aside.insert(id, clock.monotonic() + PRUNE.1);
+                }
             }
         }
     }

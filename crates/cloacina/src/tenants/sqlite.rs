@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cloacina_core::clock::Clock;
 use cloacina_core::store::{
     AuditStore, ExecutionHeader, ExecutionList, KeyStore, NewAudit, OpenWait, TemplateStore, WaitFilter,
 };
 use cloacina_core::streak::{Streak, Whose};
-use cloacina_core::{Error, ErrorKind};
+use cloacina_core::{Error, ErrorKind, Pruning, Retention, note_behind};
 use cloacina_sqlite::{Directory, FileId, SqliteAddress, SqliteStore};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -21,12 +21,16 @@ use crate::runner::{Runner, RunnerBuilder};
 /// How many tenants with work due are opened at one look.
 const OPENED_AT_ONCE: usize = 64;
 
+/// For how long something is deleted in one file before others have their turn, and whoever asks for the tenant.
+const PRUNED_AT_ONCE: Duration = Duration::from_millis(500);
+
 pub(super) struct Files {
     directory: Arc<Directory>,
     runtime: Handle,
     /// The files that could not be opened when work was due in them.
     aside: Mutex<Aside<FileId>>,
     looking: Streak,
+    pruning: Streak,
 }
 
 impl Files {
@@ -39,6 +43,10 @@ impl Files {
             looking: Streak::new(
                 "look for tenants with work due",
                 "what becomes due in tenants that nobody has open waits until that succeeds",
+            ),
+            pruning: Streak::new(
+                "look for tenants whose executions have been kept for long enough",
+                "those of tenants that nobody has open are kept for longer than was asked for",
             ),
         })
     }
@@ -174,6 +182,47 @@ impl Files {
         aside.retain(|id| due.iter().any(|due| due.id == *id));
         let may_be_opened = due.into_iter().map(|due| due.id).filter(|id| !aside.holds(id, now));
         may_be_opened.take(OPENED_AT_ONCE).collect()
+    }
+
+    /// The tenants that nobody has open and in whose files something has been kept for long enough.
+    pub(super) async fn aged(&self, retention: Retention, clock: &dyn Clock) -> Vec<FileId> {
+        let aged = self.directory.aged(retention, clock.now()).await;
+        let label = self.directory.path().display().to_string();
+        self.pruning.note(Whose::Database(&label), &aged);
+        let aged = aged.unwrap_or_default();
+        let behind = aged.iter().map(|(_, late)| *late).max().unwrap_or_default();
+        note_behind(&label, behind);
+        aged.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Deletes, for a moment, what has been kept for long enough in a file. What came of it says whether anything
+    /// was deleted, and whether there is more.
+    pub(super) async fn prune(
+        &self,
+        id: &FileId,
+        retention: Retention,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(bool, bool), Error> {
+        if !self.directory.exists(id)? {
+            return Ok((false, false));
+        }
+        let address = self.directory.address(id)?;
+        let work = async move {
+            let store = SqliteStore::open_address(address).await?;
+            let until = clock.monotonic() + PRUNED_AT_ONCE;
+            let go_on = || clock.monotonic() < until;
+            let pruned = Pruning::default().prune(&*store, &*clock, store.place(), &retention, go_on).await;
+            store.close().await?;
+            let pruned = pruned?;
+            Ok((pruned.executions > 0, pruned.more))
+        };
+        match self.runtime.spawn(work).await {
+            Ok(pruned) => pruned,
+            Err(error) => Err(Error::new(
+                ErrorKind::Internal,
+                format!("deleting in the file of `{id}` did not end: {error}"),
+            )),
+        }
     }
 
     /// Leaves a tenant alone for a while that could not be opened.

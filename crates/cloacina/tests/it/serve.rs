@@ -151,6 +151,9 @@ async fn many_tenants_without_work_cost_one_look_at_the_bell_a_second() {
                 | Method::TaskHeld
                 | Method::PlaceRepair
                 | Method::ExecutionPrune
+                | Method::ExecutionOldest
+                | Method::RetentionTake
+                | Method::RetentionNote
         )),
         "{counted:?}"
     );

@@ -7,10 +7,10 @@ use cloacina::audit::Actor;
 use cloacina::keys::NewKey;
 use cloacina::tenants::{Placement, TenantLimits, TenantManager, TenantManagerBuilder};
 use cloacina::{
-    Ask, Context, ErrorKind, ExecutionFilter, ExecutionStatus, RetryPolicy, Schedule, ScheduleState,
-    Task as _, TaskError, Triggered, Wait, Workflow,
+    Ask, Context, ErrorKind, ExecutionFilter, ExecutionStatus, Retention, RetryPolicy, RunnerConfig,
+    Schedule, ScheduleState, Task as _, TaskError, Triggered, Wait, Workflow,
 };
-use cloacina_core::clock::{Clock as _, SystemClock};
+use cloacina_core::clock::{Clock as _, ManualClock, SystemClock};
 
 use crate::given::Mailer;
 use crate::keys::new_key;
@@ -93,6 +93,41 @@ macro_rules! in_each_home {
     };
 }
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A configuration with a clock that a test moves.
+fn keeping(clock: &ManualClock, retention: Retention) -> RunnerConfig {
+    let fails = workflow("fails", [task("t", |_| async { Err(TaskError::from("no")) })]);
+    let config = quick().workflow(workflow("w", [setting("t", "done", true)])).workflow(fails);
+    config
+        .clock(std::sync::Arc::new(clock.clone()))
+        .lease(DAY * 365)
+        .task_timeout(None)
+        .retention(retention)
+        .build()
+}
+
+/// How the executions of all tenants ended that are kept.
+async fn kept(tenants: &TenantManager) -> Vec<ExecutionStatus> {
+    let list = async || Box::pin(tenants.executions(ExecutionFilter::all(), None, 100)).await.unwrap();
+    // A database of a tenant's own is opened a moment after the manager.
+    until(async || list().await.unreadable.is_empty()).await;
+    list().await.found.iter().map(|(_, execution)| execution.status).collect()
+}
+
+/// Moves the time on, a few hours at a time.
+async fn pass(clock: &ManualClock, time: Duration) {
+    let until = clock.monotonic() + time;
+    pass_until(clock, async || clock.monotonic() >= until).await;
+}
+
+async fn pass_until(clock: &ManualClock, holds: impl AsyncFn() -> bool) {
+    while !holds().await {
+        clock.advance(Duration::from_secs(2 * 3600));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 in_each_home! {
     async fn a_tenant_is_provisioned_used_measured_listed_and_removed(home: Home) {
         let tenants = home.manager().await;
@@ -138,6 +173,50 @@ in_each_home! {
             let result = tenants.runner(name).await.unwrap().execute("w", Context::new()).await.unwrap();
             assert_eq!(result.final_context.get::<String>("from").as_deref(), Some(from), "{:?}", result.error_message);
         }
+        tenants.shutdown_all().await.unwrap();
+    }
+
+    async fn what_has_been_kept_for_long_enough_goes_from_tenants_that_nobody_opens(home: Home) {
+        let (clock, retention) = (ManualClock::new(), Retention::of(DAY * 2).failed(DAY * 9));
+        let first = home.builder().config(keeping(&clock, retention)).build().await.unwrap();
+        for tenant in ["acme", "globex", "initech"] {
+            first.provision(tenant).await.unwrap();
+        }
+        for tenant in ["acme", "globex"] {
+            let runner = first.runner(tenant).await.unwrap();
+            runner.execute("w", Context::new()).await.unwrap();
+            runner.execute("fails", Context::new()).await.unwrap();
+        }
+        first.shutdown_all().await.unwrap();
+        let manager = async |retention| home.builder().config(keeping(&clock, retention)).build().await.unwrap();
+        for retention in [Retention::FOREVER, Retention::of(DAY * 30)] {
+            let tenants = manager(retention).await;
+            pass(&clock, DAY * 10).await;
+            assert_eq!(kept(&tenants).await.len(), 4);
+            tenants.shutdown_all().await.unwrap();
+        }
+        // Another retention holds for what ended before.
+        let tenants = manager(Retention::of(DAY * 9).failed(DAY * 30)).await;
+        pass_until(&clock, async || kept(&tenants).await.len() < 4).await;
+        pass(&clock, DAY * 2).await;
+        assert_eq!(kept(&tenants).await, [ExecutionStatus::Failed; 2]);
+        tenants.shutdown_all().await.unwrap();
+        let tenants = manager(retention).await;
+        pass_until(&clock, async || kept(&tenants).await.is_empty()).await;
+        // What ends later goes as well, each kind in its time, whoever has opened it in between.
+        for tenant in ["acme", "initech"] {
+            let runner = tenants.runner(tenant).await.unwrap();
+            runner.execute("w", Context::new()).await.unwrap();
+            runner.execute("fails", Context::new()).await.unwrap();
+        }
+        let ended = clock.monotonic();
+        pass(&clock, DAY).await;
+        assert_eq!(kept(&tenants).await.len(), 4);
+        pass_until(&clock, async || kept(&tenants).await.len() == 2).await;
+        assert_eq!(kept(&tenants).await, [ExecutionStatus::Failed; 2]);
+        assert!(clock.monotonic() - ended >= DAY * 2);
+        pass_until(&clock, async || kept(&tenants).await.is_empty()).await;
+        assert!(clock.monotonic() - ended >= DAY * 9);
         tenants.shutdown_all().await.unwrap();
     }
 

@@ -1,0 +1,17 @@
+-- When the executions ended that have been kept longest, by how they ended. Whoever may write there may have
+-- written any time.
+WITH ended AS (
+    SELECT (SELECT finished_at FROM workflow_executions
+            WHERE tenant_id = $1::uuid AND state = 'completed' AND finished_at IS NOT NULL AND parent_id IS NULL
+            ORDER BY finished_at LIMIT 1) AS completed,
+           (SELECT finished_at FROM workflow_executions
+            WHERE tenant_id = $1 AND state = 'failed' AND finished_at IS NOT NULL AND parent_id IS NULL
+            ORDER BY finished_at LIMIT 1) AS failed,
+           (SELECT finished_at FROM workflow_executions
+            WHERE tenant_id = $1 AND state = 'cancelled' AND finished_at IS NOT NULL AND parent_id IS NULL
+            ORDER BY finished_at LIMIT 1) AS cancelled
+)
+SELECT CASE WHEN completed IS NOT NULL THEN least(greatest(completed, 'epoch'), '9000-01-01 00:00:00+00') END AS completed,
+       CASE WHEN failed IS NOT NULL THEN least(greatest(failed, 'epoch'), '9000-01-01 00:00:00+00') END AS failed,
+       CASE WHEN cancelled IS NOT NULL THEN least(greatest(cancelled, 'epoch'), '9000-01-01 00:00:00+00') END AS cancelled
+FROM ended

@@ -1,0 +1,98 @@
+//! In whose places executions have been kept for long enough.
+//!
+//! A tenant that nobody opens is looked at as well, but only when something may have come of age there: one row
+//! for each tenant says how long ago the oldest of its executions ended. These rows are facts. How long anything
+//! is kept is said by whoever asks, so another retention holds from the next look on.
+//!
+//! Nobody writes to them when an execution ends. Whatever ends after a look ends after the look's time, less an
+//! hour for what was not committed yet, and this is what is noted where nothing is left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloacina_core::Retention;
+use cloacina_core::execution::ExecutionStatus;
+use cloacina_core::id::TenantId;
+use cloacina_core::store::{Aged, ENDS, OldestEnds, Place, Result};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::execution::long_in_place;
+use crate::flight::{Step, Use, params};
+use crate::inner::Inner;
+use crate::row::column;
+use crate::statement::{self as sql, Login};
+
+pub(crate) async fn oldest(inner: Arc<Inner>, place: Place) -> Result<OldestEnds> {
+    let step = Step::Run(sql::EXECUTION_OLDEST, params![Uuid::from(place.tenant)]);
+    let rows = long_in_place(&inner, &place, &[step]).await?;
+    let Some(row) = rows[0].first() else { return Ok(OldestEnds::default()) };
+    let of = |name| column(row, name, &place.name);
+    Ok(OldestEnds { completed: of("completed")?, failed: of("failed")?, cancelled: of("cancelled")? })
+}
+
+pub(crate) async fn take(
+    inner: Arc<Inner>,
+    open: Vec<(TenantId, Retention)>,
+    others: Option<Retention>,
+    limit: usize,
+    now: Option<Timestamp>,
+) -> Result<Aged> {
+    if inner.pool.login == Login::Tenant {
+        // The row of its tenant is the operator's. Both may delete, and each skips what the other has locked.
+        let any = open.iter().filter(|(_, retention)| retention.shortest().is_some());
+        return Ok(Aged { tenants: any.map(|(tenant, _)| *tenant).collect(), behind: Duration::ZERO });
+    }
+    let tenants: Vec<Uuid> = open.iter().map(|(tenant, _)| (*tenant).into()).collect();
+    let [completed, failed, cancelled] = ENDS.map(|end| -> Vec<Option<i64>> {
+        open.iter().map(|(_, retention)| micros(retention, end)).collect()
+    });
+    let all = others.unwrap_or(Retention::FOREVER);
+    let [all_completed, all_failed, all_cancelled] = ENDS.map(|end| micros(&all, end));
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values = params![
+        now,
+        tenants,
+        completed,
+        failed,
+        cancelled,
+        others.is_some(),
+        all_completed,
+        all_failed,
+        all_cancelled,
+        limit,
+    ];
+    let rows = inner.in_control_for(Use::Work, &[Step::Run(sql::RETENTION_TAKE, values)]).await?;
+    let mut aged = Aged::default();
+    for row in &rows[0] {
+        if let Some(tenant) = column::<Option<Uuid>>(row, "tenant_id", "cloacina")? {
+            aged.tenants.push(TenantId(tenant));
+        }
+        let behind: Option<i64> = column(row, "behind_us", "cloacina")?;
+        aged.behind =
+            aged.behind.max(Duration::from_micros(behind.map_or(0, |behind| behind.max(0).unsigned_abs())));
+    }
+    Ok(aged)
+}
+
+pub(crate) async fn note(
+    inner: Arc<Inner>,
+    tenant: TenantId,
+    oldest: OldestEnds,
+    pause: Duration,
+    now: Option<Timestamp>,
+) -> Result<()> {
+    if inner.pool.login == Login::Tenant {
+        return Ok(());
+    }
+    let pause = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
+    let OldestEnds { completed, failed, cancelled } = oldest;
+    let values = params![Uuid::from(tenant), now, completed, failed, cancelled, pause];
+    inner.in_control_for(Use::Work, &[Step::Run(sql::RETENTION_NOTE, values)]).await.map(drop)
+}
+
+/// A hundred years and a little more are for ever to a database.
+fn micros(retention: &Retention, end: ExecutionStatus) -> Option<i64> {
+    const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+    retention.after(end).map(|kept| i64::try_from(kept.min(LONGEST).as_micros()).unwrap_or(i64::MAX))
+}
