@@ -827,8 +827,8 @@ impl Shared {
     }
 }
 
-/// Deletes, in files that nobody has open, what has been kept for long enough: one after the other, and each for
-/// a moment. Files that are open see to that themselves.
+/// Deletes, in files that nobody has open, what has been kept for long enough: one after the other, and each
+/// for a moment. Files that are open see to that themselves.
 #[cfg(feature = "sqlite")]
 async fn prune_files(manager: Weak<Shared>) {
     let of = |manager: &Weak<Shared>| manager.upgrade().filter(|shared| !shared.shut.load(Ordering::Acquire));

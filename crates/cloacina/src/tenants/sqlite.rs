@@ -21,7 +21,8 @@ use crate::runner::{Runner, RunnerBuilder};
 /// How many tenants with work due are opened at one look.
 const OPENED_AT_ONCE: usize = 64;
 
-/// For how long something is deleted in one file before others have their turn, and whoever asks for the tenant.
+/// For how long something is deleted in one file before others have their turn, and whoever asks for the
+/// tenant.
 const PRUNED_AT_ONCE: Duration = Duration::from_millis(500);
 
 pub(super) struct Files {
