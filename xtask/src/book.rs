@@ -1,6 +1,8 @@
-//! The book in `docs`, and every other page: whether each chapter is in the summary, and each link leads somewhere.
+//! The book in `docs`, and every other page: whether each chapter is in the summary, and each link leads
+//! somewhere.
 //!
-//! `mdbook` builds the book where it is installed; what it does not look at, links and anchors, is looked at here.
+//! `mdbook` builds the book where it is installed; what it does not look at, links and anchors, is looked at
+//! here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

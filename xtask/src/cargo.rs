@@ -59,8 +59,8 @@ impl Cargo {
         self
     }
 
-    /// With more threads for tests than there are processors: they wait for the disk, a server or a time more than
-    /// they compute.
+    /// With more threads for tests than there are processors: they wait for the disk, a server or a time more
+    /// than they compute.
     pub(crate) fn with_test_threads(&mut self) -> &mut Self {
         if std::env::var_os("RUST_TEST_THREADS").is_none() {
             let processors = std::thread::available_parallelism().map_or(2, usize::from);

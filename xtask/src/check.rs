@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::cargo::{Cargo, Failure, cargo, root};
 use crate::postgres::Postgres;
-use crate::{book, circles, edges};
+use crate::{book, circles, edges, width};
 
 /// Runs everything; stops at the first failure.
 pub(crate) fn check() -> Result<(), Failure> {
@@ -17,6 +17,9 @@ pub(crate) fn check() -> Result<(), Failure> {
 
     heading("circles of imports");
     circles::check()?;
+
+    heading("the width of comments");
+    width::check()?;
 
     heading("pages, links and the book");
     book::check()?;

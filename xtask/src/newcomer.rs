@@ -1,5 +1,5 @@
-//! What somebody meets who has only read the README: a program outside the repository, made of the README's own
-//! lines, built and run on both databases.
+//! What somebody meets who has only read the README: a program outside the repository, made of the README's
+//! own lines, built and run on both databases.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -229,8 +229,8 @@ impl Context {
         self.try_task().and_then(TaskInfo::schedule)
     }
 
-    /// How a task ended that comes before the one that runs this context: see [`TaskInfo::outcome_of`]. `None`
-    /// if none of this id does, and outside a task.
+    /// How a task ended that comes before the one that runs this context: see [`TaskInfo::outcome_of`].
+    /// `None` if none of this id does, and outside a task.
     #[must_use]
     pub fn outcome_of(&self, task: &str) -> Option<DependencyOutcome> {
         self.try_task().and_then(|running| running.outcome_of(task))
@@ -308,9 +308,9 @@ impl TaskInfo {
     /// [rerun](crate::rerun), and nowhere else: hand it to services that drop repeated requests.
     ///
     /// It is the UUID of version 5 over the id of the first execution of a chain of reruns and the id of the
-    /// task. A rerun [from the start](crate::rerun::From::Start) is the first of a new chain. In a child, what
-    /// stands for the id is made of that of its parent, the node and the item, and of its input: when a parent
-    /// is rerun, its children have the tokens of before, as long as they are about the same.
+    /// task. A rerun [from the start](crate::rerun::From::Start) is the first of a new chain. In a child,
+    /// what stands for the id is made of that of its parent, the node and the item, and of its input: when a
+    /// parent is rerun, its children have the tokens of before, as long as they are about the same.
     #[must_use]
     pub fn idempotency_token(&self) -> Uuid {
         let base = token_base(&self.origin, self.execution_id, &self.input);

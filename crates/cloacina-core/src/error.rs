@@ -132,9 +132,9 @@ impl StdError for Error {
     }
 }
 
-/// A task's error where an error is needed: [`ErrorKind::Task`], with the task's own error as the source. One of
-/// the engine's that became a `TaskError` by `?` is what it was. What it says of retries is kept: it counts
-/// where this becomes a `TaskError` again.
+/// A task's error where an error is needed: [`ErrorKind::Task`], with the task's own error as the source. One
+/// of the engine's that became a `TaskError` by `?` is what it was. What it says of retries is kept: it
+/// counts where this becomes a `TaskError` again.
 ///
 /// ```
 /// use cloacina_core::{Error, ErrorKind, TaskError};
@@ -234,8 +234,9 @@ impl TaskError {
         Self { advice: Advice::RetryAfter(delay), error: error.into() }
     }
 
-    /// No failure, only too early: the next attempt is after `delay`, at least a second, and it counts as none
-    /// of those that the task may fail. The reason stands in the history. Meanwhile the task holds no slot.
+    /// No failure, only too early: the next attempt is after `delay`, at least a second, and it counts as
+    /// none of those that the task may fail. The reason stands in the history. Meanwhile the task holds no
+    /// slot.
     ///
     /// Each costs a commit and a line of the history. A deadline of the execution ends it; without one a task
     /// may snooze for ever.

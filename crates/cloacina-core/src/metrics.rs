@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::store::{ExecutionHeader, PlaceFigures};
 
-/// How a tenant does, in numbers. See [`PlaceRunner::metrics`](crate::PlaceRunner::metrics). Executions and tasks
-/// are counted up to [`MOST_COUNTED`](Self::MOST_COUNTED).
+/// How a tenant does, in numbers. See [`PlaceRunner::metrics`](crate::PlaceRunner::metrics). Executions and
+/// tasks are counted up to [`MOST_COUNTED`](Self::MOST_COUNTED).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct TenantMetrics {

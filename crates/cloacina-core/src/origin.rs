@@ -50,7 +50,8 @@ pub(crate) struct Origin {
     /// From where it is run again, if whoever recorded it did not have the code: a
     /// [`From`](crate::rerun::From) as it is stored.
     pub(crate) from: Option<Arc<str>>,
-    /// Of what its idempotency tokens are made, if that is said: see [`token_base`](crate::context::token_base).
+    /// Of what its idempotency tokens are made, if that is said: see
+    /// [`token_base`](crate::context::token_base).
     pub(crate) token: Option<Uuid>,
     pub(crate) tags: Option<Arc<[String]>>,
     /// In which trace it was submitted: a [`traceparent`](crate::trace::traceparent).

@@ -89,8 +89,8 @@ impl<By: Reruns> Rerun<'_, By> {
     /// Records the new execution. It has the priority and the tags of the old one, but neither its
     /// idempotency key nor its deadline, and signals that nobody took are not copied.
     ///
-    /// An execution is rerun once: of two reruns one is refused, and told which execution took the place. That
-    /// one can be rerun when it is over.
+    /// An execution is rerun once: of two reruns one is refused, and told which execution took the place.
+    /// That one can be rerun when it is over.
     ///
     /// # Errors
     ///

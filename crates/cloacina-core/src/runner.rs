@@ -202,8 +202,8 @@ impl PlaceRunner {
         Ok(self)
     }
 
-    /// Rows of the audit about this place and what is done in it, the newest first: at most `limit`, all before
-    /// `before`, the number of the last one of the page before.
+    /// Rows of the audit about this place and what is done in it, the newest first: at most `limit`, all
+    /// before `before`, the number of the last one of the page before.
     ///
     /// # Errors
     ///
@@ -427,8 +427,8 @@ impl PlaceRunner {
         Ok(self.handle.hub.ask(async move { store.place_examine(&place).await }).await?)
     }
 
-    /// What time it is for what is shown of this tenant: the time of this process, or of the clock that a test
-    /// moves.
+    /// What time it is for what is shown of this tenant: the time of this process, or of the clock that a
+    /// test moves.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.handle.hub.now()

@@ -134,9 +134,9 @@ use proc_macro::TokenStream;
 /// | `tolerate = "2%"`, `tolerate = 3` | how many items may fail before the map does | none |
 /// | `blocking` | the function is not `async` and may block, see below | |
 ///
-/// A task with `map` takes an `Item<T>` first. Each item is an execution of its own, with this one task: retries
-/// and the timeout are those of each, the rule and the dependencies those of the map. What it returns is read
-/// by pages, with `context.results::<T>("id")`, in a task that comes after it.
+/// A task with `map` takes an `Item<T>` first. Each item is an execution of its own, with this one task:
+/// retries and the timeout are those of each, the rule and the dependencies those of the map. What it returns
+/// is read by pages, with `context.results::<T>("id")`, in a task that comes after it.
 ///
 /// A blocking task takes a thread. All tenants of a process together have as many as the machine has cores,
 /// and those that wait are served in turn, one of each tenant. One tenant never has more. A tenant of which

@@ -36,8 +36,8 @@ CREATE TABLE workflow_executions (
     parent_id       uuid,
     parent_node     smallint,
     item            bigint,
-    -- Whether there may be rows of it in `task_waits`, `task_children` and `signals`: only then is looked there
-    -- when it goes.
+    -- Whether there may be rows of it in `task_waits`, `task_children` and `signals`: only then is looked
+    -- there when it goes.
     has_waits       boolean     NOT NULL DEFAULT false,
     -- The execution whose place it took, and the one that took its place. Either may be deleted by now.
     rerun_of        uuid,
@@ -69,8 +69,8 @@ CREATE TABLE workflow_executions (
 CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state, workflow, (parent_id IS NULL), id)
     WHERE priority >= 0;
 
--- What is pruned, by how it ended: the oldest end first. New entries go to the right edge of their state. Children
--- go with their parents.
+-- What is pruned, by how it ended: the oldest end first. New entries go to the right edge of their state.
+-- Children go with their parents.
 CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, state, finished_at)
     WHERE finished_at IS NOT NULL AND parent_id IS NULL;
 
@@ -135,8 +135,9 @@ CREATE INDEX ready_tasks_version ON ready_tasks (tenant_id, fingerprint, workflo
 
 -- What the engine itself has to do at a time, to or with a subject. The kinds are numbered in the code; 0 is
 -- the deadline of an execution, 1 a wait of one, 2 a look at a schedule, 3 a look at the children of an
--- execution, 4 the sweep of those that are open. The cause tells apart two rows about one subject at one time. All columns are its key, in the order in which rows are taken. An execution
--- without a deadline touches this table in no statement.
+-- execution, 4 the sweep of those that are open. The cause tells apart two rows about one subject at one
+-- time. All columns are its key, in the order in which rows are taken. An execution without a deadline
+-- touches this table in no statement.
 --
 -- A tenant's own login writes here too: a time is one that can be waited for, and of few kinds the earliest
 -- is found at once, however many rows there are.
@@ -280,9 +281,9 @@ CREATE TABLE task_attempts (
     PRIMARY KEY (tenant_id, execution_id, task, attempt)
 );
 
--- What people look at who look with SQL: no payloads, and nothing that they would have to know the tables for.
--- They are part of the interface (docs/guides/reference.md), as nothing else here is. Their twins in a SQLite
--- file have the same columns.
+-- What people look at who look with SQL: no payloads, and nothing that they would have to know the tables
+-- for. They are part of the interface (docs/guides/reference.md), as nothing else here is. Their twins in a
+-- SQLite file have the same columns.
 CREATE VIEW v_executions AS
 SELECT
     tenant_id,
@@ -337,8 +338,9 @@ LEFT JOIN task_waits USING (tenant_id, execution_id, task)
 JOIN workflow_executions ON workflow_executions.tenant_id = task_executions.tenant_id
     AND workflow_executions.id = task_executions.execution_id;
 
--- Where the server can, they read with the rights of whoever asks, so that row security holds for them. Version
--- 14 cannot: there they read with the owner's, and are granted only to those who may read all that is in them.
+-- Where the server can, they read with the rights of whoever asks, so that row security holds for them.
+-- Version 14 cannot: there they read with the owner's, and are granted only to those who may read all that is
+-- in them.
 DO $$
 BEGIN
     IF current_setting('server_version_num')::integer >= 150000 THEN

@@ -5,8 +5,8 @@
 --   doorbell      when the earliest unclaimed work of a tenant is due; the one table that every process looks
 --     at
 --   notice        executions that were cancelled, paused or resumed in the last minute
---   retention     how long ago the executions ended that have been kept longest, so that nobody looks for what
---     is to be deleted where nothing is
+--   retention     how long ago the executions ended that have been kept longest, so that nobody looks where
+--     nothing is to be deleted
 --   runner        who is alive; its row decides, not a clock
 --   runner_place  where a runner may hold claims, so that a rescue knows where to look
 --   migration     what was applied, with the checksum of its text
@@ -67,8 +67,8 @@ CREATE INDEX notice_created ON notice (created_at);
 CREATE INDEX notice_tenant ON notice (tenant_id, created_at);
 
 -- No execution of a tenant that ended like this, and that no other one started, ended before this time. The
--- times are facts, and none of them depends on how long anybody keeps what. A tenant without a row has not been
--- looked at.
+-- times are facts, and none of them depends on how long anybody keeps what. A tenant without a row has not
+-- been looked at.
 CREATE TABLE retention (
     tenant_id      uuid        NOT NULL PRIMARY KEY,
     -- Until then nobody but whoever took it looks at it.

@@ -1,7 +1,8 @@
 -- Tenants that an operator provisions, with logins of their own.
 --
 --   login    which database login is which tenant: by the OID of the role, which no name can imitate
---   audit    what an administrator did, and what anybody did by name; audit_chain, by which it is seen whether
+--   audit    what an administrator did, and what anybody did by name; audit_chain, by which it is seen
+--   whether
 --     rows were changed
 --   quota    how much each tenant's logins have written here lately
 --   workflow what workflows look like that some process had, for processes that have not
@@ -73,8 +74,8 @@ CREATE TABLE audit (
     reason      text        CHECK (length(reason) <= 1000),
     detail      text        CHECK (length(detail) <= 4000),
     login       text        NOT NULL DEFAULT session_user,
-    -- Where it is in the chain of the tenant, and the hash over it and the row before; both once it is sealed,
-    -- in a later pass over what is committed, so that nobody waits for the chain.
+    -- Where it is in the chain of the tenant, and the hash over it and the row before; both once it is
+    -- sealed, in a later pass over what is committed, so that nobody waits for the chain.
     position    bigint      CHECK (position > 0),
     seal        bytea       CHECK (length(seal) = 32),
     CHECK ((position IS NULL) = (seal IS NULL))
@@ -383,8 +384,8 @@ BEGIN
 END
 $$;
 
--- What a tenant's own processes have is described for that tenant alone: 1,000 in an hour, of which the 256 that
--- were seen last are kept. One that is known costs nothing.
+-- What a tenant's own processes have is described for that tenant alone: 1,000 in an hour, of which the 256
+-- that were seen last are kept. One that is known costs nothing.
 CREATE FUNCTION my_workflow_describe(names text[], versions bigint[], called text[], descriptions text[], at timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,6 +1,6 @@
--- The due rows of children (kind 3) after `$3`, `$4`, `$5`, each with the execution that it is about, if that is
--- not over and somebody here knows its workflow, and with the child that it names, if that is over. It locks
--- nothing.
+-- The due rows of children (kind 3) after `$3`, `$4`, `$5`, each with the execution that it is about, if that
+-- is not over and somebody here knows its workflow, and with the child that it names, if that is over. It
+-- locks nothing.
 --
 -- A tenant may have written any row: a cause that is no id finds no child.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),

@@ -1,5 +1,5 @@
--- After nodes ended that waited for children, whose executions are locked: those that are open are swept (kind
--- 4) if they do not outlive their parent.
+-- After nodes ended that waited for children, whose executions are locked: those that are open are swept
+-- (kind 4) if they do not outlive their parent.
 INSERT INTO due_rows (tenant_id, kind, due_at, subject, cause)
 SELECT $1::uuid, 4, coalesce($2::timestamptz, now()), ended.execution_id, ended.task::text
 FROM unnest($3::uuid[], $4::smallint[]) AS ended (execution_id, task)

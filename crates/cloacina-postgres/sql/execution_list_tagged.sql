@@ -1,5 +1,5 @@
--- Those with a tag, newest first; of some states, all of which are named, of one workflow, or of any (null) but one, and
--- superseded, not superseded, or either (null). It walks the rows of the tag.
+-- Those with a tag, newest first; of some states, all of which are named, of one workflow, or of any (null)
+-- but one, and superseded, not superseded, or either (null). It walks the rows of the tag.
 WITH page AS (
     SELECT execution.id
     FROM execution_tags AS tagged

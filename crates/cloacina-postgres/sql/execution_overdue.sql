@@ -1,7 +1,7 @@
--- Executions of other workflows than these with work that nobody has claimed, or a wait or children that nobody
--- has looked at, for long. Asked only of places where work is due and none of it is for us. It goes from version
--- to version, and looks at no row of those that are known; of the others it looks at those that are due for
--- longest. A tenant may have planted more than there is time to walk.
+-- Executions of other workflows than these with work that nobody has claimed, or a wait or children that
+-- nobody has looked at, for long. Asked only of places where work is due and none of it is for us. It goes
+-- from version to version, and looks at no row of those that are known; of the others it looks at those that
+-- are due for longest. A tenant may have planted more than there is time to walk.
 WITH RECURSIVE version (fingerprint, workflow) AS (
     (
         SELECT fingerprint, workflow FROM ready_tasks WHERE tenant_id = $1::uuid ORDER BY fingerprint, workflow LIMIT 1
@@ -35,7 +35,8 @@ CROSS JOIN LATERAL (
     LIMIT $6::bigint
 ) AS first
 UNION
--- Waits and children that nobody looks at: whoever has the code would, of executions that somebody paused too.
+-- Waits and children that nobody looks at: whoever has the code would, of executions that somebody paused
+-- too.
 SELECT execution.id, left(execution.workflow, 1000), execution.fingerprint
 FROM (
     SELECT DISTINCT subject FROM unnest('{1,3}'::smallint[]) AS look (kind)

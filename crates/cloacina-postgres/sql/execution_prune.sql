@@ -1,5 +1,5 @@
--- Deletes executions that ended like this long ago, the oldest end first, with all that belongs to them. A finished row
--- changes only when it is rerun: what is locked for that goes another time.
+-- Deletes executions that ended like this long ago, the oldest end first, with all that belongs to them. A
+-- finished row changes only when it is rerun: what is locked for that goes another time.
 --
 -- What came from one goes before it: of each, children that have none themselves, a few thousand at once, as
 -- long as nothing above them is open. One that has any left is for the next time.

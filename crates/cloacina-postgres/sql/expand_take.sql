@@ -2,7 +2,8 @@
 -- the executions. It waits for no lock. What follows is a statement of its own, under these locks.
 --
 -- A row that is about no execution, or does not agree with its own, which a tenant may have written, is taken
--- away: it would be in the way of the others for ever. `fits` says whether it agrees. Reruns are told and left.
+-- away: it would be in the way of the others for ever. `fits` says whether it agrees. Reruns are told and
+-- left.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 front AS MATERIALIZED (
     SELECT first.*

@@ -1,5 +1,5 @@
--- Keeps a key. `tenant` and `parent` say whether there are such; `created_at` is that of the row if it is this
--- key, now or before, and NULL if another one has its id.
+-- Keeps a key. `tenant` and `parent` say whether there are such; `created_at` is that of the row if it is
+-- this key, now or before, and NULL if another one has its id.
 WITH tenant AS MATERIALIZED (
     SELECT tenant_id FROM cloacina.tenant
     WHERE name = $4::text AND state NOT IN ('removing', 'removed') AND placement <> 'host'

@@ -1,12 +1,12 @@
--- After executions ended: who is concerned is looked at now. Of those that are over: the schedule that started
--- one (kind 2), its parent as long as that is not over (kind 3), and its own children that are open and do not
--- outlive it (kind 4).
+-- After executions ended: who is concerned is looked at now. Of those that are over: the schedule that
+-- started one (kind 2), its parent as long as that is not over (kind 3), and its own children that are open
+-- and do not outlive it (kind 4).
 --
 -- One that failed starts the workflow that it names for that, under a key of its own (`ON_FAILURE` in the
 -- core), so once; with the id that was made for it. Not one that was started so itself, nor a child of one.
 --
--- A parent counts what it is told, so it is told once: by the transaction that ended the child, which wrote the
--- row as it is. A flush that is written again finds others.
+-- A parent counts what it is told, so it is told once: by the transaction that ended the child, which wrote
+-- the row as it is. A flush that is written again finds others.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 over AS MATERIALIZED (
     SELECT candidate.id, candidate.new_id, execution.*

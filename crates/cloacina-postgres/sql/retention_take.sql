@@ -1,7 +1,7 @@
--- Takes tenants in whose places executions may be kept for longer than they are to be, unless another process has
--- taken them: those that are open (`$2`, each with its three retentions in microseconds), and some of all others
--- (`$6`). The last row says for how long what is known to be left has been kept beyond its time, whoever deletes
--- it.
+-- Takes tenants in whose places executions may be kept for longer than they are to be, unless another process
+-- has taken them: those that are open (`$2`, each with its three retentions in microseconds), and some of all
+-- others (`$6`). The last row says for how long what is known to be left has been kept beyond its time,
+-- whoever deletes it.
 WITH clock AS (SELECT coalesce($1::timestamptz, now()) AS now),
 wanted AS (
     SELECT open.tenant_id, open.completed, open.failed, open.cancelled, false AS is_other

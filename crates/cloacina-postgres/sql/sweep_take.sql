@@ -1,5 +1,5 @@
--- The first due row of sweeps (kind 4), with the lock on it, and the first open children that it is about, with
--- the locks on them. What somebody else has is for the next try.
+-- The first due row of sweeps (kind 4), with the lock on it, and the first open children that it is about,
+-- with the locks on them. What somebody else has is for the next try.
 --
 -- A tenant may have written any row: it cancels no child of an execution or node that is not over.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),

@@ -1,4 +1,5 @@
--- Which version the tables of each place have, or of one. Those of a tenant with a database of its own say that there.
+-- Which version the tables of each place have, or of one. Those of a tenant with a database of its own say
+-- that there.
 SELECT tenant.name, tenant.schema_name, tenant.placement = 'database' AS elsewhere,
        coalesce(host.schema_version, tenant.schema_version) AS schema_version, coalesce(host.min_reader, tenant.min_reader) AS min_reader
 FROM cloacina.tenant AS tenant

@@ -1,7 +1,7 @@
 //! What the places of many tenants hold, read without opening one: some places in each transaction.
 //!
-//! A place that cannot be read is told with its error, and keeps no other from being read. Tenants with logins of
-//! their own may have locked their tables, so they are waited for as little as anywhere.
+//! A place that cannot be read is told with its error, and keeps no other from being read. Tenants with
+//! logins of their own may have locked their tables, so they are waited for as little as anywhere.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -92,8 +92,8 @@ pub(crate) async fn waits(
     Ok((found, unreadable))
 }
 
-/// The tenants that have anything that is looked for: most have not, and it costs little to learn that. Those in
-/// the same tables are asked about together, and those that may keep others waiting come last.
+/// The tenants that have anything that is looked for: most have not, and it costs little to learn that. Those
+/// in the same tables are asked about together, and those that may keep others waiting come last.
 async fn holding<'a>(
     inner: &Inner,
     tenants: &'a [NamedTenant],

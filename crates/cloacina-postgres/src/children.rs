@@ -1,7 +1,8 @@
 //! Children of executions.
 //!
-//! A look locks nothing. What was decided by it is done under the locks of the parents, where the counters and
-//! the due rows are still those that it saw; children are started there, so that they are counted exactly.
+//! A look locks nothing. What was decided by it is done under the locks of the parents, where the counters
+//! and the due rows are still those that it saw; children are started there, so that they are counted
+//! exactly.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -149,8 +150,8 @@ pub(crate) async fn settle(
     side.touch(place.tenant);
     let ids: Vec<Uuid> = steps.iter().map(|step| step.execution.into()).collect();
     let rows = steps.iter().flat_map(|step| &step.rows);
-    // A flight of its own: what is done goes by what its answer says. The looks are statements after the lock,
-    // so that they see what the last holders of the locks wrote.
+    // A flight of its own: what is done goes by what its answer says. The looks are statements after the
+    // lock, so that they see what the last holders of the locks wrote.
     let look = [
         Step::Run(sql::WAIT_LOCK, params![tenant, ids.clone()]),
         Step::Run(sql::CHILDREN_NODES, params![tenant, ids]),

@@ -25,8 +25,8 @@ pub(crate) fn reach<'a>(waits: &[Reached]) -> Step<'a> {
     Step::Run(sql::WAIT_REACH, params![tenant, executions, tasks])
 }
 
-/// The steps that end nodes whose executions are locked, each with the signal that it takes, and the one among
-/// them that answers which executions were closed.
+/// The steps that end nodes whose executions are locked, each with the signal that it takes, and the one
+/// among them that answers which executions were closed.
 pub(crate) fn push_ends<'a>(
     tenant: Uuid,
     now: Option<Timestamp>,

@@ -1,11 +1,11 @@
 //! In whose places executions have been kept for long enough.
 //!
-//! A tenant that nobody opens is looked at as well, but only when something may have come of age there: one row
-//! for each tenant says how long ago the oldest of its executions ended. These rows are facts. How long anything
-//! is kept is said by whoever asks, so another retention holds from the next look on.
+//! A tenant that nobody opens is looked at as well, but only when something may have come of age there: one
+//! row for each tenant says how long ago the oldest of its executions ended. These rows are facts. How long
+//! anything is kept is said by whoever asks, so another retention holds from the next look on.
 //!
-//! Nobody writes to them when an execution ends. Whatever ends after a look ends after the look's time, less an
-//! hour for what was not committed yet, and this is what is noted where nothing is left.
+//! Nobody writes to them when an execution ends. Whatever ends after a look ends after the look's time, less
+//! an hour for what was not committed yet, and this is what is noted where nothing is left.
 
 use std::sync::Arc;
 use std::time::Duration;

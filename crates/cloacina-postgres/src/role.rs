@@ -37,8 +37,8 @@ pub(crate) fn granted_by_the_owner() -> String {
 /// The tables of a place that the engine works with.
 const ENGINE_TABLES: &str = "workflow_executions, task_executions, ready_tasks, due_rows, task_waits, task_children, signals, execution_tags, task_pages, schedules, schedule_fires, task_attempts";
 
-/// The views of a place, for people. In tables that tenants share they show all tenants to whoever may read them
-/// on PostgreSQL 14, where a view reads with the rights of its owner: the application's login may not.
+/// The views of a place, for people. In tables that tenants share they show all tenants to whoever may read
+/// them on PostgreSQL 14, where a view reads with the rights of its owner: the application's login may not.
 const VIEWS: &str = "v_executions, v_tasks";
 
 /// What has to hold between the columns of a place in which others than the engine may write; for a

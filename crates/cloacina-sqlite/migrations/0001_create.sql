@@ -135,8 +135,8 @@ CREATE TABLE workflow_executions (
     parent_id       BLOB    CHECK (length(parent_id) = 16),
     parent_node     INTEGER CHECK (parent_node >= 0),
     item            INTEGER CHECK (item >= 0),
-    -- Whether there may be rows of it in `task_waits`, `task_children` and `signals`: only then is looked there
-    -- when it goes.
+    -- Whether there may be rows of it in `task_waits`, `task_children` and `signals`: only then is looked
+    -- there when it goes.
     has_waits       INTEGER NOT NULL DEFAULT 0 CHECK (has_waits IN (0, 1)),
     -- The execution whose place it took, and the one that took its place. Either may be deleted by now.
     rerun_of        BLOB CHECK (length(rerun_of) = 16),
@@ -163,8 +163,8 @@ CREATE TABLE workflow_executions (
 -- ended. Lists leave children out, of which there may be many.
 CREATE INDEX workflow_executions_listed ON workflow_executions (tenant_id, state, workflow, (parent_id IS NULL), id);
 
--- What is pruned, by how it ended: the oldest end first. A commit in which something ends writes one more page
--- for it. Children go with their parents.
+-- What is pruned, by how it ended: the oldest end first. A commit in which something ends writes one more
+-- page for it. Children go with their parents.
 CREATE INDEX workflow_executions_ended ON workflow_executions (tenant_id, state, finished_at)
     WHERE finished_at IS NOT NULL AND parent_id IS NULL;
 
@@ -227,7 +227,8 @@ CREATE TABLE ready_tasks (
 
 -- What the engine itself has to do at a time, to or with a subject. The kinds are numbered in the code; 0 is
 -- the deadline of an execution, 1 a wait of one, 2 a look at a schedule, 3 a look at the children of an
--- execution, 4 the sweep of those that are open. The cause tells apart two rows about one subject at one time.
+-- execution, 4 the sweep of those that are open. The cause tells apart two rows about one subject at one
+-- time.
 CREATE TABLE due_rows (
     tenant_id BLOB    NOT NULL,
     kind      INTEGER NOT NULL CHECK (kind BETWEEN 0 AND 15),
@@ -368,9 +369,9 @@ CREATE TABLE task_attempts (
     PRIMARY KEY (tenant_id, execution_id, task, attempt)
 ) STRICT, WITHOUT ROWID;
 
--- What people look at who look with SQL: ids and times that can be read, and no payloads. They are part of the
--- interface (docs/guides/reference.md), as nothing else in a file is. Their twins on PostgreSQL have the same
--- columns.
+-- What people look at who look with SQL: ids and times that can be read, and no payloads. They are part of
+-- the interface (docs/guides/reference.md), as nothing else in a file is. Their twins on PostgreSQL have the
+-- same columns.
 CREATE VIEW v_executions AS
 SELECT
     lower(substr(hex(tenant_id), 1, 8) || '-' || substr(hex(tenant_id), 9, 4) || '-' || substr(hex(tenant_id), 13, 4) || '-'

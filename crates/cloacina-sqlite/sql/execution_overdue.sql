@@ -4,7 +4,8 @@ SELECT DISTINCT execution_id, workflow, fingerprint FROM ready_tasks
 WHERE tenant_id = ?1 AND priority >= 0 AND due_at <= ?2
   AND (workflow, fingerprint) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?3))
 UNION
--- Waits and children that nobody looks at: whoever has the code would, of executions that somebody paused too.
+-- Waits and children that nobody looks at: whoever has the code would, of executions that somebody paused
+-- too.
 SELECT execution.id, execution.workflow, execution.fingerprint
 FROM due_rows AS due
 JOIN workflow_executions AS execution ON execution.tenant_id = ?1 AND execution.id = due.subject

@@ -1,5 +1,5 @@
--- A child below ?2 that has none itself: the first of the first. Nothing if ?2 has no children, and null if one
--- on the way is not over.
+-- A child below ?2 that has none itself: the first of the first. Nothing if ?2 has no children, and null if
+-- one on the way is not over.
 WITH RECURSIVE down (id, depth, over) AS (
     SELECT ?2, 0, 1
     UNION ALL

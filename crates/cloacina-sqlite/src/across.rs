@@ -1,5 +1,5 @@
-//! What the files of many tenants hold, read without opening a store: a connection for each, one after the other,
-//! on a thread that may take its time.
+//! What the files of many tenants hold, read without opening a store: a connection for each, one after the
+//! other, on a thread that may take its time.
 
 use std::path::Path;
 

@@ -275,8 +275,8 @@ impl Directory {
         Ok(due)
     }
 
-    /// The tenants in whose files executions may have been kept for longer than they are to be, and that nobody
-    /// has open, each with how much longer: what has to go there is deleted by whoever opens a
+    /// The tenants in whose files executions may have been kept for longer than they are to be, and that
+    /// nobody has open, each with how much longer: what has to go there is deleted by whoever opens a
     /// [store](crate::SqliteStore::open_address) on them. One look into the registry, whatever the number of
     /// files; none of them is opened.
     ///

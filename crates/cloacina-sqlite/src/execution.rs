@@ -612,8 +612,8 @@ pub(crate) fn over(
 /// How many children go with a few executions in a transaction.
 const CHILDREN_AT_ONCE: usize = 256;
 
-/// Deletes those of the executions that ended before `before`, after their children, as far as these are over.
-/// Returns how many.
+/// Deletes those of the executions that ended before `before`, after their children, as far as these are
+/// over. Returns how many.
 pub(crate) fn prune(
     connection: &Connection,
     tenant: TenantId,

@@ -1,5 +1,5 @@
-//! What a file holds, in so few words that the registry of a directory remembers it: which files a look over all
-//! tenants has to read.
+//! What a file holds, in so few words that the registry of a directory remembers it: which files a look over
+//! all tenants has to read.
 
 use std::time::Duration;
 

@@ -2,14 +2,14 @@
 //! them.
 //!
 //! The registry is a SQLite file beside them, which says nothing that the files do not say as well, but for
-//! the keys of the service and its tenants, and the audit of what was done about them. It is kept by the stores: each that opens a file in a directory
-//! with a registry notes it there.
+//! the keys of the service and its tenants, and the audit of what was done about them. It is kept by the
+//! stores: each that opens a file in a directory with a registry notes it there.
 //!
 //! - *Before* a file is written to, it is noted as open. While it is, nothing is promised about when work is
 //!   due in it.
 //! - When a store closes the file or lets it rest, it notes the next due time that it reads there and which
-//!   kinds of executions and waits there are, and only then makes sure that nobody else wrote since it read. Whoever writes later has noted the file as open
-//!   before, and notes the due time afterwards.
+//!   kinds of executions and waits there are, and only then makes sure that nobody else wrote since it read.
+//!   Whoever writes later has noted the file as open before, and notes the due time afterwards.
 //!
 //! So what the registry says may be early, which costs a look, and not late. A process that dies leaves its
 //! files noted as open, and they are looked at. A commit to the registry does not wait for the disk; after
@@ -332,8 +332,8 @@ impl Holder {
         })
     }
 
-    /// Notes that this store is about to close the file, when work is due in it, and what it holds. What processes left open
-    /// that are gone has been looked at by now.
+    /// Notes that this store is about to close the file, when work is due in it, and what it holds. What
+    /// processes left open that are gone has been looked at by now.
     pub(crate) fn rested(&self, due: Option<i64>, holds: Option<Holds>) -> Result<(), Failure> {
         self.registry.write(|connection| {
             self.registry.hold(connection, &self.id, holds)?;

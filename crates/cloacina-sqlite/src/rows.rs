@@ -151,8 +151,8 @@ pub(crate) fn due_delete(
     Ok(connection.prepare_cached(DUE_DELETE)?.execute(values)? > 0)
 }
 
-/// An execution has ended: the schedule that started it is looked at now, and its parent; its own children are
-/// swept that are open.
+/// An execution has ended: the schedule that started it is looked at now, and its parent; its own children
+/// are swept that are open.
 pub(crate) fn relations_wake(
     connection: &Connection,
     tenant: TenantId,

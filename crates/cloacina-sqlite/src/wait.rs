@@ -274,7 +274,8 @@ fn move_looks(
     Ok(!causes.is_empty())
 }
 
-/// The waits of an execution whose code nobody has are not to be looked at, nor its children. Whether any was.
+/// The waits of an execution whose code nobody has are not to be looked at, nor its children. Whether any
+/// was.
 pub(crate) fn away(
     connection: &Connection,
     tenant: TenantId,

@@ -15,8 +15,8 @@ pub(crate) fn find(names: &[&str], besides: &[&str]) -> Option<PathBuf> {
     all.into_iter().find(|program| fs::metadata(program).is_ok_and(|metadata| metadata.is_file()))
 }
 
-/// A program that is found, or installed with this package of Debian where we are root: in a container or on a
-/// CI machine; on a machine of their own, people are not root.
+/// A program that is found, or installed with this package of Debian where we are root: in a container or on
+/// a CI machine; on a machine of their own, people are not root.
 ///
 /// # Errors
 ///

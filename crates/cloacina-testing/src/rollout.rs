@@ -1,5 +1,5 @@
-//! What a store of the schedules that all tenants have promises. It is no store of executions, so this is apart
-//! from their [conformance](mod@crate::conformance).
+//! What a store of the schedules that all tenants have promises. It is no store of executions, so this is
+//! apart from their [conformance](mod@crate::conformance).
 
 use cloacina_core::store::{Rollout, ScheduleTemplates, TemplateStore};
 use jiff::Timestamp;

@@ -4,7 +4,8 @@ use cloacina::audit::{Actor, AuditRecord, AuditVerdict};
 use cloacina::tenants::{Across, Diagnosis, Placement, TenantManager};
 use cloacina::{Cursor, Error, ErrorKind, ExecutionFilter, ExecutionResult, Runner, Uuid, Waiting};
 
-/// What is served: the tenants of a [`TenantManager`], or a single [`Runner`] as a tenant of its place's name.
+/// What is served: the tenants of a [`TenantManager`], or a single [`Runner`] as a tenant of its place's
+/// name.
 #[derive(Debug, Clone)]
 pub struct Engine {
     inner: Inner,

@@ -1,8 +1,8 @@
 //! What was read a moment ago, for all who look at the same.
 //!
-//! When something changes, all open pages that show it are told at once, and fetch themselves anew. They share
-//! one look at the database. It is not kept for longer than that takes, so nobody is shown what was before the
-//! change that they were told of: a page waits longer than [`LASTS`] before it asks.
+//! When something changes, all open pages that show it are told at once, and fetch themselves anew. They
+//! share one look at the database. It is not kept for longer than that takes, so nobody is shown what was
+//! before the change that they were told of: a page waits longer than [`LASTS`] before it asks.
 
 use std::any::Any;
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! Routes that say who may use them.
 //!
-//! A handler is taken only if its first argument is a [`Permit`]: a route that declares no permission does not
-//! compile. Each route says what it takes and answers; the OpenAPI document is made of that, and the test
+//! A handler is taken only if its first argument is a [`Permit`]: a route that declares no permission does
+//! not compile. Each route says what it takes and answers; the OpenAPI document is made of that, and the test
 //! that tries every role on every route goes by the same list.
 
 use std::sync::Arc;
@@ -117,7 +117,8 @@ impl Doc {
         self.mentions::<T>().answers::<Page<T>>("200", what)
     }
 
-    /// What it answers is made of these: the schema of a generic type does not bring that of its parameter along.
+    /// What it answers is made of these: the schema of a generic type does not bring that of its parameter
+    /// along.
     pub(crate) fn mentions<T: ToSchema>(mut self) -> Self {
         self.known::<T>();
         self

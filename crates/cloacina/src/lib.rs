@@ -1,7 +1,7 @@
 //! Durable workflows for many tenants, embedded in your program.
 //!
-//! Tasks are async functions, workflows are graphs of them, and every step survives a crash in a database that
-//! you already run: a SQLite file, or PostgreSQL.
+//! Tasks are async functions, workflows are graphs of them, and every step survives a crash in a database
+//! that you already run: a SQLite file, or PostgreSQL.
 //!
 //! ```standalone_crate
 //! # #[cfg(all(feature = "macros", feature = "sqlite"))]

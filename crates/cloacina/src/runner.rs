@@ -143,8 +143,8 @@ impl Runner {
 
     /// The tenant's own data: a handle, whose clones share everything.
     ///
-    /// What its methods return borrows it. `runner.data()?.read(…).await` needs no more; to keep the future for
-    /// later, as for a `join!`, bind the handle first: `let db = runner.data()?;`.
+    /// What its methods return borrows it. `runner.data()?.read(…).await` needs no more; to keep the future
+    /// for later, as for a `join!`, bind the handle first: `let db = runner.data()?;`.
     ///
     /// # Errors
     ///

@@ -13,8 +13,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service for the tenants of a manager, and the keys that are kept beside them. A request waits for the
-    /// end of its workflow for `patience`; then the caller is told that it goes on.
+    /// A service for the tenants of a manager, and the keys that are kept beside them. A request waits for
+    /// the end of its workflow for `patience`; then the caller is told that it goes on.
     #[must_use]
     pub fn new(manager: TenantManager, patience: Duration) -> Self {
         let keys = ApiKeys::new(manager.keys());

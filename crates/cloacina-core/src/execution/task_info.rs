@@ -161,8 +161,8 @@ impl TaskInfo {
     }
 
     /// How a task ended that comes before this one, which runs although it failed or was skipped: by a
-    /// [rule](crate::TriggerRule). `None` if none of this id comes before it. To ask costs a look at what this
-    /// process knows, and nothing if it is not asked.
+    /// [rule](crate::TriggerRule). `None` if none of this id comes before it. To ask costs a look at what
+    /// this process knows, and nothing if it is not asked.
     ///
     /// ```
     /// # use cloacina_core::execution::{DependencyOutcome, TaskInfo};

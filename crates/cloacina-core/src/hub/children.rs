@@ -32,8 +32,8 @@ const LOADED_AT_ONCE: usize = 100;
 pub(super) const DEEPEST: u16 = 16;
 
 impl Hub {
-    /// Settles what is due of children in a place. Returns how many steps that were, and how many due rows were
-    /// taken away besides.
+    /// Settles what is due of children in a place. Returns how many steps that were, and how many due rows
+    /// were taken away besides.
     pub(super) async fn settle_all_children(
         self: &Arc<Self>,
         place: &Arc<OpenPlace>,
@@ -323,8 +323,8 @@ impl Hub {
     }
 }
 
-/// What a node does that is reached and waits for children, about which this is known: it begins to wait, or is
-/// over at once.
+/// What a node does that is reached and waits for children, about which this is known: it begins to wait, or
+/// is over at once.
 pub(super) fn begun(known: &Known, items: &Result<Arc<Items>, String>) -> Option<WaitStep> {
     let spec = known.children()?;
     let over = |outcome| WaitStep::End(known.end(EndedBy::Rule, outcome, Vec::new()));

@@ -16,8 +16,8 @@ use crate::store::{Control, Expansion, NewExecution, Rerun, StoreError};
 const AT_ONCE: (usize, usize) = (256, 10_000);
 
 impl Hub {
-    /// Expands what is due in a place. It needs no slot: the tasks go to the ready table. Whether that is under
-    /// way now.
+    /// Expands what is due in a place. It needs no slot: the tasks go to the ready table. Whether that is
+    /// under way now.
     pub(super) fn expand(self: &Arc<Self>, place: &Arc<OpenPlace>) -> bool {
         let expansions = {
             let mut state = place.state();

@@ -1,7 +1,7 @@
 //! Tasks that wait for executions while they hold a slot.
 //!
-//! Where every slot is held so, nothing can start any more, not even what they wait for. The log says so. A wait
-//! in another task of the runtime, which the task spawned, is not seen.
+//! Where every slot is held so, nothing can start any more, not even what they wait for. The log says so. A
+//! wait in another task of the runtime, which the task spawned, is not seen.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -66,8 +66,8 @@ fn here() -> Option<Arc<dyn Holder>> {
     holder
 }
 
-/// Waits for an execution. If the waiter is a task that holds a slot, somebody looks meanwhile whether that can
-/// end.
+/// Waits for an execution. If the waiter is a task that holds a slot, somebody looks meanwhile whether that
+/// can end.
 pub(crate) async fn waiting<T>(execution: ExecutionId, wait: impl Future<Output = T>) -> T {
     let Some(holder) = here() else { return wait.await };
     let waiting = Waiting::begin(holder);

@@ -41,8 +41,8 @@ impl Hub {
         });
     }
 
-    /// Settles what is due of one sort of nodes in a place. Returns how much that was; `None` if somebody does
-    /// it, who looks once more then.
+    /// Settles what is due of one sort of nodes in a place. Returns how much that was; `None` if somebody
+    /// does it, who looks once more then.
     pub(super) async fn settle(
         self: &Arc<Self>,
         sort: Sort,

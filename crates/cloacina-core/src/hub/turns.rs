@@ -11,8 +11,8 @@ use super::place::OpenPlace;
 /// One task lowers them.
 const LOWERED: (usize, usize) = (256, 1);
 
-/// How many places are settled in one transaction, and how many such transactions there are at once: while one
-/// waits for what somebody else has locked, another goes on.
+/// How many places are settled in one transaction, and how many such transactions there are at once: while
+/// one waits for what somebody else has locked, another goes on.
 const SETTLED: (usize, usize) = (64, 2);
 
 /// How many places share one answer about which code lives. One task asks.

@@ -193,7 +193,8 @@ pub struct AuditChain {
 
 /// Where the audit is kept.
 ///
-/// What is done in a tenant's place is noted there, or in the database that it is in, in the same transaction.
+/// What is done in a tenant's place is noted there, or in the database that it is in, in the same
+/// transaction.
 #[async_trait]
 pub trait AuditStore: Send + Sync + 'static {
     /// Seals the rows that are committed and not sealed, behind those that are.
@@ -217,8 +218,8 @@ pub struct AuditVerdict {
     /// The seal of the last of them, in hexadecimal digits. Whoever notes it elsewhere finds a later change
     /// of all that was before.
     pub head: Option<String>,
-    /// The number of the first row that was changed or slipped in, or before which one is missing; that of the
-    /// last row there is if some are missing behind it, 0 if there is none.
+    /// The number of the first row that was changed or slipped in, or before which one is missing; that of
+    /// the last row there is if some are missing behind it, 0 if there is none.
     pub broken_at: Option<i64>,
 }
 

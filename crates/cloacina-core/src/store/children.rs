@@ -2,9 +2,9 @@
 //!
 //! The node is a [wait](super::WaitBegin), and how far it is stands in the counters of its row. Children are
 //! started, and counted when they have ended, under the lock of their parent.
-//! [`children_due`](super::Store::children_due) reads what is due, and locks nothing. Who read it decides, and
-//! [`children_settle`](super::Store::children_settle) does what was decided where the counters are still those
-//! that were read.
+//! [`children_due`](super::Store::children_due) reads what is due, and locks nothing. Who read it decides,
+//! and [`children_settle`](super::Store::children_settle) does what was decided where the counters are still
+//! those that were read.
 
 use std::sync::Arc;
 

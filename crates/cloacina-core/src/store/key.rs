@@ -89,8 +89,8 @@ pub struct NewKey {
     pub id: KeyId,
     /// The hash of its secret.
     pub hash: KeyHash,
-    /// The key that it is a session of, and with which it goes. It has the same tenant, unless that key is the
-    /// operator's.
+    /// The key that it is a session of, and with which it goes. It has the same tenant, unless that key is
+    /// the operator's.
     pub parent: Option<KeyId>,
     /// Whose it is: the name of a tenant; the operator's if there is none.
     pub tenant: Option<String>,

@@ -206,8 +206,8 @@ pub struct ScheduleChange {
 }
 
 /// Decides about schedules that are locked, at the time that the clock on the wall says. It may be asked
-/// again when a transaction is repeated; then nothing is left of what it said before. All that is decided in a
-/// transaction has one budget.
+/// again when a transaction is repeated; then nothing is left of what it said before. All that is decided in
+/// a transaction has one budget.
 pub type Decide =
     Arc<dyn Fn(Vec<ScheduleRecord>, Timestamp, &mut Budget) -> Vec<ScheduleChange> + Send + Sync>;
 

@@ -144,7 +144,8 @@ impl TaskDefinition {
         self
     }
 
-    /// How many items of its [map](Self::map) are open at once, see [`Wait::parallel`](super::Wait::parallel).
+    /// How many items of its [map](Self::map) are open at once, see
+    /// [`Wait::parallel`](super::Wait::parallel).
     #[must_use]
     pub fn parallel(mut self, parallel: u32) -> Self {
         self.map = Some(Children { parallel, ..self.map.unwrap_or_else(|| Children::of(String::new())) });

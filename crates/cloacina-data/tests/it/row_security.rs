@@ -265,6 +265,7 @@ async fn who_entered_cannot_reach_beyond_its_rows() {
         "SELECT * FROM cloacina.tenant".to_owned(),
         "SELECT * FROM cloacina.runner".to_owned(),
         "UPDATE cloacina.doorbell SET due_at = NULL".to_owned(),
+        "SELECT * FROM cloacina.retention".to_owned(),
         "SELECT cloacina.fence(gen_random_uuid())".to_owned(),
         "INSERT INTO workflow_executions (tenant_id) VALUES (gen_random_uuid())".to_owned(),
         "DELETE FROM workflow_executions".to_owned(),

@@ -1,8 +1,8 @@
 //! The graph of an execution's tasks, drawn from left to right.
 //!
-//! A task stands in the layer behind the last of those that it comes after. An edge over several layers keeps a
-//! lane in each of them free, so that it crosses no task. In a large graph the tasks of a layer that are in one
-//! state are folded into one node, but for those in trouble.
+//! A task stands in the layer behind the last of those that it comes after. An edge over several layers keeps
+//! a lane in each of them free, so that it crosses no task. In a large graph the tasks of a layer that are in
+//! one state are folded into one node, but for those in trouble.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -66,8 +66,8 @@ use crate::runner::{Runner, RunnerBuilder, RunnerConfig};
 /// How often the manager looks after its tenants.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often files are looked for in which something is to be deleted, and how long one is left alone in which
-/// nothing could be.
+/// How often files are looked for in which something is to be deleted, and how long one is left alone in
+/// which nothing could be.
 #[cfg(feature = "sqlite")]
 const PRUNE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 
@@ -168,8 +168,8 @@ impl TenantManager {
         Some(NewAudit { actor, action, object: None, detail: None })
     }
 
-    /// Rows of the audit, the newest first: at most `limit`, all before `before`, the number of the last one of
-    /// the page before. Those about a tenant, or all of them.
+    /// Rows of the audit, the newest first: at most `limit`, all before `before`, the number of the last one
+    /// of the page before. Those about a tenant, or all of them.
     ///
     /// In a PostgreSQL database these are what was done about tenants and in their places, but for what was
     /// done in databases of their own: that, and what was done in a tenant's SQLite file, is told by
@@ -752,8 +752,8 @@ impl Shared {
         }
     }
 
-    /// Deletes what has been kept for long enough in the file of a tenant that is not open. Whether anything was
-    /// deleted, and whether there is more.
+    /// Deletes what has been kept for long enough in the file of a tenant that is not open. Whether anything
+    /// was deleted, and whether there is more.
     #[cfg(feature = "sqlite")]
     async fn prune_file(&self, files: &sqlite::Files, id: &cloacina_sqlite::FileId) -> (bool, bool) {
         let Ok(name) = TenantName::parse(id.as_str()) else { return (false, false) };
@@ -833,8 +833,8 @@ impl Shared {
 async fn prune_files(manager: Weak<Shared>) {
     let of = |manager: &Weak<Shared>| manager.upgrade().filter(|shared| !shared.shut.load(Ordering::Acquire));
     let Some(clock) = of(&manager).map(|shared| Arc::clone(&shared.config.clock)) else { return };
-    // Those in which there was nothing to be deleted, although something was kept for long enough: it is locked,
-    // or something reads it still.
+    // Those in which there was nothing to be deleted, although something was kept for long enough: it is
+    // locked, or something reads it still.
     let mut aside: HashMap<cloacina_sqlite::FileId, Duration> = HashMap::new();
     loop {
         clock.sleep(PRUNE.0).await;

@@ -196,8 +196,8 @@ impl Files {
         aged.into_iter().map(|(id, _)| id).collect()
     }
 
-    /// Deletes, for a moment, what has been kept for long enough in a file. What came of it says whether anything
-    /// was deleted, and whether there is more.
+    /// Deletes, for a moment, what has been kept for long enough in a file. What came of it says whether
+    /// anything was deleted, and whether there is more.
     pub(super) async fn prune(
         &self,
         id: &FileId,

@@ -66,8 +66,8 @@ const NOTED: usize = 64;
 const ASK: Duration = Duration::from_secs(60);
 
 impl Shared {
-    /// Gives the schedules that all tenants have to those that nobody opens, until the manager is gone. One that
-    /// only submits, as a command does that ends soon, gives what it has put itself.
+    /// Gives the schedules that all tenants have to those that nobody opens, until the manager is gone. One
+    /// that only submits, as a command does that ends soon, gives what it has put itself.
     pub(super) async fn roll_out(manager: Weak<Shared>) {
         let Some((rollout, mut asks)) =
             manager.upgrade().map(|shared| (Arc::clone(&shared.rollout), !shared.config.submit_only))

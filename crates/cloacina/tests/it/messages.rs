@@ -1,8 +1,8 @@
 //! What is said of wrong inputs, as people read it: `messages.txt`.
 //!
-//! With `CLOACINA_UPDATE=1` the file is written anew. Read each line aloud once before you commit it: it has a
-//! verb, it names the tenant, the workflow or the task, and it says what to do. What is said of statements on
-//! tenants' data stands in `cloacina-data/src/gate/tests/messages.txt`.
+//! With `CLOACINA_UPDATE=1` the file is written anew. Read each line aloud once before you commit it: it has
+//! a verb, it names the tenant, the workflow or the task, and it says what to do. What is said of statements
+//! on tenants' data stands in `cloacina-data/src/gate/tests/messages.txt`.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! What is said of statements that people get wrong, as they read it: `messages.txt`.
 //!
-//! Read each line aloud once before you change the file: it has a verb, it names the tenant and what is wrong,
-//! and it says what to do.
+//! Read each line aloud once before you change the file: it has a verb, it names the tenant and what is
+//! wrong, and it says what to do.
 
 use std::fmt::Write as _;
 
