@@ -44,7 +44,20 @@ pub(crate) fn ring<'a>(tenant: TenantId, now: Option<Timestamp>) -> Step<'a> {
     ring_at(tenant, now, None)
 }
 
-/// The same if due rows were left as well, the earliest of which is due at `due`.
+/// As [`ring_at`], for each of these tenants, who share tables if there are several. They come in order.
+pub(crate) fn ring_all<'a>(
+    tenants: Vec<Uuid>,
+    now: Option<Timestamp>,
+    due: Vec<Option<Timestamp>>,
+) -> Option<Step<'a>> {
+    match (&tenants[..], &due[..]) {
+        ([], _) => None,
+        ([tenant], [due]) => Some(Step::Run(sql::BELL_RING, params![*tenant, now, *due])),
+        _ => Some(Step::Run(sql::MANY_BELL_RING, params![tenants, now, due])),
+    }
+}
+
+/// As [`ring`], if due rows were left as well, the earliest of which is due at `due`.
 pub(crate) fn ring_at<'a>(tenant: TenantId, now: Option<Timestamp>, due: Option<Timestamp>) -> Step<'a> {
     Step::Run(sql::BELL_RING, params![Uuid::from(tenant), now, due])
 }

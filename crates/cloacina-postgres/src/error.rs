@@ -38,6 +38,17 @@ pub(crate) fn named(place: &Place) -> String {
     format!("{}` of tenant `{}", place.schema, place.name)
 }
 
+/// As [`named`], for places that share tables.
+pub(crate) fn named_all(places: &[&Place]) -> String {
+    match places {
+        [] => String::new(),
+        [one] => named(one),
+        [Place { schema, name, .. }, others @ ..] => {
+            format!("{schema}` of tenant `{name}` and of {} others in `{schema}", others.len())
+        }
+    }
+}
+
 impl Failure {
     /// The SQLSTATE of the statement that was refused.
     pub(crate) fn code(&self) -> Option<&str> {

@@ -467,13 +467,11 @@ impl Store for PostgresStore {
 
     async fn execution_expand(
         &self,
-        place: &Place,
-        workflows: &Arc<[Expansion]>,
+        places: &[(Arc<Place>, Arc<[Expansion]>)],
         limit: usize,
         now: Option<Timestamp>,
-    ) -> Result<Expanded> {
-        let workflows = Arc::clone(workflows);
-        self.run(expand::expand(Arc::clone(&self.inner), place.clone(), workflows, limit, now)).await
+    ) -> Result<Vec<Expanded>> {
+        self.run(expand::expand(Arc::clone(&self.inner), places.to_vec(), limit, now)).await
     }
 
     async fn execution_expand_rerun(

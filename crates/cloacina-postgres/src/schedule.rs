@@ -16,7 +16,8 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::audit;
-use crate::error::Failure;
+use crate::doorbell;
+use crate::error::{Failure, named_all};
 use crate::execution::long_in_place;
 use crate::flight::{Step, Use, params};
 use crate::inner::Inner;
@@ -100,14 +101,7 @@ pub(crate) async fn settle(
 
 /// How an error names places.
 fn named(due: &[Due]) -> String {
-    match due {
-        [] => String::new(),
-        [one] => crate::error::named(&one.place),
-        [first, others @ ..] => {
-            let Place { schema, name, .. } = &*first.place;
-            format!("{schema}` of tenant `{name}` and of {} others in `{schema}", others.len())
-        }
-    }
+    named_all(&due.iter().map(|due| &*due.place).collect::<Vec<_>>())
 }
 
 pub(crate) async fn change(
@@ -346,11 +340,7 @@ fn ring<'a>(
             at.push(due);
         }
     }
-    match (&rung[..], &at[..]) {
-        ([], _) => {}
-        ([tenant], [due]) => steps.push(Step::Run(sql::BELL_RING, params![*tenant, now, *due])),
-        _ => steps.push(Step::Run(sql::MANY_BELL_RING, params![rung, now, at])),
-    }
+    steps.extend(doorbell::ring_all(rung, now, at));
 }
 
 fn put<'a>(now: Option<Timestamp>, rows: &[(Uuid, &'a ScheduleRow)]) -> Step<'a> {

@@ -334,12 +334,11 @@ impl Store for FaultyStore {
 
     async fn execution_expand(
         &self,
-        place: &Place,
-        workflows: &Arc<[Expansion]>,
+        places: &[(Arc<Place>, Arc<[Expansion]>)],
         limit: usize,
         now: Option<Timestamp>,
-    ) -> Result<Expanded> {
-        let work = self.inner.execution_expand(place, workflows, limit, now);
+    ) -> Result<Vec<Expanded>> {
+        let work = self.inner.execution_expand(places, limit, now);
         self.through(Method::ExecutionExpand, work).await
     }
 

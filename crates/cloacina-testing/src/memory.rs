@@ -315,15 +315,18 @@ impl Store for MemoryStore {
 
     async fn execution_expand(
         &self,
-        place: &Place,
-        workflows: &Arc<[Expansion]>,
+        places: &[(Arc<Place>, Arc<[Expansion]>)],
         limit: usize,
         now: Option<Timestamp>,
-    ) -> Result<Expanded> {
+    ) -> Result<Vec<Expanded>> {
+        let now = or_system(now);
         let mut tables = self.shared.lock();
-        let expanded = tables.place(place)?.expand(workflows, limit, or_system(now));
+        let mut all = Vec::with_capacity(places.len());
+        for (place, workflows) in places {
+            all.push(tables.place(place)?.expand(workflows, limit, now));
+        }
         tables.hint(self.number);
-        Ok(expanded)
+        Ok(all)
     }
 
     async fn execution_expand_rerun(

@@ -9,70 +9,133 @@ use crate::error::Error;
 use crate::id::ExecutionId;
 use crate::origin::taken_out;
 use crate::rerun::{self, From};
-use crate::store::{Control, Expansion, NewExecution, Rerun, StoreError};
+use crate::store::{Control, Expanded, Expansion, NewExecution, Rerun, StoreError};
 
 /// How many executions are expanded in one transaction, and how many tasks they have then at most, unless one
 /// has more.
 const AT_ONCE: (usize, usize) = (256, 10_000);
 
+/// How many executions of each place are expanded where several share a transaction. A place with more has one
+/// of its own for the others.
+const OF_EACH: usize = 10;
+
 impl Hub {
     /// Expands what is due in a place. It needs no slot: the tasks go to the ready table. Whether that is
     /// under way now.
     pub(super) fn expand(self: &Arc<Self>, place: &Arc<OpenPlace>) -> bool {
-        let expansions = {
+        {
             let mut state = place.state();
             if state.claiming.expanding {
                 return true;
             }
-            if !state.may_expand() {
+            if !state.may_expand() || state.expansions().is_empty() {
                 return false;
             }
-            let expansions = state.expansions();
-            state.claiming.expanding = !expansions.is_empty();
-            expansions
-        };
-        if expansions.is_empty() {
-            return false;
+            state.claiming.expanding = true;
         }
-        self.spawn(Arc::clone(self).expand_all(Arc::clone(place), expansions.into()));
+        if !place.place.shared {
+            self.spawn(Arc::clone(self).expand_alone(Arc::clone(place), false));
+        } else if self.expanding.add(Arc::clone(place)) {
+            self.spawn(Arc::clone(self).expand_together());
+        }
         true
     }
 
-    async fn expand_all(self: Arc<Self>, place: Arc<OpenPlace>, expansions: Arc<[Expansion]>) {
-        let most = expansions.iter().map(|expansion| expansion.tasks.len()).max().unwrap_or_default();
-        let limit = (AT_ONCE.1 / most.max(1)).clamp(1, AT_ONCE.0);
-        let mut any = false;
+    /// Places that share tables are expanded together: while some are, others gather.
+    async fn expand_together(self: Arc<Self>) {
+        loop {
+            let places = self.expanding.next();
+            if places.is_empty() {
+                return;
+            }
+            let answer = self.expand_some(&places, OF_EACH).await;
+            for (at, place) in places.into_iter().enumerate() {
+                match answer.as_ref().map(|(limit, expanded)| (*limit, &expanded[at])) {
+                    Ok((limit, Expanded { executions, reruns })) => {
+                        let any = *executions > 0;
+                        if any {
+                            self.expanded(&place);
+                        }
+                        if reruns.is_empty() && *executions < limit {
+                            self.end_expanding(&place, any);
+                        } else {
+                            self.spawn(Arc::clone(&self).expand_alone(place, any));
+                        }
+                    }
+                    // One of them may be in trouble, and keeps the others waiting no longer.
+                    Err(_) => self.spawn(Arc::clone(&self).expand_alone(place, false)),
+                }
+            }
+        }
+    }
+
+    /// Expands all that is due in a place. `any` is whether something was before.
+    async fn expand_alone(self: Arc<Self>, place: Arc<OpenPlace>, mut any: bool) {
         while place.state().may_expand() {
-            let (store, inner, now) =
-                (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());
-            let known = Arc::clone(&expansions);
             let answer = {
                 let _turn = self.turn_in(&place).await;
-                self.ask(async move { store.execution_expand(&inner, &known, limit, now).await }).await
+                self.expand_some(std::slice::from_ref(&place), AT_ONCE.0).await
             };
             place.troubles.expanding.note(place.whose(), &answer);
             // What was not expanded now is seen by the next look.
-            let expanded = answer.unwrap_or_default();
-            let mut done = expanded.executions;
-            for rerun in &expanded.reruns {
-                let answer = self.expand_rerun(&place, *rerun, &expansions).await;
-                place.troubles.expanding.note(place.whose(), &answer);
-                done += usize::from(answer.unwrap_or_default());
+            let Ok((limit, mut expanded)) = answer else { break };
+            let Expanded { executions, reruns } = expanded.pop().unwrap_or_default();
+            let mut done = executions;
+            if !reruns.is_empty() {
+                let expansions = place.state().expansions();
+                for rerun in &reruns {
+                    let answer = self.expand_rerun(&place, *rerun, &expansions).await;
+                    place.troubles.expanding.note(place.whose(), &answer);
+                    done += usize::from(answer.unwrap_or_default());
+                }
             }
             any |= done > 0;
             if done > 0 {
-                place.state().claiming.note_any();
-                self.look(&place);
+                self.expanded(&place);
             }
             // Reruns of which nothing came would be met again at once.
-            if done == 0 || expanded.executions + expanded.reruns.len() < limit {
+            if done == 0 || executions + reruns.len() < limit {
                 break;
             }
         }
+        self.end_expanding(&place, any);
+    }
+
+    /// There are tasks to be claimed.
+    fn expanded(&self, place: &Arc<OpenPlace>) {
+        place.state().claiming.note_any();
+        self.look(place);
+    }
+
+    /// Expands at most `most` executions of each of these places, in one transaction. How many of each it may
+    /// have been, and what came of it.
+    async fn expand_some(
+        &self,
+        places: &[Arc<OpenPlace>],
+        most: usize,
+    ) -> Result<(usize, Vec<Expanded>), StoreError> {
+        let expanding: Vec<(_, Arc<[Expansion]>)> = places
+            .iter()
+            .map(|place| {
+                let state = place.state();
+                let expansions = if state.may_expand() { state.expansions() } else { Vec::new() };
+                (Arc::clone(&place.place), expansions.into())
+            })
+            .collect();
+        let tasks = expanding.iter().flat_map(|(_, expansions)| expansions.iter());
+        let longest = tasks.map(|expansion| expansion.tasks.len()).max().unwrap_or_default();
+        let limit = (AT_ONCE.1 / longest.max(1) / places.len().max(1)).clamp(1, most);
+        let (store, now) = (Arc::clone(&self.store), self.clock.database_now());
+        let expanded = self.ask(async move { store.execution_expand(&expanding, limit, now).await }).await?;
+        Ok((limit, expanded))
+    }
+
+    /// `any` is whether something has tasks now.
+    fn end_expanding(self: &Arc<Self>, place: &Arc<OpenPlace>, any: bool) {
         place.state().claiming.expanding = false;
         if !any {
             // What is due may be of workflows that nobody has.
-            self.look_for_orphans(&place);
+            self.look_for_orphans(place);
         }
     }
 
@@ -82,7 +145,7 @@ impl Hub {
         self: &Arc<Self>,
         place: &Arc<OpenPlace>,
         id: ExecutionId,
-        expansions: &Arc<[Expansion]>,
+        expansions: &[Expansion],
     ) -> Result<bool, StoreError> {
         let (store, inner, now) =
             (Arc::clone(&self.store), Arc::clone(&place.place), self.clock.database_now());

@@ -66,6 +66,7 @@ pub struct Hub {
     pub(super) turns: Turns,
     pub(super) lowering: Gathering,
     pub(super) settling: Gathering,
+    pub(super) expanding: Gathering,
     pub(super) orphaned: Gathering,
     /// Woken when a slot comes back that somebody waits for, when a place takes a turn, and for an earlier
     /// timer.
@@ -135,6 +136,7 @@ impl Hub {
             turns: Turns::default(),
             lowering: Gathering::lowering(),
             settling: Gathering::settling(),
+            expanding: Gathering::expanding(),
             orphaned: Gathering::orphaned(),
             slot_watch: Arc::new(Wake::default()),
             timers: Mutex::default(),

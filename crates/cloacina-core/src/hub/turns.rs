@@ -15,6 +15,9 @@ const LOWERED: (usize, usize) = (256, 1);
 /// one waits for what somebody else has locked, another goes on.
 const SETTLED: (usize, usize) = (64, 2);
 
+/// How many places are expanded in one transaction, and how many such transactions there are at once.
+const EXPANDED: (usize, usize) = (64, 2);
+
 /// How many places share one answer about which code lives. One task asks.
 const ORPHANED: (usize, usize) = (256, 1);
 
@@ -62,6 +65,11 @@ impl Gathering {
     /// Gathers places that share tables, and in which something may be due.
     pub(super) fn settling() -> Self {
         Self::new(SETTLED)
+    }
+
+    /// Gathers places that share tables, and in which executions wait for their tasks.
+    pub(super) fn expanding() -> Self {
+        Self::new(EXPANDED)
     }
 
     /// Gathers places whose work may be of code that nobody has.

@@ -307,17 +307,17 @@ pub trait Store: KeyStore + AuditStore {
         known: &Arc<[WorkflowKey]>,
     ) -> Result<Vec<(ExecutionId, WorkflowKey)>>;
 
-    /// Gives executions that were submitted by these names and whose start is due the tasks of the workflow,
-    /// at most `limit` of them, in one transaction. From then on they are as if they had been submitted with
-    /// it. What somebody else has locked stays. Reruns are told and left as they are: what they become has to
-    /// be worked out for each.
+    /// Gives executions that were submitted by the names of workflows of their place and whose start is due
+    /// the tasks of the workflow, at most `limit` of each place, in one transaction. From then on they are as
+    /// if they had been submitted with it. What somebody else has locked stays. Reruns are told and left as
+    /// they are: what they become has to be worked out for each. The places [share tables](Place::shared), or
+    /// there is one. The answers come in their order.
     async fn execution_expand(
         &self,
-        place: &Place,
-        workflows: &Arc<[Expansion]>,
+        places: &[(Arc<Place>, Arc<[Expansion]>)],
         limit: usize,
         now: Option<Timestamp>,
-    ) -> Result<Expanded>;
+    ) -> Result<Vec<Expanded>>;
 
     /// Gives a rerun that was recorded by the name of its workflow its tasks, those that are copied among
     /// them; what else is [said of it](NewExecution::expanding) does not count. False if somebody else did,

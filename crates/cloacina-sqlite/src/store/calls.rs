@@ -172,16 +172,20 @@ impl Store for SqliteStore {
 
     async fn execution_expand(
         &self,
-        place: &Place,
-        workflows: &Arc<[Expansion]>,
+        places: &[(Arc<Place>, Arc<[Expansion]>)],
         limit: usize,
         now: Option<Timestamp>,
-    ) -> Result<Expanded> {
-        self.own(place)?;
-        self.write(Durability::Full, |connection| {
-            expand::expand(connection, place.tenant, workflows, limit, self.micros(now))
-        })
-        .await
+    ) -> Result<Vec<Expanded>> {
+        // A file holds one place.
+        let mut expanded = Vec::with_capacity(places.len());
+        for (place, workflows) in places {
+            self.own(place)?;
+            let answer = self.write(Durability::Full, |connection| {
+                expand::expand(connection, place.tenant, workflows, limit, self.micros(now))
+            });
+            expanded.push(answer.await?);
+        }
+        Ok(expanded)
     }
 
     async fn execution_expand_rerun(

@@ -12,10 +12,10 @@ use cloacina_core::execution::{AttemptOutcome, AttemptRecord, SkipReason, TaskSt
 use cloacina_core::id::{ExecutionId, RunnerId, ScheduleId, TaskIndex, TenantId};
 use cloacina_core::store::{
     Bells, Claim, Claimed, Control, Controlled, Decide, DueKind, ENDS, ExecutionHeader, ExecutionList,
-    ExecutionRecord, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewExecution, NewTask,
-    NextDue, Outcome, Place, PlaceFlush, PlaceFlushed, PlaceName, RecordedExecutions, Repaired, RescuedPlace,
-    Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection, SchedulesSettled, Settled,
-    Store, StoreError, StoreErrorKind, TaskOutcome, TenantStatus, WorkflowKey,
+    ExecutionRecord, Expanded, Expansion, FireList, FireRecord, Flush, Flushed, Liveness, NewExecution,
+    NewTask, NextDue, Outcome, Place, PlaceFlush, PlaceFlushed, PlaceName, RecordedExecutions, Repaired,
+    RescuedPlace, Result, RunnerRecord, RunnerRegistration, ScheduleRecord, ScheduleSelection,
+    SchedulesSettled, Settled, Store, StoreError, StoreErrorKind, TaskOutcome, TenantStatus, WorkflowKey,
 };
 use cloacina_core::workflow::Fingerprint;
 use jiff::Timestamp;
@@ -320,14 +320,22 @@ impl Process {
         limit: usize,
         now: Timestamp,
     ) -> usize {
+        self.expand_any(workflow, waiting_on, limit, now).await.executions
+    }
+
+    async fn expand_any(
+        &self,
+        workflow: &WorkflowKey,
+        waiting_on: &[i16],
+        limit: usize,
+        now: Timestamp,
+    ) -> Expanded {
         let tasks = draft(waiting_on).tasks;
-        let (place, expansions) =
-            (Arc::clone(&self.place), [Expansion { workflow: workflow.clone(), tasks, on_failure: None }]);
-        let expansions: Arc<[Expansion]> = expansions.into();
-        let expanded = self
-            .call(|store| async move { store.execution_expand(&place, &expansions, limit, Some(now)).await })
-            .await;
-        expanded.executions
+        let expansion = Expansion { workflow: workflow.clone(), tasks, on_failure: None };
+        let places = [(Arc::clone(&self.place), Arc::from([expansion]))];
+        let expand =
+            |store: Arc<dyn Store>| async move { store.execution_expand(&places, limit, Some(now)).await };
+        self.call(expand).await.remove(0)
     }
 
     /// The reruns that are met by whoever has this version of the workflow.
@@ -337,13 +345,7 @@ impl Process {
         waiting_on: &[i16],
         now: Timestamp,
     ) -> Vec<ExecutionId> {
-        let tasks = draft(waiting_on).tasks;
-        let (place, expansions) =
-            (Arc::clone(&self.place), [Expansion { workflow: workflow.clone(), tasks, on_failure: None }]);
-        let expansions: Arc<[Expansion]> = expansions.into();
-        let expanded = self
-            .call(|store| async move { store.execution_expand(&place, &expansions, 10, Some(now)).await })
-            .await;
+        let expanded = self.expand_any(workflow, waiting_on, 10, now).await;
         assert_eq!(expanded.executions, 0);
         expanded.reruns
     }

@@ -158,3 +158,50 @@ async fn schedules_of_many_tenants_fire_once_each_beside_one_that_the_database_r
         runner.shutdown().await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn executions_by_name_of_many_tenants_get_their_tasks_beside_one_that_the_database_refuses() {
+    let (admin, url) = shared().await;
+    let mut tenants = vec!["acme".to_owned(), "globex".to_owned()];
+    for number in 0..20 {
+        let name = format!("t{number}");
+        admin.create_shared_tenant(&name).await.unwrap();
+        tenants.push(name);
+    }
+    let mut submitted = Vec::new();
+    for (number, tenant) in tenants.iter().enumerate() {
+        let config = RunnerConfig::builder().submit_only(true).build();
+        let submitter =
+            Runner::builder().database_url(&url).tenant(tenant).config(config).build().await.unwrap();
+        // Some have more than there is room for where several share a transaction.
+        let count = if number % 5 == 1 { 15 } else { 2 };
+        for _ in 0..count {
+            submitter.submit("w").by_name().send().await.unwrap();
+        }
+        submitted.push(count);
+        submitter.shutdown().await.unwrap();
+    }
+    let spoil = "INSERT INTO cloacina_shared.task_executions
+            (tenant_id, execution_id, task, name, state, waiting_on, due_at)
+        SELECT tenant_id, execution.id, 0, 't', 'ready', 0, now()
+        FROM cloacina_shared.workflow_executions AS execution JOIN cloacina.tenant USING (tenant_id)
+        WHERE tenant.name = 'acme'";
+    let spoilt = Cluster::shared().unwrap().superuser_url_of(&url);
+    query(&spoilt, &format!("WITH spoilt AS ({spoil} RETURNING 1) SELECT count(*)::text FROM spoilt")).await;
+    let mut runners = Vec::new();
+    for tenant in &tenants {
+        runners.push(runner(&url, tenant).await);
+    }
+    for (runner, count) in runners.iter().zip(submitted).skip(1) {
+        until(async || {
+            let filter = ExecutionFilter::all().status(ExecutionStatus::Completed);
+            runner.list(filter, None, 100).await.unwrap().len() == count
+        })
+        .await;
+    }
+    let pending = ExecutionFilter::all().status(ExecutionStatus::Pending);
+    assert_eq!(runners[0].list(pending, None, 10).await.unwrap().len(), 2);
+    for runner in runners {
+        runner.shutdown().await.unwrap();
+    }
+}
