@@ -1,5 +1,5 @@
--- Makes executions that are locked already those of a version; their tasks come in the next statement. Several
--- tenants share tables. On the ctids see `task_record`.
+-- Makes executions that are locked already those of a version; their tasks come in the next statement.
+-- Several tenants share tables. On the ctids see `task_record`.
 UPDATE workflow_executions AS execution SET
     fingerprint = new.fingerprint, expands_at = NULL, on_failure = coalesce(execution.on_failure, new.on_failure)
 FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[]) AS new (tenant_id, id, fingerprint, on_failure)

@@ -1,9 +1,10 @@
--- Takes ready rows of executions that are not expanded, of the workflows that each tenant has (`$3`, `$4`), at
--- most `$5` of each, with the locks on the executions. Several tenants share tables. It waits for no lock. What
--- follows is a statement of its own, under these locks.
+-- Takes ready rows of executions that are not expanded, of the workflows that each tenant has (`$3`, `$4`),
+-- at most `$5` of each, with the locks on the executions. Several tenants share tables. It waits for no lock.
+-- What follows is a statement of its own, under these locks.
 --
 -- A row that is about no execution, or does not agree with its own, which a tenant may have written, is taken
--- away: it would be in the way of the others for ever. `fits` says whether it agrees. Reruns are told and left.
+-- away: it would be in the way of the others for ever. `fits` says whether it agrees. Reruns are told and
+-- left.
 WITH clock AS (SELECT coalesce($2::timestamptz, now()) AS now),
 front AS MATERIALIZED (
     SELECT wanted.tenant_id, best.*

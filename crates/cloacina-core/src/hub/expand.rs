@@ -15,8 +15,8 @@ use crate::store::{Control, Expanded, Expansion, NewExecution, Rerun, StoreError
 /// has more.
 const AT_ONCE: (usize, usize) = (256, 10_000);
 
-/// How many executions of each place are expanded where several share a transaction. A place with more has one
-/// of its own for the others.
+/// How many executions of each place are expanded where several share a transaction. A place with more has
+/// one of its own for the others.
 const OF_EACH: usize = 10;
 
 impl Hub {
