@@ -1,5 +1,6 @@
 //! Deleting in one place what has been kept for long enough.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, LONGEST_WAIT};
@@ -10,7 +11,7 @@ use crate::store::{Place, Result, Store};
 
 /// How many finished executions are deleted in one transaction: at most, and at least. One that is quicker
 /// than this may be larger.
-const MOST: usize = 1000;
+pub(crate) const MOST: u32 = 1000;
 const LEAST: usize = 16;
 const QUICK: Duration = Duration::from_millis(100);
 
@@ -27,8 +28,6 @@ pub struct Pruning {
 pub struct Pruned {
     /// How many executions were deleted.
     pub executions: usize,
-    /// What was found.
-    pub found: OldestEnds,
     /// What is left.
     pub oldest: OldestEnds,
     /// Whether there is more to be deleted, and time is up.
@@ -36,8 +35,8 @@ pub struct Pruned {
 }
 
 impl Pruning {
-    /// Deletes what has been kept for long enough, batch after batch with pauses between them, for as long as
-    /// `go_on` says after each pause.
+    /// Deletes what has been kept for long enough, of what was `found`, batch after batch with pauses between
+    /// them, for as long as `go_on` says after each pause.
     ///
     /// # Errors
     ///
@@ -46,11 +45,11 @@ impl Pruning {
         &mut self,
         store: &dyn Store,
         clock: &dyn Clock,
-        place: &Place,
+        place: &Arc<Place>,
+        found: OldestEnds,
         retention: &Retention,
         go_on: impl Fn() -> bool + Send,
     ) -> Result<Pruned> {
-        let found = store.execution_oldest(place).await?;
         let mut all = 0;
         for end in ENDS {
             let (Some(_), Some(retention)) = (found.of(end), retention.after(end)) else { continue };
@@ -58,11 +57,14 @@ impl Pruning {
                 self.prune_ended(store, clock, place, (end, retention.min(LONGEST_WAIT)), &go_on).await?;
             all += executions;
             if more {
-                return Ok(Pruned { executions: all, found, oldest: found, more });
+                return Ok(Pruned { executions: all, oldest: found, more });
             }
         }
-        let oldest = if all > 0 { store.execution_oldest(place).await? } else { found };
-        Ok(Pruned { executions: all, found, oldest, more: false })
+        let mut oldest = found;
+        if all > 0 {
+            oldest = store.execution_oldest(std::slice::from_ref(place)).await?.pop().unwrap_or_default();
+        }
+        Ok(Pruned { executions: all, oldest, more: false })
     }
 
     async fn prune_ended(
@@ -112,7 +114,7 @@ struct Batch(usize);
 
 impl Default for Batch {
     fn default() -> Self {
-        Self(MOST)
+        Self(MOST as usize)
     }
 }
 
@@ -123,7 +125,7 @@ impl Batch {
 
     fn succeeded(&mut self, took: Duration) {
         if took < QUICK {
-            self.0 = (self.0 * 2).min(MOST);
+            self.0 = (self.0 * 2).min(MOST as usize);
         }
     }
 

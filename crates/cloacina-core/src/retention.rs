@@ -119,6 +119,11 @@ impl OldestEnds {
         }
     }
 
+    /// Whether there are any that are not kept for ever.
+    pub(crate) fn ends(&self, retention: &Retention) -> bool {
+        ENDS.into_iter().any(|end| self.of(end).is_some() && retention.after(end).is_some())
+    }
+
     /// When the first of them has been kept for long enough, or of those that end from `now` on.
     pub(crate) fn next(&self, retention: &Retention, now: Timestamp) -> Option<Timestamp> {
         let come_of_age = ENDS.into_iter().filter_map(|end| {

@@ -708,8 +708,8 @@ impl Store for PostgresStore {
         self.run(execution::prune(Arc::clone(&self.inner), place.clone(), end, retention, limit, now)).await
     }
 
-    async fn execution_oldest(&self, place: &Place) -> Result<OldestEnds> {
-        self.run(retention::oldest(Arc::clone(&self.inner), place.clone())).await
+    async fn execution_oldest(&self, places: &[Arc<Place>]) -> Result<Vec<OldestEnds>> {
+        self.run(retention::oldest(Arc::clone(&self.inner), places.to_vec())).await
     }
 
     async fn retention_take(
@@ -725,12 +725,10 @@ impl Store for PostgresStore {
 
     async fn retention_note(
         &self,
-        place: &Place,
-        oldest: &OldestEnds,
-        pause: Duration,
+        left: &[(TenantId, OldestEnds, Duration)],
         now: Option<Timestamp>,
     ) -> Result<()> {
-        self.run(retention::note(Arc::clone(&self.inner), place.tenant, *oldest, pause, now)).await
+        self.run(retention::note(Arc::clone(&self.inner), left.to_vec(), now)).await
     }
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {

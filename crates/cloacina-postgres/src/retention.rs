@@ -7,6 +7,7 @@
 //! Nobody writes to them when an execution ends. Whatever ends after a look ends after the look's time, less
 //! an hour for what was not committed yet, and this is what is noted where nothing is left.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,12 +24,20 @@ use crate::inner::Inner;
 use crate::row::column;
 use crate::statement::{self as sql, Login};
 
-pub(crate) async fn oldest(inner: Arc<Inner>, place: Place) -> Result<OldestEnds> {
-    let step = Step::Run(sql::EXECUTION_OLDEST, params![Uuid::from(place.tenant)]);
-    let rows = long_in_place(&inner, &place, &[step]).await?;
-    let Some(row) = rows[0].first() else { return Ok(OldestEnds::default()) };
-    let of = |name| column(row, name, &place.name);
-    Ok(OldestEnds { completed: of("completed")?, failed: of("failed")?, cancelled: of("cancelled")? })
+/// The places share tables, or there is one.
+pub(crate) async fn oldest(inner: Arc<Inner>, places: Vec<Arc<Place>>) -> Result<Vec<OldestEnds>> {
+    let Some(first) = places.first() else { return Ok(Vec::new()) };
+    let tenants: Vec<Uuid> = places.iter().map(|place| place.tenant.into()).collect();
+    let step = Step::Run(sql::EXECUTION_OLDEST, params![tenants]);
+    let rows = long_in_place(&inner, first, &[step]).await?;
+    let mut found: HashMap<Uuid, OldestEnds> = HashMap::new();
+    for row in &rows[0] {
+        let of = |name| column(row, name, &first.schema);
+        let oldest =
+            OldestEnds { completed: of("completed")?, failed: of("failed")?, cancelled: of("cancelled")? };
+        found.insert(column(row, "tenant_id", &first.schema)?, oldest);
+    }
+    Ok(places.iter().map(|place| found.remove(&place.tenant.into()).unwrap_or_default()).collect())
 }
 
 pub(crate) async fn take(
@@ -77,17 +86,20 @@ pub(crate) async fn take(
 
 pub(crate) async fn note(
     inner: Arc<Inner>,
-    tenant: TenantId,
-    oldest: OldestEnds,
-    pause: Duration,
+    mut left: Vec<(TenantId, OldestEnds, Duration)>,
     now: Option<Timestamp>,
 ) -> Result<()> {
-    if inner.pool.login == Login::Tenant {
+    if left.is_empty() || inner.pool.login == Login::Tenant {
         return Ok(());
     }
-    let pause = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
-    let OldestEnds { completed, failed, cancelled } = oldest;
-    let values = params![Uuid::from(tenant), now, completed, failed, cancelled, pause];
+    // In one order, as everybody locks.
+    left.sort_unstable_by_key(|(tenant, ..)| Uuid::from(*tenant));
+    let tenants: Vec<Uuid> = left.iter().map(|(tenant, ..)| (*tenant).into()).collect();
+    let [completed, failed, cancelled] = ENDS
+        .map(|end| -> Vec<Option<Timestamp>> { left.iter().map(|(_, oldest, _)| oldest.of(end)).collect() });
+    let pauses: Vec<i64> =
+        left.iter().map(|(.., pause)| i64::try_from(pause.as_micros()).unwrap_or(i64::MAX)).collect();
+    let values = params![tenants, now, completed, failed, cancelled, pauses];
     inner.in_control_for(Use::Work, &[Step::Run(sql::RETENTION_NOTE, values)]).await.map(drop)
 }
 

@@ -597,8 +597,8 @@ impl Store for FaultyStore {
         self.through(Method::ExecutionPrune, prune).await
     }
 
-    async fn execution_oldest(&self, place: &Place) -> Result<OldestEnds> {
-        self.through(Method::ExecutionOldest, self.inner.execution_oldest(place)).await
+    async fn execution_oldest(&self, places: &[Arc<Place>]) -> Result<Vec<OldestEnds>> {
+        self.through(Method::ExecutionOldest, self.inner.execution_oldest(places)).await
     }
 
     async fn retention_take(
@@ -613,12 +613,10 @@ impl Store for FaultyStore {
 
     async fn retention_note(
         &self,
-        place: &Place,
-        oldest: &OldestEnds,
-        pause: Duration,
+        left: &[(TenantId, OldestEnds, Duration)],
         now: Option<Timestamp>,
     ) -> Result<()> {
-        self.through(Method::RetentionNote, self.inner.retention_note(place, oldest, pause, now)).await
+        self.through(Method::RetentionNote, self.inner.retention_note(left, now)).await
     }
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {

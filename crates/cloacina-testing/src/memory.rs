@@ -645,14 +645,18 @@ impl Store for MemoryStore {
         Ok(self.shared.lock().place(place)?.prune(end, before, limit))
     }
 
-    async fn execution_oldest(&self, place: &Place) -> Result<OldestEnds> {
+    async fn execution_oldest(&self, places: &[Arc<Place>]) -> Result<Vec<OldestEnds>> {
         let mut tables = self.shared.lock();
-        let rows = tables.place(place)?;
-        Ok(OldestEnds {
-            completed: rows.oldest(ExecutionStatus::Completed),
-            failed: rows.oldest(ExecutionStatus::Failed),
-            cancelled: rows.oldest(ExecutionStatus::Cancelled),
-        })
+        let mut all = Vec::with_capacity(places.len());
+        for place in places {
+            let rows = tables.place(place)?;
+            all.push(OldestEnds {
+                completed: rows.oldest(ExecutionStatus::Completed),
+                failed: rows.oldest(ExecutionStatus::Failed),
+                cancelled: rows.oldest(ExecutionStatus::Cancelled),
+            });
+        }
+        Ok(all)
     }
 
     async fn retention_take(

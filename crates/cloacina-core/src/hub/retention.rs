@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tracing::warn;
 
 use super::place::OpenPlace;
@@ -12,8 +13,8 @@ use super::shared::{Audit, Hub};
 use crate::clock::LONGEST_WAIT;
 use crate::id::TenantId;
 use crate::meters::note_behind;
-use crate::pruning::Pruning;
-use crate::retention::Retention;
+use crate::pruning::{MOST, Pruned, Pruning};
+use crate::retention::{OldestEnds, Retention};
 use crate::store::{Place, Repaired, StoreError};
 
 /// How many tenants that nobody opened are taken at once.
@@ -120,33 +121,80 @@ impl Hub {
             let Ok(taken) = taken else { break };
             behind = behind.max(taken.behind);
             let open: HashMap<TenantId, Retention> = open.into_iter().collect();
-            let (mut unopened, mut more) = (0, false);
+            let (mut shared, mut own, mut unopened) = (Vec::new(), Vec::new(), 0);
             for tenant in taken.tenants {
+                unopened += usize::from(!open.contains_key(&tenant));
+                if let Some(aged) = self.aged(tenant, open.get(&tenant), others).await {
+                    if aged.place.shared { shared.push(aged) } else { own.push(aged) }
+                }
+            }
+            let mut more = false;
+            for places in shared.chunks(AT_ONCE).chain(own.chunks(1)) {
                 if self.stop.is_cancelled() {
                     return;
                 }
-                match (open.get(&tenant), &others) {
-                    (Some(retention), _) => {
-                        if let Some(place) = self.open_place(tenant) {
-                            let pruned = self.prune_place(&place.place, retention, visits).await;
-                            place.troubles.pruning.note(place.whose(), &pruned);
-                            let Ok(looked) = pruned else { continue };
-                            behind = behind.max(looked.behind);
-                            more |= looked.more;
-                        }
-                    }
-                    (None, Some(retention)) => {
-                        unopened += 1;
-                        more |= self.prune_unopened(tenant, retention, visits).await;
-                    }
-                    (None, None) => {}
-                }
+                let looked = self.prune_places(places, visits).await;
+                behind = behind.max(looked.behind);
+                more |= looked.more;
             }
             if unopened < AT_ONCE && !more {
                 break;
             }
         }
         note_behind(self.label(), behind);
+    }
+
+    /// The place of a tenant that was taken: one that is open, and is kept so for as long, or another one.
+    async fn aged(
+        &self,
+        tenant: TenantId,
+        retention: Option<&Retention>,
+        others: Option<Retention>,
+    ) -> Option<Aged> {
+        if let Some(retention) = retention {
+            let open = self.open_place(tenant)?;
+            return Some(Aged { place: Arc::clone(&open.place), retention: *retention, open: Some(open) });
+        }
+        match self.store.place_of(tenant).await {
+            Ok(place) => Some(Aged { place: Arc::new(place?), retention: others?, open: None }),
+            Err(error) => {
+                warn_unopened(tenant, &error);
+                None
+            }
+        }
+    }
+
+    /// Deletes in places that share tables, or in one. Those in which there is nothing cost two statements,
+    /// however many they are.
+    async fn prune_places(&self, places: &[Aged], visits: &mut Visits) -> Looked {
+        let mut all = Looked::default();
+        let asked: Vec<_> = places.iter().map(|aged| Arc::clone(&aged.place)).collect();
+        let found = match self.store.execution_oldest(&asked).await {
+            Ok(found) => found,
+            Err(error) => {
+                let failed = Err::<(), _>(error);
+                places.iter().for_each(|aged| aged.note(&failed));
+                return all;
+            }
+        };
+        let (now, wall) = (self.clock.monotonic(), self.clock.now());
+        let mut empty = Vec::new();
+        for (aged, found) in places.iter().zip(found) {
+            if found.ends(&aged.retention) {
+                let pruned = self.prune_place(aged, found, visits).await;
+                aged.note(&pruned);
+                if let Ok(looked) = pruned {
+                    all.behind = all.behind.max(looked.behind);
+                    all.more |= looked.more;
+                }
+            } else {
+                visits.pruned(aged.place.tenant, now + SELDOM, self.comes_of_age(aged, &found, wall, SELDOM));
+                empty.push((aged.place.tenant, found, SELDOM));
+            }
+        }
+        let noted = self.store.retention_note(&empty, self.clock.database_now()).await;
+        self.troubles.retention.note(self.whose(), &noted);
+        all
     }
 
     /// How long executions are kept: in each place that is open, for ever where nothing is to be done at this
@@ -162,60 +210,93 @@ impl Hub {
         (open.collect(), others.filter(|retention| retention.shortest().is_some()))
     }
 
-    /// Whether there is more to be deleted.
-    async fn prune_unopened(&self, tenant: TenantId, retention: &Retention, visits: &mut Visits) -> bool {
-        let pruned = match self.find_place(tenant).await {
-            Ok(Some((place, _))) => self.prune_place(&place, retention, visits).await,
-            Ok(None) => return false,
-            Err(error) => Err(error),
-        };
-        match pruned {
-            Ok(looked) => looked.more,
-            Err(error) => {
-                warn!(%tenant, %error, "what has been kept for long enough in the place of a tenant that nobody opened was not deleted; will \
-                     try again in an hour");
-                false
-            }
-        }
-    }
-
     /// Deletes in one place for a while, and notes what is left.
     async fn prune_place(
         &self,
-        place: &Place,
-        retention: &Retention,
+        aged: &Aged,
+        found: OldestEnds,
         visits: &mut Visits,
     ) -> Result<Looked, StoreError> {
+        let Aged { place, retention, .. } = aged;
         let tenant = place.tenant;
         let mut pruning = visits.pruning.remove(&tenant).unwrap_or_default();
         let until = self.clock.monotonic() + TURN;
         let go_on = || !self.stop.is_cancelled() && self.clock.monotonic() < until;
-        let pruned = pruning.prune(&*self.store, &*self.clock, place, retention, go_on).await;
+        let pruned = pruning.prune(&*self.store, &*self.clock, place, found, retention, go_on).await;
         if !pruning.is_usual() {
             visits.pruning.insert(tenant, pruning);
         }
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
+        let behind = found.behind(retention, wall);
         let pause = match &pruned {
             Ok(pruned) if pruned.more => Duration::ZERO,
-            // Where executions end all the time they are deleted as they come of age, and not all at once.
-            Ok(pruned) if pruned.executions > 0 => SOON,
-            _ => SELDOM,
+            Ok(pruned) => pause(pruned.executions, behind),
+            Err(_) => SELDOM,
         };
         // What could not be deleted is tried again after the pause.
-        let next = pruned.as_ref().map_or(Some(wall), |pruned| pruned.oldest.next(retention, wall));
-        let comes_of_age = next.map(|next| {
-            let until = Duration::try_from(next.duration_since(wall)).unwrap_or_default();
-            now + until.max(pause).min(LONGEST_WAIT)
-        });
+        let comes_of_age = match &pruned {
+            Ok(pruned) => self.comes_of_age(aged, &pruned.oldest, wall, pause),
+            Err(_) => Some(now + pause),
+        };
         visits.pruned(tenant, now + pause, comes_of_age);
-        let pruned = pruned?;
-        self.store.retention_note(place, &pruned.oldest, pause, self.clock.database_now()).await?;
-        Ok(Looked { behind: pruned.found.behind(retention, wall), more: pruned.more })
+        let Pruned { oldest, more, .. } = pruned?;
+        self.store.retention_note(&[(tenant, oldest, pause)], self.clock.database_now()).await?;
+        Ok(Looked { behind, more })
+    }
+
+    /// When something of what is left in a place has been kept for long enough, but not before the pause is
+    /// over.
+    fn comes_of_age(
+        &self,
+        aged: &Aged,
+        left: &OldestEnds,
+        wall: Timestamp,
+        pause: Duration,
+    ) -> Option<Duration> {
+        let next = left.next(&aged.retention, wall)?;
+        let until = Duration::try_from(next.duration_since(wall)).unwrap_or_default();
+        Some(self.clock.monotonic() + until.max(pause).min(LONGEST_WAIT))
     }
 }
 
-/// What came of a look at a place.
+/// How long a place is left alone in which so many were deleted, the first of which should have gone so long
+/// before: until there are as many as one transaction deletes, if they come of age as they did.
+fn pause(deleted: usize, behind: Duration) -> Duration {
+    let Some(deleted) = u32::try_from(deleted).ok().filter(|deleted| *deleted > 0) else { return SELDOM };
+    (behind * MOST / deleted).clamp(SOON, SELDOM)
+}
+
+/// A place in which something may have been kept for long enough.
 #[derive(Debug)]
+struct Aged {
+    place: Arc<Place>,
+    retention: Retention,
+    /// If it is open here.
+    open: Option<Arc<OpenPlace>>,
+}
+
+impl Aged {
+    /// Tells what came of a look at it.
+    fn note<T>(&self, outcome: &Result<T, StoreError>) {
+        match (&self.open, outcome) {
+            (Some(open), _) => open.troubles.pruning.note(open.whose(), outcome),
+            (None, Err(error)) => warn_unopened(self.place.tenant, error),
+            (None, Ok(_)) => {}
+        }
+    }
+}
+
+fn warn_unopened(tenant: TenantId, error: &StoreError) {
+    warn!(
+        %tenant,
+        %error,
+        "what has been kept for long enough in the place of a tenant that nobody opened was not deleted; will \
+         try again in an hour"
+    );
+}
+
+/// What came of a look at places.
+#[derive(Debug, Default)]
 struct Looked {
     /// For how long something was kept that should have been gone.
     behind: Duration,
@@ -276,5 +357,23 @@ impl Visits {
     /// When a place has to be looked at in which nothing happens.
     fn next(&self) -> Option<Duration> {
         self.open.values().filter_map(|visit| visit.comes_of_age).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_left_alone_until_there_is_enough_to_be_deleted() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        // Nothing could be deleted.
+        assert_eq!(pause(0, minutes(5)), SELDOM);
+        // A hundred within ten minutes; a thousand within one; and a few in an hour.
+        assert_eq!(pause(100, minutes(6)), minutes(60));
+        assert_eq!(pause(500, minutes(6)), minutes(12));
+        assert_eq!(pause(1000, minutes(1)), minutes(1));
+        assert_eq!(pause(20, minutes(60)), SELDOM);
+        assert_eq!(pause(5_000, minutes(1)), SOON);
     }
 }

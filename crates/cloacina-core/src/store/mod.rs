@@ -516,8 +516,9 @@ pub trait Store: KeyStore + AuditStore {
         now: Option<Timestamp>,
     ) -> Result<usize>;
 
-    /// When those executions ended that ended first.
-    async fn execution_oldest(&self, place: &Place) -> Result<OldestEnds>;
+    /// When those executions ended that ended first. The places [share tables](Place::shared), or there is
+    /// one. The answers come in their order.
+    async fn execution_oldest(&self, places: &[Arc<Place>]) -> Result<Vec<OldestEnds>>;
 
     /// Takes tenants in whose places executions may be kept for longer than they are to be: those of the
     /// `open` ones, and if there is a retention for the `others`, at most `limit` of them. A tenant that was
@@ -535,12 +536,11 @@ pub trait Store: KeyStore + AuditStore {
         Ok(Aged { tenants: any.map(|(tenant, _)| *tenant).collect(), behind: Duration::ZERO })
     }
 
-    /// Notes what is left in a place, and that nobody has to look there for a while.
+    /// Notes what is left in places that were [taken](Self::retention_take), and for how long nobody has to
+    /// look there.
     async fn retention_note(
         &self,
-        _place: &Place,
-        _oldest: &OldestEnds,
-        _pause: Duration,
+        _left: &[(TenantId, OldestEnds, Duration)],
         _now: Option<Timestamp>,
     ) -> Result<()> {
         Ok(())

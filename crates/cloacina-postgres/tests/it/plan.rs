@@ -216,7 +216,7 @@ async fn what_runs_is_found_without_what_waits_or_is_over() {
             "execution_prune",
             format!("'{tenant}', '2026-01-02', {}, 1000, 'completed'", 3_600_000_000_u64 * 24 * 30),
         ),
-        ("execution_oldest", format!("'{tenant}'")),
+        ("execution_oldest", format!("ARRAY['{tenant}'::uuid]")),
     ] {
         let pages = pages(&t, name, &values).await;
         assert!(pages < 2_500, "{name}: {pages}");

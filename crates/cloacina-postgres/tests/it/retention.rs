@@ -1,5 +1,6 @@
 //! In whose places something is to be deleted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloacina_core::Retention;
@@ -38,12 +39,12 @@ async fn a_tenant_is_taken_by_one_process_at_a_time_and_only_when_something_has_
     // Nobody hears of that process any more.
     assert_eq!(take(&*other, day, hours(1)).await, both);
     let failed = OldestEnds { failed: Some(hours(-10)), ..OldestEnds::default() };
-    other.retention_note(&t.place, &failed, Duration::ZERO, Some(hours(1))).await.unwrap();
+    other.retention_note(&[(acme, failed, Duration::ZERO)], Some(hours(1))).await.unwrap();
     assert_eq!(take(&*t.store, day, hours(14)).await, [globex]);
     assert_eq!(take(&*t.store, day.failed(HOUR * 48), hours(15)).await, [globex]);
     // It is not the retention of whoever looked that counts.
     assert_eq!(take(&*t.store, Retention::of(HOUR), hours(2)).await, [acme]);
-    other.retention_note(&t.place, &failed, HOUR, Some(hours(2))).await.unwrap();
+    other.retention_note(&[(acme, failed, HOUR)], Some(hours(2))).await.unwrap();
     assert_eq!(take(&*other, Retention::of(HOUR), hours(2)).await, []);
     let aged = other.retention_take(&[], Some(&day), 10, Some(hours(16))).await.unwrap();
     assert_eq!((aged.tenants.contains(&acme), aged.behind), (true, HOUR * 2));
@@ -74,8 +75,8 @@ async fn times_that_somebody_planted_are_bounded() {
         )
         .await
         .unwrap();
-    let oldest = t.store.execution_oldest(&t.place).await.unwrap();
+    let oldest = t.store.execution_oldest(&[Arc::clone(&t.place)]).await.unwrap()[0];
     assert_eq!(oldest.completed, Some(Timestamp::UNIX_EPOCH));
     assert_eq!((oldest.failed, oldest.cancelled), (Some("9000-01-01T00:00:00Z".parse().unwrap()), None));
-    t.store.retention_note(&t.place, &oldest, Duration::ZERO, None).await.unwrap();
+    t.store.retention_note(&[(t.place.tenant, oldest, Duration::ZERO)], None).await.unwrap();
 }

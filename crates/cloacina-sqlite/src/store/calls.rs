@@ -510,24 +510,29 @@ impl Store for SqliteStore {
         Ok(pruned)
     }
 
-    async fn execution_oldest(&self, place: &Place) -> Result<OldestEnds> {
-        self.own(place)?;
-        self.glance(|connection| {
-            let of = |end| {
-                let at = execution::oldest(connection, place.tenant, end)?;
-                // What is out of range has been kept for ever, or is kept for ever.
-                Ok::<_, Failure>(at.map(|at| {
-                    let bound = if at < 0 { Timestamp::MIN } else { Timestamp::MAX };
-                    Timestamp::from_microsecond(at).unwrap_or(bound)
-                }))
-            };
-            Ok(OldestEnds {
-                completed: of(ExecutionStatus::Completed)?,
-                failed: of(ExecutionStatus::Failed)?,
-                cancelled: of(ExecutionStatus::Cancelled)?,
-            })
-        })
-        .await
+    async fn execution_oldest(&self, places: &[Arc<Place>]) -> Result<Vec<OldestEnds>> {
+        // A file holds one place.
+        let mut all = Vec::with_capacity(places.len());
+        for place in places {
+            self.own(place)?;
+            let oldest = self.glance(|connection| {
+                let of = |end| {
+                    let at = execution::oldest(connection, place.tenant, end)?;
+                    // What is out of range has been kept for ever, or is kept for ever.
+                    Ok::<_, Failure>(at.map(|at| {
+                        let bound = if at < 0 { Timestamp::MIN } else { Timestamp::MAX };
+                        Timestamp::from_microsecond(at).unwrap_or(bound)
+                    }))
+                };
+                Ok(OldestEnds {
+                    completed: of(ExecutionStatus::Completed)?,
+                    failed: of(ExecutionStatus::Failed)?,
+                    cancelled: of(ExecutionStatus::Cancelled)?,
+                })
+            });
+            all.push(oldest.await?);
+        }
+        Ok(all)
     }
 
     async fn bell_due(&self, now: Option<Timestamp>) -> Result<Bells> {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use cloacina_core::clock::Clock;
 use cloacina_core::store::{
-    AuditStore, ExecutionHeader, ExecutionList, KeyStore, NewAudit, OpenWait, TemplateStore, WaitFilter,
+    AuditStore, ExecutionHeader, ExecutionList, KeyStore, NewAudit, OpenWait, Store as _, TemplateStore,
+    WaitFilter,
 };
 use cloacina_core::streak::{Streak, Whose};
 use cloacina_core::{Error, ErrorKind, Pruning, Retention, note_behind};
@@ -212,7 +213,13 @@ impl Files {
             let store = SqliteStore::open_address(address).await?;
             let until = clock.monotonic() + PRUNED_AT_ONCE;
             let go_on = || clock.monotonic() < until;
-            let pruned = Pruning::default().prune(&*store, &*clock, store.place(), &retention, go_on).await;
+            let place = Arc::new(store.place().clone());
+            let pruned = async {
+                let found = store.execution_oldest(std::slice::from_ref(&place)).await?;
+                let found = found.into_iter().next().unwrap_or_default();
+                Pruning::default().prune(&*store, &*clock, &place, found, &retention, go_on).await
+            };
+            let pruned = pruned.await;
             store.close().await?;
             let pruned = pruned?;
             Ok((pruned.executions > 0, pruned.more))
