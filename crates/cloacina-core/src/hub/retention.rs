@@ -23,6 +23,10 @@ const AT_ONCE: usize = 100;
 /// For how long places are deleted in before others have their turn.
 const TURN: Duration = Duration::from_secs(10);
 
+/// How many places are mended at one look: so that ten thousand take an hour, and not all at once the time of
+/// everybody else.
+const MENDED: usize = 200;
+
 /// When places are looked at for the first time.
 const FIRST: Duration = Duration::from_secs(2);
 
@@ -331,16 +335,15 @@ impl Visits {
         });
     }
 
-    /// The places that are to be mended now.
+    /// The places that are to be mended now: those that have waited longest for it.
     fn take_for_repair(&mut self, mut places: Vec<Arc<OpenPlace>>, now: Duration) -> Vec<Arc<OpenPlace>> {
-        places.retain(|place| {
-            let visit = self.open.entry(place.place.tenant).or_default();
-            let is_due = now >= visit.repair;
-            if is_due {
-                visit.repair = now + SELDOM;
-            }
-            is_due
-        });
+        let due = |place: &Arc<OpenPlace>| self.open.get(&place.place.tenant).map(|visit| visit.repair);
+        places.retain(|place| due(place).is_some_and(|due| now >= due));
+        places.sort_by_key(due);
+        places.truncate(MENDED);
+        for place in &places {
+            self.open.entry(place.place.tenant).or_default().repair = now + SELDOM;
+        }
         places
     }
 
