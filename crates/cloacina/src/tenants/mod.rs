@@ -626,7 +626,7 @@ impl TenantManagerBuilder {
         tokio::spawn(look_after(Arc::downgrade(&shared)));
         tokio::spawn(Shared::roll_out(Arc::downgrade(&shared)));
         #[cfg(feature = "sqlite")]
-        if let Backend::Sqlite(_) = &shared.backend {
+        if matches!(shared.backend, Backend::Sqlite(_)) {
             tokio::spawn(prune_files(Arc::downgrade(&shared)));
         }
         Ok(TenantManager { shared, actor: None })
