@@ -13,7 +13,7 @@ use cloacina_testing::clock::ManualClock;
 use cloacina_testing::cluster::Cluster;
 
 use crate::support::{assert_error, idle, until, workflow};
-use crate::tenant::schemas::query;
+use crate::tenant::schemas::{query, sql};
 
 /// A database with an administrator and the URL of an operator's ordinary login.
 pub(crate) async fn shared() -> (DatabaseAdmin, String) {
@@ -168,40 +168,45 @@ async fn executions_by_name_of_many_tenants_get_their_tasks_beside_one_that_the_
         admin.create_shared_tenant(&name).await.unwrap();
         tenants.push(name);
     }
-    let mut submitted = Vec::new();
+    let clock = ManualClock::new();
+    let hour = Duration::from_secs(3600);
+    let due = clock.now() + hour;
+    let mut runners = Vec::new();
     for (number, tenant) in tenants.iter().enumerate() {
-        let config = RunnerConfig::builder().submit_only(true).build();
-        let submitter =
-            Runner::builder().database_url(&url).tenant(tenant).config(config).build().await.unwrap();
+        let config = || RunnerConfig::builder().clock(Arc::new(clock.clone())).lease(hour * 24);
+        let open = async |config: RunnerConfig| {
+            Runner::builder().database_url(&url).tenant(tenant).config(config).build().await.unwrap()
+        };
+        let submitter = open(config().submit_only(true).build()).await;
         // Some have more than there is room for where several share a transaction.
         let count = if number % 5 == 1 { 15 } else { 2 };
         for _ in 0..count {
-            submitter.submit("w").by_name().send().await.unwrap();
+            submitter.submit("w").by_name().start_at(due).send().await.unwrap();
         }
-        submitted.push(count);
         submitter.shutdown().await.unwrap();
+        let runner = open(config().workflow(workflow("w", [idle("t")])).build()).await;
+        runners.push((runner, count));
     }
-    let spoil = "INSERT INTO cloacina_shared.task_executions
-            (tenant_id, execution_id, task, name, state, waiting_on, due_at)
-        SELECT tenant_id, execution.id, 0, 't', 'ready', 0, now()
-        FROM cloacina_shared.workflow_executions AS execution JOIN cloacina.tenant USING (tenant_id)
-        WHERE tenant.name = 'acme'";
-    let spoilt = Cluster::shared().unwrap().superuser_url_of(&url);
-    query(&spoilt, &format!("WITH spoilt AS ({spoil} RETURNING 1) SELECT count(*)::text FROM spoilt")).await;
-    let mut runners = Vec::new();
-    for tenant in &tenants {
-        runners.push(runner(&url, tenant).await);
-    }
-    for (runner, count) in runners.iter().zip(submitted).skip(1) {
+    let refuse = "DO $$ BEGIN
+        CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''refused''; END';
+        EXECUTE format(
+            'CREATE TRIGGER refuse BEFORE UPDATE ON cloacina_shared.workflow_executions FOR EACH ROW
+             WHEN (NEW.tenant_id = %L) EXECUTE FUNCTION public.refuse()',
+            (SELECT tenant_id FROM cloacina.tenant WHERE name = 'acme'));
+        END $$";
+    sql(&Cluster::shared().unwrap().superuser_url_of(&url), refuse).await;
+    // The time goes no further: nobody tries again.
+    clock.advance(hour);
+    for (runner, count) in &runners[1..] {
         until(async || {
             let filter = ExecutionFilter::all().status(ExecutionStatus::Completed);
-            runner.list(filter, None, 100).await.unwrap().len() == count
+            runner.list(filter, None, 100).await.unwrap().len() == *count
         })
         .await;
     }
     let pending = ExecutionFilter::all().status(ExecutionStatus::Pending);
-    assert_eq!(runners[0].list(pending, None, 10).await.unwrap().len(), 2);
-    for runner in runners {
+    assert_eq!(runners[0].0.list(pending, None, 10).await.unwrap().len(), 2);
+    for (runner, _) in runners {
         runner.shutdown().await.unwrap();
     }
 }
