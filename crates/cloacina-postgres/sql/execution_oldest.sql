@@ -17,7 +17,10 @@ WITH ended AS (
     FROM unnest($1::uuid[]) AS wanted (tenant_id)
 )
 SELECT tenant_id,
-       CASE WHEN completed IS NOT NULL THEN least(greatest(completed, 'epoch'), '9000-01-01 00:00:00+00') END AS completed,
-       CASE WHEN failed IS NOT NULL THEN least(greatest(failed, 'epoch'), '9000-01-01 00:00:00+00') END AS failed,
-       CASE WHEN cancelled IS NOT NULL THEN least(greatest(cancelled, 'epoch'), '9000-01-01 00:00:00+00') END AS cancelled
+       CASE WHEN completed IS NOT NULL
+           THEN least(greatest(completed, 'epoch'), '9000-01-01 00:00:00+00') END AS completed,
+       CASE WHEN failed IS NOT NULL
+           THEN least(greatest(failed, 'epoch'), '9000-01-01 00:00:00+00') END AS failed,
+       CASE WHEN cancelled IS NOT NULL
+           THEN least(greatest(cancelled, 'epoch'), '9000-01-01 00:00:00+00') END AS cancelled
 FROM ended

@@ -5,7 +5,8 @@
 WITH clock AS (SELECT coalesce($1::timestamptz, now()) AS now),
 wanted AS (
     SELECT open.tenant_id, open.completed, open.failed, open.cancelled, false AS is_other
-    FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[]) AS open (tenant_id, completed, failed, cancelled)
+    FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[])
+        AS open (tenant_id, completed, failed, cancelled)
     JOIN cloacina.tenant ON tenant.tenant_id = open.tenant_id AND tenant.state = 'active'
     UNION ALL
     SELECT tenant_id, $7::bigint, $8::bigint, $9::bigint, true
@@ -20,7 +21,8 @@ old AS MATERIALIZED (
     LEFT JOIN cloacina.retention AS kept ON kept.tenant_id = wanted.tenant_id
     CROSS JOIN LATERAL (
         SELECT max(clock.now - kept_for * interval '1 microsecond' - coalesce(since, 'epoch')) AS behind,
-               max(clock.now - kept_for * interval '1 microsecond' - since) FILTER (WHERE since > 'epoch') AS known
+               max(clock.now - kept_for * interval '1 microsecond' - since)
+                   FILTER (WHERE since > 'epoch') AS known
         FROM (VALUES (wanted.completed, kept.completed_from), (wanted.failed, kept.failed_from),
                      (wanted.cancelled, kept.cancelled_from)) AS age (kept_for, since)
     ) AS age

@@ -28,7 +28,7 @@ impl Hub {
             if state.claiming.expanding {
                 return true;
             }
-            if !state.may_expand() || state.expansions().is_empty() {
+            if !state.may_expand() || state.expandable().next().is_none() {
                 return false;
             }
             state.claiming.expanding = true;

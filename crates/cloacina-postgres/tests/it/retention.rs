@@ -69,9 +69,11 @@ async fn times_that_somebody_planted_are_bounded() {
     let t = Handle::new().await;
     t.beside
         .batch_execute(
-            "INSERT INTO workflow_executions (tenant_id, id, workflow, fingerprint, state, priority, created_at, started_at, finished_at, input)
+            "INSERT INTO workflow_executions 
+                 (tenant_id, id, workflow, fingerprint, state, priority, created_at, started_at, finished_at, input)
              SELECT tenant_id, gen_random_uuid(), 'w', 1, planted.state, 4, now(), now(), planted.at, '{}'
-             FROM cloacina.tenant, (VALUES ('completed', '-infinity'::timestamptz), ('failed', 'infinity')) AS planted (state, at)",
+             FROM cloacina.tenant,
+                  (VALUES ('completed', '-infinity'::timestamptz), ('failed', 'infinity')) AS planted (state, at)",
         )
         .await
         .unwrap();

@@ -28,6 +28,18 @@ pub(crate) async fn shared() -> (DatabaseAdmin, String) {
     (admin, operator)
 }
 
+/// The URL of an operator's ordinary login, and more tenants than two.
+async fn many() -> (String, Vec<String>) {
+    let (admin, url) = shared().await;
+    let mut tenants = vec!["acme".to_owned(), "globex".to_owned()];
+    for number in 0..20 {
+        let name = format!("t{number}");
+        admin.create_shared_tenant(&name).await.unwrap();
+        tenants.push(name);
+    }
+    (url, tenants)
+}
+
 async fn runner(url: &str, tenant: &str) -> Runner {
     let config = RunnerConfig::builder().workflow(workflow("w", [idle("t")])).build();
     Runner::builder().database_url(url).tenant(tenant).config(config).build().await.unwrap()
@@ -114,13 +126,7 @@ async fn an_administrator_limits_suspends_and_removes_one_of_them_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn schedules_of_many_tenants_fire_once_each_beside_one_that_the_database_refuses() {
-    let (admin, url) = shared().await;
-    let mut tenants = vec!["acme".to_owned(), "globex".to_owned()];
-    for number in 0..20 {
-        let name = format!("t{number}");
-        admin.create_shared_tenant(&name).await.unwrap();
-        tenants.push(name);
-    }
+    let (url, tenants) = many().await;
     let clock = ManualClock::new();
     let hour = Duration::from_secs(3600);
     let due = clock.now() + hour;
@@ -161,13 +167,7 @@ async fn schedules_of_many_tenants_fire_once_each_beside_one_that_the_database_r
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn executions_by_name_of_many_tenants_get_their_tasks_beside_one_that_the_database_refuses() {
-    let (admin, url) = shared().await;
-    let mut tenants = vec!["acme".to_owned(), "globex".to_owned()];
-    for number in 0..20 {
-        let name = format!("t{number}");
-        admin.create_shared_tenant(&name).await.unwrap();
-        tenants.push(name);
-    }
+    let (url, tenants) = many().await;
     let clock = ManualClock::new();
     let hour = Duration::from_secs(3600);
     let due = clock.now() + hour;

@@ -237,17 +237,21 @@ impl PlaceState {
         !self.handles.executors.is_empty() && self.standing.is_active()
     }
 
+    /// The workflows that executions which were submitted by name may become here.
+    pub(crate) fn expandable(&self) -> impl Iterator<Item = &Arc<Workflow>> {
+        self.handles
+            .workflows
+            .newest()
+            .filter(|workflow| !self.forbids(workflow) && self.may_start(workflow) && !workflow.lacks_state())
+    }
+
     /// What executions that were submitted by name may become here.
     pub(crate) fn expansions(&self) -> Vec<Expansion> {
-        let workflows = self.handles.workflows.newest();
-        let usable = workflows.filter(|workflow| {
-            !self.forbids(workflow) && self.may_start(workflow) && !workflow.lacks_state()
-        });
         let expansion = |workflow: &Arc<Workflow>| {
             let on_failure = workflow.shared_on_failure().cloned();
             key_and_tasks(workflow).map(|(workflow, tasks)| Expansion { workflow, tasks, on_failure })
         };
-        usable.filter_map(|workflow| expansion(workflow).ok()).collect()
+        self.expandable().filter_map(|workflow| expansion(workflow).ok()).collect()
     }
 
     /// Whether the workflow is for the operator only, and the tenant can write executions itself.
